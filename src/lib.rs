@@ -1,0 +1,5 @@
+//! `lrs`, the learning-rate scheduling service.
+pub mod engine;
+pub mod model;
+pub mod proto;
+pub mod store;

@@ -1,0 +1,3 @@
+//! The `lrs` program: parse the command line, then hand over.
+
+fn main() {}

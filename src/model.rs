@@ -1,0 +1,15 @@
+//! The nouns of the service: names, specs, jobs, attempts, telemetry, decisions. The ground every other room stands on.
+
+pub mod controller;
+pub mod decision;
+pub mod filter;
+pub mod job;
+pub mod name;
+pub mod number;
+pub mod schedule;
+pub mod spec;
+pub mod telemetry;
+pub mod violation;
+
+/// The largest step that may be named: every step up to it is exact as an `f64`.
+pub const MAX_STEP: u64 = (1 << 53) - 1;

@@ -1,0 +1,135 @@
+//! Resource names: `namespaces/{namespace}/jobs/{job}`.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// The server's identifier of a job; a job that is deleted and created again under its name gets another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct JobId(pub Uuid);
+
+impl fmt::Display for JobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A job's resource name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct JobName {
+    full: String,
+    namespace_len: usize,
+}
+
+const NAMESPACES: &str = "namespaces/";
+const JOBS: &str = "/jobs/";
+
+/// Why a name is not one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidName {
+    /// The parts are not there.
+    #[error("{0:?} is not allowed: must be namespaces/{{namespace}}/jobs/{{job}}")]
+    Shape(String),
+    /// The parent's parts are not there.
+    #[error("{0:?} is not allowed: must be namespaces/{{namespace}}")]
+    ParentShape(String),
+    /// A part has what it may not have.
+    #[error("{0:?} is not allowed: must be 1 to 63 letters, digits, '-', '_' or '.', beginning with a letter or digit")]
+    Part(String),
+}
+
+/// Checks one part of a resource name, or any other short identifier.
+///
+/// # Errors
+/// Unless it has 1 to 63 letters or digits of any script, `-`, `_` or `.`, and begins with a letter or digit.
+pub fn check_part(part: &str) -> Result<(), InvalidName> {
+    let begins_well = part.chars().next().is_some_and(char::is_alphanumeric);
+    let goes_on_well = part.chars().all(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | '.'));
+    if begins_well && goes_on_well && part.chars().count() <= 63 {
+        Ok(())
+    } else {
+        Err(InvalidName::Part(part.to_owned()))
+    }
+}
+
+/// The namespace of `namespaces/{namespace}`.
+///
+/// # Errors
+/// If `parent` has another shape, or the namespace is not a valid part.
+pub fn parse_parent(parent: &str) -> Result<&str, InvalidName> {
+    let namespace = parent.strip_prefix(NAMESPACES).ok_or_else(|| InvalidName::ParentShape(parent.to_owned()))?;
+    check_part(namespace)?;
+    Ok(namespace)
+}
+
+impl JobName {
+    /// The name of `job` in `namespace`.
+    ///
+    /// # Errors
+    /// If either is not a valid part.
+    pub fn new(namespace: &str, job: &str) -> Result<Self, InvalidName> {
+        check_part(namespace)?;
+        check_part(job)?;
+        Ok(Self { full: format!("{NAMESPACES}{namespace}{JOBS}{job}"), namespace_len: namespace.len() })
+    }
+
+    /// The namespace.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        &self.full[NAMESPACES.len()..NAMESPACES.len() + self.namespace_len]
+    }
+
+    /// The last part.
+    #[must_use]
+    pub fn job(&self) -> &str {
+        &self.full[NAMESPACES.len() + self.namespace_len + JOBS.len()..]
+    }
+
+    /// The whole name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.full
+    }
+}
+
+impl FromStr for JobName {
+    type Err = InvalidName;
+
+    fn from_str(name: &str) -> Result<Self, InvalidName> {
+        let (namespace, job) = name
+            .strip_prefix(NAMESPACES)
+            .and_then(|rest| rest.split_once(JOBS))
+            .ok_or_else(|| InvalidName::Shape(name.to_owned()))?;
+        Self::new(namespace, job)
+    }
+}
+
+impl fmt::Display for JobName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.full)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_survives_being_written_and_read() {
+        let name = JobName::new("vision", "größe-7.b").unwrap();
+        assert_eq!(name.as_str(), "namespaces/vision/jobs/größe-7.b");
+        let read: JobName = name.as_str().parse().unwrap();
+        assert_eq!((read.namespace(), read.job()), ("vision", "größe-7.b"));
+    }
+
+    #[test]
+    fn a_name_with_a_slash_a_space_or_nothing_is_refused() {
+        for bad in ["", "jobs/x", "namespaces//jobs/x", "namespaces/a/jobs/", "namespaces/a/jobs/b/c", "namespaces/a/jobs/b c"] {
+            assert!(bad.parse::<JobName>().is_err(), "{bad}");
+        }
+        assert!(JobName::new("a", &"x".repeat(64)).is_err());
+        assert!(JobName::new("a", "-x").is_err());
+    }
+}

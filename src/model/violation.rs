@@ -1,0 +1,114 @@
+//! What is wrong with an input, field by field.
+
+use std::fmt::{self, Display};
+
+/// One thing that is wrong with one field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Path of the field, such as `spec.groups[0].base_lr`.
+    pub field: String,
+    /// The value found and what is allowed, such as `-1 is not allowed: must be finite and at least 0`.
+    pub description: String,
+}
+
+/// All that is wrong with an input, collected so that a person can mend everything at once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Violations {
+    found: Vec<Violation>,
+    prefix: Vec<String>,
+}
+
+impl Violations {
+    /// Nothing wrong so far.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Notes that `field`, seen from where we are, is wrong. An empty `field` is the place itself.
+    pub fn add(&mut self, field: impl Display, description: impl Display) {
+        let field = self.path(&field.to_string());
+        self.found.push(Violation { field, description: description.to_string() });
+    }
+
+    /// Notes that `value` is not allowed in `field`, and what is.
+    pub fn refuse(&mut self, field: impl Display, value: impl Display, allowed: impl Display) {
+        self.add(field, format!("{value} is not allowed: must be {allowed}"));
+    }
+
+    /// Runs `check` with every field that it names lying below `field`.
+    pub fn within<T>(&mut self, field: impl Display, check: impl FnOnce(&mut Self) -> T) -> T {
+        self.prefix.push(field.to_string());
+        let result = check(self);
+        self.prefix.pop();
+        result
+    }
+
+    /// Whether nothing is wrong.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.found.is_empty()
+    }
+
+    /// How many things are wrong.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.found.len()
+    }
+
+    /// What is wrong, in the order it was found.
+    pub fn iter(&self) -> impl Iterator<Item = &Violation> {
+        self.found.iter()
+    }
+
+    /// `value` if nothing is wrong.
+    ///
+    /// # Errors
+    /// All violations, if there is any.
+    pub fn into_result<T>(self, value: T) -> Result<T, Self> {
+        if self.found.is_empty() { Ok(value) } else { Err(self) }
+    }
+
+    fn path(&self, field: &str) -> String {
+        let mut path = String::new();
+        for part in self.prefix.iter().map(String::as_str).chain([field]) {
+            if !path.is_empty() && !part.is_empty() && !part.starts_with('[') {
+                path.push('.');
+            }
+            path.push_str(part);
+        }
+        path
+    }
+}
+
+impl Display for Violations {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, violation) in self.found.iter().enumerate() {
+            if i > 0 {
+                f.write_str("; ")?;
+            }
+            write!(f, "{}: {}", violation.field, violation.description)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Violations {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_joins_fields_with_dots_and_indices_without() {
+        let mut violations = Violations::new();
+        violations.within("spec", |v| {
+            v.within("groups", |v| v.within("[1]", |v| v.refuse("base_lr", -1.0, "finite and at least 0")));
+            v.within("schedule", |v| v.add("", "is required"));
+        });
+
+        let fields: Vec<_> = violations.iter().map(|v| v.field.as_str()).collect();
+        assert_eq!(fields, ["spec.groups[1].base_lr", "spec.schedule"]);
+        assert!(violations.to_string().contains("-1 is not allowed: must be finite and at least 0"));
+    }
+}
