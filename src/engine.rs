@@ -3,5 +3,21 @@
 //! [`Engine`] is the handle that `rpc` and `http` hold. It is cheap to clone.
 
 pub mod api;
+mod cell;
+mod commit;
+mod compiled;
+mod entry;
+mod handle;
+mod history;
+pub mod job;
+pub mod preview;
+pub mod recover;
+pub mod replay;
+mod reporter;
+mod shard;
+mod start;
+pub mod timeline;
 
 pub use api::*;
+pub use handle::{Engine, Watch};
+pub use reporter::{PendingReceipt, Reporter};

@@ -1,5 +1,8 @@
 //! `lrs`, the learning-rate scheduling service.
+pub mod clock;
+pub mod control;
 pub mod engine;
 pub mod model;
 pub mod proto;
+pub mod schedule;
 pub mod store;

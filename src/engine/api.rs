@@ -403,8 +403,6 @@ pub struct Settings {
     pub queue_items: usize,
     /// Items in one transaction.
     pub batch_items: usize,
-    /// How long the pipeline waits for more before it commits.
-    pub batch_delay: Duration,
     /// Jobs that have not ended.
     pub max_jobs: usize,
     /// Steps of one rank that may be reported but not yet closed by `through_step`.
@@ -428,15 +426,13 @@ impl Default for Settings {
             reserve_steps: 1024,
             queue_items: 4096,
             batch_items: 512,
-            batch_delay: Duration::from_millis(2),
             max_jobs: 1_000_000,
             max_open_steps: 10_000,
             max_person_decisions: 10_000,
-            stale_after: Duration::from_secs(300),
+            stale_after: Duration::from_mins(5),
             merge_after_chunks: 512,
             snapshot_after_records: 4096,
             watch_events: 256,
         }
     }
 }
-

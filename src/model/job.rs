@@ -92,6 +92,27 @@ pub struct JobRow {
     pub end_time: Option<Timestamp>,
 }
 
+impl JobRow {
+    /// What stands for a row that can not be read: only its identity and name mean something.
+    #[must_use]
+    pub fn unreadable(id: JobId, name: JobName) -> Self {
+        Self {
+            id,
+            name,
+            initial_spec: Spec::default(),
+            spec: Spec::default(),
+            state: State::Failed,
+            state_reason: String::new(),
+            version: 0,
+            request_id: None,
+            forked_from: None,
+            create_time: Timestamp(0),
+            update_time: Timestamp(0),
+            end_time: None,
+        }
+    }
+}
+
 /// Where a forked job comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ForkPoint {

@@ -20,12 +20,16 @@ pub struct Sample {
     /// The optimizer step.
     pub step: u64,
     /// Training loss.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "super::number::option")]
     pub loss: Option<f64>,
     /// Norm of the whole gradient, before clipping.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "super::number::option")]
     pub grad_norm: Option<f64>,
     /// The learning rate of the first group that was really used.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "super::number::option")]
     pub learning_rate: Option<f64>,
     /// Other metrics, by rising name, each name once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "super::number::named")]
     pub metrics: Vec<(Arc<str>, f64)>,
 }
 
@@ -187,6 +191,15 @@ mod tests {
 
         assert_eq!(known.metric("val_loss"), Some(2.0));
         assert_eq!(known.agreement(&piece), Agreement::Repeat);
+    }
+
+    #[test]
+    fn a_sample_survives_json_with_its_nan() {
+        let mut known = sample(7, f64::NAN);
+        known.set_metric("val_loss".into(), f64::INFINITY);
+        let text = serde_json::to_string(&known).unwrap();
+        assert_eq!(text, r#"{"step":7,"loss":"NaN","metrics":{"val_loss":"Infinity"}}"#);
+        assert_eq!(serde_json::from_str::<Sample>(&text).unwrap(), known);
     }
 
     #[test]

@@ -1,0 +1,221 @@
+//! The commit pipeline: writes of many jobs in one transaction after another, in the order they came.
+//!
+//! While a transaction is under way the next one gathers, so a quiet server answers at once and a busy one batches. A
+//! transaction whose outcome is unknown is written again until it is known: every write is idempotent. What waits is bounded by
+//! permits, which are taken at the door; without one nobody's report is accepted.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use tracing::{error, info, warn};
+
+use super::{
+    api::{Error, Settings},
+    entry::Entry,
+};
+use crate::store::{self, Outcome, Store, Write};
+
+/// The handle of the pipeline.
+#[derive(Clone)]
+pub struct Pipeline(Arc<Inner>);
+
+struct Inner {
+    queue: Mutex<Queue>,
+    filled: Notify,
+    door: Arc<Semaphore>,
+    batch_items: usize,
+    health: watch::Sender<Result<(), String>>,
+}
+
+#[derive(Default)]
+struct Queue {
+    items: VecDeque<Item>,
+    closed: bool,
+}
+
+struct Item {
+    writes: Vec<Write>,
+    /// The job whose memory is ahead of the database if this is refused.
+    ahead: Option<Arc<Entry>>,
+    done: oneshot::Sender<Result<Vec<Outcome>, Error>>,
+    /// Given back when the item is done.
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+/// The answer to come for what was submitted.
+pub type Committed = oneshot::Receiver<Result<Vec<Outcome>, Error>>;
+
+/// Waits for the answer.
+///
+/// # Errors
+/// If the writes were refused, or the server shuts down before their outcome is known.
+pub async fn outcome(committed: Committed) -> Result<Vec<Outcome>, Error> {
+    committed.await.unwrap_or(Err(Error::ShuttingDown))
+}
+
+impl Pipeline {
+    /// An empty pipeline; [`Pipeline::run`] moves it.
+    #[must_use]
+    pub fn new(settings: &Settings) -> Self {
+        Self(Arc::new(Inner {
+            queue: Mutex::default(),
+            filled: Notify::new(),
+            door: Arc::new(Semaphore::new(settings.queue_items)),
+            batch_items: settings.batch_items,
+            health: watch::Sender::new(Ok(())),
+        }))
+    }
+
+    /// A place in the queue; waits until there is one. Cancel safe.
+    ///
+    /// # Errors
+    /// When the server is shutting down.
+    pub async fn admit(&self) -> Result<OwnedSemaphorePermit, Error> {
+        self.0.door.clone().acquire_owned().await.map_err(|_| Error::ShuttingDown)
+    }
+
+    /// A place in the queue, now.
+    ///
+    /// # Errors
+    /// When there is none, or the server is shutting down.
+    pub fn try_admit(&self, limit: usize) -> Result<OwnedSemaphorePermit, Error> {
+        self.0.door.clone().try_acquire_owned().map_err(|refusal| match refusal {
+            tokio::sync::TryAcquireError::NoPermits => Error::Overloaded { what: "the queue of changes", limit },
+            tokio::sync::TryAcquireError::Closed => Error::ShuttingDown,
+        })
+    }
+
+    /// Hands over writes that belong together; they are committed after all that was submitted before.
+    ///
+    /// Without a permit only for what the owner of a job itself has to write, of which there is a bounded number a job. With `ahead` that
+    /// job is taken out of service if the writes are refused.
+    #[must_use]
+    pub fn submit(
+        &self,
+        writes: Vec<Write>,
+        permit: Option<OwnedSemaphorePermit>,
+        ahead: Option<Arc<Entry>>,
+    ) -> Committed {
+        let (done, committed) = oneshot::channel();
+        let mut queue = self.0.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        if queue.closed {
+            let _ = done.send(Err(Error::ShuttingDown));
+        } else {
+            queue.items.push_back(Item { writes, ahead, done, _permit: permit });
+            metrics::gauge!("lrs_queue_depth").set(f64::from(u32::try_from(queue.items.len()).unwrap_or(u32::MAX)));
+            self.0.filled.notify_one();
+        }
+        committed
+    }
+
+    /// Hands over what the owner of a job has to write and nobody waits for.
+    pub fn submit_own(&self, writes: Vec<Write>, entry: &Arc<Entry>) {
+        if !writes.is_empty() {
+            drop(self.submit(writes, None, Some(entry.clone())));
+        }
+    }
+
+    /// Whether the database answered last, and if not, what it said.
+    #[must_use]
+    pub fn health(&self) -> watch::Receiver<Result<(), String>> {
+        self.0.health.subscribe()
+    }
+
+    /// Notes how the database answered.
+    pub fn note_health(&self, health: Result<(), String>) {
+        self.0.health.send_if_modified(|known| {
+            if *known == health {
+                return false;
+            }
+            match &health {
+                Ok(()) => info!("The database is back"),
+                Err(problem) => warn!(problem, "The database is away: {problem}"),
+            }
+            *known = health;
+            true
+        });
+    }
+
+    /// Takes no more; [`Pipeline::run`] ends when all is written.
+    pub fn close(&self) {
+        self.0.door.close();
+        self.0.queue.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
+        self.0.filled.notify_one();
+    }
+
+    /// Commits what is submitted, until the pipeline is closed and empty.
+    pub async fn run(self, store: Arc<dyn Store>) {
+        loop {
+            let (mut batch, closed) = {
+                let mut queue = self.0.queue.lock().unwrap_or_else(PoisonError::into_inner);
+                let count = queue.items.len().min(self.0.batch_items);
+                (queue.items.drain(..count).collect::<Vec<_>>(), queue.closed)
+            };
+            if batch.is_empty() {
+                if closed {
+                    return;
+                }
+                self.0.filled.notified().await;
+                continue;
+            }
+            let counts: Vec<usize> = batch.iter().map(|item| item.writes.len()).collect();
+            let mut writes: Vec<Write> = batch.iter_mut().flat_map(|item| std::mem::take(&mut item.writes)).collect();
+            match self.commit(&*store, &writes).await {
+                Ok(outcomes) => {
+                    let mut outcomes = outcomes.into_iter();
+                    for (item, count) in batch.into_iter().zip(counts) {
+                        // Whoever asked may have gone; the write stands.
+                        let _ = item.done.send(Ok(outcomes.by_ref().take(count).collect()));
+                    }
+                }
+                Err(refusal) if batch.len() == 1 => batch.into_iter().for_each(|item| item.refuse(&refusal)),
+                Err(refusal) => {
+                    // One bad write must not fail the others: each on its own.
+                    warn!(error = %refusal, "A batch of {} items was refused, writing them one by one: {refusal}", batch.len());
+                    for (item, count) in batch.into_iter().zip(counts) {
+                        let own: Vec<Write> = writes.drain(..count).collect();
+                        match self.commit(&*store, &own).await {
+                            Ok(outcomes) => drop(item.done.send(Ok(outcomes))),
+                            Err(refusal) => item.refuse(&refusal),
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// One transaction, repeated until its outcome is known.
+    async fn commit(&self, store: &dyn Store, writes: &[Write]) -> Result<Vec<Outcome>, store::Error> {
+        let mut backoff = Duration::from_millis(20);
+        loop {
+            if writes.is_empty() {
+                return Ok(Vec::new());
+            }
+            match store.commit(writes).await {
+                Err(store::Error::Unavailable(problem)) => {
+                    self.note_health(Err(problem));
+                    tokio::time::sleep(backoff).await;
+                    backoff = (backoff * 2).min(Duration::from_secs(1));
+                }
+                known => {
+                    self.note_health(Ok(()));
+                    return known;
+                }
+            }
+        }
+    }
+}
+
+impl Item {
+    fn refuse(self, refusal: &store::Error) {
+        error!(error = %refusal, "The database refused a write: {refusal}");
+        if let Some(entry) = self.ahead {
+            entry.damage(format!("the database refused a write: {refusal}"));
+        }
+        let _ = self.done.send(Err(Error::Store(refusal.to_string())));
+    }
+}

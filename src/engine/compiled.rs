@@ -1,0 +1,256 @@
+//! A spec that has been checked: every schedule and controller ready to be evaluated.
+
+use std::{collections::HashSet, sync::Arc};
+
+use super::api::GroupRate;
+use crate::{
+    control::Controller,
+    model::{
+        MAX_STEP,
+        name::check_part,
+        spec::{Group, RateLimits, Spec},
+        telemetry::{GRAD_NORM, LOSS},
+        violation::Violations,
+    },
+    schedule::Schedule,
+};
+
+/// A checked spec. Immutable; shared by every reader of the job's rates.
+#[derive(Debug)]
+pub struct CompiledSpec {
+    spec: Arc<Spec>,
+    groups: Vec<CompiledGroup>,
+    controllers: Vec<Controller>,
+}
+
+#[derive(Debug)]
+struct CompiledGroup {
+    name: Arc<str>,
+    learning_rate: Arc<Schedule>,
+    momentum: Option<(Arc<Schedule>, f64)>,
+    weight_decay: Option<(Arc<Schedule>, f64)>,
+}
+
+impl CompiledSpec {
+    /// Checks a spec.
+    ///
+    /// # Errors
+    /// Every violation, with paths that begin at the spec.
+    pub fn try_new(spec: Spec) -> Result<Self, Violations> {
+        let mut violations = Violations::new();
+        let v = &mut violations;
+        check_texts(&spec, v);
+        check_numbers(&spec, v);
+        check_groups(&spec.groups, v);
+
+        let default = v.within("schedule", |v| Schedule::try_new(&spec.schedule, spec.total_steps, v)).map(Arc::new);
+        let mut cycled = |field: &str, schedule: &Option<_>| {
+            let schedule = schedule.as_ref()?;
+            v.within(field, |v| Schedule::try_new(schedule, spec.total_steps, v)).map(Arc::new)
+        };
+        let momentum = cycled("momentum_schedule", &spec.momentum_schedule);
+        let weight_decay = cycled("weight_decay_schedule", &spec.weight_decay_schedule);
+
+        let mut groups = Vec::with_capacity(spec.groups.len());
+        for (i, group) in spec.groups.iter().enumerate() {
+            v.within(format!("groups[{i}]"), |v| {
+                let own = group.schedule.as_ref();
+                let own =
+                    own.map(|s| v.within("schedule", |v| Schedule::try_new(s, spec.total_steps, v)).map(Arc::new));
+                groups.push(CompiledGroup {
+                    name: group.name.as_str().into(),
+                    learning_rate: own.unwrap_or_else(|| default.clone())?,
+                    momentum: with_base(v, "base_momentum", momentum.as_ref(), group.base_momentum),
+                    weight_decay: with_base(v, "base_weight_decay", weight_decay.as_ref(), group.base_weight_decay),
+                });
+                Some(())
+            });
+        }
+
+        let controllers = spec.controllers.iter().enumerate().filter_map(|(i, controller)| {
+            v.within(format!("controllers[{i}]"), |v| Controller::try_new(controller, spec.groups.len(), v))
+        });
+        let controllers: Vec<_> = controllers.collect();
+        if !controllers.is_empty() && !groups.is_empty() && !groups.iter().any(|g| g.learning_rate.uses_base()) {
+            v.add(
+                "controllers",
+                "have nothing to move: no schedule of this job uses `base`, which is what controllers change",
+            );
+        }
+        violations.into_result(Self { spec: Arc::new(spec), groups, controllers })
+    }
+
+    /// The spec as written.
+    #[must_use]
+    pub fn spec(&self) -> &Arc<Spec> {
+        &self.spec
+    }
+
+    /// The controllers, in the order of the spec.
+    #[must_use]
+    pub fn controllers(&self) -> &[Controller] {
+        &self.controllers
+    }
+
+    /// The base rates as written, one a group.
+    #[must_use]
+    pub fn base_lrs(&self) -> Vec<f64> {
+        self.spec.groups.iter().map(|group| group.base_lr).collect()
+    }
+
+    /// What every group is to use when the schedule's clock shows `clock` and the base rates are `base_lrs`, before any override and limit.
+    pub fn rates_at<'a>(
+        &'a self,
+        clock: u64,
+        base_lrs: impl Iterator<Item = f64> + 'a,
+    ) -> impl Iterator<Item = GroupRate> + 'a {
+        self.groups.iter().zip(base_lrs).map(move |(group, base_lr)| GroupRate {
+            group: group.name.clone(),
+            learning_rate: group.learning_rate.value_at(clock, base_lr),
+            momentum: group.momentum.as_ref().map(|(schedule, base)| schedule.value_at(clock, *base)),
+            weight_decay: group.weight_decay.as_ref().map(|(schedule, base)| schedule.value_at(clock, *base)),
+        })
+    }
+
+    /// Steps in `0..=end` at and before every boundary of any of the schedules, rising.
+    #[must_use]
+    pub fn breakpoints(&self, end: u64) -> Vec<u64> {
+        let schedules = self.groups.iter().flat_map(|group| {
+            let others = [&group.momentum, &group.weight_decay].into_iter().flatten().map(|(schedule, _)| schedule);
+            others.chain([&group.learning_rate])
+        });
+        let mut steps: Vec<u64> = schedules.flat_map(|schedule| schedule.breakpoints(end)).collect();
+        steps.sort_unstable();
+        steps.dedup();
+        steps
+    }
+}
+
+/// Keeps a learning rate within the job's limits.
+#[must_use]
+pub fn limited(limits: &RateLimits, learning_rate: f64) -> f64 {
+    let at_least = limits.min_lr.map_or(learning_rate, |min| learning_rate.max(min));
+    limits.max_lr.map_or(at_least, |max| at_least.min(max))
+}
+
+/// Whether two specs give the same rates on the same telemetry.
+#[must_use]
+pub fn same_rates(a: &Spec, b: &Spec) -> bool {
+    let rates_only = |spec: &Spec| Spec {
+        display_name: String::new(),
+        steps_per_epoch: None,
+        objective: None,
+        experiment: String::new(),
+        arm: None,
+        seed: None,
+        labels: std::collections::BTreeMap::new(),
+        commit_ahead: 0,
+        ..spec.clone()
+    };
+    rates_only(a) == rates_only(b)
+}
+
+fn with_base(
+    v: &mut Violations,
+    field: &str,
+    schedule: Option<&Arc<Schedule>>,
+    base: Option<f64>,
+) -> Option<(Arc<Schedule>, f64)> {
+    let schedule = schedule?;
+    if base.is_none() && schedule.uses_base() {
+        v.add(field, "is required: the schedule of this value uses `base`");
+    }
+    Some((schedule.clone(), base.unwrap_or(0.0)))
+}
+
+fn check_texts(spec: &Spec, v: &mut Violations) {
+    check_length(v, "display_name", &spec.display_name, 200);
+    check_length(v, "experiment", &spec.experiment, 200);
+    if spec.labels.len() > 64 {
+        v.refuse("labels", format_args!("{} labels", spec.labels.len()), "at most 64");
+    }
+    for (key, value) in &spec.labels {
+        if let Err(error) = check_part(key) {
+            v.add(format_args!("labels[{key:?}]"), error);
+        }
+        check_length(v, &format!("labels[{key:?}]"), value, 200);
+    }
+    if let Some(objective) = &spec.objective {
+        v.within("objective", |v| {
+            check_metric(v, "metric", &objective.metric);
+            if objective.target.is_some_and(|target| !target.is_finite()) {
+                v.refuse("target", objective.target.unwrap_or_default(), "finite");
+            }
+        });
+    }
+}
+
+fn check_length(v: &mut Violations, field: &str, text: &str, most: usize) {
+    let length = text.chars().count();
+    if length > most {
+        v.refuse(field, format_args!("a text of {length} characters"), format_args!("at most {most} characters"));
+    }
+    if text.chars().any(char::is_control) {
+        v.refuse(field, format_args!("{text:?}"), "free of control characters");
+    }
+}
+
+/// Checks the name of a metric that is to be watched.
+pub fn check_metric(v: &mut Violations, field: &str, name: &str) {
+    let length = name.chars().count();
+    if length == 0 || length > 100 || name.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        let allowed = format!("1 to 100 characters without spaces, such as {LOSS}, {GRAD_NORM} or val_loss");
+        v.refuse(field, format_args!("{name:?}"), allowed);
+    }
+}
+
+fn check_numbers(spec: &Spec, v: &mut Violations) {
+    let mut range = |field: &str, value: u64, allowed: std::ops::RangeInclusive<u64>| {
+        if !allowed.contains(&value) {
+            v.refuse(field, value, format_args!("from {} to {}", allowed.start(), allowed.end()));
+        }
+    };
+    range("total_steps", spec.total_steps.unwrap_or(1), 1..=MAX_STEP);
+    range("steps_per_epoch", spec.steps_per_epoch.unwrap_or(1), 1..=MAX_STEP);
+    range("decision_lag", spec.decision_lag, 1..=4096);
+    range("commit_ahead", spec.commit_ahead, 1..=1024);
+    range("reporting_ranks", spec.reporting_ranks.into(), 1..=65_536);
+    if spec.controllers.len() > 8 {
+        v.refuse("controllers", format_args!("{} controllers", spec.controllers.len()), "at most 8");
+    }
+    let RateLimits { min_lr, max_lr } = spec.rate_limits;
+    v.within("rate_limits", |v| {
+        if min_lr.is_some_and(|min| !min.is_finite() || min < 0.0) {
+            v.refuse("min_lr", min_lr.unwrap_or_default(), "finite and at least 0");
+        }
+        if max_lr.is_some_and(|max| !max.is_finite() || max < min_lr.unwrap_or(0.0)) {
+            v.refuse("max_lr", max_lr.unwrap_or_default(), "finite, at least 0 and at least min_lr");
+        }
+    });
+}
+
+fn check_groups(groups: &[Group], v: &mut Violations) {
+    if groups.is_empty() || groups.len() > 64 {
+        v.refuse("groups", format_args!("{} groups", groups.len()), "from 1 to 64, each with a base_lr");
+    }
+    let mut names = HashSet::new();
+    for (i, group) in groups.iter().enumerate() {
+        v.within(format!("groups[{i}]"), |v| {
+            if let Err(error) = check_part(&group.name) {
+                v.add("name", error);
+            } else if !names.insert(&group.name) {
+                v.refuse("name", format_args!("{:?} again", group.name), "different in each group");
+            }
+            if !group.base_lr.is_finite() || group.base_lr < 0.0 {
+                v.refuse("base_lr", group.base_lr, "finite and at least 0");
+            }
+            for (field, base) in
+                [("base_momentum", group.base_momentum), ("base_weight_decay", group.base_weight_decay)]
+            {
+                if let Some(base) = base.filter(|base| !base.is_finite()) {
+                    v.refuse(field, base, "finite");
+                }
+            }
+        });
+    }
+}

@@ -1,0 +1,79 @@
+//! A job's decisions once more, from its telemetry: they must be the same.
+
+use super::{job::Job, recover::lineage, timeline::Timeline};
+use crate::model::{
+    decision::{Decision, DecisionId},
+    job::AttemptRow,
+    spec::Spec,
+    telemetry::Sample,
+    violation::Violations,
+};
+
+/// What a replay found.
+#[derive(Debug)]
+pub struct Replay {
+    /// What the controllers decided, in step order.
+    pub decisions: Vec<Decision>,
+    /// The rate of every step.
+    pub timeline: Timeline,
+    /// How many records there were.
+    pub records: u64,
+}
+
+/// Replays `records`, the complete ones of the history of `attempt` by rising step.
+///
+/// `people` are people's decisions, in any order; those of later attempts are left out. Without `attempts` it is one
+/// attempt from step 0.
+///
+/// # Errors
+/// If a spec is wrong.
+pub fn replay(
+    initial_spec: &Spec,
+    attempts: &[AttemptRow],
+    people: &[Decision],
+    records: impl IntoIterator<Item = Sample>,
+    attempt: u32,
+) -> Result<Replay, Violations> {
+    let people = people.iter().filter(|decision| decision.attempt <= attempt);
+    let timeline = Timeline::try_new(initial_spec, people)?;
+    let mut parts = lineage(attempts, attempt).into_iter().peekable();
+    let first = parts.next();
+    let mut job = Job::new(timeline, first.map_or(attempt, |part| part.attempt), first.map_or(0, |part| part.start));
+    let mut decisions = Vec::new();
+    let mut count = 0;
+    for record in records {
+        while let Some(part) = parts.next_if(|part| part.start <= record.step) {
+            decisions.extend(job.begin_attempt(part.attempt, part.start));
+        }
+        decisions.extend(job.take_record(&record));
+        count += 1;
+    }
+    Ok(Replay { decisions, timeline: job.timeline().clone(), records: count })
+}
+
+/// The recorded decisions by controllers that belong to the history of `attempt`.
+#[must_use]
+pub fn recorded<'a>(decisions: &'a [Decision], attempts: &[AttemptRow], attempt: u32) -> Vec<&'a Decision> {
+    let parts = lineage(attempts, attempt);
+    let belongs = |decision: &&Decision| match decision.id {
+        DecisionId::Person { .. } => false,
+        DecisionId::Controller { attempt, step, .. } => {
+            parts.is_empty()
+                || parts.iter().any(|part| part.attempt == attempt && (part.start..part.end).contains(&step))
+        }
+    };
+    let mut recorded: Vec<&Decision> = decisions.iter().filter(belongs).collect();
+    recorded.sort_by_key(|decision| (decision.step, decision.id));
+    recorded
+}
+
+/// Whether two decisions are the same, all but the time they were stored at.
+#[must_use]
+pub fn same_decision(a: &Decision, b: &Decision) -> bool {
+    let text = |decision: &Decision| {
+        let timeless = Decision { create_time: crate::model::job::Timestamp(0), ..decision.clone() };
+        // As text, so that a NaN in the evidence equals itself.
+        serde_json::to_string(&timeless).ok()
+    };
+    text(a) == text(b)
+}

@@ -1,0 +1,297 @@
+//! A real `lrs serve` process and clients of it.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use lrs::proto::{
+    CreateJobRequest, Directive, GetLearningRateRequest, GetLearningRateResponse, Job, JobSpec, ParameterGroup,
+    StartAttemptRequest, StreamTelemetryRequest, StreamTelemetryResponse, job_service_client::JobServiceClient,
+    learning_rate_service_client::LearningRateServiceClient, schedule_service_client::ScheduleServiceClient,
+};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Status, Streaming, transport::Channel};
+
+/// The longest a test waits for anything.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A server process with its own directory; killed when dropped.
+pub struct Server {
+    directory: tempfile::TempDir,
+    database_url: String,
+    arguments: Vec<String>,
+    child: Child,
+    pub grpc: String,
+    pub http: String,
+}
+
+impl Server {
+    /// A server over a fresh SQLite file.
+    pub async fn sqlite() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", directory.path().join("lrs.db").display());
+        Self::begin(directory, url, &[]).await
+    }
+
+    /// A server over any database, with further arguments.
+    pub async fn with(database_url: &str, arguments: &[&str]) -> Self {
+        Self::begin(tempfile::tempdir().unwrap(), database_url.to_owned(), arguments).await
+    }
+
+    async fn begin(directory: tempfile::TempDir, database_url: String, arguments: &[&str]) -> Self {
+        let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        let (child, grpc, http) = spawn(directory.path(), &database_url, &arguments).await;
+        Self { directory, database_url, arguments, child, grpc, http }
+    }
+
+    /// The database file of [`Server::sqlite`].
+    pub fn database_file(&self) -> PathBuf {
+        self.directory.path().join("lrs.db")
+    }
+
+    /// What the server has written to its log.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
+    }
+
+    /// As if the machine had lost power: no warning, nothing flushed.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Asks the server to stop and returns its exit code.
+    pub async fn terminate(&mut self) -> Option<i32> {
+        let asked = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
+        assert!(asked.success());
+        wait_for("the server to stop", async || self.child.try_wait().unwrap()).await.code()
+    }
+
+    /// A new process over the same database.
+    pub async fn start_again(&mut self) {
+        (self.child, self.grpc, self.http) = spawn(self.directory.path(), &self.database_url, &self.arguments).await;
+    }
+
+    pub async fn jobs(&self) -> JobServiceClient<Channel> {
+        JobServiceClient::new(self.channel().await)
+    }
+
+    pub async fn rates(&self) -> LearningRateServiceClient<Channel> {
+        LearningRateServiceClient::new(self.channel().await)
+    }
+
+    pub async fn schedules(&self) -> ScheduleServiceClient<Channel> {
+        ScheduleServiceClient::new(self.channel().await)
+    }
+
+    pub async fn channel(&self) -> Channel {
+        Channel::from_shared(format!("http://{}", self.grpc)).unwrap().connect().await.unwrap()
+    }
+
+    /// Registers a job in the namespace `test`.
+    pub async fn register(&self, id: &str, spec: JobSpec) -> Job {
+        self.try_register(id, spec).await.unwrap()
+    }
+
+    pub async fn try_register(&self, id: &str, spec: JobSpec) -> Result<Job, Status> {
+        let job = Some(Job { spec: Some(spec), ..Job::default() });
+        let request =
+            CreateJobRequest { parent: "namespaces/test".to_owned(), job_id: id.to_owned(), job, ..Default::default() };
+        self.jobs().await.create_job(request).await.map(tonic::Response::into_inner)
+    }
+
+    /// Starts an attempt; its number.
+    pub async fn start_attempt(&self, job: &str, token: &str, resume_step: i64) -> i64 {
+        let request =
+            StartAttemptRequest { job: job.to_owned(), attempt_token: token.to_owned(), resume_step };
+        self.rates().await.start_attempt(request).await.unwrap().into_inner().attempt
+    }
+
+    /// The directive of a step, waited for until it is final.
+    pub async fn final_rate(&self, job: &str, attempt: i64, step: i64) -> f64 {
+        let answer = self.ask(job, attempt, step, 0, PATIENCE).await.unwrap();
+        let directive = answer.directive.unwrap();
+        assert!(directive.is_final, "step {step} of {job} is not final");
+        directive.rates[0].learning_rate
+    }
+
+    pub async fn ask(
+        &self,
+        job: &str,
+        attempt: i64,
+        step: i64,
+        plan_steps: i32,
+        wait: Duration,
+    ) -> Result<GetLearningRateResponse, Status> {
+        let wait = Some(wait.try_into().unwrap());
+        let request = GetLearningRateRequest { job: job.to_owned(), attempt, step, plan_steps, wait };
+        self.rates().await.get_learning_rate(request).await.map(tonic::Response::into_inner)
+    }
+
+    /// A telemetry stream that wants directives.
+    pub async fn stream(&self, job: &str, attempt: i64, rank: i32) -> Stream {
+        Stream::open(self, job, attempt, rank).await
+    }
+
+    /// A GET over HTTP: status and body.
+    pub async fn http_get(&self, path: &str) -> (u16, String) {
+        self.http_request("GET", path, "").await
+    }
+
+    /// Any request over HTTP with a JSON body: status and body.
+    pub async fn http_request(&self, method: &str, path: &str, body: &str) -> (u16, String) {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let mut socket = tokio::net::TcpStream::connect(&self.http).await.unwrap();
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\ncontent-type: application/json\r\n\
+             content-length: {}\r\n\r\n{body}",
+            self.http,
+            body.len(),
+        );
+        socket.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        tokio::time::timeout(PATIENCE, socket.read_to_end(&mut answer)).await.unwrap().unwrap();
+        let answer = String::from_utf8(answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("--- the server's log ---\n{}", self.log());
+        }
+    }
+}
+
+async fn spawn(directory: &Path, database_url: &str, arguments: &[String]) -> (Child, String, String) {
+    let ready = directory.join("ready.json");
+    let _ = std::fs::remove_file(&ready);
+    let log = std::fs::File::options().create(true).append(true).open(directory.join("log")).unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_lrs"))
+        .args(["serve", "--grpc-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"])
+        .args(["--database-url", database_url, "--ready-file", ready.to_str().unwrap()])
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().unwrap())
+        .stderr(log)
+        .spawn()
+        .unwrap();
+    let addresses: serde_json::Value = wait_for("the server to be ready", async || {
+        if let Some(status) = child.try_wait().unwrap() {
+            let log = std::fs::read_to_string(directory.join("log")).unwrap_or_default();
+            panic!("the server ended with {status}:\n{log}");
+        }
+        serde_json::from_slice(&std::fs::read(&ready).ok()?).ok()
+    })
+    .await;
+    let address = |name: &str| addresses[name].as_str().unwrap().to_owned();
+    (child, address("grpc"), address("http"))
+}
+
+/// Looks again and again until `found` has something, with a bound.
+pub async fn wait_for<T>(what: &str, mut found: impl AsyncFnMut() -> Option<T>) -> T {
+    let mut pause = tokio::time::interval(Duration::from_millis(10));
+    let looking = async {
+        loop {
+            pause.tick().await;
+            if let Some(found) = found().await {
+                return found;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, looking).await.unwrap_or_else(|_| panic!("waited in vain for {what}"))
+}
+
+/// One group named `default` at `base_lr`.
+pub fn spec(base_lr: f64) -> JobSpec {
+    JobSpec { groups: vec![ParameterGroup { name: "default".to_owned(), base_lr, ..Default::default() }], ..Default::default() }
+}
+
+/// A spec in canonical JSON.
+pub fn spec_json(text: &str) -> JobSpec {
+    serde_json::from_str(text).unwrap()
+}
+
+/// A telemetry stream.
+pub struct Stream {
+    requests: mpsc::Sender<StreamTelemetryRequest>,
+    answers: Streaming<StreamTelemetryResponse>,
+    /// The answers' directives, by step.
+    pub directives: std::collections::BTreeMap<i64, Directive>,
+    /// The newest answer.
+    pub latest: StreamTelemetryResponse,
+}
+
+impl Stream {
+    async fn open(server: &Server, job: &str, attempt: i64, rank: i32) -> Self {
+        let (requests, queue) = mpsc::channel(64);
+        let first = StreamTelemetryRequest { job: job.to_owned(), attempt, rank, want_directives: true, ..Default::default() };
+        requests.send(first).await.unwrap();
+        let answers = server.rates().await.stream_telemetry(ReceiverStream::new(queue)).await.unwrap().into_inner();
+        Self { requests, answers, directives: std::collections::BTreeMap::new(), latest: StreamTelemetryResponse::default() }
+    }
+
+    /// Reports a loss for each step, and closes them.
+    pub async fn losses(&self, first_step: i64, losses: &[f64]) {
+        let step: Vec<i64> = (first_step..).take(losses.len()).collect();
+        let through_step = step.last().copied();
+        self.send(StreamTelemetryRequest { step, loss: losses.to_vec(), through_step, ..Default::default() }).await;
+    }
+
+    pub async fn send(&self, request: StreamTelemetryRequest) {
+        self.requests.send(request).await.unwrap();
+    }
+
+    /// The next answer, or the status that the stream ended with.
+    pub async fn next(&mut self) -> Result<Option<StreamTelemetryResponse>, Status> {
+        let answer = tokio::time::timeout(PATIENCE, self.answers.message()).await.expect("an answer on the stream")?;
+        if let Some(answer) = &answer {
+            self.directives.extend(answer.directives.iter().map(|directive| (directive.step, directive.clone())));
+            let durable_through_step = answer.durable_through_step.or(self.latest.durable_through_step);
+            self.latest = StreamTelemetryResponse { durable_through_step, ..answer.clone() };
+        }
+        Ok(answer)
+    }
+
+    /// Reads answers until `step` is durable.
+    pub async fn until_durable(&mut self, step: i64) {
+        while self.latest.durable_through_step.is_none_or(|durable| durable < step) {
+            self.next().await.unwrap().expect("the stream goes on");
+        }
+    }
+
+    /// Reads answers until `messages` of this stream, the first one included, are durable.
+    pub async fn until_messages(&mut self, messages: i64) {
+        while self.latest.durable_messages < messages {
+            self.next().await.unwrap().expect("the stream goes on");
+        }
+    }
+
+    /// Reads answers until the directive of `step` has come.
+    pub async fn directive(&mut self, step: i64) -> Directive {
+        loop {
+            if let Some(directive) = self.directives.get(&step) {
+                return directive.clone();
+            }
+            self.next().await.unwrap().expect("the stream goes on");
+        }
+    }
+
+    /// The status that the stream ends with.
+    pub async fn end(&mut self) -> Status {
+        loop {
+            match self.next().await {
+                Ok(Some(_)) => {}
+                Ok(None) => panic!("the stream ended without a status"),
+                Err(status) => return status,
+            }
+        }
+    }
+}
