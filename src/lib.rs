@@ -1,5 +1,14 @@
 //! `lrs`, the learning-rate scheduling service.
+pub mod app;
+pub mod cli;
+pub mod clock;
+pub mod config;
 pub mod engine;
+pub mod http;
+pub mod metrics;
 pub mod model;
+pub mod observability;
 pub mod proto;
+pub mod rpc;
+pub mod shutdown;
 pub mod store;
