@@ -214,12 +214,12 @@ async fn tidy_metrics(metrics: PrometheusHandle) {
 
 /// Keeps the health service's word up to date.
 async fn tell_health(door: Door, health: Health) {
-    let mut told = Err(String::new());
+    let mut told = None;
     let mut ticks = ticks(READINESS_AT_START);
     loop {
         ticks.tick().await;
         let ready = door.ready();
-        if ready == told {
+        if told.as_ref() == Some(&ready) {
             continue;
         }
         health.set(ready.is_ok()).await;
@@ -228,9 +228,11 @@ async fn tell_health(door: Door, health: Health) {
                 tracing::info!("Ready");
                 ticks = self::ticks(READINESS);
             }
+            // At the start it is no wonder.
+            Err(why) if told.is_none() => tracing::info!("Not ready yet: {why}"),
             Err(why) => tracing::warn!("Not ready: {why}"),
         }
-        told = ready;
+        told = Some(ready);
     }
 }
 
