@@ -1,8 +1,17 @@
 //! `lrs`, the learning-rate scheduling service.
+
+pub mod app;
+pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod control;
 pub mod engine;
+pub mod http;
+pub mod metrics;
 pub mod model;
+pub mod observability;
 pub mod proto;
+pub mod rpc;
 pub mod schedule;
+pub mod shutdown;
 pub mod store;

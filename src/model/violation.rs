@@ -44,6 +44,18 @@ impl Violations {
         result
     }
 
+    /// Takes in what another check found, with its fields lying below where we are.
+    ///
+    /// What lies at or below a field that is known to be wrong is left out: it would be an echo of the first finding.
+    pub fn absorb(&mut self, other: &Self) {
+        for violation in &other.found {
+            let field = self.path(&violation.field);
+            if !self.found.iter().any(|known| lies_within(&field, &known.field)) {
+                self.found.push(Violation { field, description: violation.description.clone() });
+            }
+        }
+    }
+
     /// Whether nothing is wrong.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -81,6 +93,10 @@ impl Violations {
     }
 }
 
+fn lies_within(field: &str, place: &str) -> bool {
+    field.strip_prefix(place).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+}
+
 impl Display for Violations {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, violation) in self.found.iter().enumerate() {
@@ -110,5 +126,20 @@ mod tests {
         let fields: Vec<_> = violations.iter().map(|v| v.field.as_str()).collect();
         assert_eq!(fields, ["spec.groups[1].base_lr", "spec.schedule"]);
         assert!(violations.to_string().contains("-1 is not allowed: must be finite and at least 0"));
+    }
+
+    #[test]
+    fn what_is_below_a_wrong_field_is_not_said_twice() {
+        let mut later = Violations::new();
+        for field in ["groups[1].name", "groups[10].name", "total_steps"] {
+            later.add(field, "is wrong");
+        }
+        let mut violations = Violations::new();
+        violations.add("spec.groups[1]", "is wrong");
+
+        violations.within("spec", |v| v.absorb(&later));
+
+        let fields: Vec<_> = violations.iter().map(|v| v.field.as_str()).collect();
+        assert_eq!(fields, ["spec.groups[1]", "spec.groups[10].name", "spec.total_steps"]);
     }
 }

@@ -1,0 +1,240 @@
+//! What can be set: by file, environment or flag, in that order, the later the stronger. Checked once, here.
+
+use std::{fmt, net::SocketAddr, path::Path, time::Duration};
+
+use serde::Deserialize;
+
+use crate::{engine::Settings, model::violation::Violations, observability, rpc::Limits};
+
+mod database_url;
+mod duration;
+mod options;
+
+pub use database_url::DatabaseUrl;
+pub use options::Options;
+
+const DEFAULT_GRPC_LISTEN: &str = "127.0.0.1:50051";
+const DEFAULT_HTTP_LISTEN: &str = "127.0.0.1:8080";
+const DEFAULT_GRACE_PERIOD: Duration = Duration::from_secs(20);
+const DEFAULT_LOG_FILTER: &str = "info";
+const DEFAULT_LIMITS: Limits =
+    Limits { message_bytes: 8 << 20, calls: 8192, calls_per_connection: 1024, stream_messages: 64 };
+
+/// Everything that is set, checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The database.
+    pub database_url: DatabaseUrl,
+    /// Where gRPC is served; port 0 is any free one.
+    pub grpc_listen: SocketAddr,
+    /// Where HTTP is served; port 0 is any free one.
+    pub http_listen: SocketAddr,
+    /// How long the process may take to end.
+    pub grace_period: Duration,
+    /// The log.
+    pub log: LogConfig,
+    /// The bounds of the interface.
+    pub limits: Limits,
+    /// The engine's bounds and habits.
+    pub engine: Settings,
+}
+
+/// How to log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// For people or for machines.
+    pub format: LogFormat,
+    /// Which levels of what, in the words of `tracing_subscriber::EnvFilter`.
+    pub filter: String,
+}
+
+/// Whom the log is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// People.
+    #[default]
+    Text,
+    /// Machines: a JSON object a line.
+    Json,
+}
+
+/// Why what was set can not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file can not be read.
+    #[error("the configuration file {path} can not be read")]
+    Unreadable {
+        /// Its path.
+        path: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is not what it should be.
+    #[error("the configuration file {path} is wrong: {problem}")]
+    File {
+        /// Its path.
+        path: String,
+        /// Where and why.
+        problem: String,
+    },
+    /// Values that are not allowed, all of them.
+    #[error("the configuration is wrong: {0}")]
+    Invalid(Violations),
+}
+
+impl Config {
+    /// What `flags` (which clap has filled from the environment too) and the file say together, and defaults for the rest.
+    ///
+    /// # Errors
+    /// If the file can not be read or understood, or any value is not allowed; then all such are named.
+    pub fn load(flags: Options, file: Option<&Path>) -> Result<Self, Error> {
+        let from_file = file.map(read).transpose()?.unwrap_or_default();
+        Self::checked(flags.or(from_file))
+    }
+
+    /// What `options` say, and defaults for the rest.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] with everything that is not allowed.
+    pub fn checked(options: Options) -> Result<Self, Error> {
+        let mut v = Violations::new();
+        let engine = engine_settings(&mut v, &options);
+        let limits = limits(&mut v, &options);
+        let grace_period = options.grace_period.map_or(DEFAULT_GRACE_PERIOD, |period| {
+            in_range(&mut v, "grace_period", period.0, Duration::ZERO, Duration::from_hours(1), duration::show)
+        });
+        let log = LogConfig {
+            format: options.log_format.unwrap_or_default(),
+            filter: options.log_filter.unwrap_or_else(|| DEFAULT_LOG_FILTER.to_owned()),
+        };
+        if let Err(problem) = observability::check_filter(&log.filter) {
+            v.refuse(
+                "log_filter",
+                format_args!("{:?}", log.filter),
+                format_args!("such as `info,lrs=debug` ({problem})"),
+            );
+        }
+        let grpc_listen = address(&mut v, "grpc_listen", options.grpc_listen.as_deref(), DEFAULT_GRPC_LISTEN);
+        let http_listen = address(&mut v, "http_listen", options.http_listen.as_deref(), DEFAULT_HTTP_LISTEN);
+        let database_url = match options.database_url {
+            Some(url) => DatabaseUrl::parse(&url),
+            None => DatabaseUrl::in_data_directory(),
+        }
+        .map_err(|problem| v.add("database_url", problem));
+        match (database_url, grpc_listen, http_listen) {
+            (Ok(database_url), Some(grpc_listen), Some(http_listen)) if v.is_empty() => {
+                Ok(Self { database_url, grpc_listen, http_listen, grace_period, log, limits, engine })
+            }
+            _ => Err(Error::Invalid(v)),
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<Options, Error> {
+    let shown = path.display().to_string();
+    let text = std::fs::read_to_string(path).map_err(|source| Error::Unreadable { path: shown.clone(), source })?;
+    toml::from_str(&text).map_err(|problem| Error::File { path: shown, problem: problem.to_string() })
+}
+
+fn address(v: &mut Violations, field: &str, text: Option<&str>, default: &str) -> Option<SocketAddr> {
+    let text = text.unwrap_or(default);
+    let address = text.parse();
+    if address.is_err() {
+        v.refuse(field, format_args!("{text:?}"), "an IP address and a port, such as 127.0.0.1:8080 or [::]:8080");
+    }
+    address.ok()
+}
+
+fn limits(v: &mut Violations, options: &Options) -> Limits {
+    let defaults = DEFAULT_LIMITS;
+    Limits {
+        message_bytes: count(v, "message_bytes", options.message_bytes, defaults.message_bytes, 1 << 10, 1 << 30),
+        calls: count(v, "max_calls", options.max_calls, defaults.calls, 1, 1_000_000),
+        calls_per_connection: options.max_calls_per_connection.map_or(defaults.calls_per_connection, |calls| {
+            in_range(v, "max_calls_per_connection", calls, 1, 1_000_000, u32::to_string)
+        }),
+        stream_messages: count(
+            v,
+            "max_stream_messages",
+            options.max_stream_messages,
+            defaults.stream_messages,
+            1,
+            65_536,
+        ),
+    }
+}
+
+fn engine_settings(v: &mut Violations, options: &Options) -> Settings {
+    let defaults = Settings::default();
+    let number = |v: &mut Violations, field, set: Option<u64>, default, min, max| {
+        set.map_or(default, |value| in_range(v, field, value, min, max, u64::to_string))
+    };
+    Settings {
+        shards: count(v, "shards", options.shards, defaults.shards, 1, 1024),
+        reserve_steps: number(v, "reserve_steps", options.reserve_steps, defaults.reserve_steps, 1, 1 << 20),
+        queue_items: count(v, "queue_items", options.queue_items, defaults.queue_items, 1, 1 << 20),
+        batch_items: count(v, "batch_items", options.batch_items, defaults.batch_items, 1, 1 << 16),
+        max_jobs: count(v, "max_jobs", options.max_jobs, defaults.max_jobs, 1, 100_000_000),
+        max_open_steps: count(v, "max_open_steps", options.max_open_steps, defaults.max_open_steps, 1, 10_000_000),
+        max_person_decisions: count(
+            v,
+            "max_person_decisions",
+            options.max_person_decisions,
+            defaults.max_person_decisions,
+            1,
+            1_000_000,
+        ),
+        stale_after: options.stale_after.map_or(defaults.stale_after, |after| {
+            in_range(v, "stale_after", after.0, Duration::from_millis(1), Duration::from_hours(30 * 24), duration::show)
+        }),
+        merge_after_chunks: number(
+            v,
+            "merge_after_chunks",
+            options.merge_after_chunks,
+            defaults.merge_after_chunks,
+            2,
+            1 << 20,
+        ),
+        snapshot_after_records: number(
+            v,
+            "snapshot_after_records",
+            options.snapshot_after_records,
+            defaults.snapshot_after_records,
+            1,
+            1 << 30,
+        ),
+        watch_events: count(v, "watch_events", options.watch_events, defaults.watch_events, 1, 65_536),
+    }
+}
+
+fn count(v: &mut Violations, field: &str, set: Option<usize>, default: usize, min: usize, max: usize) -> usize {
+    set.map_or(default, |value| in_range(v, field, value, min, max, usize::to_string))
+}
+
+fn in_range<T: Copy + PartialOrd>(
+    v: &mut Violations,
+    field: &str,
+    value: T,
+    min: T,
+    max: T,
+    show: impl Fn(&T) -> String,
+) -> T {
+    if value < min || value > max {
+        v.refuse(field, show(&value), format_args!("from {} to {}", show(&min), show(&max)));
+    }
+    value
+}
+
+impl fmt::Display for LogFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,54 @@
+//! Lengths of time as people write them: `10s`, `2ms`, `1h 30m`.
+
+use std::{str::FromStr, time::Duration};
+
+use jiff::SignedDuration;
+use serde::{Deserialize, Deserializer, de::Error as _};
+
+/// A length of time with its unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Length(pub Duration);
+
+impl FromStr for Length {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let length = text.parse::<SignedDuration>().ok().and_then(|length| Duration::try_from(length).ok());
+        length
+            .map(Self)
+            .ok_or_else(|| format!("{text:?} is not allowed: must be a length of time, such as 10s, 2ms or 1h"))
+    }
+}
+
+impl<'de> Deserialize<'de> for Length {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
+/// As [`Length`] is written.
+pub(super) fn show(length: &Duration) -> String {
+    SignedDuration::try_from(*length).map_or_else(|_| format!("{length:?}"), |length| format!("{length:#}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_length_has_a_unit_and_is_not_negative() {
+        assert_eq!("2ms".parse(), Ok(Length(Duration::from_millis(2))));
+        assert_eq!("1h 30m".parse(), Ok(Length(Duration::from_mins(90))));
+        for bad in ["10", "-1s", "soon", ""] {
+            assert!(bad.parse::<Length>().unwrap_err().contains("must be a length of time"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_length_is_shown_as_it_is_read() {
+        for text in ["20s", "2ms", "1h"] {
+            let Length(length) = text.parse().unwrap();
+            assert_eq!(show(&length).parse(), Ok(Length(length)), "{}", show(&length));
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! For whoever runs this: is it alive, is it ready, what does it count.
+
+use axum::{
+    extract::State,
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde_json::json;
+
+use super::Shared;
+
+/// What there is.
+pub(super) async fn index() -> Response {
+    axum::Json(json!({
+        "name": "lrs",
+        "version": env!("CARGO_PKG_VERSION"),
+        "endpoints": {
+            "live": "/livez",
+            "ready": "/readyz",
+            "metrics": "/metrics",
+            "jobs": "/v1/namespaces/{namespace}/jobs",
+            "schedule_preview": "/v1/schedules:preview",
+        },
+    }))
+    .into_response()
+}
+
+/// The process answers.
+pub(super) async fn livez() -> &'static str {
+    "ok\n"
+}
+
+/// Whether calls can be answered, and if not, why.
+pub(super) async fn readyz(State(shared): State<Shared>, headers: HeaderMap) -> Response {
+    readiness(shared.services.door.ready(), wants_json(&headers))
+}
+
+/// What was counted, in Prometheus' text format.
+pub(super) async fn metrics(State(shared): State<Shared>) -> Response {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], shared.metrics.render()).into_response()
+}
+
+fn readiness(ready: Result<(), String>, json: bool) -> Response {
+    let status = if ready.is_ok() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    match (ready, json) {
+        (Ok(()), false) => (status, "ok\n").into_response(),
+        (Ok(()), true) => (status, axum::Json(json!({"ready": true}))).into_response(),
+        (Err(why), false) => (status, format!("not ready: {why}\n")).into_response(),
+        (Err(why), true) => (status, axum::Json(json!({"ready": false, "reason": why}))).into_response(),
+    }
+}
+
+fn wants_json(headers: &HeaderMap) -> bool {
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    accept.is_some_and(|accept| accept.contains("application/json"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn body(response: Response) -> String {
+        let bytes = axum::body::to_bytes(response.into_body(), 1000).await.unwrap();
+        String::from_utf8(bytes.to_vec()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_not_ready_says_why() {
+        let text = readiness(Err("recovering".into()), false);
+        assert_eq!(text.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(body(text).await, "not ready: recovering\n");
+        let json = readiness(Err("recovering".into()), true);
+        assert_eq!(body(json).await, r#"{"ready":false,"reason":"recovering"}"#);
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_ready_says_so() {
+        let text = readiness(Ok(()), false);
+        assert_eq!(text.status(), StatusCode::OK);
+        assert_eq!(body(text).await, "ok\n");
+    }
+
+    #[test]
+    fn json_is_for_those_who_ask_for_it() {
+        let accept = |value: &'static str| HeaderMap::from_iter([(header::ACCEPT, value.parse().unwrap())]);
+        assert!(wants_json(&accept("application/json")));
+        assert!(!wants_json(&accept("*/*")));
+        assert!(!wants_json(&HeaderMap::new()));
+    }
+}

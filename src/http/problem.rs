@@ -1,0 +1,154 @@
+//! Errors over HTTP: `google.rpc.Status` as JSON, under the status code that goes with it.
+
+use axum::{
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde_json::{Value, json};
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+/// An error on its way to the caller.
+#[derive(Debug)]
+pub(super) struct Problem {
+    status: Status,
+    http: StatusCode,
+}
+
+impl Problem {
+    /// With another status code than the one that goes with the gRPC code.
+    pub(super) fn with_http(status: Status, http: StatusCode) -> Self {
+        Self { status, http }
+    }
+
+    /// The body.
+    pub(super) fn to_json(&self) -> Value {
+        json!({
+            "code": i32::from(self.status.code()),
+            "message": self.status.message(),
+            "details": details(&self.status.get_error_details()),
+        })
+    }
+}
+
+impl From<Status> for Problem {
+    fn from(status: Status) -> Self {
+        let http = http_code(status.code());
+        Self { status, http }
+    }
+}
+
+impl From<crate::engine::Error> for Problem {
+    fn from(error: crate::engine::Error) -> Self {
+        Status::from(error).into()
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = (self.http, axum::Json(self.to_json())).into_response();
+        let delay = self.status.get_details_retry_info().and_then(|info| info.retry_delay);
+        if let Some(delay) = delay {
+            // Whole seconds, and at least one: 0 would mean at once.
+            let seconds = delay.as_secs() + u64::from(delay.subsec_nanos() > 0);
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+        }
+        response
+    }
+}
+
+/// As `google/rpc/code.proto` maps them.
+fn http_code(code: Code) -> StatusCode {
+    match code {
+        Code::Ok => StatusCode::OK,
+        Code::InvalidArgument | Code::FailedPrecondition | Code::OutOfRange => StatusCode::BAD_REQUEST,
+        Code::Unauthenticated => StatusCode::UNAUTHORIZED,
+        Code::PermissionDenied => StatusCode::FORBIDDEN,
+        Code::NotFound => StatusCode::NOT_FOUND,
+        Code::AlreadyExists | Code::Aborted => StatusCode::CONFLICT,
+        Code::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,
+        // 499, which has no name in the standard: the client went away.
+        Code::Cancelled => StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
+        Code::Unknown | Code::Internal | Code::DataLoss => StatusCode::INTERNAL_SERVER_ERROR,
+        Code::Unimplemented => StatusCode::NOT_IMPLEMENTED,
+        Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        Code::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
+    }
+}
+
+/// The kinds of detail that this server gives.
+fn details(details: &ErrorDetails) -> Vec<Value> {
+    let mut found = Vec::new();
+    if let Some(info) = details.error_info() {
+        found.push(json!({
+            "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+            "reason": info.reason,
+            "domain": info.domain,
+            "metadata": info.metadata,
+        }));
+    }
+    if let Some(request) = details.bad_request() {
+        let violation = |violation: &tonic_types::FieldViolation| json!({"field": violation.field, "description": violation.description});
+        found.push(json!({
+            "@type": "type.googleapis.com/google.rpc.BadRequest",
+            "field_violations": request.field_violations.iter().map(violation).collect::<Vec<_>>(),
+        }));
+    }
+    if let Some(delay) = details.retry_info().and_then(|info| info.retry_delay) {
+        found.push(json!({
+            "@type": "type.googleapis.com/google.rpc.RetryInfo",
+            "retry_delay": pbjson_types::Duration::from(delay),
+        }));
+    }
+    if let Some(resource) = details.resource_info() {
+        found.push(json!({
+            "@type": "type.googleapis.com/google.rpc.ResourceInfo",
+            "resource_type": resource.resource_type,
+            "resource_name": resource.resource_name,
+        }));
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{engine::Error, model::violation::Violations};
+
+    #[test]
+    fn violations_are_in_the_body() {
+        let mut violations = Violations::new();
+        violations.add("job_id", "is required");
+        let problem = Problem::from(Error::Invalid(violations));
+        assert_eq!(problem.http, StatusCode::BAD_REQUEST);
+        let body = problem.to_json();
+        assert_eq!(body["code"], 3);
+        assert_eq!(body["details"][0]["reason"], "INVALID_ARGUMENT");
+        assert_eq!(body["details"][1]["@type"], "type.googleapis.com/google.rpc.BadRequest");
+        assert_eq!(body["details"][1]["field_violations"][0]["field"], "job_id");
+    }
+
+    #[test]
+    fn what_passes_by_itself_says_when_to_come_again() {
+        let response = Problem::from(Error::Overloaded { what: "the queue", limit: 1 }).into_response();
+        assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(response.headers()[header::RETRY_AFTER], "1");
+        let body = Problem::from(Error::Overloaded { what: "the queue", limit: 1 }).to_json();
+        assert_eq!(body["details"][1]["retry_delay"], "0.100s");
+    }
+
+    #[test]
+    fn every_code_has_its_status() {
+        for (code, expected) in [
+            (Code::NotFound, 404),
+            (Code::AlreadyExists, 409),
+            (Code::Aborted, 409),
+            (Code::FailedPrecondition, 400),
+            (Code::Unavailable, 503),
+            (Code::DataLoss, 500),
+            (Code::Cancelled, 499),
+        ] {
+            assert_eq!(http_code(code).as_u16(), expected, "{code:?}");
+        }
+    }
+}

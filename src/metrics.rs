@@ -1,0 +1,130 @@
+//! The metrics this process counts: names, help and buckets, declared once, for `/metrics`.
+//!
+//! Labels come from closed sets, never from what a caller sends.
+
+use std::sync::{Mutex, PoisonError};
+
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+
+/// Seconds from a call's arrival to the beginning of its answer, by `method` and `code`.
+pub const RPC_DURATION: &str = "lrs_rpc_duration_seconds";
+/// gRPC calls whose answer has not begun.
+pub const RPC_IN_FLIGHT: &str = "lrs_rpc_in_flight";
+/// Seconds from an HTTP request's arrival to the beginning of its answer, by `route` and `status`.
+pub const HTTP_DURATION: &str = "lrs_http_duration_seconds";
+/// Telemetry streams that are open.
+pub const STREAMS_OPEN: &str = "lrs_telemetry_streams_open";
+/// Telemetry streams that ended, by `code`.
+pub const STREAMS_ENDED: &str = "lrs_telemetry_streams_ended_total";
+
+/// From 50 µs, a rate out of memory, to 10 s, a call that waits for one to become final.
+const SECONDS: [f64; 17] =
+    [5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+static INSTALLED: Mutex<Option<PrometheusHandle>> = Mutex::new(None);
+
+/// Begins to count, once a process; a further call returns the same handle.
+///
+/// # Errors
+/// If the process counts with another recorder already.
+pub fn install() -> Result<PrometheusHandle, BuildError> {
+    let mut installed = INSTALLED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(handle) = &*installed {
+        return Ok(handle.clone());
+    }
+    let recorder = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)?
+        .build_recorder();
+    let handle = recorder.handle();
+    metrics::set_global_recorder(recorder)?;
+    describe();
+    *installed = Some(handle.clone());
+    Ok(handle)
+}
+
+fn describe() {
+    use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+    describe_histogram!(RPC_DURATION, Unit::Seconds, "Time to the beginning of a gRPC answer, by method and code");
+    describe_gauge!(RPC_IN_FLIGHT, "gRPC calls whose answer has not begun");
+    describe_histogram!(HTTP_DURATION, Unit::Seconds, "Time to the beginning of an HTTP answer, by route and status");
+    describe_gauge!(STREAMS_OPEN, "Telemetry streams that are open");
+    describe_counter!(STREAMS_ENDED, "Telemetry streams that ended, by code");
+}
+
+/// Counts a telemetry stream as open while it is held.
+#[derive(Debug)]
+pub struct OpenStream(());
+
+impl OpenStream {
+    /// A stream has opened.
+    #[must_use]
+    pub fn new() -> Self {
+        metrics::gauge!(STREAMS_OPEN).increment(1.0);
+        Self(())
+    }
+}
+
+impl Default for OpenStream {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        metrics::gauge!(STREAMS_OPEN).decrement(1.0);
+    }
+}
+
+/// A telemetry stream was ended by this side with `code`.
+pub fn stream_ended(code: tonic::Code) {
+    metrics::counter!(STREAMS_ENDED, "code" => code_name(code)).increment(1);
+}
+
+/// A code as in the documentation of gRPC.
+#[must_use]
+pub fn code_name(code: tonic::Code) -> &'static str {
+    use tonic::Code;
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_counted_is_rendered_with_buckets() {
+        let handle = install().unwrap();
+        metrics::histogram!(RPC_DURATION, "method" => "GetJob", "code" => "OK").record(0.003);
+        let text = handle.render();
+        assert!(text.contains("lrs_rpc_duration_seconds_bucket{method=\"GetJob\",code=\"OK\",le=\"0.005\"}"), "{text}");
+        assert!(install().is_ok());
+    }
+
+    #[test]
+    fn a_stream_counts_as_open_while_it_is_held() {
+        let handle = install().unwrap();
+        let stream = OpenStream::new();
+        assert!(handle.render().contains("lrs_telemetry_streams_open 1"));
+        drop(stream);
+        assert!(handle.render().contains("lrs_telemetry_streams_open 0"));
+    }
+}

@@ -1,0 +1,156 @@
+//! Decisions and the orders that become decisions.
+
+use super::{int64, optional_whole, spec, time};
+use crate::{
+    model::{
+        MAX_STEP,
+        decision::{Author, BaseRateChange, Decision, Effect, OverrideSetting, RateOverride},
+        name::JobName,
+        violation::Violations,
+    },
+    proto::{self, rate_override::Setting},
+};
+
+/// A decision of `job` on the wire.
+#[must_use]
+pub fn to_proto(job: &JobName, decision: &Decision) -> proto::Decision {
+    proto::Decision {
+        name: format!("{job}/decisions/{}", decision.id),
+        attempt: decision.attempt.into(),
+        step: int64(decision.step),
+        effective_step: int64(decision.effective_step),
+        reason: decision.reason.clone(),
+        evidence: decision.evidence.clone(),
+        create_time: Some(time::to_proto(decision.create_time)),
+        author: Some(match &decision.author {
+            Author::Person(name) => proto::decision::Author::Person(name.clone()),
+            Author::Controller(name) => proto::decision::Author::Controller(name.clone()),
+        }),
+        effect: Some(effect_to_proto(&decision.effect)),
+    }
+}
+
+/// A rate set by hand. Whether the groups exist is the engine's to check.
+pub fn override_from_proto(order: proto::RateOverride, v: &mut Violations) -> RateOverride {
+    const ALLOWED: &str = "finite and at least 0";
+    let setting = match order.setting {
+        Some(Setting::Fixed(fixed)) => {
+            v.within("fixed.learning_rates", |v| {
+                if fixed.learning_rates.is_empty() {
+                    v.add("", "is required: the rate of at least one group");
+                }
+                for (group, &rate) in &fixed.learning_rates {
+                    if !is_rate(rate) {
+                        v.refuse(format_args!("[{group:?}]"), rate, ALLOWED);
+                    }
+                }
+            });
+            OverrideSetting::Fixed(fixed.learning_rates)
+        }
+        Some(Setting::Factor(factor)) => {
+            if !is_rate(factor) {
+                v.refuse("factor", factor, ALLOWED);
+            }
+            OverrideSetting::Factor(factor)
+        }
+        None => {
+            v.add("", "is required: exactly one of `fixed` and `factor`");
+            OverrideSetting::Factor(1.0)
+        }
+    };
+    RateOverride { setting, end_step: optional_whole(v, "end_step", order.end_step, 0, MAX_STEP) }
+}
+
+fn is_rate(value: f64) -> bool {
+    value.is_finite() && value >= 0.0
+}
+
+fn effect_to_proto(effect: &Effect) -> proto::decision::Effect {
+    use proto::decision::Effect as Wire;
+    match effect {
+        Effect::BaseRates(groups) => {
+            Wire::BaseRateChange(proto::BaseRateChange { groups: groups.iter().map(base_rate_to_proto).collect() })
+        }
+        Effect::Override(order) => Wire::RateOverride(override_to_proto(order)),
+        Effect::ClearOverride => Wire::OverrideCleared(proto::OverrideCleared {}),
+        Effect::Pause => Wire::SchedulePaused(proto::SchedulePaused {}),
+        Effect::Resume => Wire::ScheduleResumed(proto::ScheduleResumed {}),
+        Effect::Spec(spec) => Wire::SpecChange(proto::SpecChange { spec: Some(spec::to_proto(spec)) }),
+    }
+}
+
+fn base_rate_to_proto(change: &BaseRateChange) -> proto::GroupBaseRate {
+    proto::GroupBaseRate {
+        group: change.group.clone(),
+        previous_base_lr: change.previous_base_lr,
+        base_lr: change.base_lr,
+    }
+}
+
+fn override_to_proto(order: &RateOverride) -> proto::RateOverride {
+    proto::RateOverride {
+        end_step: order.end_step.map(int64),
+        setting: Some(match &order.setting {
+            OverrideSetting::Fixed(rates) => Setting::Fixed(proto::FixedRates { learning_rates: rates.clone() }),
+            OverrideSetting::Factor(factor) => Setting::Factor(*factor),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::model::{decision::DecisionId, job::Timestamp};
+
+    #[test]
+    fn a_decision_is_named_below_its_job() {
+        let decision = Decision {
+            id: DecisionId::Controller { attempt: 1, step: 40, controller: 0 },
+            attempt: 1,
+            step: 40,
+            effective_step: 41,
+            author: Author::Controller("0/reduce_lr_on_plateau".into()),
+            reason: "no improvement".into(),
+            evidence: BTreeMap::from([("best".into(), f64::NAN)]),
+            effect: Effect::BaseRates(vec![BaseRateChange {
+                group: "default".into(),
+                previous_base_lr: 1.0,
+                base_lr: 0.1,
+            }]),
+            create_time: Timestamp(0),
+        };
+        let wire = to_proto(&JobName::new("a", "b").unwrap(), &decision);
+        assert_eq!(wire.name, "namespaces/a/jobs/b/decisions/a1-s40-c0");
+        assert!(wire.evidence["best"].is_nan());
+        let Some(proto::decision::Effect::BaseRateChange(change)) = wire.effect else { panic!("{:?}", wire.effect) };
+        assert_eq!(change.groups[0].base_lr.to_bits(), 0.1_f64.to_bits());
+    }
+
+    #[test]
+    fn an_override_survives_the_wire() {
+        let order = RateOverride {
+            setting: OverrideSetting::Fixed(BTreeMap::from([("default".into(), 0.25)])),
+            end_step: Some(100),
+        };
+        let mut violations = Violations::new();
+        assert_eq!(override_from_proto(override_to_proto(&order), &mut violations), order);
+        assert!(violations.is_empty());
+    }
+
+    #[test]
+    fn an_override_without_a_setting_or_with_a_wrong_rate_is_refused() {
+        let wrong = |setting| {
+            let mut violations = Violations::new();
+            override_from_proto(proto::RateOverride { end_step: Some(-1), setting }, &mut violations);
+            violations.iter().map(|v| v.field.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(wrong(None), ["", "end_step"]);
+        assert_eq!(wrong(Some(Setting::Factor(-0.5))), ["factor", "end_step"]);
+        let fixed = |rates| Some(Setting::Fixed(proto::FixedRates { learning_rates: rates }));
+        assert_eq!(wrong(fixed(BTreeMap::new())), ["fixed.learning_rates", "end_step"]);
+        let rates = BTreeMap::from([("a".to_owned(), f64::NAN), ("b".to_owned(), 1.0)]);
+        assert_eq!(wrong(fixed(rates)), ["fixed.learning_rates[\"a\"]", "end_step"]);
+    }
+}

@@ -1,0 +1,107 @@
+//! Jobs and their progress.
+
+use super::{directive, int64, spec, time};
+use crate::{
+    engine::{JobView, Progress},
+    model::job::{ForkPoint, State},
+    proto,
+};
+
+/// A job on the wire.
+#[must_use]
+pub fn to_proto(view: &JobView) -> proto::Job {
+    let row = &view.row;
+    proto::Job {
+        name: row.name.to_string(),
+        uid: row.id.to_string(),
+        spec: Some(spec::to_proto(&row.spec)),
+        state: state_to_proto(row.state, view.stale).into(),
+        state_reason: row.state_reason.clone(),
+        attempt: view.attempt.into(),
+        progress: view.progress.as_ref().map(progress_to_proto),
+        forked_from: row.forked_from.as_ref().map(fork_point_to_proto),
+        create_time: Some(time::to_proto(row.create_time)),
+        update_time: Some(time::to_proto(row.update_time)),
+        end_time: row.end_time.map(time::to_proto),
+        etag: view.etag(),
+    }
+}
+
+fn state_to_proto(state: State, is_stale: bool) -> proto::job::State {
+    match state {
+        State::Pending => proto::job::State::Pending,
+        State::Running if is_stale => proto::job::State::Stale,
+        State::Running => proto::job::State::Running,
+        State::Paused => proto::job::State::Paused,
+        State::Completed => proto::job::State::Completed,
+        State::Failed => proto::job::State::Failed,
+        State::Cancelled => proto::job::State::Cancelled,
+    }
+}
+
+fn progress_to_proto(progress: &Progress) -> proto::Progress {
+    proto::Progress {
+        watermark_step: progress.watermark_step.map(int64),
+        final_step: progress.final_step.map(int64),
+        loss: progress.latest.as_ref().and_then(|sample| sample.loss),
+        rates: progress.rates.iter().map(directive::rate_to_proto).collect(),
+        report_time: progress.report_time.map(time::to_proto),
+        repeated_samples: int64(progress.repeated_samples),
+        conflicting_samples: int64(progress.conflicting_samples),
+        late_samples: int64(progress.late_samples),
+    }
+}
+
+fn fork_point_to_proto(point: &ForkPoint) -> proto::ForkPoint {
+    proto::ForkPoint { job: point.job.clone(), attempt: point.attempt.into(), step: int64(point.step) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::model::{
+        job::{JobRow, Timestamp},
+        name::{JobId, JobName},
+        spec::Spec,
+        telemetry::Sample,
+    };
+
+    fn view(state: State, is_stale: bool) -> JobView {
+        let row = JobRow {
+            id: JobId(uuid::Uuid::nil()),
+            name: JobName::new("a", "b").unwrap(),
+            initial_spec: Spec::default(),
+            spec: Spec::default(),
+            state,
+            state_reason: String::new(),
+            version: 7,
+            request_id: None,
+            forked_from: Some(ForkPoint { job: "namespaces/a/jobs/c".into(), attempt: 2, step: 9 }),
+            create_time: Timestamp(1),
+            update_time: Timestamp(2),
+            end_time: None,
+        };
+        let latest = Sample { loss: Some(f64::INFINITY), ..Sample::new(3) };
+        let progress = Progress { watermark_step: Some(3), latest: Some(latest), ..Progress::default() };
+        JobView { row: Arc::new(row), attempt: 1, progress: Some(progress), stale: is_stale }
+    }
+
+    #[test]
+    fn a_job_says_its_state_its_progress_and_its_etag() {
+        let job = to_proto(&view(State::Paused, true));
+        assert_eq!((job.state(), job.etag.as_str(), job.attempt), (proto::job::State::Paused, "\"7\"", 1));
+        assert_eq!(job.forked_from.unwrap().step, 9);
+        let progress = job.progress.unwrap();
+        assert_eq!((progress.watermark_step, progress.final_step), (Some(3), None));
+        assert_eq!(progress.loss, Some(f64::INFINITY));
+    }
+
+    #[test]
+    fn only_a_running_job_can_be_stale() {
+        assert_eq!(to_proto(&view(State::Running, true)).state(), proto::job::State::Stale);
+        assert_eq!(to_proto(&view(State::Running, false)).state(), proto::job::State::Running);
+        assert_eq!(to_proto(&view(State::Failed, true)).state(), proto::job::State::Failed);
+    }
+}

@@ -1,0 +1,252 @@
+//! Specs.
+
+use super::{at_most_chars, controller, int64, optional_whole, schedule, whole};
+use crate::{
+    model::{
+        MAX_STEP,
+        name::check_part,
+        spec::{Arm, DEFAULT_COMMIT_AHEAD, DEFAULT_DECISION_LAG, DEFAULT_GROUP, Group, Objective, RateLimits, Spec},
+        violation::Violations,
+    },
+    proto,
+};
+
+const MAX_DISPLAY_NAME_CHARS: usize = 200;
+const MAX_EXPERIMENT_CHARS: usize = 200;
+const MAX_LABELS: usize = 64;
+const MAX_LABEL_KEY_CHARS: usize = 63;
+const MAX_LABEL_VALUE_CHARS: usize = 200;
+const MAX_DECISION_LAG: u64 = 4096;
+const MAX_COMMIT_AHEAD: u64 = 1024;
+const MAX_REPORTING_RANKS: u64 = 65_536;
+
+/// A spec, with every default written out. Fields are named from the spec on, such as `groups[0].base_lr`.
+pub fn from_proto(spec: proto::JobSpec, v: &mut Violations) -> Spec {
+    check_texts(&spec, v);
+    Spec {
+        groups: groups(spec.groups, v),
+        total_steps: optional_whole(v, "total_steps", spec.total_steps, 1, MAX_STEP),
+        steps_per_epoch: optional_whole(v, "steps_per_epoch", spec.steps_per_epoch, 1, MAX_STEP),
+        schedule: optional_schedule("schedule", spec.schedule, v).unwrap_or(Spec::default().schedule),
+        momentum_schedule: optional_schedule("momentum_schedule", spec.momentum_schedule, v),
+        weight_decay_schedule: optional_schedule("weight_decay_schedule", spec.weight_decay_schedule, v),
+        controllers: v.within("controllers", |v| {
+            let read = |(i, wire)| v.within(format_args!("[{i}]"), |v| controller::from_proto(wire, v));
+            spec.controllers.into_iter().enumerate().map(read).collect()
+        }),
+        objective: spec.objective.map(|wire| v.within("objective", |v| objective(wire, v))),
+        arm: arm_from_proto(spec.arm, v),
+        seed: spec.seed,
+        decision_lag: optional_whole(v, "decision_lag", spec.decision_lag, 1, MAX_DECISION_LAG)
+            .unwrap_or(DEFAULT_DECISION_LAG),
+        commit_ahead: optional_whole(v, "commit_ahead", spec.commit_ahead, 1, MAX_COMMIT_AHEAD)
+            .unwrap_or(DEFAULT_COMMIT_AHEAD),
+        reporting_ranks: spec.reporting_ranks.map_or(1, |ranks| reporting_ranks(ranks, v)),
+        rate_limits: spec
+            .rate_limits
+            .map(|limits| RateLimits { min_lr: limits.min_lr, max_lr: limits.max_lr })
+            .unwrap_or_default(),
+        display_name: spec.display_name,
+        experiment: spec.experiment,
+        labels: spec.labels,
+    }
+}
+
+/// A spec on the wire.
+#[must_use]
+pub fn to_proto(spec: &Spec) -> proto::JobSpec {
+    let limits = spec.rate_limits;
+    proto::JobSpec {
+        display_name: spec.display_name.clone(),
+        groups: spec.groups.iter().map(group_to_proto).collect(),
+        total_steps: spec.total_steps.map(int64),
+        steps_per_epoch: spec.steps_per_epoch.map(int64),
+        schedule: Some(schedule::to_proto(&spec.schedule)),
+        momentum_schedule: spec.momentum_schedule.as_ref().map(schedule::to_proto),
+        weight_decay_schedule: spec.weight_decay_schedule.as_ref().map(schedule::to_proto),
+        controllers: spec.controllers.iter().map(controller::to_proto).collect(),
+        objective: spec.objective.as_ref().map(objective_to_proto),
+        experiment: spec.experiment.clone(),
+        arm: match spec.arm {
+            None => proto::Arm::Unspecified,
+            Some(Arm::Scheduled) => proto::Arm::Scheduled,
+            Some(Arm::Baseline) => proto::Arm::Baseline,
+        }
+        .into(),
+        seed: spec.seed,
+        labels: spec.labels.clone(),
+        decision_lag: Some(int64(spec.decision_lag)),
+        commit_ahead: Some(int64(spec.commit_ahead)),
+        reporting_ranks: Some(i32::try_from(spec.reporting_ranks).unwrap_or(i32::MAX)),
+        rate_limits: (limits != RateLimits::default())
+            .then_some(proto::RateLimits { min_lr: limits.min_lr, max_lr: limits.max_lr }),
+    }
+}
+
+fn check_texts(spec: &proto::JobSpec, v: &mut Violations) {
+    at_most_chars(v, "display_name", &spec.display_name, MAX_DISPLAY_NAME_CHARS);
+    at_most_chars(v, "experiment", &spec.experiment, MAX_EXPERIMENT_CHARS);
+    v.within("labels", |v| {
+        if spec.labels.len() > MAX_LABELS {
+            v.refuse("", format_args!("{} labels", spec.labels.len()), format_args!("at most {MAX_LABELS}"));
+        }
+        for (key, value) in &spec.labels {
+            let place = format!("[{key:?}]");
+            if key.is_empty() {
+                v.refuse(&place, "an empty key", format_args!("1 to {MAX_LABEL_KEY_CHARS} characters"));
+            }
+            at_most_chars(v, &place, key, MAX_LABEL_KEY_CHARS);
+            at_most_chars(v, &place, value, MAX_LABEL_VALUE_CHARS);
+        }
+    });
+}
+
+fn groups(groups: Vec<proto::ParameterGroup>, v: &mut Violations) -> Vec<Group> {
+    let is_only_one = groups.len() == 1;
+    v.within("groups", |v| {
+        let read = |(i, wire)| v.within(format_args!("[{i}]"), |v| group(wire, is_only_one, v));
+        groups.into_iter().enumerate().map(read).collect()
+    })
+}
+
+fn group(group: proto::ParameterGroup, is_only_one: bool, v: &mut Violations) -> Group {
+    let name = if is_only_one && group.name.is_empty() { DEFAULT_GROUP.to_owned() } else { group.name };
+    if let Err(problem) = check_part(&name) {
+        v.add("name", problem);
+    }
+    Group {
+        name,
+        base_lr: group.base_lr,
+        base_momentum: group.base_momentum,
+        base_weight_decay: group.base_weight_decay,
+        schedule: optional_schedule("schedule", group.schedule, v),
+    }
+}
+
+fn group_to_proto(group: &Group) -> proto::ParameterGroup {
+    proto::ParameterGroup {
+        name: group.name.clone(),
+        base_lr: group.base_lr,
+        base_momentum: group.base_momentum,
+        base_weight_decay: group.base_weight_decay,
+        schedule: group.schedule.as_ref().map(schedule::to_proto),
+    }
+}
+
+fn objective(objective: proto::Objective, v: &mut Violations) -> Objective {
+    if objective.metric.is_empty() {
+        v.add("metric", "is required: `loss`, `grad_norm`, or a metric the trainer reports");
+    }
+    Objective {
+        metric: objective.metric,
+        mode: controller::mode_from_proto(objective.mode, v),
+        target: objective.target,
+    }
+}
+
+fn objective_to_proto(objective: &Objective) -> proto::Objective {
+    proto::Objective {
+        metric: objective.metric.clone(),
+        mode: controller::mode_to_proto(objective.mode).into(),
+        target: objective.target,
+    }
+}
+
+fn arm_from_proto(arm: i32, v: &mut Violations) -> Option<Arm> {
+    match proto::Arm::try_from(arm) {
+        Ok(proto::Arm::Unspecified) => None,
+        Ok(proto::Arm::Scheduled) => Some(Arm::Scheduled),
+        Ok(proto::Arm::Baseline) => Some(Arm::Baseline),
+        Err(_) => {
+            v.refuse("arm", arm, "ARM_SCHEDULED, ARM_BASELINE or unset");
+            None
+        }
+    }
+}
+
+fn reporting_ranks(ranks: i32, v: &mut Violations) -> u32 {
+    let ranks = whole(v, "reporting_ranks", ranks.into(), 1, MAX_REPORTING_RANKS);
+    u32::try_from(ranks).unwrap_or(u32::MAX)
+}
+
+fn optional_schedule(
+    field: &str,
+    wire: Option<proto::Schedule>,
+    v: &mut Violations,
+) -> Option<crate::model::schedule::ScheduleSpec> {
+    wire.map(|wire| v.within(field, |v| schedule::from_proto(wire, v)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::schedule::ScheduleSpec;
+
+    fn read(json: &str) -> (Spec, Vec<String>) {
+        let mut violations = Violations::new();
+        let spec = from_proto(serde_json::from_str(json).unwrap(), &mut violations);
+        (spec, violations.iter().map(|violation| violation.field.clone()).collect())
+    }
+
+    #[test]
+    fn the_shortest_spec_gets_every_default() {
+        let (spec, wrong) = read(r#"{"groups": [{"base_lr": 0.1}]}"#);
+        assert_eq!(wrong, [""; 0]);
+        assert_eq!(spec.groups[0].name, "default");
+        assert_eq!(spec.schedule, ScheduleSpec::Base(1.0));
+        assert_eq!((spec.decision_lag, spec.commit_ahead, spec.reporting_ranks), (1, 64, 1));
+    }
+
+    #[test]
+    fn a_full_spec_survives_the_wire() {
+        let (spec, wrong) = read(
+            r#"{"display_name": "x", "groups": [{"name": "a", "base_lr": 0.1, "base_momentum": 0.9},
+                {"name": "b", "base_lr": 0.2, "schedule": {"constant": 0.5}}],
+                "totalSteps": "1000", "steps_per_epoch": 10, "schedule": {"cosine": {"floor": {"min_lr": 0.01}}},
+                "momentum_schedule": {"base": 1}, "weight_decay_schedule": {"constant": 0.1},
+                "controllers": [{"reduce_lr_on_plateau": {"metric": "val_loss", "min_lr": [0.1, 0.2]}}],
+                "objective": {"metric": "val_loss", "mode": "MODE_MAX", "target": 0.9}, "experiment": "e",
+                "arm": "ARM_BASELINE", "seed": "-3", "labels": {"team": "vision"}, "decision_lag": 8,
+                "commit_ahead": 32, "reporting_ranks": 4, "rate_limits": {"max_lr": 1}}"#,
+        );
+        assert_eq!(wrong, [""; 0]);
+        let mut violations = Violations::new();
+        assert_eq!(from_proto(to_proto(&spec), &mut violations), spec);
+        assert!(violations.is_empty());
+        assert_eq!((spec.total_steps, spec.seed, spec.arm), (Some(1000), Some(-3), Some(Arm::Baseline)));
+    }
+
+    #[test]
+    fn everything_wrong_is_named_at_once() {
+        let long = "x".repeat(201);
+        let (_, wrong) = read(&format!(
+            r#"{{"display_name": "{long}", "groups": [{{"name": "a b"}}, {{"name": "c", "schedule": {{}}}}],
+                "total_steps": 0, "steps_per_epoch": -1, "schedule": {{}}, "controllers": [{{}}], "objective": {{}},
+                "labels": {{"": "x"}}, "decision_lag": 4097, "commit_ahead": 0, "reporting_ranks": 65537}}"#
+        ));
+        assert_eq!(
+            wrong,
+            [
+                "display_name",
+                "labels[\"\"]",
+                "groups[0].name",
+                "groups[1].schedule",
+                "total_steps",
+                "steps_per_epoch",
+                "schedule",
+                "controllers[0]",
+                "objective.metric",
+                "decision_lag",
+                "commit_ahead",
+                "reporting_ranks"
+            ]
+        );
+    }
+
+    #[test]
+    fn an_unknown_enum_value_is_refused() {
+        let mut violations = Violations::new();
+        from_proto(proto::JobSpec { arm: 9, ..Default::default() }, &mut violations);
+        assert!(violations.to_string().contains("arm: 9 is not allowed"), "{violations}");
+    }
+}

@@ -1,0 +1,55 @@
+//! Where every call comes in: closed until the engine has recovered.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+
+use super::status;
+use crate::engine::Engine;
+
+/// The way to the engine, and the word that the process is about to end.
+#[derive(Clone)]
+pub struct Door {
+    engine: Engine,
+    has_opened: Arc<AtomicBool>,
+    drain: CancellationToken,
+}
+
+impl Door {
+    /// A door in front of `engine`.
+    #[must_use]
+    pub fn new(engine: Engine, drain: CancellationToken) -> Self {
+        Self { engine, has_opened: Arc::default(), drain }
+    }
+
+    /// The engine, once it has recovered. From then on the door stays open: a database that goes away later does not
+    /// keep the engine from answering what it can.
+    ///
+    /// # Errors
+    /// `UNAVAILABLE` until then.
+    pub fn engine(&self) -> Result<&Engine, Status> {
+        if !self.has_opened.load(Ordering::Relaxed) {
+            self.engine.ready().map_err(|why| status::not_ready(&why))?;
+            self.has_opened.store(true, Ordering::Relaxed);
+        }
+        Ok(&self.engine)
+    }
+
+    /// Whether calls can be answered now, for those who send them here.
+    ///
+    /// # Errors
+    /// Why not, for people.
+    pub fn ready(&self) -> Result<(), String> {
+        if self.drain.is_cancelled() { Err("the server is shutting down".to_owned()) } else { self.engine.ready() }
+    }
+
+    /// Cancelled when streams are to end because the process will.
+    #[must_use]
+    pub fn drain(&self) -> &CancellationToken {
+        &self.drain
+    }
+}

@@ -1,0 +1,147 @@
+//! The fields that many requests have: names, pages, who and why.
+//!
+//! As in [`convert`](super::convert), a reader notes what is wrong and goes on; [`checked`] ends it.
+
+use crate::{
+    engine::{Engine, Error, Order},
+    model::{
+        name::{InvalidName, JobName, check_part, parse_parent},
+        spec::Spec,
+        violation::Violations,
+    },
+    proto,
+    rpc::convert::{self, at_most_chars, whole},
+};
+
+const MAX_REASON_CHARS: usize = 1000;
+const MAX_AUTHOR_CHARS: usize = 200;
+const MAX_REQUEST_ID_CHARS: usize = 200;
+const MAX_PAGE_SIZE: u64 = 1000;
+const DEFAULT_PAGE_SIZE: u32 = 100;
+/// The author of an order whose request names none.
+const ANONYMOUS: &str = "anonymous";
+
+/// `value`, which is there unless something was noted.
+///
+/// # Errors
+/// [`Error::Invalid`] with all that was noted.
+pub fn checked<T>(violations: Violations, value: Option<T>) -> Result<T, Error> {
+    match value {
+        Some(value) if violations.is_empty() => Ok(value),
+        _ => Err(Error::Invalid(violations)),
+    }
+}
+
+/// A job's name.
+pub fn job_name(violations: &mut Violations, field: &str, name: &str) -> Option<JobName> {
+    noted(violations, field, name.parse())
+}
+
+/// A job's name, in a request that has nothing else to check.
+///
+/// # Errors
+/// [`Error::Invalid`] if it is not one.
+pub fn only_job_name(field: &str, name: &str) -> Result<JobName, Error> {
+    let mut violations = Violations::new();
+    let name = job_name(&mut violations, field, name);
+    checked(violations, name)
+}
+
+/// The name of the job `job_id` in `parent`. Both are checked, so that both can be noted.
+pub fn child_name(violations: &mut Violations, parent: &str, job_id: &str) -> Option<JobName> {
+    let namespace = noted(violations, "parent", parse_parent(parent));
+    let job_id = noted(violations, "job_id", check_part(job_id).map(|()| job_id));
+    JobName::new(namespace?, job_id?).ok()
+}
+
+/// A required spec in `field`, checked on the wire and by the engine, so that everything wrong is noted at once.
+pub fn spec(v: &mut Violations, engine: &Engine, field: &str, wire: Option<proto::JobSpec>) -> Option<Spec> {
+    v.within(field, |v| {
+        let Some(wire) = wire else {
+            v.add("", "is required");
+            return None;
+        };
+        let spec = convert::spec::from_proto(wire, v);
+        match engine.check_spec(&spec) {
+            Ok(()) => {}
+            Err(Error::Invalid(found)) => v.absorb(&found),
+            Err(other) => v.add("", other),
+        }
+        Some(spec)
+    })
+}
+
+/// Who orders a change, and why.
+pub fn order(violations: &mut Violations, author: String, reason: String, request_id: String) -> Order {
+    at_most_chars(violations, "reason", &reason, MAX_REASON_CHARS);
+    at_most_chars(violations, "author", &author, MAX_AUTHOR_CHARS);
+    let author = if author.is_empty() { ANONYMOUS.to_owned() } else { author };
+    Order { author, reason, request_id: self::request_id(violations, request_id) }
+}
+
+/// Why, on its own.
+pub fn reason(violations: &mut Violations, reason: String) -> String {
+    at_most_chars(violations, "reason", &reason, MAX_REASON_CHARS);
+    reason
+}
+
+/// What makes a repeat harmless.
+pub fn request_id(violations: &mut Violations, request_id: String) -> Option<String> {
+    at_most_chars(violations, "request_id", &request_id, MAX_REQUEST_ID_CHARS);
+    (!request_id.is_empty()).then_some(request_id)
+}
+
+/// How many of something a page has.
+pub fn page_size(violations: &mut Violations, page_size: i32) -> u32 {
+    page_size_up_to(violations, page_size, MAX_PAGE_SIZE, DEFAULT_PAGE_SIZE)
+}
+
+/// The same with another limit.
+pub fn page_size_up_to(violations: &mut Violations, page_size: i32, max: u64, default: u32) -> u32 {
+    if page_size == 0 {
+        return default;
+    }
+    u32::try_from(whole(violations, "page_size", page_size.into(), 1, max)).unwrap_or(default)
+}
+
+fn noted<T>(violations: &mut Violations, field: &str, read: Result<T, InvalidName>) -> Option<T> {
+    read.map_err(|problem| violations.add(field, problem)).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_parent_and_a_wrong_id_are_both_named() {
+        let mut violations = Violations::new();
+        assert_eq!(child_name(&mut violations, "namespaces/", "a b"), None);
+        assert_eq!(violations.iter().map(|v| v.field.as_str()).collect::<Vec<_>>(), ["parent", "job_id"]);
+    }
+
+    #[test]
+    fn an_order_without_an_author_is_anonymous() {
+        let mut violations = Violations::new();
+        let order = order(&mut violations, String::new(), "why".into(), String::new());
+        assert_eq!(order, Order { author: "anonymous".into(), reason: "why".into(), request_id: None });
+        assert!(violations.is_empty());
+    }
+
+    #[test]
+    fn long_texts_are_refused() {
+        let mut violations = Violations::new();
+        order(&mut violations, "x".repeat(201), "x".repeat(1001), "x".repeat(201));
+        assert_eq!(violations.iter().map(|v| v.field.as_str()).collect::<Vec<_>>(), ["reason", "author", "request_id"]);
+    }
+
+    #[test]
+    fn a_page_has_a_default_and_a_limit() {
+        let mut violations = Violations::new();
+        assert_eq!(page_size(&mut violations, 0), 100);
+        assert_eq!(page_size(&mut violations, 1000), 1000);
+        assert!(violations.is_empty());
+        page_size(&mut violations, 1001);
+        page_size(&mut violations, -1);
+        assert_eq!(violations.len(), 2);
+    }
+}

@@ -1,0 +1,248 @@
+//! `ListJobsRequest.filter` and `order_by`: the part of AIP-160 that a listing of jobs needs.
+//!
+//! ```text
+//! filter     = [ comparison { "AND" comparison } ]
+//! comparison = field operator value
+//! field      = "state" | "experiment" | "arm" | "display_name" | "create_time" | "update_time" | "labels." key
+//! operator   = "=" | "!=" | "<" | "<=" | ">" | ">="          key, value = a word, or a text in double quotes
+//! ```
+
+use crate::model::{
+    filter::{Comparison, Condition, JobOrder, OrderKey},
+    job::{State, Timestamp},
+    spec::Arm,
+};
+
+mod token;
+
+use token::{Kind, Token, Tokens};
+
+const MAX_FILTER_CHARS: usize = 2000;
+const MAX_CONDITIONS: usize = 20;
+const FIELDS: &str = "state, experiment, arm, display_name, labels.KEY, create_time or update_time";
+
+/// The conditions of a filter; an empty one has none.
+///
+/// # Errors
+/// What is wrong with it and where, for people.
+pub fn parse(filter: &str) -> Result<Vec<Condition>, String> {
+    let length = filter.chars().count();
+    if length > MAX_FILTER_CHARS {
+        return Err(format!("a filter of {length} characters is not allowed: must be at most {MAX_FILTER_CHARS}"));
+    }
+    let mut tokens = Tokens::of(filter);
+    let mut conditions = Vec::new();
+    if tokens.is_at_end() {
+        return Ok(conditions);
+    }
+    loop {
+        conditions.push(comparison(&mut tokens)?);
+        if conditions.len() > MAX_CONDITIONS {
+            return Err(format!("must have at most {MAX_CONDITIONS} comparisons"));
+        }
+        match tokens.next()? {
+            None => return Ok(conditions),
+            Some(Token { kind: Kind::Word(word), .. }) if word == "AND" => {}
+            Some(token) => return Err(token.refused("AND, or the end")),
+        }
+    }
+}
+
+/// The order of a listing; an empty text is by name.
+///
+/// # Errors
+/// What is allowed, for people.
+pub fn parse_order(order_by: &str) -> Result<JobOrder, String> {
+    let words: Vec<&str> = order_by.split_whitespace().collect();
+    let (key, descending) = match words[..] {
+        [] => ("name", false),
+        [key] | [key, "asc"] => (key, false),
+        [key, "desc"] => (key, true),
+        _ => ("", false),
+    };
+    let key = match key {
+        "name" => OrderKey::Name,
+        "create_time" => OrderKey::CreateTime,
+        "update_time" => OrderKey::UpdateTime,
+        _ => {
+            return Err(format!(
+                "{order_by:?} is not allowed: must be name, create_time or update_time, optionally followed by desc"
+            ));
+        }
+    };
+    Ok(JobOrder { key, descending })
+}
+
+fn comparison(tokens: &mut Tokens<'_>) -> Result<Condition, String> {
+    let field = tokens.expect(FIELDS)?;
+    let Kind::Word(name) = &field.kind else { return Err(field.refused(FIELDS)) };
+    match name.as_str() {
+        "state" => {
+            let (comparison, value) = equality(tokens)?;
+            Ok(Condition::State(comparison, state(&value)?))
+        }
+        "experiment" => {
+            let (comparison, value) = equality(tokens)?;
+            Ok(Condition::Experiment(comparison, value.text()))
+        }
+        "arm" => {
+            let (comparison, value) = equality(tokens)?;
+            Ok(Condition::Arm(comparison, arm(&value)?))
+        }
+        "display_name" => {
+            let (comparison, value) = equality(tokens)?;
+            Ok(Condition::DisplayName(comparison, value.text()))
+        }
+        "create_time" => {
+            let comparison = operator(tokens)?;
+            Ok(Condition::CreateTime(comparison, time(&value(tokens)?)?))
+        }
+        "update_time" => {
+            let comparison = operator(tokens)?;
+            Ok(Condition::UpdateTime(comparison, time(&value(tokens)?)?))
+        }
+        other => {
+            let Some(key) = other.strip_prefix("labels.") else { return Err(field.refused(FIELDS)) };
+            let key = if key.is_empty() { label_key(tokens)? } else { key.to_owned() };
+            let (comparison, value) = equality(tokens)?;
+            Ok(Condition::Label(key, comparison, value.text()))
+        }
+    }
+}
+
+/// The key after `labels.` where it is quoted.
+fn label_key(tokens: &mut Tokens<'_>) -> Result<String, String> {
+    let token = tokens.expect("a label's key")?;
+    match token.kind {
+        Kind::Text(key) if !key.is_empty() => Ok(key),
+        _ => Err(token.refused("a label's key")),
+    }
+}
+
+fn operator(tokens: &mut Tokens<'_>) -> Result<Comparison, String> {
+    const ALLOWED: &str = "=, !=, <, <=, > or >=";
+    let token = tokens.expect(ALLOWED)?;
+    match token.kind {
+        Kind::Operator(comparison) => Ok(comparison),
+        _ => Err(token.refused(ALLOWED)),
+    }
+}
+
+fn equality(tokens: &mut Tokens<'_>) -> Result<(Comparison, Token), String> {
+    const ALLOWED: &str = "= or !=";
+    let token = tokens.expect(ALLOWED)?;
+    match token.kind {
+        Kind::Operator(comparison @ (Comparison::Equal | Comparison::NotEqual)) => Ok((comparison, value(tokens)?)),
+        _ => Err(token.refused(ALLOWED)),
+    }
+}
+
+fn value(tokens: &mut Tokens<'_>) -> Result<Token, String> {
+    const ALLOWED: &str = "a value";
+    let token = tokens.expect(ALLOWED)?;
+    match &token.kind {
+        Kind::Operator(_) => Err(token.refused(ALLOWED)),
+        Kind::Word(word) if word == "AND" => Err(token.refused(ALLOWED)),
+        Kind::Word(_) | Kind::Text(_) => Ok(token),
+    }
+}
+
+fn state(token: &Token) -> Result<State, String> {
+    let text = token.text();
+    let name = text.strip_prefix("STATE_").unwrap_or(&text);
+    if name == "STALE" {
+        return Err(token.refused("a stored state: STALE is derived from RUNNING, so filter by that"));
+    }
+    State::parse(name).ok_or_else(|| token.refused("PENDING, RUNNING, PAUSED, COMPLETED, FAILED or CANCELLED"))
+}
+
+fn arm(token: &Token) -> Result<Option<Arm>, String> {
+    match token.text().as_str() {
+        "SCHEDULED" | "ARM_SCHEDULED" => Ok(Some(Arm::Scheduled)),
+        "BASELINE" | "ARM_BASELINE" => Ok(Some(Arm::Baseline)),
+        "" | "ARM_UNSPECIFIED" => Ok(None),
+        _ => Err(token.refused("SCHEDULED, BASELINE, or \"\" for none")),
+    }
+}
+
+fn time(token: &Token) -> Result<Timestamp, String> {
+    let time: jiff::Timestamp =
+        token.text().parse().map_err(|_| token.refused("a time in RFC 3339, such as \"2026-01-31T12:00:00Z\""))?;
+    Ok(Timestamp(time.as_microsecond()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_filter_of_the_documentation_is_read() {
+        assert_eq!(
+            parse(r#"state = RUNNING AND experiment = "digits" AND labels.team = "vision""#).unwrap(),
+            [
+                Condition::State(Comparison::Equal, State::Running),
+                Condition::Experiment(Comparison::Equal, "digits".into()),
+                Condition::Label("team".into(), Comparison::Equal, "vision".into()),
+            ]
+        );
+    }
+
+    #[test]
+    fn every_field_and_operator_is_read_with_and_without_spaces() {
+        assert_eq!(
+            parse(r#"arm!=BASELINE AND arm="" AND display_name="a \"b\"" AND labels."my key"!=x-1"#).unwrap(),
+            [
+                Condition::Arm(Comparison::NotEqual, Some(Arm::Baseline)),
+                Condition::Arm(Comparison::Equal, None),
+                Condition::DisplayName(Comparison::Equal, "a \"b\"".into()),
+                Condition::Label("my key".into(), Comparison::NotEqual, "x-1".into()),
+            ]
+        );
+        let times = parse("create_time>=1970-01-01T00:00:01Z AND update_time < \"1970-01-01T00:00:00.5Z\"").unwrap();
+        assert_eq!(
+            times,
+            [
+                Condition::CreateTime(Comparison::GreaterOrEqual, Timestamp(1_000_000)),
+                Condition::UpdateTime(Comparison::Less, Timestamp(500_000)),
+            ]
+        );
+        assert_eq!(parse("  ").unwrap(), []);
+    }
+
+    #[test]
+    fn an_error_says_where_and_what_would_be_right() {
+        for (filter, expected) in [
+            ("status = RUNNING", "at 1: \"status\" is not allowed: must be state, experiment"),
+            ("state = WALKING", "at 9: \"WALKING\" is not allowed: must be PENDING"),
+            ("state = STALE", "STALE is derived from RUNNING"),
+            ("state < RUNNING", "at 7: \"<\" is not allowed: must be = or !="),
+            ("state = RUNNING OR arm = BASELINE", "at 17: \"OR\" is not allowed: must be AND"),
+            ("state = RUNNING AND", "at the end: must be followed by state"),
+            ("state =", "at the end: must be followed by a value"),
+            ("experiment = \"digits", "at 14: this text in quotes does not end"),
+            ("create_time > yesterday", "at 15: \"yesterday\" is not allowed: must be a time in RFC 3339"),
+            ("labels. = x", "must be a label's key"),
+            ("experiment ! x", "at 12: \"!\" is not allowed"),
+            ("größe = 1", "at 1: \"größe\""),
+        ] {
+            let problem = parse(filter).unwrap_err();
+            assert!(problem.contains(expected), "{filter}: {problem}");
+        }
+    }
+
+    #[test]
+    fn a_filter_is_bounded() {
+        assert!(parse(&"x".repeat(MAX_FILTER_CHARS + 1)).unwrap_err().contains("at most 2000"));
+        let many = vec!["arm = BASELINE"; MAX_CONDITIONS + 1].join(" AND ");
+        assert!(parse(&many).unwrap_err().contains("at most 20"));
+    }
+
+    #[test]
+    fn an_order_is_a_key_and_a_direction() {
+        assert_eq!(parse_order("").unwrap(), JobOrder { key: OrderKey::Name, descending: false });
+        assert_eq!(parse_order("create_time desc").unwrap(), JobOrder { key: OrderKey::CreateTime, descending: true });
+        for bad in ["age", "name down", "name desc extra", "name, create_time"] {
+            assert!(parse_order(bad).unwrap_err().contains("must be name, create_time or update_time"), "{bad}");
+        }
+    }
+}

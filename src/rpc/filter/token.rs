@@ -1,0 +1,129 @@
+//! The words of a filter, with where they stand.
+
+use std::{iter::Peekable, str::Chars};
+
+use crate::model::filter::Comparison;
+
+/// A word of a filter.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Token {
+    /// Which character of the filter it begins at, from 1.
+    position: usize,
+    pub(super) kind: Kind,
+}
+
+/// What a word is.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Kind {
+    /// Anything up to a space, a quote or an operator.
+    Word(String),
+    /// What stands in double quotes, without them.
+    Text(String),
+    Operator(Comparison),
+}
+
+impl Token {
+    /// The characters of a word or text.
+    pub(super) fn text(&self) -> String {
+        match &self.kind {
+            Kind::Word(text) | Kind::Text(text) => text.clone(),
+            Kind::Operator(comparison) => symbol(*comparison).to_owned(),
+        }
+    }
+
+    /// The error that this may not stand here, and what may.
+    pub(super) fn refused(&self, allowed: &str) -> String {
+        format!("at {}: {:?} is not allowed: must be {allowed}", self.position, self.text())
+    }
+}
+
+/// The words of a filter, one after another.
+pub(super) struct Tokens<'a> {
+    rest: Peekable<Chars<'a>>,
+    /// How many characters were read.
+    read: usize,
+}
+
+impl<'a> Tokens<'a> {
+    pub(super) fn of(filter: &'a str) -> Self {
+        Self { rest: filter.chars().peekable(), read: 0 }
+    }
+
+    /// Whether nothing but space is left.
+    pub(super) fn is_at_end(&mut self) -> bool {
+        self.take_while(char::is_whitespace);
+        self.rest.peek().is_none()
+    }
+
+    /// The next word, of which there must be one.
+    pub(super) fn expect(&mut self, allowed: &str) -> Result<Token, String> {
+        self.next()?.ok_or_else(|| format!("at the end: must be followed by {allowed}"))
+    }
+
+    /// The next word; `None` at the end.
+    pub(super) fn next(&mut self) -> Result<Option<Token>, String> {
+        self.take_while(char::is_whitespace);
+        let position = self.read + 1;
+        let Some(&first) = self.rest.peek() else { return Ok(None) };
+        let kind = match first {
+            '"' => Kind::Text(self.quoted(position)?),
+            '=' | '!' | '<' | '>' => Kind::Operator(self.operator(position)?),
+            _ => Kind::Word(self.take_while(|c| !c.is_whitespace() && !matches!(c, '"' | '=' | '!' | '<' | '>'))),
+        };
+        Ok(Some(Token { position, kind }))
+    }
+
+    fn quoted(&mut self, position: usize) -> Result<String, String> {
+        self.take();
+        let mut text = String::new();
+        loop {
+            match self.take() {
+                Some('"') => return Ok(text),
+                Some('\\') => text.extend(self.take()),
+                Some(c) => text.push(c),
+                None => return Err(format!("at {position}: this text in quotes does not end")),
+            }
+        }
+    }
+
+    fn operator(&mut self, position: usize) -> Result<Comparison, String> {
+        let first = self.take();
+        let has_equals = first != Some('=') && self.rest.next_if_eq(&'=').is_some();
+        self.read += usize::from(has_equals);
+        match (first, has_equals) {
+            (Some('='), _) => Ok(Comparison::Equal),
+            (Some('!'), true) => Ok(Comparison::NotEqual),
+            (Some('<'), false) => Ok(Comparison::Less),
+            (Some('<'), true) => Ok(Comparison::LessOrEqual),
+            (Some('>'), false) => Ok(Comparison::Greater),
+            (Some('>'), true) => Ok(Comparison::GreaterOrEqual),
+            _ => Err(format!("at {position}: \"!\" is not allowed: must be =, !=, <, <=, > or >=")),
+        }
+    }
+
+    fn take(&mut self) -> Option<char> {
+        let next = self.rest.next();
+        self.read += usize::from(next.is_some());
+        next
+    }
+
+    fn take_while(&mut self, belongs: impl Fn(char) -> bool) -> String {
+        let mut taken = String::new();
+        while let Some(c) = self.rest.next_if(|&c| belongs(c)) {
+            taken.push(c);
+            self.read += 1;
+        }
+        taken
+    }
+}
+
+fn symbol(comparison: Comparison) -> &'static str {
+    match comparison {
+        Comparison::Equal => "=",
+        Comparison::NotEqual => "!=",
+        Comparison::Less => "<",
+        Comparison::LessOrEqual => "<=",
+        Comparison::Greater => ">",
+        Comparison::GreaterOrEqual => ">=",
+    }
+}

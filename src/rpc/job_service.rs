@@ -1,0 +1,303 @@
+//! What operators call. Listings are in [`listing`], the change of a spec in [`update`], the stream of events in [`watch`].
+
+use std::pin::Pin;
+
+use futures::Stream;
+use tonic::{Request, Response, Status};
+
+use super::{
+    convert::{self, step},
+    door::Door,
+    fields::{self, checked, only_job_name},
+};
+use crate::{
+    engine::{Change, Error, Fork, NewJob},
+    model::{
+        job::State,
+        name::{JobName, parse_parent},
+        violation::Violations,
+    },
+    proto::{
+        CompleteJobRequest, CreateJobRequest, Decision, DeleteJobRequest, ForkJobRequest, GetJobRequest, Job,
+        ListAttemptsRequest, ListAttemptsResponse, ListDecisionsRequest, ListDecisionsResponse, ListJobsRequest,
+        ListJobsResponse, OverrideLearningRateRequest, PauseJobRequest, QueryTelemetryRequest, QueryTelemetryResponse,
+        ResumeJobRequest, UpdateJobRequest, WatchJobRequest, WatchJobResponse, job, job_service_server::JobService,
+        override_learning_rate_request,
+    },
+};
+
+mod listing;
+mod update;
+mod watch;
+
+/// [`JobService`] in front of the engine.
+#[derive(Clone)]
+pub struct Jobs {
+    door: Door,
+}
+
+impl Jobs {
+    pub(super) fn new(door: Door) -> Self {
+        Self { door }
+    }
+
+    /// Pauses or resumes.
+    async fn steer(
+        &self,
+        change: Change,
+        name: &str,
+        author: String,
+        reason: String,
+        request_id: String,
+    ) -> Result<Response<Job>, Status> {
+        let mut violations = Violations::new();
+        let name = fields::job_name(&mut violations, "name", name);
+        let order = fields::order(&mut violations, author, reason, request_id);
+        let name = checked(violations, name)?;
+        let (job, _) = self.door.engine()?.change_job(&name, change, order).await?;
+        Ok(Response::new(convert::job::to_proto(&job)))
+    }
+}
+
+#[tonic::async_trait]
+impl JobService for Jobs {
+    async fn create_job(&self, request: Request<CreateJobRequest>) -> Result<Response<Job>, Status> {
+        let CreateJobRequest { parent, job_id, job, request_id, validate_only } = request.into_inner();
+        let engine = self.door.engine()?;
+        let mut v = Violations::new();
+        let name = fields::child_name(&mut v, &parent, &job_id);
+        let request_id = fields::request_id(&mut v, request_id);
+        let spec = fields::spec(&mut v, engine, "job.spec", job.and_then(|job| job.spec));
+        let (name, spec) = checked(v, name.zip(spec))?;
+        if validate_only {
+            let spec = Some(convert::spec::to_proto(&spec));
+            return Ok(Response::new(Job { name: name.to_string(), spec, ..Job::default() }));
+        }
+        let job = engine.create_job(NewJob { name, spec, request_id }).await.map_err(below("job.spec"))?;
+        Ok(Response::new(convert::job::to_proto(&job)))
+    }
+
+    async fn get_job(&self, request: Request<GetJobRequest>) -> Result<Response<Job>, Status> {
+        let name = only_job_name("name", &request.get_ref().name)?;
+        let job = self.door.engine()?.job(&name).await?;
+        Ok(Response::new(convert::job::to_proto(&job)))
+    }
+
+    async fn list_jobs(&self, request: Request<ListJobsRequest>) -> Result<Response<ListJobsResponse>, Status> {
+        Ok(Response::new(listing::jobs(self.door.engine()?, &request.into_inner()).await?))
+    }
+
+    async fn update_job(&self, request: Request<UpdateJobRequest>) -> Result<Response<Job>, Status> {
+        let job = update::update(self.door.engine()?, request.into_inner()).await?;
+        Ok(Response::new(convert::job::to_proto(&job)))
+    }
+
+    async fn delete_job(&self, request: Request<DeleteJobRequest>) -> Result<Response<pbjson_types::Empty>, Status> {
+        let DeleteJobRequest { name, etag, force } = request.into_inner();
+        let name = only_job_name("name", &name)?;
+        let etag = (!etag.is_empty()).then_some(etag);
+        self.door.engine()?.delete_job(&name, etag, force).await?;
+        Ok(Response::new(pbjson_types::Empty {}))
+    }
+
+    async fn pause_job(&self, request: Request<PauseJobRequest>) -> Result<Response<Job>, Status> {
+        let PauseJobRequest { name, reason, author, request_id } = request.into_inner();
+        self.steer(Change::Pause, &name, author, reason, request_id).await
+    }
+
+    async fn resume_job(&self, request: Request<ResumeJobRequest>) -> Result<Response<Job>, Status> {
+        let ResumeJobRequest { name, reason, author, request_id } = request.into_inner();
+        self.steer(Change::Resume, &name, author, reason, request_id).await
+    }
+
+    async fn complete_job(&self, request: Request<CompleteJobRequest>) -> Result<Response<Job>, Status> {
+        let CompleteJobRequest { name, outcome, reason } = request.into_inner();
+        let mut v = Violations::new();
+        let name = fields::job_name(&mut v, "name", &name);
+        let outcome = outcome_from_proto(&mut v, outcome);
+        let reason = fields::reason(&mut v, reason);
+        let (name, outcome) = checked(v, name.zip(outcome))?;
+        let job = self.door.engine()?.complete_job(&name, outcome, reason).await?;
+        Ok(Response::new(convert::job::to_proto(&job)))
+    }
+
+    async fn override_learning_rate(
+        &self,
+        request: Request<OverrideLearningRateRequest>,
+    ) -> Result<Response<Decision>, Status> {
+        let OverrideLearningRateRequest { name, reason, author, request_id, order } = request.into_inner();
+        let mut v = Violations::new();
+        let name = fields::job_name(&mut v, "name", &name);
+        let change = override_change(&mut v, order);
+        let order = fields::order(&mut v, author, reason, request_id);
+        let (name, change) = checked(v, name.zip(change))?;
+        let (job, decision) = self.door.engine()?.change_job(&name, change, order).await.map_err(below("set"))?;
+        let decision = decision.ok_or_else(|| Error::WrongState {
+            job: name.clone(),
+            state: job.row.state,
+            problem: "its learning rate is not overridden, so there is nothing to clear".to_owned(),
+        })?;
+        Ok(Response::new(convert::decision::to_proto(&name, &decision)))
+    }
+
+    async fn fork_job(&self, request: Request<ForkJobRequest>) -> Result<Response<Job>, Status> {
+        let engine = self.door.engine()?;
+        let mut v = Violations::new();
+        let fork = fork_from_proto(&mut v, request.into_inner(), |v, spec| fields::spec(v, engine, "spec", Some(spec)));
+        let job = engine.fork_job(checked(v, fork)?).await?;
+        Ok(Response::new(convert::job::to_proto(&job)))
+    }
+
+    type WatchJobStream = Pin<Box<dyn Stream<Item = Result<WatchJobResponse, Status>> + Send>>;
+
+    async fn watch_job(&self, request: Request<WatchJobRequest>) -> Result<Response<Self::WatchJobStream>, Status> {
+        let name = only_job_name("name", &request.get_ref().name)?;
+        let events = self.door.engine()?.watch_job(&name).await?;
+        Ok(Response::new(Box::pin(watch::responses(name, events, self.door.drain().clone()))))
+    }
+
+    async fn list_attempts(
+        &self,
+        request: Request<ListAttemptsRequest>,
+    ) -> Result<Response<ListAttemptsResponse>, Status> {
+        Ok(Response::new(listing::attempts(self.door.engine()?, &request.into_inner()).await?))
+    }
+
+    async fn list_decisions(
+        &self,
+        request: Request<ListDecisionsRequest>,
+    ) -> Result<Response<ListDecisionsResponse>, Status> {
+        Ok(Response::new(listing::decisions(self.door.engine()?, &request.into_inner()).await?))
+    }
+
+    async fn query_telemetry(
+        &self,
+        request: Request<QueryTelemetryRequest>,
+    ) -> Result<Response<QueryTelemetryResponse>, Status> {
+        Ok(Response::new(listing::telemetry(self.door.engine()?, request.into_inner()).await?))
+    }
+}
+
+/// Puts what the engine found wrong with a part of a request where that part stands in the request.
+fn below(field: &'static str) -> impl Fn(Error) -> Error {
+    move |error| match error {
+        Error::Invalid(found) => {
+            let mut violations = Violations::new();
+            violations.within(field, |v| v.absorb(&found));
+            Error::Invalid(violations)
+        }
+        other => other,
+    }
+}
+
+fn outcome_from_proto(v: &mut Violations, outcome: i32) -> Option<State> {
+    match job::State::try_from(outcome) {
+        Ok(job::State::Unspecified | job::State::Completed) => Some(State::Completed),
+        Ok(job::State::Failed) => Some(State::Failed),
+        Ok(job::State::Cancelled) => Some(State::Cancelled),
+        other => {
+            let found = other.map_or_else(|_| outcome.to_string(), |state| state.as_str_name().to_owned());
+            v.refuse("outcome", found, "STATE_COMPLETED, STATE_FAILED or STATE_CANCELLED");
+            None
+        }
+    }
+}
+
+fn override_change(v: &mut Violations, order: Option<override_learning_rate_request::Order>) -> Option<Change> {
+    use override_learning_rate_request::Order;
+    match order {
+        Some(Order::Set(rate)) => {
+            Some(Change::Override(v.within("set", |v| convert::decision::override_from_proto(rate, v))))
+        }
+        Some(Order::Clear(_)) => Some(Change::ClearOverride),
+        None => {
+            v.add("order", "is required: exactly one of `set` and `clear`");
+            None
+        }
+    }
+}
+
+fn fork_from_proto(
+    v: &mut Violations,
+    request: ForkJobRequest,
+    read_spec: impl FnOnce(&mut Violations, crate::proto::JobSpec) -> Option<crate::model::spec::Spec>,
+) -> Option<Fork> {
+    let source: Option<JobName> = fields::job_name(v, "name", &request.name);
+    let step = step(v, "step", request.step);
+    let request_id = fields::request_id(v, request.request_id);
+    let parent = match (&source, request.parent) {
+        (Some(source), parent) if parent.is_empty() => format!("namespaces/{}", source.namespace()),
+        (_, parent) => parent,
+    };
+    // Without a source there may be no parent to speak of; then only the identifier can be wrong by itself.
+    let parent = if source.is_none() && parse_parent(&parent).is_err() { "namespaces/any".to_owned() } else { parent };
+    let name = fields::child_name(v, &parent, &request.job_id);
+    let spec = request.spec.and_then(|spec| read_spec(v, spec));
+    Some(Fork { source: source?, step, name: name?, spec, request_id })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{model::decision::OverrideSetting, proto};
+
+    fn fields_of(v: &Violations) -> Vec<&str> {
+        v.iter().map(|violation| violation.field.as_str()).collect()
+    }
+
+    #[test]
+    fn an_outcome_is_an_end() {
+        let mut v = Violations::new();
+        assert_eq!(outcome_from_proto(&mut v, 0), Some(State::Completed));
+        assert_eq!(outcome_from_proto(&mut v, job::State::Cancelled.into()), Some(State::Cancelled));
+        assert!(v.is_empty());
+        assert_eq!(outcome_from_proto(&mut v, job::State::Paused.into()), None);
+        assert_eq!(outcome_from_proto(&mut v, 99), None);
+        assert!(v.to_string().contains("STATE_PAUSED is not allowed"), "{v}");
+    }
+
+    #[test]
+    fn an_override_sets_or_clears() {
+        use override_learning_rate_request::Order;
+        let mut v = Violations::new();
+        assert_eq!(override_change(&mut v, Some(Order::Clear(proto::OverrideCleared {}))), Some(Change::ClearOverride));
+        let set = |factor| {
+            Some(Order::Set(proto::RateOverride {
+                end_step: None,
+                setting: Some(proto::rate_override::Setting::Factor(factor)),
+            }))
+        };
+        let Some(Change::Override(order)) = override_change(&mut v, set(0.5)) else { panic!("not an override") };
+        assert_eq!(order.setting, OverrideSetting::Factor(0.5));
+        assert!(v.is_empty());
+        override_change(&mut v, set(f64::NAN));
+        override_change(&mut v, None);
+        assert_eq!(fields_of(&v), ["set.factor", "order"]);
+    }
+
+    #[test]
+    fn a_fork_stays_in_its_namespace_unless_told_otherwise() {
+        let mut v = Violations::new();
+        let request =
+            ForkJobRequest { name: "namespaces/a/jobs/b".into(), step: 5, job_id: "c".into(), ..Default::default() };
+        let fork = fork_from_proto(&mut v, request, |_, _| None).unwrap();
+        assert!(v.is_empty());
+        assert_eq!((fork.name.as_str(), fork.step, fork.spec), ("namespaces/a/jobs/c", 5, None));
+    }
+
+    #[test]
+    fn everything_wrong_with_a_fork_is_named_at_once() {
+        let mut v = Violations::new();
+        let request = ForkJobRequest { name: "b".into(), step: -1, ..Default::default() };
+        assert_eq!(fork_from_proto(&mut v, request, |_, _| None), None);
+        assert_eq!(fields_of(&v), ["name", "step", "job_id"]);
+    }
+
+    #[test]
+    fn what_the_engine_finds_is_put_where_it_stands_in_the_request() {
+        let mut found = Violations::new();
+        found.add("groups[0].base_lr", "is wrong");
+        let Error::Invalid(v) = below("job.spec")(Error::Invalid(found)) else { panic!("another error") };
+        assert_eq!(fields_of(&v), ["job.spec.groups[0].base_lr"]);
+    }
+}

@@ -1,0 +1,99 @@
+//! `UpdateJob`: a job's spec with some fields replaced.
+
+use crate::{
+    engine::{Change, Engine, Error, JobView, Order},
+    model::{name::JobName, violation::Violations},
+    proto::{JobSpec, UpdateJobRequest},
+    rpc::{
+        convert,
+        fields::{self, checked},
+        update_mask,
+    },
+};
+
+/// How often to begin again when somebody else changed the job between our reading and our writing.
+const MAX_TRIES: usize = 5;
+
+/// Changes the spec. Without an etag, a change by somebody else meanwhile is no reason to fail: the fields named are put into
+/// what the spec is then.
+pub(super) async fn update(engine: &Engine, request: UpdateJobRequest) -> Result<JobView, Error> {
+    let Update { name, etag, spec, paths, order } = Update::from_proto(request)?;
+    let mut tries = 1;
+    loop {
+        let current = engine.job(&name).await?;
+        let version = match &etag {
+            Some(etag) => version_of(etag).ok_or_else(|| Error::EtagMismatch {
+                job: name.clone(),
+                expected: etag.clone(),
+                found: current.etag(),
+            })?,
+            None => current.row.version,
+        };
+        let mut v = Violations::new();
+        let wire = update_mask::apply(&mut v, convert::spec::to_proto(&current.row.spec), &spec, &paths);
+        let changed = fields::spec(&mut v, engine, "job.spec", Some(wire));
+        let change = Change::Spec { spec: Box::new(checked(v, changed)?), version };
+        match engine.change_job(&name, change, order.clone()).await {
+            Ok((job, _)) => return Ok(job),
+            Err(Error::EtagMismatch { .. }) if etag.is_none() && tries < MAX_TRIES => tries += 1,
+            Err(error) => return Err(super::below("job.spec")(error)),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Update {
+    name: JobName,
+    etag: Option<String>,
+    spec: JobSpec,
+    paths: Vec<String>,
+    order: Order,
+}
+
+impl Update {
+    fn from_proto(request: UpdateJobRequest) -> Result<Self, Error> {
+        let mut v = Violations::new();
+        let job = request.job.unwrap_or_default();
+        let name = fields::job_name(&mut v, "job.name", &job.name);
+        let order = fields::order(&mut v, request.author, request.reason, request.request_id);
+        let paths = request.update_mask.unwrap_or_default().paths;
+        let spec = job.spec.unwrap_or_default();
+        // A mask that names what does not exist is refused whatever the job is.
+        update_mask::apply(&mut v, JobSpec::default(), &spec, &paths);
+        let name = checked(v, name)?;
+        Ok(Self { name, etag: (!job.etag.is_empty()).then_some(job.etag), spec, paths, order })
+    }
+}
+
+/// The version in an etag as [`JobView::etag`] writes it.
+fn version_of(etag: &str) -> Option<u64> {
+    etag.strip_prefix('"')?.strip_suffix('"')?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::Job;
+
+    #[test]
+    fn an_etag_is_a_version_in_quotes() {
+        assert_eq!(version_of("\"17\""), Some(17));
+        assert_eq!(["17", "", "\"x\"", "\"17"].map(version_of), [None; 4]);
+    }
+
+    #[test]
+    fn everything_wrong_with_the_request_is_named_before_the_job_is_read() {
+        let update_mask = Some(pbjson_types::FieldMask { paths: vec!["spec.colour".into()] });
+        let request = UpdateJobRequest { update_mask, reason: "x".repeat(1001), ..Default::default() };
+        let Err(Error::Invalid(violations)) = Update::from_proto(request) else { panic!("not refused") };
+        let fields: Vec<_> = violations.iter().map(|violation| violation.field.as_str()).collect();
+        assert_eq!(fields, ["job.name", "reason", "update_mask"]);
+    }
+
+    #[test]
+    fn an_empty_etag_matches_everything() {
+        let job = Job { name: "namespaces/a/jobs/b".into(), ..Default::default() };
+        let update = Update::from_proto(UpdateJobRequest { job: Some(job), ..Default::default() }).unwrap();
+        assert_eq!(update.etag, None);
+    }
+}

@@ -1,0 +1,65 @@
+//! The events of a job, as a stream.
+
+use futures::{Stream, stream};
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+
+use crate::{
+    engine::{Error, Event, Watch},
+    model::name::JobName,
+    proto::{WatchJobResponse, watch_job_response},
+    rpc::convert::{self, int64},
+};
+
+/// The events of `job`; when the process is about to end, `UNAVAILABLE` instead of the next one.
+pub(super) fn responses(
+    job: JobName,
+    events: Watch,
+    drain: CancellationToken,
+) -> impl Stream<Item = Result<WatchJobResponse, Status>> + Send {
+    stream::unfold((job, Some(events), drain), |(job, events, drain)| async move {
+        let mut events = events?;
+        let event = tokio::select! {
+            event = events.next() => event?,
+            () = drain.cancelled() => return Some((Err(Error::ShuttingDown.into()), (job, None, drain))),
+        };
+        let response = to_proto(&job, event);
+        Some((Ok(response), (job, Some(events), drain)))
+    })
+}
+
+fn to_proto(job: &JobName, event: Event) -> WatchJobResponse {
+    use watch_job_response::Event as Wire;
+    let event = match event {
+        Event::Job(view) => Wire::Job(convert::job::to_proto(&view)),
+        Event::Decision(decision) => Wire::Decision(convert::decision::to_proto(job, &decision)),
+        Event::Record(sample) => Wire::Record(convert::telemetry::record_to_proto(&sample)),
+        Event::Missed(count) => Wire::MissedEvents(int64(count)),
+    };
+    WatchJobResponse { event: Some(event) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::telemetry::Sample;
+
+    #[test]
+    fn a_record_keeps_its_metrics() {
+        let mut sample = Sample { loss: Some(f64::NEG_INFINITY), ..Sample::new(3) };
+        sample.set_metric("acc".into(), 0.5);
+        let job = JobName::new("a", "b").unwrap();
+        let Some(watch_job_response::Event::Record(record)) = to_proto(&job, Event::Record(Box::new(sample))).event
+        else {
+            panic!("not a record")
+        };
+        assert_eq!((record.step, record.loss), (3, Some(f64::NEG_INFINITY)));
+        assert_eq!(record.metrics["acc"].to_bits(), 0.5_f64.to_bits());
+    }
+
+    #[test]
+    fn a_slow_reader_is_told_what_it_missed() {
+        let job = JobName::new("a", "b").unwrap();
+        assert_eq!(to_proto(&job, Event::Missed(4)).event, Some(watch_job_response::Event::MissedEvents(4)));
+    }
+}

@@ -1,0 +1,165 @@
+//! What trainers call.
+
+use std::{pin::Pin, time::Duration};
+
+use futures::Stream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{
+    convert::{self, step, whole},
+    door::Door,
+    fields::{self, checked},
+    telemetry_stream,
+};
+use crate::{
+    engine::Error,
+    model::violation::Violations,
+    proto::{
+        GetLearningRateRequest, GetLearningRateResponse, StartAttemptRequest, StartAttemptResponse,
+        StreamTelemetryRequest, StreamTelemetryResponse, learning_rate_service_server::LearningRateService,
+    },
+};
+
+const MAX_TOKEN_CHARS: usize = 200;
+const MAX_PLAN_STEPS: u64 = 65_536;
+const MAX_WAIT: Duration = Duration::from_mins(1);
+
+/// [`LearningRateService`] in front of the engine.
+#[derive(Clone)]
+pub struct LearningRates {
+    door: Door,
+    stream_messages: usize,
+}
+
+impl LearningRates {
+    pub(super) fn new(door: Door, stream_messages: usize) -> Self {
+        Self { door, stream_messages }
+    }
+}
+
+#[tonic::async_trait]
+impl LearningRateService for LearningRates {
+    async fn start_attempt(
+        &self,
+        request: Request<StartAttemptRequest>,
+    ) -> Result<Response<StartAttemptResponse>, Status> {
+        let StartAttemptRequest { job, attempt_token, resume_step } = request.into_inner();
+        let mut violations = Violations::new();
+        let job = fields::job_name(&mut violations, "job", &job);
+        check_token(&mut violations, &attempt_token);
+        let resume_step = step(&mut violations, "resume_step", resume_step);
+        let job = checked(violations, job)?;
+        let attempt = self.door.engine()?.start_attempt(&job, attempt_token, resume_step).await?;
+        Ok(Response::new(convert::attempt::to_start_response(&attempt)))
+    }
+
+    /// The hot path: a name that is not one is simply not found, so it is not parsed.
+    async fn get_learning_rate(
+        &self,
+        request: Request<GetLearningRateRequest>,
+    ) -> Result<Response<GetLearningRateResponse>, Status> {
+        let request = request.into_inner();
+        let call = Call::from_proto(&request)?;
+        let answer =
+            self.door.engine()?.directive(&request.job, call.attempt, call.step, call.plan_steps, call.wait).await?;
+        Ok(Response::new(convert::directive::answer_to_proto(&answer)))
+    }
+
+    type StreamTelemetryStream = Pin<Box<dyn Stream<Item = Result<StreamTelemetryResponse, Status>> + Send>>;
+
+    async fn stream_telemetry(
+        &self,
+        request: Request<Streaming<StreamTelemetryRequest>>,
+    ) -> Result<Response<Self::StreamTelemetryStream>, Status> {
+        let engine = self.door.engine()?.clone();
+        let drain = self.door.drain().clone();
+        let answers = telemetry_stream::answer(engine, request.into_inner(), drain, self.stream_messages);
+        Ok(Response::new(Box::pin(answers)))
+    }
+}
+
+/// The numbers of a call for a step.
+#[derive(Debug, PartialEq)]
+struct Call {
+    attempt: u64,
+    step: u64,
+    plan_steps: usize,
+    wait: Duration,
+}
+
+impl Call {
+    fn from_proto(request: &GetLearningRateRequest) -> Result<Self, Error> {
+        let mut v = Violations::new();
+        let plan_steps = whole(&mut v, "plan_steps", request.plan_steps.into(), 0, MAX_PLAN_STEPS);
+        let call = Self {
+            attempt: step(&mut v, "attempt", request.attempt),
+            step: step(&mut v, "step", request.step),
+            plan_steps: usize::try_from(plan_steps).unwrap_or(usize::MAX),
+            wait: wait(&mut v, request.wait.as_ref()),
+        };
+        v.into_result(call).map_err(Error::Invalid)
+    }
+}
+
+fn wait(v: &mut Violations, wire: Option<&pbjson_types::Duration>) -> Duration {
+    let Some(wire) = wire else { return Duration::ZERO };
+    match Duration::try_from(*wire) {
+        Ok(wait) if wait <= MAX_WAIT => wait,
+        _ => {
+            v.refuse("wait", format_args!("{} s and {} ns", wire.seconds, wire.nanos), "from 0 to 60 seconds");
+            Duration::ZERO
+        }
+    }
+}
+
+fn check_token(v: &mut Violations, token: &str) {
+    let length = token.chars().count();
+    if length == 0 || length > MAX_TOKEN_CHARS {
+        let allowed = format_args!("1 to {MAX_TOKEN_CHARS} characters, the same for all ranks of an attempt");
+        v.refuse("attempt_token", format_args!("a text of {length} characters"), allowed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wrong(request: &GetLearningRateRequest) -> Vec<String> {
+        match Call::from_proto(request) {
+            Err(Error::Invalid(violations)) => violations.iter().map(|violation| violation.field.clone()).collect(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_call_for_a_step_needs_only_the_step() {
+        let call = Call::from_proto(&GetLearningRateRequest { step: 7, ..Default::default() }).unwrap();
+        assert_eq!(call, Call { attempt: 0, step: 7, plan_steps: 0, wait: Duration::ZERO });
+    }
+
+    #[test]
+    fn everything_wrong_with_a_call_is_named_at_once() {
+        let wait = Some(pbjson_types::Duration { seconds: 60, nanos: 1 });
+        let request = GetLearningRateRequest { attempt: -1, step: -1, plan_steps: 65_537, wait, ..Default::default() };
+        assert_eq!(wrong(&request), ["plan_steps", "attempt", "step", "wait"]);
+        let wait = Some(pbjson_types::Duration { seconds: -1, nanos: 0 });
+        assert_eq!(wrong(&GetLearningRateRequest { step: 1 << 53, wait, ..Default::default() }), ["step", "wait"]);
+    }
+
+    #[test]
+    fn a_wait_may_be_a_minute() {
+        let wait = Some(pbjson_types::Duration { seconds: 60, nanos: 0 });
+        let call = Call::from_proto(&GetLearningRateRequest { wait, ..Default::default() }).unwrap();
+        assert_eq!(call.wait, MAX_WAIT);
+    }
+
+    #[test]
+    fn a_token_has_1_to_200_characters() {
+        let mut violations = Violations::new();
+        check_token(&mut violations, &"ü".repeat(200));
+        assert!(violations.is_empty());
+        check_token(&mut violations, "");
+        check_token(&mut violations, &"x".repeat(201));
+        assert_eq!(violations.len(), 2);
+    }
+}

@@ -1,0 +1,231 @@
+//! What an error of the engine is on the wire: the one place where it gets its code, its reason and its details.
+//!
+//! Every status carries a `google.rpc.ErrorInfo` with a reason in [`DOMAIN`], stable enough to program against; invalid
+//! arguments a `BadRequest` with every violation; what passes by itself a `RetryInfo`; what is about a job a `ResourceInfo`.
+
+use std::{collections::HashMap, time::Duration};
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
+
+use crate::{engine::Error, model::violation::Violations};
+
+/// The domain of every `ErrorInfo.reason`.
+pub const DOMAIN: &str = "lrs.v1";
+
+/// The resource type of every `ResourceInfo`.
+const JOB: &str = "lrs.v1.Job";
+/// When to come again after something was full.
+const RETRY_WHEN_FULL: Duration = Duration::from_millis(100);
+/// When to come again after something was away.
+const RETRY_WHEN_AWAY: Duration = Duration::from_secs(1);
+
+impl From<Error> for Status {
+    fn from(error: Error) -> Self {
+        // No `_` arm: a new error does not compile until it has a code and a reason.
+        let (code, reason) = match &error {
+            Error::Invalid(_) => (Code::InvalidArgument, "INVALID_ARGUMENT"),
+            Error::JobNotFound(_) => (Code::NotFound, "JOB_NOT_FOUND"),
+            Error::JobExists(_) => (Code::AlreadyExists, "JOB_EXISTS"),
+            // Not ALREADY_EXISTS: what exists is another change, and sending this one again will not help.
+            Error::RequestIdReused { .. } => (Code::FailedPrecondition, "REQUEST_ID_REUSED"),
+            Error::JobEnded { .. } => (Code::FailedPrecondition, "JOB_ENDED"),
+            Error::JobNotEnded { .. } => (Code::FailedPrecondition, "JOB_NOT_ENDED"),
+            Error::NoAttempt(_) => (Code::FailedPrecondition, "NO_ATTEMPT"),
+            Error::StaleAttempt { .. } => (Code::FailedPrecondition, "STALE_ATTEMPT"),
+            Error::UnknownAttempt { .. } => (Code::NotFound, "UNKNOWN_ATTEMPT"),
+            Error::AttemptTokenReused { .. } => (Code::FailedPrecondition, "ATTEMPT_TOKEN_REUSED"),
+            Error::EtagMismatch { .. } => (Code::Aborted, "ETAG_MISMATCH"),
+            Error::WrongState { .. } => (Code::FailedPrecondition, "WRONG_STATE"),
+            Error::JobDamaged { .. } => (Code::DataLoss, "JOB_DAMAGED"),
+            Error::Overloaded { .. } => (Code::ResourceExhausted, "OVERLOADED"),
+            Error::StoreUnavailable(_) => (Code::Unavailable, "STORE_UNAVAILABLE"),
+            Error::Store(_) => (Code::Internal, "INTERNAL"),
+            Error::ShuttingDown => (Code::Unavailable, "SHUTTING_DOWN"),
+        };
+        let mut details = ErrorDetails::with_error_info(reason, DOMAIN, facts(&error));
+        if let Error::Invalid(violations) = &error {
+            details.set_bad_request(field_violations(violations));
+        }
+        if let Some(delay) = retry_delay(&error) {
+            details.set_retry_info(Some(delay));
+        }
+        if let Some(job) = job_of(&error) {
+            details.set_resource_info(JOB, job, "", "");
+        }
+        let message = match &error {
+            // The caller sees no SQL; the log does.
+            Error::Store(problem) => {
+                tracing::error!(%problem, "The database refused, and would again: {problem}");
+                "the database refused; the server's log says why".to_owned()
+            }
+            Error::JobDamaged { job, problem } => {
+                tracing::error!(job.name = %job, %problem, "The stored data of {job} is damaged: {problem}");
+                error.to_string()
+            }
+            other => other.to_string(),
+        };
+        Self::with_error_details(code, message, details)
+    }
+}
+
+/// Why no call can be answered yet.
+pub(crate) fn not_ready(why: &str) -> Status {
+    let mut details = ErrorDetails::with_error_info("NOT_READY", DOMAIN, HashMap::new());
+    details.set_retry_info(Some(RETRY_WHEN_AWAY));
+    Status::with_error_details(Code::Unavailable, format!("the server is not ready yet: {why}"), details)
+}
+
+/// Facts about an error for programs, by name.
+fn facts(error: &Error) -> HashMap<String, String> {
+    let pairs: Vec<(&str, String)> = match error {
+        Error::StaleAttempt { attempt, newest, .. } => {
+            vec![("attempt", attempt.to_string()), ("newest_attempt", newest.to_string())]
+        }
+        Error::UnknownAttempt { attempt, newest, .. } => {
+            vec![("attempt", attempt.to_string()), ("newest_attempt", newest.to_string())]
+        }
+        Error::AttemptTokenReused { first, .. } => vec![("resume_step", first.to_string())],
+        Error::JobEnded { state, .. } | Error::JobNotEnded { state, .. } | Error::WrongState { state, .. } => {
+            vec![("state", state.to_string())]
+        }
+        Error::EtagMismatch { found, .. } => vec![("etag", found.clone())],
+        Error::Overloaded { what, limit } => vec![("what", (*what).to_owned()), ("limit", limit.to_string())],
+        _ => Vec::new(),
+    };
+    pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+fn retry_delay(error: &Error) -> Option<Duration> {
+    match error {
+        Error::Overloaded { .. } => Some(RETRY_WHEN_FULL),
+        Error::StoreUnavailable(_) | Error::ShuttingDown => Some(RETRY_WHEN_AWAY),
+        _ => None,
+    }
+}
+
+fn job_of(error: &Error) -> Option<String> {
+    match error {
+        Error::JobNotFound(job) | Error::JobDamaged { job, .. } => Some(job.clone()),
+        Error::JobExists(job)
+        | Error::RequestIdReused { job, .. }
+        | Error::JobEnded { job, .. }
+        | Error::JobNotEnded { job, .. }
+        | Error::NoAttempt(job)
+        | Error::StaleAttempt { job, .. }
+        | Error::UnknownAttempt { job, .. }
+        | Error::AttemptTokenReused { job, .. }
+        | Error::EtagMismatch { job, .. }
+        | Error::WrongState { job, .. } => Some(job.to_string()),
+        Error::Invalid(_)
+        | Error::Overloaded { .. }
+        | Error::StoreUnavailable(_)
+        | Error::Store(_)
+        | Error::ShuttingDown => None,
+    }
+}
+
+fn field_violations(violations: &Violations) -> Vec<FieldViolation> {
+    violations.iter().map(|violation| FieldViolation::new(&violation.field, &violation.description)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{job::State, name::JobName};
+
+    fn job() -> JobName {
+        JobName::new("a", "b").unwrap()
+    }
+
+    fn reason(status: &Status) -> String {
+        status.get_details_error_info().unwrap().reason
+    }
+
+    #[test]
+    fn an_invalid_argument_carries_every_violation() {
+        let mut violations = Violations::new();
+        violations.refuse("job.spec.groups[0].base_lr", -1, "at least 0");
+        violations.add("job_id", "is required");
+
+        let status = Status::from(Error::Invalid(violations));
+
+        assert_eq!(status.code(), Code::InvalidArgument);
+        let found = status.get_details_bad_request().unwrap().field_violations;
+        assert_eq!(found.len(), 2);
+        assert_eq!(found[0].field, "job.spec.groups[0].base_lr");
+        assert_eq!(found[0].description, "-1 is not allowed: must be at least 0");
+        assert!(status.message().contains("job_id: is required"));
+    }
+
+    #[test]
+    fn each_error_has_its_code_and_reason() {
+        let cases = [
+            (Error::JobNotFound("x".into()), Code::NotFound, "JOB_NOT_FOUND"),
+            (Error::JobExists(job()), Code::AlreadyExists, "JOB_EXISTS"),
+            (
+                Error::RequestIdReused { job: job(), request_id: "r".into() },
+                Code::FailedPrecondition,
+                "REQUEST_ID_REUSED",
+            ),
+            (Error::JobEnded { job: job(), state: State::Failed }, Code::FailedPrecondition, "JOB_ENDED"),
+            (Error::JobNotEnded { job: job(), state: State::Running }, Code::FailedPrecondition, "JOB_NOT_ENDED"),
+            (Error::NoAttempt(job()), Code::FailedPrecondition, "NO_ATTEMPT"),
+            (Error::StaleAttempt { job: job(), attempt: 1, newest: 2 }, Code::FailedPrecondition, "STALE_ATTEMPT"),
+            (Error::UnknownAttempt { job: job(), attempt: 9, newest: 2 }, Code::NotFound, "UNKNOWN_ATTEMPT"),
+            (
+                Error::AttemptTokenReused { job: job(), token: "t".into(), first: 1, now: 2 },
+                Code::FailedPrecondition,
+                "ATTEMPT_TOKEN_REUSED",
+            ),
+            (
+                Error::EtagMismatch { job: job(), expected: "1".into(), found: "2".into() },
+                Code::Aborted,
+                "ETAG_MISMATCH",
+            ),
+            (
+                Error::WrongState { job: job(), state: State::Paused, problem: "no".into() },
+                Code::FailedPrecondition,
+                "WRONG_STATE",
+            ),
+            (Error::JobDamaged { job: "x".into(), problem: "p".into() }, Code::DataLoss, "JOB_DAMAGED"),
+            (Error::Overloaded { what: "queue", limit: 1 }, Code::ResourceExhausted, "OVERLOADED"),
+            (Error::StoreUnavailable("away".into()), Code::Unavailable, "STORE_UNAVAILABLE"),
+            (Error::Store("select".into()), Code::Internal, "INTERNAL"),
+            (Error::ShuttingDown, Code::Unavailable, "SHUTTING_DOWN"),
+        ];
+        for (error, code, expected) in cases {
+            let shown = format!("{error:?}");
+            let status = Status::from(error);
+            assert_eq!((status.code(), reason(&status).as_str()), (code, expected), "{shown}");
+            assert_eq!(status.get_details_error_info().unwrap().domain, DOMAIN);
+        }
+    }
+
+    #[test]
+    fn what_passes_by_itself_says_when_to_come_again() {
+        for error in [
+            Error::Overloaded { what: "the queue", limit: 4096 },
+            Error::StoreUnavailable("refused".into()),
+            Error::ShuttingDown,
+        ] {
+            let status = Status::from(error);
+            assert!(status.get_details_retry_info().unwrap().retry_delay.unwrap() > Duration::ZERO);
+        }
+        assert!(Status::from(Error::NoAttempt(job())).get_details_retry_info().is_none());
+    }
+
+    #[test]
+    fn a_caller_never_sees_sql() {
+        let status = Status::from(Error::Store("syntax error in: select seq from decisions".into()));
+        assert!(!status.message().contains("select"), "{}", status.message());
+        assert!(!String::from_utf8_lossy(status.details()).contains("select"));
+    }
+
+    #[test]
+    fn what_is_about_a_job_names_it() {
+        let status = Status::from(Error::StaleAttempt { job: job(), attempt: 1, newest: 2 });
+        assert_eq!(status.get_details_resource_info().unwrap().resource_name, "namespaces/a/jobs/b");
+        assert_eq!(status.get_details_error_info().unwrap().metadata["newest_attempt"], "2");
+    }
+}

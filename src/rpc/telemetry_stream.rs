@@ -1,0 +1,333 @@
+//! `StreamTelemetry`: reports up, acknowledgements and directives down, on one stream.
+//!
+//! Nothing is spawned: the answer is a stream that does its work when it is polled, and whose end, by whichever side, drops
+//! all there is. What the engine has accepted by then stays accepted; its acknowledgement is lost, so the client sends it
+//! again. Reading stops while as many messages await their acknowledgement as are allowed, which pushes back on the client.
+
+use futures::{
+    FutureExt as _, Stream, StreamExt as _,
+    future::BoxFuture,
+    stream::{self, FuturesOrdered},
+};
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+
+use super::{
+    convert::{self, directive, int64},
+    fields::{self, checked},
+};
+use crate::{
+    engine::{Directive, Engine, Error, Receipt, Reporter},
+    metrics,
+    model::{MAX_STEP, name::JobName, telemetry::Report, violation::Violations},
+    proto::{StreamTelemetryRequest, StreamTelemetryResponse},
+};
+
+/// The answers to a stream of reports. Ends with a status when it can not go on, after all that was accepted has been
+/// acknowledged.
+pub(super) fn answer<S>(
+    engine: Engine,
+    requests: S,
+    drain: CancellationToken,
+    max_pending: usize,
+) -> impl Stream<Item = Result<StreamTelemetryResponse, Status>> + Send
+where
+    S: Stream<Item = Result<StreamTelemetryRequest, Status>> + Send + Unpin + 'static,
+{
+    let session = Session { engine, requests, drain, max_pending, phase: Phase::Opening };
+    stream::unfold(session, |mut session| async move {
+        let item = session.next().await?;
+        Some((item, session))
+    })
+}
+
+struct Session<S> {
+    engine: Engine,
+    requests: S,
+    drain: CancellationToken,
+    max_pending: usize,
+    phase: Phase,
+}
+
+enum Phase {
+    /// The first message has not come.
+    Opening,
+    Open(Box<Open>),
+    /// The end has been said.
+    Ended,
+}
+
+/// A stream whose first message was in order.
+struct Open {
+    reporter: Reporter,
+    speaker: Speaker,
+    wants_directives: bool,
+    pending: FuturesOrdered<BoxFuture<'static, Result<Receipt, Error>>>,
+    sums: Sums,
+    /// Why no more is read, once none is; said when all that is pending has been acknowledged.
+    ending: Option<Result<(), Status>>,
+    _gauge: metrics::OpenStream,
+}
+
+enum Happening {
+    Acknowledged(Result<Receipt, Error>),
+    Requested(Option<Result<StreamTelemetryRequest, Status>>),
+    Directives(Result<Vec<Directive>, Error>),
+    Draining,
+}
+
+impl<S> Session<S>
+where
+    S: Stream<Item = Result<StreamTelemetryRequest, Status>> + Send + Unpin,
+{
+    /// The next answer; `None` after the end.
+    async fn next(&mut self) -> Option<Result<StreamTelemetryResponse, Status>> {
+        if matches!(self.phase, Phase::Opening) {
+            match self.open().await {
+                Ok(Some(open)) => self.phase = Phase::Open(Box::new(open)),
+                Ok(None) => self.phase = Phase::Ended,
+                Err(status) => return Some(Err(self.end(status))),
+            }
+        }
+        loop {
+            let Phase::Open(open) = &mut self.phase else { return None };
+            if open.pending.is_empty()
+                && let Some(ending) = open.ending.take()
+            {
+                let Err(status) = ending else {
+                    self.phase = Phase::Ended;
+                    metrics::stream_ended(tonic::Code::Ok);
+                    return None;
+                };
+                return Some(Err(self.end(status)));
+            }
+            match open.happening(&mut self.requests, &self.drain, self.max_pending).await {
+                Happening::Acknowledged(Ok(receipt)) => return Some(Ok(open.acknowledge(&receipt))),
+                // Acknowledgements are in order, so none can follow this one.
+                Happening::Acknowledged(Err(error)) => return Some(Err(self.end(error.into()))),
+                Happening::Directives(Ok(directives)) => return Some(Ok(open.sums.to_proto(&directives))),
+                Happening::Directives(Err(error)) => open.ending = Some(Err(error.into())),
+                Happening::Requested(None) => open.ending = Some(Ok(())),
+                Happening::Requested(Some(Err(status))) => open.ending = Some(Err(status)),
+                Happening::Requested(Some(Ok(request))) => {
+                    if let Err(error) = open.report(request).await {
+                        open.ending = Some(Err(error.into()));
+                    }
+                }
+                Happening::Draining => open.ending = Some(Err(Error::ShuttingDown.into())),
+            }
+        }
+    }
+
+    /// Takes the first message. `None` if the client left without one.
+    async fn open(&mut self) -> Result<Option<Open>, Status> {
+        let first = tokio::select! {
+            () = self.drain.cancelled() => return Err(Error::ShuttingDown.into()),
+            first = self.requests.next() => first,
+        };
+        let Some(first) = first.transpose()? else { return Ok(None) };
+        let wants_directives = first.want_directives;
+        let (speaker, report) = Speaker::introduce(first)?;
+        let reporter = self.engine.reporter(&speaker.job, speaker.attempt, speaker.rank).await?;
+        let mut open = Open {
+            reporter,
+            speaker,
+            wants_directives,
+            pending: FuturesOrdered::new(),
+            sums: Sums::default(),
+            ending: None,
+            _gauge: metrics::OpenStream::new(),
+        };
+        open.accept(report).await?;
+        Ok(Some(open))
+    }
+
+    fn end(&mut self, status: Status) -> Status {
+        self.phase = Phase::Ended;
+        metrics::stream_ended(status.code());
+        status
+    }
+}
+
+impl Open {
+    /// What happens next. Cancel safe, as all that it waits for is. There is always something to wait for: when no more is
+    /// read, something is pending.
+    async fn happening<S>(&mut self, requests: &mut S, drain: &CancellationToken, max_pending: usize) -> Happening
+    where
+        S: Stream<Item = Result<StreamTelemetryRequest, Status>> + Unpin,
+    {
+        let is_open = self.ending.is_none();
+        tokio::select! {
+            // Acknowledgements first: they let the client forget.
+            biased;
+            Some(receipt) = self.pending.next(), if !self.pending.is_empty() => Happening::Acknowledged(receipt),
+            directives = self.reporter.next_directives(), if is_open && self.wants_directives => {
+                Happening::Directives(directives)
+            }
+            () = drain.cancelled(), if is_open => Happening::Draining,
+            request = requests.next(), if is_open && self.pending.len() < max_pending => Happening::Requested(request),
+        }
+    }
+
+    async fn report(&mut self, request: StreamTelemetryRequest) -> Result<(), Error> {
+        let report = self.speaker.go_on(request)?;
+        self.accept(report).await
+    }
+
+    async fn accept(&mut self, report: Report) -> Result<(), Error> {
+        let pending = self.reporter.report(report).await?;
+        self.pending.push_back(pending.receipt().boxed());
+        Ok(())
+    }
+
+    /// Acknowledges a message, and with it all others that became durable meanwhile. A failure among those is left for the
+    /// next time.
+    fn acknowledge(&mut self, receipt: &Receipt) -> StreamTelemetryResponse {
+        self.sums.conflict_step = None;
+        self.sums.add(receipt);
+        while let Some(Some(next)) = self.pending.next().now_or_never() {
+            match next {
+                Ok(receipt) => self.sums.add(&receipt),
+                Err(error) => {
+                    self.pending.push_front(std::future::ready(Err(error)).boxed());
+                    break;
+                }
+            }
+        }
+        self.sums.to_proto(&[])
+    }
+}
+
+/// Who speaks on a stream: said in its first message, and never changed.
+#[derive(Debug)]
+struct Speaker {
+    job: JobName,
+    attempt: u64,
+    rank: u32,
+}
+
+impl Speaker {
+    /// Reads a stream's first message.
+    fn introduce(first: StreamTelemetryRequest) -> Result<(Self, Report), Error> {
+        let mut v = Violations::new();
+        let job = fields::job_name(&mut v, "job", &first.job);
+        let attempt = convert::whole(&mut v, "attempt", first.attempt, 1, MAX_STEP);
+        let rank = u32::try_from(first.rank).unwrap_or_else(|_| {
+            v.refuse("rank", first.rank, "from 0 to reporting_ranks - 1");
+            0
+        });
+        let report = convert::telemetry::from_proto(first, &mut v);
+        let job = checked(v, job)?;
+        Ok((Self { job, attempt, rank }, report))
+    }
+
+    /// Reads a later message.
+    fn go_on(&self, message: StreamTelemetryRequest) -> Result<Report, Error> {
+        let mut v = Violations::new();
+        if !message.job.is_empty() && message.job != self.job.as_str() {
+            v.refuse("job", format_args!("{:?}", message.job), format_args!("empty, or {} as before", self.job));
+        }
+        if message.attempt != 0 && message.attempt != int64(self.attempt) {
+            v.refuse("attempt", message.attempt, format_args!("0, or {} as before", self.attempt));
+        }
+        if i64::from(message.rank) != i64::from(self.rank) {
+            v.refuse("rank", message.rank, format_args!("{}, as in the first message", self.rank));
+        }
+        let report = convert::telemetry::from_proto(message, &mut v);
+        v.into_result(report).map_err(Error::Invalid)
+    }
+}
+
+/// Sums over a stream so far.
+#[derive(Debug, Default)]
+struct Sums {
+    durable_through_step: Option<u64>,
+    durable_messages: u64,
+    repeated: u64,
+    conflicting: u64,
+    late: u64,
+    /// Not a sum: the lowest of the messages acknowledged together.
+    conflict_step: Option<u64>,
+}
+
+impl Sums {
+    fn add(&mut self, receipt: &Receipt) {
+        self.durable_messages += 1;
+        self.durable_through_step = self.durable_through_step.max(receipt.durable_through_step);
+        self.repeated += receipt.repeated;
+        self.conflicting += receipt.conflicting;
+        self.late += receipt.late;
+        self.conflict_step = match (self.conflict_step, receipt.conflict_step) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+    }
+
+    /// The directives of a reporter are final.
+    fn to_proto(&self, directives: &[Directive]) -> StreamTelemetryResponse {
+        StreamTelemetryResponse {
+            durable_through_step: self.durable_through_step.map(int64),
+            durable_messages: int64(self.durable_messages),
+            repeated_samples: int64(self.repeated),
+            conflicting_samples: int64(self.conflicting),
+            late_samples: int64(self.late),
+            // A conflict is told with the acknowledgement of its message, and not again with directives.
+            conflict_step: if directives.is_empty() { self.conflict_step.map(int64) } else { None },
+            directives: directives.iter().map(|each| directive::to_proto(each, true)).collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn first() -> StreamTelemetryRequest {
+        StreamTelemetryRequest {
+            job: "namespaces/a/jobs/b".into(),
+            attempt: 2,
+            rank: 1,
+            step: vec![0],
+            loss: vec![1.0],
+            ..Default::default()
+        }
+    }
+
+    fn wrong<T: std::fmt::Debug>(result: Result<T, Error>) -> Vec<String> {
+        match result {
+            Err(Error::Invalid(violations)) => violations.iter().map(|violation| violation.field.clone()).collect(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_first_message_says_who_speaks() {
+        let (speaker, report) = Speaker::introduce(first()).unwrap();
+        assert_eq!((speaker.job.as_str(), speaker.attempt, speaker.rank), ("namespaces/a/jobs/b", 2, 1));
+        assert_eq!(report.samples.len(), 1);
+        let nobody = StreamTelemetryRequest { rank: -1, loss: vec![1.0], ..Default::default() };
+        assert_eq!(wrong(Speaker::introduce(nobody)), ["job", "attempt", "rank", "loss"]);
+    }
+
+    #[test]
+    fn a_later_message_may_leave_out_who_speaks_but_not_change_it() {
+        let (speaker, _) = Speaker::introduce(first()).unwrap();
+        assert!(speaker.go_on(first()).is_ok());
+        let short = StreamTelemetryRequest { rank: 1, through_step: Some(3), ..Default::default() };
+        assert_eq!(speaker.go_on(short).unwrap().through_step, Some(3));
+        let other = StreamTelemetryRequest { job: "namespaces/a/jobs/c".into(), attempt: 3, ..Default::default() };
+        assert_eq!(wrong(speaker.go_on(other)), ["job", "attempt", "rank"]);
+    }
+
+    #[test]
+    fn counts_are_sums_over_the_stream_and_a_conflict_is_the_lowest() {
+        let mut sums = Sums::default();
+        sums.add(&Receipt { durable_through_step: Some(9), repeated: 2, ..Receipt::default() });
+        sums.add(&Receipt { conflicting: 1, conflict_step: Some(7), ..Receipt::default() });
+        sums.add(&Receipt { conflicting: 2, conflict_step: Some(5), late: 1, ..Receipt::default() });
+        let response = sums.to_proto(&[]);
+        assert_eq!((response.durable_through_step, response.durable_messages), (Some(9), 3));
+        assert_eq!((response.repeated_samples, response.conflicting_samples, response.late_samples), (2, 3, 1));
+        assert_eq!(response.conflict_step, Some(5));
+    }
+}

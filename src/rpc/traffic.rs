@@ -1,0 +1,217 @@
+//! Around every gRPC call: a bound on how many are under way, a span, and the time it took.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, OnceLock},
+    task::{Context, Poll},
+};
+
+use futures::future::BoxFuture;
+use metrics::{Gauge, Histogram};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
+use tonic::{Code, Status, body::Body};
+use tower::{Layer, Service};
+use tracing::Instrument as _;
+
+use crate::{
+    engine::Error,
+    metrics::{RPC_DURATION, RPC_IN_FLIGHT, code_name},
+};
+
+/// The methods that are told apart in metrics; any other path is [`OTHER`].
+const METHODS: [&str; 18] = [
+    "/lrs.v1.LearningRateService/GetLearningRate",
+    "/lrs.v1.LearningRateService/StartAttempt",
+    "/lrs.v1.LearningRateService/StreamTelemetry",
+    "/lrs.v1.JobService/CreateJob",
+    "/lrs.v1.JobService/GetJob",
+    "/lrs.v1.JobService/ListJobs",
+    "/lrs.v1.JobService/UpdateJob",
+    "/lrs.v1.JobService/DeleteJob",
+    "/lrs.v1.JobService/PauseJob",
+    "/lrs.v1.JobService/ResumeJob",
+    "/lrs.v1.JobService/CompleteJob",
+    "/lrs.v1.JobService/OverrideLearningRate",
+    "/lrs.v1.JobService/ForkJob",
+    "/lrs.v1.JobService/WatchJob",
+    "/lrs.v1.JobService/ListAttempts",
+    "/lrs.v1.JobService/ListDecisions",
+    "/lrs.v1.JobService/QueryTelemetry",
+    "/lrs.v1.ScheduleService/PreviewSchedule",
+];
+const OTHER: &str = "other";
+const CODES: usize = 17;
+
+/// Puts [`Traffic`] around a service.
+#[derive(Clone)]
+pub(super) struct TrafficLayer {
+    slots: Arc<Semaphore>,
+    limit: usize,
+    timers: Arc<HashMap<&'static str, Arc<Timer>>>,
+    other: Arc<Timer>,
+    in_flight: Gauge,
+}
+
+impl TrafficLayer {
+    /// Lets `limit` calls be under way at once. Install the metrics before.
+    pub(super) fn new(limit: usize) -> Self {
+        let timer = |path: &'static str| (path, Arc::new(Timer::new(path.trim_start_matches('/'))));
+        Self {
+            slots: Arc::new(Semaphore::new(limit)),
+            limit,
+            timers: Arc::new(METHODS.into_iter().map(timer).collect()),
+            other: Arc::new(Timer::new(OTHER)),
+            in_flight: metrics::gauge!(RPC_IN_FLIGHT),
+        }
+    }
+}
+
+impl<S> Layer<S> for TrafficLayer {
+    type Service = Traffic<S>;
+
+    fn layer(&self, inner: S) -> Traffic<S> {
+        Traffic { inner, layer: self.clone() }
+    }
+}
+
+/// A service whose calls are bounded and timed. A call is under way until its answer begins: streams are bounded by the
+/// connection that they are on.
+#[derive(Clone)]
+pub(super) struct Traffic<S> {
+    inner: S,
+    layer: TrafficLayer,
+}
+
+impl<S, B> Service<http::Request<B>> for Traffic<S>
+where
+    S: Service<http::Request<B>, Response = http::Response<Body>>,
+    S::Future: Send + 'static,
+    S::Error: Send + 'static,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = BoxFuture<'static, Result<S::Response, S::Error>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: http::Request<B>) -> Self::Future {
+        let timer = Started::now(&self.layer, request.uri().path());
+        let Ok(slot) = Arc::clone(&self.layer.slots).try_acquire_owned() else {
+            let full = Error::Overloaded { what: "the list of calls under way", limit: self.layer.limit };
+            timer.finish(Code::ResourceExhausted);
+            return Box::pin(std::future::ready(Ok(Status::from(full).into_http())));
+        };
+        let path = request.uri().path();
+        // At debug level, because a span that is recorded costs more than handing out a rate.
+        let span = tracing::debug_span!("rpc", rpc.system.name = "grpc", rpc.method = path);
+        let under_way = UnderWay::begin(self.layer.in_flight.clone(), slot);
+        let answer = self.inner.call(request);
+        let call = async move {
+            let answer = answer.await;
+            drop(under_way);
+            timer.finish(answer.as_ref().map_or(Code::Unknown, code));
+            answer
+        };
+        Box::pin(call.instrument(span))
+    }
+}
+
+/// The code of an answer that has begun: an error is in the headers, and what has none is well so far.
+fn code(answer: &http::Response<Body>) -> Code {
+    answer.headers().get(Status::GRPC_STATUS).map_or(Code::Ok, |code| Code::from_bytes(code.as_bytes()))
+}
+
+/// Holds a slot, and counts it.
+struct UnderWay {
+    in_flight: Gauge,
+    _slot: OwnedSemaphorePermit,
+}
+
+impl UnderWay {
+    fn begin(in_flight: Gauge, slot: OwnedSemaphorePermit) -> Self {
+        in_flight.increment(1.0);
+        Self { in_flight, _slot: slot }
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.in_flight.decrement(1.0);
+    }
+}
+
+/// The histograms of a method, one a code, made when first used.
+struct Timer {
+    method: &'static str,
+    by_code: [OnceLock<Histogram>; CODES],
+}
+
+impl Timer {
+    fn new(method: &'static str) -> Self {
+        Self { method, by_code: std::array::from_fn(|_| OnceLock::new()) }
+    }
+
+    fn record(&self, code: Code, seconds: f64) {
+        let Some(histogram) = usize::try_from(i32::from(code)).ok().and_then(|code| self.by_code.get(code)) else {
+            return;
+        };
+        let make = || metrics::histogram!(RPC_DURATION, "method" => self.method, "code" => code_name(code));
+        histogram.get_or_init(make).record(seconds);
+    }
+}
+
+/// A call that has come in.
+struct Started {
+    timer: Arc<Timer>,
+    at: Instant,
+}
+
+impl Started {
+    fn now(layer: &TrafficLayer, path: &str) -> Self {
+        Self { timer: Arc::clone(layer.timers.get(path).unwrap_or(&layer.other)), at: Instant::now() }
+    }
+
+    fn finish(&self, code: Code) {
+        self.timer.record(code, self.at.elapsed().as_secs_f64());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use tower::{ServiceExt as _, service_fn};
+
+    use super::*;
+
+    async fn answer(limit: usize, path: &'static str, status: Status) -> http::Response<Body> {
+        let inner = service_fn(move |_: http::Request<()>| {
+            std::future::ready(Ok::<_, Infallible>(status.clone().into_http::<Body>()))
+        });
+        let request = http::Request::builder().uri(path).body(()).unwrap();
+        TrafficLayer::new(limit).layer(inner).oneshot(request).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_call_is_timed_by_its_method_and_code() {
+        let metrics = crate::metrics::install().unwrap();
+        answer(1, "/lrs.v1.JobService/ForkJob", Status::not_found("no")).await;
+        answer(1, "/somewhere/Else", Status::unimplemented("no")).await;
+        let text = metrics.render();
+        assert!(text.contains("method=\"lrs.v1.JobService/ForkJob\",code=\"NOT_FOUND\""), "{text}");
+        assert!(text.contains("method=\"other\",code=\"UNIMPLEMENTED\""), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_call_too_many_is_refused_at_the_door() {
+        let refused = answer(0, METHODS[0], Status::ok("")).await;
+        assert_eq!(code(&refused), Code::ResourceExhausted);
+        let taken = answer(1, METHODS[0], Status::not_found("")).await;
+        assert_eq!(code(&taken), Code::NotFound);
+    }
+}
