@@ -2,7 +2,24 @@
 //!
 //! Telemetry and people's decisions are the truth; [`StateRow`] only makes recovery fast.
 
+mod columns;
+mod commit;
+mod dialect;
+mod failure;
+mod listing;
+mod location;
+mod merge;
+pub mod postgres;
+mod reading;
+mod rows;
+mod schema;
+pub mod sqlite;
+mod statements;
+
 use async_trait::async_trait;
+
+pub use location::{migrate, open, schema};
+pub use schema::{Migration, Schema};
 
 use crate::model::{
     decision::Decision,
@@ -93,6 +110,23 @@ pub enum Write {
     RecordDecision(JobId, Box<Decision>, Option<String>),
     /// Replaces the job's snapshot.
     SaveState(JobId, StateRow),
+}
+
+impl Write {
+    /// The jobs that must be there, or must not be deleted meanwhile.
+    fn jobs(&self) -> impl Iterator<Item = JobId> {
+        let (job, source) = match self {
+            Self::CreateJob(row) | Self::UpdateJob(row) => (row.id, None),
+            Self::ForkJob { row, source, .. } => (row.id, Some(*source)),
+            Self::DeleteJob(job)
+            | Self::StartAttempt(job, _)
+            | Self::Reserve { job, .. }
+            | Self::AppendTelemetry(job, _)
+            | Self::RecordDecision(job, ..)
+            | Self::SaveState(job, _) => (*job, None),
+        };
+        [Some(job), source].into_iter().flatten()
+    }
 }
 
 /// What came of a [`Write`].

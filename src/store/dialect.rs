@@ -1,0 +1,47 @@
+//! What differs between the databases.
+
+use sqlx::{Database, error::DatabaseError};
+use uuid::Uuid;
+
+use super::{Chunk, Error, failure::Failure};
+use crate::model::name::JobId;
+
+/// A database that jobs are stored in.
+pub(super) trait Dialect: Database {
+    /// A row of `telemetry`, without its job.
+    type StoredChunk: Send + Unpin;
+
+    /// What stands around the key of a label to give its value, or null if there is no such label.
+    const LABEL: (&'static str, &'static str);
+    /// Inserts a job unless its identity or its name is there already.
+    const INSERT_JOB: &'static str;
+    /// Updates what may change of a job.
+    const UPDATE_JOB: &'static str;
+    /// Inserts a decision unless its identity is there already.
+    const INSERT_DECISION: &'static str;
+    /// Rank, place and number of samples of an attempt's chunks below a place.
+    const CHUNK_SIZES: &'static str;
+    /// A rank's chunks from one place to another, locked against being changed elsewhere.
+    const LOCK_CHUNKS: &'static str;
+
+    /// Whether the same statement may succeed later.
+    fn is_transient(error: &dyn DatabaseError) -> bool;
+
+    /// How many rows a statement changed.
+    fn rows_affected(result: &Self::QueryResult) -> u64;
+
+    /// The chunk of `job` in this row.
+    fn chunk(job: JobId, row: Self::StoredChunk) -> Result<Chunk, Error>;
+
+    /// Which of these jobs exist; none of them is deleted by others before the end of the transaction.
+    fn lock_jobs(
+        connection: &mut Self::Connection,
+        jobs: &[Uuid],
+    ) -> impl Future<Output = Result<Vec<Uuid>, Failure>> + Send;
+
+    /// Inserts the chunks that are not there yet.
+    fn insert_chunks(
+        connection: &mut Self::Connection,
+        chunks: &[(JobId, &Chunk)],
+    ) -> impl Future<Output = Result<(), Failure>> + Send;
+}

@@ -1,0 +1,75 @@
+//! What of a row of `telemetry` is the same in both databases.
+
+use std::ops::Range;
+
+use sqlx::FromRow;
+
+use super::{Place, stored_number};
+use crate::{
+    model::name::JobId,
+    store::{
+        Chunk, Error,
+        columns::{Columns, stored_step},
+    },
+};
+
+const WHAT: &str = "to store telemetry";
+
+/// A row of `telemetry` without its job and its samples.
+#[derive(Clone, Copy, FromRow)]
+pub(in crate::store) struct ChunkHead {
+    pub(in crate::store) attempt: i64,
+    pub(in crate::store) seq: i64,
+    pub(in crate::store) rank: i64,
+    pub(in crate::store) through_step: Option<i64>,
+}
+
+impl TryFrom<&Chunk> for ChunkHead {
+    type Error = Error;
+
+    fn try_from(chunk: &Chunk) -> Result<Self, Error> {
+        Ok(Self {
+            attempt: chunk.attempt.into(),
+            seq: stored_number(WHAT, chunk.seq)?,
+            rank: chunk.rank.into(),
+            through_step: chunk.through_step.map(stored_step).transpose().map_err(refused)?,
+        })
+    }
+}
+
+impl TryFrom<&Chunk> for Columns {
+    type Error = Error;
+
+    fn try_from(chunk: &Chunk) -> Result<Self, Error> {
+        Self::of(&chunk.samples).map_err(refused)
+    }
+}
+
+fn refused(problem: String) -> Error {
+    Error::Refused { what: WHAT, problem }
+}
+
+impl ChunkHead {
+    /// The chunk of `job` with this head and these columns, if those could be read.
+    pub(in crate::store) fn with_columns(self, job: JobId, columns: Result<Columns, String>) -> Result<Chunk, Error> {
+        let place = Place::new("telemetry", format_args!("{job}/{}/{}", self.attempt, self.seq));
+        Ok(Chunk {
+            attempt: place.number("attempt", self.attempt)?,
+            rank: place.number("rank", self.rank)?,
+            seq: place.number("seq", self.seq)?,
+            through_step: place.optional_number("through_step", self.through_step)?,
+            samples: columns.and_then(Columns::into_samples).map_err(|problem| place.inconsistent(problem))?,
+        })
+    }
+}
+
+/// Whether the chunk has a sample of a step in `steps`.
+pub(in crate::store) fn has_sample_in(chunk: &Chunk, steps: &Range<u64>) -> bool {
+    let first = chunk.samples.partition_point(|sample| sample.step < steps.start);
+    chunk.samples.get(first).is_some_and(|sample| steps.contains(&sample.step))
+}
+
+/// The answer to a search for the next step of an attempt.
+pub(in crate::store) fn next_step(job: JobId, attempt: u32, found: Option<i64>) -> Result<Option<u64>, Error> {
+    Place::new("telemetry", format_args!("{job}/{attempt}")).optional_number("first_step", found)
+}

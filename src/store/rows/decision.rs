@@ -1,0 +1,123 @@
+//! A row of `decisions`.
+
+use sqlx::FromRow;
+
+use super::{Place, stored_json, stored_number};
+use crate::{
+    model::{
+        decision::{Author, Decision, DecisionId},
+        job::Timestamp,
+        name::JobId,
+        number,
+    },
+    store::{DecisionRow, Error},
+};
+
+const WHAT: &str = "to store a decision";
+
+/// `author_kind` of people; the statements that pick people's decisions say it too.
+const PERSON: &str = "person";
+const CONTROLLER: &str = "controller";
+
+/// A row of `decisions`, without its job. A row to be stored has no position yet.
+#[derive(FromRow)]
+pub(in crate::store) struct StoredDecision {
+    pub(in crate::store) position: i64,
+    pub(in crate::store) id: String,
+    pub(in crate::store) attempt: i64,
+    pub(in crate::store) step: i64,
+    pub(in crate::store) effective_step: i64,
+    pub(in crate::store) author_kind: String,
+    pub(in crate::store) author: String,
+    pub(in crate::store) reason: String,
+    pub(in crate::store) evidence: String,
+    pub(in crate::store) effect: String,
+    pub(in crate::store) request_id: Option<String>,
+    pub(in crate::store) create_time: i64,
+}
+
+impl TryFrom<(&Decision, Option<&str>)> for StoredDecision {
+    type Error = Error;
+
+    fn try_from((decision, request_id): (&Decision, Option<&str>)) -> Result<Self, Error> {
+        let (author_kind, author) = match &decision.author {
+            Author::Person(name) => (PERSON, name),
+            Author::Controller(name) => (CONTROLLER, name),
+        };
+        let mut evidence = Vec::new();
+        number::map::serialize(&decision.evidence, &mut serde_json::Serializer::new(&mut evidence))
+            .map_err(|error| Error::Refused { what: WHAT, problem: error.to_string() })?;
+        Ok(Self {
+            position: 0,
+            id: decision.id.to_string(),
+            attempt: decision.attempt.into(),
+            step: stored_number(WHAT, decision.step)?,
+            effective_step: stored_number(WHAT, decision.effective_step)?,
+            author_kind: author_kind.to_owned(),
+            author: author.clone(),
+            reason: decision.reason.clone(),
+            evidence: String::from_utf8_lossy(&evidence).into_owned(),
+            effect: stored_json(WHAT, &decision.effect)?,
+            request_id: request_id.map(ToOwned::to_owned),
+            create_time: decision.create_time.0,
+        })
+    }
+}
+
+impl TryFrom<(JobId, StoredDecision)> for DecisionRow {
+    type Error = Error;
+
+    fn try_from((job, row): (JobId, StoredDecision)) -> Result<Self, Error> {
+        let place = Place::new("decisions", format_args!("{job}/{}", row.id));
+        let author = match row.author_kind.as_str() {
+            PERSON => Author::Person(row.author),
+            CONTROLLER => Author::Controller(row.author),
+            other => return Err(place.inconsistent(format_args!("author_kind {other:?} is unknown"))),
+        };
+        let decision = Decision {
+            id: parse_id(&row.id).ok_or_else(|| place.inconsistent("id is not a decision's"))?,
+            attempt: place.number("attempt", row.attempt)?,
+            step: place.number("step", row.step)?,
+            effective_step: place.number("effective_step", row.effective_step)?,
+            author,
+            reason: row.reason,
+            evidence: number::map::deserialize(&mut serde_json::Deserializer::from_str(&row.evidence))
+                .map_err(|error| place.inconsistent(format_args!("evidence: {error}")))?,
+            effect: place.json("effect", &row.effect)?,
+            create_time: Timestamp(row.create_time),
+        };
+        Ok(Self { position: place.number("position", row.position)?, decision, request_id: row.request_id })
+    }
+}
+
+/// Reads what [`DecisionId`]'s `Display` writes.
+fn parse_id(text: &str) -> Option<DecisionId> {
+    if let Some(seq) = text.strip_prefix('p') {
+        return Some(DecisionId::Person { seq: seq.parse().ok()? });
+    }
+    let (attempt, rest) = text.strip_prefix('a')?.split_once("-s")?;
+    let (step, controller) = rest.split_once("-c")?;
+    Some(DecisionId::Controller {
+        attempt: attempt.parse().ok()?,
+        step: step.parse().ok()?,
+        controller: controller.parse().ok()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_identifier_survives_being_written_and_read() {
+        for id in [
+            DecisionId::Person { seq: u64::MAX },
+            DecisionId::Controller { attempt: u32::MAX, step: u64::MAX, controller: u32::MAX },
+        ] {
+            assert_eq!(parse_id(&id.to_string()), Some(id));
+        }
+        for bad in ["", "p", "p-1", "x3", "a1-s2", "a1-c2-s3", "a1-s2-cx"] {
+            assert_eq!(parse_id(bad), None, "{bad}");
+        }
+    }
+}

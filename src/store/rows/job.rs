@@ -1,0 +1,107 @@
+//! A row of `jobs`.
+
+use sqlx::FromRow;
+use uuid::Uuid;
+
+use super::{Place, stored_json, stored_number};
+use crate::{
+    model::{
+        job::{JobRow, State, Timestamp},
+        name::JobId,
+        spec::Arm,
+    },
+    store::Error,
+};
+
+const WHAT: &str = "to store a job";
+
+/// A row of `jobs`.
+#[derive(FromRow)]
+pub(in crate::store) struct StoredJob {
+    pub(in crate::store) id: Uuid,
+    pub(in crate::store) name: String,
+    pub(in crate::store) initial_spec: String,
+    pub(in crate::store) spec: String,
+    pub(in crate::store) state: String,
+    pub(in crate::store) state_reason: String,
+    pub(in crate::store) version: i64,
+    pub(in crate::store) request_id: Option<String>,
+    pub(in crate::store) forked_from: Option<String>,
+    pub(in crate::store) create_time: i64,
+    pub(in crate::store) update_time: i64,
+    pub(in crate::store) end_time: Option<i64>,
+}
+
+impl TryFrom<&JobRow> for StoredJob {
+    type Error = Error;
+
+    fn try_from(job: &JobRow) -> Result<Self, Error> {
+        Ok(Self {
+            id: job.id.0,
+            name: job.name.as_str().to_owned(),
+            initial_spec: stored_json(WHAT, &job.initial_spec)?,
+            spec: stored_json(WHAT, &job.spec)?,
+            state: job.state.as_str().to_owned(),
+            state_reason: job.state_reason.clone(),
+            version: stored_number(WHAT, job.version)?,
+            request_id: job.request_id.clone(),
+            forked_from: job.forked_from.as_ref().map(|point| stored_json(WHAT, point)).transpose()?,
+            create_time: job.create_time.0,
+            update_time: job.update_time.0,
+            end_time: job.end_time.map(|time| time.0),
+        })
+    }
+}
+
+impl TryFrom<StoredJob> for JobRow {
+    type Error = Error;
+
+    fn try_from(row: StoredJob) -> Result<Self, Error> {
+        let place = Place::new("jobs", row.id);
+        Ok(Self {
+            id: JobId(row.id),
+            name: row.name.parse().map_err(|error| place.inconsistent(format_args!("name: {error}")))?,
+            initial_spec: place.json("initial_spec", &row.initial_spec)?,
+            spec: place.json("spec", &row.spec)?,
+            state: State::parse(&row.state)
+                .ok_or_else(|| place.inconsistent(format_args!("state {:?} is unknown", row.state)))?,
+            state_reason: row.state_reason,
+            version: place.number("version", row.version)?,
+            request_id: row.request_id,
+            forked_from: row.forked_from.map(|point| place.json("forked_from", &point)).transpose()?,
+            create_time: Timestamp(row.create_time),
+            update_time: Timestamp(row.update_time),
+            end_time: row.end_time.map(Timestamp),
+        })
+    }
+}
+
+/// What a listing filters by: columns of `jobs` that repeat parts of `spec`.
+pub(in crate::store) struct Searchable<'a> {
+    pub(in crate::store) display_name: &'a str,
+    pub(in crate::store) experiment: &'a str,
+    pub(in crate::store) arm: &'static str,
+    pub(in crate::store) labels: String,
+}
+
+impl<'a> TryFrom<&'a JobRow> for Searchable<'a> {
+    type Error = Error;
+
+    fn try_from(job: &'a JobRow) -> Result<Self, Error> {
+        Ok(Self {
+            display_name: &job.spec.display_name,
+            experiment: &job.spec.experiment,
+            arm: stored_arm(job.spec.arm),
+            labels: stored_json(WHAT, &job.spec.labels)?,
+        })
+    }
+}
+
+/// An arm as it is stored for filters; empty for none.
+pub(in crate::store) fn stored_arm(arm: Option<Arm>) -> &'static str {
+    match arm {
+        Some(Arm::Scheduled) => "scheduled",
+        Some(Arm::Baseline) => "baseline",
+        None => "",
+    }
+}

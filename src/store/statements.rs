@@ -1,0 +1,121 @@
+//! Statements that are the same in both databases.
+//!
+//! JSON is read as text: `cast(… as text)` is what a `json` column needs in PostgreSQL, and changes nothing in SQLite.
+
+/// The columns of [`StoredJob`](super::rows::job::StoredJob), to be followed by conditions.
+pub(super) const JOBS: &str = "
+    select id, name, cast(initial_spec as text) as initial_spec, cast(spec as text) as spec, state, state_reason,
+        version, request_id, cast(forked_from as text) as forked_from, create_time, update_time, end_time
+    from jobs";
+
+pub(super) const JOB_BY_NAME: &str = "
+    -- job_by_name
+    select id, name, cast(initial_spec as text) as initial_spec, cast(spec as text) as spec, state, state_reason,
+        version, request_id, cast(forked_from as text) as forked_from, create_time, update_time, end_time
+    from jobs where name = $1";
+
+pub(super) const JOB_EXISTS: &str = "
+    -- job_exists
+    select count(*) from jobs where id = $1";
+
+/// The states are written out so that the planner sees that the index `jobs_unended` has them all.
+pub(super) const UNENDED_JOBS: &str = "
+    -- unended_jobs
+    select id, name, cast(initial_spec as text) as initial_spec, cast(spec as text) as spec, state, state_reason,
+        version, request_id, cast(forked_from as text) as forked_from, create_time, update_time, end_time
+    from jobs
+    where state not in ('COMPLETED', 'FAILED', 'CANCELLED') and id > $1
+    order by id limit $2";
+
+pub(super) const DELETE_TELEMETRY_OF_JOB: &str = "
+    -- delete_telemetry_of_job
+    delete from telemetry where job_id = $1";
+
+pub(super) const DELETE_JOB: &str = "
+    -- delete_job
+    delete from jobs where id = $1";
+
+pub(super) const ATTEMPTS: &str = "
+    -- attempts
+    select attempt, token, resume_step, parent_attempt, reserved_end, create_time
+    from attempts where job_id = $1 order by attempt";
+
+pub(super) const INSERT_ATTEMPT: &str = "
+    -- insert_attempt
+    insert into attempts (job_id, attempt, token, resume_step, parent_attempt, reserved_end, create_time)
+    values ($1, $2, $3, $4, $5, $6, $7)
+    on conflict (job_id, attempt) do nothing";
+
+pub(super) const COPY_ATTEMPTS: &str = "
+    -- copy_attempts
+    insert into attempts (job_id, attempt, token, resume_step, parent_attempt, reserved_end, create_time)
+    select $1, attempt, token, resume_step, parent_attempt, reserved_end, create_time
+    from attempts where job_id = $2 and attempt <= $3";
+
+pub(super) const RESERVE: &str = "
+    -- reserve
+    update attempts set reserved_end = $3 where job_id = $1 and attempt = $2";
+
+pub(super) const COPY_DECISIONS: &str = "
+    -- copy_decisions
+    insert into decisions (job_id, id, attempt, step, effective_step, author_kind, author, reason, evidence, effect,
+        request_id, create_time)
+    select $1, id, attempt, step, effective_step, author_kind, author, reason, evidence, effect, request_id, create_time
+    from decisions
+    where job_id = $2 and attempt <= $3 and (author_kind <> 'person' or effective_step <= $4)
+    order by position";
+
+/// `$2`, `$3`, `$4`: the attempt, or null for all; whether only people's; the position to begin after.
+pub(super) const DECISIONS: &str = "
+    -- decisions
+    select position, id, attempt, step, effective_step, author_kind, author, reason, cast(evidence as text) as evidence,
+        cast(effect as text) as effect, request_id, create_time
+    from decisions
+    where job_id = $1 and ($2 is null or attempt = $2) and (not $3 or author_kind = 'person') and position > $4
+    order by position limit $5";
+
+pub(super) const COPY_TELEMETRY: &str = "
+    -- copy_telemetry
+    insert into telemetry (job_id, attempt, seq, rank, through_step, first_step, last_step, steps, loss, grad_norm,
+        learning_rate, metric_names, metric_indices, metric_steps, metric_values)
+    select $1, attempt, seq, rank, through_step, first_step, last_step, steps, loss, grad_norm, learning_rate,
+        metric_names, metric_indices, metric_steps, metric_values
+    from telemetry where job_id = $2 and attempt <= $3";
+
+pub(super) const TELEMETRY: &str = "
+    -- telemetry
+    select attempt, seq, rank, through_step, steps, loss, grad_norm, learning_rate, metric_names, metric_indices,
+        metric_steps, metric_values
+    from telemetry where job_id = $1 and attempt = $2 and seq >= $3
+    order by seq limit $4";
+
+pub(super) const TELEMETRY_OF_STEPS: &str = "
+    -- telemetry_of_steps
+    select attempt, seq, rank, through_step, steps, loss, grad_norm, learning_rate, metric_names, metric_indices,
+        metric_steps, metric_values
+    from telemetry where job_id = $1 and attempt = $2 and first_step < $4 and last_step >= $3
+    order by seq";
+
+/// The first alternative ends at the first chunk in most cases, the second only has to be looked at within a gap.
+pub(super) const NEXT_TELEMETRY_STEP: &str = "
+    -- next_telemetry_step
+    select case
+        when exists (
+            select 1 from telemetry where job_id = $1 and attempt = $2 and last_step >= $3 and first_step <= $3
+        ) then $3
+        else (select min(first_step) from telemetry where job_id = $1 and attempt = $2 and last_step >= $3)
+    end";
+
+pub(super) const STATE: &str = "
+    -- state
+    select attempt, next_seq, state from job_state where job_id = $1";
+
+pub(super) const SAVE_STATE: &str = "
+    -- save_state
+    insert into job_state (job_id, attempt, next_seq, state) values ($1, $2, $3, $4)
+    on conflict (job_id) do update
+    set attempt = excluded.attempt, next_seq = excluded.next_seq, state = excluded.state";
+
+pub(super) const DELETE_CHUNKS: &str = "
+    -- delete_chunks
+    delete from telemetry where job_id = $1 and attempt = $2 and rank = $3 and seq between $4 and $5";

@@ -1,0 +1,182 @@
+//! What is left after a database, or the process that writes to it, was cut off.
+
+use std::{
+    io::{BufRead as _, BufReader, Write as _},
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use lrs::store::{self, Error, Store};
+use sqlx::{Connection as _, PgConnection};
+
+use super::{
+    builders::{append, chunk, create, done, job, person, record, started_job},
+    database::TestDatabase,
+};
+use crate::postgres_server::TestPostgres;
+
+/// Commits until the database is away: how many commits were acknowledged.
+async fn commit_until_cut(store: &dyn Store, job: &lrs::model::job::JobRow, from: u64) -> u64 {
+    for seq in from.. {
+        match store.commit(&[append(job, &chunk(seq, 0, [seq])), record(job, &person(seq + 1, seq))]).await {
+            Ok(_) => {}
+            Err(error) => {
+                assert!(error.is_transient(), "{error}");
+                return seq;
+            }
+        }
+    }
+    unreachable!("the range has no end")
+}
+
+/// Tries again until the database is back.
+async fn once_back<T>(mut attempt: impl AsyncFnMut() -> Result<T, Error>) -> T {
+    let work = async {
+        loop {
+            match attempt().await {
+                Ok(value) => return value,
+                Err(error) => assert!(error.is_transient(), "{error}"),
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(1), work).await.expect("the database comes back")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_postgres_cut_during_commits_has_all_that_was_acknowledged() {
+    let server = TestPostgres::private(&[]);
+    let store = store::open(&server.create_database().await).await.unwrap();
+    let job = started_job(&*store, "x").await;
+    let mut next = 0;
+    for _ in 0..3 {
+        let stored_before = next;
+        let cutting = async {
+            // Cut once a few commits are in.
+            while store.telemetry(job.id, 1, stored_before + 20, 1).await.is_ok_and(|chunks| chunks.is_empty()) {}
+            tokio::task::block_in_place(|| server.stop_immediate());
+        };
+        let (acknowledged, ()) = tokio::join!(commit_until_cut(&*store, &job, next), cutting);
+        assert!(store.ping().await.is_err_and(|error| error.is_transient()));
+        server.start();
+
+        // The outcome of the last one is unknown, so it is written again.
+        let unknown = [
+            append(&job, &chunk(acknowledged, 0, [acknowledged])),
+            record(&job, &person(acknowledged + 1, acknowledged)),
+        ];
+        once_back(async || store.commit(&unknown).await).await;
+        next = acknowledged + 1;
+
+        let chunks = once_back(async || store.telemetry(job.id, 1, 0, 100_000).await).await;
+        let seqs: Vec<_> = chunks.iter().map(|chunk| chunk.seq).collect();
+        assert_eq!(seqs, (0..next).collect::<Vec<_>>());
+        let query = store::DecisionQuery { limit: 100_000, ..Default::default() };
+        let decisions = store.decisions(job.id, &query).await.unwrap();
+        assert_eq!(decisions.len() as u64, next);
+        store.ping().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_restarted_postgres_is_used_again() {
+    let server = TestPostgres::private(&["fsync = off"]);
+    let store = store::open(&server.create_database().await).await.unwrap();
+    let (x, y) = (job("x"), job("y"));
+    done(&*store, &[create(&x)]).await;
+
+    server.restart();
+
+    once_back(async || store.commit(&[create(&y)]).await).await;
+    assert_eq!(once_back(async || store.job(&x.name).await).await, Some(x));
+}
+
+#[tokio::test]
+async fn a_server_whose_session_was_cut_commits_only_if_it_is_still_the_owner() {
+    let database = TestDatabase::postgres().await;
+    let first = database.open().await;
+    let (x, y) = (job("x"), job("y"));
+    done(&*first, &[create(&x)]).await;
+    cut_sessions(&database.url).await;
+
+    let second = database.open().await;
+
+    let error = once_refused(&*first, &y).await;
+    assert!(error.to_string().contains("another lrs server"), "{error}");
+    assert!(first.ping().await.unwrap_err().to_string().contains("another lrs server"));
+    done(&*second, &[create(&y)]).await;
+    assert_eq!(first.job(&y.name).await.unwrap(), Some(y.clone()), "reads go on");
+    second.close().await;
+    done(&*first, &[create(&y)]).await;
+}
+
+/// The first failed commit only finds the session gone; the next asks for ownership.
+async fn once_refused(store: &dyn Store, job: &lrs::model::job::JobRow) -> Error {
+    assert!(store.commit(&[create(job)]).await.unwrap_err().is_transient());
+    let error = store.commit(&[create(job)]).await.unwrap_err();
+    assert!(error.is_transient(), "{error}");
+    error
+}
+
+/// Ends all sessions on the database but our own, as a failover or a firewall would.
+async fn cut_sessions(url: &str) {
+    let mut connection = PgConnection::connect(url).await.unwrap();
+    sqlx::query(
+        "select pg_terminate_backend(pid, 10000) from pg_stat_activity
+         where datname = current_database() and pid <> pg_backend_pid()",
+    )
+    .execute(&mut connection)
+    .await
+    .unwrap();
+    connection.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_postgres_that_is_away_is_reported_as_such() {
+    let error = store::open("postgres://lrs@localhost/lrs?host=/nonexistent").await.err().unwrap();
+    assert!(error.is_transient(), "{error}");
+}
+
+const WRITER: &str = "conformance::outages::a_writer_to_be_killed";
+
+#[tokio::test]
+#[ignore = "a part of a_killed_process_leaves_all_that_it_acknowledged_in_sqlite, which starts it"]
+async fn a_writer_to_be_killed() {
+    let mut url = String::new();
+    std::io::stdin().read_line(&mut url).unwrap();
+    let store = store::open(url.trim()).await.unwrap();
+    let job = started_job(&*store, "x").await;
+    for seq in 0..1_000_000 {
+        done(&*store, &[append(&job, &chunk(seq, 0, [seq])), record(&job, &person(seq + 1, seq))]).await;
+        println!("acknowledged {seq}");
+    }
+}
+
+#[tokio::test]
+async fn a_killed_process_leaves_all_that_it_acknowledged_in_sqlite() {
+    let database = TestDatabase::sqlite();
+    let mut writer = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", WRITER, "--ignored", "--nocapture"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    writeln!(writer.stdin.take().unwrap(), "{}", database.url).unwrap();
+    let mut lines = BufReader::new(writer.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let acknowledged = |line: String| line.split_once("acknowledged ")?.1.parse::<u64>().ok();
+    let mut last = lines.by_ref().filter_map(acknowledged).nth(50).unwrap();
+    assert!(matches!(database.try_open().await, Err(Error::Refused { .. })), "the other process has it");
+    writer.kill().unwrap();
+    writer.wait().unwrap();
+    last = lines.filter_map(acknowledged).last().unwrap_or(last);
+
+    let store = database.open().await;
+
+    let name = "namespaces/tests/jobs/x".parse().unwrap();
+    let job = store.job(&name).await.unwrap().unwrap();
+    let unknown = [append(&job, &chunk(last + 1, 0, [last + 1])), record(&job, &person(last + 2, last + 1))];
+    done(&*store, &unknown).await;
+    let seqs: Vec<_> = store.telemetry(job.id, 1, 0, 100_000).await.unwrap().iter().map(|chunk| chunk.seq).collect();
+    assert_eq!(seqs, (0..=last + 1).collect::<Vec<_>>());
+    let query = store::DecisionQuery { limit: 100_000, ..Default::default() };
+    assert_eq!(store.decisions(job.id, &query).await.unwrap().len(), seqs.len());
+}

@@ -1,0 +1,212 @@
+//! A private PostgreSQL server for tests: started from the machine's own binaries, stopped and removed when its owner goes,
+//! even when that is killed.
+
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
+use std::{
+    ffi::OsStr,
+    fs, io,
+    os::unix::{fs::MetadataExt as _, process::CommandExt as _},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdin, Command, Stdio},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
+use tempfile::TempDir;
+
+/// What to do about a machine without PostgreSQL.
+const MISSING: &str = "these tests need PostgreSQL's server: `apt-get install postgresql` (Debian, Ubuntu), or put the \
+                       directory of `initdb` and `pg_ctl` into PATH";
+
+/// Waits until our end of the pipe is closed, which the kernel does for a dead process too, then stops the server and
+/// removes its files. `$1`: `pg_ctl`, `$2`: the directory.
+const WATCHDOG: &str = r#"
+trap '' INT TERM HUP
+cat >/dev/null
+"$1" stop --silent --mode=immediate --pgdata="$2/data" >/dev/null 2>&1
+rm -rf "$2"
+"#;
+
+/// A private server. It listens on a socket in its own directory, so it can not meet another server, and its URLs stay the
+/// same when it is restarted.
+pub struct TestPostgres {
+    binaries: Binaries,
+    user: Option<&'static str>,
+    directory: TempDir,
+    watchdog: Child,
+    databases: AtomicU32,
+}
+
+impl TestPostgres {
+    /// The server that the tests of this process share.
+    pub fn shared() -> &'static Self {
+        static SHARED: OnceLock<TestPostgres> = OnceLock::new();
+        SHARED.get_or_init(|| Self::private(&[]))
+    }
+
+    /// A server of the caller's own, which it may stop and start. `settings` are such as `fsync=off`.
+    pub fn private(settings: &[&str]) -> Self {
+        let binaries = Binaries::find();
+        let user = unprivileged_user();
+        // The path of a socket may have no more than some 100 bytes, so not under a long TMPDIR.
+        let directory = tempfile::Builder::new().prefix("lrs-postgres-").tempdir_in("/tmp").expect("a directory");
+        if let Some(user) = user {
+            chown(directory.path(), user);
+        }
+        let watchdog = as_user(user, "sh")
+            .args(["-c", WATCHDOG, "watchdog"])
+            .args([binaries.pg_ctl.as_os_str(), directory.path().as_os_str()])
+            .stdin(Stdio::piped())
+            .process_group(0)
+            .spawn()
+            .expect("sh");
+        assert!(watchdog.stdin.is_some(), "a pipe to the watchdog");
+        let server = Self { binaries, user, directory, watchdog, databases: AtomicU32::new(0) };
+        let data = server.data();
+        run(as_user(user, &server.binaries.initdb).arg("--pgdata").arg(&data).args([
+            "--username=lrs",
+            "--auth=trust",
+            "--encoding=UTF8",
+            "--locale=C",
+            "--no-sync",
+        ]));
+        let socket_directory = server.directory.path().display();
+        let mut configuration = format!("listen_addresses = ''\nunix_socket_directories = '{socket_directory}'\n");
+        for setting in settings {
+            configuration.push_str(setting);
+            configuration.push('\n');
+        }
+        fs::write(server.directory.path().join("test.conf"), configuration).expect("a file");
+        let include = format!("include '{socket_directory}/test.conf'\n");
+        let main = data.join("postgresql.conf");
+        let mut text = fs::read_to_string(&main).expect("postgresql.conf");
+        text.push_str(&include);
+        fs::write(&main, text).expect("postgresql.conf");
+        server.start();
+        server
+    }
+
+    /// A new, empty database; its URL.
+    pub async fn create_database(&self) -> String {
+        let name = format!("test_{}", self.databases.fetch_add(1, Ordering::Relaxed));
+        let mut connection = PgConnection::connect(&self.url("postgres")).await.expect("a connection");
+        connection.execute(AssertSqlSafe(format!("create database {name}"))).await.expect("a database");
+        connection.close().await.expect("a closed connection");
+        self.url(&name)
+    }
+
+    /// Starts the server after it was stopped, and waits until it answers.
+    pub fn start(&self) {
+        let log = self.directory.path().join("server.log");
+        run(self.pg_ctl("start").arg("--log").arg(log));
+    }
+
+    /// Stops the server as a crash would: connections are cut, nothing is written any more.
+    pub fn stop_immediate(&self) {
+        run(self.pg_ctl("stop").arg("--mode=immediate"));
+    }
+
+    /// Stops the server, cutting connections, and starts it again.
+    pub fn restart(&self) {
+        run(self.pg_ctl("stop").arg("--mode=fast"));
+        self.start();
+    }
+
+    fn pg_ctl(&self, action: &str) -> Command {
+        let mut command = as_user(self.user, &self.binaries.pg_ctl);
+        command.args([action, "--silent", "--wait", "--timeout=60", "--pgdata"]).arg(self.data());
+        command
+    }
+
+    fn data(&self) -> PathBuf {
+        self.directory.path().join("data")
+    }
+
+    fn url(&self, database: &str) -> String {
+        format!("postgres://lrs@localhost/{database}?host={}", self.directory.path().display())
+    }
+}
+
+impl Drop for TestPostgres {
+    fn drop(&mut self) {
+        drop::<Option<ChildStdin>>(self.watchdog.stdin.take());
+        if let Err(error) = self.watchdog.wait() {
+            eprintln!("the watchdog of a test server: {error}");
+        }
+    }
+}
+
+struct Binaries {
+    initdb: PathBuf,
+    pg_ctl: PathBuf,
+}
+
+impl Binaries {
+    /// Those in PATH, else the newest that Debian has installed.
+    fn find() -> Self {
+        let mut installed: Vec<(u32, PathBuf)> = fs::read_dir("/usr/lib/postgresql")
+            .into_iter()
+            .flatten()
+            .filter_map(|entry| {
+                let entry = entry.ok()?;
+                Some((entry.file_name().to_str()?.parse().ok()?, entry.path().join("bin")))
+            })
+            .collect();
+        installed.sort();
+        let found = [PathBuf::new()].into_iter().chain(installed.into_iter().rev().map(|(_, path)| path));
+        found
+            .map(|directory| Self { initdb: directory.join("initdb"), pg_ctl: directory.join("pg_ctl") })
+            .find(|binaries| answers(&binaries.initdb) && answers(&binaries.pg_ctl))
+            .expect(MISSING)
+    }
+}
+
+fn answers(program: &Path) -> bool {
+    Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success())
+}
+
+/// PostgreSQL refuses to run as root; whom to run it as then.
+fn unprivileged_user() -> Option<&'static str> {
+    let is_root = fs::metadata("/proc/self").is_ok_and(|metadata| metadata.uid() == 0);
+    let exists = |user: &&str| id(user).is_ok();
+    is_root.then(|| ["postgres", "nobody"].into_iter().find(exists).expect("a user `postgres` or `nobody`"))
+}
+
+fn id(user: &str) -> io::Result<u32> {
+    let output = Command::new("id").args(["-u", user]).output()?;
+    String::from_utf8_lossy(&output.stdout).trim().parse().map_err(io::Error::other)
+}
+
+fn chown(path: &Path, user: &str) {
+    let uid = id(user).expect("the user's identifier");
+    std::os::unix::fs::chown(path, Some(uid), None).expect("a directory given to the user");
+}
+
+fn as_user(user: Option<&str>, program: impl AsRef<OsStr>) -> Command {
+    let mut command = match user {
+        None => Command::new(program),
+        Some(user) => {
+            let mut command = Command::new("runuser");
+            command.args(["-u", user, "--"]).arg(program);
+            command
+        }
+    };
+    command.current_dir("/");
+    command
+}
+
+/// Runs a command that must succeed. Its output goes to a file, since the server it starts would hold a pipe open.
+fn run(command: &mut Command) {
+    let output = tempfile::tempfile().expect("a file");
+    let write = || output.try_clone().expect("a file");
+    let status = command.stdin(Stdio::null()).stdout(write()).stderr(write()).process_group(0).status();
+    if !matches!(&status, Ok(status) if status.success()) {
+        let mut output = output;
+        let text = io::Seek::rewind(&mut output).and_then(|()| io::read_to_string(output));
+        panic!("{command:?}: {status:?}\n{}", text.unwrap_or_default());
+    }
+}
