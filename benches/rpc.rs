@@ -187,7 +187,8 @@ async fn ingest(channels: &[Channel], jobs: &[String], from_step: i64) -> f64 {
 async fn copy(url: &str) -> f64 {
     use sqlx::Connection as _;
     let mut connection = sqlx::PgConnection::connect(url).await.unwrap();
-    let create = "create table if not exists samples (step bigint, loss float8, grad_norm float8, learning_rate float8)";
+    let create =
+        "create table if not exists samples (step bigint, loss float8, grad_norm float8, learning_rate float8)";
     sqlx::query(create).execute(&mut connection).await.unwrap();
     let begin = Instant::now();
     let mut step = 0;
@@ -258,10 +259,10 @@ async fn main() {
     let (our_p99, echo_p99) = (median(our_p99), median(echo_p99));
     println!("  p99 at half load, µs  lrs {our_p99:>9.0}   echo {echo_p99:>9.0}   ratio {p99_ratio:.2}");
 
-    let postgres = postgres::TestPostgres::start().await;
-    let pg_server = Server::with(&postgres.database().await, &[]).await;
+    let postgres = postgres::TestPostgres::private(&[]);
+    let pg_server = Server::with(&postgres.create_database().await, &[]).await;
     let pg_jobs = register(&pg_server, STREAMS).await;
-    let (pg, copy_url) = (channels(&pg_server.grpc).await, postgres.database().await);
+    let (pg, copy_url) = (channels(&pg_server.grpc).await, postgres.create_database().await);
     let mut rates = [const { Vec::new() }; 4];
     for round in 0..ROUNDS as i64 {
         let from = round * 100_000_000;
@@ -272,7 +273,9 @@ async fn main() {
     }
     let to_copy = median(rates[1].iter().zip(&rates[3]).map(|(ours, copy)| ours / copy).collect());
     let [sqlite, pg, echo_ingest, copied] = rates.map(median);
-    println!("Telemetry acknowledged as durable, {STREAMS} streams, {SAMPLES_A_MESSAGE} samples a message, samples a second");
+    println!(
+        "Telemetry acknowledged as durable, {STREAMS} streams, {SAMPLES_A_MESSAGE} samples a message, samples a second"
+    );
     println!("  SQLite {sqlite:>9.0}   PostgreSQL {pg:>9.0}   echo (keeps nothing) {echo_ingest:>9.0}");
     println!("  COPY, one connection {copied:>9.0}   PostgreSQL over COPY {to_copy:.2}");
     let summary = serde_json::json!({

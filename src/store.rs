@@ -84,7 +84,8 @@ pub enum Write {
     /// The job and all that belongs to it.
     DeleteJob(JobId),
     /// A new job with the attempts up to `source_attempt`, their telemetry, and the decisions of those attempts (and of
-    /// attempt 0), copied from another job. Any decision by a person that takes effect after `row.forked_from`'s step is left out.
+    /// attempt 0), copied from another job. The
+    /// tokens are marked as the other job's, so that the new job's trainers may use the same. Any decision by a person that takes effect after `row.forked_from`'s step is left out.
     ForkJob {
         /// The new job.
         row: Box<JobRow>,

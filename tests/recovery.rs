@@ -113,8 +113,8 @@ async fn kills_lose_nothing_that_was_acknowledged_on_sqlite() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kills_lose_nothing_that_was_acknowledged_on_postgres() {
-    let postgres = TestPostgres::start().await;
-    survives_kills(Server::with(&postgres.database().await, &[]).await).await;
+    let postgres = TestPostgres::private(&[]);
+    survives_kills(Server::with(&postgres.create_database().await, &[]).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -163,15 +163,15 @@ async fn an_override_and_a_rewind_are_there_after_a_kill() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn while_the_database_is_away_rates_are_given_and_acknowledgements_withheld() {
-    let mut postgres = TestPostgres::start().await;
-    let server = Server::with(&postgres.database().await, &[]).await;
+    let postgres = TestPostgres::private(&[]);
+    let server = Server::with(&postgres.create_database().await, &[]).await;
     let job = server.register("a", spec(0.1)).await.name;
     let attempt = server.start_attempt(&job, "t", 0).await;
     let mut stream = server.stream(&job, attempt, 0).await;
     stream.losses(0, &[1.0; 10]).await;
     stream.until_durable(9).await;
 
-    postgres.stop_immediate().await;
+    postgres.stop_immediate();
     stream.losses(10, &[2.0; 10]).await;
     let (status, body) = wait_for("readiness to say that the database is away", async || {
         let (status, body) = server.http_get("/readyz").await;
@@ -188,7 +188,7 @@ async fn while_the_database_is_away_rates_are_given_and_acknowledgements_withhel
     assert_eq!(jobs.list_jobs(request).await.unwrap_err().code(), Code::Unavailable);
     assert!(stream.latest.durable_through_step < Some(10));
 
-    postgres.start_again().await;
+    postgres.start();
     stream.until_durable(19).await;
     wait_for("readiness", async || (server.http_get("/readyz").await.0 == 200).then_some(())).await;
     let stored = stored(&server, &job).await;
@@ -198,8 +198,8 @@ async fn while_the_database_is_away_rates_are_given_and_acknowledgements_withhel
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_row_is_named_and_stops_no_other_job() {
-    let postgres = TestPostgres::start().await;
-    let url = postgres.database().await;
+    let postgres = TestPostgres::private(&[]);
+    let url = postgres.create_database().await;
     let mut server = Server::with(&url, &[]).await;
     let bad = server.register("bad", plateau()).await.name;
     let good = server.register("good", plateau()).await.name;
@@ -211,14 +211,20 @@ async fn a_damaged_row_is_named_and_stops_no_other_job() {
     }
     server.kill();
     let mut database = <sqlx::PgConnection as sqlx::Connection>::connect(&url).await.unwrap();
-    sqlx::query("update jobs set initial_spec = '{\"groups\": 7}' where job = 'bad'").execute(&mut database).await.unwrap();
+    sqlx::query("update jobs set initial_spec = '{\"groups\": 7}' where name = 'namespaces/test/jobs/bad'")
+        .execute(&mut database)
+        .await
+        .unwrap();
     server.start_again().await;
 
     let status = server.jobs().await.get_job(GetJobRequest { name: bad.clone() }).await.unwrap_err();
     assert_eq!(status.code(), Code::DataLoss);
     assert!(status.message().contains("jobs"), "{status:?}");
     let attempt = server.start_attempt(&good, "t2", 5).await;
-    assert_eq!(server.final_rate(&good, attempt, 5).await.to_bits(), server.final_rate(&good, attempt, 6).await.to_bits());
+    assert_eq!(
+        server.final_rate(&good, attempt, 5).await.to_bits(),
+        server.final_rate(&good, attempt, 6).await.to_bits()
+    );
     assert!(server.log().contains("bad"));
 }
 

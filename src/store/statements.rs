@@ -49,7 +49,7 @@ pub(super) const INSERT_ATTEMPT: &str = "
 pub(super) const COPY_ATTEMPTS: &str = "
     -- copy_attempts
     insert into attempts (job_id, attempt, token, resume_step, parent_attempt, reserved_end, create_time)
-    select $1, attempt, token, resume_step, parent_attempt, reserved_end, create_time
+    select $1, attempt, 'of the job forked: ' || token, resume_step, parent_attempt, reserved_end, create_time
     from attempts where job_id = $2 and attempt <= $3";
 
 pub(super) const RESERVE: &str = "

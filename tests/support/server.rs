@@ -105,8 +105,7 @@ impl Server {
 
     /// Starts an attempt; its number.
     pub async fn start_attempt(&self, job: &str, token: &str, resume_step: i64) -> i64 {
-        let request =
-            StartAttemptRequest { job: job.to_owned(), attempt_token: token.to_owned(), resume_step };
+        let request = StartAttemptRequest { job: job.to_owned(), attempt_token: token.to_owned(), resume_step };
         self.rates().await.start_attempt(request).await.unwrap().into_inner().attempt
     }
 
@@ -211,7 +210,10 @@ pub async fn wait_for<T>(what: &str, mut found: impl AsyncFnMut() -> Option<T>) 
 
 /// One group named `default` at `base_lr`.
 pub fn spec(base_lr: f64) -> JobSpec {
-    JobSpec { groups: vec![ParameterGroup { name: "default".to_owned(), base_lr, ..Default::default() }], ..Default::default() }
+    JobSpec {
+        groups: vec![ParameterGroup { name: "default".to_owned(), base_lr, ..Default::default() }],
+        ..Default::default()
+    }
 }
 
 /// A spec in canonical JSON.
@@ -219,9 +221,10 @@ pub fn spec_json(text: &str) -> JobSpec {
     serde_json::from_str(text).unwrap()
 }
 
-/// A telemetry stream.
+/// A telemetry stream of one rank.
 pub struct Stream {
     requests: mpsc::Sender<StreamTelemetryRequest>,
+    rank: i32,
     answers: Streaming<StreamTelemetryResponse>,
     /// The answers' directives, by step.
     pub directives: std::collections::BTreeMap<i64, Directive>,
@@ -232,10 +235,17 @@ pub struct Stream {
 impl Stream {
     async fn open(server: &Server, job: &str, attempt: i64, rank: i32) -> Self {
         let (requests, queue) = mpsc::channel(64);
-        let first = StreamTelemetryRequest { job: job.to_owned(), attempt, rank, want_directives: true, ..Default::default() };
+        let first =
+            StreamTelemetryRequest { job: job.to_owned(), attempt, rank, want_directives: true, ..Default::default() };
         requests.send(first).await.unwrap();
         let answers = server.rates().await.stream_telemetry(ReceiverStream::new(queue)).await.unwrap().into_inner();
-        Self { requests, answers, directives: std::collections::BTreeMap::new(), latest: StreamTelemetryResponse::default() }
+        Self {
+            requests,
+            rank,
+            answers,
+            directives: std::collections::BTreeMap::new(),
+            latest: StreamTelemetryResponse::default(),
+        }
     }
 
     /// Reports a loss for each step, and closes them.
@@ -246,7 +256,7 @@ impl Stream {
     }
 
     pub async fn send(&self, request: StreamTelemetryRequest) {
-        self.requests.send(request).await.unwrap();
+        self.requests.send(StreamTelemetryRequest { rank: self.rank, ..request }).await.unwrap();
     }
 
     /// The next answer, or the status that the stream ended with.
