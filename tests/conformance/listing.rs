@@ -154,6 +154,7 @@ pub async fn listings_agree_with_a_naive_filter(database: &TestDatabase) {
             let Some(last) = page.last() else { break };
             query.after = Some(cursor(last, key));
             listed.extend(page);
+            assert!(listed.len() <= expected.len(), "{query:?} comes to no end");
         }
         assert_eq!(listed, expected, "{query:?}");
     }
@@ -171,6 +172,7 @@ pub async fn pages_of_equal_keys_lose_nothing(database: &TestDatabase) {
         while let [.., last] = &store.list_jobs(&query).await.unwrap()[..] {
             query.after = Some(cursor(last, OrderKey::CreateTime));
             listed.push(last.id);
+            assert!(listed.len() <= jobs.len(), "the pages come to no end");
         }
         assert_eq!(listed.len(), 4);
         assert!(listed.is_sorted_by(|a, b| if descending { a > b } else { a < b }));

@@ -192,6 +192,7 @@ pub async fn decisions_come_in_pages_in_the_order_they_were_recorded(database: &
             let Some(last) = page.last() else { break };
             query.after = Some(last.position);
             read.extend(page);
+            assert!(read.len() <= expected.len(), "{query:?} comes to no end");
         }
         assert_eq!(read, expected, "{query:?}");
     }
