@@ -1,0 +1,40 @@
+# Everything one does with this project, by name. `make help` lists it.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test fmt lint doc unit conformance deploy-check audit bench-rpc
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## Train six small networks under a private server and compare the arms
+	@scripts/need.sh build-essential
+	cargo run --release --locked -- demo
+
+test: ## Every check that CI makes, with its set-up
+	@scripts/test.sh
+
+fmt: ## Format the sources
+	cargo fmt
+
+lint: ## Formatting, proto, dependencies and clippy
+	@scripts/test.sh formatting proto dependencies clippy
+
+doc: ## Build the documentation of the code, without warnings
+	@scripts/test.sh docs
+
+unit: ## Only the tests beside the code: no database server, no other process
+	cargo test --locked --lib
+
+conformance: ## The suite that both databases must pass
+	@scripts/need.sh build-essential postgresql
+	cargo test --locked --test conformance
+
+deploy-check: ## Render and validate deploy/
+	@scripts/test.sh deployment
+
+audit: ## Look the dependencies up in RustSec's advisories (needs GitHub)
+	@scripts/test.sh advisories
+
+bench-rpc: ## Latency and ingest against a bare tonic echo
+	@scripts/need.sh build-essential postgresql
+	cargo bench --locked --bench rpc
