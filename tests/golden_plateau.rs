@@ -1,0 +1,103 @@
+//! The plateau controller against PyTorch: rates that `torch.optim.lr_scheduler.ReduceLROnPlateau` returned, bit for bit.
+//!
+//! `golden/torch_plateau.json` has what PyTorch 2.15 did with sequences of metrics that plateau, fall, tie with the
+//! threshold to the last bit, are negative, or are NaN. `lr[k]` is the rate after `k` of them.
+
+use lrs::{
+    control::Controller,
+    model::{
+        controller::{ControllerSpec, Mode, ReduceLrOnPlateau, ThresholdMode},
+        telemetry::Sample,
+        violation::Violations,
+    },
+};
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+struct Golden {
+    cases: Vec<Case>,
+}
+
+#[derive(Deserialize)]
+struct Case {
+    id: String,
+    params: Params,
+    base_lr: f64,
+    steps: Vec<usize>,
+    lr: Vec<f64>,
+    metrics: Vec<Metric>,
+}
+
+/// The keyword arguments, by PyTorch's names.
+#[derive(Deserialize)]
+struct Params {
+    mode: Mode,
+    factor: f64,
+    patience: u64,
+    threshold: f64,
+    threshold_mode: ThresholdMode,
+    cooldown: u64,
+    min_lr: f64,
+    eps: f64,
+}
+
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct Metric(#[serde(with = "lrs::model::number")] f64);
+
+impl Case {
+    fn controller(&self) -> Controller {
+        let p = &self.params;
+        let spec = ControllerSpec::ReduceLrOnPlateau(ReduceLrOnPlateau {
+            mode: p.mode,
+            factor: p.factor,
+            patience: p.patience,
+            threshold: p.threshold,
+            threshold_mode: p.threshold_mode,
+            cooldown: p.cooldown,
+            min_lr: vec![p.min_lr],
+            eps: p.eps,
+            ..ReduceLrOnPlateau::default()
+        });
+        let mut violations = Violations::new();
+        Controller::try_new(&spec, 1, &mut violations).unwrap_or_else(|| panic!("{}: {violations}", self.id))
+    }
+
+    /// The rate before any metric, and after each. The state goes through JSON every time, as it does in a store.
+    fn rates(&self) -> Vec<f64> {
+        let controller = self.controller();
+        let mut state = controller.initial();
+        let mut base_lrs = vec![self.base_lr];
+        let mut rates = base_lrs.clone();
+        for (step, metric) in (0..).zip(&self.metrics) {
+            let sample = Sample { loss: Some(metric.0), ..Sample::new(step) };
+            let stored = serde_json::to_string(&state).expect("a state is JSON");
+            let recalled = serde_json::from_str(&stored).expect("what was written can be read");
+            let (next, moved) = controller.observe(&recalled, &sample, &base_lrs);
+            state = next;
+            base_lrs = moved.map_or(base_lrs, |moved| moved.base_lrs);
+            rates.extend(&base_lrs);
+        }
+        rates
+    }
+}
+
+#[test]
+fn the_rates_are_those_of_pytorch_to_the_bit() {
+    let golden: Golden =
+        serde_json::from_str(include_str!("golden/torch_plateau.json")).expect("the golden file is whole");
+    assert_eq!(golden.cases.len(), 28);
+    for case in golden.cases {
+        let rates = case.rates();
+        for (&step, want) in case.steps.iter().zip(&case.lr) {
+            assert_eq!(
+                rates[step].to_bits(),
+                want.to_bits(),
+                "{} after {step}: {} is not {want}",
+                case.id,
+                rates[step]
+            );
+        }
+        assert_eq!(case.lr.len(), rates.len(), "{}", case.id);
+    }
+}
