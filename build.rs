@@ -7,14 +7,10 @@ use prost::Message as _;
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");
     println!("cargo:rerun-if-changed=migrations");
-    let files = [
-        "lrs/v1/job_service.proto",
-        "lrs/v1/learning_rate_service.proto",
-        "lrs/v1/schedule_service.proto",
-    ];
+    let files = ["lrs/v1/job_service.proto", "lrs/v1/learning_rate_service.proto", "lrs/v1/schedule_service.proto"];
     let descriptors = protox::compile(files, ["proto"])?;
     let encoded = descriptors.encode_to_vec();
-    let out_dir = PathBuf::from(env::var("OUT_DIR")?);
+    let out_dir = PathBuf::from(env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?);
     std::fs::write(out_dir.join("lrs.v1.descriptors.bin"), &encoded)?;
 
     tonic_prost_build::configure()

@@ -1,4 +1,6 @@
 //! `lrs`, the learning-rate scheduling service.
+pub mod cli;
+pub mod client;
 pub mod engine;
 pub mod model;
 pub mod proto;

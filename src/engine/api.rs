@@ -432,11 +432,10 @@ impl Default for Settings {
             max_jobs: 1_000_000,
             max_open_steps: 10_000,
             max_person_decisions: 10_000,
-            stale_after: Duration::from_secs(300),
+            stale_after: Duration::from_mins(5),
             merge_after_chunks: 512,
             snapshot_after_records: 4096,
             watch_events: 256,
         }
     }
 }
-

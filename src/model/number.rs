@@ -45,7 +45,6 @@ impl TryFrom<Text> for f64 {
 ///
 /// # Errors
 /// As the serializer says.
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
 pub fn serialize<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
     Text::from(*value).serialize(serializer)
 }
