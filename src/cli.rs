@@ -1,3 +1,4 @@
-//! The commands, one file each.
+//! The command line: a file a command.
 
+pub mod demo;
 pub mod serve;
