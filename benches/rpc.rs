@@ -2,18 +2,26 @@
 //!
 //! `make bench-rpc`. Servers are processes of their own; rounds alternate between them and medians are printed, so that a
 //! noisy machine disturbs both alike. The last line is JSON.
-#![allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, missing_docs)]
+#![allow(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    missing_docs,
+    reason = "figures of a few digits, for people"
+)]
 
 #[path = "../tests/support/postgres.rs"]
 mod postgres;
 #[path = "../tests/support/server.rs"]
+#[expect(dead_code, reason = "shared with other tests, which use the rest")]
 mod server;
 
 use std::{
     io::{BufRead as _, BufReader},
     pin::Pin,
     process::{Child, Command, Stdio},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use futures::Stream;
@@ -25,7 +33,7 @@ use lrs::proto::{
     learning_rate_service_server::{LearningRateService, LearningRateServiceServer},
 };
 use server::{Server, spec_json};
-use tokio::{sync::mpsc, task::JoinSet};
+use tokio::{sync::mpsc, task::JoinSet, time::Instant};
 use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status, Streaming, transport::Channel};
 
@@ -123,7 +131,7 @@ async fn call(channels: &[Channel], jobs: &[String], pace: Option<f64>) -> (f64,
             for i in 0.. {
                 if let Some(between) = between {
                     due += between;
-                    tokio::time::sleep_until(due.into()).await;
+                    tokio::time::sleep_until(due).await;
                 } else {
                     due = Instant::now();
                 }
@@ -195,7 +203,8 @@ async fn copy(url: &str) -> f64 {
     // As much a statement as a transaction of the service holds when it is busy.
     let rows = STREAMS as i64 * MESSAGES_IN_FLIGHT * SAMPLES_A_MESSAGE;
     while begin.elapsed() < ROUND {
-        let text: String = (step..step + rows).map(|step| format!("{step}\t1\t1\t1\n")).collect();
+        let lines: Vec<String> = (step..step + rows).map(|step| format!("{step}\t1\t1\t1\n")).collect();
+        let text = lines.concat();
         let mut copy = connection.copy_in_raw("copy samples from stdin").await.unwrap();
         copy.send(text.as_bytes()).await.unwrap();
         copy.finish().await.unwrap();

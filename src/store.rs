@@ -202,7 +202,7 @@ pub trait Store: Send + Sync + 'static {
     /// The job of this name.
     async fn job(&self, name: &JobName) -> Result<Option<JobRow>, Error>;
 
-    /// Jobs, for people.
+    /// Jobs, for people. A row that can not be understood comes as [`JobRow::unreadable`] with what is wrong as its reason.
     async fn list_jobs(&self, query: &JobQuery) -> Result<Vec<JobRow>, Error>;
 
     /// Jobs that have not ended, for recovery, by rising identity, beginning after `after`. A row that can not be

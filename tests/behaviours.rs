@@ -1,6 +1,7 @@
 //! What the service does, over real sockets, against a real process.
 
 #[path = "support/server.rs"]
+#[expect(dead_code, reason = "shared with other tests, which use the rest")]
 mod server;
 
 use std::time::Duration;
@@ -278,7 +279,7 @@ async fn repeats_are_harmless_and_conflicts_are_reported() {
     let series = server.jobs().await.query_telemetry(query).await.unwrap().into_inner().series;
     assert_eq!(series[0].name, "loss");
     assert!(series[0].value[1].is_nan());
-    assert_eq!(series[0].value[2], f64::INFINITY);
+    assert_eq!(series[0].value[2].to_bits(), f64::INFINITY.to_bits());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -328,7 +329,7 @@ async fn a_resume_in_the_past_rewinds_the_controller_and_keeps_the_history() {
     let second = server.start_attempt(&job, "t2", 6).await;
     assert_eq!((first, second), (1, 2));
     assert_eq!(stream.end().await.code(), Code::FailedPrecondition);
-    let mut again = server.stream(&job, second, 0).await;
+    let again = server.stream(&job, second, 0).await;
     again.losses(6, &[1.0; 14]).await;
     for (step, rate) in (0..20).zip(&before) {
         assert_eq!(server.final_rate(&job, second, step).await.to_bits(), rate.to_bits(), "step {step}");

@@ -3,6 +3,7 @@
 #[path = "support/postgres.rs"]
 mod postgres;
 #[path = "support/server.rs"]
+#[expect(dead_code, reason = "shared with other tests, which use the rest")]
 mod server;
 
 use std::collections::BTreeMap;

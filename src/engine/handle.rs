@@ -196,7 +196,8 @@ impl Engine {
         let rows = self.0.context.store.list_jobs(&query).await?;
         let mut views = Vec::with_capacity(rows.len());
         for row in rows {
-            views.push(match self.entry(row.name.as_str()) {
+            let entry = self.entry(row.name.as_str()).filter(|entry| entry.check_sound().is_ok());
+            views.push(match entry {
                 Some(entry) => entry.view(self.0.context.stale_before()),
                 None => self.ended_view(row).await?,
             });

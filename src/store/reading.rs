@@ -76,7 +76,7 @@ where
         let mut statement = listing::statement::<DB>(query);
         let work = statement.build_query_as().fetch_all(&self.pool);
         let rows: Vec<StoredJob> = read::<DB, _>("to list jobs", "jobs", work).await?;
-        rows.into_iter().map(TryInto::try_into).collect()
+        rows.into_iter().map(StoredJob::readable).collect()
     }
 
     pub(super) async fn unended_jobs(&self, after: Option<JobId>, limit: u32) -> Result<Vec<LoadedJob>, Error> {

@@ -16,7 +16,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming, transport::Channel};
 
 /// The longest a test waits for anything.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A server process with its own directory; killed when dropped.
 pub struct Server {
@@ -125,7 +125,7 @@ impl Server {
         plan_steps: i32,
         wait: Duration,
     ) -> Result<GetLearningRateResponse, Status> {
-        let wait = Some(wait.try_into().unwrap());
+        let wait = Some(wait.into());
         let request = GetLearningRateRequest { job: job.to_owned(), attempt, step, plan_steps, wait };
         self.rates().await.get_learning_rate(request).await.map(tonic::Response::into_inner)
     }

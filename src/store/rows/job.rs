@@ -53,6 +53,26 @@ impl TryFrom<&JobRow> for StoredJob {
     }
 }
 
+impl StoredJob {
+    /// The job, or what stands for one whose row is damaged: so that a listing shows the others, and what is wrong.
+    ///
+    /// # Errors
+    /// If not even the name can be understood.
+    pub(in crate::store) fn readable(self) -> Result<JobRow, Error> {
+        let (id, name, create_time, update_time) =
+            (JobId(self.id), self.name.clone(), self.create_time, self.update_time);
+        JobRow::try_from(self).or_else(|damage| match name.parse() {
+            Ok(name) => Ok(JobRow {
+                state_reason: damage.to_string(),
+                create_time: Timestamp(create_time),
+                update_time: Timestamp(update_time),
+                ..JobRow::unreadable(id, name)
+            }),
+            Err(_) => Err(damage),
+        })
+    }
+}
+
 impl TryFrom<StoredJob> for JobRow {
     type Error = Error;
 
