@@ -57,6 +57,54 @@ pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D:
     Text::deserialize(deserializer)?.try_into().map_err(D::Error::custom)
 }
 
+/// The same for a number that may not be there.
+pub mod option {
+    use super::{Deserialize as _, Deserializer, Serialize as _, Serializer, Text};
+
+    /// Writes the number, or null.
+    ///
+    /// # Errors
+    /// As the serializer says.
+    pub fn serialize<S: Serializer>(value: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
+        value.map(Text::from).serialize(serializer)
+    }
+
+    /// Reads the number, or null.
+    ///
+    /// # Errors
+    /// If it is something else.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+        let text = Option::<Text>::deserialize(deserializer)?;
+        text.map(|text| text.try_into().map_err(serde::de::Error::custom)).transpose()
+    }
+}
+
+/// The same for named numbers in a list of pairs, written as an object.
+pub mod named {
+    use std::{collections::BTreeMap, sync::Arc};
+
+    use super::{Deserialize as _, Deserializer, Serializer, Text};
+
+    /// Writes the pairs as an object.
+    ///
+    /// # Errors
+    /// As the serializer says.
+    pub fn serialize<S: Serializer>(pairs: &[(Arc<str>, f64)], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(pairs.iter().map(|(name, value)| (&**name, Text::from(*value))))
+    }
+
+    /// Reads an object as pairs by rising name.
+    ///
+    /// # Errors
+    /// If a value is not a number.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(Arc<str>, f64)>, D::Error> {
+        let map = BTreeMap::<String, Text>::deserialize(deserializer)?;
+        map.into_iter()
+            .map(|(name, text)| Ok((name.into(), text.try_into().map_err(serde::de::Error::custom)?)))
+            .collect()
+    }
+}
+
 /// The same for the values of a map by name.
 pub mod map {
     use std::collections::BTreeMap;
