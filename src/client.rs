@@ -34,7 +34,7 @@ pub struct Options {
     pub rank: u32,
     /// The longest that [`Trainer::directive`] waits for the last word on a step.
     pub deadline: Duration,
-    /// How many steps ahead to keep a plan for, 1 to 65536.
+    /// How many steps ahead to keep a plan for, at least 1.
     pub plan_steps: u16,
     /// How many samples may wait to become durable; [`Trainer::report`] refuses more.
     pub max_unacknowledged: usize,
@@ -172,7 +172,7 @@ impl Trainer {
         &self.fallback
     }
 
-    /// Waits until all that was reported is durable.
+    /// Waits until all that was reported is durable, no longer than `finish_timeout`.
     ///
     /// # Errors
     /// If the service refused the rest for good, or did not acknowledge it within `finish_timeout`.

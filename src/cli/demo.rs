@@ -36,13 +36,13 @@ use self::{
 /// Trains six small networks at once, half of them scheduled, and compares.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Leave the server and its data up afterwards, and say how to reach and stop it
+    /// Leave the server and its data up afterwards, and say how to reach and stop it.
     #[arg(long, conflicts_with = "server")]
     keep: bool,
-    /// What to print at the end
+    /// What to print at the end.
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
-    /// Train against this server (such as <http://127.0.0.1:50051>) instead of a private one
+    /// Train against this server (such as `http://127.0.0.1:50051`) instead of a private one.
     #[arg(long, value_name = "URL")]
     server: Option<String>,
     /// Be a trainer of this job: how the demo starts its trainers.
