@@ -1,4 +1,172 @@
-//! The command line: a file a command.
+//! The command line: what each command takes, and who runs it.
+//!
+//! Client commands speak gRPC like anyone else. `preview` and `replay` compute with the pure rooms in process, `migrate` opens
+//! the database itself and `serve` is the server; no other command touches engine or store.
 
+use std::{
+    io::{self, IsTerminal as _},
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand, builder::FalseyValueParser};
+
+pub mod assignment;
+pub mod completions;
+pub mod connect;
 pub mod demo;
+pub mod failure;
+pub mod heart;
+pub mod job;
+pub mod job_name;
+pub mod jobfile;
+pub mod migrate;
+pub mod order;
+pub mod output;
+pub mod preview;
+pub mod replay;
 pub mod serve;
+pub mod steps;
+pub mod telemetry;
+pub mod version;
+
+use failure::{EXIT_CODES, Failure};
+
+const EXAMPLES: &str = "\
+Examples:
+  lrs serve                                     start a server over one SQLite file
+  lrs preview -f examples/cifar.yaml            look at a schedule; no server needed
+  lrs job register -f examples/cifar.yaml       register a job
+  lrs job watch vision/cifar                    follow it
+  lrs job override vision/cifar --factor 0.5    halve its rate
+  lrs replay vision/cifar                       check that its decisions follow from its telemetry";
+
+/// A network service that owns the learning rate of every training job
+#[derive(Debug, Parser)]
+#[command(name = "lrs", version, propagate_version = true, subcommand_required = true, arg_required_else_help = true)]
+#[command(after_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// No colours, even on a terminal
+    #[arg(long, env = "NO_COLOR", hide_env_values = true, value_parser = FalseyValueParser::new(), global = true)]
+    no_color: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the server
+    Serve(Box<serve::Args>),
+    /// Train six small networks on real data, three of them scheduled, and compare
+    Demo(demo::Args),
+    /// Register, read and steer jobs
+    Job(job::Args),
+    /// Draw the curve of one or several specs, no server needed
+    Preview(preview::Args),
+    /// Recompute a job's decisions and compare them with the recorded ones
+    Replay(replay::Args),
+    /// Bring a database to this release's schema
+    Migrate(migrate::Args),
+    /// Say which release this is
+    Version(version::Args),
+    /// Print a completion script for a shell
+    Completions(completions::Args),
+}
+
+impl Cli {
+    /// Runs the command that was asked for. A failure is told on standard error.
+    pub async fn run(self) -> ExitCode {
+        match self.command.run().await {
+            Ok(exit_code) => exit_code,
+            Err(failure) => {
+                eprint!("{}", failure.render(!self.no_color && io::stderr().is_terminal()));
+                failure.exit.into()
+            }
+        }
+    }
+}
+
+impl Command {
+    async fn run(self) -> Result<ExitCode, Failure> {
+        match self {
+            Self::Serve(args) => return Ok(Box::pin(serve::run(*args)).await?),
+            Self::Demo(args) => demo::run(&args).await.map_err(anyhow::Error::from)?,
+            Self::Job(args) => job::run(args).await?,
+            Self::Preview(args) => preview::run(&args)?,
+            Self::Replay(args) => replay::run(args).await?,
+            Self::Migrate(args) => migrate::run(&args).await?,
+            Self::Version(args) => version::run(args)?,
+            Self::Completions(args) => completions::run(&args)?,
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn exit_code(line: &str) -> i32 {
+        Cli::try_parse_from(line.split_whitespace()).map_or_else(|error| error.exit_code(), |_| 0)
+    }
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_help_and_every_working_one_an_example() {
+        fn check(command: &clap::Command) {
+            assert!(command.get_about().is_some(), "{} says nothing about itself", command.get_name());
+            if command.get_subcommands().next().is_none() {
+                let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+                assert!(help.contains("lrs "), "{} has no example", command.get_name());
+            }
+            command.get_subcommands().for_each(check);
+        }
+        check(&Cli::command());
+    }
+
+    #[test]
+    fn wrong_usage_exits_with_2() {
+        for line in [
+            "lrs nonsense",
+            "lrs job register",
+            "lrs job override cifar",
+            "lrs job override cifar --lr 0.1 --factor 0.5",
+            "lrs job override cifar --clear --until-step 5",
+            "lrs job override cifar --lr fast",
+            "lrs job get cifar --format json --json",
+            "lrs job complete cifar --outcome lost",
+            "lrs preview -f a.yaml --steps 1 --every 2",
+            "lrs replay",
+            "lrs replay cifar --spec a.yaml",
+            "lrs replay --spec a.yaml",
+        ] {
+            assert_eq!(exit_code(line), 2, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_the_documentation_shows_is_understood() {
+        for line in [
+            "lrs job register -f examples/cifar.yaml --set spec.groups[0].base_lr=0.1 --dry-run",
+            "lrs job list --filter state=RUNNING --order-by name --all-namespaces --limit 5 --json",
+            "lrs job override cifar --group head=0.01 --group backbone=0.001 --until-step 10 --reason spike",
+            "lrs job override cifar --clear --reason over",
+            "lrs job telemetry cifar --metric loss --start 0 --end 10 --max-points 100 --format csv",
+            "lrs job fork cifar cifar-2 --step 100",
+            "lrs job delete cifar --force --yes",
+            "lrs preview -f a.yaml -f b.yaml --steps 0,10,20..100 --format csv",
+            "lrs replay cifar --attempt 2",
+            "lrs replay --spec a.yaml --telemetry t.csv --decisions d.json",
+            "lrs migrate --check",
+            "lrs version --format json",
+            "lrs completions bash",
+        ] {
+            assert_eq!(exit_code(line), 0, "{line}");
+        }
+    }
+}

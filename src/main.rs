@@ -1,3 +1,11 @@
 //! The `lrs` program: parse the command line, then hand over.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use lrs::cli::Cli;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    Cli::parse().run().await
+}

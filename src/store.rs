@@ -19,7 +19,7 @@ mod statements;
 use async_trait::async_trait;
 
 pub use location::{migrate, open, schema};
-pub use schema::{Migration, Schema};
+pub use schema::{Migration, Schema, newest_schema_version};
 
 use crate::model::{
     decision::Decision,

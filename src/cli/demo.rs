@@ -35,6 +35,11 @@ use self::{
 
 /// Trains six small networks at once, half of them scheduled, and compares.
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "Examples:
+  lrs demo                                    under a private server, which is stopped afterwards
+  lrs demo --keep                             the server and its data stay up
+  lrs demo --format json                      the result as one JSON document
+  lrs demo --server http://127.0.0.1:50051    under a server that runs already")]
 pub struct Args {
     /// Leave the server and its data up afterwards, and say how to reach and stop it.
     #[arg(long, conflicts_with = "server")]

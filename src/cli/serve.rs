@@ -17,6 +17,10 @@ use crate::{
 
 /// Runs the server until it is told to end.
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "Examples:
+  lrs serve                                                   one SQLite file, this machine only
+  lrs serve --database-url postgres://lrs@db/lrs              PostgreSQL
+  lrs serve --grpc-listen 0.0.0.0:50051 --http-listen 0.0.0.0:8080")]
 pub struct Args {
     /// A file in TOML with any of the options below, by the same names in `snake_case`.
     #[arg(long, value_name = "FILE", env = "LRS_CONFIG")]

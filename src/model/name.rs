@@ -126,7 +126,9 @@ mod tests {
 
     #[test]
     fn a_name_with_a_slash_a_space_or_nothing_is_refused() {
-        for bad in ["", "jobs/x", "namespaces//jobs/x", "namespaces/a/jobs/", "namespaces/a/jobs/b/c", "namespaces/a/jobs/b c"] {
+        for bad in
+            ["", "jobs/x", "namespaces//jobs/x", "namespaces/a/jobs/", "namespaces/a/jobs/b/c", "namespaces/a/jobs/b c"]
+        {
             assert!(bad.parse::<JobName>().is_err(), "{bad}");
         }
         assert!(JobName::new("a", &"x".repeat(64)).is_err());

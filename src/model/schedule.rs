@@ -61,7 +61,10 @@ pub enum Shape {
     Power(f64),
     OneMinusSqrt,
     Exp(f64),
-    Tanh { lower: f64, upper: f64 },
+    Tanh {
+        lower: f64,
+        upper: f64,
+    },
     Log(f64),
 }
 

@@ -71,6 +71,12 @@ pub(super) async fn apply<DB: Dialect<Connection: Migrate>>(
     })
 }
 
+/// The newest schema version that this program knows, the same for both databases.
+#[must_use]
+pub fn newest_schema_version() -> i64 {
+    newest(&SQLITE)
+}
+
 fn newest(migrator: &Migrator) -> i64 {
     migrator.iter().map(|migration| migration.version).max().unwrap_or(0)
 }

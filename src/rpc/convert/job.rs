@@ -15,6 +15,7 @@ pub fn to_proto(view: &JobView) -> proto::Job {
         name: row.name.to_string(),
         uid: row.id.to_string(),
         spec: Some(spec::to_proto(&row.spec)),
+        initial_spec: Some(spec::to_proto(&row.initial_spec)),
         state: state_to_proto(row.state, view.stale).into(),
         state_reason: row.state_reason.clone(),
         attempt: view.attempt.into(),

@@ -1,0 +1,162 @@
+//! The way to a server: where it is, how long to wait for it, and when to ask again.
+
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use tonic::{
+    Code, Response, Status,
+    transport::{Channel, Endpoint},
+};
+
+use super::failure::{Exit, Failure, retry_delay};
+use crate::proto::job_service_client::JobServiceClient;
+
+/// How long to wait for the server to take the connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often a call is made at most.
+const MAX_TRIES: u32 = 3;
+/// How long to wait before the second try, unless the server says; twice as long before the third.
+const FIRST_DELAY: Duration = Duration::from_millis(200);
+/// The longest that the server may ask for before a command gives up and says so.
+const MAX_DELAY: Duration = Duration::from_secs(5);
+
+/// Which server, and how long to wait for it.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Server")]
+pub struct ConnectArgs {
+    /// Address of the server's gRPC interface
+    #[arg(long, env = "LRS_SERVER", default_value = "http://127.0.0.1:50051", value_name = "URL", global = true)]
+    pub server: String,
+    /// How long to wait for an answer, such as 500ms, 30s or 2m
+    #[arg(long, env = "LRS_TIMEOUT", default_value = "30s", value_name = "DURATION", global = true)]
+    timeout: SignedDuration,
+}
+
+/// A connection to a server.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    service: JobServiceClient<Channel>,
+}
+
+impl ConnectArgs {
+    /// Connects.
+    ///
+    /// # Errors
+    /// If the address is none, or nobody answers there.
+    pub async fn connect(&self) -> Result<Connection, Failure> {
+        let channel = self.endpoint()?.connect().await.map_err(|error| {
+            Failure::new(Exit::Unavailable, format!("can not reach {}: {}", self.server, root_cause(&error)))
+                .with_hint("is `lrs serve` running? --server or LRS_SERVER says where")
+        })?;
+        // Pages of raw telemetry are larger than tonic's default of 4 MiB.
+        let service = JobServiceClient::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES);
+        Ok(Connection { service })
+    }
+
+    fn endpoint(&self) -> Result<Endpoint, Failure> {
+        let invalid = |problem: &str| {
+            Failure::invalid(format!("--server {:?}: {problem}", self.server))
+                .with_hint("it looks like http://127.0.0.1:50051")
+        };
+        let url = if self.server.contains("://") { self.server.clone() } else { format!("http://{}", self.server) };
+        if !url.starts_with("http://") {
+            return Err(invalid("must begin with http://"));
+        }
+        let timeout =
+            Duration::try_from(self.timeout).map_err(|_| Failure::invalid("--timeout must not be negative"))?;
+        let endpoint = Endpoint::from_shared(url).map_err(|_| invalid("is not an address"))?;
+        Ok(endpoint.connect_timeout(CONNECT_TIMEOUT.min(timeout)).timeout(timeout))
+    }
+}
+
+const MAX_ANSWER_BYTES: usize = 64 << 20;
+
+impl Connection {
+    /// Makes a call that may be repeated harmlessly, again if the server is away or busy for a moment.
+    ///
+    /// # Errors
+    /// What the server said last.
+    pub async fn call<T>(
+        &self,
+        call: impl AsyncFn(JobServiceClient<Channel>) -> Result<Response<T>, Status>,
+    ) -> Result<T, Failure> {
+        let mut tries = 1;
+        loop {
+            let status = match call(self.service.clone()).await {
+                Ok(response) => return Ok(response.into_inner()),
+                Err(status) => status,
+            };
+            match delay_before_retry(&status, tries) {
+                Some(delay) => tokio::time::sleep(delay).await,
+                None => return Err(status.into()),
+            }
+            tries += 1;
+        }
+    }
+
+    /// The client, for calls that must not be repeated.
+    #[must_use]
+    pub fn service(&self) -> JobServiceClient<Channel> {
+        self.service.clone()
+    }
+}
+
+/// How long to wait before the call is made again after `tries` of them, if it is worth it.
+fn delay_before_retry(status: &Status, tries: u32) -> Option<Duration> {
+    let asked = retry_delay(status);
+    let is_passing = status.code() == Code::Unavailable || asked.is_some();
+    let delay = asked.unwrap_or(FIRST_DELAY * tries);
+    (is_passing && tries < MAX_TRIES && delay <= MAX_DELAY).then_some(delay)
+}
+
+/// What lies at the bottom of `error`: the layers above it only say that something failed.
+fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic_types::{ErrorDetails, StatusExt as _};
+
+    use super::*;
+
+    fn args(server: &str) -> ConnectArgs {
+        ConnectArgs { server: server.to_owned(), timeout: SignedDuration::from_secs(1) }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_not_there_is_named_with_a_hint() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(listener);
+
+        let failure = args(&address.to_string()).connect().await.unwrap_err();
+
+        assert_eq!(failure.exit, Exit::Unavailable);
+        assert!(failure.message.contains(&format!("can not reach {address}")), "{failure}");
+        assert!(failure.hint.unwrap().contains("is `lrs serve` running?"));
+    }
+
+    #[test]
+    fn an_address_of_another_kind_is_refused() {
+        for server in ["postgres://db", "http://", "not an address"] {
+            assert_eq!(args(server).endpoint().unwrap_err().exit, Exit::Invalid, "{server}");
+        }
+    }
+
+    #[test]
+    fn only_what_may_pass_is_tried_again_and_not_for_ever() {
+        let away = Status::unavailable("");
+        assert_eq!(delay_before_retry(&away, 1), Some(FIRST_DELAY));
+        assert_eq!(delay_before_retry(&away, MAX_TRIES), None);
+        assert_eq!(delay_before_retry(&Status::not_found(""), 1), None);
+        let details = |delay| ErrorDetails::with_retry_info(Some(delay));
+        let busy = |delay| Status::with_error_details(Code::ResourceExhausted, "", details(delay));
+        assert_eq!(delay_before_retry(&busy(Duration::from_secs(1)), 1), Some(Duration::from_secs(1)));
+        assert_eq!(delay_before_retry(&busy(Duration::from_mins(1)), 1), None);
+    }
+}

@@ -1,0 +1,247 @@
+//! How a command fails: one line, what is wrong field by field, what to do about it, and an exit code that means something.
+
+use std::{
+    fmt::{self, Display},
+    process::ExitCode,
+    time::Duration,
+};
+
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
+
+use crate::model::{name::InvalidName, violation::Violations};
+
+/// The exit codes, as every `--help` lists them.
+pub const EXIT_CODES: &str = "\
+Exit codes:
+  0  it worked
+  1  it failed for another reason than those below
+  2  wrong usage or invalid input
+  3  there is no such job
+  4  a conflict: the name is taken, the job has ended, or it has changed meanwhile
+  5  the server or the database can not be reached; try again later
+  6  `lrs replay` found a difference";
+
+/// What the process exits with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Another reason than the ones below.
+    Failed = 1,
+    /// Wrong usage or invalid input.
+    Invalid = 2,
+    /// No such job.
+    NotFound = 3,
+    /// A conflict with what is there.
+    Conflict = 4,
+    /// The server or the database can not be reached.
+    Unavailable = 5,
+    /// A replay found a difference.
+    Differs = 6,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// Why a command ended without doing what it was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// What the process exits with.
+    pub exit: Exit,
+    /// One line.
+    pub message: String,
+    /// What is wrong, as field and description.
+    pub violations: Vec<(String, String)>,
+    /// What may help.
+    pub hint: Option<String>,
+}
+
+impl Failure {
+    /// A failure without a more particular reason.
+    pub fn new(exit: Exit, message: impl Display) -> Self {
+        Self { exit, message: message.to_string(), violations: Vec::new(), hint: None }
+    }
+
+    /// Wrong usage or invalid input.
+    pub fn invalid(message: impl Display) -> Self {
+        Self::new(Exit::Invalid, message)
+    }
+
+    /// Whoever read the output has enough of it, as `head` does: no reason to complain.
+    #[must_use]
+    pub fn reader_left() -> Self {
+        Self::new(Exit::Failed, "")
+    }
+
+    /// The same with a hint.
+    #[must_use]
+    pub fn with_hint(self, hint: impl Display) -> Self {
+        Self { hint: Some(hint.to_string()), ..self }
+    }
+
+    /// Input that breaks these rules.
+    pub fn violated(message: impl Display, violations: &Violations) -> Self {
+        let violations = violations.iter().map(|v| (v.field.clone(), v.description.clone())).collect();
+        Self { violations, ..Self::invalid(message) }
+    }
+
+    /// What the server answered.
+    #[must_use]
+    pub fn of_status(status: &Status) -> Self {
+        let details = status.get_error_details();
+        let violations = details.bad_request().map_or_else(Vec::new, |bad| {
+            bad.field_violations.iter().map(|v| (v.field.clone(), v.description.clone())).collect()
+        });
+        let reason = details.error_info().map(|info| info.reason.as_str()).unwrap_or_default();
+        // With violations the server's message would say the same a second time, in one long line.
+        let message =
+            if violations.is_empty() { one_line(status.message()) } else { "the server refused it:".to_owned() };
+        let message = if message.is_empty() { status.code().description().to_owned() } else { message };
+        let hint = retry_delay(status)
+            .map(|delay| format!("try again in {:.1} s", delay.as_secs_f64()))
+            .or_else(|| hint_for(status.code(), reason).map(str::to_owned));
+        Self { exit: exit_for(status.code()), message, violations, hint }
+    }
+
+    /// The text for standard error, with colours if asked for.
+    #[must_use]
+    pub fn render(&self, colour: bool) -> String {
+        let (red, cyan, reset) = if colour { ("\x1b[1;31m", "\x1b[36m", "\x1b[0m") } else { ("", "", "") };
+        let message = Some(&self.message).filter(|message| !message.is_empty());
+        let message = message.map(|message| format!("{red}error:{reset} {message}\n"));
+        let violations = self.violations.iter().map(|(field, description)| format!("  {field}: {description}\n"));
+        let hint = self.hint.as_ref().map(|hint| format!("{cyan}hint:{reset} {hint}\n"));
+        message.into_iter().chain(violations).chain(hint).collect()
+    }
+}
+
+/// When the server wants to be asked again, if it said.
+#[must_use]
+pub fn retry_delay(status: &Status) -> Option<Duration> {
+    status.get_details_retry_info()?.retry_delay
+}
+
+fn exit_for(code: Code) -> Exit {
+    match code {
+        Code::InvalidArgument | Code::OutOfRange | Code::Unimplemented => Exit::Invalid,
+        Code::NotFound => Exit::NotFound,
+        Code::AlreadyExists | Code::FailedPrecondition | Code::Aborted => Exit::Conflict,
+        Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::ResourceExhausted => Exit::Unavailable,
+        Code::Ok | Code::Unknown | Code::Internal | Code::DataLoss | Code::PermissionDenied | Code::Unauthenticated => {
+            Exit::Failed
+        }
+    }
+}
+
+fn hint_for(code: Code, reason: &str) -> Option<&'static str> {
+    match (code, reason) {
+        (_, "JOB_NOT_ENDED") => Some("end it with `lrs job complete`, or add --force"),
+        (_, "JOB_ENDED") => Some("an ended job stays as it is; `lrs job fork` makes a new one from any of its steps"),
+        (_, "JOB_NOT_FOUND") => Some("`lrs job list --all-namespaces` shows the jobs there are"),
+        (_, "UNKNOWN_ATTEMPT") => Some("`lrs job attempts` shows the attempts there are"),
+        (Code::AlreadyExists, _) => Some("choose another name with --name, or change the job with `lrs job update`"),
+        (Code::Aborted, _) => Some("somebody else changed it meanwhile: run the command again"),
+        (Code::DeadlineExceeded | Code::Cancelled, _) => {
+            Some("the server did not answer in time; --timeout sets how long to wait")
+        }
+        (Code::Unimplemented, _) => Some("the server is of another release than this program; compare `lrs version`"),
+        _ => None,
+    }
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+impl Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.render(false).trim_end())
+    }
+}
+
+impl std::error::Error for Failure {}
+
+impl From<Status> for Failure {
+    fn from(status: Status) -> Self {
+        Self::of_status(&status)
+    }
+}
+
+impl From<InvalidName> for Failure {
+    fn from(error: InvalidName) -> Self {
+        Self::invalid(error).with_hint("write JOB, NAMESPACE/JOB or namespaces/NAMESPACE/jobs/JOB")
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        error.downcast().unwrap_or_else(|error| Self::new(Exit::Failed, one_line(&format!("{error:#}"))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic_types::{ErrorDetails, FieldViolation};
+
+    use super::*;
+
+    #[test]
+    fn every_violation_of_an_answer_gets_a_line_of_its_own() {
+        let details = ErrorDetails::with_bad_request(vec![
+            FieldViolation::new("spec.groups[0].base_lr", "-1 is not allowed: must be finite and at least 0"),
+            FieldViolation::new("spec.schedule", "is required"),
+        ]);
+        let status = Status::with_error_details(Code::InvalidArgument, "2 violations", details);
+
+        let failure = Failure::of_status(&status);
+
+        assert_eq!(failure.exit, Exit::Invalid);
+        assert_eq!(
+            failure.render(false),
+            "error: the server refused it:\n  spec.groups[0].base_lr: -1 is not allowed: must be finite and at least 0\n  \
+             spec.schedule: is required\n"
+        );
+    }
+
+    #[test]
+    fn an_overloaded_server_says_when_to_come_back() {
+        let details = ErrorDetails::with_retry_info(Some(Duration::from_millis(1500)));
+        let status = Status::with_error_details(Code::ResourceExhausted, "the queue is full (4096)", details);
+        assert_eq!(
+            Failure::of_status(&status).render(false),
+            "error: the queue is full (4096)\nhint: try again in 1.5 s\n"
+        );
+    }
+
+    #[test]
+    fn each_kind_of_failure_has_its_exit_code() {
+        for (code, exit) in [
+            (Code::InvalidArgument, 2),
+            (Code::NotFound, 3),
+            (Code::AlreadyExists, 4),
+            (Code::FailedPrecondition, 4),
+            (Code::Aborted, 4),
+            (Code::Unavailable, 5),
+            (Code::Internal, 1),
+        ] {
+            assert_eq!(Failure::of_status(&Status::new(code, "")).exit as u8, exit, "{code:?}");
+        }
+    }
+
+    #[test]
+    fn a_failure_keeps_its_exit_code_through_anyhow() {
+        let failure = Failure::new(Exit::Unavailable, "away");
+        assert_eq!(Failure::from(anyhow::Error::new(failure.clone())), failure);
+        assert_eq!(Failure::from(anyhow::anyhow!("inner").context("outer")).message, "outer: inner");
+    }
+
+    #[test]
+    fn colours_are_only_there_when_asked_for() {
+        let failure = Failure::invalid("no").with_hint("yes");
+        assert!(!failure.render(false).contains('\x1b'));
+        assert!(failure.render(true).contains("\x1b[1;31merror:"));
+    }
+}

@@ -1,0 +1,100 @@
+//! The pure rooms that `preview` and `replay` compute with, in process: the only place of the client commands that sees them.
+
+use crate::{
+    engine::{self, Curve, CurveSteps, Error},
+    model::{
+        decision::{Decision, RateOverride},
+        job::AttemptRow,
+        spec::Spec,
+        telemetry::Sample,
+        violation::Violations,
+    },
+    proto,
+    rpc::convert,
+};
+
+/// The spec that `message` writes.
+///
+/// # Errors
+/// Everything that is wrong with it, with fields from the spec on, such as `groups[0].base_lr`.
+pub fn spec(message: proto::JobSpec) -> Result<Spec, Violations> {
+    let mut violations = Violations::new();
+    let spec = convert::spec::from_proto(message, &mut violations);
+    violations.into_result(spec)
+}
+
+/// The override that `message` orders.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn rate_override(message: proto::RateOverride) -> Result<RateOverride, Violations> {
+    let mut violations = Violations::new();
+    let order = convert::decision::override_from_proto(message, &mut violations);
+    violations.into_result(order)
+}
+
+/// The curve of `spec` with its controllers silent.
+///
+/// # Errors
+/// If the spec is wrong, or there are too many steps.
+pub fn curve(spec: &Spec, steps: CurveSteps) -> Result<Curve, Error> {
+    engine::preview::preview(spec, steps)
+}
+
+/// The message of a curve.
+#[must_use]
+pub fn curve_message(curve: &Curve) -> proto::PreviewScheduleResponse {
+    convert::directive::curve_to_proto(curve)
+}
+
+/// What a job would have decided.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Recomputed {
+    /// The controllers' decisions, in order.
+    pub decisions: Vec<Decision>,
+    /// The steps whose trainer used another rate for the first group than it was to have.
+    pub strayed: Vec<Strayed>,
+}
+
+/// A step that was trained with another rate than the directive's.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Strayed {
+    /// The step.
+    pub step: u64,
+    /// The rate that the trainer reported.
+    pub used_lr: f64,
+    /// The rate of the directive.
+    pub directive_lr: f64,
+}
+
+/// Runs the job again over `records`, what its trainers reported in the history of `attempt`.
+///
+/// # Errors
+/// If the spec, or what became of it, is wrong.
+pub fn replay(
+    initial_spec: &Spec,
+    attempts: &[AttemptRow],
+    people: &[Decision],
+    records: &[Sample],
+    attempt: u32,
+) -> Result<Recomputed, Violations> {
+    let replay = engine::replay::replay(initial_spec, attempts, people, records.iter().cloned(), attempt)?;
+    let strayed = records.iter().filter_map(|record| {
+        let used_lr = record.learning_rate?;
+        let directive_lr = replay.timeline.directive_at(record.step).rates.first()?.learning_rate;
+        (used_lr.to_bits() != directive_lr.to_bits()).then_some(Strayed { step: record.step, used_lr, directive_lr })
+    });
+    Ok(Recomputed { strayed: strayed.collect(), decisions: replay.decisions })
+}
+
+/// The recorded decisions by controllers that belong to the history of `attempt`, in the order of a replay.
+#[must_use]
+pub fn recorded<'a>(decisions: &'a [Decision], attempts: &[AttemptRow], attempt: u32) -> Vec<&'a Decision> {
+    engine::replay::recorded(decisions, attempts, attempt)
+}
+
+/// Whether two decisions are the same, all but the time they were stored at.
+#[must_use]
+pub fn same_decision(a: &Decision, b: &Decision) -> bool {
+    engine::replay::same_decision(a, b)
+}

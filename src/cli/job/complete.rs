@@ -1,0 +1,52 @@
+//! `lrs job complete`: the end of a job.
+
+use super::{Session, show};
+use crate::{
+    cli::{failure::Failure, output::FormatArgs},
+    proto::{CompleteJobRequest, job::State},
+};
+
+/// Which job, how it ended, and why.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  lrs job complete vision/cifar
+  lrs job complete vision/cifar --outcome failed --reason 'the loss is NaN'")]
+pub struct Args {
+    /// The job
+    job: String,
+    /// How it ended
+    #[arg(long, value_enum, default_value_t = Outcome::Completed)]
+    outcome: Outcome,
+    /// Why, for the record
+    #[arg(short, long, default_value = "", hide_default_value = true)]
+    reason: String,
+    #[command(flatten)]
+    format: FormatArgs,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Outcome {
+    /// It did what it was to do
+    Completed,
+    /// It went wrong
+    Failed,
+    /// It is no longer wanted
+    Cancelled,
+}
+
+pub(super) async fn run(session: &Session, args: &Args) -> Result<(), Failure> {
+    let outcome = match args.outcome {
+        Outcome::Completed => State::Completed,
+        Outcome::Failed => State::Failed,
+        Outcome::Cancelled => State::Cancelled,
+    };
+    let request = CompleteJobRequest {
+        name: session.name(&args.job)?.to_string(),
+        outcome: outcome.into(),
+        reason: args.reason.clone(),
+    };
+    // Not repeated: if only the answer was lost, a second call would say that the job has ended.
+    let job = session.server.service().complete_job(request).await?.into_inner();
+    args.format.print(&job, || show::outcome(&job))
+}

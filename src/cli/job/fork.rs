@@ -1,0 +1,62 @@
+//! `lrs job fork`: a new job from a step of another.
+
+use std::path::PathBuf;
+
+use super::{Session, show, update::one_job};
+use crate::{
+    cli::{assignment::Assignment, failure::Failure, job_name, jobfile, order::RequestArgs, output::FormatArgs},
+    model::name::JobName,
+    proto::{ForkJobRequest, JobSpec},
+};
+
+/// Which job, at which step, and what is to be different.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  lrs job fork vision/cifar cifar-lower --step 12000 --set 'spec.groups[0].base_lr=0.01'
+  lrs job fork vision/cifar vision/cifar-2 --step 12000 -f other.yaml")]
+pub struct Args {
+    /// The job to fork
+    job: String,
+    /// Name of the new job; in the same namespace unless it says otherwise
+    new_job: String,
+    /// First step that is not shared; at most one more than the watermark
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(0..))]
+    step: i64,
+    /// Job file with the new job's spec [default: the forked job's]
+    #[arg(short, long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// Set a field, such as `spec.groups[0].base_lr=0.1`; may be given several times
+    #[arg(long = "set", value_name = "PATH=VALUE")]
+    changes: Vec<Assignment>,
+    #[command(flatten)]
+    request: RequestArgs,
+    #[command(flatten)]
+    format: FormatArgs,
+}
+
+pub(super) async fn run(session: &Session, args: &Args) -> Result<(), Failure> {
+    let source = session.name(&args.job)?;
+    let name = job_name::resolve(&args.new_job, source.namespace())?;
+    let request = ForkJobRequest {
+        name: source.to_string(),
+        step: args.step,
+        parent: job_name::parent(name.namespace()),
+        job_id: name.job().to_owned(),
+        spec: spec(session, args, &source).await?,
+        request_id: args.request.request_id(),
+    };
+    let job = session.server.call(async |mut service| service.fork_job(request.clone()).await).await?;
+    args.format.print(&job, || {
+        let resume = format!("Start its first attempt with resume_step {}.\n", args.step);
+        format!("Forked {source} at step {} into {name}.\n{resume}{}", args.step, show::job(&job))
+    })
+}
+
+async fn spec(session: &Session, args: &Args, source: &JobName) -> Result<Option<JobSpec>, Failure> {
+    match (&args.file, &args.changes[..]) {
+        (None, []) => Ok(None),
+        (None, changes) => Ok(jobfile::change(&session.job(source).await?, changes)?.spec),
+        (Some(file), changes) => Ok(one_job(jobfile::read(file, changes)?)?.spec),
+    }
+}

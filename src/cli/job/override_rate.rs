@@ -1,0 +1,146 @@
+//! `lrs job override`: the rate by hand.
+
+use std::collections::BTreeMap;
+
+use super::{Session, show};
+use crate::{
+    cli::{failure::Failure, order::OrderArgs, output::FormatArgs},
+    model::spec::DEFAULT_GROUP,
+    proto::{
+        FixedRates, JobSpec, OverrideCleared, OverrideLearningRateRequest, RateOverride,
+        override_learning_rate_request::Order, rate_override::Setting,
+    },
+};
+
+/// Which job, and what to set.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+The rate changes at the first step that no trainer has been given yet. The schedule and the controllers go on underneath.
+
+Examples:
+  lrs job override vision/cifar --factor 0.5 --until-step 5000 --reason 'the loss spikes'
+  lrs job override vision/cifar --lr 0.01
+  lrs job override vision/cifar --group head=0.01 --group backbone=0.001
+  lrs job override vision/cifar --clear --reason 'back to the schedule'")]
+pub struct Args {
+    /// The job
+    job: String,
+    #[command(flatten)]
+    setting: SettingArgs,
+    /// First step that is no longer overridden
+    #[arg(long, value_name = "N", conflicts_with = "clear", value_parser = clap::value_parser!(i64).range(1..))]
+    until_step: Option<i64>,
+    #[command(flatten)]
+    order: OrderArgs,
+    #[command(flatten)]
+    format: FormatArgs,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+struct SettingArgs {
+    /// Learning rate of every parameter group
+    #[arg(long, value_name = "RATE")]
+    lr: Option<f64>,
+    /// Learning rate of one parameter group; may be given several times, the others keep their schedule
+    #[arg(long = "group", value_name = "GROUP=RATE", value_parser = group_rate)]
+    groups: Vec<(String, f64)>,
+    /// Multiply the schedule's rates by this
+    #[arg(long)]
+    factor: Option<f64>,
+    /// Go back to the schedule
+    #[arg(long)]
+    clear: bool,
+}
+
+pub(super) async fn run(session: &Session, args: &Args) -> Result<(), Failure> {
+    let name = session.name(&args.job)?;
+    let spec = match args.setting.lr {
+        Some(_) => session.job(&name).await?.spec.unwrap_or_default(),
+        None => JobSpec::default(),
+    };
+    let request = OverrideLearningRateRequest {
+        name: name.to_string(),
+        order: Some(args.setting.order(&spec, args.until_step)),
+        reason: args.order.reason.clone(),
+        author: args.order.author.clone(),
+        request_id: args.order.request_id(),
+    };
+    let decision =
+        session.server.call(async |mut service| service.override_learning_rate(request.clone()).await).await?;
+    args.format.print(&decision, || {
+        format!("{}: {}, from step {} on.\n", name, show::effect(&decision), decision.effective_step)
+    })
+}
+
+impl SettingArgs {
+    /// What the server is to do; `--lr` needs the names of the groups of `spec`.
+    fn order(&self, spec: &JobSpec, end_step: Option<i64>) -> Order {
+        let fixed = |learning_rates| Some(Setting::Fixed(FixedRates { learning_rates }));
+        let setting = if let Some(rate) = self.lr {
+            fixed(spec.groups.iter().map(|group| (group_name(&group.name), rate)).collect())
+        } else if let Some(factor) = self.factor {
+            Some(Setting::Factor(factor))
+        } else {
+            (!self.groups.is_empty()).then(|| fixed(self.groups.iter().cloned().collect::<BTreeMap<_, _>>())).flatten()
+        };
+        match setting {
+            Some(setting) => Order::Set(RateOverride { setting: Some(setting), end_step }),
+            None => Order::Clear(OverrideCleared {}),
+        }
+    }
+}
+
+fn group_name(name: &str) -> String {
+    if name.is_empty() { DEFAULT_GROUP.to_owned() } else { name.to_owned() }
+}
+
+fn group_rate(text: &str) -> Result<(String, f64), String> {
+    let (group, rate) = text.split_once('=').ok_or("must be GROUP=RATE, such as head=0.01")?;
+    let rate = rate.parse().map_err(|_| format!("{rate:?} is not a number"))?;
+    Ok((group.to_owned(), rate))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::ParameterGroup;
+
+    fn setting() -> SettingArgs {
+        SettingArgs { lr: None, groups: Vec::new(), factor: None, clear: false }
+    }
+
+    fn fixed<const N: usize>(rates: [(&str, f64); N], end_step: Option<i64>) -> Order {
+        let learning_rates = rates.into_iter().map(|(group, rate)| (group.to_owned(), rate)).collect();
+        Order::Set(RateOverride { setting: Some(Setting::Fixed(FixedRates { learning_rates })), end_step })
+    }
+
+    #[test]
+    fn one_rate_is_for_every_group() {
+        let group = |name: &str| ParameterGroup { name: name.to_owned(), ..Default::default() };
+        let lr = SettingArgs { lr: Some(0.01), ..setting() };
+        let two = JobSpec { groups: vec![group("backbone"), group("head")], ..Default::default() };
+        assert_eq!(lr.order(&two, Some(9)), fixed([("backbone", 0.01), ("head", 0.01)], Some(9)));
+        let nameless = JobSpec { groups: vec![group("")], ..Default::default() };
+        assert_eq!(lr.order(&nameless, None), fixed([(DEFAULT_GROUP, 0.01)], None));
+    }
+
+    #[test]
+    fn each_way_of_setting_becomes_its_order() {
+        let none = JobSpec::default();
+        let groups = SettingArgs { groups: vec![("head".to_owned(), 0.5)], ..setting() };
+        assert_eq!(groups.order(&none, None), fixed([("head", 0.5)], None));
+        let factor = SettingArgs { factor: Some(0.5), ..setting() };
+        let halved = RateOverride { setting: Some(Setting::Factor(0.5)), end_step: None };
+        assert_eq!(factor.order(&none, None), Order::Set(halved));
+        let clear = SettingArgs { clear: true, ..setting() };
+        assert_eq!(clear.order(&none, None), Order::Clear(OverrideCleared {}));
+    }
+
+    #[test]
+    fn a_group_rate_names_both() {
+        assert_eq!(group_rate("head=1e-3"), Ok(("head".to_owned(), 1e-3)));
+        assert!(group_rate("head").is_err());
+        assert!(group_rate("head=fast").is_err());
+    }
+}

@@ -1,0 +1,44 @@
+//! `lrs job pause` and `lrs job resume`: the schedule's clock.
+
+use super::{Session, show};
+use crate::{
+    cli::{failure::Failure, order::OrderArgs, output::FormatArgs},
+    proto::{PauseJobRequest, ResumeJobRequest},
+};
+
+/// Which job, and why.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  lrs job pause vision/cifar --reason 'the data loader is stuck'
+  lrs job resume vision/cifar --reason 'mended'")]
+pub struct Args {
+    /// The job
+    job: String,
+    #[command(flatten)]
+    order: OrderArgs,
+    #[command(flatten)]
+    format: FormatArgs,
+}
+
+pub(super) async fn pause(session: &Session, args: &Args) -> Result<(), Failure> {
+    let request = PauseJobRequest {
+        name: session.name(&args.job)?.to_string(),
+        reason: args.order.reason.clone(),
+        author: args.order.author.clone(),
+        request_id: args.order.request_id(),
+    };
+    let job = session.server.call(async |mut service| service.pause_job(request.clone()).await).await?;
+    args.format.print(&job, || show::outcome(&job))
+}
+
+pub(super) async fn resume(session: &Session, args: &Args) -> Result<(), Failure> {
+    let request = ResumeJobRequest {
+        name: session.name(&args.job)?.to_string(),
+        reason: args.order.reason.clone(),
+        author: args.order.author.clone(),
+        request_id: args.order.request_id(),
+    };
+    let job = session.server.call(async |mut service| service.resume_job(request.clone()).await).await?;
+    args.format.print(&job, || show::outcome(&job))
+}

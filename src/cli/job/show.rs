@@ -1,0 +1,327 @@
+//! Jobs and what belongs to them, for people.
+
+use crate::{
+    cli::{
+        failure::Failure,
+        output::{card, json_line, number, optional, table, time},
+        telemetry,
+    },
+    model::{name::JobName, spec::DEFAULT_GROUP, telemetry::Sample},
+    proto::{
+        Attempt, Decision, GroupRate, Job, JobSpec, Progress, TelemetryRecord,
+        decision::{Author, Effect},
+        job::State,
+        rate_override::Setting,
+        watch_job_response::Event,
+    },
+};
+
+/// A job, a line a field.
+pub(super) fn job(job: &Job) -> String {
+    let default_progress = Progress::default();
+    let progress = job.progress.as_ref().unwrap_or(&default_progress);
+    let mut rows = vec![("name", job.name.clone()), ("state", state_and_reason(job))];
+    if let Some(fork) = &job.forked_from {
+        rows.push(("forked from", format!("{}, attempt {}, step {}", fork.job, fork.attempt, fork.step)));
+    }
+    if let Some(spec) = &job.spec {
+        rows.extend(spec_rows(spec));
+    }
+    rows.extend([
+        ("attempt", optional((job.attempt > 0).then_some(job.attempt), |n| n.to_string())),
+        ("complete through step", optional(progress.watermark_step, |step| step.to_string())),
+        ("final through step", optional(progress.final_step, |step| step.to_string())),
+        ("loss", optional(progress.loss, number)),
+        ("learning rate", rates(&progress.rates)),
+        ("last heard of", time(progress.report_time.as_ref())),
+        ("registered", time(job.create_time.as_ref())),
+        ("changed", time(job.update_time.as_ref())),
+    ]);
+    if job.end_time.is_some() {
+        rows.push(("ended", time(job.end_time.as_ref())));
+    }
+    let refused = progress.conflicting_samples + progress.late_samples;
+    if refused > 0 {
+        let (conflicts, late) = (progress.conflicting_samples, progress.late_samples);
+        rows.push(("telemetry refused", format!("{refused} samples ({conflicts} in conflict, {late} late)")));
+    }
+    card(rows)
+}
+
+/// Jobs, a line each; with their namespace where it is not the same for all.
+pub(super) fn jobs(jobs: &[Job], with_namespace: bool) -> String {
+    if jobs.is_empty() {
+        return "No jobs.\n".to_owned();
+    }
+    let rows = jobs.iter().map(|job| {
+        let progress = job.progress.as_ref();
+        vec![
+            short_name(&job.name, with_namespace),
+            state(job).to_owned(),
+            optional(progress.and_then(|p| p.watermark_step), |step| step.to_string()),
+            optional(job.spec.as_ref().and_then(|spec| spec.total_steps), |steps| steps.to_string()),
+            optional(progress.and_then(|p| p.loss), number),
+            progress.map_or_else(|| "-".to_owned(), |p| rates(&p.rates)),
+            optional(job.spec.as_ref().filter(|spec| !spec.experiment.is_empty()), |spec| spec.experiment.clone()),
+            time(job.update_time.as_ref()),
+        ]
+    });
+    table(&["NAME", "STATE", "STEP", "OF", "LOSS", "RATE", "EXPERIMENT", "CHANGED"], rows.collect())
+}
+
+/// What became of a job, in a line.
+pub(super) fn outcome(job: &Job) -> String {
+    format!("{} is {}.\n", job.name, state_and_reason(job))
+}
+
+/// Decisions, a line each.
+pub(super) fn decisions(decisions: &[Decision]) -> String {
+    if decisions.is_empty() {
+        return "No decisions.\n".to_owned();
+    }
+    let rows = decisions.iter().map(|decision| {
+        vec![
+            decision.name.rsplit('/').next().unwrap_or_default().to_owned(),
+            decision.attempt.to_string(),
+            decision.step.to_string(),
+            decision.effective_step.to_string(),
+            author(decision).to_owned(),
+            effect(decision),
+            decision.reason.clone(),
+        ]
+    });
+    table(&["ID", "ATTEMPT", "TAKEN AT", "EFFECTIVE", "BY", "EFFECT", "REASON"], rows.collect())
+}
+
+/// Attempts, a line each.
+pub(super) fn attempts(attempts: &[Attempt]) -> String {
+    if attempts.is_empty() {
+        return "No attempts yet.\n".to_owned();
+    }
+    let rows = attempts.iter().map(|attempt| {
+        vec![
+            attempt.attempt.to_string(),
+            attempt.resume_step.to_string(),
+            optional((attempt.parent_attempt > 0).then_some(attempt.parent_attempt), |n| n.to_string()),
+            attempt.attempt_token.clone(),
+            time(attempt.create_time.as_ref()),
+        ]
+    });
+    table(&["ATTEMPT", "FROM STEP", "CONTINUES", "TOKEN", "STARTED"], rows.collect())
+}
+
+/// Records, a line each and a column a metric.
+pub(super) fn samples(samples: &[Sample]) -> String {
+    if samples.is_empty() {
+        return "No telemetry.\n".to_owned();
+    }
+    let metrics = telemetry::metric_names(samples);
+    let header: Vec<&str> = std::iter::once("step").chain(metrics.iter().copied()).collect();
+    let rows = samples.iter().map(|sample| {
+        let values = metrics.iter().map(|name| optional(sample.metric(name), number));
+        std::iter::once(sample.step.to_string()).chain(values).collect()
+    });
+    table(&header, rows.collect())
+}
+
+/// An event, without a line break.
+pub(super) fn event(event: &Event) -> String {
+    match event {
+        Event::Job(job) => format!("job       {}, attempt {}", state_and_reason(job), job.attempt),
+        Event::Decision(decision) => {
+            let (author, effect, from) = (author(decision), effect(decision), decision.effective_step);
+            format!("decision  {effect}, from step {from} on, by {author}{}", in_parentheses(&decision.reason))
+        }
+        Event::Record(record) => format!("record    {}", record_line(record)),
+        Event::MissedEvents(count) => format!("missed    {count} events"),
+    }
+}
+
+/// What a decision does, in a few words.
+pub(super) fn effect(decision: &Decision) -> String {
+    match &decision.effect {
+        Some(Effect::BaseRateChange(change)) => {
+            let changes = change.groups.iter().map(|group| {
+                format!("{} base rate {} → {}", group.group, number(group.previous_base_lr), number(group.base_lr))
+            });
+            changes.collect::<Vec<_>>().join(", ")
+        }
+        Some(Effect::RateOverride(order)) => {
+            let setting = match &order.setting {
+                Some(Setting::Fixed(fixed)) => {
+                    let rates = fixed.learning_rates.iter().map(|(group, rate)| format!("{group} {}", number(*rate)));
+                    format!("override {}", rates.collect::<Vec<_>>().join(", "))
+                }
+                Some(Setting::Factor(factor)) => format!("override × {}", number(*factor)),
+                None => "override".to_owned(),
+            };
+            order.end_step.map_or(setting.clone(), |end| format!("{setting} until step {end}"))
+        }
+        Some(Effect::OverrideCleared(_)) => "override cleared".to_owned(),
+        Some(Effect::SchedulePaused(_)) => "paused".to_owned(),
+        Some(Effect::ScheduleResumed(_)) => "resumed".to_owned(),
+        Some(Effect::SpecChange(_)) => "spec changed".to_owned(),
+        None => "unknown to this release".to_owned(),
+    }
+}
+
+/// Whether a job will never train again.
+pub(super) fn has_ended(job: &Job) -> bool {
+    matches!(job.state(), State::Completed | State::Failed | State::Cancelled)
+}
+
+fn state(job: &Job) -> &'static str {
+    let name = job.state().as_str_name();
+    name.strip_prefix("STATE_").unwrap_or(name)
+}
+
+fn state_and_reason(job: &Job) -> String {
+    format!("{}{}", state(job), in_parentheses(&job.state_reason))
+}
+
+fn in_parentheses(reason: &str) -> String {
+    if reason.is_empty() { String::new() } else { format!(" ({reason})") }
+}
+
+fn author(decision: &Decision) -> &str {
+    match &decision.author {
+        Some(Author::Person(name) | Author::Controller(name)) => name,
+        None => "-",
+    }
+}
+
+fn spec_rows(spec: &JobSpec) -> Vec<(&'static str, String)> {
+    // A message of numbers and text can always be written; a dash is better than no card at all.
+    let one_line =
+        |text: Result<String, Failure>| text.map_or_else(|_| "-".to_owned(), |text| text.trim_end().to_owned());
+    let groups = spec.groups.iter().map(|group| {
+        let name = if group.name.is_empty() { DEFAULT_GROUP } else { &group.name };
+        format!("{name} {}", number(group.base_lr))
+    });
+    let mut rows = Vec::new();
+    if !spec.display_name.is_empty() {
+        rows.push(("title", spec.display_name.clone()));
+    }
+    rows.push(("base rates", groups.collect::<Vec<_>>().join(", ")));
+    rows.push(("total steps", optional(spec.total_steps, |steps| steps.to_string())));
+    rows.push(("schedule", optional(spec.schedule.as_ref(), |schedule| one_line(json_line(schedule)))));
+    if !spec.controllers.is_empty() {
+        rows.push(("controllers", one_line(json_line(&spec.controllers))));
+    }
+    if !spec.experiment.is_empty() {
+        rows.push(("experiment", spec.experiment.clone()));
+    }
+    rows
+}
+
+/// The rates of all groups; without names where there is only one.
+fn rates(rates: &[GroupRate]) -> String {
+    match rates {
+        [] => "-".to_owned(),
+        [only] => number(only.learning_rate),
+        several => {
+            let each = several.iter().map(|rate| format!("{} {}", rate.group, number(rate.learning_rate)));
+            each.collect::<Vec<_>>().join(", ")
+        }
+    }
+}
+
+fn record_line(record: &TelemetryRecord) -> String {
+    let usual = [("loss", record.loss), ("grad_norm", record.grad_norm), ("learning_rate", record.learning_rate)];
+    let usual = usual.into_iter().filter_map(|(name, value)| Some((name, value?)));
+    let others = record.metrics.iter().map(|(name, value)| (name.as_str(), *value));
+    let values = usual.chain(others).map(|(name, value)| format!("  {name} {}", number(value)));
+    format!("step {}{}", record.step, values.collect::<String>())
+}
+
+fn short_name(name: &str, with_namespace: bool) -> String {
+    match name.parse::<JobName>() {
+        Ok(name) if with_namespace => format!("{}/{}", name.namespace(), name.job()),
+        Ok(name) => name.job().to_owned(),
+        Err(_) => name.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::{BaseRateChange, FixedRates, GroupBaseRate, OverrideCleared, ParameterGroup, RateOverride};
+
+    fn some_job() -> Job {
+        Job {
+            name: "namespaces/vision/jobs/cifar".to_owned(),
+            state: State::Running.into(),
+            attempt: 2,
+            spec: Some(JobSpec {
+                total_steps: Some(1000),
+                groups: vec![ParameterGroup { base_lr: 0.1, ..Default::default() }],
+                ..Default::default()
+            }),
+            progress: Some(Progress {
+                watermark_step: Some(41),
+                loss: Some(f64::NAN),
+                rates: vec![GroupRate { group: "default".to_owned(), learning_rate: 1.0 / 3.0, ..Default::default() }],
+                ..Default::default()
+            }),
+            ..Default::default()
+        }
+    }
+
+    fn decision(effect: Effect) -> Decision {
+        Decision { effect: Some(effect), ..Default::default() }
+    }
+
+    #[test]
+    fn a_list_has_a_line_a_job() {
+        let text = jobs(&[some_job(), Job::default()], false);
+        let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(lines[0], ["NAME", "STATE", "STEP", "OF", "LOSS", "RATE", "EXPERIMENT", "CHANGED"]);
+        assert_eq!(lines[1], ["cifar", "RUNNING", "41", "1000", "NaN", "0.333333", "-", "-"]);
+        assert_eq!(lines.len(), 3);
+        assert!(jobs(&[some_job()], true).contains(" vision/cifar "));
+        assert_eq!(jobs(&[], true), "No jobs.\n");
+    }
+
+    #[test]
+    fn a_card_shows_what_was_asked_for_and_how_far_it_has_come() {
+        let text = job(&some_job());
+        for line in ["state  RUNNING", "base rates  default 0.1", "complete through step  41", "final through step  -"]
+        {
+            assert!(text.lines().any(|l| l.split_whitespace().eq(line.split_whitespace())), "{line} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn effects_are_said_in_a_few_words() {
+        let group = GroupBaseRate { group: "head".to_owned(), previous_base_lr: 0.1, base_lr: 0.01 };
+        let change = Effect::BaseRateChange(BaseRateChange { groups: vec![group] });
+        assert_eq!(effect(&decision(change)), "head base rate 0.1 → 0.01");
+        let halved = RateOverride { setting: Some(Setting::Factor(0.5)), end_step: Some(7) };
+        assert_eq!(effect(&decision(Effect::RateOverride(halved))), "override × 0.5 until step 7");
+        let rates = FixedRates { learning_rates: [("a".to_owned(), 1.0), ("b".to_owned(), 2.0)].into() };
+        let fixed = RateOverride { setting: Some(Setting::Fixed(rates)), end_step: None };
+        assert_eq!(effect(&decision(Effect::RateOverride(fixed))), "override a 1, b 2");
+        assert_eq!(effect(&decision(Effect::OverrideCleared(OverrideCleared {}))), "override cleared");
+    }
+
+    #[test]
+    fn an_event_says_what_happened() {
+        let record = TelemetryRecord {
+            step: 5,
+            loss: Some(0.25),
+            metrics: [("acc".to_owned(), 1.0)].into(),
+            ..Default::default()
+        };
+        assert_eq!(event(&Event::Record(record)), "record    step 5  loss 0.25  acc 1");
+        assert_eq!(event(&Event::Job(some_job())), "job       RUNNING, attempt 2");
+    }
+
+    #[test]
+    fn records_have_a_column_a_metric() {
+        let mut evaluated = Sample { loss: Some(1.0), ..Sample::new(0) };
+        evaluated.set_metric("val_loss".into(), 2.0);
+        let text = samples(&[evaluated, Sample { loss: Some(0.5), ..Sample::new(1) }]);
+        let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(lines, [["step", "loss", "val_loss"], ["0", "1", "2"], ["1", "0.5", "-"]]);
+    }
+}

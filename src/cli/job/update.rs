@@ -1,0 +1,89 @@
+//! `lrs job update`: another spec, or a few of its fields.
+
+use std::path::PathBuf;
+
+use pbjson_types::FieldMask;
+
+use super::{Session, show};
+use crate::{
+    cli::{assignment::Assignment, failure::Failure, jobfile, order::OrderArgs, output::FormatArgs},
+    proto::{Job, UpdateJobRequest},
+};
+
+/// Which job, and what to change.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+The change is a decision: it takes effect at the first step that no trainer has been given yet.
+
+Examples:
+  lrs job update vision/cifar --set spec.total_steps=40000 --reason 'train longer'
+  lrs job update vision/cifar --set 'spec.schedule={cosine: {}}'
+  lrs job update vision/cifar -f changes.yaml                    the fields that the file has")]
+#[group(id = "what", required = true, multiple = true, args = ["file", "changes"])]
+pub struct Args {
+    /// The job
+    job: String,
+    /// Job file with the new values; fields that it does not have stay as they are
+    #[arg(short, long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// Set a field, such as `spec.groups[0].base_lr=0.1`; may be given several times
+    #[arg(long = "set", value_name = "PATH=VALUE")]
+    changes: Vec<Assignment>,
+    #[command(flatten)]
+    order: OrderArgs,
+    #[command(flatten)]
+    format: FormatArgs,
+}
+
+pub(super) async fn run(session: &Session, args: &Args) -> Result<(), Failure> {
+    let name = session.name(&args.job)?;
+    let (job, update_mask) = if let Some(file) = &args.file {
+        (one_job(jobfile::read(file, &args.changes)?)?, None)
+    } else {
+        let mask = update_mask(&args.changes)?;
+        (jobfile::change(&session.job(&name).await?, &args.changes)?, Some(mask))
+    };
+    let request = UpdateJobRequest {
+        // With the etag of the job that was read, so that nobody's change in between is lost.
+        job: Some(Job { name: name.to_string(), etag: job.etag, spec: job.spec, ..Job::default() }),
+        update_mask,
+        reason: args.order.reason.clone(),
+        author: args.order.author.clone(),
+        request_id: args.order.request_id(),
+    };
+    let job = session.server.call(async |mut service| service.update_job(request.clone()).await).await?;
+    args.format.print(&job, || format!("Changed the spec of {name}.\n{}", show::job(&job)))
+}
+
+/// The fields of the spec that `changes` touch, each once.
+fn update_mask(changes: &[Assignment]) -> Result<FieldMask, Failure> {
+    let mut paths = changes.iter().map(Assignment::mask_path).collect::<Result<Vec<_>, _>>()?;
+    paths.sort_unstable();
+    paths.dedup();
+    Ok(FieldMask { paths })
+}
+
+/// The only job of a file.
+pub(super) fn one_job(jobs: Vec<Job>) -> Result<Job, Failure> {
+    match <[Job; 1]>::try_from(jobs) {
+        Ok([job]) => Ok(job),
+        Err(jobs) => Err(Failure::invalid(format!("the file has {} documents: must have one", jobs.len()))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mask_has_every_changed_field_once() {
+        let changes = ["spec.groups[0].base_lr=1", "spec.groups[1].base_lr=2", "spec.total_steps=5"];
+        let changes: Vec<Assignment> = changes.into_iter().map(|change| change.parse().unwrap()).collect();
+        assert_eq!(update_mask(&changes).unwrap().paths, ["spec.groups", "spec.total_steps"]);
+    }
+
+    #[test]
+    fn a_change_outside_the_spec_is_refused() {
+        assert!(update_mask(&["name=other".parse().unwrap()]).is_err());
+    }
+}

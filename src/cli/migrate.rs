@@ -1,0 +1,117 @@
+//! `lrs migrate`: brings a database to this release's schema, or says how far it is from it.
+
+use super::{
+    failure::{Exit, Failure},
+    output,
+};
+use crate::{
+    config::DatabaseUrl,
+    store::{self, Migration, Schema},
+};
+
+/// Which database, and whether to change it.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "\
+`lrs serve` does the same when it starts; this is for those who want to do it before.
+
+Examples:
+  lrs migrate --database-url postgres://lrs@db/lrs
+  lrs migrate --check                               exits with 4 if there is something to do")]
+pub struct Args {
+    /// The database: `postgres://…` or `sqlite://PATH` [default: the file that `lrs serve` uses]
+    #[arg(long, env = "LRS_DATABASE_URL", value_name = "URL", hide_env_values = true)]
+    database_url: Option<String>,
+    /// Change nothing; fail if the schema is not this release's
+    #[arg(long)]
+    check: bool,
+}
+
+/// Migrates, or checks.
+///
+/// # Errors
+/// If the database can not be reached, is of a newer release, or has something to do while only a check was asked for.
+pub async fn run(args: &Args) -> Result<(), Failure> {
+    let url = match &args.database_url {
+        Some(url) => DatabaseUrl::parse(url),
+        None => DatabaseUrl::in_data_directory(),
+    }
+    .map_err(|problem| Failure::invalid(format!("--database-url {problem}")))?;
+    if args.check {
+        let schema = store::schema(url.expose()).await.map_err(explain)?;
+        output::print(&describe(&schema, "to be applied"))?;
+        check(&schema)
+    } else {
+        url.prepare()
+            .map_err(|error| Failure::new(Exit::Failed, format!("can not make the data directory: {error}")))?;
+        let before = store::migrate(url.expose()).await.map_err(explain)?;
+        output::print(&describe(&before, "applied"))
+    }
+}
+
+fn check(schema: &Schema) -> Result<(), Failure> {
+    if schema.pending.is_empty() {
+        return Ok(());
+    }
+    let pending = schema.pending.len();
+    Err(Failure::new(Exit::Conflict, format!("the schema lacks {pending} migrations of this release"))
+        .with_hint("run `lrs migrate` without --check"))
+}
+
+/// What there was, and what became of the rest.
+fn describe(schema: &Schema, fate: &str) -> String {
+    let version = schema.applied.last().map_or_else(|| "empty".to_owned(), |m| format!("at version {}", m.version));
+    let verb = if schema.pending.is_empty() { "is" } else { "was" };
+    let rest = schema.pending.iter();
+    let rest = rest.map(|Migration { version, description }| format!("  {fate}: {version} {description}\n"));
+    format!("The schema {verb} {version}.\n{}", rest.collect::<String>())
+}
+
+fn explain(error: store::Error) -> Failure {
+    let exit = match error {
+        store::Error::Unavailable(_) => Exit::Unavailable,
+        store::Error::NewerSchema { .. } => Exit::Conflict,
+        store::Error::Inconsistent { .. } | store::Error::Refused { .. } => Exit::Failed,
+    };
+    Failure::new(exit, error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn migration(version: i64) -> Migration {
+        Migration { version, description: "jobs".to_owned() }
+    }
+
+    #[test]
+    fn a_check_fails_while_something_is_pending() {
+        assert_eq!(check(&Schema { applied: vec![migration(1)], pending: Vec::new() }), Ok(()));
+        let behind = Schema { applied: Vec::new(), pending: vec![migration(1)] };
+        assert_eq!(check(&behind).unwrap_err().exit, Exit::Conflict);
+    }
+
+    #[test]
+    fn what_was_done_is_said_migration_by_migration() {
+        let schema = Schema { applied: vec![migration(1)], pending: vec![migration(2)] };
+        assert_eq!(describe(&schema, "applied"), "The schema was at version 1.\n  applied: 2 jobs\n");
+        let current = Schema { applied: vec![migration(2)], pending: Vec::new() };
+        assert_eq!(describe(&current, "applied"), "The schema is at version 2.\n");
+    }
+
+    #[tokio::test]
+    async fn a_new_file_is_migrated_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", folder.path().join("lrs.db").display());
+        let args = |check| Args { database_url: Some(url.clone()), check };
+
+        assert_eq!(run(&args(true)).await.unwrap_err().exit, Exit::Conflict);
+        run(&args(false)).await.unwrap();
+        run(&args(true)).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn another_kind_of_database_is_refused() {
+        let args = Args { database_url: Some("mysql://root@db".to_owned()), check: true };
+        assert_eq!(run(&args).await.unwrap_err().exit, Exit::Invalid);
+    }
+}

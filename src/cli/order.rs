@@ -1,0 +1,62 @@
+//! Who orders a change, why, and under which identifier.
+
+use uuid::Uuid;
+
+/// What every change of a job's rate is recorded with.
+#[derive(Clone, Debug, clap::Args)]
+pub struct OrderArgs {
+    /// Why, for the record
+    #[arg(short, long, default_value = "", hide_default_value = true)]
+    pub reason: String,
+    /// Who, for the record
+    #[arg(long, env = "USER", default_value = "", hide_default_value = true, hide_env_values = true)]
+    pub author: String,
+    #[command(flatten)]
+    request: RequestArgs,
+}
+
+/// Under which identifier a change is asked for.
+#[derive(Clone, Debug, clap::Args)]
+pub struct RequestArgs {
+    /// Makes a repeat of the command harmless: the same identifier changes nothing more [default: a new one]
+    #[arg(long, value_name = "ID")]
+    request_id: Option<String>,
+}
+
+impl OrderArgs {
+    /// The request's identifier.
+    #[must_use]
+    pub fn request_id(&self) -> String {
+        self.request.request_id()
+    }
+}
+
+impl RequestArgs {
+    /// The request's identifier: a new one unless given. There always is one, so that a call whose answer was lost can be repeated.
+    #[must_use]
+    pub fn request_id(&self) -> String {
+        self.request_id.clone().unwrap_or_else(|| Uuid::now_v7().to_string())
+    }
+
+    /// The same for the `index`-th of several requests of one command.
+    #[must_use]
+    pub fn request_id_of(&self, index: usize) -> String {
+        match &self.request_id {
+            Some(id) if index > 0 => format!("{id}-{index}"),
+            _ => self.request_id(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_of_several_requests_has_an_identifier_that_a_repeat_has_too() {
+        let given = RequestArgs { request_id: Some("nightly".to_owned()) };
+        assert_eq!([given.request_id_of(0), given.request_id_of(1)], ["nightly", "nightly-1"]);
+        let made = RequestArgs { request_id: None };
+        assert_ne!(made.request_id_of(0), made.request_id_of(0));
+    }
+}

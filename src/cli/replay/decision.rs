@@ -1,0 +1,114 @@
+//! Decisions off the wire, as the heart takes them.
+
+use crate::{
+    cli::{failure::Failure, heart},
+    model::{
+        decision::{Author, BaseRateChange, Decision, DecisionId, Effect},
+        job::Timestamp,
+    },
+    proto::{self, decision as wire},
+};
+
+/// The decision that `message` tells of.
+///
+/// # Errors
+/// If it is none that this release knows.
+pub(super) fn from_proto(message: proto::Decision) -> Result<Decision, Failure> {
+    let name = message.name.clone();
+    let wrong = |what: &str| Failure::invalid(format!("decision {name:?}: {what}"));
+    let step = |value: i64| u64::try_from(value).map_err(|_| wrong("a step is negative"));
+    let author = match message.author {
+        Some(wire::Author::Person(person)) => Author::Person(person),
+        Some(wire::Author::Controller(controller)) => Author::Controller(controller),
+        None => return Err(wrong("it has no author")),
+    };
+    let effect = message.effect.ok_or_else(|| wrong("its effect is not known to this release"))?;
+    Ok(Decision {
+        id: id(&message.name).ok_or_else(|| wrong("this is no name of a decision"))?,
+        attempt: u32::try_from(message.attempt).map_err(|_| wrong("its attempt is out of range"))?,
+        step: step(message.step)?,
+        effective_step: step(message.effective_step)?,
+        author,
+        reason: message.reason,
+        evidence: message.evidence,
+        effect: effect_from_proto(effect, &name)?,
+        create_time: Timestamp(0),
+    })
+}
+
+fn effect_from_proto(effect: wire::Effect, name: &str) -> Result<Effect, Failure> {
+    let refused = |violations| Failure::violated(format!("decision {name:?} is not valid:"), &violations);
+    Ok(match effect {
+        wire::Effect::BaseRateChange(change) => Effect::BaseRates(change.groups.into_iter().map(group).collect()),
+        wire::Effect::RateOverride(order) => Effect::Override(heart::rate_override(order).map_err(refused)?),
+        wire::Effect::OverrideCleared(_) => Effect::ClearOverride,
+        wire::Effect::SchedulePaused(_) => Effect::Pause,
+        wire::Effect::ScheduleResumed(_) => Effect::Resume,
+        wire::Effect::SpecChange(change) => {
+            Effect::Spec(Box::new(heart::spec(change.spec.unwrap_or_default()).map_err(refused)?))
+        }
+    })
+}
+
+fn group(group: proto::GroupBaseRate) -> BaseRateChange {
+    BaseRateChange { group: group.group, previous_base_lr: group.previous_base_lr, base_lr: group.base_lr }
+}
+
+/// The identifier at the end of a decision's name: `p7`, or `a1-s120-c0`.
+fn id(name: &str) -> Option<DecisionId> {
+    let last = name.rsplit('/').next()?;
+    if let Some(seq) = last.strip_prefix('p') {
+        return Some(DecisionId::Person { seq: seq.parse().ok()? });
+    }
+    let (attempt, rest) = last.strip_prefix('a')?.split_once("-s")?;
+    let (step, controller) = rest.split_once("-c")?;
+    Some(DecisionId::Controller {
+        attempt: attempt.parse().ok()?,
+        step: step.parse().ok()?,
+        controller: controller.parse().ok()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_identifier_is_read_as_it_is_written() {
+        for known in [DecisionId::Person { seq: 7 }, DecisionId::Controller { attempt: 2, step: 120, controller: 1 }] {
+            assert_eq!(id(&format!("namespaces/a/jobs/b/decisions/{known}")), Some(known));
+        }
+        for unknown in ["", "x1", "p", "p-1", "a1-s2", "a1-c2-s3"] {
+            assert_eq!(id(unknown), None, "{unknown}");
+        }
+    }
+
+    #[test]
+    fn a_decision_comes_back_with_all_it_says() {
+        let message = proto::Decision {
+            name: "namespaces/a/jobs/b/decisions/a1-s4-c0".to_owned(),
+            attempt: 1,
+            step: 4,
+            effective_step: 5,
+            author: Some(wire::Author::Controller("0/reduce_lr_on_plateau".to_owned())),
+            effect: Some(wire::Effect::BaseRateChange(proto::BaseRateChange {
+                groups: vec![proto::GroupBaseRate { group: "g".to_owned(), previous_base_lr: 0.1, base_lr: 0.01 }],
+            })),
+            ..Default::default()
+        };
+        let decision = from_proto(message).unwrap();
+        assert_eq!((decision.step, decision.effective_step), (4, 5));
+        let change = BaseRateChange { group: "g".to_owned(), previous_base_lr: 0.1, base_lr: 0.01 };
+        assert_eq!(decision.effect, Effect::BaseRates(vec![change]));
+    }
+
+    #[test]
+    fn a_decision_without_an_effect_is_refused() {
+        let message = proto::Decision {
+            name: "p1".to_owned(),
+            author: Some(wire::Author::Person("ada".to_owned())),
+            ..Default::default()
+        };
+        assert!(from_proto(message).unwrap_err().message.contains("not known to this release"));
+    }
+}
