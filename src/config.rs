@@ -1,10 +1,13 @@
 //! What can be set: by file, environment or flag, in that order, the later the stronger. Checked once, here.
 
-use std::{fmt, net::SocketAddr, path::Path, time::Duration};
+use std::{net::SocketAddr, path::Path, time::Duration};
 
-use serde::Deserialize;
-
-use crate::{engine::Settings, model::violation::Violations, observability, rpc::Limits};
+use crate::{
+    engine::Settings,
+    model::violation::Violations,
+    observability::{self, LogConfig},
+    rpc::Limits,
+};
 
 mod database_url;
 mod duration;
@@ -37,26 +40,6 @@ pub struct Config {
     pub limits: Limits,
     /// The engine's bounds and habits.
     pub engine: Settings,
-}
-
-/// How to log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogConfig {
-    /// For people or for machines.
-    pub format: LogFormat,
-    /// Which levels of what, in the words of `tracing_subscriber::EnvFilter`.
-    pub filter: String,
-}
-
-/// Whom the log is for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "snake_case")]
-pub enum LogFormat {
-    /// People.
-    #[default]
-    Text,
-    /// Machines: a JSON object a line.
-    Json,
 }
 
 /// Why what was set can not be used.
@@ -225,15 +208,6 @@ fn in_range<T: Copy + PartialOrd>(
         v.refuse(field, show(&value), format_args!("from {} to {}", show(&min), show(&max)));
     }
     value
-}
-
-impl fmt::Display for LogFormat {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Text => "text",
-            Self::Json => "json",
-        })
-    }
 }
 
 #[cfg(test)]

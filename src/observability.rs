@@ -1,10 +1,32 @@
 //! The log: to standard error, for people or for machines.
 
-use std::io::{self, IsTerminal as _};
+use std::{
+    fmt,
+    io::{self, IsTerminal as _},
+};
 
+use serde::Deserialize;
 use tracing_subscriber::EnvFilter;
 
-use crate::config::{LogConfig, LogFormat};
+/// How to log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// For people or for machines.
+    pub format: LogFormat,
+    /// Which levels of what, in the words of `tracing_subscriber::EnvFilter`.
+    pub filter: String,
+}
+
+/// Whom the log is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// People.
+    #[default]
+    Text,
+    /// Machines: a JSON object a line.
+    Json,
+}
 
 /// Begins to log. Once a process.
 ///
@@ -23,4 +45,13 @@ pub fn init(config: &LogConfig) -> anyhow::Result<()> {
 /// Whether a filter can be understood.
 pub(crate) fn check_filter(filter: &str) -> Result<(), String> {
     EnvFilter::try_new(filter).map(drop).map_err(|problem| problem.to_string())
+}
+
+impl fmt::Display for LogFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        })
+    }
 }

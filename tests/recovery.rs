@@ -222,10 +222,11 @@ async fn a_damaged_row_is_named_and_stops_no_other_job() {
     assert_eq!(status.code(), Code::DataLoss);
     assert!(status.message().contains("jobs"), "{status:?}");
     let attempt = server.start_attempt(&good, "t2", 5).await;
-    assert_eq!(
-        server.final_rate(&good, attempt, 5).await.to_bits(),
-        server.final_rate(&good, attempt, 6).await.to_bits()
-    );
+    assert_eq!(server.final_rate(&good, attempt, 5).await.to_bits(), 1.0f64.to_bits());
+    let all = lrs::proto::ListJobsRequest { parent: "namespaces/test".to_owned(), ..Default::default() };
+    let listed = server.jobs().await.list_jobs(all).await.unwrap().into_inner().jobs;
+    assert_eq!(listed.len(), 2, "a damaged job is listed too: {listed:?}");
+    assert!(listed[0].state_reason.contains("initial_spec"), "{listed:?}");
     assert!(server.log().contains("bad"));
 }
 

@@ -2,7 +2,8 @@
 
 use serde::Deserialize;
 
-use super::{LogFormat, duration::Length};
+use super::duration::Length;
+use crate::observability::LogFormat;
 
 /// Declares the options once, with their help, and how two sources of them go together.
 macro_rules! options {

@@ -1,7 +1,7 @@
 //! Sources go together, and what is wrong is named.
 
 use super::*;
-use crate::config::duration::Length;
+use crate::{config::duration::Length, observability::LogFormat};
 
 fn file(text: &str) -> tempfile::NamedTempFile {
     let file = tempfile::NamedTempFile::new().unwrap();

@@ -270,9 +270,10 @@ mod tests {
         let Some(Change::Override(order)) = override_change(&mut v, set(0.5)) else { panic!("not an override") };
         assert_eq!(order.setting, OverrideSetting::Factor(0.5));
         assert!(v.is_empty());
-        override_change(&mut v, set(f64::NAN));
+        let nothing = proto::RateOverride { end_step: Some(-1), setting: None };
+        override_change(&mut v, Some(Order::Set(nothing)));
         override_change(&mut v, None);
-        assert_eq!(fields_of(&v), ["set.factor", "order"]);
+        assert_eq!(fields_of(&v), ["set", "set.end_step", "order"]);
     }
 
     #[test]

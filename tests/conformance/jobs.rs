@@ -146,7 +146,11 @@ pub async fn a_fork_has_the_history_of_its_source(database: &TestDatabase) {
     done(&*store, &[write]).await;
 
     assert_eq!(store.job(&fork.name).await.unwrap(), Some(fork.clone()));
-    assert_eq!(store.attempts(fork.id).await.unwrap(), [attempt(1), attempt(2)]);
+    let theirs = |number| {
+        let attempt = attempt(number);
+        AttemptRow { token: format!("of the job forked: {}", attempt.token), ..attempt }
+    };
+    assert_eq!(store.attempts(fork.id).await.unwrap(), [theirs(1), theirs(2)]);
     assert_eq!(store.telemetry(fork.id, 1, 0, 10).await.unwrap(), chunks);
     assert!(store.telemetry(fork.id, 3, 0, 10).await.unwrap().is_empty());
     let decisions = store.decisions(fork.id, &ALL).await.unwrap();
