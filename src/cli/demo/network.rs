@@ -7,7 +7,7 @@ use rand::Rng;
 
 use super::data::{CLASSES, Image, PIXELS};
 
-const HIDDEN: usize = 256;
+const HIDDEN: usize = 32;
 // All parameters are one vector: hidden weights `[HIDDEN, PIXELS]` row by row, hidden biases, output weights
 // `[CLASSES, HIDDEN]`, output biases.
 const HIDDEN_BIASES: usize = HIDDEN * PIXELS;
