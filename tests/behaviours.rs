@@ -411,6 +411,10 @@ async fn a_wrong_message_ends_the_stream_and_what_came_before_stands() {
         StreamTelemetryRequest { step: vec![3], loss: vec![1.0], ..Default::default() },
         StreamTelemetryRequest { step: (10..10_100).collect(), ..Default::default() },
         StreamTelemetryRequest {
+            metrics: vec![MetricSeries { name: "val\0loss".to_owned(), step: vec![12], value: vec![1.0] }],
+            ..Default::default()
+        },
+        StreamTelemetryRequest {
             metrics: vec![MetricSeries { name: "loss".to_owned(), step: vec![12], value: vec![1.0] }],
             ..Default::default()
         },

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::Move;
 use crate::model::{
     controller::{Mode, ReduceLrOnPlateau, ThresholdMode},
-    telemetry::Sample,
+    telemetry::{Sample, is_metric_name},
     violation::Violations,
 };
 
@@ -44,8 +44,7 @@ impl Plateau {
     /// the parameters.
     pub(super) fn try_new(spec: &ReduceLrOnPlateau, groups: usize, v: &mut Violations) -> Option<Self> {
         let wrong_before = v.len();
-        let chars = spec.metric.chars().count();
-        if !(1..=100).contains(&chars) || spec.metric.contains(char::is_whitespace) {
+        if !is_metric_name(&spec.metric) {
             v.refuse("metric", format!("{:?}", spec.metric), "1 to 100 characters without spaces");
         }
         if !(spec.factor > 0.0 && spec.factor < 1.0) {

@@ -9,7 +9,7 @@ use crate::{
         MAX_STEP,
         name::check_part,
         spec::{Group, RateLimits, Spec},
-        telemetry::{GRAD_NORM, LOSS},
+        telemetry::{GRAD_NORM, LOSS, is_metric_name},
         violation::Violations,
     },
     schedule::Schedule,
@@ -177,7 +177,10 @@ fn check_texts(spec: &Spec, v: &mut Violations) {
     }
     if let Some(objective) = &spec.objective {
         v.within("objective", |v| {
-            check_metric(v, "metric", &objective.metric);
+            if !is_metric_name(&objective.metric) {
+                let allowed = format!("1 to 100 characters without spaces, such as {LOSS}, {GRAD_NORM} or val_loss");
+                v.refuse("metric", format_args!("{:?}", objective.metric), allowed);
+            }
             if objective.target.is_some_and(|target| !target.is_finite()) {
                 v.refuse("target", objective.target.unwrap_or_default(), "finite");
             }
@@ -192,15 +195,6 @@ fn check_length(v: &mut Violations, field: &str, text: &str, most: usize) {
     }
     if text.chars().any(char::is_control) {
         v.refuse(field, format_args!("{text:?}"), "free of control characters");
-    }
-}
-
-/// Checks the name of a metric that is to be watched.
-pub fn check_metric(v: &mut Violations, field: &str, name: &str) {
-    let length = name.chars().count();
-    if length == 0 || length > 100 || name.chars().any(|c| c.is_whitespace() || c.is_control()) {
-        let allowed = format!("1 to 100 characters without spaces, such as {LOSS}, {GRAD_NORM} or val_loss");
-        v.refuse(field, format_args!("{name:?}"), allowed);
     }
 }
 

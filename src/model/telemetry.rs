@@ -11,6 +11,16 @@ pub const GRAD_NORM: &str = "grad_norm";
 /// The name under which the rate used at a step is known.
 pub const LEARNING_RATE: &str = "learning_rate";
 
+/// The most characters of a metric's name.
+pub const MAX_METRIC_NAME_CHARS: usize = 100;
+
+/// Whether a metric can have this name: 1 to [`MAX_METRIC_NAME_CHARS`] characters, none of them a space or a control character.
+#[must_use]
+pub fn is_metric_name(name: &str) -> bool {
+    let is_allowed = |c: char| !c.is_whitespace() && !c.is_control();
+    (1..=MAX_METRIC_NAME_CHARS).contains(&name.chars().count()) && name.chars().all(is_allowed)
+}
+
 /// What is known of one step: reported by one rank, or reduced over all.
 ///
 /// `None` is "not reported"; NaN and infinities are values like any other. NaN is always the one bit pattern of

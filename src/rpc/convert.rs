@@ -55,6 +55,9 @@ pub(crate) fn at_most_chars(violations: &mut Violations, field: impl Display, te
             format_args!("a text of {count} characters"),
             format_args!("at most {max} characters"),
         );
+    } else if text.contains('\0') {
+        // PostgreSQL's texts can not hold it.
+        violations.refuse(field, "a text with a NUL character", "free of NUL characters");
     }
 }
 

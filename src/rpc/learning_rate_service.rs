@@ -6,7 +6,7 @@ use futures::Stream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
-    convert::{self, step, whole},
+    convert::{self, at_most_chars, step, whole},
     door::Door,
     fields::{self, checked},
     telemetry_stream,
@@ -113,11 +113,10 @@ fn wait(v: &mut Violations, wire: Option<&pbjson_types::Duration>) -> Duration {
 }
 
 fn check_token(v: &mut Violations, token: &str) {
-    let length = token.chars().count();
-    if length == 0 || length > MAX_TOKEN_CHARS {
-        let allowed = format_args!("1 to {MAX_TOKEN_CHARS} characters, the same for all ranks of an attempt");
-        v.refuse("attempt_token", format_args!("a text of {length} characters"), allowed);
+    if token.is_empty() {
+        v.add("attempt_token", "is required: the same for all ranks of an attempt, and new for each restart");
     }
+    at_most_chars(v, "attempt_token", token, MAX_TOKEN_CHARS);
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use crate::{
     engine::TelemetryAnswer,
     model::{
         MAX_STEP,
-        telemetry::{GRAD_NORM, LEARNING_RATE, LOSS, Report, Sample},
+        telemetry::{GRAD_NORM, LEARNING_RATE, LOSS, MAX_METRIC_NAME_CHARS, Report, Sample, is_metric_name},
         violation::Violations,
     },
     proto,
@@ -17,7 +17,6 @@ use crate::{
 pub const MAX_STEPS: usize = 10_000;
 /// Series of other metrics that one message may have.
 pub const MAX_SERIES: usize = 64;
-const MAX_METRIC_NAME_CHARS: usize = 100;
 
 /// What a message reports. The sample of each step has all that the columns and series say of it.
 pub fn from_proto(message: proto::StreamTelemetryRequest, v: &mut Violations) -> Report {
@@ -128,8 +127,7 @@ fn all_series(wire: Vec<proto::MetricSeries>, v: &mut Violations) -> Vec<Series>
 }
 
 fn check_metric_name(field: &str, name: &str, v: &mut Violations) {
-    let length = name.chars().count();
-    if length == 0 || length > MAX_METRIC_NAME_CHARS || name.contains(char::is_whitespace) {
+    if !is_metric_name(name) {
         v.refuse(
             field,
             format_args!("{name:?}"),
