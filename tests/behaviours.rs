@@ -609,3 +609,69 @@ async fn an_asked_for_stop_flushes_and_exits_0() {
     let series = server.jobs().await.query_telemetry(query).await.unwrap().into_inner().series;
     assert_eq!(series[0].value, [1.0; 5]);
 }
+
+/// Ranks ask for the same steps while an operator turns the rate up and down; the server is killed in between.
+async fn ranks_agree_under_orders(mut server: Server, job_spec: lrs::proto::JobSpec) {
+    const STEPS: i64 = 600;
+    const RANKS: usize = 4;
+    let needs_telemetry = !job_spec.controllers.is_empty();
+    let job = server.register("a", job_spec).await.name;
+    let attempt = server.start_attempt(&job, "t", 0).await;
+    let mut agreed: std::collections::BTreeMap<i64, u64> = std::collections::BTreeMap::new();
+    let mut orders = 0;
+    for stretch in 0..3 {
+        let steps = stretch * STEPS / 3..(stretch + 1) * STEPS / 3;
+        let done = std::sync::atomic::AtomicUsize::new(0);
+        let rank = |rank: usize| {
+            let (server, job, done, steps) = (&server, &job, &done, steps.clone());
+            async move {
+                let mut stream = server.stream(job, attempt, 0).await;
+                let mut rates = Vec::new();
+                let last = steps.end - 1;
+                for step in steps {
+                    rates.push((step, server.final_rate(job, attempt, step).await.to_bits()));
+                    if needs_telemetry && rank == 0 {
+                        stream.losses(step, &[1.0]).await;
+                    }
+                }
+                if needs_telemetry && rank == 0 {
+                    // Else what was given out last would be final again only once it is reported again.
+                    stream.until_durable(last).await;
+                }
+                done.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                rates
+            }
+        };
+        let operator = async {
+            let mut jobs = server.jobs().await;
+            let mut given = 0;
+            while done.load(std::sync::atomic::Ordering::SeqCst) < RANKS {
+                given += 1;
+                jobs.override_learning_rate(factor(&job, f64::from(given) / 100.0)).await.unwrap();
+            }
+            given
+        };
+        let (ranks, given) = tokio::join!(futures::future::join_all((0..RANKS).map(rank)), operator);
+        orders += given;
+        for (step, bits) in ranks.into_iter().flatten() {
+            let first = *agreed.entry(step).or_insert(bits);
+            assert_eq!(first, bits, "two ranks were given different rates for step {step}");
+        }
+        server.kill();
+        server.start_again().await;
+    }
+    assert!(orders > 10, "only {orders} orders were given");
+    for (step, bits) in agreed {
+        assert_eq!(server.final_rate(&job, attempt, step).await.to_bits(), bits, "step {step} after the last kill");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ranks_agree_on_every_step_while_an_operator_steers_and_the_server_dies() {
+    ranks_agree_under_orders(Server::sqlite().await, spec(1.0)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ranks_agree_on_every_step_of_a_closed_loop_too() {
+    ranks_agree_under_orders(Server::sqlite().await, plateau(1.0, r#", "decision_lag": 3"#)).await;
+}
