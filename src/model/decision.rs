@@ -63,6 +63,23 @@ impl fmt::Display for DecisionId {
     }
 }
 
+impl DecisionId {
+    /// Reads what `Display` writes; `None` for anything else.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        if let Some(seq) = text.strip_prefix('p') {
+            return Some(Self::Person { seq: seq.parse().ok()? });
+        }
+        let (attempt, rest) = text.strip_prefix('a')?.split_once("-s")?;
+        let (step, controller) = rest.split_once("-c")?;
+        Some(Self::Controller {
+            attempt: attempt.parse().ok()?,
+            step: step.parse().ok()?,
+            controller: controller.parse().ok()?,
+        })
+    }
+}
+
 /// Who took a decision.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -117,4 +134,22 @@ pub enum OverrideSetting {
     Fixed(BTreeMap<String, f64>),
     /// All rates are the schedule's times this.
     Factor(f64),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_identifier_survives_being_written_and_read() {
+        for id in [
+            DecisionId::Person { seq: u64::MAX },
+            DecisionId::Controller { attempt: u32::MAX, step: u64::MAX, controller: u32::MAX },
+        ] {
+            assert_eq!(DecisionId::parse(&id.to_string()), Some(id));
+        }
+        for bad in ["", "p", "p-1", "x3", "a1-s2", "a1-c2-s3", "a1-s2-cx"] {
+            assert_eq!(DecisionId::parse(bad), None, "{bad}");
+        }
+    }
 }

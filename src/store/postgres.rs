@@ -1,6 +1,6 @@
 //! The store in PostgreSQL.
 //!
-//! Two ways in. All commits go through one session, which holds the database's lock for this process ([`owner`]); reads
+//! Two ways in. All commits go through one session, which holds the database's lock for this process (`owner`); reads
 //! and the merging of telemetry, which decide nothing, go through a small pool.
 
 mod chunk;

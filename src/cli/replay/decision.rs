@@ -54,34 +54,14 @@ fn group(group: proto::GroupBaseRate) -> BaseRateChange {
     BaseRateChange { group: group.group, previous_base_lr: group.previous_base_lr, base_lr: group.base_lr }
 }
 
-/// The identifier at the end of a decision's name: `p7`, or `a1-s120-c0`.
+/// The identifier at the end of a decision's name.
 fn id(name: &str) -> Option<DecisionId> {
-    let last = name.rsplit('/').next()?;
-    if let Some(seq) = last.strip_prefix('p') {
-        return Some(DecisionId::Person { seq: seq.parse().ok()? });
-    }
-    let (attempt, rest) = last.strip_prefix('a')?.split_once("-s")?;
-    let (step, controller) = rest.split_once("-c")?;
-    Some(DecisionId::Controller {
-        attempt: attempt.parse().ok()?,
-        step: step.parse().ok()?,
-        controller: controller.parse().ok()?,
-    })
+    DecisionId::parse(name.rsplit('/').next()?)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_identifier_is_read_as_it_is_written() {
-        for known in [DecisionId::Person { seq: 7 }, DecisionId::Controller { attempt: 2, step: 120, controller: 1 }] {
-            assert_eq!(id(&format!("namespaces/a/jobs/b/decisions/{known}")), Some(known));
-        }
-        for unknown in ["", "x1", "p", "p-1", "a1-s2", "a1-c2-s3"] {
-            assert_eq!(id(unknown), None, "{unknown}");
-        }
-    }
 
     #[test]
     fn a_decision_comes_back_with_all_it_says() {

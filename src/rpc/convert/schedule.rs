@@ -1,4 +1,4 @@
-//! Schedules: the algebra here, the named forms in [`named`], shapes and floors in [`shape`].
+//! Schedules: the algebra here, the named forms in `named`, shapes and floors in `shape`.
 
 use super::{int64, optional_whole};
 use crate::{

@@ -75,7 +75,7 @@ impl TryFrom<(JobId, StoredDecision)> for DecisionRow {
             other => return Err(place.inconsistent(format_args!("author_kind {other:?} is unknown"))),
         };
         let decision = Decision {
-            id: parse_id(&row.id).ok_or_else(|| place.inconsistent("id is not a decision's"))?,
+            id: DecisionId::parse(&row.id).ok_or_else(|| place.inconsistent("id is not a decision's"))?,
             attempt: place.number("attempt", row.attempt)?,
             step: place.number("step", row.step)?,
             effective_step: place.number("effective_step", row.effective_step)?,
@@ -87,37 +87,5 @@ impl TryFrom<(JobId, StoredDecision)> for DecisionRow {
             create_time: Timestamp(row.create_time),
         };
         Ok(Self { position: place.number("position", row.position)?, decision, request_id: row.request_id })
-    }
-}
-
-/// Reads what [`DecisionId`]'s `Display` writes.
-fn parse_id(text: &str) -> Option<DecisionId> {
-    if let Some(seq) = text.strip_prefix('p') {
-        return Some(DecisionId::Person { seq: seq.parse().ok()? });
-    }
-    let (attempt, rest) = text.strip_prefix('a')?.split_once("-s")?;
-    let (step, controller) = rest.split_once("-c")?;
-    Some(DecisionId::Controller {
-        attempt: attempt.parse().ok()?,
-        step: step.parse().ok()?,
-        controller: controller.parse().ok()?,
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_identifier_survives_being_written_and_read() {
-        for id in [
-            DecisionId::Person { seq: u64::MAX },
-            DecisionId::Controller { attempt: u32::MAX, step: u64::MAX, controller: u32::MAX },
-        ] {
-            assert_eq!(parse_id(&id.to_string()), Some(id));
-        }
-        for bad in ["", "p", "p-1", "x3", "a1-s2", "a1-c2-s3", "a1-s2-cx"] {
-            assert_eq!(parse_id(bad), None, "{bad}");
-        }
     }
 }
