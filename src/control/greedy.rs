@@ -1,7 +1,6 @@
 //! Raises the base rates while a metric improves, and lowers them while it does not.
 //!
-//! As `transformers`' `GreedyLR` (5.23), after Subramanian and others, "GreedyLR: A Novel Adaptive Learning Rate
-//! Scheduler", 2025, <https://arxiv.org/abs/2512.14527>. Once the rates have been at their floor for so many reductions,
+//! As `transformers`' `GreedyLR` (5.23), after the paper of that name, 2025, <https://arxiv.org/abs/2512.14527>. Once the rates have been at their floor for so many reductions,
 //! everything begins anew. A NaN in a smoothed metric stays in its sum for ever, as it does there.
 
 use serde::{Deserialize, Serialize};

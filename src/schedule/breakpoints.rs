@@ -6,6 +6,7 @@ use super::{
     chain::Chain,
     ease::Ease,
     node::{Node, exact},
+    pace::Pace,
     repeat::Repeat,
 };
 use crate::model::schedule::{Past, Resets, Shape};
@@ -109,16 +110,7 @@ impl<'a> Search<'a> {
                 let from = (-shift.steps).max(0.0);
                 self.enter(&shift.schedule, place.child(-shift.steps, 1.0, from, f64::MAX));
             }
-            Node::Pace(pace) => {
-                let unit = pace.step_of(1.0);
-                if pace.whole {
-                    let (first, last) = (pace.time(place.from), pace.time(place.to));
-                    for units in self.selection(first, last) {
-                        self.mark(pace.step_of(units), place);
-                    }
-                }
-                self.enter(&pace.schedule, place.child(0.0, unit, 0.0, f64::MAX));
-            }
+            Node::Pace(other) => self.visit_pace(other, place),
             Node::Chain(chain) => self.visit_chain(chain, place),
             Node::Product(parts) | Node::Sum(parts) => {
                 for part in parts {
@@ -144,6 +136,15 @@ impl<'a> Search<'a> {
         } else {
             self.mark(ease.over, place);
         }
+    }
+
+    fn visit_pace(&mut self, pace: &'a Pace, at: Place) {
+        if pace.whole {
+            for units in self.selection(pace.time(at.from), pace.time(at.to)) {
+                self.mark(pace.step_of(units), at);
+            }
+        }
+        self.enter(&pace.schedule, at.child(0.0, pace.step_of(1.0), 0.0, f64::MAX));
     }
 
     fn visit_chain(&mut self, chain: &'a Chain, place: Place) {

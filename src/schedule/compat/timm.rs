@@ -39,7 +39,7 @@ impl Warmup {
     fn read(p: &mut Params<'_>, prefix: Option<bool>) -> Self {
         let length = steps(p.whole_or("warmup_t", 0, 0));
         let from = p.number_or("warmup_lr_init", 0.0);
-        let prefix = prefix.map_or(true, |default| p.flag_or("warmup_prefix", default));
+        let prefix = prefix.is_none_or(|default| p.flag_or("warmup_prefix", default));
         p.flag_or("t_in_epochs", true);
         p.only("initialize", &[json!(true)], "is not used: the base rate is the job's");
         p.only("noise_range_t", &[], "is not reproduced: timm draws the noise from torch's generator");

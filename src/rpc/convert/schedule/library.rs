@@ -66,12 +66,11 @@ pub(crate) fn params_to_proto(call: &LibraryCall) -> Option<Struct> {
 }
 
 fn unit(unit: i32, units_per_step: Option<i64>, v: &mut Violations) -> Unit {
-    let mut each = |name: &str| match units_per_step {
-        Some(each) => whole(v, "units_per_step", each, 1, MAX_STEP),
-        None => {
+    let mut each = |name: &str| {
+        if units_per_step.is_none() {
             v.add("units_per_step", format!("is required: how many {name}s a step takes"));
-            1
         }
+        whole(v, "units_per_step", units_per_step.unwrap_or(1), 1, MAX_STEP)
     };
     let unit = match proto::Unit::try_from(unit) {
         Ok(proto::Unit::Sample) => return Unit::Sample(each("sample")),

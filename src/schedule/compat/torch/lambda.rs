@@ -59,13 +59,11 @@ fn function(p: &mut Params<'_>) -> Function {
         p.wrong("lr_lambda", "is required");
         return Function::Constant(1.0);
     }
-    match p.object("lr_lambda") {
-        Some(object) => p.within("lr_lambda", |v| kind(object, v)),
-        None => {
-            p.wrong("lr_lambda", INSTEAD);
-            Function::Constant(1.0)
-        }
-    }
+    let Some(object) = p.object("lr_lambda") else {
+        p.wrong("lr_lambda", INSTEAD);
+        return Function::Constant(1.0);
+    };
+    p.within("lr_lambda", |v| kind(object, v))
 }
 
 fn kind(object: &Map<String, Value>, v: &mut Violations) -> Function {
