@@ -10,8 +10,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{controller::ControllerSpec, telemetry::Sample, violation::Violations};
 
+pub mod compat;
+pub mod greedy;
+mod judge;
+pub mod keras_plateau;
+pub mod optax_plateau;
+mod params;
 pub mod plateau;
 
+use greedy::{Greedy, GreedyState};
+use keras_plateau::{KerasPlateau, KerasPlateauState};
+use optax_plateau::{OptaxPlateau, OptaxPlateauState};
 use plateau::{Plateau, PlateauState};
 
 /// A controller whose parameters have been checked.
@@ -19,6 +28,12 @@ use plateau::{Plateau, PlateauState};
 pub enum Controller {
     /// Multiplies the base rates by a factor when a metric has stopped improving.
     Plateau(Plateau),
+    /// The same, with the counting of Keras.
+    KerasPlateau(KerasPlateau),
+    /// The same, with the counting of Optax.
+    OptaxPlateau(OptaxPlateau),
+    /// Raises the base rates while a metric improves, and lowers them while it does not.
+    Greedy(Greedy),
 }
 
 /// All that a controller remembers from one sample to the next.
@@ -27,6 +42,12 @@ pub enum Controller {
 pub enum State {
     /// Of [`Controller::Plateau`].
     Plateau(PlateauState),
+    /// Of [`Controller::KerasPlateau`].
+    KerasPlateau(KerasPlateauState),
+    /// Of [`Controller::OptaxPlateau`].
+    OptaxPlateau(OptaxPlateauState),
+    /// Of [`Controller::Greedy`].
+    Greedy(GreedyState),
 }
 
 /// New base rates, and what led to them.
@@ -46,10 +67,23 @@ impl Controller {
     /// Everything that is wrong is added to `violations`, with paths such as `reduce_lr_on_plateau.factor`; then, and only
     /// then, the result is `None`. The ranges are those in `proto/lrs/v1/controller.proto`.
     pub fn try_new(spec: &ControllerSpec, groups: usize, violations: &mut Violations) -> Option<Self> {
+        if let ControllerSpec::Library(named) = spec {
+            let native = compat::translate(named, violations)?.controller;
+            return violations.within("params", |v| Self::native(&native, groups, v));
+        }
+        violations.within(spec.kind(), |v| Self::native(spec, groups, v))
+    }
+
+    /// Checks a spec of ours, with fields as seen from its parameters.
+    fn native(spec: &ControllerSpec, groups: usize, v: &mut Violations) -> Option<Self> {
+        use ControllerSpec as S;
         match spec {
-            ControllerSpec::ReduceLrOnPlateau(plateau) => {
-                violations.within(spec.kind(), |v| Plateau::try_new(plateau, groups, v)).map(Self::Plateau)
-            }
+            S::ReduceLrOnPlateau(spec) => Plateau::try_new(spec, groups, v).map(Self::Plateau),
+            S::KerasPlateau(spec) => KerasPlateau::try_new(spec, v).map(Self::KerasPlateau),
+            S::OptaxPlateau(spec) => OptaxPlateau::try_new(spec, v).map(Self::OptaxPlateau),
+            S::Greedy(spec) => Greedy::try_new(spec, groups, v).map(Self::Greedy),
+            // A translation is never another one.
+            S::Library(_) => None,
         }
     }
 
@@ -58,6 +92,9 @@ impl Controller {
     pub fn initial(&self) -> State {
         match self {
             Self::Plateau(plateau) => State::Plateau(plateau.initial()),
+            Self::KerasPlateau(_) => State::KerasPlateau(KerasPlateauState::default()),
+            Self::OptaxPlateau(_) => State::OptaxPlateau(OptaxPlateau::initial()),
+            Self::Greedy(greedy) => State::Greedy(greedy.initial()),
         }
     }
 
@@ -66,6 +103,9 @@ impl Controller {
     pub fn metric(&self) -> &str {
         match self {
             Self::Plateau(plateau) => plateau.metric(),
+            Self::KerasPlateau(plateau) => plateau.metric(),
+            Self::OptaxPlateau(plateau) => plateau.metric(),
+            Self::Greedy(greedy) => greedy.metric(),
         }
     }
 
@@ -80,6 +120,27 @@ impl Controller {
                 let (state, moved) = plateau.observe(state, sample, base_lrs);
                 (State::Plateau(state), moved)
             }
+            (Self::KerasPlateau(plateau), State::KerasPlateau(state)) => {
+                let (state, moved) = plateau.observe(state, sample, base_lrs);
+                (State::KerasPlateau(state), moved)
+            }
+            (Self::OptaxPlateau(plateau), State::OptaxPlateau(state)) => {
+                let (state, moved) = plateau.observe(state, sample, base_lrs);
+                (State::OptaxPlateau(state), moved)
+            }
+            (Self::Greedy(greedy), State::Greedy(state)) => {
+                let (state, moved) = greedy.observe(state, sample, base_lrs);
+                (State::Greedy(state), moved)
+            }
+            // The state of another controller: that one is no longer there, and this one begins.
+            _ => self.observe(&self.initial(), sample, base_lrs),
         }
     }
+}
+
+/// `spec` in our own words, where it is in a library's. One that is wrong stays as it is.
+#[must_use]
+pub fn expand(spec: &ControllerSpec) -> ControllerSpec {
+    let ControllerSpec::Library(named) = spec else { return spec.clone() };
+    compat::translate(named, &mut Violations::new()).map_or_else(|| spec.clone(), |translation| translation.controller)
 }

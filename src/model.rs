@@ -4,6 +4,7 @@ pub mod controller;
 pub mod decision;
 pub mod filter;
 pub mod job;
+pub mod library;
 pub mod name;
 pub mod number;
 pub mod schedule;

@@ -7,17 +7,20 @@
 //! Time is an `f64` inside, because a schedule within a `repeat` sees fractions of a cycle. All transcendental functions
 //! are the `libm` crate's, so the same step has the same bits on every machine.
 
-use crate::model::{MAX_STEP, schedule::ScheduleSpec, violation::Violations};
+use crate::model::{MAX_STEP, schedule::ScheduleSpec, spec::Spec, violation::Violations};
 
 mod breakpoints;
 mod build;
+mod chain;
 mod check;
+pub mod compat;
 mod cycles;
 mod decline;
 mod ease;
 mod horizon;
 mod named;
 mod node;
+mod pace;
 mod pointwise;
 mod repeat;
 mod seq;
@@ -30,6 +33,28 @@ use node::Node;
 pub use breakpoints::MAX_BREAKPOINTS;
 pub use build::{MAX_DEPTH, MAX_LIST, MAX_NODES};
 
+/// What a schedule may have to know about the training that it is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Training {
+    /// Its length in steps; `None` is open-ended.
+    pub total_steps: Option<u64>,
+    /// The steps of an epoch, if they are known.
+    pub steps_per_epoch: Option<u64>,
+}
+
+impl From<Option<u64>> for Training {
+    /// A training of so many steps, with epochs that nobody knows the length of.
+    fn from(total_steps: Option<u64>) -> Self {
+        Self { total_steps, steps_per_epoch: None }
+    }
+}
+
+impl From<&Spec> for Training {
+    fn from(spec: &Spec) -> Self {
+        Self { total_steps: spec.total_steps, steps_per_epoch: spec.steps_per_epoch }
+    }
+}
+
 /// A schedule whose parameters have been checked.
 ///
 /// It is a value: evaluating it changes nothing, so repeated and out-of-order calls give the same bits.
@@ -40,15 +65,15 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// Checks and compiles `spec` for a job of `horizon` steps in all; `None` is open-ended.
+    /// Checks and compiles `spec` for a `training`; its number of steps alone will do.
     ///
     /// Everything that is wrong is added to `violations`, with paths such as `seq.parts[2].cosine.floor.min_lr`; then, and
     /// only then, the result is `None`. Refused are parameters outside the ranges given in
-    /// `proto/lrs/v1/schedule.proto`, named forms without a length where there is no `horizon` to take it from, and
+    /// `proto/lrs/v1/schedule.proto`, named forms without a length where there are no `total_steps` to take it from, and
     /// schedules beyond [`MAX_DEPTH`], [`MAX_NODES`] or [`MAX_LIST`].
-    pub fn try_new(spec: &ScheduleSpec, horizon: Option<u64>, violations: &mut Violations) -> Option<Self> {
+    pub fn try_new(spec: &ScheduleSpec, training: impl Into<Training>, violations: &mut Violations) -> Option<Self> {
         let wrong_before = violations.len();
-        let root = build::build(spec, horizon, violations);
+        let root = build::build(spec, training.into(), violations);
         (violations.len() == wrong_before).then(|| Self { uses_base: root.uses_base(), root })
     }
 
@@ -58,9 +83,16 @@ impl Schedule {
     /// number of its sign; a `base` that is NaN counts as 0; a step above [`MAX_STEP`] counts as [`MAX_STEP`].
     #[must_use]
     pub fn value_at(&self, step: u64, base: f64) -> f64 {
+        self.value_at_time(node::exact(step.min(MAX_STEP)), base)
+    }
+
+    /// The value at any `time` in steps, between two of them too: the curve that [`value_at`](Self::value_at) is read off
+    /// at whole steps. A time below 0 or NaN counts as 0.
+    #[must_use]
+    pub fn value_at_time(&self, time: f64, base: f64) -> f64 {
         let base = if base.is_nan() { 0.0 } else { node::saturate(base) };
         // A zero of either sign is the rate 0.
-        self.root.at(node::exact(step.min(MAX_STEP)), base) + 0.0
+        self.root.at(node::saturate(time.max(0.0)), base) + 0.0
     }
 
     /// Whether the value may depend on the base rate. If not, moving the base rate moves nothing.
@@ -82,8 +114,8 @@ impl Schedule {
 
 /// `spec` with every named form written out in the algebra; the values are the same, bit for bit.
 ///
-/// `horizon` is the number of steps of the whole job, which a form without a length of its own takes what is left of.
+/// Forms without a length of their own take what is left of the `training`.
 /// What is wrong is added to `violations` as by [`Schedule::try_new`]; the result is then of no use, but does no harm.
-pub fn expand(spec: &ScheduleSpec, horizon: Option<u64>, violations: &mut Violations) -> ScheduleSpec {
-    written::spec_of(&build::build(spec, horizon, violations))
+pub fn expand(spec: &ScheduleSpec, training: impl Into<Training>, violations: &mut Violations) -> ScheduleSpec {
+    written::spec_of(&build::build(spec, training.into(), violations))
 }

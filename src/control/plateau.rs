@@ -5,22 +5,20 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Move;
-use crate::model::{
-    controller::{Mode, ReduceLrOnPlateau, ThresholdMode},
-    telemetry::{Sample, is_metric_name},
-    violation::Violations,
+use super::{
+    Move,
+    judge::{Judge, explain, figure, per_group},
+    params::{metric, not_negative, shrinking},
 };
+use crate::model::{controller::ReduceLrOnPlateau, telemetry::Sample, violation::Violations};
 
 /// The parameters, checked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plateau {
     metric: String,
-    mode: Mode,
+    judge: Judge,
     factor: f64,
     patience: u64,
-    threshold: f64,
-    threshold_mode: ThresholdMode,
     cooldown: u64,
     min_lrs: Vec<f64>, // one a group
     eps: f64,
@@ -44,36 +42,16 @@ impl Plateau {
     /// the parameters.
     pub(super) fn try_new(spec: &ReduceLrOnPlateau, groups: usize, v: &mut Violations) -> Option<Self> {
         let wrong_before = v.len();
-        if !is_metric_name(&spec.metric) {
-            v.refuse("metric", format!("{:?}", spec.metric), "1 to 100 characters without spaces");
-        }
-        if !(spec.factor > 0.0 && spec.factor < 1.0) {
-            v.refuse("factor", spec.factor, "greater than 0 and less than 1");
-        }
+        metric(&spec.metric, v);
+        shrinking("factor", spec.factor, v);
         not_negative("threshold", spec.threshold, v);
         not_negative("eps", spec.eps, v);
-        for (i, &min_lr) in spec.min_lr.iter().enumerate() {
-            not_negative(&format!("min_lr[{i}]"), min_lr, v);
-        }
-        let min_lrs = match spec.min_lr.as_slice() {
-            [] => vec![0.0; groups],
-            [for_all] => vec![*for_all; groups],
-            each => each.to_vec(),
-        };
-        if min_lrs.len() != groups {
-            let found = min_lrs.len();
-            v.add(
-                "min_lr",
-                format!("{found} values are not allowed: must be none, one, or one for each of {groups} groups"),
-            );
-        }
+        let min_lrs = per_group("min_lr", &spec.min_lr, 0.0, groups, v);
         (v.len() == wrong_before).then(|| Self {
             metric: spec.metric.clone(),
-            mode: spec.mode,
+            judge: Judge { mode: spec.mode, threshold: spec.threshold, threshold_mode: spec.threshold_mode },
             factor: spec.factor,
             patience: spec.patience,
-            threshold: spec.threshold,
-            threshold_mode: spec.threshold_mode,
             cooldown: spec.cooldown,
             min_lrs,
             eps: spec.eps,
@@ -82,11 +60,7 @@ impl Plateau {
     }
 
     pub(super) fn initial(&self) -> PlateauState {
-        let best = match self.mode {
-            Mode::Min => f64::INFINITY,
-            Mode::Max => f64::NEG_INFINITY,
-        };
-        PlateauState { best, bad_eval_count: 0, cooldown_left: 0 }
+        PlateauState { best: self.judge.worst(), bad_eval_count: 0, cooldown_left: 0 }
     }
 
     pub(super) fn metric(&self) -> &str {
@@ -107,7 +81,7 @@ impl Plateau {
         let Some(value) = sample.metric(&self.metric).filter(|_| sample.step >= self.start_step) else {
             return (next, None);
         };
-        if self.is_better(value, state.best) {
+        if self.judge.is_better(value, state.best) {
             next.best = value;
             next.bad_eval_count = 0;
         } else {
@@ -127,16 +101,6 @@ impl Plateau {
         (next, reduced)
     }
 
-    /// The order of operations is PyTorch's: at a tie, another one decides otherwise.
-    fn is_better(&self, value: f64, best: f64) -> bool {
-        match (self.mode, self.threshold_mode) {
-            (Mode::Min, ThresholdMode::Rel) => value < best * (1.0 - self.threshold),
-            (Mode::Min, ThresholdMode::Abs) => value < best - self.threshold,
-            (Mode::Max, ThresholdMode::Rel) => value > best * (self.threshold + 1.0),
-            (Mode::Max, ThresholdMode::Abs) => value > best + self.threshold,
-        }
-    }
-
     /// The rates times the factor, but none below its minimum, and none moved by `eps` or less; `None` if none moves.
     fn reduced(&self, base_lrs: &[f64]) -> Option<Vec<f64>> {
         let mut any = false;
@@ -151,39 +115,22 @@ impl Plateau {
     }
 
     fn explain(&self, base_lrs: Vec<f64>, state: &PlateauState, value: f64) -> Move {
-        let (metric, best, patience) = (&self.metric, state.best, self.patience);
-        let bad = state.bad_eval_count;
-        let on = if best.is_finite() { format!(" on {best}") } else { String::new() };
-        let plural = if bad == 1 { "" } else { "s" };
-        let reason =
-            format!("{metric} did not improve{on} for {bad} observation{plural} in a row (patience {patience})");
         let evidence = [
             ("value", value),
-            ("best", best),
-            ("bad_eval_count", figure(bad)),
-            ("patience", figure(patience)),
-            ("threshold", self.threshold),
+            ("best", state.best),
+            ("bad_eval_count", figure(state.bad_eval_count)),
+            ("patience", figure(self.patience)),
+            ("threshold", self.judge.threshold),
             ("factor", self.factor),
         ];
-        Move { base_lrs, reason, evidence: evidence.into_iter().map(|(name, x)| (name.to_owned(), x)).collect() }
+        explain(&self.metric, state.best, state.bad_eval_count, self.patience, base_lrs, &evidence)
     }
-}
-
-fn not_negative(field: &str, value: f64, v: &mut Violations) {
-    if !(value.is_finite() && value >= 0.0) {
-        v.refuse(field, value, "finite and at least 0");
-    }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a figure for people; the count itself is in the state")]
-fn figure(count: u64) -> f64 {
-    count as f64
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::telemetry::LOSS;
+    use crate::model::{controller::Mode, telemetry::LOSS};
 
     fn plateau(spec: &ReduceLrOnPlateau, groups: usize) -> Plateau {
         let mut violations = Violations::new();

@@ -1,18 +1,20 @@
 //! A spec that has been checked: every schedule and controller ready to be evaluated.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{borrow::Cow, collections::HashSet, sync::Arc};
 
 use super::api::GroupRate;
 use crate::{
-    control::Controller,
+    control::{self, Controller},
     model::{
         MAX_STEP,
+        controller::ControllerSpec,
         name::check_part,
+        schedule::ScheduleSpec,
         spec::{Group, RateLimits, Spec},
         telemetry::{GRAD_NORM, LOSS, is_metric_name},
         violation::Violations,
     },
-    schedule::Schedule,
+    schedule::{Schedule, compat},
 };
 
 /// A checked spec. Immutable; shared by every reader of the job's rates.
@@ -43,10 +45,11 @@ impl CompiledSpec {
         check_numbers(&spec, v);
         check_groups(&spec.groups, v);
 
-        let default = v.within("schedule", |v| Schedule::try_new(&spec.schedule, spec.total_steps, v)).map(Arc::new);
+        let default = v.within("schedule", |v| compile(&effective_schedule(&spec), &spec, v));
+        check_opening(&spec, v);
         let mut cycled = |field: &str, schedule: &Option<_>| {
             let schedule = schedule.as_ref()?;
-            v.within(field, |v| Schedule::try_new(schedule, spec.total_steps, v)).map(Arc::new)
+            v.within(field, |v| Schedule::try_new(schedule, &spec, v)).map(Arc::new)
         };
         let momentum = cycled("momentum_schedule", &spec.momentum_schedule);
         let weight_decay = cycled("weight_decay_schedule", &spec.weight_decay_schedule);
@@ -55,11 +58,13 @@ impl CompiledSpec {
         for (i, group) in spec.groups.iter().enumerate() {
             v.within(format!("groups[{i}]"), |v| {
                 let own = group.schedule.as_ref();
-                let own =
-                    own.map(|s| v.within("schedule", |v| Schedule::try_new(s, spec.total_steps, v)).map(Arc::new));
+                let own = own.map(|schedule| v.within("schedule", |v| compile(schedule, &spec, v)));
+                let rates = own.unwrap_or_else(|| default.clone())?;
+                let momentum = momentum.clone().or(rates.momentum);
+                let weight_decay = weight_decay.clone().or(rates.weight_decay);
                 groups.push(CompiledGroup {
                     name: group.name.as_str().into(),
-                    learning_rate: own.unwrap_or_else(|| default.clone())?,
+                    learning_rate: rates.learning_rate,
                     momentum: with_base(v, "base_momentum", momentum.as_ref(), group.base_momentum),
                     weight_decay: with_base(v, "base_weight_decay", weight_decay.as_ref(), group.base_weight_decay),
                 });
@@ -138,7 +143,6 @@ pub fn limited(limits: &RateLimits, learning_rate: f64) -> f64 {
 pub fn same_rates(a: &Spec, b: &Spec) -> bool {
     let rates_only = |spec: &Spec| Spec {
         display_name: String::new(),
-        steps_per_epoch: None,
         objective: None,
         experiment: String::new(),
         arm: None,
@@ -148,6 +152,61 @@ pub fn same_rates(a: &Spec, b: &Spec) -> bool {
         ..spec.clone()
     };
     rates_only(a) == rates_only(b)
+}
+
+/// What one schedule of a spec makes of a group.
+#[derive(Clone)]
+struct Rates {
+    learning_rate: Arc<Schedule>,
+    momentum: Option<Arc<Schedule>>,
+    weight_decay: Option<Arc<Schedule>>,
+}
+
+/// Compiles a schedule. A library's scheduler may set momentum and weight decay too: those count where the job has no
+/// schedules of its own for them.
+fn compile(schedule: &ScheduleSpec, spec: &Spec, v: &mut Violations) -> Option<Rates> {
+    let learning_rate = Arc::new(Schedule::try_new(schedule, spec, v)?);
+    let (momentum, weight_decay) = companions(schedule, spec);
+    let mut compiled = |schedule: Option<ScheduleSpec>| Schedule::try_new(&schedule?, spec, v).map(Arc::new);
+    Some(Rates { learning_rate, momentum: compiled(momentum), weight_decay: compiled(weight_decay) })
+}
+
+/// The momentum and the weight decay that come with a library's scheduler, in the algebra.
+#[must_use]
+pub fn companions(schedule: &ScheduleSpec, spec: &Spec) -> (Option<ScheduleSpec>, Option<ScheduleSpec>) {
+    let ScheduleSpec::Library(named) = schedule else { return (None, None) };
+    // What is wrong with it has been noted where its rate was compiled.
+    let translation = compat::translate(named, spec.into(), &mut Violations::new());
+    translation.map_or((None, None), |translation| (translation.momentum, translation.weight_decay))
+}
+
+/// The job's schedule: the one that is written, or where none is, the warm-up that a library's controller begins with.
+#[must_use]
+pub fn effective_schedule(spec: &Spec) -> Cow<'_, ScheduleSpec> {
+    match opening(spec) {
+        Some((_, opening)) if spec.schedule == Spec::default().schedule => Cow::Owned(opening),
+        _ => Cow::Borrowed(&spec.schedule),
+    }
+}
+
+/// The first controller that begins with a warm-up, and that.
+fn opening(spec: &Spec) -> Option<(usize, ScheduleSpec)> {
+    spec.controllers.iter().enumerate().find_map(|(i, controller)| {
+        let ControllerSpec::Library(named) = controller else { return None };
+        let opening = control::compat::translate(named, &mut Violations::new())?.opening?;
+        Some((i, opening))
+    })
+}
+
+fn check_opening(spec: &Spec, v: &mut Violations) {
+    if let Some((i, _)) = opening(spec)
+        && spec.schedule != Spec::default().schedule
+    {
+        v.add(
+            format!("controllers[{i}].params"),
+            "begin with a warm-up, which is a schedule of its own: leave it out, and put it into the job's `schedule`",
+        );
+    }
 }
 
 fn with_base(

@@ -2,8 +2,10 @@
 
 use super::{
     api::{Curve, CurveSteps, Error},
+    compiled::{companions, effective_schedule},
     timeline::Timeline,
 };
+use crate::control;
 use crate::model::{
     MAX_STEP,
     spec::{Group, Spec},
@@ -61,16 +63,18 @@ pub fn preview(spec: &Spec, steps: CurveSteps) -> Result<Curve, Error> {
 }
 
 fn expand(spec: &Spec, violations: &mut Violations) -> Spec {
-    let mut expand = |schedule: &_| schedule::expand(schedule, spec.total_steps, violations);
+    let (momentum, weight_decay) = companions(&spec.schedule, spec);
+    let mut expand = |schedule: &_| schedule::expand(schedule, spec, violations);
     Spec {
-        schedule: expand(&spec.schedule),
-        momentum_schedule: spec.momentum_schedule.as_ref().map(&mut expand),
-        weight_decay_schedule: spec.weight_decay_schedule.as_ref().map(&mut expand),
+        schedule: expand(&effective_schedule(spec)),
+        momentum_schedule: spec.momentum_schedule.as_ref().or(momentum.as_ref()).map(&mut expand),
+        weight_decay_schedule: spec.weight_decay_schedule.as_ref().or(weight_decay.as_ref()).map(&mut expand),
         groups: spec
             .groups
             .iter()
             .map(|group| Group { schedule: group.schedule.as_ref().map(&mut expand), ..group.clone() })
             .collect(),
+        controllers: spec.controllers.iter().map(control::expand).collect(),
         ..spec.clone()
     }
 }

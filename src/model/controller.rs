@@ -2,12 +2,32 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::library::LibraryCall;
+
 /// A controller, as written.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ControllerSpec {
     /// Multiplies the base rate by a factor when a metric has stopped improving.
     ReduceLrOnPlateau(ReduceLrOnPlateau),
+    /// The same with the counting of Keras.
+    KerasPlateau(KerasPlateau),
+    /// The same with the counting of Optax.
+    OptaxPlateau(OptaxPlateau),
+    /// Raises the base rate while a metric improves, and lowers it while it does not.
+    Greedy(Greedy),
+    /// One of the above in the words of another library.
+    Library(LibraryController),
+}
+
+/// A library's scheduler that follows a metric.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LibraryController {
+    /// Which, and with what arguments.
+    #[serde(flatten)]
+    pub call: LibraryCall,
+    /// The metric, where the arguments do not name one.
+    pub metric: Option<String>,
 }
 
 impl ControllerSpec {
@@ -16,6 +36,10 @@ impl ControllerSpec {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::ReduceLrOnPlateau(_) => "reduce_lr_on_plateau",
+            Self::KerasPlateau(_) => "keras_plateau",
+            Self::OptaxPlateau(_) => "optax_plateau",
+            Self::Greedy(_) => "greedy",
+            Self::Library(_) => "library",
         }
     }
 }
@@ -51,6 +75,106 @@ impl Default for ReduceLrOnPlateau {
             min_lr: Vec::new(),
             eps: 1e-8,
             start_step: 0,
+        }
+    }
+}
+
+/// The parameters of Keras' plateau controller.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "described in proto/lrs/v1/controller.proto")]
+pub struct KerasPlateau {
+    pub metric: String,
+    pub mode: Mode,
+    pub factor: f64,
+    pub patience: u64,
+    pub min_delta: f64,
+    pub cooldown: u64,
+    pub min_lr: f64,
+}
+
+impl Default for KerasPlateau {
+    /// Keras' defaults, over the training loss.
+    fn default() -> Self {
+        Self {
+            metric: crate::model::telemetry::LOSS.to_owned(),
+            mode: Mode::Min,
+            factor: 0.1,
+            patience: 10,
+            min_delta: 1e-4,
+            cooldown: 0,
+            min_lr: 0.0,
+        }
+    }
+}
+
+/// The parameters of Optax's plateau controller.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "described in proto/lrs/v1/controller.proto")]
+pub struct OptaxPlateau {
+    pub metric: String,
+    pub factor: f64,
+    pub patience: u64,
+    pub rtol: f64,
+    pub atol: f64,
+    pub cooldown: u64,
+    pub accumulation_size: u64,
+    pub min_scale: f64,
+}
+
+impl Default for OptaxPlateau {
+    /// Optax's defaults, over the training loss.
+    fn default() -> Self {
+        Self {
+            metric: crate::model::telemetry::LOSS.to_owned(),
+            factor: 0.1,
+            patience: 10,
+            rtol: 1e-4,
+            atol: 0.0,
+            cooldown: 0,
+            accumulation_size: 1,
+            min_scale: 0.0,
+        }
+    }
+}
+
+/// The parameters of the greedy controller.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "described in proto/lrs/v1/controller.proto")]
+pub struct Greedy {
+    pub metric: String,
+    pub mode: Mode,
+    pub factor: f64,
+    pub patience: u64,
+    pub threshold: f64,
+    pub threshold_mode: ThresholdMode,
+    pub cooldown: u64,
+    pub warmup: u64,
+    /// One for all groups, or one a group.
+    pub min_lr: Vec<f64>,
+    /// One for all groups, or one a group.
+    pub max_lr: Vec<f64>,
+    pub eps: f64,
+    pub window: u64,
+    pub reset_after: u64,
+}
+
+impl Default for Greedy {
+    /// The defaults of transformers, over the training loss.
+    fn default() -> Self {
+        Self {
+            metric: crate::model::telemetry::LOSS.to_owned(),
+            mode: Mode::Min,
+            factor: 0.95,
+            patience: 10,
+            threshold: 1e-6,
+            threshold_mode: ThresholdMode::Abs,
+            cooldown: 0,
+            warmup: 0,
+            min_lr: vec![1e-3],
+            max_lr: vec![1.0],
+            eps: 1e-8,
+            window: 1,
+            reset_after: 500,
         }
     }
 }

@@ -5,6 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::library::LibraryCall;
+
 /// A schedule, as written.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -22,6 +24,8 @@ pub enum ScheduleSpec {
     Product(Vec<ScheduleSpec>),
     Sum(Vec<ScheduleSpec>),
     Clamp(Box<Clamp>),
+    Pace(Box<Pace>),
+    Chain(Chain),
     Warmup(Box<Warmup>),
     Cosine(Decay),
     Linear(Decay),
@@ -34,6 +38,32 @@ pub enum ScheduleSpec {
     Wsd(WarmupStableDecay),
     CosineRestarts(CosineRestarts),
     Cyclic(Cyclic),
+    Library(LibrarySchedule),
+}
+
+/// A scheduler of another library, in its words.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LibrarySchedule {
+    /// Which, and with what arguments.
+    #[serde(flatten)]
+    pub call: LibraryCall,
+    /// What it counts.
+    pub unit: Unit,
+}
+
+/// What a library's scheduler counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unit {
+    /// Optimizer updates.
+    #[default]
+    Step,
+    /// Whole epochs.
+    Epoch,
+    /// Samples, so many a step.
+    Sample(u64),
+    /// Tokens, so many a step.
+    Token(u64),
 }
 
 /// `lerp(start, end, e(t / over))`.
@@ -140,6 +170,44 @@ pub struct Clamp {
     pub schedule: ScheduleSpec,
     pub min: Option<ScheduleSpec>,
     pub max: Option<ScheduleSpec>,
+}
+
+/// `schedule` at `t * units / steps`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "described in the proto")]
+pub struct Pace {
+    pub schedule: ScheduleSpec,
+    pub units: u64,
+    pub steps: u64,
+    pub whole: bool,
+}
+
+/// Schedulers that take turns changing one rate.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "described in the proto")]
+pub struct Chain {
+    pub links: Vec<ChainLink>,
+    pub steps: u64,
+}
+
+/// One scheduler of a chain.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "described in the proto")]
+pub struct ChainLink {
+    pub schedule: ScheduleSpec,
+    pub floor: f64,
+    pub running: bool,
+    pub resets: Resets,
+}
+
+/// The steps at which a link sets the rate to its schedule's value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Resets {
+    /// These.
+    At(Vec<u64>),
+    /// All.
+    Always,
 }
 
 /// A floor to fall to.

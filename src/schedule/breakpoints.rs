@@ -3,11 +3,13 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use super::{
+    chain::Chain,
     ease::Ease,
     node::{Node, exact},
+    pace::Pace,
     repeat::Repeat,
 };
-use crate::model::schedule::{Past, Shape};
+use crate::model::schedule::{Past, Resets, Shape};
 
 /// The most steps that [`Schedule::breakpoints`](super::Schedule::breakpoints) names.
 pub const MAX_BREAKPOINTS: usize = 10_000;
@@ -108,6 +110,8 @@ impl<'a> Search<'a> {
                 let from = (-shift.steps).max(0.0);
                 self.enter(&shift.schedule, place.child(-shift.steps, 1.0, from, f64::MAX));
             }
+            Node::Pace(other) => self.visit_pace(other, place),
+            Node::Chain(chain) => self.visit_chain(chain, place),
             Node::Product(parts) | Node::Sum(parts) => {
                 for part in parts {
                     self.enter(part, place);
@@ -131,6 +135,27 @@ impl<'a> Search<'a> {
             }
         } else {
             self.mark(ease.over, place);
+        }
+    }
+
+    fn visit_pace(&mut self, pace: &'a Pace, at: Place) {
+        if pace.whole {
+            for units in self.selection(pace.time(at.from), pace.time(at.to)) {
+                self.mark(pace.step_of(units), at);
+            }
+        }
+        self.enter(&pace.schedule, at.child(0.0, pace.step_of(1.0), 0.0, f64::MAX));
+    }
+
+    fn visit_chain(&mut self, chain: &'a Chain, place: Place) {
+        self.mark(exact(chain.steps), place);
+        for link in &chain.links {
+            if let Resets::At(resets) = &link.resets {
+                for &step in resets {
+                    self.mark(exact(step), place);
+                }
+            }
+            self.enter(&link.schedule, place);
         }
     }
 

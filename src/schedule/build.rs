@@ -1,13 +1,16 @@
 //! From what was written to an expression: one walk that checks every parameter, expands named forms and counts.
 
 use super::{
-    check,
+    Training,
+    chain::{Chain, Link},
+    check, compat,
     cycles::Cycles,
     decline::{Geometric, PowerLaw},
     ease::Ease,
     horizon::Horizon,
     named::{cyclic, decay, drops, phases},
     node::Node,
+    pace::Pace,
     pointwise::Clamp,
     repeat::{Limit, Repeat},
     seq::Seq,
@@ -26,12 +29,13 @@ pub const MAX_NODES: usize = 10_000;
 pub const MAX_LIST: usize = 4096;
 
 /// Checks and expands `spec` for a job of `total_steps`. Where something is wrong, the result has the base rate.
-pub(super) fn build(spec: &ScheduleSpec, total_steps: Option<u64>, v: &mut Violations) -> Node {
-    Builder { depth: 0, nodes: 0 }.form(spec, Horizon::new(total_steps), v)
+pub(super) fn build(spec: &ScheduleSpec, training: Training, v: &mut Violations) -> Node {
+    Builder { training, depth: 0, nodes: 0 }.form(spec, Horizon::new(training.total_steps), v)
 }
 
 /// How large the schedule has become so far.
 struct Builder {
+    training: Training,
     depth: usize,
     nodes: usize,
 }
@@ -71,6 +75,9 @@ impl Builder {
             S::Product(factors) => v.within("product", |v| Node::Product(self.list("factors", factors, |_| left, v))),
             S::Sum(terms) => v.within("sum", |v| Node::Sum(self.list("terms", terms, |_| left, v))),
             S::Clamp(form) => v.within("clamp", |v| self.clamp(form, left, v)),
+            S::Pace(form) => v.within("pace", |v| self.pace(form, v)),
+            S::Chain(form) => v.within("chain", |v| self.chain(form, left, v)),
+            S::Library(form) => self.library(form, left, v),
             S::Warmup(form) => v.within("warmup", |v| self.warmup(form, left, v)),
             S::Cosine(form) => self.leaf("cosine", v, |v| decay::cosine(form, left, v)),
             S::Linear(form) => self.leaf("linear", v, |v| decay::linear(form, left, v)),
@@ -184,6 +191,40 @@ impl Builder {
             min: clamp.min.as_ref().map(|min| self.child("min", min, left, v)),
             max: clamp.max.as_ref().map(|max| self.child("max", max, left, v)),
         }))
+    }
+
+    fn pace(&mut self, pace: &spec::Pace, v: &mut Violations) -> Node {
+        Pace::check(pace, v);
+        // What is left is counted in another unit, which forms without a length know nothing of.
+        let schedule = self.child("schedule", &pace.schedule, Horizon::OPEN, v);
+        Node::Pace(Box::new(Pace { schedule, units: pace.units, steps: pace.steps, whole: pace.whole }))
+    }
+
+    fn chain(&mut self, chain: &spec::Chain, left: Horizon, v: &mut Violations) -> Node {
+        let wrong_before = v.len();
+        Chain::check(chain, v);
+        let mut links = Vec::new();
+        for (i, link) in chain.links.iter().enumerate() {
+            links.push(Link {
+                schedule: v.within(format!("links[{i}]"), |v| self.child("schedule", &link.schedule, left, v)),
+                floor: link.floor,
+                running: link.running,
+                resets: link.resets.clone(),
+            });
+        }
+        if v.len() == wrong_before { Node::Chain(Chain::new(links, chain.steps)) } else { Node::BASE }
+    }
+
+    /// A library's scheduler is built as the expression that it is translated to.
+    fn library(&mut self, form: &spec::LibrarySchedule, left: Horizon, v: &mut Violations) -> Node {
+        let Some(translation) = compat::translate(form, self.training, v) else { return Node::BASE };
+        let mut wrong = Violations::new();
+        let node = self.form(&translation.rate, left, &mut wrong);
+        if !wrong.is_empty() {
+            let (library, scheduler) = (&form.call.library, &form.call.scheduler);
+            v.add("params", format!("make of {library}'s {scheduler} what is not allowed: {wrong}"));
+        }
+        node
     }
 
     fn warmup(&mut self, warmup: &spec::Warmup, left: Horizon, v: &mut Violations) -> Node {

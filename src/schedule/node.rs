@@ -1,8 +1,10 @@
 //! The expression that every schedule becomes: the algebra, checked.
 
 use super::{
+    chain::Chain,
     decline::{Geometric, PowerLaw},
     ease::Ease,
+    pace::Pace,
     pointwise::{self, Clamp},
     repeat::Repeat,
     seq::Seq,
@@ -26,6 +28,8 @@ pub(super) enum Node {
     Product(Vec<Node>),
     Sum(Vec<Node>),
     Clamp(Box<Clamp>),
+    Pace(Box<Pace>),
+    Chain(Chain),
 }
 
 impl Node {
@@ -47,6 +51,8 @@ impl Node {
             Self::Product(factors) => pointwise::product(factors, t, base),
             Self::Sum(terms) => pointwise::sum(terms, t, base),
             Self::Clamp(clamp) => clamp.at(t, base),
+            Self::Pace(pace) => pace.at(t, base),
+            Self::Chain(chain) => chain.at(t, base),
         }
     }
 
@@ -54,6 +60,8 @@ impl Node {
     pub(super) fn uses_base(&self) -> bool {
         match self {
             Self::Base(factor) => *factor != 0.0,
+            // The first link finds the base rate.
+            Self::Chain(_) => true,
             other => other.children().into_iter().any(Self::uses_base),
         }
     }
@@ -78,6 +86,8 @@ impl Node {
             Self::Repeat(repeat) => vec![&repeat.body, &repeat.after],
             Self::Stair(stair) => vec![&stair.schedule],
             Self::Shift(shift) => vec![&shift.schedule],
+            Self::Pace(pace) => vec![&pace.schedule],
+            Self::Chain(chain) => chain.links.iter().map(|link| &link.schedule).collect(),
             Self::Product(parts) | Self::Sum(parts) => parts.iter().collect(),
             Self::Clamp(clamp) => {
                 [Some(&clamp.schedule), clamp.min.as_ref(), clamp.max.as_ref()].into_iter().flatten().collect()

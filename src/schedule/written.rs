@@ -1,7 +1,9 @@
 //! An expression written down again, so that people can see what their schedule comes to.
 
 use super::node::Node;
-use crate::model::schedule::{Clamp, Ease, Geometric, PowerLaw, Repeat, ScheduleSpec, Sequence, Shift, Stair};
+use crate::model::schedule::{
+    Chain, ChainLink, Clamp, Ease, Geometric, Pace, PowerLaw, Repeat, ScheduleSpec, Sequence, Shift, Stair,
+};
 
 /// `node` as a spec; it has forms of the algebra only.
 pub(super) fn spec_of(node: &Node) -> ScheduleSpec {
@@ -42,5 +44,24 @@ pub(super) fn spec_of(node: &Node) -> ScheduleSpec {
             min: node.min.as_ref().map(spec_of),
             max: node.max.as_ref().map(spec_of),
         })),
+        Node::Pace(node) => S::Pace(Box::new(Pace {
+            schedule: spec_of(&node.schedule),
+            units: node.units,
+            steps: node.steps,
+            whole: node.whole,
+        })),
+        Node::Chain(node) => S::Chain(Chain {
+            links: node
+                .links
+                .iter()
+                .map(|link| ChainLink {
+                    schedule: spec_of(&link.schedule),
+                    floor: link.floor,
+                    running: link.running,
+                    resets: link.resets.clone(),
+                })
+                .collect(),
+            steps: node.steps,
+        }),
     }
 }

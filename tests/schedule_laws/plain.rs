@@ -26,6 +26,11 @@ pub fn value(spec: &S, t: f64, base: f64, peak: &mut f64) -> f64 {
         S::Repeat(repeat) => cycle(repeat, t, base, peak),
         S::Stair(stair) => value(&stair.schedule, (t / stair.every).floor() * stair.every, base, peak),
         S::Shift(shift) => value(&shift.schedule, (t + shift.steps).max(0.0), base, peak),
+        S::Pace(pace) => {
+            let (units, steps) = (crate::trees::time(pace.units), crate::trees::time(pace.steps));
+            let done = t * units / steps;
+            value(&pace.schedule, if pace.whole { done.floor() } else { done }, base, peak)
+        }
         S::Product(factors) => factors.iter().map(|factor| value(factor, t, base, peak)).product(),
         S::Sum(terms) => terms.iter().map(|term| value(term, t, base, peak)).sum(),
         S::Clamp(clamp) => {

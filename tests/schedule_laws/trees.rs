@@ -5,8 +5,8 @@ use lrs::{
         MAX_STEP,
         schedule::{
             Clamp, CosineRestarts, Cyclic, Decay, Ease, Exponential, Floor, Geometric, InverseSqrt, MultiStep,
-            OneCycle, Past, Polynomial, PowerLaw, Repeat, ScheduleSpec as S, Sequence, Shape, Shift, Stair, StepDecay,
-            Warmup, WarmupStableDecay,
+            OneCycle, Pace, Past, Polynomial, PowerLaw, Repeat, ScheduleSpec as S, Sequence, Shape, Shift, Stair,
+            StepDecay, Warmup, WarmupStableDecay,
         },
         violation::Violations,
     },
@@ -130,6 +130,11 @@ fn arranged(inner: impl Strategy<Value = S> + Clone + 'static) -> impl Strategy<
             S::Seq(Sequence { boundaries, parts })
         }),
         (inner.clone(), length()).prop_map(|(schedule, every)| S::Stair(Box::new(Stair { schedule, every }))),
+        (inner.clone(), 1_u64..5, 1_u64..8, any::<bool>()).prop_map(|(schedule, units, steps, whole)| {
+            // What is left of the job is counted in another unit, so lengths have to be written out.
+            let schedule = expand(&schedule, Some(400), &mut Violations::new());
+            S::Pace(Box::new(Pace { schedule, units, steps, whole }))
+        }),
         (inner.clone(), -40_i32..200)
             .prop_map(|(schedule, steps)| S::Shift(Box::new(Shift { schedule, steps: f64::from(steps) / 2.0 }))),
         (inner.clone(), prop::option::of(inner.clone()), prop::option::of(inner.clone()))

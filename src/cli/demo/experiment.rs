@@ -115,7 +115,7 @@ impl Run {
 
 fn warmup() -> Schedule {
     let warmup = Warmup { warmup_steps: WARMUP_STEPS, ..Default::default() };
-    Schedule { form: Some(Form::Warmup(Box::new(warmup))) }
+    Schedule { form: Some(Form::Warmup(Box::new(warmup))), ..Schedule::default() }
 }
 
 fn plateau() -> Controller {
@@ -127,7 +127,7 @@ fn plateau() -> Controller {
         start_step: WARMUP_STEPS,
         ..Default::default()
     };
-    Controller { kind: Some(controller::Kind::ReduceLrOnPlateau(plateau)) }
+    Controller { kind: Some(controller::Kind::ReduceLrOnPlateau(plateau)), ..Controller::default() }
 }
 
 #[cfg(test)]

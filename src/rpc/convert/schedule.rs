@@ -1,15 +1,19 @@
 //! Schedules: the algebra here, the named forms in `named`, shapes and floors in `shape`.
 
-use super::{int64, optional_whole};
+use super::{int64, optional_whole, step, whole};
 use crate::{
     model::{
         MAX_STEP,
-        schedule::{Clamp, Ease, Geometric, Past, PowerLaw, Repeat, ScheduleSpec, Sequence, Shift, Stair},
+        schedule::{
+            Chain, ChainLink, Clamp, Ease, Geometric, Pace, Past, PowerLaw, Repeat, Resets, ScheduleSpec, Sequence,
+            Shift, Stair,
+        },
         violation::Violations,
     },
     proto::{self, schedule::Form},
 };
 
+pub(in crate::rpc::convert) mod library;
 mod named;
 mod shape;
 
@@ -17,8 +21,11 @@ type Wire = Option<Box<proto::Schedule>>;
 
 /// A schedule, with every default written out.
 pub fn from_proto(schedule: proto::Schedule, v: &mut Violations) -> ScheduleSpec {
+    if library::is_named(&schedule) {
+        return ScheduleSpec::Library(library::from_proto(schedule, v));
+    }
     let Some(form) = schedule.form else {
-        v.add("", "is required: exactly one form, such as `base` or `cosine`");
+        v.add("", "is required: exactly one form, such as `base` or `cosine`, or a `library` and its `scheduler`");
         return ScheduleSpec::Base(1.0);
     };
     match form {
@@ -42,6 +49,8 @@ pub fn from_proto(schedule: proto::Schedule, v: &mut Violations) -> ScheduleSpec
         Form::Product(form) => v.within("product", |v| ScheduleSpec::Product(list("factors", form.factors, v))),
         Form::Sum(form) => v.within("sum", |v| ScheduleSpec::Sum(list("terms", form.terms, v))),
         Form::Clamp(form) => v.within("clamp", |v| ScheduleSpec::Clamp(Box::new(clamp(*form, v)))),
+        Form::Pace(form) => v.within("pace", |v| ScheduleSpec::Pace(Box::new(pace(*form, v)))),
+        Form::Chain(form) => v.within("chain", |v| ScheduleSpec::Chain(chain(form, v))),
         named => named::from_proto(named, v),
     }
 }
@@ -83,6 +92,14 @@ pub fn to_proto(schedule: &ScheduleSpec) -> proto::Schedule {
             min: form.min.as_ref().and_then(boxed),
             max: form.max.as_ref().and_then(boxed),
         })),
+        ScheduleSpec::Pace(form) => Form::Pace(Box::new(proto::Pace {
+            schedule: boxed(&form.schedule),
+            units: Some(int64(form.units)),
+            steps: Some(int64(form.steps)),
+            whole: form.whole,
+        })),
+        ScheduleSpec::Chain(form) => Form::Chain(chain_to_proto(form)),
+        ScheduleSpec::Library(form) => return library::to_proto(form),
         ScheduleSpec::Warmup(form) => named::warmup_to_proto(form),
         ScheduleSpec::Cosine(form) => named::cosine_to_proto(form),
         ScheduleSpec::Linear(form) => named::linear_to_proto(form),
@@ -96,7 +113,50 @@ pub fn to_proto(schedule: &ScheduleSpec) -> proto::Schedule {
         ScheduleSpec::CosineRestarts(form) => named::cosine_restarts_to_proto(form),
         ScheduleSpec::Cyclic(form) => named::cyclic_to_proto(form),
     };
-    proto::Schedule { form: Some(form) }
+    proto::Schedule { form: Some(form), ..Default::default() }
+}
+
+fn pace(form: proto::Pace, v: &mut Violations) -> Pace {
+    Pace {
+        schedule: required("schedule", form.schedule, v),
+        units: optional_whole(v, "units", form.units, 1, MAX_STEP).unwrap_or(1),
+        steps: optional_whole(v, "steps", form.steps, 1, MAX_STEP).unwrap_or(1),
+        whole: form.whole,
+    }
+}
+
+fn chain(form: proto::Chain, v: &mut Violations) -> Chain {
+    let read = |(i, link): (usize, proto::ChainLink)| v.within(format_args!("links[{i}]"), |v| chain_link(link, v));
+    let links = form.links.into_iter().enumerate().map(read).collect();
+    Chain { links, steps: whole(v, "steps", form.steps, 0, MAX_STEP) }
+}
+
+fn chain_link(link: proto::ChainLink, v: &mut Violations) -> ChainLink {
+    let read = |(i, &at): (usize, &i64)| step(v, format_args!("resets[{i}]"), at);
+    let resets = link.resets.iter().enumerate().map(read).collect();
+    ChainLink {
+        schedule: match link.schedule {
+            Some(schedule) => v.within("schedule", |v| from_proto(schedule, v)),
+            None => required("schedule", None, v),
+        },
+        floor: link.floor,
+        running: link.running,
+        resets: if link.always_resets { Resets::Always } else { Resets::At(resets) },
+    }
+}
+
+fn chain_to_proto(form: &Chain) -> proto::Chain {
+    let link_to_proto = |link: &ChainLink| proto::ChainLink {
+        schedule: Some(to_proto(&link.schedule)),
+        floor: link.floor,
+        running: link.running,
+        resets: match &link.resets {
+            Resets::At(steps) => steps.iter().copied().map(int64).collect(),
+            Resets::Always => Vec::new(),
+        },
+        always_resets: link.resets == Resets::Always,
+    };
+    proto::Chain { links: form.links.iter().map(link_to_proto).collect(), steps: int64(form.steps) }
 }
 
 fn ease(form: proto::Ease, v: &mut Violations) -> Ease {

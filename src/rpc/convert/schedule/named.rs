@@ -64,7 +64,7 @@ pub(super) fn from_proto(form: Form, v: &mut Violations) -> ScheduleSpec {
                 scale: form.scale.unwrap_or(1.0),
             })
         }),
-        algebra => super::from_proto(proto::Schedule { form: Some(algebra) }, v),
+        algebra => super::from_proto(proto::Schedule { form: Some(algebra), ..Default::default() }, v),
     }
 }
 

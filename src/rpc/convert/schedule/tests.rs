@@ -1,9 +1,12 @@
 //! Every form survives the wire; what is wrong is named by its path.
 
 use super::*;
-use crate::model::schedule::{
-    CosineRestarts, Cyclic, Decay, Exponential, Floor, InverseSqrt, MultiStep, OneCycle, Polynomial, Shape, StepDecay,
-    Warmup, WarmupStableDecay,
+use crate::model::{
+    library::LibraryCall,
+    schedule::{
+        CosineRestarts, Cyclic, Decay, Exponential, Floor, InverseSqrt, LibrarySchedule, MultiStep, OneCycle,
+        Polynomial, Shape, StepDecay, Unit, Warmup, WarmupStableDecay,
+    },
 };
 
 fn parse(json: &str) -> proto::Schedule {
@@ -27,6 +30,9 @@ fn every_form() -> Vec<ScheduleSpec> {
     let base = || ScheduleSpec::Base(0.5);
     let floor = Some(Floor::MinFactor(0.1));
     let tanh = Shape::Tanh { lower: -3.0, upper: 3.0 };
+    let mut params = serde_json::Map::new();
+    params.insert("gamma".into(), 0.5.into());
+    params.insert("decay_t".into(), 30.into());
     vec![
         ScheduleSpec::Constant(1e-3),
         base(),
@@ -54,6 +60,22 @@ fn every_form() -> Vec<ScheduleSpec> {
         ScheduleSpec::Product(vec![base(), base()]),
         ScheduleSpec::Sum(vec![base()]),
         ScheduleSpec::Clamp(Box::new(Clamp { schedule: base(), min: None, max: Some(base()) })),
+        ScheduleSpec::Pace(Box::new(Pace { schedule: base(), units: 1, steps: 49, whole: true })),
+        ScheduleSpec::Chain(Chain {
+            links: vec![
+                ChainLink { schedule: base(), floor: 0.5, running: true, resets: Resets::At(vec![0, 7]) },
+                ChainLink { schedule: base(), floor: 0.0, running: false, resets: Resets::Always },
+            ],
+            steps: 100,
+        }),
+        ScheduleSpec::Library(LibrarySchedule {
+            call: LibraryCall { library: "torch".into(), scheduler: "ExponentialLR".into(), params: params.clone() },
+            unit: Unit::Token(4096),
+        }),
+        ScheduleSpec::Library(LibrarySchedule {
+            call: LibraryCall { library: "timm".into(), scheduler: "StepLRScheduler".into(), params },
+            unit: Unit::Epoch,
+        }),
         ScheduleSpec::Warmup(Box::new(Warmup {
             warmup_steps: 10,
             start_factor: 0.1,
