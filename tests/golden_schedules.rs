@@ -118,13 +118,17 @@ impl Case {
     }
 }
 
-/// The job's rates once it has seen the metrics, one a step. Its heart is what the service runs.
+/// The job's rates once it has seen the metrics, one a step. Its heart is what the service runs, and it is stored and
+/// restored after each of them.
 fn after(timeline: &Timeline, metrics: &[Metric]) -> Timeline {
     let mut job = Job::new(timeline.clone(), 1, 0);
     for (step, metric) in (0..).zip(metrics) {
         let sample = Sample { loss: Some(metric.0), ..Sample::new(step) };
         let report = Report { samples: vec![sample], through_step: Some(step) };
         job.take(0, report, 1).unwrap_or_else(|_| panic!("one step is open at a time"));
+        let stored = serde_json::to_string(&job.snapshot()).expect("a snapshot is JSON");
+        let snapshot = serde_json::from_str(&stored).expect("what was written can be read");
+        job = Job::restore(timeline, 1, snapshot).expect("it is of the same job");
     }
     job.timeline().clone()
 }
