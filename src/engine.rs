@@ -10,6 +10,7 @@ mod entry;
 mod handle;
 mod history;
 pub mod job;
+pub mod native;
 pub mod preview;
 pub mod recover;
 pub mod replay;

@@ -675,3 +675,30 @@ async fn ranks_agree_on_every_step_while_an_operator_steers_and_the_server_dies(
 async fn ranks_agree_on_every_step_of_a_closed_loop_too() {
     ranks_agree_under_orders(Server::sqlite().await, plateau(1.0, r#", "decision_lag": 3"#)).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_in_another_librarys_words_keeps_them_and_the_native_form() {
+    let server = Server::sqlite().await;
+    let spec = spec_json(
+        r#"{"groups": [{"base_lr": 0.1}], "total_steps": 100,
+            "schedule": {"library": "torch", "scheduler": "StepLR", "params": {"step_size": 30}},
+            "controllers": [{"library": "torch", "scheduler": "ReduceLROnPlateau", "params": {"patience": 2, "factor": 0.5}}]}"#,
+    );
+    let job = server.register("a", spec).await;
+    let words = serde_json::to_string(&job.spec).unwrap();
+    let native = serde_json::to_string(&job.initial_spec).unwrap();
+    assert!(words.contains("StepLR") && words.contains("ReduceLROnPlateau"), "{words}");
+    assert!(!native.contains("torch") && native.contains("geometric") && native.contains("patience"), "{native}");
+
+    let attempt = server.start_attempt(&job.name, "t", 0).await;
+    let stream = server.stream(&job.name, attempt, 0).await;
+    stream.losses(0, &(0..30).map(|step| 1.0 / f64::from(step + 1)).collect::<Vec<_>>()).await;
+    assert_eq!(server.final_rate(&job.name, attempt, 29).await.to_bits(), 0.1f64.to_bits());
+    assert!((server.final_rate(&job.name, attempt, 30).await - 0.01).abs() < 1e-15);
+
+    let wrong = spec_json(
+        r#"{"groups": [{"base_lr": 0.1}], "schedule": {"library": "torch", "scheduler": "StepLr", "params": {"step_size": 30}}}"#,
+    );
+    let status = server.try_register("b", wrong).await.unwrap_err();
+    assert!(status.message().contains("StepLR"), "the nearest name is offered: {status:?}");
+}

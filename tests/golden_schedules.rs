@@ -8,7 +8,7 @@
 use std::{fmt::Write as _, fs, path::PathBuf};
 
 use lrs::{
-    engine::{job::Job, timeline::Timeline},
+    engine::{job::Job, native::native, timeline::Timeline},
     model::{
         spec::Spec,
         telemetry::{Report, Sample},
@@ -199,4 +199,21 @@ fn every_recorded_case_of_every_library_is_reproduced() {
     }
     println!("{} cases, {different} differ, worst error {worst:.1e} of peak", cases.len());
     assert_eq!(different, 0, "\n{report}");
+}
+
+#[test]
+fn the_native_form_that_a_job_is_held_to_gives_the_same_bits() {
+    for case in cases() {
+        let spec = case.spec().unwrap_or_else(|refused| panic!("{}: {refused}", case.id));
+        let held = native(&spec);
+        assert_eq!(held, native(&held), "{}: the native form is native", case.id);
+        let timeline = |spec: &Spec| {
+            let timeline = Timeline::try_new(spec, []).unwrap_or_else(|refused| panic!("{}: {refused}", case.id));
+            case.metrics.as_ref().map_or_else(|| timeline.clone(), |metrics| after(&timeline, metrics))
+        };
+        let (written, held) = (timeline(&spec), timeline(&held));
+        for step in case.steps.iter().map(|step| whole(*step)) {
+            assert_eq!(written.directive_at(step), held.directive_at(step), "{} at step {step}", case.id);
+        }
+    }
 }

@@ -53,6 +53,10 @@ impl CompiledSpec {
         };
         let momentum = cycled("momentum_schedule", &spec.momentum_schedule);
         let weight_decay = cycled("weight_decay_schedule", &spec.weight_decay_schedule);
+        // Those that come with the job's schedule count where the job has none of its own.
+        let coming = |of: fn(&Rates) -> &Option<Arc<Schedule>>| default.as_ref().and_then(|rates| of(rates).clone());
+        let momentum = momentum.or_else(|| coming(|rates| &rates.momentum));
+        let weight_decay = weight_decay.or_else(|| coming(|rates| &rates.weight_decay));
 
         let mut groups = Vec::with_capacity(spec.groups.len());
         for (i, group) in spec.groups.iter().enumerate() {
@@ -60,8 +64,15 @@ impl CompiledSpec {
                 let own = group.schedule.as_ref();
                 let own = own.map(|schedule| v.within("schedule", |v| compile(schedule, &spec, v)));
                 let rates = own.unwrap_or_else(|| default.clone())?;
-                let momentum = momentum.clone().or(rates.momentum);
-                let weight_decay = weight_decay.clone().or(rates.weight_decay);
+                for (field, own, jobs) in [
+                    ("momentum_schedule", &rates.momentum, &momentum),
+                    ("weight_decay_schedule", &rates.weight_decay, &weight_decay),
+                ] {
+                    if own.is_some() && jobs.is_none() {
+                        let problem = "sets this value too, which is the job's: name it as the job's schedule, or set";
+                        v.add("schedule", format_args!("{problem} `{field}`"));
+                    }
+                }
                 groups.push(CompiledGroup {
                     name: group.name.as_str().into(),
                     learning_rate: rates.learning_rate,
@@ -162,8 +173,7 @@ struct Rates {
     weight_decay: Option<Arc<Schedule>>,
 }
 
-/// Compiles a schedule. A library's scheduler may set momentum and weight decay too: those count where the job has no
-/// schedules of its own for them.
+/// Compiles a schedule. A library's scheduler may set momentum and weight decay too.
 fn compile(schedule: &ScheduleSpec, spec: &Spec, v: &mut Violations) -> Option<Rates> {
     let learning_rate = Arc::new(Schedule::try_new(schedule, spec, v)?);
     let (momentum, weight_decay) = companions(schedule, spec);

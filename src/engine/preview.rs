@@ -2,16 +2,10 @@
 
 use super::{
     api::{Curve, CurveSteps, Error},
-    compiled::{companions, effective_schedule},
+    native::native,
     timeline::Timeline,
 };
-use crate::control;
-use crate::model::{
-    MAX_STEP,
-    spec::{Group, Spec},
-    violation::Violations,
-};
-use crate::schedule;
+use crate::model::{MAX_STEP, spec::Spec, violation::Violations};
 
 /// Steps of a curve where nobody says how many.
 const USUAL_STEPS: u64 = 1000;
@@ -56,25 +50,8 @@ pub fn preview(spec: &Spec, steps: CurveSteps) -> Result<Curve, Error> {
     if let Some(last) = steps.last().filter(|last| **last > MAX_STEP) {
         violations.refuse("steps", last, format_args!("from 0 to {MAX_STEP}"));
     }
-    let expanded = expand(spec, &mut violations);
+    let expanded = native(spec);
     let directives = steps.iter().map(|step| timeline.directive_at((*step).min(MAX_STEP))).collect();
     violations.into_result(()).map_err(Error::Invalid)?;
     Ok(Curve { steps, directives, expanded })
-}
-
-fn expand(spec: &Spec, violations: &mut Violations) -> Spec {
-    let (momentum, weight_decay) = companions(&spec.schedule, spec);
-    let mut expand = |schedule: &_| schedule::expand(schedule, spec, violations);
-    Spec {
-        schedule: expand(&effective_schedule(spec)),
-        momentum_schedule: spec.momentum_schedule.as_ref().or(momentum.as_ref()).map(&mut expand),
-        weight_decay_schedule: spec.weight_decay_schedule.as_ref().or(weight_decay.as_ref()).map(&mut expand),
-        groups: spec
-            .groups
-            .iter()
-            .map(|group| Group { schedule: group.schedule.as_ref().map(&mut expand), ..group.clone() })
-            .collect(),
-        controllers: spec.controllers.iter().map(control::expand).collect(),
-        ..spec.clone()
-    }
 }

@@ -104,7 +104,7 @@ pub enum Effect {
     Pause,
     /// A person let the schedule's clock go on.
     Resume,
-    /// A person changed the spec to this.
+    /// A person changed the spec to this, in its native form.
     Spec(Box<Spec>),
 }
 

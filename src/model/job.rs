@@ -70,7 +70,7 @@ pub struct JobRow {
     pub id: JobId,
     /// Its name, unique among the jobs that exist.
     pub name: JobName,
-    /// The spec it was registered with.
+    /// The spec it was registered with, every schedule and controller in its native form.
     pub initial_spec: Spec,
     /// The spec with the decisions about it applied.
     pub spec: Spec,

@@ -11,6 +11,7 @@ use crate::{
         api::{Error, Fork, JobView, NewJob},
         commit::outcome,
         compiled::CompiledSpec,
+        native::native,
         recover::{self, Loaded},
         timeline::Timeline,
     },
@@ -36,7 +37,7 @@ impl Engine {
         let row = JobRow {
             id: JobId(Uuid::now_v7()),
             name: job.name,
-            initial_spec: job.spec.clone(),
+            initial_spec: native(&job.spec),
             spec: job.spec,
             state: State::Pending,
             state_reason: String::new(),
@@ -132,7 +133,7 @@ impl Engine {
         };
         let writes = vec![
             Write::ForkJob { row: Box::new(row.clone()), source: source.row.id, source_attempt },
-            order(next_seq, Effect::Spec(Box::new(spec))),
+            order(next_seq, Effect::Spec(Box::new(native(&spec)))),
             order(next_seq + 1, Effect::ClearOverride),
             order(next_seq + 2, Effect::Resume),
         ];

@@ -7,6 +7,7 @@ use crate::{
     engine::{
         api::{Change, Error, Event, JobView, Order},
         compiled::{CompiledSpec, same_rates},
+        native::native,
         timeline::Timeline,
     },
     model::{
@@ -126,7 +127,7 @@ impl Owned {
                     let pending = Pending { decision: None, request_id: None, timeline: None, row: Some(next_row) };
                     return Ok(Prepared::Commit(Box::new(pending)));
                 }
-                (Effect::Spec(spec), Some(next_row))
+                (Effect::Spec(Box::new(native(&spec))), Some(next_row))
             }
         };
         if self.people.len() >= limit {
@@ -217,7 +218,7 @@ impl Owned {
             | (Change::Resume, Effect::Resume)
             | (Change::ClearOverride, Effect::ClearOverride) => true,
             (Change::Override(now), Effect::Override(then)) => now == then,
-            (Change::Spec { spec: now, .. }, Effect::Spec(then)) => now == then,
+            (Change::Spec { spec: now, .. }, Effect::Spec(then)) => native(now) == **then,
             _ => false,
         };
         if same {
