@@ -1,11 +1,24 @@
 //! The `lrs` program: parse the command line, then hand over.
 
-use std::process::ExitCode;
+use std::{io, process::ExitCode, thread};
 
 use clap::Parser as _;
 use lrs::cli::Cli;
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    Cli::parse().run().await
+/// Schedules nest, to a bounded depth, and are read and checked by recursion: room for the deepest, with plenty to spare.
+const STACK_BYTES: usize = 16 << 20;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    run(cli).unwrap_or_else(|error| {
+        eprintln!("error: the threads can not be started: {error}");
+        ExitCode::FAILURE
+    })
+}
+
+/// Not on the main thread, whose stack is as large as the system happens to make it.
+fn run(cli: Cli) -> io::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().thread_stack_size(STACK_BYTES).enable_all().build()?;
+    let main = thread::Builder::new().stack_size(STACK_BYTES).spawn(move || runtime.block_on(cli.run()))?;
+    Ok(main.join().unwrap_or(ExitCode::FAILURE))
 }

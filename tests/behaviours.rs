@@ -702,3 +702,20 @@ async fn a_job_in_another_librarys_words_keeps_them_and_the_native_form() {
     let status = server.try_register("b", wrong).await.unwrap_err();
     assert!(status.message().contains("StepLR"), "the nearest name is offered: {status:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schedule_nested_as_deep_as_is_allowed_is_taken_and_a_deeper_one_refused() {
+    let server = Server::sqlite().await;
+    let nested = |levels: usize| {
+        let (open, close) = (r#"{"sum": {"terms": ["#.repeat(levels), "]}}".repeat(levels));
+        format!(r#"{{"spec": {{"groups": [{{"base_lr": 1}}], "schedule": {open}{{"base": 1}}{close}}}}}"#)
+    };
+    let (status, answer) = server.http_request("POST", "/v1/namespaces/test/jobs?job_id=a", &nested(31)).await;
+    assert_eq!(status, 200, "{answer}");
+    for levels in [32, 33, 60, 1000] {
+        let (status, answer) = server.http_request("POST", "/v1/namespaces/test/jobs?job_id=b", &nested(levels)).await;
+        assert_eq!(status, 400, "{levels}: {answer}");
+    }
+    let attempt = server.start_attempt("namespaces/test/jobs/a", "t", 0).await;
+    assert_eq!(server.final_rate("namespaces/test/jobs/a", attempt, 5).await.to_bits(), 1.0f64.to_bits());
+}

@@ -4,9 +4,9 @@
 use lrs::{
     model::{
         schedule::{
-            CosineRestarts, Cyclic, Decay, Ease, Exponential, Floor, InverseSqrt, MultiStep, OneCycle, Past,
-            Polynomial, PowerLaw, Repeat, ScheduleSpec as S, Sequence, Shape, Shift, Stair, StepDecay, Warmup,
-            WarmupStableDecay,
+            Chain, ChainLink, CosineRestarts, Cyclic, Decay, Ease, Exponential, Floor, InverseSqrt, MultiStep,
+            OneCycle, Past, Polynomial, PowerLaw, Repeat, Resets, ScheduleSpec as S, Sequence, Shape, Shift, Stair,
+            StepDecay, Warmup, WarmupStableDecay,
         },
         violation::Violations,
     },
@@ -362,4 +362,19 @@ fn of_too_many_stairs_an_even_selection_is_given() {
     assert!((2_000..=10_000).contains(&breakpoints.len()), "{}", breakpoints.len());
     let widest = breakpoints.windows(2).map(|pair| pair[1] - pair[0]).max();
     assert!(widest < Some(1_000), "{widest:?}");
+}
+
+#[test]
+fn a_chain_takes_no_more_work_than_is_allowed() {
+    let chain = |schedule: S, steps: u64| {
+        let link = ChainLink { schedule, floor: 0.0, running: false, resets: Resets::At(Vec::new()) };
+        S::Chain(Chain { links: vec![link], steps })
+    };
+    let cosine = || S::Cosine(decay(Some(100), None));
+    assert_curve(&chain(cosine(), 200), None, &[(0, 0.8), (50, 0.4), (200, 0.0)]);
+
+    let nested = wrong(&chain(chain(cosine(), 10), 10), None);
+    assert!(nested[0].starts_with("chain.links[0].schedule.chain: is not allowed within another chain"), "{nested:?}");
+    let long = wrong(&S::Sum(vec![chain(S::Sum(vec![cosine(); 12]), 1_000_000)]), None);
+    assert!(long[0].starts_with("sum.terms[0].chain.steps: 1000000 steps over links of"), "{long:?}");
 }

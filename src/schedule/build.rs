@@ -28,9 +28,16 @@ pub const MAX_NODES: usize = 10_000;
 /// The most entries of one list: parts, boundaries, factors, terms, milestones.
 pub const MAX_LIST: usize = 4096;
 
+/// The most evaluations of a node that the chains of a schedule may take to compute, at some 10 ns each.
+pub const MAX_CHAIN_WORK: u64 = 20_000_000;
+
 /// Checks and expands `spec` for a job of `total_steps`. Where something is wrong, the result has the base rate.
 pub(super) fn build(spec: &ScheduleSpec, training: Training, v: &mut Violations) -> Node {
-    Builder { training, depth: 0, nodes: 0 }.form(spec, Horizon::new(training.total_steps), v)
+    Builder { training, depth: 0, nodes: 0, in_chain: false, chain_work: 0 }.form(
+        spec,
+        Horizon::new(training.total_steps),
+        v,
+    )
 }
 
 /// How large the schedule has become so far.
@@ -38,6 +45,8 @@ struct Builder {
     training: Training,
     depth: usize,
     nodes: usize,
+    in_chain: bool,
+    chain_work: u64,
 }
 
 impl Builder {
@@ -203,6 +212,11 @@ impl Builder {
     fn chain(&mut self, chain: &spec::Chain, left: Horizon, v: &mut Violations) -> Node {
         let wrong_before = v.len();
         Chain::check(chain, v);
+        if self.in_chain {
+            v.add("", "is not allowed within another chain");
+        }
+        self.in_chain = true;
+        let nodes_before = self.nodes;
         let mut links = Vec::new();
         for (i, link) in chain.links.iter().enumerate() {
             links.push(Link {
@@ -211,6 +225,13 @@ impl Builder {
                 running: link.running,
                 resets: link.resets.clone(),
             });
+        }
+        self.in_chain = false;
+        let nodes = (self.nodes - nodes_before) as u64;
+        self.chain_work = self.chain_work.saturating_add(chain.steps.saturating_mul(nodes));
+        if self.chain_work > MAX_CHAIN_WORK {
+            let found = format!("{} steps over links of {nodes} forms", chain.steps);
+            v.refuse("steps", found, format!("at most {MAX_CHAIN_WORK} steps times forms in all chains together"));
         }
         if v.len() == wrong_before { Node::Chain(Chain::new(links, chain.steps)) } else { Node::BASE }
     }
