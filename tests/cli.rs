@@ -116,3 +116,32 @@ async fn a_replay_agrees_with_the_record_and_finds_what_was_tampered_with() {
     let difference = lrs(&server, "replay test/a");
     assert_eq!(difference.status.code(), Some(6));
 }
+
+#[test]
+fn a_librarys_scheduler_is_previewed_without_a_file_or_a_server() {
+    let preview = |arguments: &[&str]| {
+        Command::new(env!("CARGO_BIN_EXE_lrs"))
+            .args(["preview", "--library", "torch"])
+            .args(arguments)
+            .output()
+            .unwrap()
+    };
+    let csv = succeeds(preview(&[
+        "--scheduler",
+        "StepLR",
+        "--params",
+        r#"{"step_size": 30}"#,
+        "--base-lr",
+        "0.5",
+        "--total-steps",
+        "1000",
+        "--format",
+        "csv",
+    ]));
+    let lines: Vec<_> = csv.lines().collect();
+    assert!(lines.contains(&"29,0.5") && lines.contains(&"30,0.05"), "{csv}");
+    assert!(lines.last().is_some_and(|last| last.starts_with("1000,")), "{csv}");
+
+    let refused = fails_with(preview(&["--scheduler", "StepRL", "--params", r#"{"step_size": 30}"#]), 2);
+    assert!(refused.contains("schedule.scheduler") && refused.contains("did you mean StepLR?"), "{refused}");
+}

@@ -5,12 +5,15 @@ use crate::{
     model::{
         decision::{Decision, RateOverride},
         job::AttemptRow,
+        library::unknown,
+        schedule::ScheduleSpec,
         spec::Spec,
         telemetry::Sample,
         violation::Violations,
     },
     proto,
     rpc::convert,
+    schedule::compat,
 };
 
 /// The spec that `message` writes.
@@ -39,6 +42,36 @@ pub fn rate_override(message: proto::RateOverride) -> Result<RateOverride, Viola
 /// If the spec is wrong, or there are too many steps.
 pub fn curve(spec: &Spec, steps: CurveSteps) -> Result<Curve, Error> {
     engine::preview::preview(spec, steps)
+}
+
+/// `spec` with every schedule for the learning rate in the words of `library`, to the same rates.
+///
+/// # Errors
+/// If there is no such library, or it has no scheduler that does what a schedule does.
+pub fn in_words_of(spec: &Spec, library: &str) -> Result<proto::JobSpec, Violations> {
+    let mut violations = Violations::new();
+    let libraries: Vec<_> = compat::libraries().map(|(name, _)| name).collect();
+    if !libraries.contains(&library) {
+        violations.add("library", unknown("library", library, &libraries));
+        return Err(violations);
+    }
+    let mut said = spec.clone();
+    let groups = said.groups.iter_mut().enumerate();
+    let schedules = groups.filter_map(|(i, group)| Some((format!("groups[{i}].schedule"), group.schedule.as_mut()?)));
+    for (field, schedule) in std::iter::once(("schedule".to_owned(), &mut said.schedule)).chain(schedules) {
+        if matches!(schedule, ScheduleSpec::Library(form) if form.call.library == library) {
+            continue;
+        }
+        match compat::in_words_of(schedule, library) {
+            Some(words) => *schedule = ScheduleSpec::Library(words),
+            None => violations.add(
+                field,
+                "no single scheduler is known to do the same: only named forms have one, with a length of their own \
+                 (such as decay_steps) where they end, and for the libraries torch and transformers",
+            ),
+        }
+    }
+    violations.into_result(convert::spec::to_proto(&said))
 }
 
 /// The message of a curve.

@@ -123,6 +123,12 @@ fn plain_table() -> Table {
     table
 }
 
+/// The columns of the terminal, if standard output is one.
+#[must_use]
+pub fn terminal_width() -> Option<usize> {
+    plain_table().width().map(usize::from)
+}
+
 /// A number for people, in six significant digits.
 #[must_use]
 pub fn number(value: f64) -> String {

@@ -10,12 +10,16 @@ use super::{
 };
 use crate::{
     engine::{Curve, CurveSteps, Error},
-    model::{name::JobName, spec::Spec},
-    proto::Job,
+    model::{name::JobName, spec::Spec, violation::Violations},
+    proto::{Job, JobSpec},
 };
 
+mod chart;
 mod columns;
 mod page;
+mod scheduler;
+
+use scheduler::SchedulerArgs;
 
 /// About how many lines a table has unless said otherwise.
 const TABLE_LINES: u64 = 20;
@@ -31,11 +35,15 @@ Examples:
   lrs preview -f examples/cifar.yaml --steps 0,10,20..100
   lrs preview -f examples/cifar.yaml -f examples/one-cycle.yaml --format html -o curves.html
   lrs preview -f examples/transformer.yaml --every 100 --format csv > curve.csv
-  lrs preview -f examples/transformer.yaml --expand        the spec in the words of the algebra")]
+  lrs preview -f examples/transformer.yaml --expand        the spec in the words of the algebra
+  lrs preview -f examples/cifar.yaml --expand --in-words-of torch
+  lrs preview --library torch --scheduler StepLR --params '{step_size: 30}' --base-lr 0.1 --total-steps 100 --format chart")]
 pub struct Args {
     /// Job file or bare spec, YAML or JSON; `-` is standard input. Several are shown side by side
-    #[arg(short, long = "file", value_name = "FILE", required = true)]
+    #[arg(short, long = "file", value_name = "FILE", required_unless_present = "scheduler")]
     files: Vec<PathBuf>,
+    #[command(flatten)]
+    scheduler: SchedulerArgs,
     /// Set a field of every spec, such as `spec.groups[0].base_lr=0.1`; may be given several times
     #[arg(long = "set", value_name = "PATH=VALUE")]
     changes: Vec<Assignment>,
@@ -57,6 +65,9 @@ pub struct Args {
     /// Print each spec with its defaults written out and its named forms expanded, as YAML, in place of its curve
     #[arg(long, conflicts_with_all = ["format", "json", "steps", "every"])]
     expand: bool,
+    /// With --expand: print the schedules in the words of this library, where it has a scheduler that does the same
+    #[arg(long, value_name = "LIBRARY", requires = "expand")]
+    in_words_of: Option<String>,
     /// Write to this file
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -72,6 +83,8 @@ enum Format {
     Csv,
     /// A page with a chart
     Html,
+    /// A chart in the terminal, as wide as it is; 80 columns otherwise
+    Chart,
 }
 
 /// A spec's curve and what to call it.
@@ -96,6 +109,9 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 
 fn text(args: &Args) -> Result<String, Failure> {
     let specs = specs(args)?;
+    if let Some(library) = &args.in_words_of {
+        return in_words_of(library, &specs);
+    }
     let format = if args.json { Format::Json } else { args.format };
     let previews = previews(&specs, args, format)?;
     let messages = || previews.iter().map(|preview| heart::curve_message(&preview.curve));
@@ -107,33 +123,62 @@ fn text(args: &Args) -> Result<String, Failure> {
         (Format::Table, _) => Ok(columns::table(&previews)),
         (Format::Csv, _) => columns::csv(&previews),
         (Format::Html, _) => Ok(page::html(&previews)),
+        (Format::Chart, _) => Ok(chart::text(&previews, width(args))),
         (Format::Json, [only]) => output::json(&heart::curve_message(&only.curve)),
         (Format::Json, _) => output::json(&messages().collect::<Vec<_>>()),
     }
 }
 
-/// The specs of all files, each with a label of its own.
+/// The specs of all files and of the scheduler named, each with a label of its own.
 fn specs(args: &Args) -> Result<Vec<(String, Spec)>, Failure> {
     let mut specs: Vec<(String, Spec)> = Vec::new();
     for path in &args.files {
         let stem = path.file_stem().map_or_else(|| "spec".to_owned(), |stem| stem.to_string_lossy().into_owned());
         for job in jobfile::read(path, &args.changes)? {
             let label = unique(label(&job, &stem), &specs);
-            let refused = |violations| Failure::violated(format!("the spec of {label} is refused:"), &violations);
-            let spec = heart::spec(job.spec.unwrap_or_default()).map_err(refused)?;
+            let spec = checked(&label, job.spec.unwrap_or_default())?;
             specs.push((label, spec));
         }
     }
+    if let Some(job) = args.scheduler.job()? {
+        let job = jobfile::change(&job, &args.changes)?;
+        let label = unique(label(&job, "spec"), &specs);
+        let spec = checked(&label, job.spec.unwrap_or_default())?;
+        specs.push((label, spec));
+    }
     Ok(specs)
+}
+
+fn checked(label: &str, spec: JobSpec) -> Result<Spec, Failure> {
+    heart::spec(spec).map_err(|violations| refused(label, &violations))
+}
+
+fn refused(label: &str, violations: &Violations) -> Failure {
+    Failure::violated(format!("the spec of {label} is refused:"), violations)
+}
+
+/// The specs as YAML with the schedules in the words of `library`.
+fn in_words_of(library: &str, specs: &[(String, Spec)]) -> Result<String, Failure> {
+    let said = |(label, spec): &(String, Spec)| {
+        let spec = heart::in_words_of(spec, library).map_err(|violations| {
+            Failure::violated(format!("{label} can not be said in the words of {library}:"), &violations)
+        })?;
+        output::yaml(&spec)
+    };
+    Ok(specs.iter().map(said).collect::<Result<Vec<_>, _>>()?.join("---\n"))
+}
+
+/// How wide a chart is: a file has no width of its own.
+fn width(args: &Args) -> usize {
+    const USUAL_WIDTH: usize = 80;
+    if args.output.is_some() { USUAL_WIDTH } else { output::terminal_width().unwrap_or(USUAL_WIDTH) }
 }
 
 /// The curves, all at the same steps.
 fn previews(specs: &[(String, Spec)], args: &Args, format: Format) -> Result<Vec<Preview>, Failure> {
     let curve = |(label, spec): &(String, Spec), steps| match heart::curve(spec, steps) {
         Ok(curve) => Ok(Preview { label: label.clone(), curve }),
-        Err(Error::Invalid(violations)) => {
-            Err(Failure::violated(format!("the spec of {label} is refused:"), &violations))
-        }
+        Err(Error::Invalid(violations)) => Err(refused(label, &violations)),
         Err(error) => Err(Failure::new(Exit::Failed, error)),
     };
     let steps = if let Some(StepList(steps)) = &args.steps {
@@ -227,6 +272,52 @@ mod tests {
         let failure = text_of("{groups: [{base_lr: -1}], decision_lag: 0}", &[]).unwrap_err();
         assert_eq!(failure.exit, Exit::Invalid);
         assert!(!failure.violations.is_empty(), "{failure}");
+    }
+
+    fn text_without_file(arguments: &[&str]) -> Result<String, Failure> {
+        text(&Line::parse_from(["preview"].iter().chain(arguments)).args)
+    }
+
+    #[test]
+    fn a_scheduler_may_be_named_beside_files_or_alone() {
+        let named = ["--library", "torch", "--scheduler", "StepLR", "--params", "{step_size: 50}", "--steps", "0,50"];
+        let csv = text_without_file(&[&named[..], &["--base-lr", "2", "--format", "csv"]].concat()).unwrap();
+        assert_eq!(csv, "step,torch StepLR default learning_rate\n0,2\n50,0.2\n");
+        let csv = text_of(LINEAR, &[&named[..], &["--format", "csv"]].concat()).unwrap();
+        let header = "step,spec default learning_rate,torch StepLR default learning_rate";
+        assert_eq!(csv, format!("{header}\n0,1,1\n50,0.5,0.1\n"));
+    }
+
+    #[test]
+    fn a_scheduler_that_needs_telemetry_is_sent_to_the_controllers() {
+        let failure = text_without_file(&["--library", "torch", "--scheduler", "ReduceLROnPlateau"]).unwrap_err();
+        assert_eq!(failure.exit, Exit::Invalid);
+        assert!(failure.to_string().contains("controllers"), "{failure}");
+    }
+
+    #[test]
+    fn a_schedule_is_said_in_the_words_of_a_library_with_the_same_curve() {
+        let native = "{total_steps: 100, groups: [{base_lr: 1}], schedule: {step: {step_size: 7, gamma: 0.5}}}";
+        let said = text_of(native, &["--expand", "--in-words-of", "torch"]).unwrap();
+        assert!(said.contains("scheduler: StepLR"), "{said}");
+        let csv = |spec: &str| text_of(spec, &["--every", "1", "--format", "csv"]).unwrap();
+        assert_eq!(csv(&said), csv(native));
+    }
+
+    #[test]
+    fn a_schedule_without_words_in_a_library_is_refused_with_the_reason() {
+        let failure = text_of(LINEAR, &["--expand", "--in-words-of", "torch"]).unwrap_err();
+        assert_eq!(failure.exit, Exit::Invalid);
+        assert!(failure.to_string().contains("schedule: ") && failure.to_string().contains("length"), "{failure}");
+        let failure = text_of(LINEAR, &["--expand", "--in-words-of", "tosh"]).unwrap_err();
+        assert!(failure.to_string().contains("did you mean torch?"), "{failure}");
+    }
+
+    #[test]
+    fn a_chart_names_every_curve() {
+        let two = format!("{LINEAR}\n---\n{{total_steps: 10, groups: [{{base_lr: 2}}]}}\n");
+        let chart = text_of(&two, &["--format", "chart"]).unwrap();
+        assert!(chart.contains("spec default") && chart.contains("spec (2) default"), "{chart}");
     }
 
     #[test]
