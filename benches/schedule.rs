@@ -1,20 +1,29 @@
-//! How long a rate takes: common schedules at one step, and one observation of a plateau.
+//! How long a rate takes: schedules at one step and over a million, a job's directive, and one observation of a plateau.
 //!
-//! `cargo bench --bench schedule`. Budget: about 100 ns a value.
+//! `cargo bench --bench schedule`. Budget: 100 ns and no allocation a value, 100 ms a million of them. Allocations are
+//! listed below the times of each line that has any.
 
-use divan::{Bencher, black_box};
+use divan::{AllocProfiler, Bencher, black_box, counter::ItemsCount};
 use lrs::{
     control::Controller,
+    engine::timeline::Timeline,
     model::{
         controller::{ControllerSpec, ReduceLrOnPlateau},
+        library::LibraryCall,
         schedule::{
-            CosineRestarts, Cyclic, Decay, OneCycle, ScheduleSpec as S, Shape, StepDecay, Warmup, WarmupStableDecay,
+            CosineRestarts, Cyclic, Decay, LibrarySchedule, OneCycle, ScheduleSpec as S, Shape, StepDecay, Unit,
+            Warmup, WarmupStableDecay,
         },
+        spec::{Group, Spec},
         telemetry::Sample,
         violation::Violations,
     },
     schedule::Schedule,
 };
+use serde_json::{Value, json};
+
+#[global_allocator]
+static ALLOCATOR: AllocProfiler = AllocProfiler::system();
 
 fn main() {
     divan::main();
@@ -60,11 +69,29 @@ fn named(name: &str) -> S {
         "doubling_restarts" => restarts(1000, 2.0),
         // The costliest growth: all cycles that are added up, and then the closed form.
         "slowly_growing_restarts" => restarts(10, 1.000_001),
+        "torch_one_cycle" => library("torch", "OneCycleLR", &json!({"max_lr": 0.1, "total_steps": TOTAL_STEPS})),
+        // A repeat, scaled about a floor: the longest expression of the common ones.
+        "timm_cosine" => library(
+            "timm",
+            "CosineLRScheduler",
+            &json!({"t_initial": 1000, "warmup_t": 100, "lr_min": 1e-5, "cycle_decay": 0.5, "cycle_limit": 50}),
+        ),
         _ => S::Cyclic(Cyclic { up_steps: 2000, down_steps: None, floor: None, scale: 1.0 }),
     }
 }
 
-const NAMES: [&str; 11] = [
+fn library(library: &str, scheduler: &str, params: &Value) -> S {
+    let params = params.as_object().expect("arguments by name").clone();
+    let call = LibraryCall { library: library.to_owned(), scheduler: scheduler.to_owned(), params };
+    S::Library(LibrarySchedule { call, unit: Unit::Step })
+}
+
+fn schedule(name: &str) -> Schedule {
+    let mut violations = Violations::new();
+    Schedule::try_new(&named(name), Some(TOTAL_STEPS), &mut violations).expect("a valid schedule")
+}
+
+const NAMES: [&str; 13] = [
     "constant",
     "linear",
     "cosine",
@@ -76,17 +103,50 @@ const NAMES: [&str; 11] = [
     "doubling_restarts",
     "slowly_growing_restarts",
     "cyclic",
+    "torch_one_cycle",
+    "timm_cosine",
 ];
 
 /// Values at steps all over the job, so that no branch can be foretold.
 #[divan::bench(args = NAMES)]
 fn value_at(bencher: Bencher<'_, '_>, name: &str) {
-    let mut violations = Violations::new();
-    let schedule = Schedule::try_new(&named(name), Some(TOTAL_STEPS), &mut violations).expect("a valid schedule");
+    let schedule = schedule(name);
     let mut step = 0;
     bencher.bench_local(|| {
         step = (step + 38_197) % TOTAL_STEPS;
         schedule.value_at(black_box(step), black_box(0.1))
+    });
+}
+
+/// A curve step by step, as it is drawn, in memory that is there already.
+#[divan::bench(args = NAMES, sample_count = 20)]
+fn curve_of_a_million_steps(bencher: Bencher<'_, '_>, name: &str) {
+    const STEPS: u64 = 1_000_000;
+    let schedule = schedule(name);
+    let mut curve = Vec::new();
+    bencher.counter(ItemsCount::new(STEPS)).bench_local(|| {
+        curve.clear();
+        curve.extend((0..STEPS).map(|step| schedule.value_at(step, black_box(0.1))));
+        black_box(curve.last().copied())
+    });
+}
+
+/// The whole answer of a job of one group, which owns the list of its groups' rates.
+#[divan::bench(args = NAMES)]
+fn directive_at(bencher: Bencher<'_, '_>, name: &str) {
+    let group = Group {
+        name: "default".to_owned(),
+        base_lr: 0.1,
+        base_momentum: None,
+        base_weight_decay: None,
+        schedule: None,
+    };
+    let spec = Spec { groups: vec![group], schedule: named(name), total_steps: Some(TOTAL_STEPS), ..Spec::default() };
+    let timeline = Timeline::try_new(&spec, []).expect("a valid spec");
+    let mut step = 0;
+    bencher.bench_local(|| {
+        step = (step + 38_197) % TOTAL_STEPS;
+        timeline.directive_at(black_box(step))
     });
 }
 
