@@ -262,12 +262,14 @@ impl Engine {
 }
 
 impl Inner {
-    /// Takes a job into service.
+    /// Takes a job into service: first its shard owns it, then everyone finds it, with its attempt.
     pub(super) async fn adopt(&self, loaded: Loaded) -> Result<Arc<Entry>, Error> {
         let attempt = loaded.attempts.last().map_or(0, |row| row.attempt);
         let entry = Arc::new(Entry::new(loaded.row.clone(), attempt));
-        let command = Command::Adopt(entry.clone(), Box::new(loaded));
+        let (done, adopted) = oneshot::channel();
+        let command = Command::Adopt(entry.clone(), Box::new(loaded), done);
         self.shard(entry.id).send(command).await.map_err(|_| Error::ShuttingDown)?;
+        adopted.await.map_err(|_| Error::ShuttingDown)?;
         self.context.directory.pin().insert(entry.name.to_string(), entry.clone());
         Ok(entry)
     }

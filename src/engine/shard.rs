@@ -46,8 +46,8 @@ pub type Reply<T> = oneshot::Sender<Result<T, Error>>;
 
 /// What a shard is asked.
 pub enum Command {
-    /// Own this job from now on.
-    Adopt(Arc<Entry>, Box<Loaded>),
+    /// Own this job from now on; told when its entry shows all that there is of it.
+    Adopt(Arc<Entry>, Box<Loaded>, oneshot::Sender<()>),
     /// Take a rank's report.
     Report {
         /// The job.
@@ -228,7 +228,10 @@ impl Shard {
 
     fn serve(&mut self, command: Command) {
         match command {
-            Command::Adopt(entry, loaded) => self.adopt(entry, *loaded),
+            Command::Adopt(entry, loaded, done) => {
+                self.adopt(entry, *loaded);
+                let _ = done.send(());
+            }
             Command::Report { id, attempt, rank, report, permit, reply } => {
                 let accepted = self.report(id, attempt, rank, report, permit);
                 let _ = reply.send(accepted);

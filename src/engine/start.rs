@@ -27,7 +27,7 @@ use super::{
 use crate::{
     clock::Clock,
     model::{job::JobRow, name::JobId},
-    store::{self, Store},
+    store::{self, LoadedJob, Store},
 };
 
 /// Jobs read at once during recovery.
@@ -97,28 +97,30 @@ async fn try_recover(inner: &Inner) -> Result<usize, store::Error> {
         let page = store.unended_jobs(after, RECOVERY_PAGE).await?;
         let Some(last) = page.last() else { return Ok(inner.jobs.load(SeqCst)) };
         after = Some(last.id);
-        let mut loads = stream::iter(page)
-            .map(|job| async move {
-                let loaded = match job.row {
-                    Ok(row) => recover::load(store, row).await,
-                    Err(damage) => Err(damage),
-                };
-                (job.id, job.name, loaded)
-            })
-            .buffer_unordered(RECOVERY_WIDTH);
-        while let Some((id, name, loaded)) = loads.next().await {
-            if inner.context.directory.pin().contains_key(&name) {
-                // An earlier try got this far.
-                continue;
-            }
-            match loaded {
-                Ok(loaded) => drop(inner.adopt(loaded).await),
-                Err(failure) if failure.is_transient() => return Err(failure),
-                Err(failure) => take_out_of_service(inner, id, &name, &failure),
-            }
-            inner.jobs.fetch_add(1, SeqCst);
+        let mut adopted = stream::iter(page).map(|job| recover_one(inner, job)).buffer_unordered(RECOVERY_WIDTH);
+        while let Some(result) = adopted.next().await {
+            result?;
         }
     }
+}
+
+/// Reads one job and takes it into service, or out of it if it is damaged.
+async fn recover_one(inner: &Inner, job: LoadedJob) -> Result<(), store::Error> {
+    if inner.context.directory.pin().contains_key(&job.name) {
+        // An earlier try got this far.
+        return Ok(());
+    }
+    let loaded = match job.row {
+        Ok(row) => recover::load(&*inner.context.store, row).await,
+        Err(damage) => Err(damage),
+    };
+    match loaded {
+        Ok(loaded) => drop(inner.adopt(loaded).await),
+        Err(failure) if failure.is_transient() => return Err(failure),
+        Err(failure) => take_out_of_service(inner, job.id, &job.name, &failure),
+    }
+    inner.jobs.fetch_add(1, SeqCst);
+    Ok(())
 }
 
 /// A damaged job keeps its name, and says what is wrong with it to whoever asks; the others go on.
