@@ -575,9 +575,13 @@ async fn operators_find_health_metrics_and_reflection() {
     assert!(metrics.contains("lrs_rpc_duration_seconds"), "{metrics}");
 
     let mut health = HealthClient::new(server.channel().await);
-    let service = "lrs.v1.LearningRateService".to_owned();
-    let answer = health.check(HealthCheckRequest { service }).await.unwrap().into_inner();
-    assert_eq!(answer.status, 1, "SERVING");
+    // Health follows readiness a moment later.
+    server::wait_for("the health service to say SERVING", async || {
+        let service = "lrs.v1.LearningRateService".to_owned();
+        let answer = health.check(HealthCheckRequest { service }).await.unwrap().into_inner();
+        (answer.status == 1).then_some(())
+    })
+    .await;
 
     let request = ServerReflectionRequest {
         host: String::new(),
