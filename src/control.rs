@@ -4,11 +4,9 @@
 //! stored, replayed and compared. [`Controller::observe`] is a transition over those values: the same samples in the same
 //! order give the same states and moves, bit for bit. One controller a file.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
-use crate::model::{controller::ControllerSpec, telemetry::Sample, violation::Violations};
+use crate::model::{controller::ControllerSpec, decision::Action, violation::Violations};
 
 pub mod compat;
 pub mod greedy;
@@ -17,11 +15,14 @@ pub mod keras_plateau;
 pub mod optax_plateau;
 mod params;
 pub mod plateau;
+pub mod shape;
+mod words;
 
 use greedy::{Greedy, GreedyState};
 use keras_plateau::{KerasPlateau, KerasPlateauState};
 use optax_plateau::{OptaxPlateau, OptaxPlateauState};
 use plateau::{Plateau, PlateauState};
+pub use words::{Advice, Move, Observation, Opening, Outcome, Ruling, Setting, Status};
 
 /// A controller whose parameters have been checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,46 +51,40 @@ pub enum State {
     Greedy(GreedyState),
 }
 
-/// New base rates, and what led to them.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Move {
-    /// One a parameter group, in the order of the spec. At least one differs from what it was.
-    pub base_lrs: Vec<f64>,
-    /// Why, as a sentence for people.
-    pub reason: String,
-    /// The figures behind it, by name.
-    pub evidence: BTreeMap<String, f64>,
-}
-
 impl Controller {
-    /// Checks `spec` for a job of so many parameter `groups`.
+    /// Checks `spec` for a job with this `setting`.
     ///
     /// Everything that is wrong is added to `violations`, with paths such as `reduce_lr_on_plateau.factor`; then, and only
     /// then, the result is `None`. The ranges are those in `proto/lrs/v1/controller.proto`.
-    pub fn try_new(spec: &ControllerSpec, groups: usize, violations: &mut Violations) -> Option<Self> {
+    pub fn try_new(spec: &ControllerSpec, setting: &Setting, violations: &mut Violations) -> Option<Self> {
         if let ControllerSpec::Library(named) = spec {
             let native = compat::translate(named, violations)?.controller;
-            return violations.within("params", |v| Self::native(&native, groups, v));
+            return violations.within("params", |v| Self::native(&native, setting, v));
         }
-        violations.within(spec.kind(), |v| Self::native(spec, groups, v))
+        violations.within(spec.kind(), |v| Self::native(spec, setting, v))
     }
 
     /// Checks a spec of ours, with fields as seen from its parameters.
-    fn native(spec: &ControllerSpec, groups: usize, v: &mut Violations) -> Option<Self> {
+    fn native(spec: &ControllerSpec, setting: &Setting, v: &mut Violations) -> Option<Self> {
         use ControllerSpec as S;
         match spec {
-            S::ReduceLrOnPlateau(spec) => Plateau::try_new(spec, groups, v).map(Self::Plateau),
+            S::ReduceLrOnPlateau(spec) => Plateau::try_new(spec, setting.groups(), v).map(Self::Plateau),
             S::KerasPlateau(spec) => KerasPlateau::try_new(spec, v).map(Self::KerasPlateau),
             S::OptaxPlateau(spec) => OptaxPlateau::try_new(spec, v).map(Self::OptaxPlateau),
-            S::Greedy(spec) => Greedy::try_new(spec, groups, v).map(Self::Greedy),
+            S::Greedy(spec) => Greedy::try_new(spec, setting.groups(), v).map(Self::Greedy),
+            S::Auto(_) | S::RangeTest(_) | S::StatisticalPlateau(_) | S::NoiseScale(_) => {
+                v.add("", "is not there yet");
+                None
+            }
             // A translation is never another one.
             S::Library(_) => None,
         }
     }
 
-    /// The state before anything has been observed.
+    /// The state before anything has been observed, for a controller whose first directive is that of step `start`.
     #[must_use]
-    pub fn initial(&self) -> State {
+    pub fn initial(&self, start: u64) -> State {
+        let _ = start;
         match self {
             Self::Plateau(plateau) => State::Plateau(plateau.initial()),
             Self::KerasPlateau(_) => State::KerasPlateau(KerasPlateauState::default()),
@@ -98,44 +93,73 @@ impl Controller {
         }
     }
 
-    /// The metric that is watched; samples without it change nothing.
+    /// Base rates to begin with, for a controller that does not begin with those written. It is then the only one that moves them.
     #[must_use]
-    pub fn metric(&self) -> &str {
+    pub fn opening(&self) -> Option<Opening> {
+        None
+    }
+
+    /// Whether it may change base rates.
+    #[must_use]
+    pub fn moves_rates(&self) -> bool {
+        true
+    }
+
+    /// The metrics that it looks at.
+    #[must_use]
+    pub fn metrics(&self) -> Vec<&str> {
         match self {
-            Self::Plateau(plateau) => plateau.metric(),
-            Self::KerasPlateau(plateau) => plateau.metric(),
-            Self::OptaxPlateau(plateau) => plateau.metric(),
-            Self::Greedy(greedy) => greedy.metric(),
+            Self::Plateau(plateau) => vec![plateau.metric()],
+            Self::KerasPlateau(plateau) => vec![plateau.metric()],
+            Self::OptaxPlateau(plateau) => vec![plateau.metric()],
+            Self::Greedy(greedy) => vec![greedy.metric()],
         }
     }
 
-    /// Takes in the `sample` of one step: the state after it, and a move of the base rates if it led to one.
-    ///
-    /// `base_lrs` are the groups' base rates as they are now, one a group. A metric that is NaN or infinite is an
-    /// observation like any other. A sample that does not have the metric leaves everything as it is.
+    /// What it is at.
     #[must_use]
-    pub fn observe(&self, state: &State, sample: &Sample, base_lrs: &[f64]) -> (State, Option<Move>) {
-        match (self, state) {
-            (Self::Plateau(plateau), State::Plateau(state)) => {
-                let (state, moved) = plateau.observe(state, sample, base_lrs);
-                (State::Plateau(state), moved)
-            }
+    pub fn status(&self, state: &State) -> Status {
+        let _ = state;
+        Status::default()
+    }
+
+    /// Takes note that a trainer begins at `step`, the first time or after a restart: it has no copies of earlier states.
+    /// What it is to do there is in the answer.
+    #[must_use]
+    pub fn begin_attempt(&self, state: &mut State, step: u64) -> Vec<Action> {
+        let _ = (state, step);
+        Vec::new()
+    }
+
+    /// Takes in one step.
+    ///
+    /// A metric that is NaN or infinite is an observation like any other. A sample that does not have the metric leaves
+    /// everything as it is.
+    #[must_use]
+    pub fn observe(&self, state: &mut State, observation: &Observation<'_>) -> Outcome {
+        let Observation { sample, base_lrs, .. } = *observation;
+        match (self, &mut *state) {
+            (Self::Plateau(plateau), State::Plateau(state)) => keep(state, plateau.observe(state, sample, base_lrs)),
             (Self::KerasPlateau(plateau), State::KerasPlateau(state)) => {
-                let (state, moved) = plateau.observe(state, sample, base_lrs);
-                (State::KerasPlateau(state), moved)
+                keep(state, plateau.observe(state, sample, base_lrs))
             }
             (Self::OptaxPlateau(plateau), State::OptaxPlateau(state)) => {
-                let (state, moved) = plateau.observe(state, sample, base_lrs);
-                (State::OptaxPlateau(state), moved)
+                keep(state, plateau.observe(state, sample, base_lrs))
             }
-            (Self::Greedy(greedy), State::Greedy(state)) => {
-                let (state, moved) = greedy.observe(state, sample, base_lrs);
-                (State::Greedy(state), moved)
-            }
+            (Self::Greedy(greedy), State::Greedy(state)) => keep(state, greedy.observe(state, sample, base_lrs)),
             // The state of another controller: that one is no longer there, and this one begins.
-            _ => self.observe(&self.initial(), sample, base_lrs),
+            _ => {
+                *state = self.initial(observation.effective_step);
+                self.observe(state, observation)
+            }
         }
     }
+}
+
+/// Keeps the next state of a controller that may only move the rates.
+fn keep<S>(state: &mut S, (next, step_move): (S, Option<Move>)) -> Outcome {
+    *state = next;
+    step_move.into()
 }
 
 /// `spec` in our own words, where it is in a library's. One that is wrong stays as it is.

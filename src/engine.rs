@@ -17,6 +17,7 @@ pub mod replay;
 mod reporter;
 mod shard;
 mod start;
+pub mod steering;
 pub mod timeline;
 
 pub use api::*;

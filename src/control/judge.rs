@@ -63,7 +63,8 @@ pub(super) fn explain(
     let on = if best.is_finite() { format!(" on {best}") } else { String::new() };
     let plural = if bad == 1 { "" } else { "s" };
     let reason = format!("{metric} did not improve{on} for {bad} observation{plural} in a row (patience {patience})");
-    Move { base_lrs, reason, evidence: evidence.iter().map(|(name, x)| ((*name).to_owned(), *x)).collect() }
+    let evidence = evidence.iter().map(|(name, x)| ((*name).to_owned(), *x)).collect();
+    Move { base_lrs, reason, evidence, ..Move::default() }
 }
 
 /// A count as a figure for people.

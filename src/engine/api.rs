@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+pub use super::steering::Told;
+pub use crate::control::Status as ControllerStatus;
 use crate::model::{
     decision::{Decision, RateOverride},
     job::{AttemptRow, JobRow, State, Timestamp},
@@ -171,6 +173,8 @@ pub struct Progress {
     pub conflicting_samples: u64,
     /// Samples that came too late, since the process started.
     pub late_samples: u64,
+    /// What each controller is at, with its place and kind, in the order of the spec.
+    pub controllers: Vec<(String, ControllerStatus)>,
 }
 
 /// What a parameter group is to use at a step.
@@ -195,6 +199,8 @@ pub struct Directive {
     pub rates: Vec<GroupRate>,
     /// Where the rates come from.
     pub source: Source,
+    /// What it is told beside the rates.
+    pub told: Told,
 }
 
 /// Where a step's rates come from.

@@ -14,7 +14,10 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use super::{api::Error, timeline::Timeline};
-use crate::model::{job::Timestamp, telemetry::Sample};
+use crate::{
+    control,
+    model::{job::Timestamp, telemetry::Sample},
+};
 
 /// The published side of an attempt.
 #[derive(Debug)]
@@ -35,6 +38,7 @@ pub struct Cell {
     /// Steps below this are complete.
     complete_end: AtomicU64,
     latest: ArcSwap<Option<Sample>>,
+    statuses: ArcSwap<Vec<control::Status>>,
     /// When the trainer was last heard of, in microseconds; 0 is never.
     heard: AtomicI64,
     /// Samples repeated, conflicting, late.
@@ -57,6 +61,7 @@ impl Cell {
             reserved_end: AtomicU64::new(0),
             complete_end: AtomicU64::new(resume_step),
             latest: ArcSwap::from_pointee(None),
+            statuses: ArcSwap::default(),
             heard: AtomicI64::new(0),
             counts: [const { AtomicU64::new(0) }; 3],
             over: OnceLock::new(),
@@ -120,6 +125,12 @@ impl Cell {
         Option::clone(&self.latest.load())
     }
 
+    /// What each controller is at, in the order of the spec.
+    #[must_use]
+    pub fn statuses(&self) -> Arc<Vec<control::Status>> {
+        self.statuses.load_full()
+    }
+
     /// When the trainer was last heard of.
     #[must_use]
     pub fn heard(&self) -> Option<Timestamp> {
@@ -180,6 +191,13 @@ impl Cell {
         }
         if self.complete_end.swap(complete_end, SeqCst) < complete_end {
             self.changed.send_replace(());
+        }
+    }
+
+    /// For the owner: what each controller is at.
+    pub fn publish_statuses(&self, statuses: Vec<control::Status>) {
+        if **self.statuses.load() != statuses {
+            self.statuses.store(Arc::new(statuses));
         }
     }
 

@@ -4,7 +4,7 @@ use std::{borrow::Cow, collections::HashSet, sync::Arc};
 
 use super::api::GroupRate;
 use crate::{
-    control::{self, Controller},
+    control::{self, Controller, Opening, Setting},
     model::{
         MAX_STEP,
         controller::ControllerSpec,
@@ -23,6 +23,7 @@ pub struct CompiledSpec {
     spec: Arc<Spec>,
     groups: Vec<CompiledGroup>,
     controllers: Vec<Controller>,
+    opening: Option<Opening>,
 }
 
 #[derive(Debug)]
@@ -83,17 +84,25 @@ impl CompiledSpec {
             });
         }
 
+        let setting = Setting::of(&spec);
         let controllers = spec.controllers.iter().enumerate().filter_map(|(i, controller)| {
-            v.within(format!("controllers[{i}]"), |v| Controller::try_new(controller, spec.groups.len(), v))
+            v.within(format!("controllers[{i}]"), |v| Controller::try_new(controller, &setting, v))
         });
         let controllers: Vec<_> = controllers.collect();
-        if !controllers.is_empty() && !groups.is_empty() && !groups.iter().any(|g| g.learning_rate.uses_base()) {
+        let moving = controllers.iter().filter(|controller| controller.moves_rates()).count();
+        let opening = controllers.iter().find_map(Controller::opening);
+        if opening.is_some() && moving > 1 {
+            let problem =
+                "move the same rates: `auto` and `range_test` do so alone, with none but `noise_scale` beside";
+            v.add("controllers", problem);
+        }
+        if moving > 0 && !groups.is_empty() && !groups.iter().any(|g| g.learning_rate.uses_base()) {
             v.add(
                 "controllers",
                 "have nothing to move: no schedule of this job uses `base`, which is what controllers change",
             );
         }
-        violations.into_result(Self { spec: Arc::new(spec), groups, controllers })
+        violations.into_result(Self { spec: Arc::new(spec), groups, controllers, opening })
     }
 
     /// The spec as written.
@@ -108,21 +117,23 @@ impl CompiledSpec {
         &self.controllers
     }
 
-    /// The base rates as written, one a group.
+    /// The base rates that a controller begins with, if one does not begin with those written.
     #[must_use]
-    pub fn base_lrs(&self) -> Vec<f64> {
-        self.spec.groups.iter().map(|group| group.base_lr).collect()
+    pub fn opening(&self) -> Option<&Opening> {
+        self.opening.as_ref()
     }
 
     /// What every group is to use when the schedule's clock shows `clock` and the base rates are `base_lrs`, before any override and limit.
+    /// With `is_flat` the learning rates are the base rates themselves.
     pub fn rates_at<'a>(
         &'a self,
         clock: u64,
         base_lrs: impl Iterator<Item = f64> + 'a,
+        is_flat: bool,
     ) -> impl Iterator<Item = GroupRate> + 'a {
         self.groups.iter().zip(base_lrs).map(move |(group, base_lr)| GroupRate {
             group: group.name.clone(),
-            learning_rate: group.learning_rate.value_at(clock, base_lr),
+            learning_rate: if is_flat { base_lr } else { group.learning_rate.value_at(clock, base_lr) },
             momentum: group.momentum.as_ref().map(|(schedule, base)| schedule.value_at(clock, *base)),
             weight_decay: group.weight_decay.as_ref().map(|(schedule, base)| schedule.value_at(clock, *base)),
         })

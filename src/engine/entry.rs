@@ -105,6 +105,8 @@ impl Entry {
         let progress = self.cell().as_ref().map(|cell| {
             let given_end = cell.given_end();
             let complete_end = cell.complete_end();
+            let controllers = row.spec.controllers.iter().enumerate();
+            let named = controllers.map(|(i, controller)| format!("{i}/{}", controller.kind()));
             let [repeated_samples, conflicting_samples, late_samples] = cell.counts();
             Progress {
                 complete_end,
@@ -116,6 +118,7 @@ impl Entry {
                 repeated_samples,
                 conflicting_samples,
                 late_samples,
+                controllers: named.zip(cell.statuses().iter().cloned()).collect(),
             }
         });
         let heard = progress.as_ref().and_then(|progress| progress.report_time).unwrap_or(row.update_time);

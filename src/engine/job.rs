@@ -11,11 +11,15 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use super::timeline::{BaseMove, Timeline};
+use super::{
+    api::Source,
+    steering::{BaseMove, Steering},
+    timeline::Timeline,
+};
 use crate::{
-    control,
+    control::{self, Advice, Move, Observation, Outcome, Ruling},
     model::{
-        decision::{Author, BaseRateChange, Decision, DecisionId, Effect},
+        decision::{Action, Author, BaseRateChange, Decision, DecisionId, Effect, RateMove, Topic},
         job::Timestamp,
         telemetry::{Agreement, Report, Sample, reduce},
     },
@@ -43,6 +47,11 @@ pub struct Job {
     latest: Option<Sample>,
 }
 
+/// Whether a trainer that says it `used` a rate used the one it was `given`: trainers may keep rates in single precision.
+fn is_same_rate(used: f64, given: f64) -> bool {
+    (used - given).abs() <= 1e-6 * given.abs()
+}
+
 /// What came of a report.
 #[derive(Debug, Default, PartialEq)]
 pub struct Taken {
@@ -62,6 +71,8 @@ pub struct Taken {
     pub closed: Vec<Sample>,
     /// What the controllers decided, in step order.
     pub decisions: Vec<Decision>,
+    /// Whether controllers told anything, decided or not: directives that are not final may be others now.
+    pub steered: bool,
 }
 
 /// More steps are open than the bound allows; the report changed nothing.
@@ -78,10 +89,10 @@ pub struct Snapshot {
     open: Vec<(u32, Sample)>,
     complete_end: u64,
     latest: Option<Sample>,
-    moves: Vec<(u64, Vec<f64>)>,
+    steering: Arc<Steering>,
 }
 
-const SNAPSHOT_FORMAT: u32 = 1;
+const SNAPSHOT_FORMAT: u32 = 2;
 
 impl Job {
     /// A job at the beginning of `attempt`, with no history: every step below `resume_step` has nothing to say.
@@ -89,10 +100,11 @@ impl Job {
     pub fn new(timeline: Timeline, attempt: u32, resume_step: u64) -> Self {
         let spec = timeline.spec_at(0).spec();
         let ranks = spec.reporting_ranks;
-        Self {
+        let initial = timeline.spec_at(0).controllers().iter().map(|controller| controller.initial(resume_step));
+        let mut job = Self {
             attempt,
             decision_lag: spec.decision_lag,
-            controllers: timeline.spec_at(0).controllers().iter().map(control::Controller::initial).collect(),
+            controllers: initial.collect(),
             controllers_at: 0,
             through_ends: vec![resume_step; ranks as usize],
             standing: BTreeMap::from([(resume_step, ranks)]),
@@ -101,6 +113,21 @@ impl Job {
             held_at: None,
             latest: None,
             timeline,
+        };
+        job.arrive(resume_step);
+        job
+    }
+
+    /// The controllers are told that a trainer begins at `step`.
+    fn arrive(&mut self, step: u64) {
+        self.renew_controllers(step.max(self.controllers_at));
+        let compiled = self.timeline.spec_at(self.controllers_at).clone();
+        self.timeline.steer().forget_actions_from(step);
+        let actions = compiled.controllers().iter().zip(&mut self.controllers);
+        let actions: Vec<Action> =
+            actions.flat_map(|(controller, state)| controller.begin_attempt(state, step)).collect();
+        if !actions.is_empty() {
+            self.timeline.steer().push_actions(step, actions);
         }
     }
 
@@ -117,6 +144,7 @@ impl Job {
         self.through_ends.fill(resume_step);
         let ranks = u32::try_from(self.through_ends.len()).unwrap_or(u32::MAX);
         self.standing = BTreeMap::from([(resume_step, ranks)]);
+        self.arrive(resume_step);
         decisions
     }
 
@@ -155,7 +183,9 @@ impl Job {
         if let Some((&end, _)) = self.standing.first_key_value() {
             self.complete_end = self.complete_end.max(end);
         }
+        let steering = self.timeline.steering().clone();
         taken.decisions = self.transit();
+        taken.steered = !Arc::ptr_eq(&steering, self.timeline.steering());
         Ok(taken)
     }
 
@@ -213,14 +243,47 @@ impl Job {
         if self.timeline.is_paused_at(effective_step) {
             return;
         }
-        let compiled = self.timeline.spec_at(effective_step).clone();
         self.renew_controllers(effective_step);
+        let compiled = self.timeline.spec_at(effective_step).clone();
+        if compiled.controllers().is_empty() {
+            return;
+        }
+        let is_as_directed = self.is_as_directed(record);
         for (i, controller) in compiled.controllers().iter().enumerate() {
             let before = self.timeline.base_lrs_at(effective_step);
-            let (state, step_move) = controller.observe(&self.controllers[i], record, &before);
-            self.controllers[i] = state;
-            let Some(step_move) = step_move else { continue };
-            let groups = compiled.spec().groups.iter().zip(before.iter().zip(&step_move.base_lrs));
+            let observation = Observation { sample: record, effective_step, base_lrs: &before, is_as_directed };
+            let Outcome { ruling, bound, actions } = controller.observe(&mut self.controllers[i], &observation);
+            if let Some(bound) = bound {
+                self.timeline.steer().push_bound(effective_step, bound);
+            }
+            let restore = actions.iter().find_map(|action| match action {
+                Action::Restore(id) => Some(id.clone()),
+                Action::Snapshot(_) | Action::Forget(_) => None,
+            });
+            if !actions.is_empty() {
+                self.timeline.steer().push_actions(effective_step, actions);
+            }
+            let Some(ruling) = ruling else { continue };
+            let (reason, evidence, effect) = match ruling {
+                Ruling::Move(Move { base_lrs, shape, reason, evidence }) => {
+                    let groups = compiled.spec().groups.iter().zip(before.iter().zip(&base_lrs));
+                    let groups = groups.map(|(group, (&previous_base_lr, &base_lr))| BaseRateChange {
+                        group: group.name.clone(),
+                        previous_base_lr,
+                        base_lr,
+                    });
+                    let groups = groups.collect();
+                    let base_lrs = base_lrs.into();
+                    self.timeline.steer().push_move(BaseMove { effective_step, base_lrs, shape });
+                    (reason, evidence, Effect::BaseRates(RateMove { groups, shape, restore }))
+                }
+                Ruling::Advice(Advice { topic, reason, evidence }) => {
+                    if topic == Topic::Stop {
+                        self.timeline.steer().advise_stop(effective_step, &reason);
+                    }
+                    (reason, evidence, Effect::Advice(topic))
+                }
+            };
             decisions.push(Decision {
                 id: DecisionId::Controller {
                     attempt: self.attempt,
@@ -231,35 +294,35 @@ impl Job {
                 step: record.step,
                 effective_step,
                 author: Author::Controller(format!("{i}/{}", compiled.spec().controllers[i].kind())),
-                reason: step_move.reason,
-                evidence: step_move.evidence,
-                effect: Effect::BaseRates(
-                    groups
-                        .map(|(group, (&previous_base_lr, &base_lr))| BaseRateChange {
-                            group: group.name.clone(),
-                            previous_base_lr,
-                            base_lr,
-                        })
-                        .collect(),
-                ),
+                reason,
+                evidence,
+                effect,
                 create_time: Timestamp::default(),
             });
-            self.timeline.push_move(BaseMove { effective_step, base_lrs: step_move.base_lrs.into() });
         }
+    }
+
+    /// Whether the step of `record` ran at the rate that schedule and controllers gave it.
+    fn is_as_directed(&self, record: &Sample) -> bool {
+        let directive = self.timeline.directive_at(record.step);
+        let given = directive.rates.first().map_or(0.0, |rate| rate.learning_rate);
+        directive.source == Source::Schedule && record.learning_rate.is_none_or(|used| is_same_rate(used, given))
     }
 
     /// Starts afresh every controller that the spec in force at `effective_step` has otherwise than the one that ran before.
     fn renew_controllers(&mut self, effective_step: u64) {
         let before = self.timeline.spec_at(self.controllers_at);
+        let opened_before = self.timeline.opened_at(self.controllers_at);
         let now = self.timeline.spec_at(effective_step);
         self.controllers_at = effective_step;
         if Arc::ptr_eq(before, now) {
             return;
         }
         let (old, new) = (&before.spec().controllers, &now.spec().controllers);
+        let opens = now.opening().is_some() && self.timeline.opened_at(effective_step) != opened_before;
         let states = now.controllers().iter().enumerate().map(|(i, controller)| match self.controllers.get(i) {
-            Some(state) if old.get(i) == new.get(i) => state.clone(),
-            _ => controller.initial(),
+            Some(state) if old.get(i) == new.get(i) && !opens => state.clone(),
+            _ => controller.initial(effective_step),
         });
         self.controllers = states.collect();
     }
@@ -278,7 +341,7 @@ impl Job {
     /// People's decisions as they are from now on; `timeline` differs from the present one nowhere below the step held at.
     /// Returns what the controllers decide on the steps that were held back.
     pub fn apply(&mut self, timeline: &Timeline) -> Vec<Decision> {
-        self.timeline = timeline.with_moves(self.timeline.moves().to_vec());
+        self.timeline = timeline.with_steering(self.timeline.steering().clone());
         self.release()
     }
 
@@ -331,6 +394,13 @@ impl Job {
         self.latest.as_ref()
     }
 
+    /// What each controller is at, in the order of the spec.
+    #[must_use]
+    pub fn statuses(&self) -> Vec<control::Status> {
+        let controllers = self.timeline.spec_at(self.controllers_at).controllers();
+        controllers.iter().zip(&self.controllers).map(|(controller, state)| controller.status(state)).collect()
+    }
+
     /// For storing. Not while a decision is waited for.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
@@ -343,7 +413,7 @@ impl Job {
             open: open.collect(),
             complete_end: self.complete_end,
             latest: self.latest.clone(),
-            moves: self.timeline.moves().iter().map(|m| (m.effective_step, m.base_lrs.to_vec())).collect(),
+            steering: self.timeline.steering().clone(),
         }
     }
 
@@ -364,10 +434,6 @@ impl Job {
         for (rank, sample) in snapshot.open {
             open.entry(sample.step).or_default().push((rank, sample));
         }
-        let moves = snapshot.moves.into_iter().map(|(effective_step, base_lrs)| {
-            let base_lrs = Arc::from(base_lrs);
-            BaseMove { effective_step, base_lrs }
-        });
         Some(Self {
             attempt,
             decision_lag: spec.decision_lag,
@@ -379,7 +445,7 @@ impl Job {
             complete_end: snapshot.complete_end,
             held_at: None,
             latest: snapshot.latest,
-            timeline: timeline.with_moves(moves.collect()),
+            timeline: timeline.with_steering(snapshot.steering),
         })
     }
 }

@@ -427,6 +427,7 @@ impl Attempt {
     /// Shows readers how far the rates are known and final.
     fn publish(&self) {
         self.cell.publish_progress(self.heart.complete_end(), self.heart.latest());
+        self.cell.publish_statuses(self.heart.statuses());
         self.cell.publish_ends(self.heart.determined_end().min(self.reserved_end), self.reserved_end);
     }
 

@@ -7,11 +7,15 @@ use std::sync::Arc;
 use super::{
     api::{Directive, Source},
     compiled::{CompiledSpec, limited},
+    steering::{BaseMove, Steering},
 };
-use crate::model::{
-    decision::{Decision, DecisionId, Effect, OverrideSetting, RateOverride},
-    spec::Spec,
-    violation::Violations,
+use crate::{
+    control::shape,
+    model::{
+        decision::{Decision, DecisionId, Effect, OverrideSetting, RateOverride, RateShape},
+        spec::Spec,
+        violation::Violations,
+    },
 };
 
 /// What is in force from step to step of one attempt.
@@ -20,7 +24,7 @@ pub struct Timeline {
     segments: Arc<[Segment]>,
     /// From the first step under a spec with controllers to the first step after the last such, if there is any.
     controlled: Option<(u64, u64)>,
-    moves: Arc<Vec<BaseMove>>,
+    steering: Arc<Steering>,
 }
 
 /// A stretch of steps with the same people's decisions in force.
@@ -36,15 +40,28 @@ pub struct Segment {
     rate_override: Option<Arc<RateOverride>>,
     /// For each group the step from which controllers' moves count: where its base rate was last set by a person.
     base_since: Arc<[u64]>,
+    /// The step at which the controllers began that have an opening.
+    opened_at: u64,
 }
 
-/// Base rates as a controller set them, one a group of the spec in force.
-#[derive(Clone, Debug, PartialEq)]
-pub struct BaseMove {
-    /// The first step they are in force at.
-    pub effective_step: u64,
-    /// The base rates.
-    pub base_lrs: Arc<[f64]>,
+/// The base rates at a step, and how they run there.
+struct Bases<'a> {
+    moved: Option<&'a BaseMove>,
+    segment: &'a Segment,
+    /// How they run, and since when.
+    shape: RateShape,
+    since: u64,
+}
+
+impl Bases<'_> {
+    fn iter(&self) -> impl Iterator<Item = f64> {
+        let (segment, moved) = (self.segment, self.moved);
+        segment.spec.spec().groups.iter().enumerate().map(move |(i, group)| match (moved, segment.spec.opening()) {
+            (Some(moved), _) if moved.effective_step >= segment.base_since[i] => moved.base_lrs[i],
+            (_, Some(opening)) => opening.base_lrs[i],
+            _ => group.base_lr,
+        })
+    }
 }
 
 impl Timeline {
@@ -69,7 +86,7 @@ impl Timeline {
                 Effect::Pause => Kind::Paused(true),
                 Effect::Resume => Kind::Paused(false),
                 Effect::Spec(spec) => Kind::Spec(Arc::new(CompiledSpec::try_new((**spec).clone())?)),
-                Effect::BaseRates(_) => continue,
+                Effect::BaseRates(_) | Effect::Advice(_) => continue,
             };
             if let Kind::Override(Some(order)) = &kind
                 && let Some(end) = order.end_step.filter(|&end| end > decision.effective_step)
@@ -85,24 +102,24 @@ impl Timeline {
             let last = segments.iter().rposition(has_controllers).unwrap_or(first);
             (segments[first].start, segments.get(last + 1).map_or(u64::MAX, |next| next.start))
         });
-        Ok(Self { segments, controlled, moves: Arc::default() })
+        Ok(Self { segments, controlled, steering: Arc::default() })
     }
 
-    /// The same people's decisions with `moves` by controllers, by rising effective step.
+    /// The same people's decisions with what controllers told, by rising effective step.
     #[must_use]
-    pub fn with_moves(&self, moves: Vec<BaseMove>) -> Self {
-        Self { moves: Arc::new(moves), ..self.clone() }
+    pub fn with_steering(&self, steering: Arc<Steering>) -> Self {
+        Self { steering, ..self.clone() }
     }
 
-    /// Adds a move that takes effect no earlier than those there are.
-    pub fn push_move(&mut self, base_move: BaseMove) {
-        Arc::make_mut(&mut self.moves).push(base_move);
-    }
-
-    /// The controllers' moves.
+    /// What the controllers told.
     #[must_use]
-    pub fn moves(&self) -> &[BaseMove] {
-        &self.moves
+    pub fn steering(&self) -> &Arc<Steering> {
+        &self.steering
+    }
+
+    /// For adding what takes effect no earlier than all that is there.
+    pub fn steer(&mut self) -> &mut Steering {
+        Arc::make_mut(&mut self.steering)
     }
 
     /// The spec in force at `step`.
@@ -140,20 +157,31 @@ impl Timeline {
         }
     }
 
-    /// The base rates in force at `step`, one a group.
+    /// The base rates in force at `step`, one a group, whatever their shape makes of them there.
     #[must_use]
     pub fn base_lrs_at(&self, step: u64) -> Vec<f64> {
-        self.base_lrs_in(self.segment(step), step).collect()
+        self.bases(self.segment(step), step).iter().collect()
+    }
+
+    /// The first step of the controllers in force at `step` that have an opening.
+    #[must_use]
+    pub fn opened_at(&self, step: u64) -> u64 {
+        self.segment(step).opened_at
     }
 
     /// What the trainer is told for `step`, as far as is known now.
     #[must_use]
     pub fn directive_at(&self, step: u64) -> Directive {
         let segment = self.segment(step);
-        let clock = if segment.paused { segment.clock } else { segment.clock + (step - segment.start) };
+        // While the clock stands still, so do the rates.
+        let at = if segment.paused { segment.start } else { step };
+        let clock = segment.clock + (at - segment.start);
         let spec = segment.spec.spec();
         let mut source = if segment.paused { Source::Pause } else { Source::Schedule };
-        let rates = segment.spec.rates_at(clock, self.base_lrs_in(segment, step)).map(|mut rate| {
+        let bases = self.bases(segment, step);
+        let factor = shape::factor_at(&bases.shape, bases.since, at, spec.total_steps);
+        let base_lrs = bases.iter().map(|base_lr| base_lr * factor);
+        let rates = segment.spec.rates_at(clock, base_lrs, bases.shape.is_flat).map(|mut rate| {
             if let Some(order) = &segment.rate_override {
                 match &order.setting {
                     OverrideSetting::Factor(factor) => {
@@ -171,7 +199,14 @@ impl Timeline {
             rate.learning_rate = limited(&spec.rate_limits, rate.learning_rate);
             rate
         });
-        Directive { step, rates: rates.collect(), source }
+        let rates = rates.collect();
+        Directive { step, rates, source, told: self.steering.at(step) }
+    }
+
+    /// Whether a person overrides any rate at `step`.
+    #[must_use]
+    pub fn is_overridden_at(&self, step: u64) -> bool {
+        self.segment(step).rate_override.is_some()
     }
 
     fn segment(&self, step: u64) -> &Segment {
@@ -179,12 +214,15 @@ impl Timeline {
         &self.segments[self.segments.partition_point(|segment| segment.start <= step) - 1]
     }
 
-    fn base_lrs_in<'a>(&'a self, segment: &'a Segment, step: u64) -> impl Iterator<Item = f64> + 'a {
-        let moved = self.moves[..self.moves.partition_point(|m| m.effective_step <= step)].last();
-        segment.spec.spec().groups.iter().enumerate().map(move |(i, group)| match moved {
-            Some(moved) if moved.effective_step >= segment.base_since[i] => moved.base_lrs[i],
-            _ => group.base_lr,
-        })
+    fn bases<'a>(&'a self, segment: &'a Segment, step: u64) -> Bases<'a> {
+        let moved = self.steering.move_at(step);
+        let counts = |moved: &&BaseMove| segment.base_since.iter().any(|&since| moved.effective_step >= since);
+        let (shape, since) = match (moved.filter(counts), segment.spec.opening()) {
+            (Some(moved), _) => (moved.shape, moved.effective_step),
+            (None, Some(opening)) => (opening.shape, segment.opened_at),
+            (None, None) => (RateShape::default(), 0),
+        };
+        Bases { moved, segment, shape, since }
     }
 }
 
@@ -217,6 +255,7 @@ fn lay_out(events: Vec<Event>) -> Vec<Segment> {
                     spec: spec.clone(),
                     rate_override: None,
                     base_since: vec![0; spec.spec().groups.len()].into(),
+                    opened_at: 0,
                 },
                 _ => continue,
             },
@@ -230,6 +269,10 @@ fn lay_out(events: Vec<Event>) -> Vec<Segment> {
             Kind::Spec(spec) if seq >= spec_seq => {
                 spec_seq = seq;
                 now.base_since = base_since(&now, &spec);
+                if spec.opening().is_some() && !goes_on(&now, &spec) {
+                    now.opened_at = now.start;
+                    now.base_since = vec![now.start; spec.spec().groups.len()].into();
+                }
                 now.spec = spec;
             }
             Kind::Override(order) if seq >= override_seq => {
@@ -264,6 +307,12 @@ fn base_since(now: &Segment, next: &CompiledSpec) -> Arc<[u64]> {
         .collect()
 }
 
+/// Whether the controllers of `now` that have an opening simply go on under `next`: they are the same, and so is all that they begin with.
+fn goes_on(now: &Segment, next: &CompiledSpec) -> bool {
+    let (old, new) = (now.spec.spec(), next.spec());
+    old.controllers == new.controllers && old.groups == new.groups && old.schedule == new.schedule
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -288,6 +337,14 @@ mod tests {
 
     fn group(name: &str, base_lr: f64) -> Group {
         Group { name: name.to_owned(), base_lr, base_momentum: None, base_weight_decay: None, schedule: None }
+    }
+
+    fn push(timeline: &mut Timeline, effective_step: u64, base_lr: f64) {
+        timeline.steer().push_move(BaseMove {
+            effective_step,
+            base_lrs: Arc::from([base_lr]),
+            shape: RateShape::default(),
+        });
     }
 
     fn person(seq: u64, effective_step: u64, effect: Effect) -> Decision {
@@ -386,13 +443,13 @@ mod tests {
         let other = Spec { groups: vec![group("default", 3.0)], ..spec.clone() };
         let change = person(1, 20, Effect::Spec(Box::new(other)));
         let mut timeline = Timeline::try_new(&spec, &[change]).unwrap();
-        timeline.push_move(BaseMove { effective_step: 10, base_lrs: Arc::from([0.5]) });
+        push(&mut timeline, 10, 0.5);
 
         assert_rate(&timeline, 9, 1.0);
         assert_rate(&timeline, 10, 0.5);
         assert_rate(&timeline, 20, 3.0);
 
-        timeline.push_move(BaseMove { effective_step: 30, base_lrs: Arc::from([0.25]) });
+        push(&mut timeline, 30, 0.25);
         assert_rate(&timeline, 30, 0.25);
     }
 
@@ -401,7 +458,7 @@ mod tests {
         let spec = falling();
         let longer = Spec { total_steps: Some(200), ..falling() };
         let mut timeline = Timeline::try_new(&spec, &[person(1, 50, Effect::Spec(Box::new(longer)))]).unwrap();
-        timeline.push_move(BaseMove { effective_step: 10, base_lrs: Arc::from([0.1]) });
+        push(&mut timeline, 10, 0.1);
         assert_rate(&timeline, 100, 0.05);
     }
 

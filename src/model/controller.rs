@@ -16,6 +16,14 @@ pub enum ControllerSpec {
     OptaxPlateau(OptaxPlateau),
     /// Raises the base rate while a metric improves, and lowers it while it does not.
     Greedy(Greedy),
+    /// Finds the rate, holds it, cuts it on a plateau, cools down, and guards the run.
+    Auto(Auto),
+    /// Tries rising rates and reports what they did.
+    RangeTest(RangeTest),
+    /// Cuts the base rate when a statistical test finds no downward trend.
+    StatisticalPlateau(StatisticalPlateau),
+    /// Measures the gradient noise scale.
+    NoiseScale(NoiseScale),
     /// One of the above in the words of another library.
     Library(LibraryController),
 }
@@ -39,6 +47,10 @@ impl ControllerSpec {
             Self::KerasPlateau(_) => "keras_plateau",
             Self::OptaxPlateau(_) => "optax_plateau",
             Self::Greedy(_) => "greedy",
+            Self::Auto(_) => "auto",
+            Self::RangeTest(_) => "range_test",
+            Self::StatisticalPlateau(_) => "statistical_plateau",
+            Self::NoiseScale(_) => "noise_scale",
             Self::Library(_) => "library",
         }
     }
@@ -176,6 +188,66 @@ impl Default for Greedy {
             window: 1,
             reset_after: 500,
         }
+    }
+}
+
+/// The parameters of the recommended controller. What is `None` is found from the job.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "described in proto/lrs/v1/controller.proto")]
+pub struct Auto {
+    pub evaluation_metric: Option<String>,
+    pub search: Option<bool>,
+    pub plateau_cuts: Option<bool>,
+    pub cooldown: Option<bool>,
+    pub guard: Option<bool>,
+}
+
+/// The parameters of the range test.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "described in proto/lrs/v1/controller.proto")]
+pub struct RangeTest {
+    pub start_lr: f64,
+    pub end_lr: f64,
+    pub rates: u64,
+    pub steps_per_rate: u64,
+    pub divergence_factor: f64,
+}
+
+impl Default for RangeTest {
+    /// Those of fastai's `lr_find`.
+    fn default() -> Self {
+        Self { start_lr: 1e-7, end_lr: 10.0, rates: 100, steps_per_rate: 1, divergence_factor: 4.0 }
+    }
+}
+
+/// The parameters of the statistical plateau test.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "described in proto/lrs/v1/controller.proto")]
+pub struct StatisticalPlateau {
+    pub metric: String,
+    pub window: u64,
+    pub threshold: f64,
+    pub factor: f64,
+    pub min_lr: Option<f64>,
+}
+
+impl Default for StatisticalPlateau {
+    fn default() -> Self {
+        let metric = crate::model::telemetry::LOSS.to_owned();
+        Self { metric, window: 256, threshold: 2.0, factor: 0.5, min_lr: None }
+    }
+}
+
+/// The parameters of the noise scale.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "described in proto/lrs/v1/controller.proto")]
+pub struct NoiseScale {
+    pub window: u64,
+}
+
+impl Default for NoiseScale {
+    fn default() -> Self {
+        Self { window: 256 }
     }
 }
 

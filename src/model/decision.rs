@@ -94,8 +94,10 @@ pub enum Author {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Effect {
-    /// A controller moved base rates: one entry a group, in the order of the spec.
-    BaseRates(Vec<BaseRateChange>),
+    /// A controller moved base rates.
+    BaseRates(RateMove),
+    /// A controller found something that people should know. It changes no rate.
+    Advice(Topic),
     /// A person set the rate by hand.
     Override(RateOverride),
     /// A person ended the override.
@@ -106,6 +108,79 @@ pub enum Effect {
     Resume,
     /// A person changed the spec to this, in its native form.
     Spec(Box<Spec>),
+}
+
+/// Base rates moved by a controller.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(from = "StoredRateMove")]
+pub struct RateMove {
+    /// One entry a group, in the order of the spec.
+    pub groups: Vec<BaseRateChange>,
+    /// How they run from there.
+    pub shape: RateShape,
+    /// The copy that the trainer goes back to first.
+    pub restore: Option<String>,
+}
+
+/// What is stored of a [`RateMove`]: now, and before moves had a shape.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum StoredRateMove {
+    GroupsOnly(Vec<BaseRateChange>),
+    Whole { groups: Vec<BaseRateChange>, shape: RateShape, restore: Option<String> },
+}
+
+impl From<StoredRateMove> for RateMove {
+    fn from(stored: StoredRateMove) -> Self {
+        match stored {
+            StoredRateMove::GroupsOnly(groups) => Self { groups, ..Self::default() },
+            StoredRateMove::Whole { groups, shape, restore } => Self { groups, shape, restore },
+        }
+    }
+}
+
+/// How base rates run from the step they take effect at until the next move.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RateShape {
+    /// Whether the rates are the base rates themselves, whatever the schedule says.
+    pub is_flat: bool,
+    /// They rise in a straight line over so many steps; 0 is at once.
+    pub ramp_steps: u64,
+    /// Over this last share of the total steps they fall to 0.
+    pub cooldown_share: Option<f64>,
+}
+
+/// What advice is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Topic {
+    /// Training could stop.
+    Stop,
+    /// A range test is over.
+    RangeTest,
+    /// The gradient noise scale.
+    NoiseScale,
+}
+
+/// Something that a trainer of tier 2 does between two steps.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// Keep a copy of parameters and optimizer state under this identifier.
+    Snapshot(String),
+    /// Go back to the copy under this identifier.
+    Restore(String),
+    /// The copy under this identifier will not be asked for again.
+    Forget(String),
+}
+
+/// Bounds on the norm of a step's gradient.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct NormBound {
+    /// Scale the gradient down to this norm.
+    pub clip_norm: Option<f64>,
+    /// Leave the update out above this norm.
+    pub skip_above_norm: Option<f64>,
 }
 
 /// A group's base rate before and after.
@@ -139,6 +214,15 @@ pub enum OverrideSetting {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_move_that_was_stored_before_moves_had_a_shape_is_still_read() {
+        let stored = r#"{"base_rates":[{"group":"default","previous_base_lr":1.0,"base_lr":0.1}]}"#;
+        let Effect::BaseRates(change) = serde_json::from_str(stored).unwrap() else { panic!("{stored}") };
+        assert_eq!((change.groups.len(), change.shape), (1, RateShape::default()));
+        let again = serde_json::to_string(&Effect::BaseRates(change.clone())).unwrap();
+        assert_eq!(serde_json::from_str::<Effect>(&again).unwrap(), Effect::BaseRates(change));
+    }
 
     #[test]
     fn an_identifier_survives_being_written_and_read() {

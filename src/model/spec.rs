@@ -30,6 +30,79 @@ pub struct Spec {
     pub commit_ahead: u64,
     pub reporting_ranks: u32,
     pub rate_limits: RateLimits,
+    #[serde(default)]
+    pub tier: Tier,
+    #[serde(default)]
+    pub base_lr_from: Option<BaseLrFrom>,
+}
+
+/// A finished job that the base rates are taken from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BaseLrFrom {
+    /// A range test, and which of its suggestions.
+    RangeTest(String, Suggestion),
+    /// A trial of a hyper-parameter study.
+    StudyTrial(String),
+}
+
+/// How a rate is read off a range test.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "described in the proto")]
+pub enum Suggestion {
+    Steepest,
+    #[default]
+    Valley,
+    Slide,
+    Minimum,
+}
+
+impl Suggestion {
+    /// Every one.
+    pub const ALL: [Self; 4] = [Self::Steepest, Self::Valley, Self::Slide, Self::Minimum];
+
+    /// Its name, in the evidence of a range test too.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Steepest => "steepest",
+            Self::Valley => "valley",
+            Self::Slide => "slide",
+            Self::Minimum => "minimum",
+        }
+    }
+}
+
+/// What a trainer can do beside training.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Tier {
+    /// Tier 0: use the rates it is told.
+    #[default]
+    Rates,
+    /// Tier 1: clip the gradient to a norm it is told, too.
+    Clip,
+    /// Tier 2: keep and restore copies of parameters and optimizer state, too.
+    Restore,
+}
+
+impl Tier {
+    /// The tier of this number, if there is one.
+    #[must_use]
+    pub fn from_number(number: u64) -> Option<Self> {
+        [Self::Rates, Self::Clip, Self::Restore].into_iter().find(|tier| u64::from(tier.number()) == number)
+    }
+
+    /// Its number, from 0.
+    #[must_use]
+    pub fn number(self) -> u8 {
+        match self {
+            Self::Rates => 0,
+            Self::Clip => 1,
+            Self::Restore => 2,
+        }
+    }
 }
 
 /// One of the optimizer's parameter groups.
@@ -98,6 +171,8 @@ impl Default for Spec {
             commit_ahead: DEFAULT_COMMIT_AHEAD,
             reporting_ranks: 1,
             rate_limits: RateLimits::default(),
+            tier: Tier::default(),
+            base_lr_from: None,
         }
     }
 }

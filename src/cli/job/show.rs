@@ -9,6 +9,7 @@ use crate::{
     model::{name::JobName, spec::DEFAULT_GROUP, telemetry::Sample},
     proto::{
         Attempt, Decision, GroupRate, Job, JobSpec, Progress, TelemetryRecord,
+        advice::Topic,
         decision::{Author, Effect},
         job::State,
         rate_override::Setting,
@@ -144,7 +145,8 @@ pub(super) fn effect(decision: &Decision) -> String {
             let changes = change.groups.iter().map(|group| {
                 format!("{} base rate {} → {}", group.group, number(group.previous_base_lr), number(group.base_lr))
             });
-            changes.collect::<Vec<_>>().join(", ")
+            let restore = (!change.restore.is_empty()).then(|| format!("restore {}", change.restore));
+            changes.chain(restore).collect::<Vec<_>>().join(", ")
         }
         Some(Effect::RateOverride(order)) => {
             let setting = match &order.setting {
@@ -161,6 +163,12 @@ pub(super) fn effect(decision: &Decision) -> String {
         Some(Effect::SchedulePaused(_)) => "paused".to_owned(),
         Some(Effect::ScheduleResumed(_)) => "resumed".to_owned(),
         Some(Effect::SpecChange(_)) => "spec changed".to_owned(),
+        Some(Effect::Advice(advice)) => match advice.topic() {
+            Topic::Unspecified => "advice".to_owned(),
+            Topic::Stop => "advice to stop".to_owned(),
+            Topic::RangeTest => "range test over".to_owned(),
+            Topic::NoiseScale => "noise scale".to_owned(),
+        },
         None => "unknown to this release".to_owned(),
     }
 }

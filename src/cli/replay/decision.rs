@@ -3,7 +3,7 @@
 use crate::{
     cli::{failure::Failure, heart},
     model::{
-        decision::{Author, BaseRateChange, Decision, DecisionId, Effect},
+        decision::{Author, BaseRateChange, Decision, DecisionId, Effect, RateMove, RateShape, Topic},
         job::Timestamp,
     },
     proto::{self, decision as wire},
@@ -22,7 +22,7 @@ pub(super) fn from_proto(message: proto::Decision) -> Result<Decision, Failure> 
         Some(wire::Author::Controller(controller)) => Author::Controller(controller),
         None => return Err(wrong("it has no author")),
     };
-    let effect = message.effect.ok_or_else(|| wrong("its effect is not known to this release"))?;
+    let effect = message.effect.ok_or_else(|| unknown(&name))?;
     Ok(Decision {
         id: id(&message.name).ok_or_else(|| wrong("this is no name of a decision"))?,
         attempt: u32::try_from(message.attempt).map_err(|_| wrong("its attempt is out of range"))?,
@@ -39,7 +39,8 @@ pub(super) fn from_proto(message: proto::Decision) -> Result<Decision, Failure> 
 fn effect_from_proto(effect: wire::Effect, name: &str) -> Result<Effect, Failure> {
     let refused = |violations| Failure::violated(format!("decision {name:?} is not valid:"), &violations);
     Ok(match effect {
-        wire::Effect::BaseRateChange(change) => Effect::BaseRates(change.groups.into_iter().map(group).collect()),
+        wire::Effect::BaseRateChange(change) => Effect::BaseRates(rate_move(change, name)?),
+        wire::Effect::Advice(advice) => Effect::Advice(topic(advice.topic()).ok_or_else(|| unknown(name))?),
         wire::Effect::RateOverride(order) => Effect::Override(heart::rate_override(order).map_err(refused)?),
         wire::Effect::OverrideCleared(_) => Effect::ClearOverride,
         wire::Effect::SchedulePaused(_) => Effect::Pause,
@@ -47,6 +48,30 @@ fn effect_from_proto(effect: wire::Effect, name: &str) -> Result<Effect, Failure
         wire::Effect::SpecChange(change) => {
             Effect::Spec(Box::new(heart::spec(change.spec.unwrap_or_default()).map_err(refused)?))
         }
+    })
+}
+
+fn unknown(name: &str) -> Failure {
+    Failure::invalid(format!("decision {name:?}: its effect is not known to this release"))
+}
+
+fn topic(topic: proto::advice::Topic) -> Option<Topic> {
+    Some(match topic {
+        proto::advice::Topic::Unspecified => return None,
+        proto::advice::Topic::Stop => Topic::Stop,
+        proto::advice::Topic::RangeTest => Topic::RangeTest,
+        proto::advice::Topic::NoiseScale => Topic::NoiseScale,
+    })
+}
+
+fn rate_move(change: proto::BaseRateChange, name: &str) -> Result<RateMove, Failure> {
+    let shape = change.shape.unwrap_or_default();
+    let ramp_steps = u64::try_from(shape.ramp_steps)
+        .map_err(|_| Failure::invalid(format!("decision {name:?}: its ramp_steps are negative")))?;
+    Ok(RateMove {
+        groups: change.groups.into_iter().map(group).collect(),
+        shape: RateShape { is_flat: shape.is_flat, ramp_steps, cooldown_share: shape.cooldown_share },
+        restore: Some(change.restore).filter(|restore| !restore.is_empty()),
     })
 }
 
@@ -73,13 +98,14 @@ mod tests {
             author: Some(wire::Author::Controller("0/reduce_lr_on_plateau".to_owned())),
             effect: Some(wire::Effect::BaseRateChange(proto::BaseRateChange {
                 groups: vec![proto::GroupBaseRate { group: "g".to_owned(), previous_base_lr: 0.1, base_lr: 0.01 }],
+                ..Default::default()
             })),
             ..Default::default()
         };
         let decision = from_proto(message).unwrap();
         assert_eq!((decision.step, decision.effective_step), (4, 5));
         let change = BaseRateChange { group: "g".to_owned(), previous_base_lr: 0.1, base_lr: 0.01 };
-        assert_eq!(decision.effect, Effect::BaseRates(vec![change]));
+        assert_eq!(decision.effect, Effect::BaseRates(RateMove { groups: vec![change], ..RateMove::default() }));
     }
 
     #[test]

@@ -70,14 +70,16 @@ pub(super) fn document(finding: &Finding) -> Result<Value, Failure> {
 
 fn decision_line(decision: &Decision) -> String {
     let effect = match &decision.effect {
-        Effect::BaseRates(groups) => groups
+        Effect::BaseRates(change) => change
+            .groups
             .iter()
             .map(|change| {
                 format!("{} base rate {} → {}", change.group, number(change.previous_base_lr), number(change.base_lr))
             })
             .collect::<Vec<_>>()
             .join(", "),
-        // Controllers move base rates and nothing else.
+        Effect::Advice(_) => "advice".to_owned(),
+        // These are people's.
         Effect::Override(_) | Effect::ClearOverride | Effect::Pause | Effect::Resume | Effect::Spec(_) => String::new(),
     };
     format!("  step {}: {effect}, from step {} on ({})\n", decision.step, decision.effective_step, decision.reason)

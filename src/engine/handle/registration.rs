@@ -81,6 +81,7 @@ impl Engine {
         for (field, old, new) in [
             ("spec.decision_lag", source.row.spec.decision_lag, spec.decision_lag),
             ("spec.reporting_ranks", source.row.spec.reporting_ranks.into(), spec.reporting_ranks.into()),
+            ("spec.tier", source.row.spec.tier.number().into(), spec.tier.number().into()),
         ] {
             if old != new {
                 violations.refuse(

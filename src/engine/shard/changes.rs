@@ -283,5 +283,6 @@ fn check_spec_change(old: &Spec, new: &Spec) -> Result<(), Error> {
     };
     fixed("decision_lag", old.decision_lag, new.decision_lag);
     fixed("reporting_ranks", old.reporting_ranks.into(), new.reporting_ranks.into());
+    fixed("tier", old.tier.number().into(), new.tier.number().into());
     violations.into_result(()).map_err(Error::Invalid)
 }

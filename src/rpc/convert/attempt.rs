@@ -26,5 +26,6 @@ pub fn to_start_response(info: &AttemptInfo) -> proto::StartAttemptResponse {
         needs_telemetry: info.needs_telemetry,
         groups: info.spec.groups.iter().map(|group| group.name.clone()).collect(),
         total_steps: info.spec.total_steps.map(int64),
+        tier: info.spec.tier.number().into(),
     }
 }

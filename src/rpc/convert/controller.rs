@@ -1,6 +1,9 @@
 //! Controllers.
 
 use super::{int64, schedule::library, step, whole};
+
+mod adaptive;
+
 use crate::{
     model::{
         MAX_STEP,
@@ -38,6 +41,16 @@ pub fn from_proto(controller: proto::Controller, violations: &mut Violations) ->
         Some(Kind::Greedy(greedy)) => {
             ControllerSpec::Greedy(violations.within("greedy", |v| greedy_from_proto(greedy, v)))
         }
+        Some(Kind::Auto(auto)) => ControllerSpec::Auto(adaptive::auto_from_proto(auto)),
+        Some(Kind::RangeTest(test)) => {
+            ControllerSpec::RangeTest(violations.within("range_test", |v| adaptive::range_test_from_proto(&test, v)))
+        }
+        Some(Kind::StatisticalPlateau(plateau)) => ControllerSpec::StatisticalPlateau(
+            violations.within("statistical_plateau", |v| adaptive::statistical_plateau_from_proto(plateau, v)),
+        ),
+        Some(Kind::NoiseScale(scale)) => {
+            ControllerSpec::NoiseScale(violations.within("noise_scale", |v| adaptive::noise_scale_from_proto(scale, v)))
+        }
         None => {
             violations.add(
                 "",
@@ -57,6 +70,12 @@ pub fn to_proto(controller: &ControllerSpec) -> proto::Controller {
         ControllerSpec::KerasPlateau(plateau) => Kind::KerasPlateau(keras_to_proto(plateau)),
         ControllerSpec::OptaxPlateau(plateau) => Kind::OptaxPlateau(optax_to_proto(plateau)),
         ControllerSpec::Greedy(greedy) => Kind::Greedy(greedy_to_proto(greedy)),
+        ControllerSpec::Auto(auto) => Kind::Auto(adaptive::auto_to_proto(auto)),
+        ControllerSpec::RangeTest(test) => Kind::RangeTest(adaptive::range_test_to_proto(test)),
+        ControllerSpec::StatisticalPlateau(plateau) => {
+            Kind::StatisticalPlateau(adaptive::statistical_plateau_to_proto(plateau))
+        }
+        ControllerSpec::NoiseScale(scale) => Kind::NoiseScale(adaptive::noise_scale_to_proto(scale)),
         ControllerSpec::Library(LibraryController { call, metric }) => {
             return proto::Controller {
                 kind: None,
@@ -269,6 +288,10 @@ mod tests {
             ControllerSpec::OptaxPlateau(OptaxPlateau { accumulation_size: 3, atol: 0.1, ..OptaxPlateau::default() }),
             ControllerSpec::Greedy(Greedy { window: 5, max_lr: vec![0.5], ..Greedy::default() }),
             ControllerSpec::Library(LibraryController { call: call.clone(), metric: None }),
+            ControllerSpec::Auto(Auto { search: Some(false), evaluation_metric: Some("f1".into()), ..Auto::default() }),
+            ControllerSpec::RangeTest(RangeTest { rates: 50, end_lr: 2.0, ..RangeTest::default() }),
+            ControllerSpec::StatisticalPlateau(StatisticalPlateau { min_lr: Some(0.1), ..Default::default() }),
+            ControllerSpec::NoiseScale(NoiseScale { window: 64 }),
             ControllerSpec::Library(LibraryController { call, metric: Some("accuracy".into()) }),
         ] {
             let mut violations = Violations::new();

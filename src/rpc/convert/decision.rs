@@ -4,7 +4,7 @@ use super::{int64, optional_whole, spec, time};
 use crate::{
     model::{
         MAX_STEP,
-        decision::{Author, BaseRateChange, Decision, Effect, OverrideSetting, RateOverride},
+        decision::{Author, BaseRateChange, Decision, Effect, OverrideSetting, RateOverride, RateShape, Topic},
         name::JobName,
         violation::Violations,
     },
@@ -46,9 +46,12 @@ pub fn override_from_proto(order: proto::RateOverride, v: &mut Violations) -> Ra
 fn effect_to_proto(effect: &Effect) -> proto::decision::Effect {
     use proto::decision::Effect as Wire;
     match effect {
-        Effect::BaseRates(groups) => {
-            Wire::BaseRateChange(proto::BaseRateChange { groups: groups.iter().map(base_rate_to_proto).collect() })
-        }
+        Effect::BaseRates(change) => Wire::BaseRateChange(proto::BaseRateChange {
+            groups: change.groups.iter().map(base_rate_to_proto).collect(),
+            shape: shape_to_proto(&change.shape),
+            restore: change.restore.clone().unwrap_or_default(),
+        }),
+        Effect::Advice(topic) => Wire::Advice(proto::Advice { topic: topic_to_proto(*topic).into() }),
         Effect::Override(order) => Wire::RateOverride(override_to_proto(order)),
         Effect::ClearOverride => Wire::OverrideCleared(proto::OverrideCleared {}),
         Effect::Pause => Wire::SchedulePaused(proto::SchedulePaused {}),
@@ -62,6 +65,23 @@ fn base_rate_to_proto(change: &BaseRateChange) -> proto::GroupBaseRate {
         group: change.group.clone(),
         previous_base_lr: change.previous_base_lr,
         base_lr: change.base_lr,
+    }
+}
+
+/// `None` for rates that simply stay.
+fn shape_to_proto(shape: &RateShape) -> Option<proto::RateShape> {
+    (*shape != RateShape::default()).then(|| proto::RateShape {
+        is_flat: shape.is_flat,
+        ramp_steps: int64(shape.ramp_steps),
+        cooldown_share: shape.cooldown_share,
+    })
+}
+
+fn topic_to_proto(topic: Topic) -> proto::advice::Topic {
+    match topic {
+        Topic::Stop => proto::advice::Topic::Stop,
+        Topic::RangeTest => proto::advice::Topic::RangeTest,
+        Topic::NoiseScale => proto::advice::Topic::NoiseScale,
     }
 }
 
@@ -80,7 +100,10 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::model::{decision::DecisionId, job::Timestamp};
+    use crate::model::{
+        decision::{DecisionId, RateMove},
+        job::Timestamp,
+    };
 
     #[test]
     fn a_decision_is_named_below_its_job() {
@@ -92,11 +115,10 @@ mod tests {
             author: Author::Controller("0/reduce_lr_on_plateau".into()),
             reason: "no improvement".into(),
             evidence: BTreeMap::from([("best".into(), f64::NAN)]),
-            effect: Effect::BaseRates(vec![BaseRateChange {
-                group: "default".into(),
-                previous_base_lr: 1.0,
-                base_lr: 0.1,
-            }]),
+            effect: Effect::BaseRates(RateMove {
+                groups: vec![BaseRateChange { group: "default".into(), previous_base_lr: 1.0, base_lr: 0.1 }],
+                ..RateMove::default()
+            }),
             create_time: Timestamp(0),
         };
         let wire = to_proto(&JobName::new("a", "b").unwrap(), &decision);

@@ -3,6 +3,7 @@
 use super::int64;
 use crate::{
     engine::{Curve, Directive, DirectiveAnswer, GroupRate, Source},
+    model::decision::Action,
     proto,
 };
 
@@ -30,6 +31,21 @@ pub fn to_proto(directive: &Directive, is_final: bool) -> proto::Directive {
             Source::Pause => proto::directive::Source::Pause,
         }
         .into(),
+        clip_norm: directive.told.bound.clip_norm,
+        skip_above_norm: directive.told.bound.skip_above_norm,
+        actions: directive.told.actions.iter().map(action_to_proto).collect(),
+        stop_advice: directive.told.stop_advice.as_deref().unwrap_or_default().to_owned(),
+    }
+}
+
+fn action_to_proto(action: &Action) -> proto::Action {
+    use proto::action::Kind;
+    proto::Action {
+        kind: Some(match action {
+            Action::Snapshot(id) => Kind::Snapshot(id.clone()),
+            Action::Restore(id) => Kind::Restore(id.clone()),
+            Action::Forget(id) => Kind::Forget(id.clone()),
+        }),
     }
 }
 
@@ -84,10 +100,11 @@ fn columns(directives: &[Directive]) -> Vec<proto::GroupPlan> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::Told;
 
     fn directive(step: u64, learning_rate: f64) -> Directive {
         let rate = GroupRate { group: "all".into(), learning_rate, momentum: Some(0.9), weight_decay: None };
-        Directive { step, rates: vec![rate], source: Source::Pause }
+        Directive { step, rates: vec![rate], source: Source::Pause, told: Told::default() }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::{directive, int64, spec, time};
 use crate::{
-    engine::{JobView, Progress},
+    engine::{ControllerStatus, JobView, Progress},
     model::job::{ForkPoint, State},
     proto,
 };
@@ -49,12 +49,21 @@ fn progress_to_proto(progress: &Progress) -> proto::Progress {
         report_time: progress.report_time.map(time::to_proto),
         repeated_samples: int64(progress.repeated_samples),
         conflicting_samples: int64(progress.conflicting_samples),
+        controllers: progress.controllers.iter().map(status_to_proto).collect(),
         late_samples: int64(progress.late_samples),
     }
 }
 
 fn fork_point_to_proto(point: &ForkPoint) -> proto::ForkPoint {
     proto::ForkPoint { job: point.job.clone(), attempt: point.attempt.into(), step: int64(point.step) }
+}
+
+fn status_to_proto((controller, status): &(String, ControllerStatus)) -> proto::ControllerStatus {
+    proto::ControllerStatus {
+        controller: controller.clone(),
+        phase: status.phase.to_owned(),
+        missing: status.missing.iter().map(|&sentence| sentence.to_owned()).collect(),
+    }
 }
 
 #[cfg(test)]

@@ -4,8 +4,12 @@ use super::{at_most_chars, controller, int64, optional_whole, schedule, whole};
 use crate::{
     model::{
         MAX_STEP,
-        name::check_part,
-        spec::{Arm, DEFAULT_COMMIT_AHEAD, DEFAULT_DECISION_LAG, DEFAULT_GROUP, Group, Objective, RateLimits, Spec},
+        controller::{Auto, ControllerSpec},
+        name::{JobName, check_part},
+        spec::{
+            Arm, BaseLrFrom, DEFAULT_COMMIT_AHEAD, DEFAULT_DECISION_LAG, DEFAULT_GROUP, Group, Objective, RateLimits,
+            Spec, Suggestion, Tier,
+        },
         violation::Violations,
     },
     proto,
@@ -30,10 +34,7 @@ pub fn from_proto(spec: proto::JobSpec, v: &mut Violations) -> Spec {
         schedule: optional_schedule("schedule", spec.schedule, v).unwrap_or(Spec::default().schedule),
         momentum_schedule: optional_schedule("momentum_schedule", spec.momentum_schedule, v),
         weight_decay_schedule: optional_schedule("weight_decay_schedule", spec.weight_decay_schedule, v),
-        controllers: v.within("controllers", |v| {
-            let read = |(i, wire)| v.within(format_args!("[{i}]"), |v| controller::from_proto(wire, v));
-            spec.controllers.into_iter().enumerate().map(read).collect()
-        }),
+        controllers: controllers(&spec.controller, spec.controllers, v),
         objective: spec.objective.map(|wire| v.within("objective", |v| objective(wire, v))),
         arm: arm_from_proto(spec.arm, v),
         seed: spec.seed,
@@ -46,6 +47,8 @@ pub fn from_proto(spec: proto::JobSpec, v: &mut Violations) -> Spec {
             .rate_limits
             .map(|limits| RateLimits { min_lr: limits.min_lr, max_lr: limits.max_lr })
             .unwrap_or_default(),
+        tier: spec.tier.map_or(Tier::default(), |tier| tier_from_proto(tier, v)),
+        base_lr_from: spec.base_lr_from.map(|from| v.within("base_lr_from", |v| base_lr_from(from, v))),
         display_name: spec.display_name,
         experiment: spec.experiment,
         labels: spec.labels,
@@ -80,7 +83,76 @@ pub fn to_proto(spec: &Spec) -> proto::JobSpec {
         reporting_ranks: Some(i32::try_from(spec.reporting_ranks).unwrap_or(i32::MAX)),
         rate_limits: (limits != RateLimits::default())
             .then_some(proto::RateLimits { min_lr: limits.min_lr, max_lr: limits.max_lr }),
+        tier: Some(spec.tier.number().into()),
+        controller: String::new(),
+        base_lr_from: spec.base_lr_from.as_ref().map(base_lr_from_to_proto),
     }
+}
+
+/// The controllers that are written out, or the one that is short for them.
+fn controllers(short: &str, written: Vec<proto::Controller>, v: &mut Violations) -> Vec<ControllerSpec> {
+    if !short.is_empty() {
+        if short != "auto" {
+            v.refuse("controller", format_args!("{short:?}"), "`auto`; others go under `controllers`");
+        }
+        if !written.is_empty() {
+            v.add("controller", "is not allowed beside `controllers`: it is short for one of them");
+        }
+        return vec![ControllerSpec::Auto(Auto::default())];
+    }
+    v.within("controllers", |v| {
+        let read = |(i, wire)| v.within(format_args!("[{i}]"), |v| controller::from_proto(wire, v));
+        written.into_iter().enumerate().map(read).collect()
+    })
+}
+
+fn tier_from_proto(tier: i32, v: &mut Violations) -> Tier {
+    Tier::from_number(whole(v, "tier", tier.into(), 0, 2)).unwrap_or_default()
+}
+
+fn base_lr_from(from: proto::BaseLrFrom, v: &mut Violations) -> BaseLrFrom {
+    use proto::base_lr_from::{Source, Suggestion as Wire};
+    let suggestion = match Wire::try_from(from.suggestion) {
+        Ok(Wire::Unspecified | Wire::Valley) => Suggestion::Valley,
+        Ok(Wire::Steepest) => Suggestion::Steepest,
+        Ok(Wire::Slide) => Suggestion::Slide,
+        Ok(Wire::Minimum) => Suggestion::Minimum,
+        Err(_) => {
+            v.refuse("suggestion", from.suggestion, "a SUGGESTION_ of BaseLrFrom");
+            Suggestion::Valley
+        }
+    };
+    let (field, job) = match &from.source {
+        Some(Source::RangeTest(job)) => ("range_test", job),
+        Some(Source::StudyTrial(job)) => ("study_trial", job),
+        None => {
+            v.add("", "is required: exactly one of `range_test` and `study_trial`");
+            return BaseLrFrom::StudyTrial(String::new());
+        }
+    };
+    if let Err(problem) = job.parse::<JobName>() {
+        v.add(field, problem);
+    }
+    match from.source {
+        Some(Source::RangeTest(job)) => BaseLrFrom::RangeTest(job, suggestion),
+        Some(Source::StudyTrial(job)) => BaseLrFrom::StudyTrial(job),
+        None => BaseLrFrom::StudyTrial(String::new()),
+    }
+}
+
+fn base_lr_from_to_proto(from: &BaseLrFrom) -> proto::BaseLrFrom {
+    use proto::base_lr_from::{Source, Suggestion as Wire};
+    let (source, suggestion) = match from {
+        BaseLrFrom::RangeTest(job, suggestion) => (Source::RangeTest(job.clone()), *suggestion),
+        BaseLrFrom::StudyTrial(job) => (Source::StudyTrial(job.clone()), Suggestion::default()),
+    };
+    let suggestion = match suggestion {
+        Suggestion::Steepest => Wire::Steepest,
+        Suggestion::Valley => Wire::Valley,
+        Suggestion::Slide => Wire::Slide,
+        Suggestion::Minimum => Wire::Minimum,
+    };
+    proto::BaseLrFrom { source: Some(source), suggestion: suggestion.into() }
 }
 
 fn check_texts(spec: &proto::JobSpec, v: &mut Violations) {
@@ -207,13 +279,25 @@ mod tests {
                 "controllers": [{"reduce_lr_on_plateau": {"metric": "val_loss", "min_lr": [0.1, 0.2]}}],
                 "objective": {"metric": "val_loss", "mode": "MODE_MAX", "target": 0.9}, "experiment": "e",
                 "arm": "ARM_BASELINE", "seed": "-3", "labels": {"team": "vision"}, "decision_lag": 8,
-                "commit_ahead": 32, "reporting_ranks": 4, "rate_limits": {"max_lr": 1}}"#,
+                "commit_ahead": 32, "reporting_ranks": 4, "rate_limits": {"max_lr": 1}, "tier": 2,
+                "base_lr_from": {"range_test": "namespaces/a/jobs/b", "suggestion": "SUGGESTION_SLIDE"}}"#,
         );
         assert_eq!(wrong, [""; 0]);
         let mut violations = Violations::new();
         assert_eq!(from_proto(to_proto(&spec), &mut violations), spec);
         assert!(violations.is_empty());
         assert_eq!((spec.total_steps, spec.seed, spec.arm), (Some(1000), Some(-3), Some(Arm::Baseline)));
+    }
+
+    #[test]
+    fn auto_is_short_for_the_controller_of_that_name() {
+        let (short, wrong) = read(r#"{"groups": [{"base_lr": 0.1}], "controller": "auto"}"#);
+        assert_eq!(wrong, [""; 0]);
+        let (long, _) = read(r#"{"groups": [{"base_lr": 0.1}], "controllers": [{"auto": {}}]}"#);
+        assert_eq!(short, long);
+        let (_, wrong) =
+            read(r#"{"controller": "magic", "controllers": [{"auto": {}}], "tier": 3, "base_lr_from": {}}"#);
+        assert_eq!(wrong, ["controller", "controller", "tier", "base_lr_from"]);
     }
 
     #[test]
