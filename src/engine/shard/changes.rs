@@ -181,6 +181,7 @@ impl Owned {
     fn release(&mut self, context: &Context) -> Vec<Write> {
         let Some(running) = &mut self.attempt else { return Vec::new() };
         let decisions = running.heart.release();
+        running.cell.publish_timeline(running.heart.timeline());
         let writes = self.decided(context, decisions);
         self.publish();
         writes
