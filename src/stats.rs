@@ -99,6 +99,7 @@ impl Windows {
 
 /// Which groups of statistics are wanted. They differ in cost by orders of magnitude.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "a set of four")]
 pub struct Wanted {
     /// [`Summary::moments`] and [`Summary::trend`]: linear in the window's length.
     pub linear: bool,

@@ -35,6 +35,8 @@ const BLIND_COOLDOWN_SHARE: f64 = 0.5;
 /// What the rate found is divided by where nothing can be undone, and where no evaluation steers.
 const CAUTION: f64 = 2.0;
 const BLIND_CAUTION: f64 = 2.5;
+/// And otherwise: near the beginning the best rate for the next steps lies above the best for all.
+const SHORT_SIGHT: f64 = 1.5;
 /// A trainer that can not clip leaves out an update this many times above the bound.
 const SKIP_FACTOR: f64 = 4.0;
 /// After a divergence the rate rises anew over this share of the training.
@@ -51,6 +53,7 @@ const BEST: &str = "best";
 
 /// The controller, for one job.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one part of the loop, on or off by itself")]
 pub struct Auto {
     base_lrs: Vec<f64>,
     total_steps: Option<u64>,
@@ -217,7 +220,7 @@ impl Auto {
                     let loss = is_finite.then_some(loss);
                     self.observe_loss(state, observation.effective_step, sample.step, loss, &mut outcome);
                 } else {
-                    self.begin_again(state);
+                    Self::begin_again(state);
                 }
             }
         }
@@ -236,7 +239,7 @@ impl Auto {
     }
 
     /// A step ran at another rate than this controller's.
-    fn begin_again(&self, state: &mut AutoState) {
+    fn begin_again(state: &mut AutoState) {
         match &mut state.phase {
             Phase::Search(search) => search.begin_stage_again(),
             Phase::Hold => state.guard.forget_losses(),
@@ -257,7 +260,7 @@ impl Auto {
                 let caution = match (self.can_restore(), is_blind) {
                     (false, _) => CAUTION,
                     (true, true) => BLIND_CAUTION,
-                    (true, false) => 1.0,
+                    (true, false) => SHORT_SIGHT,
                 };
                 let next = machine.observe(search, step, loss, self.can_restore(), caution);
                 self.search_on(state, effective_step, next, is_blind, outcome);
@@ -338,7 +341,7 @@ impl Auto {
             }
             // One thing a step: a divergence comes first.
             Verdict::Cut if !matches!(outcome.ruling, Some(Ruling::Move(_))) => {
-                self.cut(state, effective_step, step, outcome)
+                self.cut(state, effective_step, step, outcome);
             }
             Verdict::Best | Verdict::Wait | Verdict::Cut => {}
         }
@@ -349,7 +352,12 @@ impl Auto {
         let metric = &self.evaluation;
         let (best, best_step) = state.hold.best().unwrap_or((f64::INFINITY, step));
         let sign = if self.is_higher_better { -1.0 } else { 1.0 };
-        let figures = vec![("best", sign * best), ("best_step", number(best_step)), ("last", sign * state.hold.last())];
+        let figures = vec![
+            ("best", sign * best),
+            ("best_step", number(best_step)),
+            ("last", sign * state.hold.last()),
+            ("error", state.hold.error()),
+        ];
         if state.cut <= GIVE_UP {
             let reason =
                 format!("{metric} has not improved since step {best_step}, and the rate has been cut to nothing");
@@ -360,9 +368,9 @@ impl Auto {
         state.cut *= CUT;
         state.scale *= CUT;
         state.from = state.from.max(effective_step);
-        let back =
-            if state.is_best_kept { ": back to there, and on at half the rate" } else { ": on at half the rate" };
-        if state.is_best_kept {
+        let goes_back = state.is_best_kept && state.hold.is_best_clearly_better();
+        let back = if goes_back { ": back to there, and on at half the rate" } else { ": on at half the rate" };
+        if goes_back {
             outcome.actions.push(Action::Restore(BEST.to_owned()));
         }
         let reason = format!("{metric} has not improved since step {best_step}{back}");

@@ -4,7 +4,7 @@
 //! last 64 finite norms, or that median and eight robust deviations, whichever is more. It moves in steps of a tenth at least.
 //!
 //! A run has diverged when the median of its last losses lies far above the lowest such median: by eight robust deviations of
-//! it, and by a quarter of all that was gained since the start. Copies are taken while the loss is near its lowest, and count
+//! it, and by half of all that was gained since the start. Copies are taken while the loss is near its lowest, and count
 //! as good once the loss has stayed there for a while; each further divergence goes back one copy more.
 
 use std::collections::VecDeque;
@@ -25,9 +25,9 @@ const SAME_BOUND: f64 = 0.1;
 /// Losses a look, as a share of the training, and its limits.
 const WINDOW_SHARE: u64 = 100;
 const OPEN_WINDOW: u64 = 20;
-const WINDOW: std::ops::RangeInclusive<u64> = 8..=64;
+const WINDOW: std::ops::RangeInclusive<u64> = 16..=64;
 /// The part of all that was gained whose loss is a divergence.
-const LOST_GAIN: f64 = 0.25;
+const LOST_GAIN: f64 = 0.5;
 /// A copy is taken within so many deviations of the lowest loss, and has to stay within so many to be good.
 const NEAR: f64 = 2.0;
 const STAYED: f64 = 4.0;
@@ -121,8 +121,8 @@ impl GuardState {
             _ => (middle, deviation),
         };
         self.lowest = Some((lowest, lowest_deviation));
-        let lost = (DEVIATIONS * lowest_deviation).max(LOST_GAIN * (first - lowest).max(0.0));
-        if middle > lowest + lost || middle >= super::search::BLOWN_LOSS {
+        let beyond = (DEVIATIONS * lowest_deviation).max(LOST_GAIN * (first - lowest).max(0.0));
+        if middle > lowest + beyond || middle >= super::search::BLOWN_LOSS {
             let passed_over = self.divergences;
             self.divergences += 1;
             self.losses.clear();

@@ -1,7 +1,7 @@
 //! The line-search warm-up: finds the rate by itself, from below, while it trains.
 //!
 //! First the loss and its error are taken at almost no rate. Then stages of some steps each, at rates that rise from a
-//! sixteenth of the one given. A stage is judged by the median of its losses and their standard error: while the first loss is
+//! sixty-fourth of the one given. A stage is judged by the median of its losses and their standard error: while the first loss is
 //! not clearly left the rate rises in big steps, then in small ones, until a stage brings no gain or blows up. The rate
 //! chosen is the least one whose stage is as good as the best within the error, and training goes on from the end of that
 //! stage. A stage that is too high is cut short; if even the first one is, the search begins anew much lower.
@@ -17,8 +17,8 @@ use crate::stats::{linear::standard_error, order::median};
 const PROBE_STEPS: usize = 8;
 /// The rate there, as a share of that of the first stage.
 const PROBE_SHARE: f64 = 1.0 / 4096.0;
-/// The rate of the first stage, as a share of the one given.
-const FIRST_SHARE: f64 = 1.0 / 16.0;
+/// The rate of the first stage, as a share of the one given: low enough that one given 30 times too high harms nothing.
+const FIRST_SHARE: f64 = 1.0 / 64.0;
 /// How many standard errors make a difference.
 const CLEAR: f64 = 4.0;
 /// How many standard errors are still a tie.
@@ -26,11 +26,14 @@ const TIE: f64 = 3.0;
 /// How often the search may begin anew, and how much lower each time.
 const RESTARTS: u32 = 4;
 const RESTART_FACTOR: f64 = 1.0 / 64.0;
-/// Shortest and longest stage, and its share of the training.
-const STAGE_STEPS: std::ops::RangeInclusive<u64> = 8..=200;
+/// A stage takes a hundredth of the training, within limits: long ones would make the search of a long training dear.
 const STAGE_SHARE: u64 = 100;
+const MIN_STAGE_STEPS: u64 = 8;
+const LONG_STAGE_STEPS: u64 = 20;
+const LONG_STAGE_SHARE: u64 = 1000;
+const MAX_STAGE_STEPS: u64 = 200;
 /// The stage length where the training's is not known.
-const OPEN_STAGE_STEPS: u64 = 32;
+const OPEN_STAGE_STEPS: u64 = 20;
 /// No stage begins after this share of the training, or this many stages.
 const LIMIT_SHARE: u64 = 4;
 const MAX_STAGES: usize = 48;
@@ -107,9 +110,12 @@ impl SearchState {
     /// The state at the beginning of a search at step `start` of a training of `total_steps`.
     pub(super) fn new(start: u64, total_steps: Option<u64>) -> Self {
         let left = total_steps.map(|total| total.saturating_sub(start));
-        let stage_steps = left.map_or(OPEN_STAGE_STEPS, |left| left / STAGE_SHARE);
+        let stage_steps = left.map_or(OPEN_STAGE_STEPS, |left| {
+            let longest = (left / LONG_STAGE_SHARE).clamp(LONG_STAGE_STEPS, MAX_STAGE_STEPS);
+            (left / STAGE_SHARE).clamp(MIN_STAGE_STEPS, longest)
+        });
         Self {
-            stage_steps: usize::try_from(stage_steps.clamp(*STAGE_STEPS.start(), *STAGE_STEPS.end())).unwrap_or(8),
+            stage_steps: usize::try_from(stage_steps).unwrap_or(usize::MAX),
             limit_step: left.map_or(u64::MAX, |left| start + left / LIMIT_SHARE),
             scale: FIRST_SHARE * PROBE_SHARE,
             losses: Vec::new(),
@@ -167,36 +173,36 @@ impl Search {
             return Next::Stay;
         }
         let losses = std::mem::take(&mut state.losses);
-        let mut stage = Stage { loss: None, error: 0.0, scale: state.scale, is_kept: false };
+        let mut over = Stage { loss: None, error: 0.0, scale: state.scale, is_kept: false };
         if !is_blown {
-            (stage.loss, stage.error) = (Some(median(&losses)), standard_error(&losses));
+            (over.loss, over.error) = (Some(median(&losses)), standard_error(&losses));
         }
         let mut figures = vec![
             ("first_loss", first.0),
             ("first_error", first.1),
-            ("stage_loss", stage.loss.unwrap_or(f64::INFINITY)),
-            ("stage_error", stage.error),
+            ("stage_loss", over.loss.unwrap_or(f64::INFINITY)),
+            ("stage_error", over.error),
             ("stage", count(state.stages.len())),
-            ("scale", stage.scale),
+            ("scale", over.scale),
         ];
 
-        let is_worse = stage.loss.is_none_or(|loss| loss > first.0 + CLEAR * stage.error_to(first.1));
+        let is_worse = over.loss.is_none_or(|loss| loss > first.0 + CLEAR * over.error_to(first.1));
         if state.stages.is_empty() && is_worse && state.restarts < RESTARTS {
             state.restarts += 1;
             state.scale *= RESTART_FACTOR;
             return Next::Restart(figures);
         }
         let spread = first.1 * count(PROBE_STEPS).sqrt();
-        let no_gain = match (stage.loss, state.best().map(|best| (*best, best.loss))) {
+        let no_gain = match (over.loss, state.best().map(|best| (*best, best.loss))) {
             (None, _) => true,
             (Some(_), None | Some((_, None))) => false,
             (Some(loss), Some((best, Some(best_loss)))) => {
-                let clearly = (CLEAR * stage.error_to(best.error)).max(3.0 * spread);
+                let clearly = (CLEAR * over.error_to(best.error)).max(3.0 * spread);
                 if is_left(&best, first) { loss >= best_loss } else { loss > best_loss + clearly }
             }
         };
-        stage.is_kept = can_keep && !no_gain;
-        state.stages.push(stage);
+        over.is_kept = can_keep && !no_gain;
+        state.stages.push(over);
         let is_over = no_gain || step >= state.limit_step || state.stages.len() >= MAX_STAGES;
         let Some(best) = state.best().copied() else { return Next::Stay };
         let has_left = is_left(&best, first);
@@ -211,7 +217,7 @@ impl Search {
         }
         figures.push(("best_loss", best.loss.unwrap_or(f64::INFINITY)));
         figures.push(("best_scale", best.scale));
-        let (chosen, scale) = if has_left { self.least_tie(state, best) } else { stability_limit(state, best) };
+        let (chosen, scale) = if has_left { Self::least_tie(state, best) } else { stability_limit(state, best) };
         state.scale = scale / caution;
         let from = chosen.filter(|&i| state.stages[i].is_kept);
         Next::Found { scale: state.scale, from, figures }
@@ -226,13 +232,13 @@ impl Search {
     }
 
     /// The least rate whose stage is as good as the best within the error.
-    fn least_tie(self, state: &SearchState, best: Stage) -> (Option<usize>, f64) {
-        let ties = |stage: &Stage| {
+    fn least_tie(state: &SearchState, best: Stage) -> (Option<usize>, f64) {
+        let is_tied = |stage: &Stage| {
             let bound = best.loss.unwrap_or(f64::INFINITY) + TIE * stage.error_to(best.error);
             stage.loss.is_some_and(|loss| loss <= bound)
         };
-        let tied = state.stages.iter().enumerate().filter(|(_, stage)| ties(stage));
-        let least = tied.min_by(|(_, a), (_, b)| a.scale.total_cmp(&b.scale));
+        let good = state.stages.iter().enumerate().filter(|(_, stage)| is_tied(stage));
+        let least = good.min_by(|(_, a), (_, b)| a.scale.total_cmp(&b.scale));
         (least.map(|(i, _)| i), least.map_or(best.scale, |(_, stage)| stage.scale))
     }
 }

@@ -92,7 +92,9 @@ mod tests {
 
     fn batch(windows: &[Vec<f64>]) -> Windows {
         let mut batch = Windows::default();
-        windows.iter().for_each(|window| batch.push(window).unwrap());
+        for window in windows {
+            batch.push(window).unwrap();
+        }
         batch
     }
 

@@ -192,7 +192,7 @@ mod tests {
         Ok(())
     }
 
-    /// `scipy.stats.linregress` and `ttest_ind(equal_var=False)` of these, SciPy 1.17.1.
+    /// `scipy.stats.linregress` and `ttest_ind(equal_var=False)` of these, version 1.17.1.
     #[test]
     fn the_line_and_welchs_test_are_scipys() {
         let values = [4.0, 1.0, 3.0, 3.0, 2.0, 7.0, 5.0, 8.0, 6.0, 9.0, 7.0];

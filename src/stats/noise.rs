@@ -1,6 +1,6 @@
 //! The gradient noise scale: how large a batch still pays.
 //!
-//! McCandlish, Kaplan, Amodei et al., "An Empirical Model of Large-Batch Training", 2018, appendix A.1.
+//! `McCandlish` and others, "An Empirical Model of Large-Batch Training", 2018, appendix A.1.
 //! <https://arxiv.org/abs/1812.06162>
 
 use super::{

@@ -322,7 +322,7 @@ mod tests {
     #[test]
     fn a_decision_shows_the_figures_behind_it() {
         let evidence = [("best".to_owned(), 0.5), ("bad_eval_count".to_owned(), 3.0)].into();
-        let shown = decisions(&[Decision { evidence, ..decision(Effect::Advice(Default::default())) }]);
+        let shown = decisions(&[Decision { evidence, ..decision(Effect::Advice(crate::proto::Advice::default())) }]);
         assert!(shown.contains("bad_eval_count 3, best 0.5"), "{shown}");
     }
 
