@@ -32,6 +32,9 @@ const CUT: f64 = 0.5;
 /// The share of the training that is cooled down over, with evaluations and without.
 const COOLDOWN_SHARE: f64 = 0.2;
 const BLIND_COOLDOWN_SHARE: f64 = 0.5;
+/// What a cooldown from a trusted rate may cost of the evaluation, at the pace it improves: a rate that is too low already should
+/// not be lowered much. Half of the cooldown's progress is lost.
+const AFFORDABLE: f64 = 0.02;
 /// What the rate found is divided by where nothing can be undone, and where no evaluation steers.
 const CAUTION: f64 = 2.0;
 const BLIND_CAUTION: f64 = 2.5;
@@ -84,9 +87,11 @@ pub struct AutoState {
     cut: f64,
     /// Whether the trainer keeps the state of the best evaluation.
     is_best_kept: bool,
-    /// Whether it cools down as if there were no evaluations.
-    is_blind: bool,
+    /// The share of the training that is cooled down over.
+    cooldown_share: f64,
     is_finished: bool,
+    /// Whether the pace of the evaluation has been looked at, for a trusted rate.
+    is_paced: bool,
     steps_seen: u64,
     losses_seen: u64,
     evaluations_seen: u64,
@@ -146,8 +151,9 @@ impl Auto {
             scale: 1.0,
             cut: 1.0,
             is_best_kept: false,
-            is_blind: false,
+            cooldown_share: COOLDOWN_SHARE,
             is_finished: false,
+            is_paced: false,
             steps_seen: 0,
             losses_seen: 0,
             evaluations_seen: 0,
@@ -158,7 +164,7 @@ impl Auto {
     pub(super) fn opening(&self) -> Opening {
         match self.search {
             Some(_) => Opening { base_lrs: self.scaled(SearchState::new(0, None).scale()), shape: flat() },
-            None => Opening { base_lrs: self.base_lrs.clone(), shape: self.held(false, 0) },
+            None => Opening { base_lrs: self.base_lrs.clone(), shape: self.held(COOLDOWN_SHARE, 0) },
         }
     }
 
@@ -292,8 +298,12 @@ impl Auto {
                 outcome.actions.extend((0..stages).map(|stage| Action::Forget(stage_copy(stage))));
                 state.phase = Phase::Hold;
                 state.scale = scale;
-                state.is_blind = is_blind;
-                ("the search is over: the least rate that is as good as the best", figures, self.held(is_blind, 0))
+                state.cooldown_share = if is_blind { BLIND_COOLDOWN_SHARE } else { COOLDOWN_SHARE };
+                (
+                    "the search is over: the least rate that is as good as the best",
+                    figures,
+                    self.held(state.cooldown_share, 0),
+                )
             }
         };
         state.from = effective_step;
@@ -314,7 +324,7 @@ impl Auto {
                 state.scale *= CUT;
                 state.from = effective_step;
                 let ramp_steps = self.total_steps.map_or(OPEN_REWARM_STEPS, |total| total / REWARM_SHARE);
-                let shape = self.held(state.is_blind, ramp_steps.max(MIN_REWARM_STEPS));
+                let shape = self.held(state.cooldown_share, ramp_steps.max(MIN_REWARM_STEPS));
                 let figures = vec![("median_loss", median), ("lowest_loss", lowest), ("deviation", deviation)];
                 let reason = "the run has diverged: the loss is far above its lowest, so back, and on at half the rate";
                 outcome.ruling = Some(self.ruling(state.scale, shape, reason.to_owned(), figures));
@@ -374,7 +384,7 @@ impl Auto {
             outcome.actions.push(Action::Restore(BEST.to_owned()));
         }
         let reason = format!("{metric} has not improved since step {best_step}{back}");
-        outcome.ruling = Some(self.ruling(state.scale, self.held(state.is_blind, 0), reason, figures));
+        outcome.ruling = Some(self.ruling(state.scale, self.held(state.cooldown_share, 0), reason, figures));
     }
 
     /// A training without evaluations cools down over its last half, and one with copies ends with the best of them.
@@ -383,12 +393,27 @@ impl Auto {
         if matches!(state.phase, Phase::Search(_)) || matches!(outcome.ruling, Some(Ruling::Move(_))) {
             return;
         }
-        let is_blind = state.evaluations_seen == 0;
-        if self.cools && is_blind != state.is_blind && 2 * effective_step >= total {
-            state.is_blind = is_blind;
+        let is_blind = state.evaluations_seen == 0 && self.search.is_some();
+        let is_halfway = 2 * effective_step >= total;
+        let cooldown_start = total - share_of(COOLDOWN_SHARE, total);
+        if self.cools && is_blind && state.cooldown_share < BLIND_COOLDOWN_SHARE && is_halfway {
+            state.cooldown_share = BLIND_COOLDOWN_SHARE;
             let reason = "no evaluation has been reported: the second half of the training is cooldown";
-            let shape = self.held(is_blind, 0);
+            let shape = self.held(state.cooldown_share, 0);
             outcome.ruling = Some(self.ruling(state.scale, shape, reason.to_owned(), Figures::new()));
+        } else if self.cools && self.search.is_none() && !state.is_paced && effective_step >= cooldown_start {
+            state.is_paced = true;
+            let Some(pace) = state.hold.pace(share_of(COOLDOWN_SHARE, total)).filter(|&pace| pace > 0.0) else {
+                return;
+            };
+            let share = COOLDOWN_SHARE * (AFFORDABLE / pace);
+            if share < COOLDOWN_SHARE {
+                state.cooldown_share = share;
+                let figures = vec![("pace", pace), ("cooldown_share", share)];
+                let reason =
+                    "the evaluation still improves fast at the rate given: a shorter cooldown, which costs less";
+                outcome.ruling = Some(self.ruling(state.scale, self.held(share, 0), reason.to_owned(), figures));
+            }
         } else if effective_step + 1 >= total
             && !state.is_finished
             && state.is_best_kept
@@ -415,8 +440,7 @@ impl Auto {
     }
 
     /// How held rates run: over `ramp_steps` up to themselves, and down at the end.
-    fn held(&self, is_blind: bool, ramp_steps: u64) -> RateShape {
-        let share = if is_blind { BLIND_COOLDOWN_SHARE } else { COOLDOWN_SHARE };
+    fn held(&self, share: f64, ramp_steps: u64) -> RateShape {
         RateShape { is_flat: false, ramp_steps, cooldown_share: self.cools.then_some(share) }
     }
 
@@ -441,6 +465,17 @@ fn good_copy(copy: u64) -> String {
 
 fn evidence(figures: Figures) -> BTreeMap<String, f64> {
     figures.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// So many steps are this share of them.
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "steps are exact in f64, and the share lies in [0, 1]"
+)]
+fn share_of(share: f64, steps: u64) -> u64 {
+    (share * steps as f64) as u64
 }
 
 /// A step as a figure for people.

@@ -23,6 +23,8 @@ const THRESHOLD: f64 = 1e-4;
 const FINISH_THRESHOLD: f64 = 0.01;
 /// How many evaluations make one smoothed figure.
 const SMOOTHED: usize = 3;
+/// How many are remembered.
+const RECENT: usize = 128;
 /// How many the error is learned from, and the fewest.
 const SCATTER: usize = 16;
 const MIN_SCATTER: usize = 5;
@@ -34,8 +36,8 @@ const SECOND_DIFFERENCE: f64 = 6.0;
 /// What is remembered of the evaluations.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct HoldState {
-    /// The last finite evaluations.
-    recent: VecDeque<f64>,
+    /// The last finite evaluations, with their steps.
+    recent: VecDeque<(u64, f64)>,
     /// The best smoothed evaluation so far, and its step.
     #[serde(with = "number")]
     best: f64,
@@ -76,7 +78,7 @@ impl HoldState {
     ///
     /// While a search goes on (`is_searching`) the best is kept, and nothing is bad. Patience begins with the first evaluation.
     pub(super) fn observe(&mut self, step: u64, value: f64, total_steps: Option<u64>, is_searching: bool) -> Verdict {
-        self.last = self.smoothed(value);
+        self.last = self.smoothed(step, value);
         let is_first = self.best.is_infinite() && self.last.is_finite();
         if is_first || self.last < self.best - THRESHOLD * self.best.abs() {
             (self.best, self.best_step, self.bad_eval_count, self.since) = (self.last, step, 0, step);
@@ -100,16 +102,37 @@ impl HoldState {
     }
 
     /// The median of the last three, or the only one or two there are.
-    fn smoothed(&mut self, value: f64) -> f64 {
+    fn smoothed(&mut self, step: u64, value: f64) -> f64 {
         if !value.is_finite() {
             return f64::INFINITY;
         }
-        if self.recent.len() == SCATTER {
+        if self.recent.len() == RECENT {
             self.recent.pop_front();
         }
-        self.recent.push_back(value);
-        let recent = self.recent.make_contiguous();
-        if recent.len() < SMOOTHED { value } else { median(&recent[recent.len() - SMOOTHED..]) }
+        self.recent.push_back((step, value));
+        let last = self.newest(SMOOTHED);
+        if last.len() < SMOOTHED { value } else { median(&last) }
+    }
+
+    /// The newest evaluations, at most so many, in step order.
+    fn newest(&self, count: usize) -> Vec<f64> {
+        self.recent.iter().skip(self.recent.len().saturating_sub(count)).map(|(_, value)| *value).collect()
+    }
+
+    /// How much the evaluation improves over so many steps at its present pace, relative to itself: from the medians of the two halves
+    /// of the evaluations of the last so many steps. `None` for fewer than four of them.
+    pub(super) fn pace(&self, steps: u64) -> Option<f64> {
+        let end = self.recent.back()?.0;
+        let recent: Vec<_> = self.recent.iter().filter(|(step, _)| step.saturating_add(steps) >= end).collect();
+        let values: Vec<f64> = recent.iter().map(|(_, value)| *value).collect();
+        let (first, second) = values.split_at(values.len() / 2);
+        let span = end.saturating_sub(recent.first()?.0);
+        if first.len() < 2 || span == 0 {
+            return None;
+        }
+        let size = median(&values).abs();
+        let gain = 2.0 * (median(first) - median(second)) * (exact(steps) / exact(span));
+        (size > 0.0).then(|| gain / size)
     }
 
     /// The standard deviation of an evaluation around where it should be, from second differences; 0 for fewer than five.
@@ -117,8 +140,8 @@ impl HoldState {
         if self.recent.len() < MIN_SCATTER {
             return 0.0;
         }
-        let triples = self.recent.iter().zip(self.recent.iter().skip(1)).zip(self.recent.iter().skip(2));
-        let bends: Vec<f64> = triples.map(|((a, b), c)| (c - 2.0 * b + a).abs()).collect();
+        let bends: Vec<f64> =
+            self.newest(SCATTER).windows(3).map(|three| (three[2] - 2.0 * three[1] + three[0]).abs()).collect();
         median(&bends) * NORMAL / SECOND_DIFFERENCE.sqrt()
     }
 
@@ -190,6 +213,20 @@ mod tests {
         let noisy: Vec<f64> = line.iter().zip(noise).map(|(value, noise)| value + noise).collect();
         verdicts(&mut state, &noisy);
         assert!((0.1..0.9).contains(&state.error()), "{}", state.error());
+    }
+
+    #[test]
+    fn the_pace_is_that_of_a_line_and_none_of_a_constant() {
+        let mut state = HoldState::new(0);
+        let line: Vec<f64> = (0..40).map(|i| 100.0 - f64::from(i)).collect();
+        verdicts(&mut state, &line);
+        // A fall of 1 every 20 steps is 10 in 200, of about 66.
+        let pace = state.pace(200).unwrap();
+        assert!((0.13..0.18).contains(&pace), "{pace}");
+        let mut flat = HoldState::new(0);
+        verdicts(&mut flat, &[2.0; 40]);
+        assert_eq!(flat.pace(200), Some(0.0));
+        assert_eq!(flat.pace(20), None);
     }
 
     #[test]

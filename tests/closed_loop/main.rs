@@ -92,6 +92,16 @@ fn below_tier_2_the_rate_given_is_trusted() {
 }
 
 #[test]
+fn a_trusted_rate_that_is_too_low_is_not_cooled_down_for_long() {
+    for wrong in [1.0, 0.1] {
+        let trusted = final_loss(&spec(BEST_RATE * wrong, Tier::Clip, STEPS), Habits::default());
+        let untouched = mean(|seed| constant(BEST_RATE * wrong, STEPS, seed));
+        println!("trusted x{wrong}: {trusted:.4}, constant {untouched:.4}");
+        assert!(trusted < 1.03 * untouched, "x{wrong}: {trusted} against {untouched} of the rate as given");
+    }
+}
+
+#[test]
 fn a_rate_that_diverges_is_backed_off_from() {
     let trusted = Auto { search: Some(false), ..Auto::default() };
     let spec = Spec { controllers: vec![ControllerSpec::Auto(trusted)], ..spec(8.0, Tier::Restore, STEPS) };
