@@ -15,18 +15,27 @@ mod guard;
 mod hold;
 mod judge;
 pub mod keras_plateau;
+pub mod noise_scale;
 pub mod optax_plateau;
 mod params;
 pub mod plateau;
+pub mod proportion;
+pub mod range_test;
 mod search;
 pub mod shape;
+mod sighting;
+pub mod statistical_plateau;
+mod wording;
 mod words;
 
 use auto::{Auto, AutoState};
 use greedy::{Greedy, GreedyState};
 use keras_plateau::{KerasPlateau, KerasPlateauState};
+use noise_scale::{NoiseScale, NoiseScaleState};
 use optax_plateau::{OptaxPlateau, OptaxPlateauState};
 use plateau::{Plateau, PlateauState};
+use range_test::{RangeTest, RangeTestState};
+use statistical_plateau::{StatisticalPlateau, StatisticalPlateauState};
 pub use words::{Advice, Move, Observation, Opening, Outcome, Ruling, Setting, Status};
 
 /// A controller whose parameters have been checked.
@@ -42,6 +51,12 @@ pub enum Controller {
     Greedy(Greedy),
     /// Finds the rate, holds it, cuts it on a plateau, cools down, and guards the run.
     Auto(Auto),
+    /// Tries rising rates and reports what they did.
+    RangeTest(RangeTest),
+    /// Cuts the base rates when a statistical test finds no downward trend.
+    StatisticalPlateau(StatisticalPlateau),
+    /// Measures the gradient noise scale.
+    NoiseScale(NoiseScale),
 }
 
 /// All that a controller remembers from one sample to the next.
@@ -58,6 +73,12 @@ pub enum State {
     Greedy(GreedyState),
     /// Of [`Controller::Auto`].
     Auto(Box<AutoState>),
+    /// Of [`Controller::RangeTest`].
+    RangeTest(Box<RangeTestState>),
+    /// Of [`Controller::StatisticalPlateau`].
+    StatisticalPlateau(Box<StatisticalPlateauState>),
+    /// Of [`Controller::NoiseScale`].
+    NoiseScale(Box<NoiseScaleState>),
 }
 
 impl Controller {
@@ -82,10 +103,9 @@ impl Controller {
             S::OptaxPlateau(spec) => OptaxPlateau::try_new(spec, v).map(Self::OptaxPlateau),
             S::Greedy(spec) => Greedy::try_new(spec, setting.groups(), v).map(Self::Greedy),
             S::Auto(spec) => Auto::try_new(spec, setting, v).map(Self::Auto),
-            S::RangeTest(_) | S::StatisticalPlateau(_) | S::NoiseScale(_) => {
-                v.add("", "is not there yet");
-                None
-            }
+            S::RangeTest(spec) => RangeTest::try_new(spec, setting, v).map(Self::RangeTest),
+            S::StatisticalPlateau(spec) => StatisticalPlateau::try_new(spec, setting, v).map(Self::StatisticalPlateau),
+            S::NoiseScale(spec) => NoiseScale::try_new(spec, v).map(Self::NoiseScale),
             // A translation is never another one.
             S::Library(_) => None,
         }
@@ -100,6 +120,9 @@ impl Controller {
             Self::OptaxPlateau(_) => State::OptaxPlateau(OptaxPlateau::initial()),
             Self::Greedy(greedy) => State::Greedy(greedy.initial()),
             Self::Auto(auto) => State::Auto(Box::new(auto.initial(start))),
+            Self::RangeTest(_) => State::RangeTest(Box::new(RangeTest::initial(start))),
+            Self::StatisticalPlateau(_) => State::StatisticalPlateau(Box::default()),
+            Self::NoiseScale(_) => State::NoiseScale(Box::default()),
         }
     }
 
@@ -108,14 +131,15 @@ impl Controller {
     pub fn opening(&self) -> Option<Opening> {
         match self {
             Self::Auto(auto) => Some(auto.opening()),
-            Self::Plateau(_) | Self::KerasPlateau(_) | Self::OptaxPlateau(_) | Self::Greedy(_) => None,
+            Self::RangeTest(test) => Some(test.opening()),
+            _ => None,
         }
     }
 
     /// Whether it may change base rates.
     #[must_use]
     pub fn moves_rates(&self) -> bool {
-        true
+        !matches!(self, Self::NoiseScale(_))
     }
 
     /// The metrics that it looks at.
@@ -127,6 +151,9 @@ impl Controller {
             Self::OptaxPlateau(plateau) => vec![plateau.metric()],
             Self::Greedy(greedy) => vec![greedy.metric()],
             Self::Auto(auto) => auto.metrics(),
+            Self::RangeTest(_) => vec![crate::model::telemetry::LOSS],
+            Self::StatisticalPlateau(plateau) => vec![plateau.metric()],
+            Self::NoiseScale(_) => NoiseScale::METRICS.to_vec(),
         }
     }
 
@@ -135,6 +162,9 @@ impl Controller {
     pub fn status(&self, state: &State) -> Status {
         match (self, state) {
             (Self::Auto(auto), State::Auto(state)) => auto.status(state),
+            (Self::RangeTest(_), State::RangeTest(state)) => RangeTest::status(state),
+            (Self::StatisticalPlateau(plateau), State::StatisticalPlateau(state)) => plateau.status(state),
+            (Self::NoiseScale(scale), State::NoiseScale(state)) => scale.status(state),
             _ => Status::default(),
         }
     }
@@ -145,6 +175,7 @@ impl Controller {
     pub fn begin_attempt(&self, state: &mut State, step: u64) -> Vec<Action> {
         match (self, state) {
             (Self::Auto(auto), State::Auto(state)) => auto.begin_attempt(state, step),
+            (Self::RangeTest(test), State::RangeTest(state)) => test.begin_attempt(state, step),
             _ => Vec::new(),
         }
     }
@@ -166,6 +197,11 @@ impl Controller {
             }
             (Self::Greedy(greedy), State::Greedy(state)) => keep(state, greedy.observe(state, sample, base_lrs)),
             (Self::Auto(auto), State::Auto(state)) => auto.observe(state, observation),
+            (Self::RangeTest(test), State::RangeTest(state)) => test.observe(state, observation),
+            (Self::StatisticalPlateau(plateau), State::StatisticalPlateau(state)) => {
+                plateau.observe(state, observation)
+            }
+            (Self::NoiseScale(scale), State::NoiseScale(state)) => scale.observe(state, observation),
             // The state of another controller: that one is no longer there, and this one begins.
             _ => {
                 *state = self.initial(observation.effective_step);

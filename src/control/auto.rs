@@ -16,6 +16,7 @@ use super::{
     guard::{COPIES, GuardState, Sight},
     hold::{HoldState, Verdict},
     search::{BLOWN_LOSS, Figures, Next, Search, SearchState},
+    statistical_plateau::{StatisticalPlateau, StatisticalPlateauState},
 };
 use crate::model::{
     controller::{self, Mode},
@@ -71,6 +72,8 @@ pub struct Auto {
     cools: bool,
     guards: bool,
     keeps_best: bool,
+    /// For a training without a horizon, while no evaluation comes.
+    plateau: Option<StatisticalPlateau>,
 }
 
 /// What is remembered.
@@ -95,6 +98,7 @@ pub struct AutoState {
     steps_seen: u64,
     losses_seen: u64,
     evaluations_seen: u64,
+    plateau: StatisticalPlateauState,
 }
 
 /// What it is doing.
@@ -127,6 +131,8 @@ impl Auto {
         let evaluation = named.unwrap_or_else(|| EVALUATION.to_owned());
         let mode = setting.objective.as_ref().filter(|(metric, _)| *metric == evaluation).map(|(_, mode)| *mode);
         let is_full = setting.tier == Tier::Restore;
+        let is_open = setting.total_steps.is_none() && spec.plateau_cuts != Some(false);
+        let plateau = StatisticalPlateau::try_new(&controller::StatisticalPlateau::default(), setting, v);
         (v.len() == wrong_before).then(|| Self {
             base_lrs: setting.base_lrs.clone(),
             total_steps: setting.total_steps,
@@ -139,6 +145,7 @@ impl Auto {
             cools: spec.cooldown.unwrap_or(setting.total_steps.is_some() && !setting.has_schedule),
             guards: spec.guard.unwrap_or(true),
             keeps_best: spec.keep_best.unwrap_or(is_full),
+            plateau: plateau.filter(|_| is_open),
         })
     }
 
@@ -157,6 +164,7 @@ impl Auto {
             steps_seen: 0,
             losses_seen: 0,
             evaluations_seen: 0,
+            plateau: StatisticalPlateauState::default(),
         }
     }
 
@@ -233,6 +241,7 @@ impl Auto {
         if let Some(value) = sample.metric(&self.evaluation) {
             self.observe_evaluation(state, observation.effective_step, sample.step, value, &mut outcome);
         }
+        self.watch_the_trend(state, observation, &mut outcome);
         self.watch_the_end(state, observation.effective_step, &mut outcome);
         if !self.can_restore() {
             outcome.actions.clear();
@@ -385,6 +394,25 @@ impl Auto {
         }
         let reason = format!("{metric} has not improved since step {best_step}{back}");
         outcome.ruling = Some(self.ruling(state.scale, self.held(state.cooldown_share, 0), reason, figures));
+    }
+
+    /// A training without a horizon and without evaluations is cut by the trend of its loss.
+    fn watch_the_trend(&self, state: &mut AutoState, observation: &Observation<'_>, outcome: &mut Outcome) {
+        let Some(plateau) = &self.plateau else { return };
+        let is_held = matches!(state.phase, Phase::Hold) && state.evaluations_seen == 0;
+        if !is_held || !observation.is_as_directed || outcome.ruling.is_some() {
+            return;
+        }
+        match plateau.observe(&mut state.plateau, observation).ruling {
+            Some(Ruling::Move(found)) => {
+                state.scale *= CUT;
+                state.cut *= CUT;
+                state.from = observation.effective_step;
+                let shape = self.held(state.cooldown_share, 0);
+                outcome.ruling = Some(Ruling::Move(Move { base_lrs: self.scaled(state.scale), shape, ..found }));
+            }
+            advice => outcome.ruling = advice,
+        }
     }
 
     /// A training without evaluations cools down over its last half, and one with copies ends with the best of them.

@@ -39,6 +39,12 @@ impl MannKendall {
         exact(self.variance_18) / 18.0
     }
 
+    /// `s` as a number.
+    #[must_use]
+    pub fn signed(&self) -> f64 {
+        exact(self.s)
+    }
+
     /// `s^2 / variance`, to be compared with the square of a threshold; 0 where all values are tied.
     #[must_use]
     pub fn z2(&self) -> f64 {

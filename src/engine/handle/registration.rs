@@ -1,12 +1,13 @@
 //! New jobs: registered, or forked from others.
 
-use std::{collections::BTreeMap, sync::atomic::Ordering::SeqCst};
+use std::{collections::BTreeMap, fmt::Display, sync::atomic::Ordering::SeqCst};
 
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::Engine;
 use crate::{
+    control::proportion::in_proportion,
     engine::{
         api::{Error, Fork, JobView, NewJob},
         commit::outcome,
@@ -16,13 +17,13 @@ use crate::{
         timeline::Timeline,
     },
     model::{
-        decision::{Author, Decision, DecisionId, Effect},
+        decision::{Author, Decision, DecisionId, Effect, Topic},
         job::{ForkPoint, JobRow, State},
-        name::JobId,
-        spec::Spec,
+        name::{JobId, JobName},
+        spec::{BaseLrFrom, Spec, Suggestion},
         violation::Violations,
     },
-    store::{Outcome, Write},
+    store::{DecisionQuery, Outcome, Write},
 };
 
 impl Engine {
@@ -32,13 +33,14 @@ impl Engine {
     /// If the spec is wrong, the name is taken, or a bound is reached.
     pub async fn create_job(&self, job: NewJob) -> Result<JobView, Error> {
         self.check_ready()?;
-        self.check_spec(&job.spec)?;
+        let spec = self.with_base_lr(job.spec).await?;
+        self.check_spec(&spec)?;
         let now = self.0.context.clock.now();
         let row = JobRow {
             id: JobId(Uuid::now_v7()),
             name: job.name,
-            initial_spec: native(&job.spec),
-            spec: job.spec,
+            initial_spec: native(&spec),
+            spec,
             state: State::Pending,
             state_reason: String::new(),
             version: 1,
@@ -50,6 +52,58 @@ impl Engine {
         };
         let write = Write::CreateJob(Box::new(row.clone()));
         self.register(row, vec![write]).await
+    }
+
+    /// The spec with the base rates that its `base_lr_from` names.
+    async fn with_base_lr(&self, mut spec: Spec) -> Result<Spec, Error> {
+        let wrong = |field: &str, problem: &dyn Display| {
+            let mut violations = Violations::new();
+            violations.add(format_args!("base_lr_from.{field}"), problem);
+            Error::Invalid(violations)
+        };
+        match spec.base_lr_from.clone() {
+            None => {}
+            Some(BaseLrFrom::RangeTest(job, suggestion)) => {
+                let field = "range_test";
+                let source = self.source_of_base_lr(&job).await.map_err(|problem| wrong(field, &problem))?;
+                let found = self.suggested(source.row.id, suggestion).await?;
+                let (kind, rate) = (suggestion.as_str(), found);
+                let none = format!("{job} has no finished range test with the suggestion {kind:?}");
+                let rate = rate.ok_or_else(|| wrong(field, &none))?;
+                let written: Vec<f64> = spec.groups.iter().map(|group| group.base_lr).collect();
+                let none = "sets the first group's base_lr and the others in proportion: write one above 0 for it";
+                let base_lrs = in_proportion(rate, &written).ok_or_else(|| wrong(field, &none))?;
+                spec.groups.iter_mut().zip(base_lrs).for_each(|(group, base_lr)| group.base_lr = base_lr);
+            }
+            Some(BaseLrFrom::StudyTrial(job)) => {
+                let field = "study_trial";
+                let source = self.source_of_base_lr(&job).await.map_err(|problem| wrong(field, &problem))?;
+                for group in &mut spec.groups {
+                    let same = source.row.spec.groups.iter().find(|other| other.name == group.name);
+                    let none = format!("{job} has no parameter group {:?}", group.name);
+                    group.base_lr = same.ok_or_else(|| wrong(field, &none))?.base_lr;
+                }
+            }
+        }
+        Ok(spec)
+    }
+
+    async fn source_of_base_lr(&self, job: &str) -> Result<JobView, Error> {
+        let name: JobName = job.parse().map_err(|_| Error::JobNotFound(job.to_owned()))?;
+        self.job(&name).await
+    }
+
+    /// The rate that the newest range test of a job suggests.
+    async fn suggested(&self, job: JobId, suggestion: Suggestion) -> Result<Option<f64>, Error> {
+        let mut query = DecisionQuery { limit: 1000, ..DecisionQuery::default() };
+        let mut found = None;
+        loop {
+            let rows = self.0.context.store.decisions(job, &query).await?;
+            let Some(last) = rows.last() else { return Ok(found) };
+            query.after = Some(last.position);
+            let reports = rows.iter().filter(|row| row.decision.effect == Effect::Advice(Topic::RangeTest));
+            found = reports.filter_map(|row| row.decision.evidence.get(suggestion.as_str()).copied()).last().or(found);
+        }
     }
 
     /// Checks a spec as [`Engine::create_job`] would.
