@@ -6,6 +6,7 @@ import math
 import queue
 import sys
 import threading
+import time
 import uuid
 from pathlib import Path
 
@@ -51,6 +52,7 @@ class LrsPolicy:
         self.job = name or f"namespaces/training/jobs/{uuid.uuid4()}"
         self.copies = Copies()
         self.is_over = False
+        self.waited_s = 0.0  # for directives, over all steps
         self._directives = {}
         self._told = None  # the step of the newest directive used, and its rate
         self._seen = None  # what is to be reported of that step
@@ -63,8 +65,10 @@ class LrsPolicy:
     # --- the interface of a policy
 
     def next(self, k):
+        asked = time.perf_counter()
         self._flush()
         directive = self._directive(k)
+        self.waited_s += time.perf_counter() - asked
         rate = directive.rates[0].learning_rate
         self._told = (k, rate)
         clip = directive.clip_norm if directive.HasField("clip_norm") else math.inf
