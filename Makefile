@@ -1,7 +1,7 @@
 # Everything one does with this project, by name. `make help` lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fmt lint doc unit conformance deploy-check audit bench-rpc
+.PHONY: help demo test fmt lint doc unit conformance deploy-check audit bench-rpc bench-training
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,3 +38,8 @@ audit: ## Look the dependencies up in RustSec's advisories (needs GitHub)
 bench-rpc: ## Latency and ingest against a bare tonic echo
 	@scripts/need.sh build-essential postgresql
 	cargo bench --locked --bench rpc
+
+bench-training: ## Train under the service and without: [SET=folder ANCHORS=file SEEDS=3 NAMES=a,b POLICIES=p,q SCEN=m1,nan]
+	@scripts/bench-training.sh $(if $(SET),--set $(SET)) $(if $(ANCHORS),--anchors $(ANCHORS)) \
+		$(if $(SEEDS),--seeds $(SEEDS)) $(if $(NAMES),--names $(NAMES)) $(if $(POLICIES),--policies $(POLICIES)) \
+		$(if $(SCEN),--scen $(SCEN)) $(BENCH_OPTIONS)

@@ -1,0 +1,83 @@
+"""Trains one workload under one policy, and finds the workloads of a folder."""
+import importlib.util
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+
+
+def run(workload, make_policy, lr0, seed, faults=None):
+    """One run of all the workload's steps.
+
+    `make_policy(T, lr0, eval_every)` makes the policy (see policies.py), `faults` is {step: factor of the gradient}.
+    -> dict(final: the score, best: the best evaluation, V: evaluations, lrs: the rates used, pol: the policy)
+    """
+    workload.init(seed)
+    policy = make_policy(workload.T, lr0, workload.eval_every)
+    # A policy that would otherwise have to do with one act a step.
+    if hasattr(policy, "takes_acts"):
+        policy.takes_acts = True
+    faults, copies, evaluations, rates = faults or {}, {}, [], []
+    try:
+        for k in range(workload.T):
+            directive = policy.next(k)
+            for act in acts_of(directive):
+                carry_out(act, workload, copies)
+            loss, grad_norm, extra = workload.step(directive["lr"], faults.get(k, 1.0), directive["clip"])
+            rates.append(directive["lr"])
+            policy.observe(k, loss, grad_norm, extra)
+            if (k + 1) % workload.eval_every == 0:
+                evaluations.append(workload.eval())
+                policy.observe_val(k, evaluations[-1])
+    finally:
+        if hasattr(policy, "close"):
+            policy.close()
+    return dict(final=workload.score(), best=min(evaluations), V=evaluations, lrs=rates, pol=policy)
+
+
+def acts_of(directive):
+    """All that a directive wants done, in order."""
+    if "acts" in directive:
+        return directive["acts"]
+    return [directive["act"]] if directive["act"] else []
+
+
+def carry_out(act, workload, copies):
+    match act:
+        case ("snap", name):
+            copies[name] = workload.snapshot()
+        case ("restore", name):
+            workload.restore(copies[name])
+        case ("copy", name, to):
+            copies[to] = copies[name]
+        case _:
+            raise ValueError(f"a policy wants {act!r} done, which is none of snap, restore and copy")
+
+
+def workloads(folder):
+    """The workload classes that `workloads.py` of a folder lists as ALL.
+
+    What it imports as `engine` is the one beside it, or else ours.
+    """
+    folder = Path(folder).resolve()
+    path = folder / "workloads.py"
+    if not path.is_file():
+        raise SystemExit(f"{folder} is no set of workloads: it has no workloads.py")
+    if str(HERE) not in sys.path:
+        sys.path.insert(0, str(HERE))
+    if (folder / "engine.py").is_file():
+        load("engine", folder / "engine.py")
+    # A package, so that its modules may import each other as such.
+    package = importlib.util.module_from_spec(importlib.util.spec_from_loader("training_set", None, is_package=True))
+    package.__path__ = [str(folder)]
+    sys.modules["training_set"] = package
+    return load("training_set.workloads", path).ALL
+
+
+def load(name, path):
+    """The Python file as the module of that name."""
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module

@@ -1,0 +1,112 @@
+"""What decides the rate in the trainer's own process: the arms that the service is compared with, and the interface.
+
+A policy is made with (T, lr0, eval_every): the steps of the run, the rate that the user gives, and how often there is an
+evaluation. Then, for each step k from 0:
+
+  next(k) -> {"lr": rate, "clip": bound of the gradient's norm, "act": None | ("snap", id) | ("restore", id)}
+        What to use at step k; the act is carried out before it. Depends on no telemetry of step k or later. May also have
+        "acts": all that is to be done, in order; whoever knows it looks at that in place of "act".
+  observe(k, loss, grad_norm, extra)      after the step
+  observe_val(k, v)                       after an evaluation at the end of step k, which follows observe(k, ...)
+"""
+import math
+
+from schedules import SHAPES
+
+INF = math.inf
+
+
+class Policy:
+    """The rate given, throughout: a training with nothing."""
+
+    def __init__(self, T, lr0, eval_every):
+        self.T, self.lr0, self.ee = T, lr0, eval_every
+        self.setup()
+
+    def setup(self):
+        pass
+
+    def next(self, k):
+        return dict(lr=self.lr0, clip=INF, act=None)
+
+    def observe(self, k, loss, grad_norm, extra):
+        pass
+
+    def observe_val(self, k, v):
+        pass
+
+
+class Open(Policy):
+    """A schedule with the rate given as its peak."""
+
+    shape = "const"
+
+    def setup(self):
+        self.rates = SHAPES[self.shape](self.T, self.lr0)
+
+    def next(self, k):
+        return dict(lr=self.rates[k], clip=INF, act=None)
+
+
+class Const(Open):
+    shape = "const"
+
+
+class Cosine(Open):
+    shape = "cosine"
+
+
+class WSD(Open):
+    shape = "wsd"
+
+
+class Linear(Open):
+    shape = "linear"
+
+
+class Plateau(Policy):
+    """torch.optim.lr_scheduler.ReduceLROnPlateau on the validation loss, with its defaults."""
+
+    factor, patience = 0.1, 10
+
+    def setup(self):
+        self.lr, self.best, self.bad = self.lr0, INF, 0
+
+    def next(self, k):
+        return dict(lr=self.lr, clip=INF, act=None)
+
+    def observe_val(self, k, v):
+        if v < self.best * (1 - 1e-4):
+            self.best, self.bad = v, 0
+        else:
+            self.bad += 1
+        if self.bad > self.patience:
+            reduced = self.lr * self.factor
+            if self.lr - reduced > 1e-8:
+                self.lr = reduced
+            self.bad = 0
+
+
+class PlateauFast(Plateau):
+    """The same in a hurry."""
+
+    factor, patience = 0.5, 2
+
+
+class Lagged:
+    """A policy whose directive for step k sees telemetry of steps up to k - lag only. A lag of 1 changes nothing."""
+
+    def __init__(self, policy, lag):
+        self.policy, self.lag, self.waiting = policy, lag, []
+
+    def next(self, k):
+        while self.waiting and self.waiting[0][1][0] <= k - self.lag:
+            method, arguments = self.waiting.pop(0)
+            getattr(self.policy, method)(*arguments)
+        return self.policy.next(k)
+
+    def observe(self, *arguments):
+        self.waiting.append(("observe", arguments))
+
+    def observe_val(self, *arguments):
+        self.waiting.append(("observe_val", arguments))
