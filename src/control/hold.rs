@@ -210,8 +210,8 @@ mod tests {
         verdicts(&mut state, &line);
         assert!(state.error() < 1e-12, "{}", state.error());
         let mut state = HoldState::new(0);
-        let noisy: Vec<f64> = line.iter().zip(noise).map(|(value, noise)| value + noise).collect();
-        verdicts(&mut state, &noisy);
+        let scattered: Vec<f64> = line.iter().zip(noise).map(|(value, noise)| value + noise).collect();
+        verdicts(&mut state, &scattered);
         assert!((0.1..0.9).contains(&state.error()), "{}", state.error());
     }
 

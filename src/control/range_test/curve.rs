@@ -72,8 +72,8 @@ impl Curve {
     /// As `lr_find` does it: without the first tenth of the rates that were to be tried and without the last five of those that
     /// were, and from the first NaN on nothing. The rates that were not tried because of a NaN count as tried: fastai goes on there.
     pub(super) fn suggestions(&self, rates: usize) -> Vec<(Suggestion, f64)> {
-        let mut smoother = Smoother::default();
-        let smoothed: Vec<f64> = self.points.iter().map(|point| smoother.take(point.loss)).collect();
+        let mut average = Smoother::default();
+        let smoothed: Vec<f64> = self.points.iter().map(|point| average.take(point.loss)).collect();
         // Infinities that go up end the test, and are among the last five.
         let end = match smoothed.iter().position(|loss| loss.is_nan() || *loss == f64::NEG_INFINITY) {
             Some(nan) => nan.min(rates.saturating_sub(LAST_LEFT_OUT)),

@@ -101,8 +101,8 @@ impl Engine {
             let rows = self.0.context.store.decisions(job, &query).await?;
             let Some(last) = rows.last() else { return Ok(found) };
             query.after = Some(last.position);
-            let reports = rows.iter().filter(|row| row.decision.effect == Effect::Advice(Topic::RangeTest));
-            found = reports.filter_map(|row| row.decision.evidence.get(suggestion.as_str()).copied()).last().or(found);
+            let mut reports = rows.iter().rev().filter(|row| row.decision.effect == Effect::Advice(Topic::RangeTest));
+            found = reports.find_map(|row| row.decision.evidence.get(suggestion.as_str()).copied()).or(found);
         }
     }
 
