@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::atomic::Ordering::SeqCst};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use super::Engine;
+use super::{Engine, records::check_whole};
 use crate::{
     engine::{
         api::{Error, Fork, JobView, NewJob},
@@ -47,6 +47,7 @@ impl Engine {
             create_time: now,
             update_time: now,
             end_time: None,
+            telemetry_removed_time: None,
         };
         let write = Write::CreateJob(Box::new(row.clone()));
         self.register(row, vec![write]).await
@@ -67,6 +68,7 @@ impl Engine {
     pub async fn fork_job(&self, fork: Fork) -> Result<JobView, Error> {
         self.check_ready()?;
         let source = self.job(&fork.source).await?;
+        check_whole(&source.row)?;
         let mut violations = Violations::new();
         if let Some(progress) = &source.progress
             && fork.step > progress.complete_end
@@ -116,6 +118,7 @@ impl Engine {
             create_time: now,
             update_time: now,
             end_time: None,
+            telemetry_removed_time: None,
         };
         let id = row.id;
         let order = |seq, effect| {
