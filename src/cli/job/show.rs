@@ -302,7 +302,7 @@ mod tests {
     #[test]
     fn effects_are_said_in_a_few_words() {
         let group = GroupBaseRate { group: "head".to_owned(), previous_base_lr: 0.1, base_lr: 0.01 };
-        let change = Effect::BaseRateChange(BaseRateChange { groups: vec![group] });
+        let change = Effect::BaseRateChange(BaseRateChange { groups: vec![group], ..Default::default() });
         assert_eq!(effect(&decision(change)), "head base rate 0.1 → 0.01");
         let halved = RateOverride { setting: Some(Setting::Factor(0.5)), end_step: Some(7) };
         assert_eq!(effect(&decision(Effect::RateOverride(halved))), "override × 0.5 until step 7");

@@ -92,7 +92,7 @@ fn fields(a: &Value, b: &Value) -> Vec<FieldDifference> {
 mod tests {
     use super::*;
     use crate::model::{
-        decision::{Author, Effect},
+        decision::{Author, Effect, RateMove},
         job::Timestamp,
     };
 
