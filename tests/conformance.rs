@@ -6,6 +6,7 @@ mod postgres_server;
 mod conformance {
     pub mod builders;
     pub mod database;
+    pub mod doctor;
     pub mod jobs;
     pub mod listing;
     pub mod opening;
@@ -79,4 +80,9 @@ conformance! {
         a_damaged_job_is_named_and_hides_no_other
         damaged_rows_of_every_table_are_named
         a_store_that_is_open_answers_a_ping;
+    doctor:
+        a_sound_database_has_nothing_to_find
+        a_busy_database_has_nothing_to_find
+        damage_of_every_kind_is_found
+        a_damaged_file_is_found;
 }
