@@ -11,6 +11,7 @@ mod conformance {
     pub mod listing;
     pub mod opening;
     pub mod outages;
+    pub mod retention;
     pub mod telemetry;
     pub mod writes;
 }
@@ -80,6 +81,13 @@ conformance! {
         a_damaged_job_is_named_and_hides_no_other
         damaged_rows_of_every_table_are_named
         a_store_that_is_open_answers_a_ping;
+    retention:
+        jobs_expire_by_when_they_ended_and_where
+        telemetry_goes_a_bounded_piece_at_a_time
+        telemetry_of_a_job_that_has_not_ended_stays
+        a_fork_of_what_was_removed_is_refused
+        removing_beside_merges_leaves_nothing_behind
+        removing_beside_appends_loses_nothing;
     doctor:
         a_sound_database_has_nothing_to_find
         a_busy_database_has_nothing_to_find

@@ -66,24 +66,22 @@ fn version(schema: &Schema) -> i64 {
 
 fn text(schema: &Schema, Diagnosis { counts, findings }: &Diagnosis) -> String {
     let Counts { jobs, jobs_without_telemetry, attempts, decisions, recomputed_decisions, chunks, samples } = counts;
-    let mut text = format!(
+    let mut lines = vec![format!(
         "Schema version {}: {jobs} jobs, {attempts} attempts, {decisions} decisions ({recomputed_decisions} recomputed), \
-         {samples} samples in {chunks} chunks.\n",
+         {samples} samples in {chunks} chunks.",
         version(schema)
-    );
+    )];
     if *jobs_without_telemetry > 0 {
-        text += &format!(
-            "{jobs_without_telemetry} jobs are past their retention: their decisions can not be recomputed.\n"
-        );
+        let count = jobs_without_telemetry;
+        lines.push(format!("{count} jobs are past their retention: their decisions can not be recomputed."));
     }
     if findings.is_empty() {
-        text += "Nothing is wrong.\n";
+        lines.push("Nothing is wrong.".to_owned());
     }
-    for Finding { job, ailment, detail } in findings {
-        let ailment = ailment.to_string();
-        text += &format!("{ailment:<10}  {}: {detail}\n", job.as_deref().unwrap_or("the database"));
-    }
-    text
+    lines.extend(findings.iter().map(|Finding { job, ailment, detail }| {
+        format!("{:<10}  {}: {detail}", ailment.to_string(), job.as_deref().unwrap_or("the database"))
+    }));
+    lines.join("\n") + "\n"
 }
 
 fn document(schema: &Schema, diagnosis: &Diagnosis) -> Value {

@@ -290,8 +290,8 @@ async fn read_decisions(
 }
 
 impl Patient<'_> {
-    fn name(&self) -> Option<&str> {
-        Some(self.row.name.as_str())
+    fn name(&self) -> &str {
+        self.row.name.as_str()
     }
 
     fn people(&self) -> impl Iterator<Item = &Decision> {

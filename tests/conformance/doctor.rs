@@ -60,11 +60,11 @@ pub async fn report(engine: &Engine, job: &JobName, start: u64, end: u64) {
     let reporter = engine.reporter(job, 0, 0).await.unwrap();
     let mut step = start;
     while step < end {
-        let stop = end.min(step + 4);
-        let samples = (step..stop).map(|step| Sample { loss: Some(1.0), ..Sample::new(step) }).collect();
-        let report = Report { samples, through_step: Some(stop - 1) };
+        let next = end.min(step + 4);
+        let samples = (step..next).map(|step| Sample { loss: Some(1.0), ..Sample::new(step) }).collect();
+        let report = Report { samples, through_step: Some(next - 1) };
         reporter.report(report).await.unwrap().receipt().await.unwrap();
-        step = stop;
+        step = next;
     }
 }
 
@@ -131,8 +131,8 @@ pub async fn a_busy_database_has_nothing_to_find(database: &TestDatabase) {
     assert_eq!(examine(database).await.counts.samples, 400);
 }
 
-/// A damage of each kind, each to a job of its own, and what must be found.
-pub async fn damage_of_every_kind_is_found(database: &TestDatabase) {
+/// Jobs to be damaged, and one that is not.
+async fn train_patients(database: &TestDatabase) {
     let engine = engine(database, settings()).await;
     let plain =
         ["no-job", "bad-spec", "bad-chunk", "bad-snapshot", "lost-chunk", "lost-tail", "early", "span", "twice"];
@@ -150,16 +150,16 @@ pub async fn damage_of_every_kind_is_found(database: &TestDatabase) {
     train(&engine, "not-ended", false, &[(0, 8)]).await;
     train(&engine, "sound", true, &[(0, 40)]).await;
     engine.shutdown().await;
-    assert_eq!(examine(database).await.findings, []);
+}
 
+/// A damage of each kind to a job of its own, `no-job` being the identity of one that goes, and what must be found of which.
+fn damages(is_sqlite: bool, identity: &str) -> Vec<(String, &str, Ailment)> {
     let of = |id: &str| format!("job_id = (select id from jobs where name = 'namespaces/tests/jobs/{id}')");
     let named = |id: &str| format!("name = 'namespaces/tests/jobs/{id}'");
-    let steps = if database.is_sqlite() { "x'0a'" } else { "'{5,4}'" };
-    let unguarded =
-        if database.is_sqlite() { "pragma foreign_keys = off" } else { "set session_replication_role = replica" };
-    let identity = database.identity("select id from jobs where name = 'namespaces/tests/jobs/no-job'").await;
-    let damages = [
-        (format!("{unguarded}; delete from jobs where {}", named("no-job")), identity.as_str(), Ailment::Orphan),
+    let steps = if is_sqlite { "x'0a'" } else { "'{5,4}'" };
+    let unguarded = if is_sqlite { "pragma foreign_keys = off" } else { "set session_replication_role = replica" };
+    vec![
+        (format!("{unguarded}; delete from jobs where {}", named("no-job")), identity, Ailment::Orphan),
         ("drop index telemetry_by_step".into(), "", Ailment::Index),
         (
             format!("update jobs set spec = '{{\"groups\": 7}}' where {}", named("bad-spec")),
@@ -239,7 +239,14 @@ pub async fn damage_of_every_kind_is_found(database: &TestDatabase) {
             Ailment::Snapshot,
         ),
         (format!("update jobs set state = 'COMPLETED' where {}", named("not-ended")), "not-ended", Ailment::Job),
-    ];
+    ]
+}
+
+pub async fn damage_of_every_kind_is_found(database: &TestDatabase) {
+    train_patients(database).await;
+    assert_eq!(examine(database).await.findings, []);
+    let identity = database.identity("select id from jobs where name = 'namespaces/tests/jobs/no-job'").await;
+    let damages = damages(database.is_sqlite(), &identity);
     for (sql, ..) in &damages {
         database.tamper(sql).await;
     }
@@ -252,9 +259,9 @@ pub async fn damage_of_every_kind_is_found(database: &TestDatabase) {
     let missed: Vec<_> = expected.difference(&found).collect();
     assert!(missed.is_empty(), "not found: {missed:?} in {:#?}", diagnosis.findings);
     // What one damage brings with it; a sound job and the database as a whole have nothing else.
-    let damaged: BTreeSet<&str> = expected.iter().map(|(job, _)| job.as_str()).collect();
-    assert!(found.iter().all(|(job, _)| damaged.contains(job.as_str())), "{:#?}", diagnosis.findings);
-    assert!(!damaged.contains("sound"));
+    let patients: BTreeSet<&str> = expected.iter().map(|(job, _)| job.as_str()).collect();
+    assert!(found.iter().all(|(job, _)| patients.contains(job.as_str())), "{:#?}", diagnosis.findings);
+    assert!(!patients.contains("sound"));
     let places: Vec<_> = found.difference(&expected).collect();
     assert!(places.len() <= 6, "one damage is told as many: {places:?}");
 }

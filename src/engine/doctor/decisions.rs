@@ -48,7 +48,7 @@ pub(super) async fn examine(
         if step >= end {
             let detail =
                 format!("decision {} was taken on telemetry that is not there: it ends before step {end}", decision.id);
-            diagnosis.find(patient.name(), Ailment::Gap, detail);
+            diagnosis.find(Some(patient.name()), Ailment::Gap, detail);
         }
     }
     Ok(())
@@ -106,7 +106,7 @@ fn compare(patient: &Patient<'_>, part: Part, recomputed: &[Decision], diagnosis
             [Some(_), None] => format!("decision {id} is recorded, but does not follow from the telemetry"),
             [None, _] => format!("decision {id} follows from the telemetry, but is not recorded"),
         };
-        diagnosis.find(patient.name(), Ailment::Decision, detail);
+        diagnosis.find(Some(patient.name()), Ailment::Decision, detail);
     }
 }
 
