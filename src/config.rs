@@ -10,7 +10,7 @@ use crate::{
 };
 
 mod database_url;
-mod duration;
+pub(crate) mod duration;
 mod options;
 mod retention;
 

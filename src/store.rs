@@ -6,6 +6,8 @@ mod columns;
 mod commit;
 mod dialect;
 mod failure;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 pub mod inspection;
 mod listing;
 mod location;

@@ -29,7 +29,7 @@ impl<'de> Deserialize<'de> for Length {
 }
 
 /// As [`Length`] is written.
-pub(super) fn show(length: &Duration) -> String {
+pub(crate) fn show(length: &Duration) -> String {
     SignedDuration::try_from(*length).map_or_else(|_| format!("{length:?}"), |length| format!("{length:#}"))
 }
 

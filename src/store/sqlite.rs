@@ -8,6 +8,9 @@ mod dialect;
 mod error;
 mod file;
 
+#[cfg(any(test, fuzzing))]
+pub(super) use chunk::fuzz_chunk;
+
 use std::{fs::File, path::Path, sync::Mutex, time::Duration};
 
 use async_trait::async_trait;

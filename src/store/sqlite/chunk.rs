@@ -55,6 +55,36 @@ impl StoredChunk {
     }
 }
 
+/// The chunk with these columns, first to last; the steps that searches go by are taken from its own.
+#[cfg(any(test, fuzzing))]
+pub(in crate::store) fn fuzz_chunk(job: JobId, columns: [Option<Vec<u8>>; 8]) -> Result<Chunk, Error> {
+    let [steps, loss, grad_norm, learning_rate, names, metric_indices, metric_steps, metric_values] = columns;
+    let steps = steps.unwrap_or_default();
+    let at = |bytes: Option<&[u8; 8]>| bytes.map(|bytes| i64::from_le_bytes(*bytes));
+    let (elements, _) = steps.as_chunks::<8>();
+    let head = ChunkHead {
+        attempt: 1,
+        seq: 2,
+        rank: 3,
+        through_step: None,
+        first_step: at(elements.first()),
+        last_step: at(elements.last()),
+        arrivals: None,
+    };
+    let row = StoredChunk {
+        head,
+        steps,
+        loss,
+        grad_norm,
+        learning_rate,
+        metric_names: String::from_utf8_lossy(&names.unwrap_or_default()).into_owned(),
+        metric_indices: metric_indices.unwrap_or_default(),
+        metric_steps: metric_steps.unwrap_or_default(),
+        metric_values: metric_values.unwrap_or_default(),
+    };
+    (job, row).try_into()
+}
+
 const INSERT_CHUNK: &str = "
     -- insert_chunk
     insert into telemetry (job_id, attempt, seq, rank, through_step, first_step, last_step, arrivals, steps, loss,
