@@ -147,7 +147,9 @@ async fn a_dump_of_postgres_keeps_what_was_acknowledged() {
     keeps_what_was_acknowledged(&url, async || {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("lrs.dump");
-        succeeds(&postgres.program("pg_dump").args(["--format=custom", "--file"]).arg(&file).arg(&url).output().unwrap());
+        succeeds(
+            &postgres.program("pg_dump").args(["--format=custom", "--file"]).arg(&file).arg(&url).output().unwrap(),
+        );
         let copy = postgres.create_database().await;
         let restore = ["--no-owner", "--exit-on-error", "--single-transaction", "--dbname", &copy];
         succeeds(&postgres.program("pg_restore").args(restore).arg(&file).output().unwrap());

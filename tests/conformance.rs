@@ -92,5 +92,6 @@ conformance! {
         a_sound_database_has_nothing_to_find
         a_busy_database_has_nothing_to_find
         damage_of_every_kind_is_found
+        a_decision_that_was_not_stored_in_time_is_stored_at_the_next_start
         a_damaged_file_is_found;
 }

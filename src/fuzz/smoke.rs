@@ -27,10 +27,8 @@ fn now() -> Instant {
 fn corpus(target: &Target) -> Vec<(PathBuf, Vec<u8>)> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target.name);
     let entries = fs::read_dir(&directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
-    let mut found: Vec<_> = entries
-        .map(|entry| entry.unwrap().path())
-        .map(|path| (path.clone(), fs::read(path).unwrap()))
-        .collect();
+    let mut found: Vec<_> =
+        entries.map(|entry| entry.unwrap().path()).map(|path| (path.clone(), fs::read(path).unwrap())).collect();
     found.sort();
     assert!(!found.is_empty(), "{} has no corpus", target.name);
     found
@@ -105,9 +103,10 @@ fn changed(random: &mut StdRng, corpus: &[Vec<u8>]) -> Vec<u8> {
                 let _: Vec<u8> = input.splice(at..end, other[from..to].iter().copied()).collect();
             }
             5 => {
-                let number = ["0", "-1", "1e308", "9007199254740993", "NaN", "null", "true", "\"\"", "[]", "{}", "1e-320"]
-                    .choose(random)
-                    .map_or(&[][..], |number| number.as_bytes());
+                let number =
+                    ["0", "-1", "1e308", "9007199254740993", "NaN", "null", "true", "\"\"", "[]", "{}", "1e-320"]
+                        .choose(random)
+                        .map_or(&[][..], |number| number.as_bytes());
                 let _: Vec<u8> = input.splice(at..end, number.iter().copied()).collect();
             }
             _ => {

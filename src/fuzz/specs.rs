@@ -111,6 +111,9 @@ fn check(message: proto::JobSpec) {
     let stored = serde_json::to_string(&native).expect("a native spec is stored");
     let native: Spec = serde_json::from_str(&stored).expect("a stored native spec is read");
     let second = curve(&native).unwrap_or_else(|| panic!("the native form is refused: {native:?}"));
-    assert!(first.directives.iter().zip(&second.directives).all(|(a, b)| a.rates == b.rates), "the native form differs");
+    assert!(
+        first.directives.iter().zip(&second.directives).all(|(a, b)| a.rates == b.rates),
+        "the native form differs"
+    );
     assert_eq!(native::native(&native), native, "the native form of the native form");
 }

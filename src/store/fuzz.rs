@@ -21,8 +21,10 @@ fn check_error(error: &Error, table: &str) {
 
 /// Samples come back from the columns they are stored in.
 pub(crate) fn round_trip(samples: &[Sample]) {
-    let columns = Columns::of(samples).unwrap_or_else(|problem| panic!("samples that were taken are refused: {problem}"));
-    let again = columns.into_samples().unwrap_or_else(|problem| panic!("columns that were written are refused: {problem}"));
+    let columns =
+        Columns::of(samples).unwrap_or_else(|problem| panic!("samples that were taken are refused: {problem}"));
+    let again =
+        columns.into_samples().unwrap_or_else(|problem| panic!("columns that were written are refused: {problem}"));
     assert_eq!(again, samples);
 }
 
@@ -48,7 +50,8 @@ pub(crate) fn job(text: &str) {
     match JobRow::try_from(stored) {
         Err(error) => check_error(&error, "jobs"),
         Ok(row) => {
-            let stored = StoredJob::try_from(&row).unwrap_or_else(|error| panic!("it can not be stored again: {error}"));
+            let stored =
+                StoredJob::try_from(&row).unwrap_or_else(|error| panic!("it can not be stored again: {error}"));
             let again = JobRow::try_from(stored).unwrap_or_else(|error| panic!("it can not be read again: {error}"));
             assert_eq!(again, row);
         }

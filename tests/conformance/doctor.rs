@@ -266,6 +266,20 @@ pub async fn damage_of_every_kind_is_found(database: &TestDatabase) {
     assert!(places.len() <= 6, "one damage is told as many: {places:?}");
 }
 
+/// As when a process ends after a person's decision is durable and before those are that waited for it.
+pub async fn a_decision_that_was_not_stored_in_time_is_stored_at_the_next_start(database: &TestDatabase) {
+    let first = engine(database, settings()).await;
+    train(&first, "x", true, &[(0, 40)]).await;
+    first.shutdown().await;
+    database.tamper("delete from job_state; delete from decisions where step = 12").await;
+    assert_eq!(found(&examine(database).await), [("x".to_owned(), Ailment::Decision)].into());
+
+    let second = engine(database, settings()).await;
+    second.shutdown().await;
+
+    assert_eq!(examine(database).await.findings, []);
+}
+
 /// Only SQLite tells of itself.
 pub async fn a_damaged_file_is_found(database: &TestDatabase) {
     let engine = engine(database, settings()).await;

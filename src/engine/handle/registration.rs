@@ -189,7 +189,7 @@ impl Engine {
             recover::load(&*context.store, row).await?
         } else {
             let timeline = Timeline::try_new(&row.initial_spec, []).map_err(Error::Invalid)?;
-            Loaded { row, attempts: Vec::new(), people: Vec::new(), timeline, running: None }
+            Loaded { row, attempts: Vec::new(), people: Vec::new(), timeline, running: None, unrecorded: Vec::new() }
         };
         let entry = self.0.adopt(loaded).await?;
         Ok((entry.view(context.stale_before()), true))
