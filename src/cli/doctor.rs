@@ -65,7 +65,8 @@ fn version(schema: &Schema) -> i64 {
 }
 
 fn text(schema: &Schema, Diagnosis { counts, findings }: &Diagnosis) -> String {
-    let Counts { jobs, jobs_without_telemetry, attempts, decisions, recomputed_decisions, chunks, samples } = counts;
+    let Counts { jobs, jobs_without_telemetry, attempts, decisions, recomputed_decisions, chunks, samples, .. } =
+        counts;
     let mut lines = vec![format!(
         "Schema version {}: {jobs} jobs, {attempts} attempts, {decisions} decisions ({recomputed_decisions} recomputed), \
          {samples} samples in {chunks} chunks.",
@@ -74,6 +75,10 @@ fn text(schema: &Schema, Diagnosis { counts, findings }: &Diagnosis) -> String {
     if *jobs_without_telemetry > 0 {
         let count = jobs_without_telemetry;
         lines.push(format!("{count} jobs are past their retention: their decisions can not be recomputed."));
+    }
+    if counts.unrecorded_decisions > 0 {
+        let count = counts.unrecorded_decisions;
+        lines.push(format!("{count} decisions are stored at the next start of a server: the last one ended before."));
     }
     if findings.is_empty() {
         lines.push("Nothing is wrong.".to_owned());

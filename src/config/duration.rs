@@ -5,6 +5,9 @@ use std::{str::FromStr, time::Duration};
 use jiff::{SignedDuration, Span, SpanRelativeTo};
 use serde::{Deserialize, Deserializer, de::Error as _};
 
+/// Nobody means more than a million days, and longer ones could not be shown in hours.
+const LONGEST: Duration = Duration::from_hours(24_000_000);
+
 /// A length of time with its unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Length(pub Duration);
@@ -15,7 +18,7 @@ impl FromStr for Length {
     fn from_str(text: &str) -> Result<Self, String> {
         let span = text.parse::<Span>().ok();
         let length = span.and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()).ok());
-        let length = length.and_then(|length| Duration::try_from(length).ok());
+        let length = length.and_then(|length| Duration::try_from(length).ok()).filter(|length| *length <= LONGEST);
         length
             .map(Self)
             .ok_or_else(|| format!("{text:?} is not allowed: must be a length of time, such as 10s, 2ms, 1h or 30d"))

@@ -92,6 +92,8 @@ pub struct Counts {
     pub decisions: u64,
     /// Decisions by controllers that were recomputed.
     pub recomputed_decisions: u64,
+    /// Decisions by controllers that have no record yet because a process ended before it wrote them; the next start does.
+    pub unrecorded_decisions: u64,
     /// Chunks of telemetry.
     pub chunks: u64,
     /// Samples in them.

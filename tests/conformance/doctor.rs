@@ -272,12 +272,15 @@ pub async fn a_decision_that_was_not_stored_in_time_is_stored_at_the_next_start(
     train(&first, "x", true, &[(0, 40)]).await;
     first.shutdown().await;
     database.tamper("delete from job_state; delete from decisions where step = 12").await;
-    assert_eq!(found(&examine(database).await), [("x".to_owned(), Ailment::Decision)].into());
+    let before = examine(database).await;
+    assert_eq!((before.findings.len(), before.counts.unrecorded_decisions), (0, 1), "{before:?}");
 
     let second = engine(database, settings()).await;
     second.shutdown().await;
 
-    assert_eq!(examine(database).await.findings, []);
+    let after = examine(database).await;
+    assert_eq!((after.findings.len(), after.counts.unrecorded_decisions), (0, 0), "{after:?}");
+    assert_eq!(after.counts.decisions, before.counts.decisions + 1);
 }
 
 /// Only SQLite tells of itself.

@@ -1,13 +1,13 @@
 //! The decisions of controllers, taken once more.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use super::{Ailment, Diagnosis, Patient};
 use crate::{
     engine::{
         api,
         history::Records,
-        recover::{Part, lineage},
+        recover::{self, Part, lineage},
         replay::{Replayer, same_decision},
     },
     model::decision::{Decision, DecisionId},
@@ -20,6 +20,7 @@ pub(super) async fn examine(
     patient: &Patient<'_>,
     diagnosis: &mut Diagnosis,
 ) -> Result<(), Error> {
+    let pending = pending(database, patient).await?;
     // By attempt, the steps that have been compared: a later attempt's history shares those of earlier ones.
     let mut compared: BTreeMap<u32, u64> = BTreeMap::new();
     for attempt in patient.attempts.iter().rev() {
@@ -37,7 +38,7 @@ pub(super) async fn examine(
         for part in parts {
             let start = compared.get(&part.attempt).copied().unwrap_or(0).max(part.start);
             let part = Part { start, ..part };
-            compare(patient, part, &decisions, diagnosis);
+            compare(patient, part, &decisions, &pending, diagnosis);
             let done = compared.entry(part.attempt).or_default();
             *done = part.end.max(*done);
         }
@@ -84,7 +85,26 @@ fn store_error(error: api::Error) -> Error {
     }
 }
 
-fn compare(patient: &Patient<'_>, part: Part, recomputed: &[Decision], diagnosis: &mut Diagnosis) {
+/// The decisions that the next start of a server will store, as the last one did not come to it.
+async fn pending(database: &dyn Inspection, patient: &Patient<'_>) -> Result<HashSet<DecisionId>, Error> {
+    if patient.row.state.is_ended() {
+        return Ok(HashSet::new());
+    }
+    match recover::load(database, patient.row.clone()).await {
+        Ok(loaded) => Ok(loaded.unrecorded.iter().map(|decision| decision.id).collect()),
+        // What is wrong with it is found elsewhere.
+        Err(Error::Inconsistent { .. }) => Ok(HashSet::new()),
+        Err(other) => Err(other),
+    }
+}
+
+fn compare(
+    patient: &Patient<'_>,
+    part: Part,
+    recomputed: &[Decision],
+    pending: &HashSet<DecisionId>,
+    diagnosis: &mut Diagnosis,
+) {
     let counts = |decision: &&Decision| {
         let DecisionId::Controller { attempt, step, .. } = decision.id else { return false };
         attempt == part.attempt && (part.start..part.end).contains(&step) && !is_foreign(patient, decision)
@@ -104,6 +124,10 @@ fn compare(patient: &Patient<'_>, part: Part, recomputed: &[Decision], diagnosis
                 recorded.effective_step, recomputed.effective_step, recorded.effect, recomputed.effect
             ),
             [Some(_), None] => format!("decision {id} is recorded, but does not follow from the telemetry"),
+            [None, _] if pending.contains(&id) => {
+                diagnosis.counts.unrecorded_decisions += 1;
+                continue;
+            }
             [None, _] => format!("decision {id} follows from the telemetry, but is not recorded"),
         };
         diagnosis.find(Some(patient.name()), Ailment::Decision, detail);
