@@ -1,5 +1,7 @@
 //! The server as a whole: the only place that sees every room.
 
+mod retention;
+
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
@@ -84,7 +86,7 @@ impl Server {
     ) -> anyhow::Result<Self> {
         let metrics = metrics::install()?;
         let (grpc_address, http_address) = (grpc.local_addr()?, http.local_addr()?);
-        let engine = Engine::start(config.engine.clone(), Arc::clone(&store), clock);
+        let engine = Engine::start(config.engine.clone(), Arc::clone(&store), Arc::clone(&clock));
         let drain = CancellationToken::new();
         let services = Services::new(engine.clone(), drain.clone(), config.limits);
         let door = services.door.clone();
@@ -103,6 +105,7 @@ impl Server {
         let mut chores = JoinSet::new();
         chores.spawn(tidy_metrics(metrics));
         chores.spawn(tell_health(door.clone(), health.clone()));
+        chores.spawn(retention::keep(Arc::clone(&store), clock, config.retention.clone()));
         Ok(Self {
             grpc: grpc_address,
             http: http_address,

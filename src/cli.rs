@@ -1,7 +1,7 @@
 //! The command line: what each command takes, and who runs it.
 //!
-//! Client commands speak gRPC like anyone else. `preview` and `replay` compute with the pure rooms in process, `migrate` opens
-//! the database itself and `serve` is the server; no other command touches engine or store.
+//! Client commands speak gRPC like anyone else. `preview` and `replay` compute with the pure rooms in process, `migrate` and `doctor` open
+//! the database themselves and `serve` is the server; no other command touches engine or store.
 
 use std::{
     io::{self, IsTerminal as _},
@@ -13,7 +13,9 @@ use clap::{Parser, Subcommand, builder::FalseyValueParser};
 pub mod assignment;
 pub mod completions;
 pub mod connect;
+pub mod database;
 pub mod demo;
+pub mod doctor;
 pub mod failure;
 pub mod heart;
 pub mod job;
@@ -64,6 +66,8 @@ enum Command {
     Preview(preview::Args),
     /// Recompute a job's decisions and compare them with the recorded ones
     Replay(replay::Args),
+    /// Look through a database for what can not be right
+    Doctor(doctor::Args),
     /// Bring a database to this release's schema
     Migrate(migrate::Args),
     /// Say which release this is
@@ -93,6 +97,7 @@ impl Command {
             Self::Job(args) => job::run(args).await?,
             Self::Preview(args) => preview::run(&args)?,
             Self::Replay(args) => replay::run(args).await?,
+            Self::Doctor(args) => doctor::run(args).await?,
             Self::Migrate(args) => migrate::run(&args).await?,
             Self::Version(args) => version::run(args)?,
             Self::Completions(args) => completions::run(&args)?,
@@ -163,6 +168,7 @@ mod tests {
             "lrs replay cifar --attempt 2",
             "lrs replay --spec a.yaml --telemetry t.csv --decisions d.json",
             "lrs migrate --check",
+            "lrs doctor --database-url sqlite:///var/lib/lrs/lrs.db --format json",
             "lrs version --format json",
             "lrs completions bash",
         ] {

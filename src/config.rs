@@ -10,11 +10,13 @@ use crate::{
 };
 
 mod database_url;
-mod duration;
+pub(crate) mod duration;
 mod options;
+mod retention;
 
 pub use database_url::DatabaseUrl;
 pub use options::Options;
+pub use retention::{Retention, RetentionTerms};
 
 const DEFAULT_GRPC_LISTEN: &str = "127.0.0.1:50051";
 const DEFAULT_HTTP_LISTEN: &str = "127.0.0.1:8080";
@@ -38,6 +40,8 @@ pub struct Config {
     pub log: LogConfig,
     /// The bounds of the interface.
     pub limits: Limits,
+    /// For how long the telemetry of ended jobs is kept.
+    pub retention: Retention,
     /// The engine's bounds and habits.
     pub engine: Settings,
 }
@@ -88,6 +92,7 @@ impl Config {
         let grace_period = options.grace_period.map_or(DEFAULT_GRACE_PERIOD, |period| {
             in_range(&mut v, "grace_period", period.0, Duration::ZERO, Duration::from_hours(1), duration::show)
         });
+        let retention = options.retention.unwrap_or_default().checked(&mut v);
         let log = LogConfig {
             format: options.log_format.unwrap_or_default(),
             filter: options.log_filter.unwrap_or_else(|| DEFAULT_LOG_FILTER.to_owned()),
@@ -108,7 +113,7 @@ impl Config {
         .map_err(|problem| v.add("database_url", problem));
         match (database_url, grpc_listen, http_listen) {
             (Ok(database_url), Some(grpc_listen), Some(http_listen)) if v.is_empty() => {
-                Ok(Self { database_url, grpc_listen, http_listen, grace_period, log, limits, engine })
+                Ok(Self { database_url, grpc_listen, http_listen, grace_period, log, limits, retention, engine })
             }
             _ => Err(Error::Invalid(v)),
         }

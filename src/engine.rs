@@ -6,6 +6,7 @@ pub mod api;
 mod cell;
 mod commit;
 mod compiled;
+pub mod doctor;
 mod entry;
 mod handle;
 mod history;

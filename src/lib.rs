@@ -7,6 +7,8 @@ pub mod clock;
 pub mod config;
 pub mod control;
 pub mod engine;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod http;
 pub mod metrics;
 pub mod model;

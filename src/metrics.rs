@@ -17,6 +17,13 @@ pub const STREAMS_OPEN: &str = "lrs_telemetry_streams_open";
 /// Telemetry streams that ended, by `code`.
 pub const STREAMS_ENDED: &str = "lrs_telemetry_streams_ended_total";
 
+/// Chunks of telemetry removed because they were past their namespace's retention.
+pub const REMOVED_CHUNKS: &str = "lrs_telemetry_removed_chunks_total";
+/// Jobs whose telemetry was removed, all of it.
+pub const REMOVED_JOBS: &str = "lrs_telemetry_removed_jobs_total";
+/// Removals of telemetry that failed; they are tried again.
+pub const REMOVALS_FAILED: &str = "lrs_telemetry_removals_failed_total";
+
 /// From 50 µs, a rate out of memory, to 10 s, a call that waits for one to become final.
 const SECONDS: [f64; 17] =
     [5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
@@ -49,6 +56,9 @@ fn describe() {
     describe_histogram!(HTTP_DURATION, Unit::Seconds, "Time to the beginning of an HTTP answer, by route and status");
     describe_gauge!(STREAMS_OPEN, "Telemetry streams that are open");
     describe_counter!(STREAMS_ENDED, "Telemetry streams that ended, by code");
+    describe_counter!(REMOVED_CHUNKS, "Chunks of telemetry removed because they were past their retention");
+    describe_counter!(REMOVED_JOBS, "Jobs whose telemetry was removed because it was past its retention");
+    describe_counter!(REMOVALS_FAILED, "Removals of telemetry past its retention that failed, to be tried again");
 }
 
 /// Counts a telemetry stream as open while it is held.
@@ -79,6 +89,21 @@ impl Drop for OpenStream {
 /// A telemetry stream was ended by this side with `code`.
 pub fn stream_ended(code: tonic::Code) {
     metrics::counter!(STREAMS_ENDED, "code" => code_name(code)).increment(1);
+}
+
+/// So many chunks of telemetry were removed.
+pub fn chunks_removed(chunks: u64) {
+    metrics::counter!(REMOVED_CHUNKS).increment(chunks);
+}
+
+/// All telemetry of a job was removed.
+pub fn job_removed() {
+    metrics::counter!(REMOVED_JOBS).increment(1);
+}
+
+/// Telemetry was to be removed and was not.
+pub fn removal_failed() {
+    metrics::counter!(REMOVALS_FAILED).increment(1);
 }
 
 /// A code as in the documentation of gRPC.

@@ -17,10 +17,10 @@ use crate::{
 pub mod convert;
 mod door;
 mod fields;
-mod filter;
+pub(crate) mod filter;
 mod job_service;
 mod learning_rate_service;
-mod page_token;
+pub(crate) mod page_token;
 mod schedule_service;
 mod status;
 mod telemetry_stream;

@@ -6,11 +6,15 @@ mod columns;
 mod commit;
 mod dialect;
 mod failure;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
+pub mod inspection;
 mod listing;
 mod location;
 mod merge;
 pub mod postgres;
 mod reading;
+mod removal;
 mod rows;
 mod schema;
 pub mod sqlite;
@@ -18,13 +22,14 @@ mod statements;
 
 use async_trait::async_trait;
 
-pub use location::{migrate, open, schema};
+pub use location::{inspect, migrate, open, schema};
+pub use removal::{ExpiredJob, ExpiryQuery, Namespaces, Removal};
 pub use schema::{Migration, Schema, newest_schema_version};
 
 use crate::model::{
     decision::Decision,
     filter::JobQuery,
-    job::{AttemptRow, JobRow},
+    job::{AttemptRow, JobRow, Timestamp},
     name::{JobId, JobName},
     telemetry::Sample,
 };
@@ -55,6 +60,14 @@ pub enum Error {
         found: i64,
         /// Highest version known.
         known: i64,
+    },
+    /// The schema is of an older release than this program, and was not to be changed.
+    #[error("the database has schema version {found}, this program looks at version {wanted}: run `lrs migrate` first")]
+    OlderSchema {
+        /// Highest version found; 0 for none.
+        found: i64,
+        /// The version wanted.
+        wanted: i64,
     },
     /// The database refused, and would again.
     #[error("the database refused {what}: {problem}")]
@@ -226,6 +239,13 @@ pub trait Store: Send + Sync + 'static {
     /// Replaces runs of small chunks of one rank by one with the same samples, `seq` of the last of them and its `through_step`,
     /// in chunks of up to `target` samples; chunks with `seq >= below_seq` are left alone. Returns how many rows went away.
     async fn merge_telemetry(&self, job: JobId, attempt: u32, below_seq: u64, target: u32) -> Result<u64, Error>;
+
+    /// Jobs whose telemetry is past its time and is there still, all or some.
+    async fn expired_jobs(&self, query: &ExpiryQuery) -> Result<Vec<ExpiredJob>, Error>;
+
+    /// Removes up to `limit` chunks of a job that has ended, in one transaction, and with the last of them its snapshot. The first
+    /// removal marks the job with `now`, see [`JobRow::telemetry_removed_time`]. Nothing if the job has not ended, or is gone.
+    async fn remove_telemetry(&self, job: JobId, now: Timestamp, limit: u32) -> Result<Removal, Error>;
 
     /// Decisions of a job.
     async fn decisions(&self, job: JobId, query: &DecisionQuery) -> Result<Vec<DecisionRow>, Error>;

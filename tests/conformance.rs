@@ -6,10 +6,12 @@ mod postgres_server;
 mod conformance {
     pub mod builders;
     pub mod database;
+    pub mod doctor;
     pub mod jobs;
     pub mod listing;
     pub mod opening;
     pub mod outages;
+    pub mod retention;
     pub mod telemetry;
     pub mod writes;
 }
@@ -79,4 +81,17 @@ conformance! {
         a_damaged_job_is_named_and_hides_no_other
         damaged_rows_of_every_table_are_named
         a_store_that_is_open_answers_a_ping;
+    retention:
+        jobs_expire_by_when_they_ended_and_where
+        telemetry_goes_a_bounded_piece_at_a_time
+        telemetry_of_a_job_that_has_not_ended_stays
+        a_fork_of_what_was_removed_is_refused
+        removing_beside_merges_leaves_nothing_behind
+        removing_beside_appends_loses_nothing;
+    doctor:
+        a_sound_database_has_nothing_to_find
+        a_busy_database_has_nothing_to_find
+        damage_of_every_kind_is_found
+        a_decision_that_was_not_stored_in_time_is_stored_at_the_next_start
+        a_damaged_file_is_found;
 }

@@ -20,7 +20,7 @@ Exit codes:
   3  there is no such job
   4  a conflict: the name is taken, the job has ended, or it has changed meanwhile
   5  the server or the database can not be reached; try again later
-  6  `lrs replay` found a difference";
+  6  `lrs replay` found a difference, or `lrs doctor` something wrong";
 
 /// What the process exits with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub enum Exit {
     Conflict = 4,
     /// The server or the database can not be reached.
     Unavailable = 5,
-    /// A replay found a difference.
+    /// A replay found a difference, or an examination something wrong.
     Differs = 6,
 }
 
@@ -141,6 +141,9 @@ fn hint_for(code: Code, reason: &str) -> Option<&'static str> {
         (_, "JOB_NOT_ENDED") => Some("end it with `lrs job complete`, or add --force"),
         (_, "JOB_ENDED") => Some("an ended job stays as it is; `lrs job fork` makes a new one from any of its steps"),
         (_, "JOB_NOT_FOUND") => Some("`lrs job list --all-namespaces` shows the jobs there are"),
+        (_, "TELEMETRY_REMOVED") => {
+            Some("the server's `retention` says how long telemetry of ended jobs is kept; a backup may have it still")
+        }
         (_, "UNKNOWN_ATTEMPT") => Some("`lrs job attempts` shows the attempts there are"),
         (Code::AlreadyExists, _) => Some("choose another name with --name, or change the job with `lrs job update`"),
         (Code::Aborted, _) => Some("somebody else changed it meanwhile: run the command again"),

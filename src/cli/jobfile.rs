@@ -52,7 +52,8 @@ pub fn change<T: serde::Serialize + DeserializeOwned>(message: &T, changes: &[As
     T::deserialize(document).map_err(|error| Failure::invalid(format!("with --set applied: {error}")))
 }
 
-fn parse(name: &str, text: &str, changes: &[Assignment]) -> Result<Vec<Job>, Failure> {
+/// The jobs in `text`, which `name` says the place of.
+pub(crate) fn parse(name: &str, text: &str, changes: &[Assignment]) -> Result<Vec<Job>, Failure> {
     let documents: Vec<Value> = documents(name, text)?;
     // A bare spec is told from a job by what is at the top, so that errors speak of the message that was meant.
     let is_job = |document: &Value| document.get("spec").is_some() || document.get("name").is_some();

@@ -1,13 +1,11 @@
 //! `lrs migrate`: brings a database to this release's schema, or says how far it is from it.
 
 use super::{
+    database::{DatabaseArgs, explain},
     failure::{Exit, Failure},
     output,
 };
-use crate::{
-    config::DatabaseUrl,
-    store::{self, Migration, Schema},
-};
+use crate::store::{self, Migration, Schema};
 
 /// Which database, and whether to change it.
 #[derive(Clone, Debug, clap::Args)]
@@ -18,9 +16,8 @@ Examples:
   lrs migrate --database-url postgres://lrs@db/lrs
   lrs migrate --check                               exits with 4 if there is something to do")]
 pub struct Args {
-    /// The database: `postgres://…` or `sqlite://PATH` [default: the file that `lrs serve` uses]
-    #[arg(long, env = "LRS_DATABASE_URL", value_name = "URL", hide_env_values = true)]
-    database_url: Option<String>,
+    #[command(flatten)]
+    database: DatabaseArgs,
     /// Change nothing; fail if the schema is not this release's
     #[arg(long)]
     check: bool,
@@ -31,11 +28,7 @@ pub struct Args {
 /// # Errors
 /// If the database can not be reached, is of a newer release, or has something to do while only a check was asked for.
 pub async fn run(args: &Args) -> Result<(), Failure> {
-    let url = match &args.database_url {
-        Some(url) => DatabaseUrl::parse(url),
-        None => DatabaseUrl::in_data_directory(),
-    }
-    .map_err(|problem| Failure::invalid(format!("--database-url {problem}")))?;
+    let url = args.database.url()?;
     if args.check {
         let schema = store::schema(url.expose()).await.map_err(explain)?;
         output::print(&describe(&schema, "to be applied"))?;
@@ -66,15 +59,6 @@ fn describe(schema: &Schema, fate: &str) -> String {
     format!("The schema {verb} {version}.\n{}", rest.collect::<String>())
 }
 
-fn explain(error: store::Error) -> Failure {
-    let exit = match error {
-        store::Error::Unavailable(_) => Exit::Unavailable,
-        store::Error::NewerSchema { .. } => Exit::Conflict,
-        store::Error::Inconsistent { .. } | store::Error::Refused { .. } => Exit::Failed,
-    };
-    Failure::new(exit, error)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,7 +86,8 @@ mod tests {
     async fn a_new_file_is_migrated_once() {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}", folder.path().join("lrs.db").display());
-        let args = |check| Args { database_url: Some(url.clone()), check };
+        let database = DatabaseArgs { database_url: Some(url) };
+        let args = |check| Args { database: database.clone(), check };
 
         assert_eq!(run(&args(true)).await.unwrap_err().exit, Exit::Conflict);
         run(&args(false)).await.unwrap();
@@ -111,7 +96,8 @@ mod tests {
 
     #[tokio::test]
     async fn another_kind_of_database_is_refused() {
-        let args = Args { database_url: Some("mysql://root@db".to_owned()), check: true };
+        let database = DatabaseArgs { database_url: Some("mysql://root@db".to_owned()) };
+        let args = Args { database, check: true };
         assert_eq!(run(&args).await.unwrap_err().exit, Exit::Invalid);
     }
 }

@@ -1,9 +1,12 @@
-//! Lengths of time as people write them: `10s`, `2ms`, `1h 30m`.
+//! Lengths of time as people write them: `10s`, `2ms`, `1h 30m`, `90d`; a day has 24 hours.
 
 use std::{str::FromStr, time::Duration};
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Span, SpanRelativeTo};
 use serde::{Deserialize, Deserializer, de::Error as _};
+
+/// Nobody means more than a million days, and longer ones could not be shown in hours.
+const LONGEST: Duration = Duration::from_hours(24_000_000);
 
 /// A length of time with its unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,10 +16,12 @@ impl FromStr for Length {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let length = text.parse::<SignedDuration>().ok().and_then(|length| Duration::try_from(length).ok());
+        let span = text.parse::<Span>().ok();
+        let length = span.and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()).ok());
+        let length = length.and_then(|length| Duration::try_from(length).ok()).filter(|length| *length <= LONGEST);
         length
             .map(Self)
-            .ok_or_else(|| format!("{text:?} is not allowed: must be a length of time, such as 10s, 2ms or 1h"))
+            .ok_or_else(|| format!("{text:?} is not allowed: must be a length of time, such as 10s, 2ms, 1h or 30d"))
     }
 }
 
@@ -27,7 +32,7 @@ impl<'de> Deserialize<'de> for Length {
 }
 
 /// As [`Length`] is written.
-pub(super) fn show(length: &Duration) -> String {
+pub(crate) fn show(length: &Duration) -> String {
     SignedDuration::try_from(*length).map_or_else(|_| format!("{length:?}"), |length| format!("{length:#}"))
 }
 
@@ -39,7 +44,8 @@ mod tests {
     fn a_length_has_a_unit_and_is_not_negative() {
         assert_eq!("2ms".parse(), Ok(Length(Duration::from_millis(2))));
         assert_eq!("1h 30m".parse(), Ok(Length(Duration::from_mins(90))));
-        for bad in ["10", "-1s", "soon", ""] {
+        assert_eq!("2w 1d".parse(), Ok(Length(Duration::from_hours(15 * 24))));
+        for bad in ["10", "-1s", "soon", "", "1mo", "1y"] {
             assert!(bad.parse::<Length>().unwrap_err().contains("must be a length of time"), "{bad}");
         }
     }

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::duration::Length;
+use super::{duration::Length, retention::RetentionTerms};
 use crate::observability::LogFormat;
 
 /// Declares the options once, with their help, and how two sources of them go together.
@@ -44,6 +44,10 @@ options! {
     /// What to log, such as `info,lrs=debug` [default: info]
     #[arg(value_name = "FILTER")]
     log_filter: String = "LRS_LOG",
+    /// For how long the telemetry of ended jobs is kept, for all namespaces and for some: `90d,vision=30d,archive=forever`
+    /// [default: forever]
+    #[arg(value_name = "TIMES")]
+    retention: RetentionTerms = "LRS_RETENTION",
     /// Bytes of a request, after decompression [default: 8388608]
     #[arg(value_name = "N", help_heading = "Limits")]
     message_bytes: usize = "LRS_MESSAGE_BYTES",

@@ -112,6 +112,16 @@ pub enum Error {
         /// Table, row and problem.
         problem: String,
     },
+    /// The telemetry is past its namespace's retention and was removed, all or some.
+    #[error(
+        "the telemetry of {job} is past its retention: its removal began at {removed_time}; its decisions are still there"
+    )]
+    TelemetryRemoved {
+        /// The job.
+        job: JobName,
+        /// When its removal began, in words.
+        removed_time: String,
+    },
     /// A bound of the configuration has been reached; try again after a while.
     #[error("{what} is full ({limit})")]
     Overloaded {

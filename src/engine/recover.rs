@@ -1,5 +1,7 @@
 //! From what is stored back to a job as a value: at the start of the process, and when an attempt goes on from a step of the past.
 
+use std::collections::HashSet;
+
 use tracing::warn;
 
 use super::{
@@ -29,6 +31,8 @@ pub struct Loaded {
     pub timeline: Timeline,
     /// The newest attempt, if the job has one of its own.
     pub running: Option<Running>,
+    /// What the controllers decided on telemetry that is stored, of which no record is: the process before ended in between.
+    pub unrecorded: Vec<Decision>,
 }
 
 /// An attempt read back.
@@ -39,6 +43,8 @@ pub struct Running {
     pub next_seq: u64,
     /// What the controllers decided on the last records of older attempts when the newest began.
     pub decisions: Vec<Decision>,
+    /// What they decided on everything else that was read.
+    pub recomputed: Vec<Decision>,
 }
 
 /// A stretch of an attempt's history: the steps `start..end`, as `attempt` reported them.
@@ -85,7 +91,31 @@ pub async fn load(store: &dyn Store, row: JobRow) -> Result<Loaded, store::Error
         let snapshot = store.state(row.id).await?;
         Some(running(store, row.id, &timeline, &attempts, snapshot).await?)
     };
-    Ok(Loaded { row, attempts, people, timeline, running })
+    let unrecorded = match &running {
+        Some(running) => unrecorded(store, row.id, running).await?,
+        None => Vec::new(),
+    };
+    Ok(Loaded { row, attempts, people, timeline, running, unrecorded })
+}
+
+/// The decisions of those that were made again while `running` was read that are not on record.
+///
+/// A decision is stored with the telemetry it is of, but for two cases: it had to wait for a person's, or for the attempt after. Then a
+/// process can end in between.
+async fn unrecorded(store: &dyn Store, job: JobId, running: &Running) -> Result<Vec<Decision>, store::Error> {
+    let made: Vec<&Decision> = running.decisions.iter().chain(&running.recomputed).collect();
+    if made.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut recorded = HashSet::new();
+    let mut query = DecisionQuery { limit: PAGE, ..DecisionQuery::default() };
+    loop {
+        let rows = store.decisions(job, &query).await?;
+        let Some(last) = rows.last() else { break };
+        query.after = Some(last.position);
+        recorded.extend(rows.iter().map(|row| row.decision.id));
+    }
+    Ok(made.into_iter().filter(|decision| !recorded.contains(&decision.id)).cloned().collect())
 }
 
 /// People's decisions about a job, in the order they were taken.
@@ -124,17 +154,18 @@ pub async fn running(
     if let Some(state) = snapshot.filter(|state| state.attempt == newest)
         && let Some(heart) = restore(timeline, newest, job, &state)
     {
-        let mut running = Running { heart, next_seq: state.next_seq, decisions: Vec::new() };
+        let mut running = Running { heart, next_seq: state.next_seq, decisions: Vec::new(), recomputed: Vec::new() };
         read_part(store, job, *last, &mut running).await?;
         return Ok(running);
     }
     let first = parts[0];
     let heart = Job::new(timeline.clone(), first.attempt, first.start);
-    let mut running = Running { heart, next_seq: 0, decisions: Vec::new() };
+    let mut running = Running { heart, next_seq: 0, decisions: Vec::new(), recomputed: Vec::new() };
     for (part, next) in history.iter().zip(&parts[1..]) {
         running.next_seq = 0;
         read_part(store, job, *part, &mut running).await?;
-        running.decisions = running.heart.begin_attempt(next.attempt, next.start);
+        let begun = running.heart.begin_attempt(next.attempt, next.start);
+        running.recomputed.extend(std::mem::replace(&mut running.decisions, begun));
     }
     running.next_seq = 0;
     read_part(store, job, *last, &mut running).await?;
@@ -165,7 +196,9 @@ async fn read_part(store: &dyn Store, job: JobId, part: Part, running: &mut Runn
             }
             let rank = chunk.rank;
             // The bound on open steps was kept when they were reported.
-            let _ = running.heart.take(rank, within(part, chunk), usize::MAX);
+            if let Ok(taken) = running.heart.take(rank, within(part, chunk), usize::MAX) {
+                running.recomputed.extend(taken.decisions);
+            }
         }
     }
 }

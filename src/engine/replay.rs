@@ -1,6 +1,12 @@
 //! A job's decisions once more, from its telemetry: they must be the same.
 
-use super::{job::Job, recover::lineage, timeline::Timeline};
+use std::collections::VecDeque;
+
+use super::{
+    job::Job,
+    recover::{Part, lineage},
+    timeline::Timeline,
+};
 use crate::model::{
     decision::{Decision, DecisionId},
     job::AttemptRow,
@@ -34,21 +40,51 @@ pub fn replay(
     records: impl IntoIterator<Item = Sample>,
     attempt: u32,
 ) -> Result<Replay, Violations> {
-    let people = people.iter().filter(|decision| decision.attempt <= attempt);
-    let timeline = Timeline::try_new(initial_spec, people)?;
-    let mut parts = lineage(attempts, attempt).into_iter().peekable();
-    let first = parts.next();
-    let mut job = Job::new(timeline, first.map_or(attempt, |part| part.attempt), first.map_or(0, |part| part.start));
+    let mut replayer = Replayer::try_new(initial_spec, attempts, people, attempt)?;
     let mut decisions = Vec::new();
     let mut count = 0;
     for record in records {
-        while let Some(part) = parts.next_if(|part| part.start <= record.step) {
-            decisions.extend(job.begin_attempt(part.attempt, part.start));
-        }
-        decisions.extend(job.take_record(&record));
+        decisions.extend(replayer.take(&record));
         count += 1;
     }
-    Ok(Replay { decisions, timeline: job.timeline().clone(), records: count })
+    Ok(Replay { decisions, timeline: replayer.job.timeline().clone(), records: count })
+}
+
+/// A replay under way, for histories that are not held in memory.
+#[derive(Debug)]
+pub struct Replayer {
+    job: Job,
+    parts: VecDeque<Part>,
+}
+
+impl Replayer {
+    /// A replay of the history of `attempt`, before its first record. See [`replay`].
+    ///
+    /// # Errors
+    /// If a spec is wrong.
+    pub fn try_new<'a>(
+        initial_spec: &Spec,
+        attempts: &[AttemptRow],
+        people: impl IntoIterator<Item = &'a Decision>,
+        attempt: u32,
+    ) -> Result<Self, Violations> {
+        let people = people.into_iter().filter(|decision| decision.attempt <= attempt);
+        let timeline = Timeline::try_new(initial_spec, people)?;
+        let mut parts: VecDeque<Part> = lineage(attempts, attempt).into();
+        let first = parts.pop_front();
+        let (first_attempt, start) = first.map_or((attempt, 0), |part| (part.attempt, part.start));
+        Ok(Self { job: Job::new(timeline, first_attempt, start), parts })
+    }
+
+    /// What the controllers decide on the next record.
+    pub fn take(&mut self, record: &Sample) -> Vec<Decision> {
+        let mut decisions = Vec::new();
+        while let Some(part) = self.parts.pop_front_if(|part| part.start <= record.step) {
+            decisions.extend(self.job.begin_attempt(part.attempt, part.start));
+        }
+        decisions.extend(self.job.take_record(record));
+        decisions
+    }
 }
 
 /// The recorded decisions by controllers that belong to the history of `attempt`.

@@ -310,7 +310,7 @@ impl Shard {
     }
 
     fn adopt(&mut self, entry: Arc<Entry>, loaded: Loaded) {
-        let Loaded { row, attempts, people, timeline, running } = loaded;
+        let Loaded { row, attempts, people, timeline, running, unrecorded } = loaded;
         let mut owned = Owned {
             entry,
             attempts,
@@ -328,6 +328,8 @@ impl Shard {
             // What the process before gave out is not known, only that it lies below the end of the block.
             owned.begin(&newest, running, newest.reserved_end);
         }
+        let writes = owned.decided(&self.context, unrecorded);
+        self.context.pipeline.submit_own(writes, &owned.entry);
         self.jobs.insert(id, owned);
     }
 

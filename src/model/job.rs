@@ -14,6 +14,16 @@ use super::{
 #[serde(transparent)]
 pub struct Timestamp(pub i64);
 
+impl fmt::Display for Timestamp {
+    /// As in RFC 3339, in UTC.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match jiff::Timestamp::from_microsecond(self.0) {
+            Ok(time) => time.fmt(f),
+            Err(_) => write!(f, "{} µs after 1970", self.0),
+        }
+    }
+}
+
 /// A job's life, as stored. `STALE` is not here: it is derived from when the trainer was last heard of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "described in proto/lrs/v1/job.proto")]
@@ -90,6 +100,8 @@ pub struct JobRow {
     pub update_time: Timestamp,
     /// When it ended.
     pub end_time: Option<Timestamp>,
+    /// From when on not all of its telemetry is there: when the removal of what is past its retention began.
+    pub telemetry_removed_time: Option<Timestamp>,
 }
 
 impl JobRow {
@@ -109,6 +121,7 @@ impl JobRow {
             create_time: Timestamp(0),
             update_time: Timestamp(0),
             end_time: None,
+            telemetry_removed_time: None,
         }
     }
 }

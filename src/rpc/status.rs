@@ -37,6 +37,7 @@ impl From<Error> for Status {
             Error::AttemptTokenReused { .. } => (Code::FailedPrecondition, "ATTEMPT_TOKEN_REUSED"),
             Error::EtagMismatch { .. } => (Code::Aborted, "ETAG_MISMATCH"),
             Error::WrongState { .. } => (Code::FailedPrecondition, "WRONG_STATE"),
+            Error::TelemetryRemoved { .. } => (Code::FailedPrecondition, "TELEMETRY_REMOVED"),
             Error::JobDamaged { .. } => (Code::DataLoss, "JOB_DAMAGED"),
             Error::Overloaded { .. } => (Code::ResourceExhausted, "OVERLOADED"),
             Error::StoreUnavailable(_) => (Code::Unavailable, "STORE_UNAVAILABLE"),
@@ -90,6 +91,7 @@ fn facts(error: &Error) -> HashMap<String, String> {
             vec![("state", state.to_string())]
         }
         Error::EtagMismatch { found, .. } => vec![("etag", found.clone())],
+        Error::TelemetryRemoved { removed_time, .. } => vec![("removed_time", removed_time.clone())],
         Error::Overloaded { what, limit } => vec![("what", (*what).to_owned()), ("limit", limit.to_string())],
         _ => Vec::new(),
     };
@@ -116,6 +118,7 @@ fn job_of(error: &Error) -> Option<String> {
         | Error::UnknownAttempt { job, .. }
         | Error::AttemptTokenReused { job, .. }
         | Error::EtagMismatch { job, .. }
+        | Error::TelemetryRemoved { job, .. }
         | Error::WrongState { job, .. } => Some(job.to_string()),
         Error::Invalid(_)
         | Error::Overloaded { .. }
@@ -182,6 +185,11 @@ mod tests {
                 Error::EtagMismatch { job: job(), expected: "1".into(), found: "2".into() },
                 Code::Aborted,
                 "ETAG_MISMATCH",
+            ),
+            (
+                Error::TelemetryRemoved { job: job(), removed_time: "2026-01-01T00:00:00Z".into() },
+                Code::FailedPrecondition,
+                "TELEMETRY_REMOVED",
             ),
             (
                 Error::WrongState { job: job(), state: State::Paused, problem: "no".into() },

@@ -6,8 +6,8 @@ use sqlx::{Encode, Executor, FromRow, IntoArguments, Type, query, query_as, quer
 use uuid::Uuid;
 
 use super::{
-    Outcome, StateRow, Write,
-    dialect::Dialect,
+    Error, Outcome, StateRow, Write,
+    dialect::{Arrived, Dialect},
     failure::Failure,
     rows::{
         attempt::StoredAttempt,
@@ -69,7 +69,7 @@ where
             if let Write::AppendTelemetry(job, chunk) = write
                 && self.jobs.contains(job)
             {
-                chunks.push((*job, chunk));
+                chunks.push(Arrived { job: *job, chunk, arrivals: Some(1) });
             }
         }
         DB::insert_chunks(self.connection, &chunks).await
@@ -180,6 +180,13 @@ where
             .bind(job.forked_from.as_ref().map_or(i64::MAX, |point| capped(point.step)))
             .execute(&mut *self.connection)
             .await?;
+        // After the copy: a removal that began meanwhile has marked the source before it took anything away.
+        let lacking: i64 =
+            query_scalar(statements::LACKS_TELEMETRY).bind(source.0).fetch_one(&mut *self.connection).await?;
+        if lacking > 0 {
+            let problem = format!("the telemetry of job {source}, which it would share, has been removed");
+            return Err(Error::Refused { what: "to fork a job", problem }.into());
+        }
         Ok(())
     }
 

@@ -6,6 +6,17 @@ use uuid::Uuid;
 use super::{Chunk, Error, failure::Failure};
 use crate::model::name::JobId;
 
+/// A chunk to be stored.
+#[derive(Clone, Copy)]
+pub(super) struct Arrived<'a> {
+    /// Whose it is.
+    pub(super) job: JobId,
+    /// What it is.
+    pub(super) chunk: &'a Chunk,
+    /// How many chunks that arrived it stands for; `None` if they were not counted.
+    pub(super) arrivals: Option<i64>,
+}
+
 /// A database that jobs are stored in.
 pub(super) trait Dialect: Database {
     /// A row of `telemetry`, without its job.
@@ -24,11 +35,17 @@ pub(super) trait Dialect: Database {
     /// A rank's chunks from one place to another, locked against being changed elsewhere.
     const LOCK_CHUNKS: &'static str;
 
+    /// A job if it has ended, locked against being read for writing elsewhere.
+    const LOCK_ENDED_JOB: &'static str;
+
     /// Whether the same statement may succeed later.
     fn is_transient(error: &dyn DatabaseError) -> bool;
 
     /// How many rows a statement changed.
     fn rows_affected(result: &Self::QueryResult) -> u64;
+
+    /// How many chunks that arrived this row stands for, if they were counted.
+    fn arrivals(row: &Self::StoredChunk) -> Option<i64>;
 
     /// The chunk of `job` in this row.
     fn chunk(job: JobId, row: Self::StoredChunk) -> Result<Chunk, Error>;
@@ -42,6 +59,6 @@ pub(super) trait Dialect: Database {
     /// Inserts the chunks that are not there yet.
     fn insert_chunks(
         connection: &mut Self::Connection,
-        chunks: &[(JobId, &Chunk)],
+        chunks: &[Arrived<'_>],
     ) -> impl Future<Output = Result<(), Failure>> + Send;
 }

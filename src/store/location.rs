@@ -4,7 +4,7 @@ use std::{path::PathBuf, str::FromStr, sync::Arc};
 
 use sqlx::{postgres::PgConnectOptions, sqlite::SqliteConnectOptions};
 
-use super::{Error, Store, postgres::PostgresStore, schema::Schema, sqlite::SqliteStore};
+use super::{Error, Store, inspection::Inspection, postgres::PostgresStore, schema::Schema, sqlite::SqliteStore};
 
 /// A database, by its URL.
 #[derive(Clone, Debug)]
@@ -22,6 +22,17 @@ pub async fn open(database_url: &str) -> Result<Arc<dyn Store>, Error> {
     Ok(match database_url.parse()? {
         Location::Postgres(options) => Arc::new(PostgresStore::open(*options).await?),
         Location::Sqlite(path) => Arc::new(SqliteStore::open(&path).await?),
+    })
+}
+
+/// Opens the database at `database_url` to be looked at, as it is now; others may have it open.
+///
+/// # Errors
+/// As for [`open`], and [`Error::Refused`] if there is no file, or its schema lacks migrations.
+pub async fn inspect(database_url: &str) -> Result<Box<dyn Inspection>, Error> {
+    Ok(match database_url.parse()? {
+        Location::Postgres(options) => Box::new(super::postgres::inspect(*options).await?),
+        Location::Sqlite(path) => Box::new(super::sqlite::inspect(&path).await?),
     })
 }
 

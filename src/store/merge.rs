@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{
     Chunk, Error,
-    dialect::Dialect,
+    dialect::{Arrived, Dialect},
     failure::{Failure, bounded},
     reading::ANSWER_TIMEOUT,
     rows::capped,
@@ -71,6 +71,8 @@ where
         .bind(last)
         .fetch_all(&mut *transaction)
         .await?;
+    // One that was not counted leaves the sum unknown.
+    let arrivals = rows.iter().map(DB::arrivals).sum::<Option<i64>>();
     let chunks = rows.into_iter().map(|row| DB::chunk(job, row)).collect::<Result<Vec<_>, _>>()?;
     if !run.is_made_of(&chunks) {
         return Ok(0);
@@ -84,7 +86,7 @@ where
         .execute(&mut *transaction)
         .await?;
     if let Some(whole) = merged(chunks) {
-        DB::insert_chunks(&mut transaction, &[(job, &whole)]).await?;
+        DB::insert_chunks(&mut transaction, &[Arrived { job, chunk: &whole, arrivals }]).await?;
     }
     transaction.commit().await?;
     Ok(DB::rows_affected(&deleted).saturating_sub(1))

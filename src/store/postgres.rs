@@ -13,20 +13,23 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::TryFutureExt as _;
 use sqlx::{
-    ConnectOptions as _, Connection as _, PgConnection, Postgres,
+    ConnectOptions as _, Connection as _, Executor as _, PgConnection, Postgres,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
 use super::{
-    Chunk, DecisionQuery, DecisionRow, Error, LoadedJob, Outcome, StateRow, Store, Write,
+    Chunk, DecisionQuery, DecisionRow, Error, ExpiredJob, ExpiryQuery, LoadedJob, Outcome, Removal, StateRow, Store,
+    Write,
     failure::{Failure, bounded},
+    inspection::Moment,
     merge,
     reading::{ANSWER_TIMEOUT, Readers},
+    removal,
     schema::{self, Migration, Schema},
 };
 use crate::model::{
     filter::JobQuery,
-    job::{AttemptRow, JobRow},
+    job::{AttemptRow, JobRow, Timestamp},
     name::{JobId, JobName},
 };
 use owner::Owner;
@@ -99,6 +102,31 @@ pub(super) async fn schema(options: &PgConnectOptions) -> Result<Schema, Error> 
     Schema::of(applied, &schema::POSTGRES)
 }
 
+/// See [`super::inspect`].
+pub(super) async fn inspect(options: PgConnectOptions) -> Result<Moment<Postgres>, Error> {
+    const INDEX_NAMES: &str = "
+        -- index_names
+        select cast(c.relname as text) from pg_index i join pg_class c on c.oid = i.indexrelid
+        where i.indisvalid and c.relnamespace = cast(current_schema() as regnamespace)";
+    let options = options.application_name("lrs doctor");
+    let schema = schema(&options).await?.complete()?;
+    let pool = PgPoolOptions::new()
+        .max_connections(1)
+        .acquire_timeout(CONNECT_TIMEOUT)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .test_before_acquire(false)
+        .after_connect(|connection, _| {
+            Box::pin(async move {
+                connection.execute("begin isolation level repeatable read read only").await?;
+                Ok(())
+            })
+        })
+        .connect_lazy_with(options);
+    let wanted_indices = schema::index_names(&schema::POSTGRES);
+    Ok(Moment { readers: Readers { pool }, schema, index_names: INDEX_NAMES, wanted_indices, file_check: None })
+}
+
 /// See [`super::migrate`]. Several processes may do so at once. A migration may take its time.
 pub(super) async fn migrate(options: &PgConnectOptions) -> Result<Schema, Error> {
     let before = schema(options).await?;
@@ -144,6 +172,22 @@ impl Store for PostgresStore {
 
     async fn merge_telemetry(&self, job: JobId, attempt: u32, below_seq: u64, target: u32) -> Result<u64, Error> {
         merge::merge(&self.readers.pool, job, attempt, below_seq, target).await
+    }
+
+    async fn expired_jobs(&self, query: &ExpiryQuery) -> Result<Vec<ExpiredJob>, Error> {
+        self.readers.expired_jobs(query).await
+    }
+
+    async fn remove_telemetry(&self, job: JobId, now: Timestamp, limit: u32) -> Result<Removal, Error> {
+        let work = async {
+            let mut transaction = self.readers.pool.begin().await?;
+            let removal = removal::remove::<Postgres>(&mut transaction, job, now, limit).await?;
+            transaction.commit().await?;
+            Ok(removal)
+        };
+        bounded(ANSWER_TIMEOUT, work)
+            .await
+            .map_err(|failure| failure.into_error::<Postgres>("to remove telemetry", "telemetry"))
     }
 
     async fn decisions(&self, job: JobId, query: &DecisionQuery) -> Result<Vec<DecisionRow>, Error> {

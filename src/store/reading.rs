@@ -8,10 +8,10 @@ use sqlx::{
 use uuid::Uuid;
 
 use super::{
-    Chunk, DecisionQuery, DecisionRow, Error, LoadedJob, StateRow,
+    Chunk, DecisionQuery, DecisionRow, Error, ExpiredJob, ExpiryQuery, LoadedJob, StateRow,
     dialect::Dialect,
     failure::{Failure, bounded},
-    listing,
+    listing, removal,
     rows::{
         attempt::StoredAttempt,
         capped,
@@ -59,6 +59,7 @@ where
     for<'q> String: Encode<'q, DB> + Decode<'q, DB> + Type<DB>,
     for<'q> Uuid: Encode<'q, DB> + Decode<'q, DB> + Type<DB>,
     for<'n> &'n str: ColumnIndex<DB::Row>,
+    for<'r> ExpiredJob: FromRow<'r, DB::Row>,
     for<'r> StoredJob: FromRow<'r, DB::Row>,
     for<'r> StoredAttempt: FromRow<'r, DB::Row>,
     for<'r> StoredDecision: FromRow<'r, DB::Row>,
@@ -80,10 +81,20 @@ where
     }
 
     pub(super) async fn unended_jobs(&self, after: Option<JobId>, limit: u32) -> Result<Vec<LoadedJob>, Error> {
+        self.loaded_jobs(statements::UNENDED_JOBS, after, limit).await
+    }
+
+    /// Jobs by one of the statements that take the identity to begin after and how many.
+    pub(super) async fn loaded_jobs(
+        &self,
+        statement: &'static str,
+        after: Option<JobId>,
+        limit: u32,
+    ) -> Result<Vec<LoadedJob>, Error> {
         const WHAT: &str = "to read the jobs";
         // No job has the nil identifier.
         let after = after.map_or(Uuid::nil(), |id| id.0);
-        let work = query(statements::UNENDED_JOBS).bind(after).bind(i64::from(limit)).fetch_all(&self.pool);
+        let work = query(statement).bind(after).bind(i64::from(limit)).fetch_all(&self.pool);
         let rows = read::<DB, _>(WHAT, "jobs", work).await?;
         let unreadable = |error: sqlx::Error| Failure::from(error).into_error::<DB>(WHAT, "jobs");
         let load = |row: DB::Row| {
@@ -143,6 +154,11 @@ where
             .fetch_one(&self.pool);
         let found: Option<i64> = read::<DB, _>("to find telemetry", "telemetry", work).await?;
         next_step(job, attempt, found)
+    }
+
+    pub(super) async fn expired_jobs(&self, query: &ExpiryQuery) -> Result<Vec<ExpiredJob>, Error> {
+        let mut statement = removal::expired::<DB>(query);
+        read::<DB, _>("to find expired telemetry", "jobs", statement.build_query_as().fetch_all(&self.pool)).await
     }
 
     pub(super) async fn decisions(&self, job: JobId, query: &DecisionQuery) -> Result<Vec<DecisionRow>, Error> {

@@ -55,6 +55,26 @@ impl Schema {
             .collect();
         Ok(Self { applied, pending })
     }
+
+    /// The schema, if it is this release's.
+    ///
+    /// # Errors
+    /// [`Error::OlderSchema`] if something is pending.
+    pub(super) fn complete(self) -> Result<Self, Error> {
+        match self.pending.last() {
+            None => Ok(self),
+            Some(newest) => Err(Error::OlderSchema {
+                found: self.applied.last().map_or(0, |migration| migration.version),
+                wanted: newest.version,
+            }),
+        }
+    }
+}
+
+/// The names of the indices that the migrations make.
+pub(super) fn index_names(migrator: &Migrator) -> Vec<String> {
+    let made = migrator.iter().flat_map(|migration| migration.sql.as_str().lines());
+    made.filter_map(|line| Some(line.strip_prefix("create index ")?.split_once(" on ")?.0.to_owned())).collect()
 }
 
 /// Applies what is pending; the migrator takes the database's lock where it has one.

@@ -8,25 +8,31 @@ mod dialect;
 mod error;
 mod file;
 
+#[cfg(any(test, fuzzing))]
+pub(super) use chunk::fuzz_chunk;
+
 use std::{fs::File, path::Path, sync::Mutex, time::Duration};
 
 use async_trait::async_trait;
 use sqlx::{
-    ConnectOptions as _, Connection as _, Sqlite, SqliteConnection, SqlitePool,
+    ConnectOptions as _, Connection as _, Executor as _, Sqlite, SqliteConnection, SqlitePool,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
 use super::{
-    Chunk, DecisionQuery, DecisionRow, Error, LoadedJob, Outcome, StateRow, Store, Write,
+    Chunk, DecisionQuery, DecisionRow, Error, ExpiredJob, ExpiryQuery, LoadedJob, Outcome, Removal, StateRow, Store,
+    Write,
     commit::Batch,
     failure::{Failure, bounded},
+    inspection::Moment,
     merge,
     reading::{ANSWER_TIMEOUT, Readers},
+    removal,
     schema::{self, Migration, Schema},
 };
 use crate::model::{
     filter::JobQuery,
-    job::{AttemptRow, JobRow},
+    job::{AttemptRow, JobRow, Timestamp},
     name::{JobId, JobName},
 };
 
@@ -128,6 +134,38 @@ pub(super) async fn schema(path: &Path) -> Result<Schema, Error> {
     Schema::of(applied, &schema::SQLITE)
 }
 
+/// See [`super::inspect`].
+pub(super) async fn inspect(path: &Path) -> Result<Moment<Sqlite>, Error> {
+    const INDEX_NAMES: &str = "
+        -- index_names
+        select name from sqlite_schema where type = 'index'";
+    const FILE_CHECK: &str = "
+        -- file_check
+        pragma integrity_check(20)";
+    if !path.exists() {
+        let problem = format!("there is no file {}", path.display());
+        return Err(Error::Refused { what: "to be inspected", problem });
+    }
+    let schema = schema(path).await?.complete()?;
+    let options = SqliteConnectOptions::new().filename(path).read_only(true).busy_timeout(BUSY_TIMEOUT);
+    let pool = SqlitePoolOptions::new()
+        .max_connections(1)
+        .acquire_timeout(ANSWER_TIMEOUT)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .test_before_acquire(false)
+        .after_connect(|connection, _| {
+            Box::pin(async move {
+                connection.execute("begin").await?;
+                Ok(())
+            })
+        })
+        .connect_lazy_with(options);
+    let wanted_indices = schema::index_names(&schema::SQLITE);
+    let file_check = Some(FILE_CHECK);
+    Ok(Moment { readers: Readers { pool }, schema, index_names: INDEX_NAMES, wanted_indices, file_check })
+}
+
 /// See [`super::migrate`].
 pub(super) async fn migrate(path: &Path) -> Result<Schema, Error> {
     let _lock = prepare(path)?;
@@ -170,6 +208,22 @@ impl Store for SqliteStore {
 
     async fn merge_telemetry(&self, job: JobId, attempt: u32, below_seq: u64, target: u32) -> Result<u64, Error> {
         merge::merge(&self.writer, job, attempt, below_seq, target).await
+    }
+
+    async fn expired_jobs(&self, query: &ExpiryQuery) -> Result<Vec<ExpiredJob>, Error> {
+        self.readers.expired_jobs(query).await
+    }
+
+    async fn remove_telemetry(&self, job: JobId, now: Timestamp, limit: u32) -> Result<Removal, Error> {
+        let work = async {
+            let mut transaction = self.writer.begin_with(BEGIN).await?;
+            let removal = removal::remove::<Sqlite>(&mut transaction, job, now, limit).await?;
+            transaction.commit().await?;
+            Ok(removal)
+        };
+        bounded(ANSWER_TIMEOUT, work)
+            .await
+            .map_err(|failure| failure.into_error::<Sqlite>("to remove telemetry", "telemetry"))
     }
 
     async fn decisions(&self, job: JobId, query: &DecisionQuery) -> Result<Vec<DecisionRow>, Error> {

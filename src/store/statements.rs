@@ -5,13 +5,15 @@
 /// The columns of [`StoredJob`](super::rows::job::StoredJob), to be followed by conditions.
 pub(super) const JOBS: &str = "
     select id, name, cast(initial_spec as text) as initial_spec, cast(spec as text) as spec, state, state_reason,
-        version, request_id, cast(forked_from as text) as forked_from, create_time, update_time, end_time
+        version, request_id, cast(forked_from as text) as forked_from, create_time, update_time, end_time,
+        telemetry_removed_time
     from jobs";
 
 pub(super) const JOB_BY_NAME: &str = "
     -- job_by_name
     select id, name, cast(initial_spec as text) as initial_spec, cast(spec as text) as spec, state, state_reason,
-        version, request_id, cast(forked_from as text) as forked_from, create_time, update_time, end_time
+        version, request_id, cast(forked_from as text) as forked_from, create_time, update_time, end_time,
+        telemetry_removed_time
     from jobs where name = $1";
 
 pub(super) const JOB_EXISTS: &str = "
@@ -22,10 +24,34 @@ pub(super) const JOB_EXISTS: &str = "
 pub(super) const UNENDED_JOBS: &str = "
     -- unended_jobs
     select id, name, cast(initial_spec as text) as initial_spec, cast(spec as text) as spec, state, state_reason,
-        version, request_id, cast(forked_from as text) as forked_from, create_time, update_time, end_time
+        version, request_id, cast(forked_from as text) as forked_from, create_time, update_time, end_time,
+        telemetry_removed_time
     from jobs
     where state not in ('COMPLETED', 'FAILED', 'CANCELLED') and id > $1
     order by id limit $2";
+
+/// All jobs, for an inspection.
+pub(super) const ALL_JOBS: &str = "
+    -- all_jobs
+    select id, name, cast(initial_spec as text) as initial_spec, cast(spec as text) as spec, state, state_reason,
+        version, request_id, cast(forked_from as text) as forked_from, create_time, update_time, end_time,
+        telemetry_removed_time
+    from jobs where id > $1 order by id limit $2";
+
+/// Rows that belong to a job, or an attempt of it, that is not there: table, job and how many.
+pub(super) const ORPHANS: &str = "
+    -- orphans
+    select 'attempts' as place, job_id, count(*) as row_count from attempts
+        where not exists (select 1 from jobs where id = job_id) group by job_id
+    union all
+    select 'decisions' as place, job_id, count(*) as row_count from decisions
+        where not exists (select 1 from jobs where id = job_id) group by job_id
+    union all
+    select 'job_state' as place, job_id, count(*) as row_count from job_state
+        where not exists (select 1 from jobs where id = job_id) group by job_id
+    union all
+    select 'telemetry' as place, job_id, count(*) as row_count from telemetry
+        where not exists (select 1 from jobs where id = job_id) group by job_id";
 
 pub(super) const DELETE_TELEMETRY_OF_JOB: &str = "
     -- delete_telemetry_of_job
@@ -76,23 +102,23 @@ pub(super) const DECISIONS: &str = "
 
 pub(super) const COPY_TELEMETRY: &str = "
     -- copy_telemetry
-    insert into telemetry (job_id, attempt, seq, rank, through_step, first_step, last_step, steps, loss, grad_norm,
-        learning_rate, metric_names, metric_indices, metric_steps, metric_values)
-    select $1, attempt, seq, rank, through_step, first_step, last_step, steps, loss, grad_norm, learning_rate,
+    insert into telemetry (job_id, attempt, seq, rank, through_step, first_step, last_step, arrivals, steps, loss,
+        grad_norm, learning_rate, metric_names, metric_indices, metric_steps, metric_values)
+    select $1, attempt, seq, rank, through_step, first_step, last_step, arrivals, steps, loss, grad_norm, learning_rate,
         metric_names, metric_indices, metric_steps, metric_values
     from telemetry where job_id = $2 and attempt <= $3";
 
 pub(super) const TELEMETRY: &str = "
     -- telemetry
-    select attempt, seq, rank, through_step, steps, loss, grad_norm, learning_rate, metric_names, metric_indices,
-        metric_steps, metric_values
+    select attempt, seq, rank, through_step, first_step, last_step, arrivals, steps, loss, grad_norm, learning_rate,
+        metric_names, metric_indices, metric_steps, metric_values
     from telemetry where job_id = $1 and attempt = $2 and seq >= $3
     order by seq limit $4";
 
 pub(super) const TELEMETRY_OF_STEPS: &str = "
     -- telemetry_of_steps
-    select attempt, seq, rank, through_step, steps, loss, grad_norm, learning_rate, metric_names, metric_indices,
-        metric_steps, metric_values
+    select attempt, seq, rank, through_step, first_step, last_step, arrivals, steps, loss, grad_norm, learning_rate,
+        metric_names, metric_indices, metric_steps, metric_values
     from telemetry where job_id = $1 and attempt = $2 and first_step < $4 and last_step >= $3
     order by seq";
 
@@ -119,3 +145,26 @@ pub(super) const SAVE_STATE: &str = "
 pub(super) const DELETE_CHUNKS: &str = "
     -- delete_chunks
     delete from telemetry where job_id = $1 and attempt = $2 and rank = $3 and seq between $4 and $5";
+
+/// Whether telemetry of a job has been removed, all or some.
+pub(super) const LACKS_TELEMETRY: &str = "
+    -- lacks_telemetry
+    select count(*) from jobs where id = $1 and telemetry_removed_time is not null";
+
+pub(super) const MARK_REMOVAL: &str = "
+    -- mark_removal
+    update jobs set telemetry_removed_time = coalesce(telemetry_removed_time, $2) where id = $1";
+
+pub(super) const REMOVE_CHUNKS: &str = "
+    -- remove_chunks
+    delete from telemetry
+    where job_id = $1
+        and (attempt, seq) in (select attempt, seq from telemetry where job_id = $1 order by attempt, seq limit $2)";
+
+pub(super) const FINISH_REMOVAL: &str = "
+    -- finish_removal
+    update jobs set keeps_telemetry = false where id = $1";
+
+pub(super) const DELETE_STATE: &str = "
+    -- delete_state
+    delete from job_state where job_id = $1";

@@ -73,6 +73,7 @@ pub const ROOMS: &[Room] = &[
     room("observability", Only(&["metrics"]), &[SERVERS, SQL, CUDA]),
     room("shutdown", Only(&[]), &[SERVERS, SQL, CUDA]),
     // Where everything is put together.
+    room("fuzz", All, &[SQL, CUDA]),
     room("app", All, &[SQL, CUDA]),
     room("cli", All, &[SQL, CUDA, STORE_INTERNALS]),
 ];

@@ -31,6 +31,7 @@ pub fn job(name: &str) -> JobRow {
         create_time: Timestamp(1_700_000_000_000_000),
         update_time: Timestamp(1_700_000_000_000_001),
         end_time: None,
+        telemetry_removed_time: None,
     }
 }
 

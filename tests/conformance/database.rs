@@ -51,6 +51,18 @@ impl TestDatabase {
         }
     }
 
+    /// The one identity that a statement gives, as it is shown.
+    pub async fn identity(&self, sql: &'static str) -> String {
+        let identity: sqlx::types::Uuid = if self.is_sqlite() {
+            let mut connection = SqliteConnection::connect(&self.url).await.unwrap();
+            sqlx::query_scalar(sql).fetch_one(&mut connection).await.unwrap()
+        } else {
+            let mut connection = PgConnection::connect(&self.url).await.unwrap();
+            sqlx::query_scalar(sql).fetch_one(&mut connection).await.unwrap()
+        };
+        identity.to_string()
+    }
+
     /// The one number that a statement gives.
     pub async fn number(&self, sql: &'static str) -> i64 {
         if self.is_sqlite() {

@@ -99,6 +99,11 @@ impl TestPostgres {
         self.url(&name)
     }
 
+    /// One of the programs that come with the server, such as `pg_dump`.
+    pub fn program(&self, name: &str) -> Command {
+        Command::new(self.binaries.initdb.with_file_name(name))
+    }
+
     /// Starts the server after it was stopped, and waits until it answers.
     pub fn start(&self) {
         let log = self.directory.path().join("server.log");

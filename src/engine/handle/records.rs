@@ -9,7 +9,10 @@ use crate::{
         history::{self, Records},
         recover::lineage,
     },
-    model::{job::AttemptRow, name::JobName},
+    model::{
+        job::{AttemptRow, JobRow},
+        name::JobName,
+    },
     store::DecisionQuery,
 };
 
@@ -67,6 +70,7 @@ impl Engine {
         let entry = self.entry(name.as_str());
         let cell = entry.as_ref().and_then(|entry| entry.cell_full());
         let view = self.job(name).await?;
+        check_whole(&view.row)?;
         self.settle().await?;
         let store = &*self.0.context.store;
         let attempts = store.attempts(view.row.id).await?;
@@ -79,7 +83,25 @@ impl Engine {
         let complete_end = cell.filter(|cell| cell.attempt == attempt).map_or(u64::MAX, |cell| cell.complete_end());
         let end = query.end_step.min(complete_end);
         let records = Records::new(store, view.row.id, lineage(&attempts, attempt), query.start_step, end);
-        history::answer(records, &query).await
+        let answer = history::answer(records, &query).await?;
+        if view.row.state.is_ended()
+            && let Some(row) = store.job(name).await?
+        {
+            // A removal that began meanwhile may have taken some of it away.
+            check_whole(&row)?;
+        }
+        Ok(answer)
+    }
+}
+
+/// Whether all telemetry of a job is there.
+///
+/// # Errors
+/// [`Error::TelemetryRemoved`] if not.
+pub(super) fn check_whole(row: &JobRow) -> Result<(), Error> {
+    match row.telemetry_removed_time {
+        None => Ok(()),
+        Some(time) => Err(Error::TelemetryRemoved { job: row.name.clone(), removed_time: time.to_string() }),
     }
 }
 

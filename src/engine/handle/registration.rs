@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt::Display, sync::atomic::Ordering::SeqCst};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use super::Engine;
+use super::{Engine, records::check_whole};
 use crate::{
     control::proportion::in_proportion,
     engine::{
@@ -49,6 +49,7 @@ impl Engine {
             create_time: now,
             update_time: now,
             end_time: None,
+            telemetry_removed_time: None,
         };
         let write = Write::CreateJob(Box::new(row.clone()));
         self.register(row, vec![write]).await
@@ -121,6 +122,7 @@ impl Engine {
     pub async fn fork_job(&self, fork: Fork) -> Result<JobView, Error> {
         self.check_ready()?;
         let source = self.job(&fork.source).await?;
+        check_whole(&source.row)?;
         let mut violations = Violations::new();
         if let Some(progress) = &source.progress
             && fork.step > progress.complete_end
@@ -170,6 +172,7 @@ impl Engine {
             create_time: now,
             update_time: now,
             end_time: None,
+            telemetry_removed_time: None,
         };
         let id = row.id;
         let order = |seq, effect| {
@@ -240,7 +243,7 @@ impl Engine {
             recover::load(&*context.store, row).await?
         } else {
             let timeline = Timeline::try_new(&row.initial_spec, []).map_err(Error::Invalid)?;
-            Loaded { row, attempts: Vec::new(), people: Vec::new(), timeline, running: None }
+            Loaded { row, attempts: Vec::new(), people: Vec::new(), timeline, running: None, unrecorded: Vec::new() }
         };
         let entry = self.0.adopt(loaded).await?;
         Ok((entry.view(context.stale_before()), true))

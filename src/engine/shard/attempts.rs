@@ -74,7 +74,7 @@ impl Shard {
         let read = async move {
             if row.parent_attempt == 0 {
                 let heart = Job::new(timeline, row.attempt, row.resume_step);
-                return (row, Ok(Running { heart, next_seq: 0, decisions: Vec::new() }));
+                return (row, Ok(Running { heart, next_seq: 0, decisions: Vec::new(), recomputed: Vec::new() }));
             }
             let mut backoff = Duration::from_millis(20);
             loop {

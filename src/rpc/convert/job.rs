@@ -25,6 +25,7 @@ pub fn to_proto(view: &JobView) -> proto::Job {
         update_time: Some(time::to_proto(row.update_time)),
         end_time: row.end_time.map(time::to_proto),
         etag: view.etag(),
+        telemetry_removed_time: row.telemetry_removed_time.map(time::to_proto),
     }
 }
 
@@ -92,6 +93,7 @@ mod tests {
             create_time: Timestamp(1),
             update_time: Timestamp(2),
             end_time: None,
+            telemetry_removed_time: None,
         };
         let latest = Sample { loss: Some(f64::INFINITY), ..Sample::new(3) };
         let progress = Progress { watermark_step: Some(3), latest: Some(latest), ..Progress::default() };

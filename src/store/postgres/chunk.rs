@@ -9,6 +9,7 @@ use crate::{
     store::{
         Chunk, Error,
         columns::{Columns, Figures},
+        dialect::Arrived,
         failure::Failure,
         rows::chunk::ChunkHead,
     },
@@ -18,7 +19,7 @@ use crate::{
 #[derive(FromRow)]
 pub(in crate::store) struct StoredChunk {
     #[sqlx(flatten)]
-    head: ChunkHead,
+    pub(super) head: ChunkHead,
     steps: Vec<i64>,
     loss: Figures,
     grad_norm: Figures,
@@ -47,7 +48,7 @@ impl TryFrom<(JobId, StoredChunk)> for Chunk {
     }
 }
 
-const COLUMNS: usize = 15;
+const COLUMNS: usize = 16;
 /// Rows go in so many at a time: few statements to prepare, few answers to wait for.
 const WIDTHS: [usize; 3] = [64, 8, 1];
 static INSERTS: LazyLock<[String; 3]> = LazyLock::new(|| WIDTHS.map(insert_of_width));
@@ -61,8 +62,8 @@ fn insert_of_width(rows: usize) -> String {
     format!(
         "
     -- insert_chunks
-    insert into telemetry (job_id, attempt, seq, rank, through_step, first_step, last_step, steps, loss, grad_norm,
-        learning_rate, metric_names, metric_indices, metric_steps, metric_values)
+    insert into telemetry (job_id, attempt, seq, rank, through_step, first_step, last_step, arrivals, steps, loss,
+        grad_norm, learning_rate, metric_names, metric_indices, metric_steps, metric_values)
     values {}
     on conflict (job_id, attempt, seq) do nothing",
         rows.join(", ")
@@ -70,13 +71,13 @@ fn insert_of_width(rows: usize) -> String {
 }
 
 /// Inserts the chunks that are not there yet.
-pub(super) async fn insert(connection: &mut PgConnection, chunks: &[(JobId, &Chunk)]) -> Result<(), Failure> {
+pub(super) async fn insert(connection: &mut PgConnection, chunks: &[Arrived<'_>]) -> Result<(), Failure> {
     let mut rest = chunks;
     for (width, statement) in WIDTHS.into_iter().zip(&*INSERTS) {
         while let Some((rows, after)) = rest.split_at_checked(width) {
             rest = after;
             let mut insert = sqlx::query(statement.as_str());
-            for (job, chunk) in rows {
+            for Arrived { job, chunk, arrivals } in rows {
                 let head = ChunkHead::try_from(*chunk)?;
                 let columns = Columns::try_from(*chunk)?;
                 insert = insert
@@ -85,8 +86,9 @@ pub(super) async fn insert(connection: &mut PgConnection, chunks: &[(JobId, &Chu
                     .bind(head.seq)
                     .bind(head.rank)
                     .bind(head.through_step)
-                    .bind(columns.steps.first().copied())
-                    .bind(columns.steps.last().copied())
+                    .bind(head.first_step)
+                    .bind(head.last_step)
+                    .bind(*arrivals)
                     .bind(columns.steps)
                     .bind(columns.loss)
                     .bind(columns.grad_norm)

@@ -9,7 +9,11 @@ use super::{
 };
 use crate::{
     model::name::JobId,
-    store::{Chunk, Error, dialect::Dialect, failure::Failure},
+    store::{
+        Chunk, Error,
+        dialect::{Arrived, Dialect},
+        failure::Failure,
+    },
 };
 
 const LOCK_JOBS: &str = "
@@ -50,10 +54,14 @@ impl Dialect for Postgres {
 
     const LOCK_CHUNKS: &'static str = "
         -- lock_chunks
-        select attempt, seq, rank, through_step, steps, loss, grad_norm, learning_rate, metric_names, metric_indices,
-            metric_steps, metric_values
+        select attempt, seq, rank, through_step, first_step, last_step, arrivals, steps, loss, grad_norm, learning_rate,
+            metric_names, metric_indices, metric_steps, metric_values
         from telemetry where job_id = $1 and attempt = $2 and rank = $3 and seq between $4 and $5
         order by seq for update";
+
+    const LOCK_ENDED_JOB: &'static str = "
+        -- lock_ended_job
+        select id from jobs where id = $1 and state in ('COMPLETED', 'FAILED', 'CANCELLED') for update";
 
     fn is_transient(error: &dyn DatabaseError) -> bool {
         error::is_transient(error)
@@ -61,6 +69,10 @@ impl Dialect for Postgres {
 
     fn rows_affected(result: &PgQueryResult) -> u64 {
         result.rows_affected()
+    }
+
+    fn arrivals(row: &StoredChunk) -> Option<i64> {
+        row.head.arrivals
     }
 
     fn chunk(job: JobId, row: StoredChunk) -> Result<Chunk, Error> {
@@ -71,7 +83,7 @@ impl Dialect for Postgres {
         Ok(query_scalar(LOCK_JOBS).bind(jobs).fetch_all(connection).await?)
     }
 
-    async fn insert_chunks(connection: &mut PgConnection, chunks: &[(JobId, &Chunk)]) -> Result<(), Failure> {
+    async fn insert_chunks(connection: &mut PgConnection, chunks: &[Arrived<'_>]) -> Result<(), Failure> {
         chunk::insert(connection, chunks).await
     }
 }

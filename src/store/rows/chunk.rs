@@ -22,6 +22,9 @@ pub(in crate::store) struct ChunkHead {
     pub(in crate::store) seq: i64,
     pub(in crate::store) rank: i64,
     pub(in crate::store) through_step: Option<i64>,
+    pub(in crate::store) first_step: Option<i64>,
+    pub(in crate::store) last_step: Option<i64>,
+    pub(in crate::store) arrivals: Option<i64>,
 }
 
 impl TryFrom<&Chunk> for ChunkHead {
@@ -33,6 +36,9 @@ impl TryFrom<&Chunk> for ChunkHead {
             seq: stored_number(WHAT, chunk.seq)?,
             rank: chunk.rank.into(),
             through_step: chunk.through_step.map(stored_step).transpose().map_err(refused)?,
+            first_step: chunk.samples.first().map(|sample| stored_step(sample.step)).transpose().map_err(refused)?,
+            last_step: chunk.samples.last().map(|sample| stored_step(sample.step)).transpose().map_err(refused)?,
+            arrivals: None,
         })
     }
 }
@@ -53,6 +59,7 @@ impl ChunkHead {
     /// The chunk of `job` with this head and these columns, if those could be read.
     pub(in crate::store) fn with_columns(self, job: JobId, columns: Result<Columns, String>) -> Result<Chunk, Error> {
         let place = Place::new("telemetry", format_args!("{job}/{}/{}", self.attempt, self.seq));
+        let columns = columns.and_then(|columns| self.check_span(columns));
         Ok(Chunk {
             attempt: place.number("attempt", self.attempt)?,
             rank: place.number("rank", self.rank)?,
@@ -60,6 +67,22 @@ impl ChunkHead {
             through_step: place.optional_number("through_step", self.through_step)?,
             samples: columns.and_then(Columns::into_samples).map_err(|problem| place.inconsistent(problem))?,
         })
+    }
+
+    /// Searches for steps go by the first and the last.
+    fn check_span(&self, columns: Columns) -> Result<Columns, String> {
+        let span = (columns.steps.first().copied(), columns.steps.last().copied());
+        if span == (self.first_step, self.last_step) {
+            return Ok(columns);
+        }
+        let shown = |step: Option<i64>| step.map_or_else(|| "none".to_owned(), |step| step.to_string());
+        Err(format!(
+            "first_step {} and last_step {} are not those of steps, {} and {}",
+            shown(self.first_step),
+            shown(self.last_step),
+            shown(span.0),
+            shown(span.1),
+        ))
     }
 }
 

@@ -30,6 +30,7 @@ pub(in crate::store) struct StoredJob {
     pub(in crate::store) create_time: i64,
     pub(in crate::store) update_time: i64,
     pub(in crate::store) end_time: Option<i64>,
+    pub(in crate::store) telemetry_removed_time: Option<i64>,
 }
 
 impl TryFrom<&JobRow> for StoredJob {
@@ -49,6 +50,7 @@ impl TryFrom<&JobRow> for StoredJob {
             create_time: job.create_time.0,
             update_time: job.update_time.0,
             end_time: job.end_time.map(|time| time.0),
+            telemetry_removed_time: job.telemetry_removed_time.map(|time| time.0),
         })
     }
 }
@@ -92,6 +94,7 @@ impl TryFrom<StoredJob> for JobRow {
             create_time: Timestamp(row.create_time),
             update_time: Timestamp(row.update_time),
             end_time: row.end_time.map(Timestamp),
+            telemetry_removed_time: row.telemetry_removed_time.map(Timestamp),
         })
     }
 }

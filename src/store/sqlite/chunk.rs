@@ -7,6 +7,7 @@ use crate::{
     store::{
         Chunk, Error,
         columns::Columns,
+        dialect::Arrived,
         failure::Failure,
         rows::{chunk::ChunkHead, stored_json},
     },
@@ -16,7 +17,7 @@ use crate::{
 #[derive(FromRow)]
 pub(in crate::store) struct StoredChunk {
     #[sqlx(flatten)]
-    head: ChunkHead,
+    pub(super) head: ChunkHead,
     steps: Vec<u8>,
     loss: Option<Vec<u8>>,
     grad_norm: Option<Vec<u8>>,
@@ -54,16 +55,46 @@ impl StoredChunk {
     }
 }
 
+/// The chunk with these columns, first to last; the steps that searches go by are taken from its own.
+#[cfg(any(test, fuzzing))]
+pub(in crate::store) fn fuzz_chunk(job: JobId, columns: [Option<Vec<u8>>; 8]) -> Result<Chunk, Error> {
+    let [steps, loss, grad_norm, learning_rate, names, metric_indices, metric_steps, metric_values] = columns;
+    let steps = steps.unwrap_or_default();
+    let at = |bytes: Option<&[u8; 8]>| bytes.map(|bytes| i64::from_le_bytes(*bytes));
+    let (elements, _) = steps.as_chunks::<8>();
+    let head = ChunkHead {
+        attempt: 1,
+        seq: 2,
+        rank: 3,
+        through_step: None,
+        first_step: at(elements.first()),
+        last_step: at(elements.last()),
+        arrivals: None,
+    };
+    let row = StoredChunk {
+        head,
+        steps,
+        loss,
+        grad_norm,
+        learning_rate,
+        metric_names: String::from_utf8_lossy(&names.unwrap_or_default()).into_owned(),
+        metric_indices: metric_indices.unwrap_or_default(),
+        metric_steps: metric_steps.unwrap_or_default(),
+        metric_values: metric_values.unwrap_or_default(),
+    };
+    (job, row).try_into()
+}
+
 const INSERT_CHUNK: &str = "
     -- insert_chunk
-    insert into telemetry (job_id, attempt, seq, rank, through_step, first_step, last_step, steps, loss, grad_norm,
-        learning_rate, metric_names, metric_indices, metric_steps, metric_values)
-    values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
+    insert into telemetry (job_id, attempt, seq, rank, through_step, first_step, last_step, arrivals, steps, loss,
+        grad_norm, learning_rate, metric_names, metric_indices, metric_steps, metric_values)
+    values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
     on conflict (job_id, attempt, seq) do nothing";
 
 /// Inserts the chunks that are not there yet.
-pub(super) async fn insert(connection: &mut SqliteConnection, chunks: &[(JobId, &Chunk)]) -> Result<(), Failure> {
-    for (job, chunk) in chunks {
+pub(super) async fn insert(connection: &mut SqliteConnection, chunks: &[Arrived<'_>]) -> Result<(), Failure> {
+    for Arrived { job, chunk, arrivals } in chunks {
         let head = ChunkHead::try_from(*chunk)?;
         let columns = Columns::try_from(*chunk)?;
         sqlx::query(INSERT_CHUNK)
@@ -72,8 +103,9 @@ pub(super) async fn insert(connection: &mut SqliteConnection, chunks: &[(JobId, 
             .bind(head.seq)
             .bind(head.rank)
             .bind(head.through_step)
-            .bind(columns.steps.first().copied())
-            .bind(columns.steps.last().copied())
+            .bind(head.first_step)
+            .bind(head.last_step)
+            .bind(*arrivals)
             .bind(encode(&columns.steps, i64::to_le_bytes))
             .bind(columns.loss.as_deref().map(encode_figures))
             .bind(columns.grad_norm.as_deref().map(encode_figures))

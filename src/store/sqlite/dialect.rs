@@ -9,7 +9,12 @@ use super::{
 };
 use crate::{
     model::name::JobId,
-    store::{Chunk, Error, dialect::Dialect, failure::Failure, rows::stored_json},
+    store::{
+        Chunk, Error,
+        dialect::{Arrived, Dialect},
+        failure::Failure,
+        rows::stored_json,
+    },
 };
 
 /// `$1` is a JSON array of identifiers in hexadecimal.
@@ -51,10 +56,14 @@ impl Dialect for Sqlite {
 
     const LOCK_CHUNKS: &'static str = "
         -- lock_chunks
-        select attempt, seq, rank, through_step, steps, loss, grad_norm, learning_rate, metric_names, metric_indices,
-            metric_steps, metric_values
+        select attempt, seq, rank, through_step, first_step, last_step, arrivals, steps, loss, grad_norm, learning_rate,
+            metric_names, metric_indices, metric_steps, metric_values
         from telemetry where job_id = $1 and attempt = $2 and rank = $3 and seq between $4 and $5
         order by seq";
+
+    const LOCK_ENDED_JOB: &'static str = "
+        -- lock_ended_job
+        select id from jobs where id = $1 and state in ('COMPLETED', 'FAILED', 'CANCELLED')";
 
     fn is_transient(error: &dyn DatabaseError) -> bool {
         error::is_transient(error)
@@ -62,6 +71,10 @@ impl Dialect for Sqlite {
 
     fn rows_affected(result: &SqliteQueryResult) -> u64 {
         result.rows_affected()
+    }
+
+    fn arrivals(row: &StoredChunk) -> Option<i64> {
+        row.head.arrivals
     }
 
     fn chunk(job: JobId, row: StoredChunk) -> Result<Chunk, Error> {
@@ -75,7 +88,7 @@ impl Dialect for Sqlite {
         Ok(query_scalar(EXISTING_JOBS).bind(named).fetch_all(connection).await?)
     }
 
-    async fn insert_chunks(connection: &mut SqliteConnection, chunks: &[(JobId, &Chunk)]) -> Result<(), Failure> {
+    async fn insert_chunks(connection: &mut SqliteConnection, chunks: &[Arrived<'_>]) -> Result<(), Failure> {
         chunk::insert(connection, chunks).await
     }
 }
