@@ -51,6 +51,9 @@ class LRScheduler(torch.optim.lr_scheduler.LRScheduler):
             decision_lag: Default: 8 if a parameter is on a GPU, else 1.
             options: All other arguments of `lrs.Scheduler`.
         """
+        # accelerate wraps optimizers in one that has no groups' hooks of its own.
+        while not hasattr(optimizer, "_optimizer_step_pre_hooks") and hasattr(optimizer, "optimizer"):
+            optimizer = optimizer.optimizer
         if not isinstance(optimizer, torch.optim.Optimizer):
             raise errors.UsageError(f"optimizer must be a torch.optim.Optimizer, and was {type(optimizer).__name__}.")
         self.optimizer = optimizer
@@ -80,8 +83,13 @@ class LRScheduler(torch.optim.lr_scheduler.LRScheduler):
                 **options,
             )
         # The attempt begins at the first update, so that there is time to load a checkpoint before.
-        self._begin_hook = optimizer.register_step_pre_hook(self._begin_at_update)
+        self._begin_hook = optimizer.register_step_pre_hook(lambda *_: self.begin())
         self._has_begun = False
+
+    def begin(self) -> None:
+        """Start the attempt and set the rates of the first update. Done by the first update, if not before."""
+        if not self._has_begun:
+            self._begin()
 
     def step(
         self,
@@ -97,7 +105,7 @@ class LRScheduler(torch.optim.lr_scheduler.LRScheduler):
             metrics: Other figures of this step, by name.
         """
         if not self._has_begun:
-            self._begin()
+            self.begin()
         if grad_norm is None and self._norm is not None:
             grad_norm, self._norm = self._norm, None
         groups = self.optimizer.param_groups
@@ -126,11 +134,21 @@ class LRScheduler(torch.optim.lr_scheduler.LRScheduler):
         An update whose loss or norm is not finite is left out. On a GPU nothing is waited for; see `lrs.guard`.
         """
         if not self._has_begun:
-            self._begin()
+            self.begin()
         directive = self._directive
         norm = clip_gradients(parameters_of(self.optimizer), directive.clip_norm)
         self._norm = norm
         return leave_out_if_unsound(self.optimizer, loss, norm, directive.skip_above_norm)
+
+    def guard_in_trainer(self, loss: Tensor | float | None = None) -> None:
+        """Do as `guard`, for trainers that make every update: one that is to be left out finds no gradients."""
+        if not self.guard(loss):
+            for parameter in parameters_of(self.optimizer):
+                parameter.grad = None
+
+    def forget_norm(self) -> None:
+        """Do not report the norm that `guard` measured, because it was not the whole gradient's."""
+        self._norm = None
 
     def log(self, **metrics: object) -> None:
         """Report figures, such as an evaluation's `val_loss=0.3`, with the next step that is reported."""
@@ -162,7 +180,7 @@ class LRScheduler(torch.optim.lr_scheduler.LRScheduler):
         if self.core is not None:
             self.core.load_state_dict(state_dict)
         self.last_epoch = int(state_dict.get("last_epoch", 0))
-        self._begin()
+        self.begin()
 
     def close(self, timeout: float | None = None) -> None:
         """Wait until all that was reported is durable, and end the connection; see `lrs.Scheduler.close`."""
@@ -179,10 +197,6 @@ class LRScheduler(torch.optim.lr_scheduler.LRScheduler):
     # A copy of this would be a second reporter of the same attempt.
     def __deepcopy__(self, memo: object) -> LRScheduler:
         return self
-
-    def _begin_at_update(self, *_: object) -> None:
-        if not self._has_begun:
-            self._begin()
 
     def _begin(self) -> None:
         self._has_begun = True
