@@ -4,6 +4,7 @@
 fit it into those libraries, and are imported by name where they are wanted.
 """
 
+from lrs import quiet as _quiet
 from lrs.attempt import attempt_token
 from lrs.backoff import Backoff
 from lrs.errors import (
@@ -22,6 +23,8 @@ from lrs.errors import (
 from lrs.options import Options
 from lrs.rates import Action, Directive, Standing
 from lrs.scheduler import Scheduler
+
+del _quiet
 
 __all__ = [
     "Action",

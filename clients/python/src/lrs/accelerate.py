@@ -49,6 +49,8 @@ class LRScheduler(TorchLRScheduler):
         loss: object = None,
         grad_norm: object = None,
         metrics: Mapping[str, object] | None = None,
+        *,
+        learning_rate: float | None = None,
     ) -> None:
         """Report the update if this batch made one, with the mean loss of its batches, and set the next rates."""
         if loss is not None:
@@ -59,4 +61,4 @@ class LRScheduler(TorchLRScheduler):
             return
         mean = self._loss / self._batches if self._loss is not None else None
         self._loss, self._batches = None, 0
-        super().step(mean, grad_norm, metrics)
+        super().step(mean, grad_norm, metrics, learning_rate=learning_rate)

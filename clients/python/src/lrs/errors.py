@@ -118,9 +118,7 @@ def refusal(failure: grpc.RpcError, job: str, server: str) -> RefusedError:
             **known,
         )
     if reason == "JOB_ENDED":
-        return JobEndedError(
-            f"{job} has ended ({text}). Train under a new job name, or fork this one with `lrs job fork`.", **known
-        )
+        return JobEndedError(f"{text}. Train under a new job name, or fork this one with `lrs job fork`.", **known)
     if reason == "ATTEMPT_TOKEN_REUSED":
         return RefusedError(
             f"The attempt token was used before, from another step ({text}). Give each restart an attempt_token of its own.",

@@ -89,7 +89,6 @@ class Link:
         self.last_failure = ""
         self.connected = False
         self.listening = False
-        self.failing = False
         self.announces = False  # whether a refusal is to be logged, because nobody waits for it to be raised
         self.heard = 0  # how many answers have come down streams
         self.counts = (0, 0, 0)
@@ -151,9 +150,9 @@ class Link:
         return self._outbox.in_memory + len(self.inbox)
 
     def close(self, timeout: float) -> int:
-        """Wait until everything is durable, while that can be hoped for, and end; the number of samples that are not."""
+        """Wait until everything is durable, and end; the number of samples that are not."""
         deadline = time.monotonic() + timeout
-        while self.unacknowledged and self.refusal is None and not self.failing and time.monotonic() < deadline:
+        while self.unacknowledged and self.refusal is None and time.monotonic() < deadline:
             self.wake()
             self.wait_for_news(min(deadline, time.monotonic() + 0.05))
         self._closing.set()
@@ -193,7 +192,6 @@ class Link:
                 failures = 1 if self.connected else failures + 1
             finally:
                 self.connected = self.listening = False
-            self.failing = True
             self.changed.set()
             self._news.give()
             self._closing.wait(self._options.backoff.wait(failures))
@@ -217,7 +215,7 @@ class Link:
                 check_match(job, errand.groups, errand.spec, errand.tier)
                 self.job = job
             self._connection = connection
-            self.connected, self.failing = True, False
+            self.connected = True
             self.changed.set()
             self._begun.wait()
             if self._closing.is_set() or self.first_step is None:
@@ -384,7 +382,7 @@ class Link:
         if report.metrics:
             read = {name: self._number(value) for name, value in report.metrics.items()}
             metrics = {name: value for name, value in read.items() if value is not None}
-        standing = Standing.HELD if directive is None else directive.standing
+        standing = Standing.FINAL if directive is None else directive.standing
         return Sample(report.step, self._number(report.loss), self._number(report.grad_norm), rate, metrics, standing)
 
     def _number(self, value: float | Reading | None) -> float | None:

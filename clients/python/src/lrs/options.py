@@ -23,7 +23,7 @@ class Options:
     start_timeout: float = 5.0
     """The longest that making a scheduler, and beginning its attempt, wait for the service."""
     close_timeout: float = 5.0
-    """The longest that `close` waits for everything to become durable, while the service can be reached."""
+    """The longest that `close` waits for everything to become durable."""
     call_timeout: float = 5.0
     """The longest that a single call may take, in the background."""
     flush_interval: float = 0.2

@@ -239,12 +239,15 @@ class Scheduler:
             loss = reading(loss, "loss")
         if grad_norm.__class__ is not float and grad_norm is not None:
             grad_norm = reading(grad_norm, "grad_norm")
+        used = self._directive
+        if used is None:
+            used = self._begin()
         link = self._link
         trained = link.next_step
         if step is not None and step != trained:
             trained = self._check_step(step)
         figures = self._figures(metrics) if metrics is not None or self._pending_metrics else None
-        self._hand_over(Report(trained, loss, grad_norm, self._directive, learning_rate, figures))
+        self._hand_over(Report(trained, loss, grad_norm, used, learning_rate, figures))
         following = trained + 1
         link.next_step = following
         directive = self._take_final(following, None)
@@ -381,14 +384,15 @@ class Scheduler:
         if self._pending_metrics and self._directive is not None:
             # An evaluation after the last step: on record at the step that would have come next.
             figures, self._pending_metrics = self._pending_metrics, {}
-            self._hand_over(Report(self._link.next_step, None, None, self._directive, None, figures))
+            self._hand_over(Report(self._link.next_step, None, None, None, None, figures))
         left = self._link.close(self._options.close_timeout if timeout is None else timeout)
         self._hand_over = _forget
         if left:
             text = f"{left} steps of {self.job} are not known to be durable: {self._why_away()}"
             if self._options.strict:
                 raise errors.NotDurableError(text, code="UNAVAILABLE")
-            log.warning("%s", text)
+            if self._link.refusal is None:  # which has been said
+                log.warning("%s", text)
 
     def __enter__(self) -> Scheduler:
         return self
@@ -451,8 +455,6 @@ class Scheduler:
     def _without_last_word(self, step: int) -> Directive:
         """The directive of a step whose final one is not here yet."""
         link = self._link
-        if self._directive is None:
-            self._begin()
         if not self._inert and not self._closed:
             directive = self._wait(step)
             if directive is not None:
@@ -475,7 +477,8 @@ class Scheduler:
         if self._vain_waits >= _PATIENCE:
             return self._take_final(step, None)
         deadline = time.monotonic() + self._options.deadline
-        while link.listening:
+        # Also where the stream is broken: it may be back within the deadline.
+        while link.refusal is None:
             if not link.wait_for_news(deadline):
                 if not link.waits_for_device:
                     self._vain_waits += 1
@@ -493,12 +496,14 @@ class Scheduler:
     def _fall_back(self, step: int) -> Directive:
         link = self._link
         last = self._directive or self._hold(step)
+        if self._inert:
+            return last._replace(step=step, standing=Standing.HELD, actions=())
         directive = link.book.fall_back(step, last)
         self._fallback.record(step)
         if self._tier >= 2:
             self._missed.append(step)
             del self._missed[:-1000]
-        if not self._is_away and not self._inert and link.refusal is None:
+        if not self._is_away and link.refusal is None:
             self._is_away = True
             now = time.monotonic()
             level = logging.WARNING if now >= self._silent_until else logging.INFO
@@ -536,8 +541,6 @@ class Scheduler:
         return Directive(step, rates, Standing.HELD)
 
     def _check_step(self, step: int) -> int:
-        if self._directive is None:
-            self.directive  # noqa: B018 (begins the attempt)
         expected = self._link.next_step
         if step < expected:
             raise errors.StepError(

@@ -96,6 +96,8 @@ class LRScheduler(torch.optim.lr_scheduler.LRScheduler):
         loss: object = None,
         grad_norm: object = None,
         metrics: Mapping[str, object] | None = None,
+        *,
+        learning_rate: float | None = None,
     ) -> None:
         """Report the update just made, and set the rates of the next one.
 
@@ -103,6 +105,7 @@ class LRScheduler(torch.optim.lr_scheduler.LRScheduler):
             loss: The training loss: a number, or a tensor of one element on any device. Its value is read later.
             grad_norm: The norm of the whole gradient before clipping. Default: what `guard` measured.
             metrics: Other figures of this step, by name.
+            learning_rate: The first group's rate that was used, if something has set another since.
         """
         if not self._has_begun:
             self.begin()
@@ -110,12 +113,12 @@ class LRScheduler(torch.optim.lr_scheduler.LRScheduler):
             grad_norm, self._norm = self._norm, None
         groups = self.optimizer.param_groups
         if self._broadcast is None and self.core is not None:
-            used = groups[0]["lr"]
+            used = groups[0]["lr"] if learning_rate is None else learning_rate
             directive = self.core.step(
                 loss, grad_norm, metrics, learning_rate=used if used.__class__ is float else None
             )
         else:
-            directive = self._step_together(loss, grad_norm, metrics)
+            directive = self._step_together(loss, grad_norm, metrics, learning_rate)
         self._directive = directive
         self.last_epoch += 1
         if directive.only_rates and self.snapshots is None:
@@ -212,13 +215,15 @@ class LRScheduler(torch.optim.lr_scheduler.LRScheduler):
         self._directive = directive
         self._apply(directive)
 
-    def _step_together(self, loss: object, grad_norm: object, metrics: Mapping[str, object] | None) -> Directive:
+    def _step_together(
+        self, loss: object, grad_norm: object, metrics: Mapping[str, object] | None, learning_rate: float | None
+    ) -> Directive:
         broadcast = self._broadcast
         if broadcast is None:
             raise errors.UsageError("This scheduler was made in a single process; make it after init_process_group().")
         if self.core is None:
             return broadcast.receive()
-        used = _plain(self.optimizer.param_groups[0]["lr"])
+        used = _plain(self.optimizer.param_groups[0]["lr"]) if learning_rate is None else learning_rate
         directive = self.core.step(loss, grad_norm, metrics, learning_rate=used)
         actions = self.core.take_actions()
         directive = directive._replace(actions=tuple(actions))

@@ -46,6 +46,7 @@ class LrsCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
         self._options = options
         self._loss: torch.Tensor | None = None
         self._hook: Any = None
+        self._rate: float | None = None
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any  # noqa: ANN401
@@ -66,7 +67,11 @@ class LrsCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any  # noqa: ANN401
     ) -> None:  # fmt: skip
         """Clip to the bound, and take the gradients away from an update that is not finite."""
-        if self.scheduler is not None and self._clip:
+        if self.scheduler is None:
+            return
+        # The Trainer's own scheduler sets another before the step is reported.
+        self._rate = float(self.scheduler.optimizer.param_groups[0]["lr"])
+        if self._clip:
             self.scheduler.guard_in_trainer(self._loss)
             if args.max_grad_norm:
                 self.scheduler.forget_norm()
@@ -78,7 +83,7 @@ class LrsCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
         if self.scheduler is None:
             return
         loss, self._loss = self._loss, None
-        self.scheduler.step(loss)
+        self.scheduler.step(loss, learning_rate=self._rate)
         self._tell(kwargs)
         if self._stop and self.scheduler.stop_advice:
             control.should_training_stop = True
