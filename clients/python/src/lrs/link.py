@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import threading
 import time
 from collections import deque
@@ -44,6 +45,8 @@ log = logging.getLogger("lrs")
 TICK: Final = 1.0
 #: How often to look at a number that is still on a device while a directive depends on it.
 _LOOK_AGAIN: Final = 0.002
+#: How long an answer takes, generously.
+_ROUND_TRIP: Final = 0.01
 _NEVER: Final = 1 << 62
 
 
@@ -104,6 +107,7 @@ class Link:
         self._begun = threading.Event()
         self._closing = threading.Event()
         self._call: grpc.Call | None = None
+        self._ahead = 64
         self._low_water = 16
         self._warned: set[str] = set()
         self._connection: Connection | None = None
@@ -262,6 +266,7 @@ class Link:
             ahead = self.job.spec.commit_ahead
         if attempt.needs_telemetry:
             ahead = min(ahead, attempt.decision_lag)
+        self._ahead = ahead
         self._low_water = max(1, ahead // 4)
         # Where telemetry decides, or there is more to a step than rates, each step's own directive has the last word.
         self.book.trusts_plan = not attempt.needs_telemetry
@@ -396,8 +401,12 @@ class Link:
 
     def _keep(self) -> None:
         """Look after what no answer brings about: the bound of memory, and the plan."""
+        seen = self.next_step
         while not self._closing.wait(TICK):
             self._pump()
+            # Ask for more when what is at hand lasts for one round trip: sooner would make more messages of the same.
+            pace, seen = (self.next_step - seen) / TICK, self.next_step
+            self._low_water = max(1, min(math.ceil(pace * _ROUND_TRIP), self._ahead // 2))
             connection, attempt = self._connection, self.attempt
             if connection is None or attempt is None or self.refusal is not None:
                 continue

@@ -26,7 +26,7 @@ class Options:
     """The longest that `close` waits for everything to become durable."""
     call_timeout: float = 5.0
     """The longest that a single call may take, in the background."""
-    flush_interval: float = 0.2
+    flush_interval: float = 1.0
     """How long a report may wait for others to share a message with, while no directive depends on it."""
     plan_steps: int = 4096
     """How many steps ahead to keep a plan for, 1 to 65536."""
