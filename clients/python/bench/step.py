@@ -46,7 +46,9 @@ def step_cost(server: Server) -> tuple[float, float]:
     model, optimizer = training()
     twin, twin_optimizer = training()
     theirs = torch.optim.lr_scheduler.CosineAnnealingLR(twin_optimizer, T_max=STEPS)
-    ours = lrs.torch.LRScheduler(optimizer, "bench/step", server=server.url, total_steps=STEPS, schedule={"cosine": {}})
+    ours = lrs.torch.LRScheduler(
+        optimizer, "bench/step", server=server.url, model=model, total_steps=STEPS, schedule={"cosine": {}}
+    )
     took: dict[str, list[float]] = {"theirs": [], "ours": []}
     clock = time.perf_counter
     for _ in range(STEPS):

@@ -215,6 +215,21 @@ class TestActions:
                 done += scheduler.take_actions()
         assert done == [("snapshot", "a"), ("restore", "a")]
 
+    def test_what_is_told_while_its_step_is_trained_on_the_plan_is_done_before_the_next(self, fake):
+        service = fake(tier=2)
+        service.extras = {2: {"actions": [("restore", "a")]}}
+        with connect(service, tier=2, deadline=0.01) as scheduler:
+            scheduler.step(2.0)
+            service.held.clear()
+            assert scheduler.step(2.0).standing is not lrs.Standing.FINAL
+            assert scheduler.take_actions() == []
+            service.held.set()
+            wait_for("the directive", lambda: scheduler._link.known_through >= 2)
+            scheduler.step(2.0)
+            assert scheduler.take_actions() == [("restore", "a")]
+            scheduler.step(2.0)
+            assert scheduler.take_actions() == []
+
     def test_a_job_of_a_higher_tier_than_the_trainer_is_told(self, fake, caplog):
         service = fake(tier=2)
         connect(service).close()

@@ -145,13 +145,15 @@ class Link:
 
     @property
     def unacknowledged(self) -> int:
-        """How many samples are not known to be durable."""
-        return len(self._outbox) + len(self.inbox)
+        """How many samples are not known to be durable. Not for the steady state: it waits for what moves them."""
+        with self._lock:
+            return len(self._outbox) + len(self.inbox)
 
     @property
     def in_memory(self) -> int:
         """How many of them are in memory."""
-        return self._outbox.in_memory + len(self.inbox)
+        with self._lock:
+            return self._outbox.in_memory + len(self.inbox)
 
     def close(self, timeout: float) -> int:
         """Wait until everything is durable, and end; the number of samples that are not."""
@@ -169,8 +171,8 @@ class Link:
         for thread in self._threads:
             if thread is not threading.current_thread():
                 thread.join(timeout=1.0)
+        left = self.unacknowledged
         with self._lock:
-            left = self.unacknowledged
             self._outbox.close()
         return left
 

@@ -6,6 +6,7 @@ import atexit
 import logging
 import os
 import re
+import threading
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
@@ -139,6 +140,7 @@ class Scheduler:
         self._missed: list[int] = []
         self._pending_metrics: dict[str, float | Reading] = {}
         self._metric_names: set[str] = set()
+        self._metrics_lock = threading.Lock()
         self._directive: Directive | None = None
         self._vain_waits = 0
         self._heard = 0
@@ -189,6 +191,11 @@ class Scheduler:
         """Why training could stop now; empty while nothing speaks for it."""
         return self.directive.stop_advice
 
+    @property
+    def has_late_actions(self) -> bool:
+        """Whether something may have been to be done at steps that went by on the plan; see `take_actions`."""
+        return bool(self._missed or self._link.late)
+
     def take_actions(self) -> list[Action]:
         """What to do before the next step, in this order; each is told once. Tier 2.
 
@@ -197,7 +204,10 @@ class Scheduler:
         directive, link = self.directive, self._link
         actions: list[Action] = []
         passed = [missed for step in self._missed if (missed := self._take_final(step, None)) is not None]
-        self._missed.clear()
+        # The last word on a step that is still trained comes in as if it were in time; that on an earlier one, as late.
+        self._missed = [
+            step for step in self._missed if step + 1 >= directive.step and step not in {d.step for d in passed}
+        ]
         while link.late:
             passed.append(link.late.popleft())
         for earlier in sorted(passed, key=lambda late: late.step):
@@ -268,7 +278,8 @@ class Scheduler:
             MetricError: If one can be no number.
             UsageError: If a name can not be a metric's.
         """
-        self._pending_metrics.update(self._checked(metrics))
+        with self._metrics_lock:
+            self._pending_metrics.update(self._checked(metrics))
 
     # Where it stands.
 
@@ -550,9 +561,10 @@ class Scheduler:
         return step
 
     def _figures(self, metrics: Mapping[str, object] | None) -> dict[str, float | Reading]:
-        figures, self._pending_metrics = self._pending_metrics, {}
-        if metrics:
-            figures.update(self._checked(metrics))
+        with self._metrics_lock:
+            figures, self._pending_metrics = self._pending_metrics, {}
+            if metrics:
+                figures.update(self._checked(metrics))
         return figures
 
     def _checked(self, metrics: Mapping[str, object]) -> dict[str, float | Reading]:
@@ -574,6 +586,7 @@ class Scheduler:
     def _after_fork_in_child(self) -> None:
         # The link's threads are the parent's, and its connection too: not a byte may be sent, not a lock be waited for.
         self._inert = True
+        self._metrics_lock = threading.Lock()  # another thread may have held the old one
         self._hand_over = _forget
         self._take_final = _nothing
 

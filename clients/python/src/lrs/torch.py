@@ -121,7 +121,7 @@ class LRScheduler(torch.optim.lr_scheduler.LRScheduler):
             directive = self._step_together(loss, grad_norm, metrics, learning_rate)
         self._directive = directive
         self.last_epoch += 1
-        if directive.only_rates and self.snapshots is None:
+        if directive.only_rates and (self.core is None or not self.core.has_late_actions):
             for group, rate in zip(groups, directive.rates, strict=True):
                 if group["lr"].__class__ is float:
                     group["lr"] = rate
