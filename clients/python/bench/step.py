@@ -1,0 +1,106 @@
+"""What a step costs the training thread, beside PyTorch's own scheduler, and what the threads behind it cost.
+
+The last line is JSON. Needs a server's program: `LRS_BINARY`, or what cargo built.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+import lrs
+import lrs.torch
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from server import Server
+
+STEPS = 20_000
+PACE = 0.01
+SECONDS = 20.0
+PLATEAU = [{"reduce_lr_on_plateau": {"patience": 1000}}]
+
+
+def training() -> tuple[torch.nn.Module, torch.optim.Optimizer]:
+    """Something to train, small enough not to hide the scheduler."""
+    model = torch.nn.Linear(8, 1)
+    return model, torch.optim.SGD(model.parameters(), lr=0.1)
+
+
+def work(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> torch.Tensor:
+    """One update."""
+    optimizer.zero_grad()
+    loss = model(torch.ones(4, 8)).square().mean()
+    loss.backward()
+    optimizer.step()
+    return loss
+
+
+def step_cost(server: Server) -> tuple[float, float]:
+    """Median seconds of a step: PyTorch's, ours with the loss as a float. They take turns behind the same work."""
+    model, optimizer = training()
+    twin, twin_optimizer = training()
+    theirs = torch.optim.lr_scheduler.CosineAnnealingLR(twin_optimizer, T_max=STEPS)
+    ours = lrs.torch.LRScheduler(
+        optimizer, "bench/step", server=server.url, model=model, total_steps=STEPS, schedule={"cosine": {}}
+    )
+    took: dict[str, list[float]] = {"theirs": [], "ours": []}
+    clock = time.perf_counter
+    for _ in range(STEPS):
+        loss = work(model, optimizer).item()
+        before = clock()
+        ours.step(loss)
+        took["ours"].append(clock() - before)
+        work(twin, twin_optimizer).item()
+        before = clock()
+        theirs.step()
+        took["theirs"].append(clock() - before)
+    ours.close()
+    assert ours.core is not None
+    print(f"steps on the plan: {ours.core.fallback_steps.count} of {STEPS}")
+    return statistics.median(took["theirs"]), statistics.median(took["ours"])
+
+
+def background(server: Server, job: str, **options: object) -> float:
+    """The share of a core that all other threads use, at 100 steps a second."""
+    scheduler = lrs.Scheduler(job, server=server.url, groups=0.1, total_steps=100_000, **options)  # type: ignore[arg-type]
+    for _ in range(100):
+        scheduler.step(0.5)
+        time.sleep(PACE)
+    process, thread, began = time.process_time(), time.thread_time(), time.perf_counter()
+    due = began
+    while due < began + SECONDS:
+        scheduler.step(0.5)
+        due += PACE
+        time.sleep(max(0.0, due - time.perf_counter()))
+    share = (time.process_time() - process - time.thread_time() + thread) / (time.perf_counter() - began)
+    scheduler.close()
+    return share
+
+
+def main() -> None:
+    """Measure, and print."""
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as directory:
+        server = Server(Path(directory))
+        try:
+            theirs, ours = step_cost(server)
+            shares = {
+                "schedule only": background(server, "bench/open", schedule={"cosine": {}}),
+                "controller, decision lag 8": background(server, "bench/lag8", controllers=PLATEAU, decision_lag=8),
+                "controller, decision lag 1": background(server, "bench/lag1", controllers=PLATEAU, decision_lag=1),
+            }
+        finally:
+            server.kill()
+    print(f"step: CosineAnnealingLR {theirs * 1e6:.2f} µs, lrs {ours * 1e6:.2f} µs")
+    for what, share in shares.items():
+        print(f"background at 100 steps/s, {what}: {share:.2%} of a core")
+    print(json.dumps({"bench": "python", "step_ratio_to_torch": round(ours / theirs, 3)}))
+
+
+main()

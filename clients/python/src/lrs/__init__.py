@@ -1,0 +1,48 @@
+"""The trainer's client of lrs, the learning-rate service.
+
+`lrs.Scheduler` is the core; `lrs.torch`, `lrs.transformers`, `lrs.lightning`, `lrs.jax`, `lrs.keras` and `lrs.accelerate`
+fit it into those libraries, and are imported by name where they are wanted.
+"""
+
+from lrs import quiet as _quiet
+from lrs.attempt import attempt_token
+from lrs.backoff import Backoff
+from lrs.errors import (
+    JobEndedError,
+    JobNotFoundError,
+    LrsError,
+    MetricError,
+    NotDurableError,
+    RefusedError,
+    ResumeError,
+    StepError,
+    UnreachableError,
+    UsageError,
+    VersionMismatchError,
+)
+from lrs.options import Options
+from lrs.rates import Action, Directive, Standing
+from lrs.scheduler import Scheduler
+
+del _quiet
+
+__all__ = [
+    "Action",
+    "Backoff",
+    "Directive",
+    "JobEndedError",
+    "JobNotFoundError",
+    "LrsError",
+    "MetricError",
+    "NotDurableError",
+    "Options",
+    "RefusedError",
+    "ResumeError",
+    "Scheduler",
+    "Standing",
+    "StepError",
+    "UnreachableError",
+    "UsageError",
+    "VersionMismatchError",
+    "attempt_token",
+]

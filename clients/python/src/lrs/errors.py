@@ -1,0 +1,185 @@
+"""What can go wrong, in words that say what to do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import grpc
+from google.protobuf import any_pb2
+from google.protobuf.message import DecodeError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class LrsError(Exception):
+    """Any error of this client.
+
+    `code` is the name of the gRPC status behind it, or `USAGE` where none is. `reason` is the service's stable word for
+    the cause, such as `JOB_NOT_FOUND`; empty where there is none.
+    """
+
+    def __init__(self, message: str, *, code: str = "USAGE", reason: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.reason = reason
+
+
+class UsageError(LrsError, ValueError):
+    """An argument or a call that can not be right; nothing was changed."""
+
+
+class MetricError(UsageError, TypeError):
+    """A loss, norm or metric that is no number."""
+
+
+class StepError(UsageError):
+    """A step that does not come after those before it."""
+
+
+class ResumeError(LrsError):
+    """A checkpoint that does not belong to the present history of the job."""
+
+
+class ForkedError(UsageError):
+    """A scheduler used in a child of the process that made it."""
+
+
+class UnreachableError(LrsError):
+    """The service did not answer in time. Raised into a training loop only where `strict` was asked for."""
+
+
+class NotDurableError(LrsError):
+    """Not all that was reported is known to be stored."""
+
+
+class RefusedError(LrsError):
+    """The service refused, and would again."""
+
+
+class JobNotFoundError(RefusedError):
+    """There is no such job, and nothing was said from which to register it."""
+
+
+class JobEndedError(RefusedError):
+    """The job has ended, so that it can not be trained any more."""
+
+
+class VersionMismatchError(RefusedError):
+    """What answered does not speak `lrs.v1`: another major version of the service, or another service."""
+
+
+_PERMANENT = frozenset(
+    {
+        grpc.StatusCode.INVALID_ARGUMENT,
+        grpc.StatusCode.NOT_FOUND,
+        grpc.StatusCode.ALREADY_EXISTS,
+        grpc.StatusCode.PERMISSION_DENIED,
+        grpc.StatusCode.FAILED_PRECONDITION,
+        grpc.StatusCode.OUT_OF_RANGE,
+        grpc.StatusCode.UNIMPLEMENTED,
+        grpc.StatusCode.UNAUTHENTICATED,
+    }
+)
+
+
+def is_permanent(failure: grpc.RpcError) -> bool:
+    """Whether the same call would be refused again, however often it is made."""
+    return status_code(failure) in _PERMANENT
+
+
+def status_code(failure: grpc.RpcError) -> grpc.StatusCode:
+    """The status of a failed call."""
+    code = getattr(failure, "code", None)
+    status = code() if callable(code) else None
+    return status if isinstance(status, grpc.StatusCode) else grpc.StatusCode.UNKNOWN
+
+
+def details(failure: grpc.RpcError) -> str:
+    """The message of a failed call."""
+    text = getattr(failure, "details", None)
+    return str(text()) if callable(text) else str(failure)
+
+
+def refusal(failure: grpc.RpcError, job: str, server: str) -> RefusedError:
+    """The exception for a call that was refused for good."""
+    code, reason, text = status_code(failure), reason_of(failure), details(failure)
+    known = {"code": code.name, "reason": reason}
+    if code is grpc.StatusCode.UNIMPLEMENTED:
+        return VersionMismatchError(
+            f"{server} does not speak lrs.v1, so it is another major version of lrs, or not lrs at all ({text}). "
+            "Install the lrs-client of the server's major version, or check the address.",
+            **known,
+        )
+    if reason == "JOB_NOT_FOUND" or (code is grpc.StatusCode.NOT_FOUND and not reason):
+        return JobNotFoundError(
+            f"There is no {job} on {server}. Check the name, register it with `lrs job register -f FILE`, or say what to "
+            "register (total_steps, schedule, controller, …) when making the Scheduler.",
+            **known,
+        )
+    if reason == "JOB_ENDED":
+        return JobEndedError(f"{text}. Train under a new job name, or fork this one with `lrs job fork`.", **known)
+    if reason == "ATTEMPT_TOKEN_REUSED":
+        return RefusedError(
+            f"The attempt token was used before, from another step ({text}). Give each restart an attempt_token of its own.",
+            **known,
+        )
+    if reason == "STALE_ATTEMPT":
+        return RefusedError(
+            f"A newer attempt of {job} has been started ({text}): another process trains it now. This one goes on with "
+            "the rates it has, and nothing more of it is recorded.",
+            **known,
+        )
+    return RefusedError(f"The service refused {job}: {text}", **known)
+
+
+def reason_of(failure: grpc.RpcError) -> str:
+    """The `google.rpc.ErrorInfo.reason` of a failed call; empty if it has none."""
+    trailers: Iterable[tuple[str, str | bytes]] = getattr(failure, "trailing_metadata", lambda: None)() or ()
+    for key, value in trailers:
+        if key == "grpc-status-details-bin" and isinstance(value, bytes):
+            return _error_info_reason(value)
+    return ""
+
+
+def _error_info_reason(status: bytes) -> str:
+    # google.rpc.Status has its details in field 3, google.rpc.ErrorInfo its reason in field 1. Reading two fields does
+    # not justify another dependency.
+    for detail in _length_delimited(status, 3):
+        packed = any_pb2.Any()
+        try:
+            packed.ParseFromString(detail)
+        except DecodeError:
+            continue
+        if packed.type_url.endswith("/google.rpc.ErrorInfo"):
+            return next((text.decode(errors="replace") for text in _length_delimited(packed.value, 1)), "")
+    return ""
+
+
+def _length_delimited(message: bytes, wanted: int) -> Iterable[bytes]:
+    """The contents of a message's length-delimited fields with one number."""
+    at = 0
+    while at < len(message):
+        tag, at = _varint(message, at)
+        kind = tag & 7
+        if kind == 2:
+            length, at = _varint(message, at)
+            if tag >> 3 == wanted:
+                yield message[at : at + length]
+            at += length
+        elif kind == 0:
+            _, at = _varint(message, at)
+        else:
+            at += {1: 8, 5: 4}.get(kind, len(message))
+
+
+def _varint(message: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while at < len(message):
+        byte = message[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            break
+        shift += 7
+    return value, at

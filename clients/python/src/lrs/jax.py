@@ -1,0 +1,129 @@
+"""JAX and optax: rates from the service in an optimizer's state, or as an argument of a pure function."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from lrs.errors import UsageError
+from lrs.scheduler import Scheduler as CoreScheduler
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Scheduler", "scale_by_told_rate"]
+
+#: JAX computes behind the program's back, so that the newest loss is not there yet.
+DEVICE_LAG = 8
+
+_State = TypeVar("_State")
+
+
+class Scheduler(CoreScheduler):
+    """A scheduler for optimizers made with `optax.inject_hyperparams`.
+
+    `opt_state = scheduler.begin(opt_state)` before the first update, and
+    `opt_state = scheduler.update(opt_state, loss)` after each.
+    """
+
+    def __init__(
+        self,
+        job: str,
+        *,
+        decision_lag: int = DEVICE_LAG,
+        hyperparameter: str = "learning_rate",
+        **options: Any,  # noqa: ANN401 (those of Scheduler)
+    ) -> None:
+        """Register or find the job.
+
+        Args:
+            job: See `lrs.Scheduler`.
+            decision_lag: Default: 8, since JAX computes asynchronously on every platform.
+            hyperparameter: What the injected rate is called. With several groups, each is the label of an
+                `optax.multi_transform` whose optimizer has it.
+            options: All other arguments of `lrs.Scheduler`.
+        """
+        super().__init__(job, decision_lag=decision_lag, **options)
+        self._hyperparameter = hyperparameter
+        self._kept: dict[str, Any] = {}
+
+    def begin(self, opt_state: _State) -> _State:
+        """The optimizer's state with the rates of the first update."""
+        return self._with_rates(opt_state)
+
+    def update(
+        self,
+        opt_state: _State,
+        loss: object = None,
+        grad_norm: object = None,
+        metrics: Mapping[str, object] | None = None,
+    ) -> _State:
+        """Report the update just made; the optimizer's state with the rates of the next one. Waits for no device."""
+        self.step(loss, grad_norm, metrics)
+        return self._with_rates(opt_state)
+
+    def act(self, state: _State) -> _State:
+        """Keep and restore copies of a tree, such as `(params, opt_state)`, as the service asks for: tier 2.
+
+        Call it after `update`, and go on with what it returns.
+        """
+        for action in self.take_actions():
+            if action.kind == "snapshot":
+                # A copy, because a jitted step may be given the arrays' memory.
+                self._kept[action.identifier] = jax.tree.map(jnp.copy, state)
+            elif action.kind == "restore" and action.identifier in self._kept:
+                state = jax.tree.map(jnp.copy, self._kept[action.identifier])
+                state = self._with_rates(state)
+            elif action.kind == "forget":
+                self._kept.pop(action.identifier, None)
+        return state
+
+    def _with_rates(self, tree: _State) -> _State:
+        directive, name = self.directive, self._hyperparameter
+        groups = self.groups if len(directive.rates) > 1 else [None]
+        for group, rate in zip(groups, directive.rates, strict=True):
+            tree = _replace(tree, name, group, rate)
+        return tree
+
+
+def scale_by_told_rate() -> optax.GradientTransformationExtraArgs:
+    """The last link of a chain: scales by `-learning_rate`, given to `update` as an argument.
+
+    With it a training step is a pure function of its arguments:
+    `optimizer.update(gradients, state, params, learning_rate=scheduler.learning_rate)`.
+    """
+
+    def init(params: Any) -> optax.EmptyState:  # noqa: ANN401 (any tree)
+        del params
+        return optax.EmptyState()
+
+    def update(updates: Any, state: Any, params: Any = None, *, learning_rate: Any, **extra: Any) -> Any:  # noqa: ANN401
+        del params, extra
+        return jax.tree.map(lambda update: -learning_rate * update, updates), state
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _replace(tree: _State, name: str, group: str | None, rate: float) -> _State:
+    found = 0
+
+    def is_meant(path: Any, value: Any) -> bool:  # noqa: ANN401 (a path of optax)
+        nonlocal found
+        meant = group is None or any(getattr(key, "key", None) == group for key in path)
+        meant = meant and "hyperparams_states" not in str(path)
+        found += meant
+        return bool(meant)
+
+    matches = [value for path, value in optax.tree_utils.tree_get_all_with_path(tree, name) if is_meant(path, value)]
+    if not found:
+        where = f" below the label {group!r}" if group is not None else ""
+        raise UsageError(
+            f"The optimizer's state has no hyperparameter {name!r}{where}: make the optimizer with "
+            f"optax.inject_hyperparams(optax.sgd)({name}=0.1)."
+        )
+    dtype = getattr(matches[0], "dtype", jnp.float32)
+    replaced: _State = optax.tree_utils.tree_set(tree, is_meant, **{name: jnp.asarray(rate, dtype)})
+    return replaced

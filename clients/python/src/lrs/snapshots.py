@@ -1,0 +1,134 @@
+"""Copies of parameters and optimizer state in memory, for PyTorch: tier 2 of the service."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from lrs.rates import Action
+
+
+class _OptimizerCopy(NamedTuple):
+    """State by the position of its parameter; what is no tensor is copied as it is."""
+
+    state: list[dict[str, Any]]
+
+
+class Snapshots:
+    """Keeps and restores what it is made with: modules and optimizers, and anything else with a `state_dict`.
+
+    Copies lie in the host's memory, pinned where the original is on a GPU, and are made and restored in place, without
+    waiting for the GPU. The position in the data, and the learning rates, are no part of them.
+    """
+
+    def __init__(self, *parts: Any) -> None:  # noqa: ANN401 (anything with a state_dict)
+        self._parts = parts
+        self._kept: dict[str, list[Any]] = {}
+
+    def __contains__(self, identifier: str) -> bool:
+        return identifier in self._kept
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def apply(self, actions: Iterable[Action]) -> None:
+        """Do what the service asks for, in order."""
+        for action in actions:
+            if action.kind == "snapshot":
+                self.keep(action.identifier)
+            elif action.kind == "restore":
+                self.restore(action.identifier)
+            elif action.kind == "forget":
+                self.forget(action.identifier)
+
+    def keep(self, identifier: str) -> None:
+        """Keep a copy under an identifier, in place of what was kept under it."""
+        with torch.no_grad():
+            old = self._kept.get(identifier)
+            self._kept[identifier] = [
+                _copy(part, old[index] if old is not None else None) for index, part in enumerate(self._parts)
+            ]
+
+    def restore(self, identifier: str) -> bool:
+        """Go back to a copy; false, and nothing happens, if there is none (the process began after it was made)."""
+        kept = self._kept.get(identifier)
+        if kept is None:
+            return False
+        with torch.no_grad():
+            for part, saved in zip(self._parts, kept, strict=True):
+                _restore(part, saved)
+        return True
+
+    def forget(self, identifier: str) -> None:
+        """Let a copy go."""
+        self._kept.pop(identifier, None)
+
+
+def _copy(part: Any, old: Any) -> Any:  # noqa: ANN401 (see Snapshots)
+    if isinstance(part, torch.nn.Module):
+        known = old if isinstance(old, dict) else {}
+        return {name: _to_host(tensor, known.get(name)) for name, tensor in _tensors(part)}
+    if isinstance(part, torch.optim.Optimizer):
+        return _OptimizerCopy([_copy_state(part.state.get(parameter)) for parameter in _parameters(part)])
+    return copy.deepcopy(part.state_dict())
+
+
+def _restore(part: Any, saved: Any) -> None:  # noqa: ANN401 (see Snapshots)
+    if isinstance(part, torch.nn.Module):
+        for name, tensor in _tensors(part):
+            if name in saved:
+                tensor.copy_(saved[name], non_blocking=True)
+    elif isinstance(part, torch.optim.Optimizer):
+        for parameter, state in zip(_parameters(part), saved.state, strict=False):
+            _restore_state(part, parameter, state)
+    else:
+        part.load_state_dict(copy.deepcopy(saved))
+
+
+def _tensors(module: torch.nn.Module) -> Iterable[tuple[str, Tensor]]:
+    yield from module.named_parameters()
+    yield from module.named_buffers()
+
+
+def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+
+def _copy_state(state: dict[str, Any] | None) -> dict[str, Any]:
+    return {
+        name: _to_host(value, None) if isinstance(value, Tensor) else copy.deepcopy(value)
+        for name, value in (state or {}).items()
+    }
+
+
+def _restore_state(optimizer: torch.optim.Optimizer, parameter: Tensor, saved: dict[str, Any]) -> None:
+    if not saved:
+        optimizer.state.pop(parameter, None)
+        return
+    state = optimizer.state[parameter]
+    for name in [name for name in state if name not in saved]:
+        del state[name]
+    for name, value in saved.items():
+        present = state.get(name)
+        if isinstance(value, Tensor) and isinstance(present, Tensor) and present.shape == value.shape:
+            present.copy_(value, non_blocking=True)
+        elif isinstance(value, Tensor):
+            # Adam keeps its count of steps on the host, unless it is capturable; all else lies beside the parameter.
+            state[name] = (
+                value.clone() if value.dim() == 0 and name == "step" else value.to(parameter.device, copy=True)
+            )
+        else:
+            state[name] = copy.deepcopy(value)
+
+
+def _to_host(tensor: Tensor, old: Tensor | None) -> Tensor:
+    if old is None or old.shape != tensor.shape or old.dtype != tensor.dtype:
+        old = torch.empty_like(tensor, device="cpu", pin_memory=tensor.is_cuda)
+    # The copy is ordered on the device's stream, so it is made before anything that changes the tensor later.
+    return old.copy_(tensor.detach(), non_blocking=tensor.is_cuda)

@@ -1,0 +1,160 @@
+"""transformers: a callback that gives a `Trainer` its learning rates from the service."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import TrainerCallback
+
+from lrs.torch import LRScheduler
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from transformers import TrainerControl, TrainerState, TrainingArguments
+
+__all__ = ["LrsCallback"]
+
+_STATE_FILE = "lrs.json"
+
+
+class LrsCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
+    """Sets the rate of every update, whatever the Trainer's own scheduler says: leave that at `constant`.
+
+    Set `max_grad_norm=0` in the arguments to leave clipping to the service; otherwise the gradient comes clipped, and its
+    norm is not reported. A checkpoint of the Trainer carries what it takes to resume.
+    """
+
+    def __init__(self, job: str, *, clip: bool = True, keep: bool = False, stop: bool = False, **options: Any) -> None:  # noqa: ANN401
+        """Remember what to do when training begins.
+
+        Args:
+            job: See `lrs.Scheduler`.
+            clip: Whether to clip to the bound that is told, and leave out updates that are not finite: tier 1.
+            keep: Whether to keep and restore copies of the model in memory: tier 2.
+            stop: Whether to end the training when the service advises to.
+            options: Those of `lrs.torch.LRScheduler`. `total_steps` is the Trainer's, unless given.
+        """
+        self.scheduler: LRScheduler | None = None
+        self._job = job
+        self._clip = clip or keep
+        self._keep = keep
+        self._stop = stop
+        self._options = options
+        self._loss: torch.Tensor | None = None
+        self._hook: Any = None
+        self._rate: float | None = None
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any  # noqa: ANN401
+    ) -> None:  # fmt: skip
+        """Register or find the job, and begin an attempt at the Trainer's step."""
+        model, optimizer = kwargs["model"], kwargs["optimizer"]
+        options = {"total_steps": state.max_steps, "tier": 2 if self._keep else int(self._clip)} | self._options
+        self.scheduler = LRScheduler(optimizer, self._job, model=model if self._keep else None, **options)
+        accumulation = max(1, args.gradient_accumulation_steps)
+        self._hook = model.register_forward_hook(self._loss_hook(accumulation), with_kwargs=True)
+        if state.global_step > 0:
+            self.scheduler.load_state_dict(self._saved_state(args, state, self.scheduler))
+        else:
+            self.scheduler.begin()
+        self._tell(kwargs)
+
+    def on_pre_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any  # noqa: ANN401
+    ) -> None:  # fmt: skip
+        """Clip to the bound, and take the gradients away from an update that is not finite."""
+        if self.scheduler is None:
+            return
+        # The Trainer's own scheduler sets another before the step is reported.
+        self._rate = float(self.scheduler.optimizer.param_groups[0]["lr"])
+        if self._clip:
+            self.scheduler.guard_in_trainer(self._loss)
+            if args.max_grad_norm:
+                self.scheduler.forget_norm()
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any  # noqa: ANN401
+    ) -> None:  # fmt: skip
+        """Report the update, and set the rates of the next; comes after the Trainer's own scheduler."""
+        if self.scheduler is None:
+            return
+        loss, self._loss = self._loss, None
+        self.scheduler.step(loss, learning_rate=self._rate)
+        self._tell(kwargs)
+        if self._stop and self.scheduler.stop_advice:
+            control.should_training_stop = True
+
+    def on_evaluate(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any  # noqa: ANN401
+    ) -> None:  # fmt: skip
+        """Report an evaluation; `eval_loss` as `val_loss` too, which the service's controllers look for."""
+        metrics: Mapping[str, object] = kwargs.get("metrics") or {}
+        if self.scheduler is not None:
+            numbers = {name: value for name, value in metrics.items() if isinstance(value, (int, float))}
+            kept = {
+                name: value
+                for name, value in numbers.items()
+                if not name.endswith(("_runtime", "_per_second", "epoch"))
+            }
+            if "eval_loss" in kept:
+                kept["val_loss"] = kept.pop("eval_loss")
+            self.scheduler.log(**kept)
+
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any  # noqa: ANN401
+    ) -> None:  # fmt: skip
+        """Put what it takes to resume beside the Trainer's own state."""
+        if self.scheduler is None:
+            return
+        saved = self.scheduler.state_dict()
+        directory = _checkpoint(args, state)
+        if state.is_world_process_zero and directory.is_dir():
+            (directory / _STATE_FILE).write_text(json.dumps(saved))
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any  # noqa: ANN401
+    ) -> None:  # fmt: skip
+        """Wait until everything is durable."""
+        if self._hook is not None:
+            self._hook.remove()
+        if self.scheduler is not None:
+            self.scheduler.close()
+
+    def _loss_hook(self, accumulation: int) -> Any:  # noqa: ANN401 (a hook of torch)
+        """What sees each forward pass: the loss of an update is the sum of its micro-batches'."""
+
+        def hook(module: torch.nn.Module, args: Any, kwargs: Mapping[str, Any], output: Any) -> None:  # noqa: ANN401
+            loss = output.get("loss") if hasattr(output, "get") else getattr(output, "loss", None)
+            if not module.training or not isinstance(loss, torch.Tensor):
+                return
+            # Where the model was told how many items the whole batch has, its loss is a share of the batch's already.
+            part = loss.detach() if kwargs.get("num_items_in_batch") is not None else loss.detach() / accumulation
+            self._loss = part if self._loss is None else self._loss + part
+
+        return hook
+
+    def _tell(self, kwargs: Mapping[str, Any]) -> None:
+        """Let the Trainer log the rates that are in force."""
+        theirs = kwargs.get("lr_scheduler")
+        theirs = getattr(theirs, "scheduler", theirs)  # accelerate's wrapper
+        if theirs is not None and self.scheduler is not None:
+            theirs._last_lr = self.scheduler.get_last_lr()
+
+    def _saved_state(self, args: TrainingArguments, state: TrainerState, scheduler: LRScheduler) -> dict[str, Any]:
+        places = [_checkpoint(args, state)]
+        if isinstance(args.resume_from_checkpoint, str):
+            places.insert(0, Path(args.resume_from_checkpoint))
+        for place in places:
+            if (place / _STATE_FILE).is_file():
+                saved: dict[str, Any] = json.loads((place / _STATE_FILE).read_text())
+                return saved
+        # The Trainer's step is all that is known; then the newest attempt is the one that is gone on with.
+        return scheduler.state_dict() | {"step": state.global_step, "attempt": 0, "last_epoch": state.global_step}
+
+
+def _checkpoint(args: TrainingArguments, state: TrainerState) -> Path:
+    return Path(args.output_dir or ".") / f"checkpoint-{state.global_step}"

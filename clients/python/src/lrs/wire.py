@@ -1,0 +1,114 @@
+"""The calls of `lrs.v1` that a trainer makes, over one connection."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from urllib.parse import urlsplit
+
+import grpc
+
+from lrs.errors import UsageError
+from lrs.v1.job_pb2 import Job
+from lrs.v1.job_service_pb2 import CreateJobRequest, GetJobRequest, ListAttemptsRequest, ListAttemptsResponse
+from lrs.v1.learning_rate_service_pb2 import (
+    GetLearningRateRequest,
+    GetLearningRateResponse,
+    StartAttemptRequest,
+    StartAttemptResponse,
+    StreamTelemetryRequest,
+    StreamTelemetryResponse,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from google.protobuf.message import Message
+
+DEFAULT_SERVER = "http://127.0.0.1:50051"
+
+# A silent connection is probed, so that a server that has vanished is noticed. A new connection has its own sockets and
+# asks the name service again; how long to wait before it is the link's business.
+_OPTIONS: tuple[tuple[str, int], ...] = (
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.http2.max_pings_without_data", 0),
+    # Small messages need no estimate of the bandwidth, which costs a ping after each.
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.enable_retries", 0),
+)
+
+_Request = TypeVar("_Request", bound="Message")
+_Response = TypeVar("_Response", bound="Message")
+
+
+class Call(Generic[_Request, _Response]):
+    """A call with one request and one answer."""
+
+    def __init__(self, connection: Connection, method: str, response: type[_Response]) -> None:
+        self._metadata = connection.metadata
+        self._call = connection.channel.unary_unary(
+            f"/lrs.v1.{method}",
+            request_serializer=_serialize,
+            response_deserializer=response.FromString,
+        )
+
+    def __call__(self, request: _Request, timeout: float) -> _Response:
+        """Make the call; raises `grpc.RpcError`."""
+        answer: _Response = self._call(request, timeout=timeout, metadata=self._metadata)
+        return answer
+
+
+class Connection:
+    """One channel and the calls over it."""
+
+    def __init__(
+        self, server: str, credentials: grpc.ChannelCredentials | None, metadata: Sequence[tuple[str, str]]
+    ) -> None:
+        self.metadata = tuple(metadata)
+        target, secure = parse_server(server)
+        if secure or credentials is not None:
+            self.channel = grpc.secure_channel(target, credentials or grpc.ssl_channel_credentials(), _OPTIONS)
+        else:
+            self.channel = grpc.insecure_channel(target, _OPTIONS)
+        self.create_job: Call[CreateJobRequest, Job] = Call(self, "JobService/CreateJob", Job)
+        self.get_job: Call[GetJobRequest, Job] = Call(self, "JobService/GetJob", Job)
+        self.list_attempts: Call[ListAttemptsRequest, ListAttemptsResponse] = Call(
+            self, "JobService/ListAttempts", ListAttemptsResponse
+        )
+        self.start_attempt: Call[StartAttemptRequest, StartAttemptResponse] = Call(
+            self, "LearningRateService/StartAttempt", StartAttemptResponse
+        )
+        self.get_learning_rate: Call[GetLearningRateRequest, GetLearningRateResponse] = Call(
+            self, "LearningRateService/GetLearningRate", GetLearningRateResponse
+        )
+
+    def stream_telemetry(self, requests: Iterator[StreamTelemetryRequest]) -> Any:  # noqa: ANN401 (grpc declares no type)
+        """Open the stream; the answer is an iterator that can be cancelled."""
+        stream = self.channel.stream_stream(
+            "/lrs.v1.LearningRateService/StreamTelemetry",
+            request_serializer=_serialize,
+            response_deserializer=StreamTelemetryResponse.FromString,
+        )
+        return stream(requests, metadata=self.metadata)
+
+    def close(self) -> None:
+        """Close the channel, which ends its calls."""
+        self.channel.close()
+
+
+def parse_server(server: str) -> tuple[str, bool]:
+    """The `host:port` of an address such as `http://host:50051`, and whether to use TLS."""
+    parts = urlsplit(server if "://" in server else f"http://{server}")
+    try:
+        port = parts.port
+    except ValueError:
+        port = None
+    if parts.scheme not in ("http", "https") or not parts.hostname or port is None or parts.path not in ("", "/"):
+        raise UsageError(f"{server!r} is no address of a server; write http://HOST:PORT, or https://HOST:PORT for TLS.")
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return f"{host}:{port}", parts.scheme == "https"
+
+
+def _serialize(message: Message) -> bytes:
+    return message.SerializeToString()

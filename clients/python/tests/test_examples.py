@@ -1,0 +1,57 @@
+"""The examples run, and the README shows what is in them."""
+
+import difflib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+README = Path(__file__).parents[3] / "README.md"
+
+JOBS = {
+    "plain_loop": ("examples/plain-loop", 300),
+    "transformers_trainer": ("examples/transformers", 64),
+    "lightning_trainer": ("examples/lightning", 64),
+    "accelerate_loop": ("examples/accelerate", 64),
+    "jax_optax": ("examples/jax", 200),
+    "keras_fit": ("examples/keras", 104),
+    "digits_cnn": ("demo/digits", 360),
+}
+
+
+def run(example, server):
+    environment = os.environ | {"LRS_SERVER": server.url}
+    return subprocess.run(
+        [sys.executable, EXAMPLES / f"{example}.py"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+
+
+def test_every_example_is_run():
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == {*JOBS, "digits_plain"}
+
+
+@pytest.mark.parametrize("example", JOBS)
+def test_an_example_trains_and_is_on_record(server, example, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = run(example, server)
+    assert done.returncode == 0, done.stdout + done.stderr
+    job, steps = JOBS[example]
+    losses = list(server.record(job)["loss"].values())
+    assert len(losses) == steps
+    assert sum(losses[-5:]) < 0.5 * sum(losses[:5])
+
+
+def test_the_readme_shows_the_ten_lines_that_make_the_plain_loop_a_scheduled_one():
+    plain, scheduled = ((EXAMPLES / f"{name}.py").read_text().splitlines() for name in ("digits_plain", "digits_cnn"))
+    difference = list(difflib.unified_diff(plain, scheduled, n=3, lineterm=""))[2:]
+    assert "```diff\n" + "\n".join(difference) + "\n```\n" in README.read_text()
+    assert sum(line.startswith("+") for line in difference) == 10
+    assert sum(line.startswith("-") for line in difference) == 1

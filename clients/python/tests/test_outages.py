@@ -1,0 +1,168 @@
+"""Outage drills with a real server: training goes on, no step is slow, and the record is whole."""
+
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+import lrs
+from lrs.outbox import FALLBACK_METRIC
+from server import wait_for
+
+DEADLINE = 0.05
+BOUND = DEADLINE + 0.010
+PLATEAU = [{"reduce_lr_on_plateau": {"metric": "loss", "patience": 20, "factor": 0.9}}]
+
+
+def starved() -> float:
+    """Seconds that the threads of this process have waited for a processor while they could have run."""
+    waited = 0
+    for task in Path("/proc/self/task").iterdir():
+        try:
+            waited += int((task / "schedstat").read_text().split()[1])
+        except (OSError, IndexError):
+            continue
+    return waited / 1e9
+
+
+class Training:
+    """Steps until told to stop, and how long each took that was not for want of a processor."""
+
+    def __init__(self, scheduler: lrs.Scheduler) -> None:
+        self.scheduler = scheduler
+        self.slowest = 0.0
+        self.rates: list[float] = []
+
+    def run(self, until, at_least: int = 1) -> None:
+        deadline = time.monotonic() + 60
+        first = len(self.rates)
+        while not until() or len(self.rates) - first < at_least:
+            assert time.monotonic() < deadline, "waited 60 s in vain"
+            self.rates.append(self.scheduler.learning_rate)
+            busy, before = starved(), time.perf_counter()
+            self.scheduler.step(1.0 / (1 + len(self.rates)), grad_norm=2.0)
+            took = time.perf_counter() - before
+            self.slowest = max(self.slowest, took - (starved() - busy))
+            time.sleep(0.002)  # the training's own work
+
+    def run_steps(self, steps: int) -> None:
+        end = len(self.rates) + steps
+        self.run(lambda: len(self.rates) >= end)
+
+
+def make(server, job, **more):
+    options = {"groups": 0.1, "total_steps": 100_000, "controllers": PLATEAU, "decision_lag": 4} | more
+    return lrs.Scheduler(job, server=server.url, deadline=DEADLINE, start_timeout=20.0, **options)
+
+
+def check_record(server, job, training):
+    """Every step is on record with the rate that was used, and those on the plan are marked."""
+    steps = range(len(training.rates))
+    record = server.record(job)
+    assert record["learning_rate"] == dict(zip(steps, training.rates, strict=True))
+    assert record["loss"] == {step: 1.0 / (2 + step) for step in steps}
+    fallback = training.scheduler.fallback_steps
+    # The directive of the step after the last one was not used.
+    marked = {step for first, last in fallback.stretches for step in range(first, last + 1)} & set(steps)
+    assert set(record.get(FALLBACK_METRIC, {})) == marked
+    # With the telemetry whole, the decisions follow from it.
+    assert server.run("replay", job).returncode == 0
+    return marked
+
+
+@pytest.fixture
+def patient_close():
+    """The end waits for the server, which the tests bring back."""
+    return lrs.Options(backoff=lrs.Backoff(first=0.02, longest=0.2), flush_interval=0.02)
+
+
+def test_a_server_that_is_killed_and_restarted_mid_run(own_server, job, patient_close):
+    scheduler = make(own_server, job, options=patient_close, close_timeout=20.0)
+    training = Training(scheduler)
+    training.run_steps(100)
+    for _ in range(2):
+        own_server.kill()
+        training.run_steps(150)
+        own_server.start()
+        training.run(lambda: scheduler.directive.standing is lrs.Standing.FINAL, at_least=50)
+    scheduler.close()
+    assert scheduler.unacknowledged == 0
+    assert check_record(own_server, job, training)
+    assert training.slowest < BOUND
+
+
+def test_what_was_acknowledged_before_a_kill_is_still_there_after_it(own_server, job, patient_close):
+    with make(own_server, job, options=patient_close, close_timeout=20.0) as scheduler:
+        training = Training(scheduler)
+        training.run_steps(100)
+        wait_for("the acknowledgement", lambda: scheduler.unacknowledged == 0)
+        own_server.kill()
+        own_server.start()
+        assert sorted(own_server.record(job)["loss"]) == list(range(100)), "before anything was sent again"
+
+
+def test_a_server_that_is_paused_for_longer_than_the_deadline(own_server, job, patient_close):
+    with make(own_server, job, options=patient_close, close_timeout=20.0) as scheduler:
+        training = Training(scheduler)
+        training.run_steps(100)
+        own_server.pause()
+        over = time.monotonic() + 20 * DEADLINE
+        training.run(lambda: time.monotonic() > over)
+        own_server.go_on()
+        training.run(lambda: scheduler.directive.standing is lrs.Standing.FINAL, at_least=50)
+    assert check_record(own_server, job, training)
+    assert training.slowest < BOUND
+
+
+def test_a_server_that_comes_while_the_end_waits_for_it(own_server, job, patient_close):
+    scheduler = make(own_server, job, options=patient_close, close_timeout=30.0)
+    training = Training(scheduler)
+    training.run_steps(20)
+    own_server.kill()
+    training.run_steps(100)
+    restart = threading.Thread(target=own_server.start)
+    restart.start()
+    scheduler.close()
+    restart.join()
+    assert check_record(own_server, job, training)
+
+
+def test_a_name_that_can_not_be_resolved_at_the_start(job, caplog):
+    scheduler = lrs.Scheduler(
+        job,
+        server="http://no-such-host.invalid:50051",
+        groups=0.1,
+        total_steps=100,
+        deadline=DEADLINE,
+        start_timeout=0.5,
+    )
+    training = Training(scheduler)
+    training.run_steps(100)
+    assert training.slowest < BOUND
+    assert training.rates == [0.1] * 100, "nothing better is known than the base rate"
+    assert scheduler.fallback_steps.count == 101
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert scheduler.unacknowledged == 100
+    scheduler.close(0.1)
+
+
+def test_a_server_that_is_there_only_later_gets_the_whole_training(own_server, job, patient_close):
+    own_server.kill()
+    with lrs.Scheduler(
+        job,
+        server=own_server.url,
+        groups=0.1,
+        total_steps=100_000,
+        controllers=PLATEAU,
+        start_timeout=0.1,
+        close_timeout=20.0,
+        deadline=DEADLINE,
+        options=patient_close,
+    ) as scheduler:
+        training = Training(scheduler)
+        training.run_steps(100)
+        own_server.start()
+        training.run(lambda: scheduler.directive.standing is lrs.Standing.FINAL, at_least=20)
+    check_record(own_server, job, training)
+    assert training.slowest < BOUND

@@ -1,0 +1,271 @@
+"""The core against the real server."""
+
+import logging
+import math
+
+import pytest
+
+import lrs
+from lrs.v1.job_pb2 import JobSpec, ParameterGroup
+from lrs.v1.schedule_pb2 import Schedule
+from server import wait_for
+
+PLATEAU = [{"reduce_lr_on_plateau": {"metric": "loss", "patience": 5, "factor": 0.5}}]
+PATIENT = lrs.Options(flush_interval=0.01)
+
+
+def make(server, job, **more):
+    return lrs.Scheduler(job, **({"server": server.url, "groups": 0.1, "deadline": 20.0, "options": PATIENT} | more))
+
+
+def cosine(steps):
+    schedule = Schedule()
+    schedule.cosine.SetInParent()
+    return JobSpec(groups=[ParameterGroup(name="default", base_lr=0.1)], total_steps=steps, schedule=schedule)
+
+
+def test_every_step_gets_the_rate_of_the_schedule_and_is_on_record(server, job):
+    with make(server, job, total_steps=300, schedule={"cosine": {}}) as scheduler:
+        used = []
+        for step in range(300):
+            used.append(scheduler.learning_rate)
+            scheduler.step(loss=1.0 / (1 + step), grad_norm=2.0, metrics={"accuracy": 0.5} if step % 10 == 0 else None)
+    assert used == server.preview(cosine(300), range(300))
+    record = server.record(job)
+    assert record["learning_rate"] == dict(enumerate(used))
+    assert record["loss"] == {step: 1.0 / (1 + step) for step in range(300)}
+    assert record["accuracy"] == dict.fromkeys(range(0, 300, 10), 0.5)
+    assert scheduler.fallback_steps.count == 0
+    assert "lrs_fallback" not in record
+
+
+@pytest.mark.parametrize("lag", [1, 8])
+def test_a_controller_sees_the_loss_and_lowers_the_rate(server, job, lag):
+    with make(server, job, controllers=PLATEAU, decision_lag=lag) as scheduler:
+        rates = [scheduler.learning_rate]
+        for _ in range(50):
+            rates += scheduler.step(1.0).rates
+    assert rates[0] == 0.1
+    assert rates[-1] < 0.01
+    assert scheduler.fallback_steps.count == 0
+    assert rates.index(0.05) == 6 + lag, "six bad steps, and the lag"
+    # The same telemetry gives the same decisions.
+    assert server.run("replay", job).returncode == 0
+
+
+def test_a_job_that_exists_is_attached_to(server, job, caplog):
+    make(server, job, total_steps=100, schedule={"cosine": {}}).close()
+    with lrs.Scheduler(job, server=server.url) as second:
+        assert second.learning_rate == 0.1
+        assert second.attempt == 1
+    assert not caplog.records
+    with make(server, job, total_steps=200, schedule={"cosine": {}}) as third:
+        assert third.directive.rates == (0.1,)
+    assert "registered before with total_steps = 100" in caplog.text
+
+
+def test_an_evaluation_belongs_to_the_step_that_follows_and_the_last_one_is_not_lost(server, job):
+    with make(server, job, total_steps=10) as scheduler:
+        for step in range(4):
+            scheduler.step(0.5)
+            if step % 2 == 1:
+                scheduler.log(val_loss=step)
+    record = server.record(job)
+    assert record["val_loss"] == {2: 1.0, 4: 3.0}
+    assert sorted(record["loss"]) == [0, 1, 2, 3]
+
+
+def test_non_finite_metrics_are_data(server, job):
+    with make(server, job, total_steps=10) as scheduler:
+        for loss in (math.nan, math.inf, 1.0):
+            scheduler.step(loss)
+    record = server.record(job)["loss"]
+    assert math.isnan(record[0])
+    assert (record[1], record[2]) == (math.inf, 1.0)
+
+
+def test_an_override_reaches_the_trainer(server, job):
+    with make(server, job, total_steps=100_000) as scheduler:
+        scheduler.step(0.5)
+        server.run("job", "override", job, "--factor", "0.5", "--reason", "a test")
+
+        def overridden():
+            return scheduler.step(0.5).rates[0] == 0.05
+
+        wait_for("the override", overridden)
+    assert scheduler.fallback_steps.count == 0
+
+
+def test_named_groups_have_rates_of_their_own(server, job):
+    with make(server, job, groups={"backbone": 0.1, "head": 0.2}, total_steps=10, schedule={"linear": {}}) as scheduler:
+        assert scheduler.learning_rates == {"backbone": 0.1, "head": 0.2}
+        scheduler.step(0.5)
+        backbone, head = scheduler.directive.rates
+        assert head == 2 * backbone < 0.2
+    with pytest.raises(lrs.UsageError, match="has the parameter groups"):
+        make(server, job, groups={"other": 0.1}, total_steps=10)
+
+
+def test_momentum_comes_where_the_job_schedules_it(server, job):
+    groups = [{"name": "default", "base_lr": 0.1, "base_momentum": 0.9}]
+    spec = {"groups": groups, "total_steps": 10, "momentum_schedule": {"base": 1}}
+    with make(server, job, groups=None, spec=spec) as scheduler:
+        assert scheduler.directive.momenta == (0.9,)
+        assert scheduler.step(0.5).momenta == (0.9,)
+
+
+class TestCheckpoints:
+    def test_training_resumes_at_the_step_of_the_checkpoint_in_a_new_attempt(self, server, job):
+        with make(server, job, controllers=PLATEAU) as first:
+            for _ in range(20):
+                first.step(1.0)
+            state = first.state_dict()
+            expected = first.learning_rate
+            for _ in range(5):
+                first.step(7.0)
+        with make(server, job) as second:
+            second.load_state_dict(state)
+            assert (second.attempt, second.next_step, second.learning_rate) == (2, 20, expected)
+            second.step(3.0)
+        losses = server.record(job)["loss"]
+        assert losses == {**dict.fromkeys(range(20), 1.0), 20: 3.0}
+
+    def test_the_same_checkpoint_may_be_resumed_again_and_again(self, server, job):
+        with make(server, job, total_steps=100) as first:
+            for _ in range(10):
+                first.step(1.0)
+            state = first.state_dict()
+        for attempt in (2, 3):
+            with make(server, job) as later:
+                later.load_state_dict(state)
+                assert later.attempt == attempt
+                later.step(0.5)
+
+    def test_a_checkpoint_of_a_history_that_was_left_is_refused_with_the_reason(self, server, job):
+        with make(server, job, total_steps=100) as first:
+            states = []
+            for _ in range(10):
+                first.step(1.0)
+                states.append(first.state_dict())
+        with make(server, job) as second:
+            second.load_state_dict(states[4])
+            second.step(0.5)
+        with (
+            make(server, job) as third,
+            pytest.raises(lrs.ResumeError, match=r"attempt 2 .* from step 5 on") as refused,
+        ):
+            third.load_state_dict(states[9])
+        assert refused.value.reason == "OTHER_HISTORY"
+        assert len(server.attempts(job)) == 2, "nothing was begun"
+
+    def test_a_checkpoint_of_another_job_is_refused(self, server, job):
+        with make(server, job, total_steps=10) as first:
+            state = first.state_dict()
+        with make(server, job + "-b", total_steps=10) as other, pytest.raises(lrs.ResumeError, match="fork"):
+            other.load_state_dict(state)
+
+    def test_a_state_comes_before_the_first_step(self, server, job):
+        with make(server, job, total_steps=10) as scheduler:
+            state = scheduler.state_dict()
+            scheduler.step(0.5)
+            with pytest.raises(lrs.UsageError, match="before the first step"):
+                scheduler.load_state_dict(state)
+            with pytest.raises(lrs.UsageError, match="state_dict"):
+                make(server, job).load_state_dict({"epoch": 3})
+
+
+class TestWrongUse:
+    def test_an_unknown_job(self, server):
+        with pytest.raises(lrs.JobNotFoundError, match="lrs job register") as refused:
+            lrs.Scheduler("test/nowhere", server=server.url)
+        assert (refused.value.code, refused.value.reason) == ("NOT_FOUND", "JOB_NOT_FOUND")
+
+    @pytest.mark.parametrize("name", ["", "a/b/c", "namespaces/a/jobs/", "-a", "a b", "x" * 64])
+    def test_a_name_that_is_none(self, name):
+        with pytest.raises(lrs.UsageError, match="is no job name"):
+            lrs.Scheduler(name)
+
+    def test_a_job_that_has_ended(self, server, job):
+        make(server, job, total_steps=10).close()
+        server.run("job", "complete", job)
+        with pytest.raises(lrs.JobEndedError, match="fork"):
+            make(server, job, total_steps=10)
+
+    def test_a_job_that_ends_while_it_trains_does_not_stop_the_training(self, server, job, caplog):
+        with make(server, job, total_steps=1000) as scheduler:
+            scheduler.step(0.5)
+            server.run("job", "complete", job)
+            wait_for("the refusal", lambda: scheduler.step(0.5) and scheduler.refusal)
+            assert isinstance(scheduler.refusal, lrs.JobEndedError)
+            assert scheduler.step(0.5).rates == (0.1,)
+        assert len(caplog.records) == 1
+        assert "has ended: it is COMPLETED. Train under a new job name" in caplog.text
+
+    def test_a_spec_that_makes_no_sense(self, server, job):
+        with pytest.raises(lrs.RefusedError, match="total_steps"):
+            make(server, job, total_steps=-5)
+        with pytest.raises(lrs.UsageError, match="no_such_form"):
+            make(server, job, total_steps=5, schedule={"no_such_form": {}})
+        with pytest.raises(lrs.UsageError, match="base learning rate"):
+            make(server, job, groups=None, total_steps=5)
+
+    @pytest.mark.parametrize("value", ["0.5", None, object(), [0.5], 1j])
+    def test_a_metric_that_is_no_number(self, server, job, value):
+        with make(server, job, total_steps=10) as scheduler:
+            with pytest.raises(lrs.MetricError, match="val_loss must be one number"):
+                scheduler.log(val_loss=value)
+            if value is not None:
+                with pytest.raises(lrs.MetricError, match="loss must be one number"):
+                    scheduler.step(value)
+            assert scheduler.next_step == 0
+
+    def test_a_metric_whose_name_can_be_none(self, server, job):
+        with make(server, job, total_steps=10) as scheduler:
+            for name in ("loss", "two words", "x" * 101):
+                with pytest.raises(lrs.UsageError, match="metric's name"):
+                    scheduler.log(**{name: 1.0})
+            with pytest.raises(lrs.UsageError, match="there may be 63"):
+                scheduler.log(**{f"m{index}": 1.0 for index in range(64)})
+
+    def test_a_step_that_goes_back(self, server, job):
+        with make(server, job, total_steps=10) as scheduler:
+            scheduler.step(0.5, step=3)
+            with pytest.raises(lrs.StepError, match="begins a new attempt"):
+                scheduler.step(0.5, step=3)
+            scheduler.step(0.25)
+        assert server.record(job)["loss"] == {3: 0.5, 4: 0.25}
+
+    def test_a_token_of_another_step(self, server, job):
+        make(server, job, total_steps=10, attempt_token="once").directive  # noqa: B018
+        second = make(server, job, attempt_token="once", resume_step=5, strict=True)
+        with pytest.raises(lrs.RefusedError, match="attempt_token of its own"):
+            second.directive  # noqa: B018
+
+    @pytest.mark.parametrize("address", ["ftp://x:1", "host", "http://host", "http://h:99999", "http://h:1/path"])
+    def test_an_address_that_is_none(self, address):
+        with pytest.raises(lrs.UsageError, match="http://HOST:PORT"):
+            lrs.Scheduler("a", server=address)
+
+    def test_a_newer_attempt_ends_the_older_ones_say(self, server, job, caplog):
+        with make(server, job, total_steps=1000) as old:
+            old.step(0.5)
+            with make(server, job) as new:
+                new.step(0.5)
+                wait_for("the refusal", lambda: old.step(0.5) and old.refusal)
+        assert "newer attempt" in str(old.refusal)
+
+
+def test_the_address_and_the_namespace_come_from_the_environment(server, monkeypatch):
+    monkeypatch.setenv("LRS_SERVER", server.url)
+    monkeypatch.setenv("LRS_NAMESPACE", "from-the-environment")
+    with lrs.Scheduler("named", groups=0.1, total_steps=5) as scheduler:
+        assert scheduler.job == "namespaces/from-the-environment/jobs/named"
+        assert scheduler.learning_rate == 0.1
+
+
+def test_in_steady_state_nothing_is_logged(server, job, caplog):
+    caplog.set_level(logging.INFO)
+    with make(server, job, total_steps=100) as scheduler:
+        for _ in range(100):
+            scheduler.step(0.5)
+    assert not caplog.records
