@@ -1,7 +1,7 @@
 # Everything one does with this project, by name. `make help` lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fmt lint doc unit conformance deploy-check audit bench-rpc bench-training python bench-python
+.PHONY: help demo test fmt lint doc unit conformance deploy-check audit fuzz bench-rpc bench-training python bench-python
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,10 @@ conformance: ## The suite that both databases must pass
 
 deploy-check: ## Render and validate deploy/
 	@scripts/test.sh deployment
+
+MINUTES ?= 10
+fuzz: ## Feed every decoder random input for MINUTES=10 minutes
+	@scripts/fuzz.sh $(MINUTES)
 
 audit: ## Look the dependencies up in RustSec's advisories (needs GitHub)
 	@scripts/test.sh advisories
