@@ -2,11 +2,11 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 
 use super::{
     api::{Directive, Error, Receipt},
-    cell::Cell,
+    cell::{Cell, Changes},
     commit::outcome,
     entry::Entry,
     shard::{Accepted, Command, Context},
@@ -22,7 +22,7 @@ pub struct Reporter {
     shard: mpsc::Sender<Command>,
     entry: Arc<Entry>,
     cell: Arc<Cell>,
-    changes: watch::Receiver<()>,
+    changes: Changes,
     rank: u32,
     /// Directives below this have been handed out on this stream.
     told_end: u64,
@@ -98,7 +98,7 @@ impl Reporter {
                     self.shard.send(Command::Renew { id, attempt, end }).await.map_err(|_| Error::ShuttingDown)?;
                 }
             }
-            self.changes.changed().await.map_err(|_| Error::ShuttingDown)?;
+            self.changes.next().await;
         }
     }
 }
