@@ -39,6 +39,17 @@ pub struct Running {
     pub next_seq: u64,
     /// What the controllers decided on the last records of older attempts when the newest began.
     pub decisions: Vec<Decision>,
+    /// What they decided before and after that, on the telemetry that was read. Most of it is stored; a process that ended between
+    /// the telemetry and the decision, or a fork under another spec, leaves some that is not.
+    pub replayed: Vec<Decision>,
+}
+
+impl Running {
+    /// An attempt of which nothing was replayed yet.
+    #[must_use]
+    pub fn new(heart: Job, next_seq: u64) -> Self {
+        Self { heart, next_seq, decisions: Vec::new(), replayed: Vec::new() }
+    }
 }
 
 /// A stretch of an attempt's history: the steps `start..end`, as `attempt` reported them.
@@ -124,16 +135,17 @@ pub async fn running(
     if let Some(state) = snapshot.filter(|state| state.attempt == newest)
         && let Some(heart) = restore(timeline, newest, job, &state)
     {
-        let mut running = Running { heart, next_seq: state.next_seq, decisions: Vec::new() };
+        let mut running = Running::new(heart, state.next_seq);
         read_part(store, job, *last, &mut running).await?;
         return Ok(running);
     }
     let first = parts[0];
     let heart = Job::new(timeline.clone(), first.attempt, first.start);
-    let mut running = Running { heart, next_seq: 0, decisions: Vec::new() };
+    let mut running = Running::new(heart, 0);
     for (part, next) in history.iter().zip(&parts[1..]) {
         running.next_seq = 0;
         read_part(store, job, *part, &mut running).await?;
+        running.replayed.append(&mut running.decisions);
         running.decisions = running.heart.begin_attempt(next.attempt, next.start);
     }
     running.next_seq = 0;
@@ -165,7 +177,9 @@ async fn read_part(store: &dyn Store, job: JobId, part: Part, running: &mut Runn
             }
             let rank = chunk.rank;
             // The bound on open steps was kept when they were reported.
-            let _ = running.heart.take(rank, within(part, chunk), usize::MAX);
+            if let Ok(taken) = running.heart.take(rank, within(part, chunk), usize::MAX) {
+                running.replayed.extend(taken.decisions);
+            }
         }
     }
 }

@@ -325,9 +325,13 @@ impl Shard {
             refusing: None,
         };
         let id = row.id;
-        if let Some(running) = running
+        if let Some(mut running) = running
             && let Some(newest) = owned.attempts.last().cloned()
         {
+            let mut decisions = std::mem::take(&mut running.replayed);
+            decisions.append(&mut running.decisions);
+            let writes = owned.replayed(&self.context, decisions);
+            self.context.pipeline.submit_own(writes, &owned.entry);
             // What the process before gave out is not known, only that it lies below the end of the block.
             owned.begin(&newest, running, newest.reserved_end);
         }

@@ -124,7 +124,7 @@ async fn recover_one(inner: &Inner, job: LoadedJob) -> Result<(), store::Error> 
 }
 
 /// A damaged job keeps its name, and says what is wrong with it to whoever asks; the others go on.
-fn take_out_of_service(inner: &Inner, id: JobId, name: &str, failure: &store::Error) {
+pub(super) fn take_out_of_service(inner: &Inner, id: JobId, name: &str, failure: &store::Error) {
     let Ok(parsed) = name.parse() else {
         error!(job.uid = %id, "Job {id} has the name {name:?}, which is not one, and is left out: {failure}");
         return;

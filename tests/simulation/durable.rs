@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lrs::{
     model::{
-        decision::{Author, Decision},
+        decision::Decision,
         job::JobRow,
         name::{JobId, JobName},
         telemetry::Sample,
@@ -49,6 +49,9 @@ impl Durable {
             Write::CreateJob(row) => return self.create(row),
             Write::ForkJob { row, source, source_attempt } => {
                 let is_repeat = self.jobs.contains_key(&row.id);
+                if !is_repeat && !self.jobs.contains_key(source) {
+                    return Outcome::SourceGone;
+                }
                 let outcome = self.create(row);
                 if outcome == Outcome::Done && !is_repeat {
                     self.copy(row, *source, *source_attempt);
@@ -112,8 +115,7 @@ impl Durable {
         }
         stored.chunks = source.chunks.into_iter().filter(|chunk| chunk.attempt <= source_attempt).collect();
         for DecisionRow { decision, request_id, .. } in source.decisions {
-            let is_person = matches!(decision.author, Author::Person(_));
-            if decision.attempt <= source_attempt && (!is_person || decision.effective_step <= step) {
+            if decision.attempt <= source_attempt && decision.effective_step < step {
                 self.record(row.id, &decision, request_id);
             }
         }
