@@ -65,7 +65,11 @@ impl Reporter {
         let (reply, accepted) = oneshot::channel();
         let (id, attempt, rank) = (self.entry.id, self.cell.attempt, self.rank);
         place.send(Command::Report { id, attempt, rank, report, permit, reply });
-        let accepted = accepted.await.map_err(|_| Error::ShuttingDown)??;
+        let accepted = match accepted.await.map_err(|_| Error::ShuttingDown)? {
+            // The job ended while the report was on its way.
+            Err(Error::JobNotFound(_)) => return Err(self.cell.check_open().err().unwrap_or(Error::ShuttingDown)),
+            accepted => accepted?,
+        };
         Ok(PendingReceipt {
             context: self.context.clone(),
             entry: self.entry.clone(),
