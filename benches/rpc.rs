@@ -63,7 +63,13 @@ impl LearningRateService for Echo {
         request: Request<GetLearningRateRequest>,
     ) -> Result<Response<GetLearningRateResponse>, Status> {
         let rate = GroupRate { group: "default".to_owned(), learning_rate: 0.1, ..Default::default() };
-        let directive = Directive { step: request.into_inner().step, rates: vec![rate], is_final: true, source: 1 };
+        let directive = Directive {
+            step: request.into_inner().step,
+            rates: vec![rate],
+            is_final: true,
+            source: 1,
+            ..Directive::default()
+        };
         Ok(Response::new(GetLearningRateResponse { attempt: 1, directive: Some(directive), plan: None }))
     }
 

@@ -5,7 +5,7 @@
 
 use divan::{AllocProfiler, Bencher, black_box, counter::ItemsCount};
 use lrs::{
-    control::Controller,
+    control::{Controller, Observation, Setting},
     engine::timeline::Timeline,
     model::{
         controller::{ControllerSpec, ReduceLrOnPlateau},
@@ -155,14 +155,22 @@ fn directive_at(bencher: Bencher<'_, '_>, name: &str) {
 fn plateau_observe(bencher: Bencher<'_, '_>) {
     let spec = ControllerSpec::ReduceLrOnPlateau(ReduceLrOnPlateau { factor: 0.999, ..ReduceLrOnPlateau::default() });
     let mut violations = Violations::new();
-    let controller = Controller::try_new(&spec, 1, &mut violations).expect("a valid controller");
-    let mut state = controller.initial();
+    let group = Group {
+        name: "default".to_owned(),
+        base_lr: 0.1,
+        base_momentum: None,
+        base_weight_decay: None,
+        schedule: None,
+    };
+    let setting = Setting::of(&Spec { groups: vec![group], ..Spec::default() });
+    let controller = Controller::try_new(&spec, &setting, &mut violations).expect("a valid controller");
+    let mut state = controller.initial(0);
     let mut sample = Sample::new(0);
     bencher.bench_local(|| {
         sample.step += 1;
         sample.loss = Some(if sample.step.is_multiple_of(7) { 0.9 } else { 1.0 });
-        let (next, moved) = controller.observe(&state, &sample, black_box(&[0.1]));
-        state = next;
-        moved
+        let effective_step = sample.step + 1;
+        let base_lrs = black_box(&[0.1]);
+        controller.observe(&mut state, &Observation { sample: &sample, effective_step, base_lrs, is_as_directed: true })
     });
 }

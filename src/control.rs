@@ -8,16 +8,21 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{controller::ControllerSpec, decision::Action, violation::Violations};
 
+pub mod auto;
 pub mod compat;
 pub mod greedy;
+mod guard;
+mod hold;
 mod judge;
 pub mod keras_plateau;
 pub mod optax_plateau;
 mod params;
 pub mod plateau;
+mod search;
 pub mod shape;
 mod words;
 
+use auto::{Auto, AutoState};
 use greedy::{Greedy, GreedyState};
 use keras_plateau::{KerasPlateau, KerasPlateauState};
 use optax_plateau::{OptaxPlateau, OptaxPlateauState};
@@ -35,6 +40,8 @@ pub enum Controller {
     OptaxPlateau(OptaxPlateau),
     /// Raises the base rates while a metric improves, and lowers them while it does not.
     Greedy(Greedy),
+    /// Finds the rate, holds it, cuts it on a plateau, cools down, and guards the run.
+    Auto(Auto),
 }
 
 /// All that a controller remembers from one sample to the next.
@@ -49,6 +56,8 @@ pub enum State {
     OptaxPlateau(OptaxPlateauState),
     /// Of [`Controller::Greedy`].
     Greedy(GreedyState),
+    /// Of [`Controller::Auto`].
+    Auto(Box<AutoState>),
 }
 
 impl Controller {
@@ -72,7 +81,8 @@ impl Controller {
             S::KerasPlateau(spec) => KerasPlateau::try_new(spec, v).map(Self::KerasPlateau),
             S::OptaxPlateau(spec) => OptaxPlateau::try_new(spec, v).map(Self::OptaxPlateau),
             S::Greedy(spec) => Greedy::try_new(spec, setting.groups(), v).map(Self::Greedy),
-            S::Auto(_) | S::RangeTest(_) | S::StatisticalPlateau(_) | S::NoiseScale(_) => {
+            S::Auto(spec) => Auto::try_new(spec, setting, v).map(Self::Auto),
+            S::RangeTest(_) | S::StatisticalPlateau(_) | S::NoiseScale(_) => {
                 v.add("", "is not there yet");
                 None
             }
@@ -84,19 +94,22 @@ impl Controller {
     /// The state before anything has been observed, for a controller whose first directive is that of step `start`.
     #[must_use]
     pub fn initial(&self, start: u64) -> State {
-        let _ = start;
         match self {
             Self::Plateau(plateau) => State::Plateau(plateau.initial()),
             Self::KerasPlateau(_) => State::KerasPlateau(KerasPlateauState::default()),
             Self::OptaxPlateau(_) => State::OptaxPlateau(OptaxPlateau::initial()),
             Self::Greedy(greedy) => State::Greedy(greedy.initial()),
+            Self::Auto(auto) => State::Auto(Box::new(auto.initial(start))),
         }
     }
 
     /// Base rates to begin with, for a controller that does not begin with those written. It is then the only one that moves them.
     #[must_use]
     pub fn opening(&self) -> Option<Opening> {
-        None
+        match self {
+            Self::Auto(auto) => Some(auto.opening()),
+            Self::Plateau(_) | Self::KerasPlateau(_) | Self::OptaxPlateau(_) | Self::Greedy(_) => None,
+        }
     }
 
     /// Whether it may change base rates.
@@ -113,22 +126,27 @@ impl Controller {
             Self::KerasPlateau(plateau) => vec![plateau.metric()],
             Self::OptaxPlateau(plateau) => vec![plateau.metric()],
             Self::Greedy(greedy) => vec![greedy.metric()],
+            Self::Auto(auto) => auto.metrics(),
         }
     }
 
     /// What it is at.
     #[must_use]
     pub fn status(&self, state: &State) -> Status {
-        let _ = state;
-        Status::default()
+        match (self, state) {
+            (Self::Auto(auto), State::Auto(state)) => auto.status(state),
+            _ => Status::default(),
+        }
     }
 
     /// Takes note that a trainer begins at `step`, the first time or after a restart: it has no copies of earlier states.
     /// What it is to do there is in the answer.
     #[must_use]
     pub fn begin_attempt(&self, state: &mut State, step: u64) -> Vec<Action> {
-        let _ = (state, step);
-        Vec::new()
+        match (self, state) {
+            (Self::Auto(auto), State::Auto(state)) => auto.begin_attempt(state, step),
+            _ => Vec::new(),
+        }
     }
 
     /// Takes in one step.
@@ -147,6 +165,7 @@ impl Controller {
                 keep(state, plateau.observe(state, sample, base_lrs))
             }
             (Self::Greedy(greedy), State::Greedy(state)) => keep(state, greedy.observe(state, sample, base_lrs)),
+            (Self::Auto(auto), State::Auto(state)) => auto.observe(state, observation),
             // The state of another controller: that one is no longer there, and this one begins.
             _ => {
                 *state = self.initial(observation.effective_step);

@@ -15,4 +15,5 @@ pub mod proto;
 pub mod rpc;
 pub mod schedule;
 pub mod shutdown;
+pub mod stats;
 pub mod store;

@@ -4,9 +4,10 @@
 //! threshold to the last bit, are negative, or are NaN. `lr[k]` is the rate after `k` of them.
 
 use lrs::{
-    control::Controller,
+    control::{Controller, Observation, Ruling, Setting},
     model::{
         controller::{ControllerSpec, Mode, ReduceLrOnPlateau, ThresholdMode},
+        spec::{Group, Spec},
         telemetry::Sample,
         violation::Violations,
     },
@@ -60,22 +61,33 @@ impl Case {
             ..ReduceLrOnPlateau::default()
         });
         let mut violations = Violations::new();
-        Controller::try_new(&spec, 1, &mut violations).unwrap_or_else(|| panic!("{}: {violations}", self.id))
+        let group = Group {
+            name: "default".to_owned(),
+            base_lr: self.base_lr,
+            base_momentum: None,
+            base_weight_decay: None,
+            schedule: None,
+        };
+        let setting = Setting::of(&Spec { groups: vec![group], ..Spec::default() });
+        Controller::try_new(&spec, &setting, &mut violations).unwrap_or_else(|| panic!("{}: {violations}", self.id))
     }
 
     /// The rate before any metric, and after each. The state goes through JSON every time, as it does in a store.
     fn rates(&self) -> Vec<f64> {
         let controller = self.controller();
-        let mut state = controller.initial();
+        let mut state = controller.initial(0);
         let mut base_lrs = vec![self.base_lr];
         let mut rates = base_lrs.clone();
         for (step, metric) in (0..).zip(&self.metrics) {
             let sample = Sample { loss: Some(metric.0), ..Sample::new(step) };
             let stored = serde_json::to_string(&state).expect("a state is JSON");
-            let recalled = serde_json::from_str(&stored).expect("what was written can be read");
-            let (next, moved) = controller.observe(&recalled, &sample, &base_lrs);
-            state = next;
-            base_lrs = moved.map_or(base_lrs, |moved| moved.base_lrs);
+            state = serde_json::from_str(&stored).expect("what was written can be read");
+            let effective_step = step + 1;
+            let observation =
+                Observation { sample: &sample, effective_step, base_lrs: &base_lrs, is_as_directed: true };
+            if let Some(Ruling::Move(moved)) = controller.observe(&mut state, &observation).ruling {
+                base_lrs = moved.base_lrs;
+            }
             rates.extend(&base_lrs);
         }
         rates

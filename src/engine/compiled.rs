@@ -165,7 +165,9 @@ pub fn limited(limits: &RateLimits, learning_rate: f64) -> f64 {
 pub fn same_rates(a: &Spec, b: &Spec) -> bool {
     let rates_only = |spec: &Spec| Spec {
         display_name: String::new(),
-        objective: None,
+        // A controller may steer by it.
+        objective: spec.objective.clone().filter(|_| !spec.controllers.is_empty()),
+        base_lr_from: None,
         experiment: String::new(),
         arm: None,
         seed: None,

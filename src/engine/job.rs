@@ -332,11 +332,19 @@ impl Job {
         }
         let (old, new) = (&before.spec().controllers, &now.spec().controllers);
         let opens = now.opening().is_some() && self.timeline.opened_at(effective_step) != opened_before;
+        let mut actions = Vec::new();
         let states = now.controllers().iter().enumerate().map(|(i, controller)| match self.controllers.get(i) {
             Some(state) if old.get(i) == new.get(i) && !opens => state.clone(),
-            _ => controller.initial(effective_step),
+            _ => {
+                let mut state = controller.initial(effective_step);
+                actions.extend(controller.begin_attempt(&mut state, effective_step));
+                state
+            }
         });
         self.controllers = states.collect();
+        if !actions.is_empty() {
+            self.timeline.steer().push_actions(effective_step, actions);
+        }
     }
 
     /// From now on no transition that takes effect at or past `step` is made, until [`Job::apply`] or [`Job::release`].

@@ -310,7 +310,8 @@ fn base_since(now: &Segment, next: &CompiledSpec) -> Arc<[u64]> {
 /// Whether the controllers of `now` that have an opening simply go on under `next`: they are the same, and so is all that they begin with.
 fn goes_on(now: &Segment, next: &CompiledSpec) -> bool {
     let (old, new) = (now.spec.spec(), next.spec());
-    old.controllers == new.controllers && old.groups == new.groups && old.schedule == new.schedule
+    let same_loop = old.controllers == new.controllers && old.objective == new.objective;
+    same_loop && old.groups == new.groups && old.schedule == new.schedule
 }
 
 #[cfg(test)]

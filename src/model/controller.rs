@@ -200,6 +200,7 @@ pub struct Auto {
     pub plateau_cuts: Option<bool>,
     pub cooldown: Option<bool>,
     pub guard: Option<bool>,
+    pub keep_best: Option<bool>,
 }
 
 /// The parameters of the range test.

@@ -4,7 +4,7 @@ use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 
 use lrs::{
     model::{
-        decision::{Author, BaseRateChange, Decision, DecisionId, Effect},
+        decision::{Author, BaseRateChange, Decision, DecisionId, Effect, RateMove},
         job::{AttemptRow, JobRow, State, Timestamp},
         name::JobId,
         spec::{Group, Spec},
@@ -54,7 +54,10 @@ pub fn decision(id: DecisionId, effective_step: u64) -> Decision {
         DecisionId::Person { .. } => (Author::Person("Ada".into()), Effect::Pause),
         DecisionId::Controller { .. } => (
             Author::Controller("0/reduce_lr_on_plateau".into()),
-            Effect::BaseRates(vec![BaseRateChange { group: "default".into(), previous_base_lr: 0.1, base_lr: 0.01 }]),
+            Effect::BaseRates(RateMove {
+                groups: vec![BaseRateChange { group: "default".into(), previous_base_lr: 0.1, base_lr: 0.01 }],
+                ..RateMove::default()
+            }),
         ),
     };
     Decision {

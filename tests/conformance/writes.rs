@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use lrs::{
     model::{
         MAX_STEP,
-        decision::{BaseRateChange, DecisionId, Effect, OverrideSetting, RateOverride},
+        decision::{BaseRateChange, DecisionId, Effect, OverrideSetting, RateMove, RateOverride},
         name::JobId,
         telemetry::Sample,
     },
@@ -124,7 +124,7 @@ pub async fn decisions_survive_with_every_bit(database: &TestDatabase) {
         base_lr,
     });
     let effects = [
-        Effect::BaseRates(changes.into()),
+        Effect::BaseRates(RateMove { groups: changes.into(), ..RateMove::default() }),
         override_by(OverrideSetting::Fixed(BTreeMap::from([("größe".to_owned(), -0.0)]))),
         override_by(OverrideSetting::Factor(1e-300)),
         Effect::ClearOverride,

@@ -8,7 +8,7 @@ use crate::{
     },
     model::{name::JobName, spec::DEFAULT_GROUP, telemetry::Sample},
     proto::{
-        Attempt, Decision, GroupRate, Job, JobSpec, Progress, TelemetryRecord,
+        Attempt, ControllerStatus, Decision, GroupRate, Job, JobSpec, Progress, TelemetryRecord,
         advice::Topic,
         decision::{Author, Effect},
         job::State,
@@ -34,6 +34,7 @@ pub(super) fn job(job: &Job) -> String {
         ("final through step", optional(progress.final_step, |step| step.to_string())),
         ("loss", optional(progress.loss, number)),
         ("learning rate", rates(&progress.rates)),
+        ("closed loop", controllers(&progress.controllers)),
         ("last heard of", time(progress.report_time.as_ref())),
         ("registered", time(job.create_time.as_ref())),
         ("changed", time(job.update_time.as_ref())),
@@ -89,9 +90,28 @@ pub(super) fn decisions(decisions: &[Decision]) -> String {
             author(decision).to_owned(),
             effect(decision),
             decision.reason.clone(),
+            evidence(decision),
         ]
     });
-    table(&["ID", "ATTEMPT", "TAKEN AT", "EFFECTIVE", "BY", "EFFECT", "REASON"], rows.collect())
+    table(&["ID", "ATTEMPT", "TAKEN AT", "EFFECTIVE", "BY", "EFFECT", "REASON", "EVIDENCE"], rows.collect())
+}
+
+/// The figures behind a decision.
+fn evidence(decision: &Decision) -> String {
+    let mut figures: Vec<_> = decision.evidence.iter().collect();
+    figures.sort_by_key(|(name, _)| *name);
+    let figures = figures.into_iter().map(|(name, value)| format!("{name} {}", number(*value)));
+    figures.collect::<Vec<_>>().join(", ")
+}
+
+/// What each controller is at, and what it has to do without.
+fn controllers(statuses: &[ControllerStatus]) -> String {
+    let status = |status: &ControllerStatus| {
+        let phase = Some(status.phase.clone()).filter(|phase| !phase.is_empty());
+        let said = phase.into_iter().chain(status.missing.iter().cloned()).collect::<Vec<_>>().join("; ");
+        if said.is_empty() { status.controller.clone() } else { format!("{} {said}", status.controller) }
+    };
+    if statuses.is_empty() { "-".to_owned() } else { statuses.iter().map(status).collect::<Vec<_>>().join(", ") }
 }
 
 /// Attempts, a line each.
@@ -300,9 +320,26 @@ mod tests {
     }
 
     #[test]
+    fn a_decision_shows_the_figures_behind_it() {
+        let evidence = [("best".to_owned(), 0.5), ("bad_eval_count".to_owned(), 3.0)].into();
+        let shown = decisions(&[Decision { evidence, ..decision(Effect::Advice(crate::proto::Advice::default())) }]);
+        assert!(shown.contains("bad_eval_count 3, best 0.5"), "{shown}");
+    }
+
+    #[test]
+    fn a_job_says_what_its_controllers_are_at_and_what_they_miss() {
+        let mut job = some_job();
+        let missing = vec!["grad_norm is not reported".to_owned()];
+        job.progress.as_mut().unwrap().controllers =
+            vec![ControllerStatus { controller: "0/auto".to_owned(), phase: "searching".to_owned(), missing }];
+        let shown = super::job(&job);
+        assert!(shown.contains("0/auto searching; grad_norm is not reported"), "{shown}");
+    }
+
+    #[test]
     fn effects_are_said_in_a_few_words() {
         let group = GroupBaseRate { group: "head".to_owned(), previous_base_lr: 0.1, base_lr: 0.01 };
-        let change = Effect::BaseRateChange(BaseRateChange { groups: vec![group] });
+        let change = Effect::BaseRateChange(BaseRateChange { groups: vec![group], ..Default::default() });
         assert_eq!(effect(&decision(change)), "head base rate 0.1 → 0.01");
         let halved = RateOverride { setting: Some(Setting::Factor(0.5)), end_step: Some(7) };
         assert_eq!(effect(&decision(Effect::RateOverride(halved))), "override × 0.5 until step 7");

@@ -56,7 +56,12 @@ mod tests {
 
     fn preview(label: &str, momentum: Option<f64>) -> Preview {
         let rate = GroupRate { group: "default".into(), learning_rate: 0.5, momentum, weight_decay: None };
-        let directive = |step| Directive { step, rates: vec![rate.clone()], source: Source::Schedule };
+        let directive = |step| Directive {
+            step,
+            rates: vec![rate.clone()],
+            source: Source::Schedule,
+            told: crate::engine::Told::default(),
+        };
         let curve =
             Curve { steps: vec![0, 1], directives: vec![directive(0), directive(1)], expanded: Spec::default() };
         Preview { label: label.to_owned(), curve }

@@ -105,7 +105,7 @@ mod tests {
             author: Author::Controller("0/reduce_lr_on_plateau".to_owned()),
             reason: String::new(),
             evidence: [("best".to_owned(), f64::NAN), ("current".to_owned(), 1.0)].into(),
-            effect: Effect::BaseRates(RateMove::default()),
+            effect: Effect::Resume,
             create_time: Timestamp(0),
         }
     }

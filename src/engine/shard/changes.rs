@@ -41,7 +41,7 @@ impl Shard {
         let pending = match owned.prepare(change, order, context.settings.max_person_decisions, context.clock.now()) {
             Ok(Prepared::Commit(pending)) => *pending,
             Ok(Prepared::Known(decision)) => {
-                let _ = reply.send(Ok((owned.view(&context), decision)));
+                let _ = reply.send(Ok((owned.view(&context), decision.map(|decision| *decision))));
                 return;
             }
             Err(error) => {
@@ -79,13 +79,13 @@ enum Prepared {
     /// To be written.
     Commit(Box<Pending>),
     /// Nothing has to change; this is what was decided when it did.
-    Known(Option<Decision>),
+    Known(Option<Box<Decision>>),
 }
 
 impl Owned {
     fn prepare(&mut self, change: Change, order: Order, limit: usize, now: Timestamp) -> Result<Prepared, Error> {
         if let Some(known) = self.known_request(&change, &order)? {
-            return Ok(Prepared::Known(Some(known)));
+            return Ok(Prepared::Known(Some(Box::new(known))));
         }
         let row = self.entry.row();
         let wrong_state = |problem: &str| Error::WrongState {
@@ -181,6 +181,7 @@ impl Owned {
     fn release(&mut self, context: &Context) -> Vec<Write> {
         let Some(running) = &mut self.attempt else { return Vec::new() };
         let decisions = running.heart.release();
+        running.cell.publish_timeline(running.heart.timeline());
         let writes = self.decided(context, decisions);
         self.publish();
         writes

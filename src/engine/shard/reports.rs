@@ -58,6 +58,9 @@ impl Shard {
             let (through_step, samples) = (taken.through_step, taken.accepted);
             writes.push(Write::AppendTelemetry(id, Chunk { attempt, rank, seq, through_step, samples }));
         }
+        if taken.steered {
+            running.cell.publish_timeline(running.heart.timeline());
+        }
         writes.extend(owned.decided(context, taken.decisions));
         let Some(running) = owned.attempt.as_mut() else { return Err(Error::NoAttempt(owned.entry.name.clone())) };
         if running.records_since_snapshot >= context.settings.snapshot_after_records && !owned.changing {
@@ -125,21 +128,15 @@ impl Owned {
         decisions.into_iter().map(record).collect()
     }
 
-    /// Publishes what controllers decided, and returns it for storing.
+    /// Tells of what controllers decided, and returns it for storing. The timeline with it has been published.
     pub(super) fn decided(&mut self, context: &Context, decisions: Vec<Decision>) -> Vec<Write> {
-        if decisions.is_empty() {
-            return Vec::new();
-        }
-        if let Some(running) = &self.attempt {
-            running.cell.publish_timeline(running.heart.timeline());
-        }
         let now = context.clock.now();
         let record = decisions.into_iter().map(|decision| {
             let decision = Decision { create_time: now, ..decision };
             if let Author::Controller(controller) = &decision.author {
                 metrics::counter!("lrs_decisions_total", "author" => "controller").increment(1);
                 let (name, step, reason) = (&self.entry.name, decision.effective_step, &decision.reason);
-                info!(job.name = %name, controller, step, "{name}: new base rates from step {step}: {reason}");
+                info!(job.name = %name, controller, step, "{name}: from step {step} on: {reason}");
             }
             self.entry.tell(|| Event::Decision(Box::new(decision.clone())));
             Write::RecordDecision(self.entry.id, Box::new(decision), None)

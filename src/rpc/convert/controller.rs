@@ -262,6 +262,7 @@ fn threshold_mode_from_proto(mode: i32, default: ThresholdMode, v: &mut Violatio
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::controller::{Auto, NoiseScale, RangeTest, StatisticalPlateau};
     use crate::model::library::LibraryCall;
 
     fn plateau(plateau: proto::ReduceLrOnPlateau) -> proto::Controller {

@@ -16,6 +16,7 @@ pub(super) fn auto_from_proto(auto: proto::Auto) -> Auto {
         plateau_cuts: auto.plateau_cuts,
         cooldown: auto.cooldown,
         guard: auto.guard,
+        keep_best: auto.keep_best,
     }
 }
 
@@ -26,6 +27,7 @@ pub(super) fn auto_to_proto(auto: &Auto) -> proto::Auto {
         plateau_cuts: auto.plateau_cuts,
         cooldown: auto.cooldown,
         guard: auto.guard,
+        keep_best: auto.keep_best,
     }
 }
 
