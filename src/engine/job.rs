@@ -157,10 +157,8 @@ impl Job {
     /// If `rank` is not one of the job's; the caller checks it.
     pub fn take(&mut self, rank: u32, report: Report, max_open_steps: usize) -> Result<Taken, TooManyOpenSteps> {
         let through_end = self.through_ends[rank as usize];
-        let opens = |sample: &&Sample| sample.step >= through_end && !self.open.contains_key(&sample.step);
         let would_close = report.through_step.map_or(0, |step| step.saturating_add(1));
-        let stay_open = report.samples.iter().filter(opens).filter(|sample| sample.step >= would_close).count();
-        if self.open.len() + stay_open > max_open_steps {
+        if self.open_after(through_end, would_close, &report) > max_open_steps {
             return Err(TooManyOpenSteps);
         }
 
@@ -187,6 +185,20 @@ impl Job {
         taken.decisions = self.transit();
         taken.steered = !Arc::ptr_eq(&steering, self.timeline.steering());
         Ok(taken)
+    }
+
+    /// How many steps would be open after `report` of a rank that has closed those below `through_end` and would close those below
+    /// `would_close`; 0 if it opens none, so that a rank that lags behind can always catch up.
+    fn open_after(&self, through_end: u64, would_close: u64, report: &Report) -> usize {
+        let others = self.standing.iter().filter(|&(&end, &count)| end != through_end || count > 1);
+        let others_end = others.map(|(&end, _)| end).next().unwrap_or(u64::MAX);
+        let take_end = others_end.min(would_close.max(through_end)).min(self.held_end());
+        let opens = |sample: &&Sample| sample.step >= through_end.max(take_end) && !self.open.contains_key(&sample.step);
+        let opened = report.samples.iter().filter(opens).count();
+        if opened == 0 {
+            return 0;
+        }
+        opened + self.open.range(take_end..).count()
     }
 
     fn take_sample(&mut self, rank: u32, through_end: u64, sample: Sample, taken: &mut Taken) {
@@ -355,8 +367,12 @@ impl Job {
 
     /// Steps below this have met the controllers, or never will.
     fn taken_end(&self) -> u64 {
-        let held_end = self.held_at.map_or(u64::MAX, |step| step.saturating_sub(self.decision_lag));
-        self.complete_end.min(held_end)
+        self.complete_end.min(self.held_end())
+    }
+
+    /// Records at or past this wait for a person's decision.
+    fn held_end(&self) -> u64 {
+        self.held_at.map_or(u64::MAX, |step| step.saturating_sub(self.decision_lag))
     }
 
     /// Every directive below this is determined by what the job knows.
