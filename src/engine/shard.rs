@@ -440,8 +440,9 @@ impl Attempt {
     }
 
     fn save_state(&mut self, id: JobId) -> Option<Write> {
+        let snapshot = self.heart.snapshot()?;
         self.records_since_snapshot = 0;
-        let state = serde_json::to_string(&self.heart.snapshot()).ok()?;
+        let state = serde_json::to_string(&snapshot).ok()?;
         Some(Write::SaveState(id, StateRow { attempt: self.heart.attempt(), next_seq: self.next_seq, state }))
     }
 }

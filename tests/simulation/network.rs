@@ -44,10 +44,7 @@ impl Network {
         answer.map_err(Failure::Refused)
     }
 
-    async fn once<T>(
-        &self,
-        request: &impl AsyncFn(&Engine) -> Result<T, Error>,
-    ) -> Result<Result<T, Error>, Failure> {
+    async fn once<T>(&self, request: &impl AsyncFn(&Engine) -> Result<T, Error>) -> Result<Result<T, Error>, Failure> {
         let (engine, process) = self.address.server().map_err(|_| Failure::Lost)?;
         tokio::select! {
             biased;

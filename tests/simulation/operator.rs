@@ -14,7 +14,7 @@ use lrs::{
         decision::{OverrideSetting, RateOverride},
         job::State,
         name::JobName,
-        schedule::ScheduleSpec,
+        schedule::{Decay, ScheduleSpec},
         spec::{Group as ParameterGroup, RateLimits, Spec},
     },
 };
@@ -61,7 +61,8 @@ impl Office {
         let told = Plant::told(world.plant, &spec);
         let request_id = Some(self.request_id());
         let create = async |engine: &Engine| {
-            let view = engine.create_job(NewJob { name: job.clone(), spec: told.clone(), request_id: request_id.clone() });
+            let view =
+                engine.create_job(NewJob { name: job.clone(), spec: told.clone(), request_id: request_id.clone() });
             view.await.map(drop)
         };
         assert!(self.insist(&job, create).await.is_some(), "{job} is refused: {spec:?}");
@@ -231,7 +232,8 @@ impl Office {
     async fn complete(&self, job: &JobName) {
         self.world().history().end(job);
         self.world().log(|| format!("{job} is to end"));
-        let complete = async |engine: &Engine| engine.complete_job(job, State::Completed, "enough".into()).await.map(drop);
+        let complete =
+            async |engine: &Engine| engine.complete_job(job, State::Completed, "enough".into()).await.map(drop);
         self.insist(job, complete).await;
     }
 
@@ -311,8 +313,8 @@ fn draw_schedule(world: &World) -> ScheduleSpec {
     let base = || ScheduleSpec::Base(1.0);
     match world.below(4) {
         0 => base(),
-        1 => ScheduleSpec::Linear(Default::default()),
-        2 => ScheduleSpec::Cosine(Default::default()),
+        1 => ScheduleSpec::Linear(Decay::default()),
+        2 => ScheduleSpec::Cosine(Decay::default()),
         _ => ScheduleSpec::Product(vec![base(), ScheduleSpec::Constant(0.5)]),
     }
 }
@@ -320,7 +322,12 @@ fn draw_schedule(world: &World) -> ScheduleSpec {
 fn draw_controllers(world: &World) -> Vec<ControllerSpec> {
     let plateau = |factor| {
         let (patience, cooldown) = (world.below(3), world.below(3));
-        ControllerSpec::ReduceLrOnPlateau(ReduceLrOnPlateau { factor, patience, cooldown, ..ReduceLrOnPlateau::default() })
+        ControllerSpec::ReduceLrOnPlateau(ReduceLrOnPlateau {
+            factor,
+            patience,
+            cooldown,
+            ..ReduceLrOnPlateau::default()
+        })
     };
     let greedy = || {
         let (patience, cooldown) = (world.below(2), world.below(3));

@@ -38,7 +38,9 @@ impl Plant {
             for write in &mut batch {
                 match write {
                     Write::Reserve { reserved_end, .. } => *reserved_end = 0,
-                    Write::StartAttempt(_, AttemptRow { reserved_end, resume_step, .. }) => *reserved_end = *resume_step,
+                    Write::StartAttempt(_, AttemptRow { reserved_end, resume_step, .. }) => {
+                        *reserved_end = *resume_step;
+                    }
                     _ => {}
                 }
             }

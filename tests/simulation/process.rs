@@ -29,7 +29,12 @@ pub struct Process {
 
 impl Process {
     fn new() -> Arc<Self> {
-        Arc::new(Self { dead: AtomicBool::new(false), died: Notify::new(), on_its_way: Mutex::default(), turns: tokio::sync::Mutex::default() })
+        Arc::new(Self {
+            dead: AtomicBool::new(false),
+            died: Notify::new(),
+            on_its_way: Mutex::default(),
+            turns: tokio::sync::Mutex::default(),
+        })
     }
 
     pub fn is_alive(&self) -> bool {

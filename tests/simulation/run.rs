@@ -1,6 +1,11 @@
 //! One seed, one run.
 
-use std::{rc::Rc, sync::Arc, time::Duration};
+use std::{
+    cell::Cell,
+    rc::Rc,
+    sync::{Arc, Once},
+    time::Duration,
+};
 
 use lrs::engine::Error;
 use tokio::task::LocalSet;
@@ -27,8 +32,29 @@ pub struct Outcome {
 /// In simulated time, far more than anything takes.
 const STUCK: Duration = Duration::from_mins(20);
 
+/// A panic in the engine ends this process too: it must say which seed it was.
+fn name_seed_on_panic() {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            eprintln!(
+                "seed {}: replay it: LRS_SIM_SEED={0} cargo test --test simulation no_seed -- --nocapture",
+                SEED.get()
+            );
+            before(panic);
+        }));
+    });
+}
+
+thread_local! {
+    static SEED: Cell<u64> = const { Cell::new(0) };
+}
+
 /// Runs a seed, with a bug if one is planted.
 pub fn run(seed: u64, plant: Option<Plant>, keeps_log: bool) -> Outcome {
+    name_seed_on_panic();
+    SEED.set(seed);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     let outcome = LocalSet::new().block_on(&runtime, async {
         let world = World::new(seed, plant, keeps_log);

@@ -6,10 +6,13 @@ use async_trait::async_trait;
 use lrs::{
     model::{
         filter::JobQuery,
-        job::{AttemptRow, JobRow},
+        job::{AttemptRow, JobRow, Timestamp},
         name::{JobId, JobName},
     },
-    store::{Chunk, DecisionQuery, DecisionRow, Error, LoadedJob, Outcome, StateRow, Store, Write},
+    store::{
+        Chunk, DecisionQuery, DecisionRow, Error, ExpiredJob, ExpiryQuery, LoadedJob, Outcome, Removal, StateRow,
+        Store, Write,
+    },
 };
 
 use crate::{planted::Plant, process::Process, promises::Violation, world::World};
@@ -123,7 +126,10 @@ fn shown(batch: &[Write], id: JobId) -> String {
         Write::Reserve { attempt, reserved_end, .. } => format!("reserve {attempt}: {reserved_end}"),
         Write::AppendTelemetry(_, chunk) => {
             let steps: Vec<u64> = chunk.samples.iter().map(|sample| sample.step).collect();
-            format!("chunk {}/{} of rank {} through {:?}: {steps:?}", chunk.attempt, chunk.seq, chunk.rank, chunk.through_step)
+            format!(
+                "chunk {}/{} of rank {} through {:?}: {steps:?}",
+                chunk.attempt, chunk.seq, chunk.rank, chunk.through_step
+            )
         }
         Write::RecordDecision(_, decision, _) => {
             format!("decision {} from {} on", decision.id, decision.effective_step)
@@ -252,6 +258,15 @@ impl Store for SimStore {
     async fn state(&self, job: JobId) -> Result<Option<StateRow>, Error> {
         self.read().await?;
         Ok(self.world.durable().state(job))
+    }
+
+    /// Retention is not simulated: nothing expires.
+    async fn expired_jobs(&self, _: &ExpiryQuery) -> Result<Vec<ExpiredJob>, Error> {
+        Ok(Vec::new())
+    }
+
+    async fn remove_telemetry(&self, job: JobId, _: Timestamp, _: u32) -> Result<Removal, Error> {
+        unreachable!("nothing expires, and telemetry of {job} least of all")
     }
 
     async fn ping(&self) -> Result<(), Error> {

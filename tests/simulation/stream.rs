@@ -1,11 +1,7 @@
 //! One rank's stream of telemetry. What was sent on it arrives in order, or from some place on not at all; a stream that its trainer
 //! gave up may still deliver what was under way.
 
-use std::{
-    cell::Cell,
-    rc::Rc,
-    time::Duration,
-};
+use std::{cell::Cell, rc::Rc, time::Duration};
 
 use futures::{FutureExt as _, StreamExt as _, future::LocalBoxFuture, stream::FuturesOrdered};
 use lrs::{

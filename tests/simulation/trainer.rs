@@ -118,7 +118,9 @@ impl Group {
             Failure::Refused(Error::JobNotFound(_)) => true,
             Failure::Refused(Error::JobEnded { .. }) => false,
             Failure::Refused(Error::StaleAttempt { .. }) => return Err(Over),
-            Failure::Refused(error @ (Error::Invalid(_) | Error::AttemptTokenReused { .. } | Error::UnknownAttempt { .. })) => {
+            Failure::Refused(
+                error @ (Error::Invalid(_) | Error::AttemptTokenReused { .. } | Error::UnknownAttempt { .. }),
+            ) => {
                 self.network.world.fail(Violation { promise: 1, what: format!("{}: {error}", self.job) });
                 return Err(Over);
             }
@@ -165,6 +167,7 @@ impl Group {
     }
 }
 
+#[expect(clippy::struct_field_names, reason = "the number of a rank is its rank")]
 struct Rank {
     group: Rc<Group>,
     attempt: u32,

@@ -152,7 +152,7 @@ impl World {
             max_jobs: 16,
             max_open_steps: dice.random_range(12..64),
             max_person_decisions: dice.random_range(6..40),
-            stale_after: Duration::from_secs(60),
+            stale_after: Duration::from_mins(1),
             merge_after_chunks: dice.random_range(2..12),
             snapshot_after_records: dice.random_range(1..24),
             watch_events: dice.random_range(1..8),
@@ -273,7 +273,10 @@ impl World {
 
 impl fmt::Debug for World {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("World").field("profile", &self.profile).field("settings", &self.settings).finish_non_exhaustive()
+        f.debug_struct("World")
+            .field("profile", &self.profile)
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
     }
 }
 

@@ -124,7 +124,8 @@ impl Owned {
     /// What controllers decided once more on what was read back, for storing where it is missing.
     pub(super) fn replayed(&self, context: &Context, decisions: Vec<Decision>) -> Vec<Write> {
         let now = context.clock.now();
-        let record = |decision| Write::RecordDecision(self.entry.id, Box::new(Decision { create_time: now, ..decision }), None);
+        let record =
+            |decision| Write::RecordDecision(self.entry.id, Box::new(Decision { create_time: now, ..decision }), None);
         decisions.into_iter().map(record).collect()
     }
 

@@ -71,7 +71,8 @@ impl Stored {
         let mut decisions: Vec<DecisionRow> = Vec::new();
         loop {
             let after = decisions.last().map(|row| row.position);
-            let page = store.decisions(row.id, &DecisionQuery { after, limit: 1000, ..DecisionQuery::default() }).await?;
+            let page =
+                store.decisions(row.id, &DecisionQuery { after, limit: 1000, ..DecisionQuery::default() }).await?;
             if page.is_empty() {
                 break;
             }
@@ -242,9 +243,16 @@ impl History {
             return broken(1, format!("{job}: token {token:?} was attempt {first}, and is {} now", row.attempt));
         }
         let is_stored = stored.is_some_and(|stored| {
-            stored.attempts.iter().any(|a| a.attempt == row.attempt && a.token == row.token && a.resume_step == row.resume_step)
+            stored
+                .attempts
+                .iter()
+                .any(|a| a.attempt == row.attempt && a.token == row.token && a.resume_step == row.resume_step)
         });
-        if is_stored { Ok(()) } else { broken(2, format!("{job}: attempt {} was answered and is not stored", row.attempt)) }
+        if is_stored {
+            Ok(())
+        } else {
+            broken(2, format!("{job}: attempt {} was answered and is not stored", row.attempt))
+        }
     }
 
     /// A rank was told that all up to `through` is durable.
@@ -286,14 +294,7 @@ impl History {
     }
 
     /// Rates of all groups, by bits, were given out as final for a step.
-    pub fn given(
-        &mut self,
-        job: &JobName,
-        attempt: u32,
-        step: u64,
-        rates: &[f64],
-        stored: Option<&Stored>,
-    ) -> Checked {
+    pub fn given(&mut self, job: &JobName, attempt: u32, step: u64, rates: &[f64], stored: Option<&Stored>) -> Checked {
         let rates: Vec<u64> = rates.iter().map(|rate| rate.to_bits()).collect();
         let history = self.jobs.get_mut(job).unwrap_or_else(|| panic!("{job} was never registered"));
         if history.gone {
@@ -378,7 +379,9 @@ impl JobHistory {
     /// Steps of `steps` that a rank sent and that are not stored as they were sent; how many were looked at.
     fn missing(&self, stored: &Stored, attempt: u32, rank: u32, steps: std::ops::Range<u64>) -> (Vec<u64>, u64) {
         let mut known: BTreeMap<u64, Sample> = BTreeMap::new();
-        for (_, _, sample) in stored.samples().filter(|(a, r, s)| *a == attempt && *r == rank && steps.contains(&s.step)) {
+        for (_, _, sample) in
+            stored.samples().filter(|(a, r, s)| *a == attempt && *r == rank && steps.contains(&s.step))
+        {
             known.entry(sample.step).and_modify(|first| first.merge(sample)).or_insert_with(|| sample.clone());
         }
         let sent = self.sent.range((attempt, steps.start)..(attempt, steps.end));
@@ -400,7 +403,10 @@ impl JobHistory {
                 is_new |= seen.insert((attempt, rank, sample.step, name.to_owned()));
                 if sent.and_then(|sent| sent.metric(name)).map(f64::to_bits) != Some(bits) {
                     let value = f64::from_bits(bits);
-                    return broken(2, format!("{job}: {name} of {at} is stored as {value}, which is not what was sent first"));
+                    return broken(
+                        2,
+                        format!("{job}: {name} of {at} is stored as {value}, which is not what was sent first"),
+                    );
                 }
             }
             if !is_new {
@@ -420,7 +426,10 @@ impl JobHistory {
                 Some(then) if *then == now => {}
                 Some(_) => {
                     let attempt = next.attempt;
-                    return broken(1, format!("{job}: the telemetry of attempt {parent} changed after {attempt} began"));
+                    return broken(
+                        1,
+                        format!("{job}: the telemetry of attempt {parent} changed after {attempt} began"),
+                    );
                 }
             }
         }
@@ -476,7 +485,7 @@ impl JobHistory {
     fn replayed(&self, stored: &Stored, newest: u32) -> Oracle {
         let people: Vec<&Decision> = stored.people(newest).collect();
         let parts = Part::lineage(&stored.attempts, newest);
-        let pasts: BTreeMap<u32, Past> =
+        let histories: BTreeMap<u32, Past> =
             parts.iter().map(|part| (part.attempt, Past::of(&stored.chunks, part.attempt))).collect();
         let closed = |rank: u32| {
             let chunks = stored.chunks.iter().filter(|chunk| chunk.attempt == newest && chunk.rank == rank);
@@ -484,9 +493,9 @@ impl JobHistory {
         };
         let complete = (0..self.spec.reporting_ranks).map(closed).min().unwrap_or(0);
         let mut oracle = Oracle::new(&self.spec, &people, parts, newest);
-        let end = pasts.values().filter_map(Past::last_step).max().unwrap_or(0) + self.spec.decision_lag + 1;
+        let end = histories.values().filter_map(Past::last_step).max().unwrap_or(0) + self.spec.decision_lag + 1;
         oracle.advance(end, |part, step| {
-            if part.attempt == newest && step >= complete { Err(()) } else { Ok(pasts[&part.attempt].record(step)) }
+            if part.attempt == newest && step >= complete { Err(()) } else { Ok(histories[&part.attempt].record(step)) }
         });
         oracle
     }
@@ -532,7 +541,10 @@ impl JobHistory {
             match found {
                 Some(found) if expected.is(found) => {}
                 Some(found) => {
-                    return broken(3, format!("{job}: decision {} is {found:?}; a replay says {expected:?}", expected.id));
+                    return broken(
+                        3,
+                        format!("{job}: decision {} is {found:?}; a replay says {expected:?}", expected.id),
+                    );
                 }
                 None => return broken(3, format!("{job}: decision {} is not stored: {expected:?}", expected.id)),
             }

@@ -77,7 +77,9 @@ pub fn record(ranks: &BTreeMap<u32, Sample>) -> Record {
     for sample in ranks.values() {
         for (name, bits) in sample.values() {
             let value = f64::from_bits(bits);
-            sums.entry(name.to_owned()).and_modify(|(sum, n)| (*sum, *n) = (*sum + value, *n + 1.0)).or_insert((value, 1.0));
+            sums.entry(name.to_owned())
+                .and_modify(|(sum, n)| (*sum, *n) = (*sum + value, *n + 1.0))
+                .or_insert((value, 1.0));
         }
     }
     sums.into_iter().map(|(name, (sum, n))| (name, sum / n)).collect()
@@ -95,7 +97,8 @@ impl Made {
     /// Whether this is that one.
     pub fn is(&self, decision: &Decision) -> bool {
         let Effect::BaseRates(rates) = &decision.effect else { return false };
-        let same = rates.groups.iter().map(|group| group.base_lr.to_bits()).eq(self.base_lrs.iter().map(|lr| lr.to_bits()));
+        let same =
+            rates.groups.iter().map(|group| group.base_lr.to_bits()).eq(self.base_lrs.iter().map(|lr| lr.to_bits()));
         self.id == decision.id && self.effective_step == decision.effective_step && same
     }
 }
@@ -268,7 +271,8 @@ impl Oracle {
 }
 
 fn schedules(spec: &Spec) -> Vec<Schedule> {
-    let compile = |schedule| Schedule::try_new(schedule, spec, &mut Violations::new()).expect("a spec that was checked");
+    let compile =
+        |schedule| Schedule::try_new(schedule, spec, &mut Violations::new()).expect("a spec that was checked");
     spec.groups.iter().map(|group| compile(group.schedule.as_ref().unwrap_or(&spec.schedule))).collect()
 }
 
