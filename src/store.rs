@@ -98,7 +98,8 @@ pub enum Write {
     DeleteJob(JobId),
     /// A new job with the attempts up to `source_attempt`, their telemetry, and the decisions of those attempts (and of
     /// attempt 0), copied from another job. The
-    /// tokens are marked as the other job's, so that the new job's trainers may use the same. Any decision by a person that takes effect after `row.forked_from`'s step is left out.
+    /// tokens are marked as the other job's, so that the new job's trainers may use the same. A decision that takes effect at or after
+    /// `row.forked_from`'s step is left out: the new job decides for itself from there on. See [`Outcome::SourceGone`].
     ForkJob {
         /// The new job.
         row: Box<JobRow>,
@@ -150,6 +151,8 @@ pub enum Outcome {
     Done,
     /// The name belongs to this other job; nothing was written for this one.
     NameTaken(Box<JobRow>),
+    /// The job to copy from is not there (any more); nothing was written for the new one.
+    SourceGone,
 }
 
 /// Telemetry of one rank in one attempt: as it arrived, or merged from several such.

@@ -45,6 +45,7 @@ conformance! {
         an_update_changes_all_that_may_change
         deleting_a_job_removes_all_that_belongs_to_it
         a_fork_has_the_history_of_its_source
+        a_fork_of_a_job_that_is_gone_is_not_made
         attempts_come_first_to_newest
         the_snapshot_is_the_last_one_saved;
     writes:

@@ -8,7 +8,7 @@ use lrs::{
         timeline::Timeline,
     },
     model::{
-        controller::{Auto, ControllerSpec, ReduceLrOnPlateau},
+        controller::{Auto, ControllerSpec, Greedy, ReduceLrOnPlateau},
         decision::{Author, Decision, DecisionId, Effect, OverrideSetting, RateOverride},
         job::{AttemptRow, Timestamp},
         spec::{Group, Spec, Tier},
@@ -279,8 +279,8 @@ proptest! {
                 let newest = piece.last().unwrap().step;
                 let through = if rest.is_empty() { Some(newest) } else { newest.checked_sub(1) };
                 decisions.extend(take(&mut crashing, 0, Report { samples: piece, through_step: through }).decisions);
-                if crashes {
-                    let stored = serde_json::to_string(&crashing.snapshot()).unwrap();
+                if crashes && let Some(snapshot) = crashing.snapshot() {
+                    let stored = serde_json::to_string(&snapshot).unwrap();
                     crashing = Job::restore(&timeline, 1, serde_json::from_str(&stored).unwrap()).unwrap();
                 }
             }
@@ -328,4 +328,39 @@ proptest! {
         }
         }
     }
+}
+
+/// A trainer has begun and reported nothing; then a person changes the spec it begins under.
+#[test]
+fn a_spec_that_changes_where_the_trainer_begins_is_the_spec_it_began_under() {
+    let with = |controllers: Vec<ControllerSpec>| Spec { controllers, ..spec(1, 1) };
+    let others: Vec<ControllerSpec> = vec![ControllerSpec::Greedy(Greedy { patience: 0, ..Greedy::default() })];
+    for (first, second) in [(vec![], spec(1, 1).controllers), (spec(1, 1).controllers, others)] {
+        let (first, second) = (with(first), with(second));
+        let change = [person(1, 0, Effect::Spec(Box::new(second)))];
+        let timeline = Timeline::try_new(&first, &change).unwrap();
+        let samples = || report((0..8).map(|step| sample(step, 1.0)).collect(), 7);
+        let mut from_the_start = Job::new(timeline.clone(), 1, 0);
+        let expected = take(&mut from_the_start, 0, samples()).decisions;
+
+        let mut live = job(&first);
+        live.hold_at(0);
+        assert_eq!(live.apply(&timeline), []);
+        assert_eq!(take(&mut live, 0, samples()).decisions, expected);
+        assert!(!expected.is_empty());
+    }
+}
+
+#[test]
+fn a_rank_that_lags_can_always_catch_up() {
+    let mut job = job(&spec(1, 2));
+    // The first rank is far ahead, and is refused at the bound.
+    let step = |step: u64| report(vec![sample(step, 1.0)], step);
+    let ahead = (0..20).take_while(|&k| job.take(0, step(k), 5).is_ok()).count();
+    assert_eq!(ahead, 5);
+    for k in 0..5 {
+        job.take(1, step(k), 5).unwrap_or_else(|_| panic!("step {k} of the rank that lags is refused"));
+    }
+    assert_eq!(job.complete_end(), 5);
+    assert!(job.take(0, step(5), 5).is_ok());
 }

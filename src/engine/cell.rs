@@ -11,7 +11,7 @@ use std::sync::{
 };
 
 use arc_swap::ArcSwap;
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 use super::{api::Error, timeline::Timeline};
 use crate::{
@@ -44,7 +44,45 @@ pub struct Cell {
     /// Samples repeated, conflicting, late.
     counts: [AtomicU64; 3],
     over: OnceLock<Error>,
-    changed: watch::Sender<()>,
+    changed: Arc<Changed>,
+}
+
+/// How often something changed, and who waits for the next time. Unlike a `watch` channel it wakes in the order in which they
+/// came, so that a simulation of the same seed is the same run.
+#[derive(Debug, Default)]
+struct Changed {
+    times: AtomicU64,
+    waiting: Notify,
+}
+
+impl Changed {
+    fn tell(&self) {
+        self.times.fetch_add(1, SeqCst);
+        self.waiting.notify_waiters();
+    }
+}
+
+/// Tells of changes from when it was made.
+#[derive(Debug)]
+pub struct Changes {
+    changed: Arc<Changed>,
+    seen: u64,
+}
+
+impl Changes {
+    /// Waits until something has changed since the last time, or since this was made. Cancel safe.
+    pub async fn next(&mut self) {
+        loop {
+            // It hears of all that is told from here on.
+            let told = self.changed.waiting.notified();
+            let times = self.changed.times.load(SeqCst);
+            if times != self.seen {
+                self.seen = times;
+                return;
+            }
+            told.await;
+        }
+    }
 }
 
 impl Cell {
@@ -65,7 +103,7 @@ impl Cell {
             heard: AtomicI64::new(0),
             counts: [const { AtomicU64::new(0) }; 3],
             over: OnceLock::new(),
-            changed: watch::Sender::new(()),
+            changed: Arc::default(),
         }
     }
 
@@ -159,8 +197,8 @@ impl Cell {
 
     /// Told whenever more is final or complete, and when the attempt is over.
     #[must_use]
-    pub fn changes(&self) -> watch::Receiver<()> {
-        self.changed.subscribe()
+    pub fn changes(&self) -> Changes {
+        Changes { changed: self.changed.clone(), seen: self.changed.times.load(SeqCst) }
     }
 
     /// Why nothing more comes of this attempt, if nothing does.
@@ -175,7 +213,7 @@ impl Cell {
     pub fn publish_ends(&self, final_end: u64, reserved_end: u64) {
         self.reserved_end.store(reserved_end, SeqCst);
         if self.final_end.swap(final_end, SeqCst) < final_end {
-            self.changed.send_replace(());
+            self.changed.tell();
         }
     }
 
@@ -190,7 +228,7 @@ impl Cell {
             self.latest.store(Arc::new(Some(latest.clone())));
         }
         if self.complete_end.swap(complete_end, SeqCst) < complete_end {
-            self.changed.send_replace(());
+            self.changed.tell();
         }
     }
 
@@ -212,7 +250,7 @@ impl Cell {
     pub fn close(&self, why: Error) {
         let _ = self.over.set(why);
         self.final_end.store(0, SeqCst);
-        self.changed.send_replace(());
+        self.changed.tell();
     }
 }
 

@@ -155,7 +155,12 @@ impl Pipeline {
                 let count = queue.items.len().min(self.0.batch_items);
                 (queue.items.drain(..count).collect::<Vec<_>>(), queue.closed)
             };
+            let was_empty = batch.is_empty();
+            batch = batch.into_iter().filter_map(Item::unless_void).collect();
             if batch.is_empty() {
+                if !was_empty {
+                    continue;
+                }
                 if closed {
                     return;
                 }
@@ -178,6 +183,7 @@ impl Pipeline {
                     warn!(error = %refusal, "A batch of {} items was refused, writing them one by one: {refusal}", batch.len());
                     for (item, count) in batch.into_iter().zip(counts) {
                         let own: Vec<Write> = writes.drain(..count).collect();
+                        let Some(item) = item.unless_void() else { continue };
                         match self.commit(&*store, &own).await {
                             Ok(outcomes) => drop(item.done.send(Ok(outcomes))),
                             Err(refusal) => item.refuse(&refusal),
@@ -211,6 +217,15 @@ impl Pipeline {
 }
 
 impl Item {
+    /// Nothing of a job is written after something of it was refused: what came after would be acknowledged and stored with a gap
+    /// before it.
+    fn unless_void(self) -> Option<Self> {
+        let damage = self.ahead.as_ref().and_then(|entry| entry.check_sound().err());
+        let Some(damage) = damage else { return Some(self) };
+        let _ = self.done.send(Err(damage));
+        None
+    }
+
     fn refuse(self, refusal: &store::Error) {
         error!(error = %refusal, "The database refused a write: {refusal}");
         if let Some(entry) = self.ahead {

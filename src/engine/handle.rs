@@ -166,10 +166,15 @@ impl Engine {
     /// # Errors
     /// If there is none, or it has ended otherwise already.
     pub async fn complete_job(&self, name: &JobName, outcome: State, reason: String) -> Result<JobView, Error> {
-        match self.live(name).await {
+        let completed = match self.live(name).await {
             Ok(entry) => {
                 let id = entry.id;
-                let view = self.ask(&entry, |reply| Command::Complete { id, outcome, reason, reply }).await?;
+                self.ask(&entry, |reply| Command::Complete { id, outcome, reason, reply }).await
+            }
+            Err(error) => Err(error),
+        };
+        match completed {
+            Ok(view) => {
                 self.0.jobs.fetch_sub(1, SeqCst);
                 Ok(view)
             }
@@ -218,7 +223,11 @@ impl Engine {
         let (reply, answer) = oneshot::channel();
         let shard = self.0.shard(entry.id);
         shard.send(command(reply)).await.map_err(|_| Error::ShuttingDown)?;
-        answer.await.unwrap_or(Err(Error::ShuttingDown))
+        match answer.await.unwrap_or(Err(Error::ShuttingDown)) {
+            // It ended or went while the command was on its way.
+            Err(Error::JobNotFound(_)) => Err(self.why_not_live(entry.name.as_str()).await),
+            answer => answer,
+        }
     }
 
     fn entry(&self, name: &str) -> Option<Arc<Entry>> {

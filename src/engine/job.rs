@@ -45,6 +45,17 @@ pub struct Job {
     /// No transition that takes effect at or past this is made: a person's decision is on its way there.
     held_at: Option<u64>,
     latest: Option<Sample>,
+    /// How the controllers stood when a trainer began; until it has a record, a person may still change the spec it begins under.
+    arrival: Option<Box<Arrival>>,
+}
+
+/// What [`Job::arrive`] found.
+#[derive(Clone, Debug)]
+struct Arrival {
+    step: u64,
+    /// The states and the step they were of; `None` before all history.
+    controllers: Option<(Vec<control::State>, u64)>,
+    steering: Arc<Steering>,
 }
 
 /// Whether a trainer that says it `used` a rate used the one it was `given`: trainers may keep rates in single precision.
@@ -100,11 +111,10 @@ impl Job {
     pub fn new(timeline: Timeline, attempt: u32, resume_step: u64) -> Self {
         let spec = timeline.spec_at(0).spec();
         let ranks = spec.reporting_ranks;
-        let initial = timeline.spec_at(0).controllers().iter().map(|controller| controller.initial(resume_step));
         let mut job = Self {
             attempt,
             decision_lag: spec.decision_lag,
-            controllers: initial.collect(),
+            controllers: Vec::new(),
             controllers_at: 0,
             through_ends: vec![resume_step; ranks as usize],
             standing: BTreeMap::from([(resume_step, ranks)]),
@@ -112,14 +122,22 @@ impl Job {
             complete_end: resume_step,
             held_at: None,
             latest: None,
+            arrival: None,
             timeline,
         };
-        job.arrive(resume_step);
+        let steering = job.timeline.steering().clone();
+        job.arrive(Arrival { step: resume_step, controllers: None, steering });
         job
     }
 
-    /// The controllers are told that a trainer begins at `step`.
-    fn arrive(&mut self, step: u64) {
+    /// The controllers are told that a trainer begins.
+    fn arrive(&mut self, arrival: Arrival) {
+        let step = arrival.step;
+        (self.controllers, self.controllers_at) = arrival.controllers.clone().unwrap_or_else(|| {
+            let first = self.timeline.spec_at(0).controllers();
+            (first.iter().map(|controller| controller.initial(step)).collect(), 0)
+        });
+        self.arrival = Some(Box::new(arrival));
         self.renew_controllers(step.max(self.controllers_at));
         let compiled = self.timeline.spec_at(self.controllers_at).clone();
         self.timeline.steer().forget_actions_from(step);
@@ -144,7 +162,9 @@ impl Job {
         self.through_ends.fill(resume_step);
         let ranks = u32::try_from(self.through_ends.len()).unwrap_or(u32::MAX);
         self.standing = BTreeMap::from([(resume_step, ranks)]);
-        self.arrive(resume_step);
+        let controllers = Some((std::mem::take(&mut self.controllers), self.controllers_at));
+        let steering = self.timeline.steering().clone();
+        self.arrive(Arrival { step: resume_step, controllers, steering });
         decisions
     }
 
@@ -157,10 +177,8 @@ impl Job {
     /// If `rank` is not one of the job's; the caller checks it.
     pub fn take(&mut self, rank: u32, report: Report, max_open_steps: usize) -> Result<Taken, TooManyOpenSteps> {
         let through_end = self.through_ends[rank as usize];
-        let opens = |sample: &&Sample| sample.step >= through_end && !self.open.contains_key(&sample.step);
         let would_close = report.through_step.map_or(0, |step| step.saturating_add(1));
-        let stay_open = report.samples.iter().filter(opens).filter(|sample| sample.step >= would_close).count();
-        if self.open.len() + stay_open > max_open_steps {
+        if self.open_after(through_end, would_close, &report) > max_open_steps {
             return Err(TooManyOpenSteps);
         }
 
@@ -187,6 +205,21 @@ impl Job {
         taken.decisions = self.transit();
         taken.steered = !Arc::ptr_eq(&steering, self.timeline.steering());
         Ok(taken)
+    }
+
+    /// How many steps would be open after `report` of a rank that has closed those below `through_end` and would close those below
+    /// `would_close`; 0 if it opens none, so that a rank that lags behind can always catch up.
+    fn open_after(&self, through_end: u64, would_close: u64, report: &Report) -> usize {
+        let others = self.standing.iter().filter(|&(&end, &count)| end != through_end || count > 1);
+        let others_end = others.map(|(&end, _)| end).next().unwrap_or(u64::MAX);
+        let take_end = others_end.min(would_close.max(through_end)).min(self.held_end());
+        let opens =
+            |sample: &&Sample| sample.step >= through_end.max(take_end) && !self.open.contains_key(&sample.step);
+        let opened = report.samples.iter().filter(opens).count();
+        if opened == 0 {
+            return 0;
+        }
+        opened + self.open.range(take_end..).count()
     }
 
     fn take_sample(&mut self, rank: u32, through_end: u64, sample: Sample, taken: &mut Taken) {
@@ -220,6 +253,7 @@ impl Job {
         self.complete_end = self.complete_end.max(record.step + 1);
         self.transition(record, &mut decisions);
         self.latest = Some(record.clone());
+        self.arrival = None;
         decisions
     }
 
@@ -233,6 +267,7 @@ impl Job {
             let record = reduce(step, &samples);
             self.transition(&record, &mut decisions);
             self.latest = Some(record);
+            self.arrival = None;
         }
         decisions
     }
@@ -349,14 +384,25 @@ impl Job {
     /// People's decisions as they are from now on; `timeline` differs from the present one nowhere below the step held at.
     /// Returns what the controllers decide on the steps that were held back.
     pub fn apply(&mut self, timeline: &Timeline) -> Vec<Decision> {
-        self.timeline = timeline.with_steering(self.timeline.steering().clone());
+        match self.arrival.take() {
+            None => self.timeline = timeline.with_steering(self.timeline.steering().clone()),
+            // It may take effect where the trainer begins: as if it had been there then.
+            Some(arrival) => {
+                self.timeline = timeline.with_steering(arrival.steering.clone());
+                self.arrive(*arrival);
+            }
+        }
         self.release()
     }
 
     /// Steps below this have met the controllers, or never will.
     fn taken_end(&self) -> u64 {
-        let held_end = self.held_at.map_or(u64::MAX, |step| step.saturating_sub(self.decision_lag));
-        self.complete_end.min(held_end)
+        self.complete_end.min(self.held_end())
+    }
+
+    /// Records at or past this wait for a person's decision.
+    fn held_end(&self) -> u64 {
+        self.held_at.map_or(u64::MAX, |step| step.saturating_sub(self.decision_lag))
     }
 
     /// Every directive below this is determined by what the job knows.
@@ -409,11 +455,14 @@ impl Job {
         controllers.iter().zip(&self.controllers).map(|(controller, state)| controller.status(state)).collect()
     }
 
-    /// For storing. Not while a decision is waited for.
+    /// For storing. Not while a decision is waited for; `None` before the trainer's first record, when there is little to store.
     #[must_use]
-    pub fn snapshot(&self) -> Snapshot {
+    pub fn snapshot(&self) -> Option<Snapshot> {
+        if self.arrival.is_some() {
+            return None;
+        }
         let open = self.open.values().flatten().cloned();
-        Snapshot {
+        Some(Snapshot {
             format: SNAPSHOT_FORMAT,
             controllers: self.controllers.clone(),
             controllers_at: self.controllers_at,
@@ -422,7 +471,7 @@ impl Job {
             complete_end: self.complete_end,
             latest: self.latest.clone(),
             steering: self.timeline.steering().clone(),
-        }
+        })
     }
 
     /// The job as it was when `snapshot` was taken of it, under the same people's decisions. `None` if the snapshot is of another format or
@@ -453,6 +502,7 @@ impl Job {
             complete_end: snapshot.complete_end,
             held_at: None,
             latest: snapshot.latest,
+            arrival: None,
             timeline: timeline.with_steering(snapshot.steering),
         })
     }

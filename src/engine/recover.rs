@@ -43,8 +43,17 @@ pub struct Running {
     pub next_seq: u64,
     /// What the controllers decided on the last records of older attempts when the newest began.
     pub decisions: Vec<Decision>,
-    /// What they decided on everything else that was read.
+    /// What they decided before and after that, on the telemetry that was read. Most of it is stored; a process that ended between
+    /// the telemetry and the decision, or a fork under another spec, leaves some that is not.
     pub recomputed: Vec<Decision>,
+}
+
+impl Running {
+    /// An attempt of which nothing was recomputed yet.
+    #[must_use]
+    pub fn new(heart: Job, next_seq: u64) -> Self {
+        Self { heart, next_seq, decisions: Vec::new(), recomputed: Vec::new() }
+    }
 }
 
 /// A stretch of an attempt's history: the steps `start..end`, as `attempt` reported them.
@@ -154,18 +163,18 @@ pub async fn running(
     if let Some(state) = snapshot.filter(|state| state.attempt == newest)
         && let Some(heart) = restore(timeline, newest, job, &state)
     {
-        let mut running = Running { heart, next_seq: state.next_seq, decisions: Vec::new(), recomputed: Vec::new() };
+        let mut running = Running::new(heart, state.next_seq);
         read_part(store, job, *last, &mut running).await?;
         return Ok(running);
     }
     let first = parts[0];
     let heart = Job::new(timeline.clone(), first.attempt, first.start);
-    let mut running = Running { heart, next_seq: 0, decisions: Vec::new(), recomputed: Vec::new() };
+    let mut running = Running::new(heart, 0);
     for (part, next) in history.iter().zip(&parts[1..]) {
         running.next_seq = 0;
         read_part(store, job, *part, &mut running).await?;
-        let begun = running.heart.begin_attempt(next.attempt, next.start);
-        running.recomputed.extend(std::mem::replace(&mut running.decisions, begun));
+        running.recomputed.append(&mut running.decisions);
+        running.decisions = running.heart.begin_attempt(next.attempt, next.start);
     }
     running.next_seq = 0;
     read_part(store, job, *last, &mut running).await?;

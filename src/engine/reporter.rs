@@ -2,11 +2,11 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 
 use super::{
     api::{Directive, Error, Receipt},
-    cell::Cell,
+    cell::{Cell, Changes},
     commit::outcome,
     entry::Entry,
     shard::{Accepted, Command, Context},
@@ -22,7 +22,7 @@ pub struct Reporter {
     shard: mpsc::Sender<Command>,
     entry: Arc<Entry>,
     cell: Arc<Cell>,
-    changes: watch::Receiver<()>,
+    changes: Changes,
     rank: u32,
     /// Directives below this have been handed out on this stream.
     told_end: u64,
@@ -65,7 +65,11 @@ impl Reporter {
         let (reply, accepted) = oneshot::channel();
         let (id, attempt, rank) = (self.entry.id, self.cell.attempt, self.rank);
         place.send(Command::Report { id, attempt, rank, report, permit, reply });
-        let accepted = accepted.await.map_err(|_| Error::ShuttingDown)??;
+        let accepted = match accepted.await.map_err(|_| Error::ShuttingDown)? {
+            // The job ended while the report was on its way.
+            Err(Error::JobNotFound(_)) => return Err(self.cell.check_open().err().unwrap_or(Error::ShuttingDown)),
+            accepted => accepted?,
+        };
         Ok(PendingReceipt {
             context: self.context.clone(),
             entry: self.entry.clone(),
@@ -98,7 +102,7 @@ impl Reporter {
                     self.shard.send(Command::Renew { id, attempt, end }).await.map_err(|_| Error::ShuttingDown)?;
                 }
             }
-            self.changes.changed().await.map_err(|_| Error::ShuttingDown)?;
+            self.changes.next().await;
         }
     }
 }

@@ -214,13 +214,16 @@ impl Shard {
         let mut open = true;
         loop {
             tokio::select! {
+                // In a fixed order, so that a simulation of the same seed is the same run. What was waited for comes first: there
+                // is a bounded number of it.
+                biased;
+                Some(continuation) = self.later.next() => continuation(&mut self),
                 taken = commands.recv_many(&mut batch, MAX_COMMANDS), if open => {
                     open = taken > 0;
                     for command in batch.drain(..) {
                         self.serve(command);
                     }
                 }
-                Some(continuation) = self.later.next() => continuation(&mut self),
                 else => return,
             }
         }
@@ -335,7 +338,10 @@ impl Shard {
 
     fn shut_down(&mut self, done: oneshot::Sender<()>) {
         self.closing = true;
-        for (id, owned) in &mut self.jobs {
+        // In order, so that the same happens in every run.
+        let mut jobs: Vec<(&JobId, &mut Owned)> = self.jobs.iter_mut().collect();
+        jobs.sort_unstable_by_key(|(id, _)| **id);
+        for (id, owned) in jobs {
             let Some(attempt) = &mut owned.attempt else { continue };
             attempt.cell.close(Error::ShuttingDown);
             let mut writes = Vec::new();
@@ -434,8 +440,9 @@ impl Attempt {
     }
 
     fn save_state(&mut self, id: JobId) -> Option<Write> {
+        let snapshot = self.heart.snapshot()?;
         self.records_since_snapshot = 0;
-        let state = serde_json::to_string(&self.heart.snapshot()).ok()?;
+        let state = serde_json::to_string(&snapshot).ok()?;
         Some(Write::SaveState(id, StateRow { attempt: self.heart.attempt(), next_seq: self.next_seq, state }))
     }
 }

@@ -18,7 +18,7 @@ use tracing::{error, info, warn};
 
 use super::{
     api::Settings,
-    commit::Pipeline,
+    commit::{Pipeline, outcome},
     entry::Entry,
     handle::{Inner, SHARD_QUEUE},
     recover,
@@ -53,7 +53,7 @@ pub(super) fn start(settings: Settings, store: Arc<dyn Store>, clock: Arc<dyn Cl
         commands
     });
     let shards = shards.collect();
-    tasks.spawn(merge(context.store.clone(), to_merge));
+    tasks.spawn(merge(context.store.clone(), context.pipeline.clone(), to_merge));
     tasks.spawn(feel_pulse(context.store.clone(), context.pipeline.clone()));
     let pipeline_task = tokio::spawn(context.pipeline.clone().run(context.store.clone()));
     let inner = Arc::new(Inner {
@@ -124,7 +124,7 @@ async fn recover_one(inner: &Inner, job: LoadedJob) -> Result<(), store::Error> 
 }
 
 /// A damaged job keeps its name, and says what is wrong with it to whoever asks; the others go on.
-fn take_out_of_service(inner: &Inner, id: JobId, name: &str, failure: &store::Error) {
+pub(super) fn take_out_of_service(inner: &Inner, id: JobId, name: &str, failure: &store::Error) {
     let Ok(parsed) = name.parse() else {
         error!(job.uid = %id, "Job {id} has the name {name:?}, which is not one, and is left out: {failure}");
         return;
@@ -135,8 +135,14 @@ fn take_out_of_service(inner: &Inner, id: JobId, name: &str, failure: &store::Er
 }
 
 /// Merges small chunks of telemetry where shards say that there are many.
-async fn merge(store: Arc<dyn Store>, mut attempts: mpsc::Receiver<(JobId, u32, u64)>) {
+///
+/// Only those that are known to be written: one whose outcome is unknown is written again, and would come back beside the
+/// chunk that it was merged into.
+async fn merge(store: Arc<dyn Store>, pipeline: Pipeline, mut attempts: mpsc::Receiver<(JobId, u32, u64)>) {
     while let Some((job, attempt, below_seq)) = attempts.recv().await {
+        if outcome(pipeline.submit(Vec::new(), None, None)).await.is_err() {
+            return;
+        }
         if let Err(failure) = store.merge_telemetry(job, attempt, below_seq, MERGE_TARGET).await {
             warn!(job.uid = %job, error = %failure, "The telemetry of job {job} was not merged, which is tried again later: {failure}");
         }

@@ -81,6 +81,9 @@ where
             Write::CreateJob(row) => return self.create_job(row).await,
             Write::ForkJob { row, source, source_attempt } => {
                 let is_repeat = self.jobs.contains(&row.id);
+                if !is_repeat && !self.jobs.contains(source) {
+                    return Ok(Outcome::SourceGone);
+                }
                 let outcome = self.create_job(row).await?;
                 if outcome == Outcome::Done && !is_repeat {
                     self.copy_history(row, *source, *source_attempt).await?;

@@ -88,7 +88,7 @@ pub(super) const COPY_DECISIONS: &str = "
         request_id, create_time)
     select $1, id, attempt, step, effective_step, author_kind, author, reason, evidence, effect, request_id, create_time
     from decisions
-    where job_id = $2 and attempt <= $3 and (author_kind <> 'person' or effective_step <= $4)
+    where job_id = $2 and attempt <= $3 and effective_step < $4
     order by position";
 
 /// `$2`, `$3`, `$4`: the attempt, or null for all; whether only people's; the position to begin after.

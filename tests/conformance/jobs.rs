@@ -130,12 +130,15 @@ pub async fn a_fork_has_the_history_of_its_source(database: &TestDatabase) {
     before_all.attempt = 0;
     let mut later_attempt = person(4, 5);
     later_attempt.attempt = 3;
-    let (kept, left_out, learnt) = (person(2, 50), person(3, 51), controller(60));
+    let (kept, left_out, learnt) = (person(2, 49), person(3, 50), controller(40));
     let chunks = [chunk(0, 0, 0..40), chunk(1, 1, 0..30), chunk(2, 0, 40..45)];
     let mut of_third = chunk(0, 0, 0..3);
     of_third.attempt = 3;
     let mut writes = vec![Write::StartAttempt(source.id, attempt(2)), Write::StartAttempt(source.id, attempt(3))];
-    writes.extend([&before_all, &learnt, &kept, &left_out, &later_attempt].map(|decision| record(&source, decision)));
+    // The fork decides on the same telemetry for itself, perhaps otherwise.
+    let learnt_too_late = controller(50);
+    let orders = [&before_all, &learnt, &kept, &left_out, &later_attempt, &learnt_too_late];
+    writes.extend(orders.map(|decision| record(&source, decision)));
     writes.extend(chunks.iter().chain([&of_third]).map(|chunk| append(&source, chunk)));
     done(&*store, &writes).await;
 
@@ -156,12 +159,24 @@ pub async fn a_fork_has_the_history_of_its_source(database: &TestDatabase) {
     let decisions = store.decisions(fork.id, &ALL).await.unwrap();
     let copied: Vec<_> = decisions.into_iter().map(|row| row.decision).collect();
     assert_eq!(copied, [before_all, learnt, kept]);
-    assert_eq!(store.decisions(source.id, &ALL).await.unwrap().len(), 5, "the source keeps its own");
+    assert_eq!(store.decisions(source.id, &ALL).await.unwrap().len(), 6, "the source keeps its own");
     let mut namesake = job("fork");
     namesake.version = 9;
     let write = Write::ForkJob { row: Box::new(namesake.clone()), source: source.id, source_attempt: 2 };
     assert_eq!(store.commit(&[write]).await.unwrap(), [Outcome::NameTaken(Box::new(fork))]);
     assert!(store.attempts(namesake.id).await.unwrap().is_empty());
+}
+
+pub async fn a_fork_of_a_job_that_is_gone_is_not_made(database: &TestDatabase) {
+    let store = database.open().await;
+    let (source, mut fork) = (job("source"), job("fork"));
+    fork.forked_from = Some(ForkPoint { job: source.name.to_string(), attempt: 1, step: 50 });
+    let write = Write::ForkJob { row: Box::new(fork.clone()), source: source.id, source_attempt: 1 };
+
+    let batch = [write, record(&fork, &person(1, 50))];
+    assert_eq!(store.commit(&batch).await.unwrap(), [Outcome::SourceGone, Outcome::Done]);
+
+    assert_eq!(store.job(&fork.name).await.unwrap(), None);
 }
 
 pub async fn attempts_come_first_to_newest(database: &TestDatabase) {

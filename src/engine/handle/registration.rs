@@ -1,6 +1,6 @@
 //! New jobs: registered, or forked from others.
 
-use std::{collections::BTreeMap, fmt::Display, sync::atomic::Ordering::SeqCst};
+use std::{collections::BTreeMap, fmt::Display, sync::atomic::Ordering::SeqCst, time::Duration};
 
 use tokio::sync::oneshot;
 use uuid::Uuid;
@@ -14,6 +14,7 @@ use crate::{
         compiled::CompiledSpec,
         native::native,
         recover::{self, Loaded},
+        start,
         timeline::Timeline,
     },
     model::{
@@ -153,7 +154,7 @@ impl Engine {
         let now = context.clock.now();
         let source_attempt = source.attempt;
         let people = recover::people(&*context.store, source.row.id).await?;
-        let kept = people.iter().rev().find(|(decision, _)| decision.effective_step <= fork.step);
+        let kept = people.iter().rev().find(|(decision, _)| decision.effective_step < fork.step);
         let next_seq = kept.map_or(1, |(decision, _)| match decision.id {
             DecisionId::Person { seq } => seq + 1,
             DecisionId::Controller { .. } => 1,
@@ -225,10 +226,36 @@ impl Engine {
         answer.await.unwrap_or(Err(Error::ShuttingDown))
     }
 
+    /// Reads a fork that was just written, until the database lets it: nobody else takes it into service before the next start.
+    async fn load_written(&self, row: JobRow) -> Result<Loaded, Error> {
+        let (id, name) = (row.id, row.name.clone());
+        let mut backoff = Duration::from_millis(20);
+        loop {
+            match recover::load(&*self.0.context.store, row.clone()).await {
+                Err(failure) if failure.is_transient() => {
+                    tokio::time::sleep(backoff).await;
+                    backoff = (backoff * 2).min(Duration::from_secs(1));
+                    // Not while the server shuts down.
+                    self.check_ready()?;
+                }
+                Err(failure) => {
+                    start::take_out_of_service(&self.0, id, name.as_str(), &failure);
+                    self.0.jobs.fetch_add(1, SeqCst);
+                    return Err(Error::JobDamaged { job: name.to_string(), problem: failure.to_string() });
+                }
+                Ok(loaded) => return Ok(loaded),
+            }
+        }
+    }
+
     /// The job as it is in service, and whether it was not before.
     async fn adopt_written(&self, row: JobRow, written: Result<Vec<Outcome>, Error>) -> Result<(JobView, bool), Error> {
         let context = &self.0.context;
-        if let Some(Outcome::NameTaken(other)) = written?.into_iter().next() {
+        let outcome = written?.into_iter().next();
+        if let (Some(Outcome::SourceGone), Some(point)) = (&outcome, &row.forked_from) {
+            return Err(Error::JobNotFound(point.job.clone()));
+        }
+        if let Some(Outcome::NameTaken(other)) = outcome {
             let same_request = row.request_id.is_some() && other.request_id == row.request_id;
             if !same_request {
                 return Err(Error::JobExists(row.name));
@@ -240,7 +267,7 @@ impl Engine {
             return Ok((self.job(&other.name).await?, false));
         }
         let loaded = if row.forked_from.is_some() {
-            recover::load(&*context.store, row).await?
+            self.load_written(row).await?
         } else {
             let timeline = Timeline::try_new(&row.initial_spec, []).map_err(Error::Invalid)?;
             Loaded { row, attempts: Vec::new(), people: Vec::new(), timeline, running: None, unrecorded: Vec::new() }

@@ -74,7 +74,7 @@ impl Shard {
         let read = async move {
             if row.parent_attempt == 0 {
                 let heart = Job::new(timeline, row.attempt, row.resume_step);
-                return (row, Ok(Running { heart, next_seq: 0, decisions: Vec::new(), recomputed: Vec::new() }));
+                return (row, Ok(Running::new(heart, 0)));
             }
             let mut backoff = Duration::from_millis(20);
             loop {
@@ -110,11 +110,12 @@ impl Shard {
                     old.close(Error::StaleAttempt { job, attempt: old.attempt, newest: row.attempt });
                 }
                 let decisions = std::mem::take(&mut running.decisions);
+                let mut writes = owned.replayed(&context, std::mem::take(&mut running.recomputed));
                 owned.begin(row, running, 0);
                 if let Some(cell) = owned.entry.cell_full() {
                     cell.hear(context.clock.now());
                 }
-                let writes = owned.decided(&context, decisions);
+                writes.extend(owned.decided(&context, decisions));
                 context.pipeline.submit_own(writes, &owned.entry);
                 owned.refusing = None;
                 owned.tell_job(&context);

@@ -69,17 +69,17 @@ impl Shard {
         running.publish();
         running.cell.hear(context.clock.now());
         running.cell.count(taken.repeated, taken.conflicting, 0);
+        if let Some(record) = running.heart.latest() {
+            owned.entry.tell(|| Event::Record(Box::new(record.clone())));
+        }
+        let wanted = running.heart.complete_end();
+        let committed = context.pipeline.submit(writes, Some(permit), Some(owned.entry.clone()));
         if running.chunks_since_merge >= context.settings.merge_after_chunks {
             // If the merger is busy the next report asks again.
             if context.merges.try_send((id, attempt, running.next_seq)).is_ok() {
                 running.chunks_since_merge = 0;
             }
         }
-        if let Some(record) = running.heart.latest() {
-            owned.entry.tell(|| Event::Record(Box::new(record.clone())));
-        }
-        let wanted = running.heart.complete_end();
-        let committed = context.pipeline.submit(writes, Some(permit), Some(owned.entry.clone()));
         self.renew(id, attempt, wanted);
         Ok(Accepted {
             committed,
@@ -121,6 +121,14 @@ impl Shard {
 }
 
 impl Owned {
+    /// What controllers decided once more on what was read back, for storing where it is missing.
+    pub(super) fn replayed(&self, context: &Context, decisions: Vec<Decision>) -> Vec<Write> {
+        let now = context.clock.now();
+        let record =
+            |decision| Write::RecordDecision(self.entry.id, Box::new(Decision { create_time: now, ..decision }), None);
+        decisions.into_iter().map(record).collect()
+    }
+
     /// Tells of what controllers decided, and returns it for storing. The timeline with it has been published.
     pub(super) fn decided(&mut self, context: &Context, decisions: Vec<Decision>) -> Vec<Write> {
         let now = context.clock.now();

@@ -1,0 +1,198 @@
+//! What survives a crash: a database in memory, with the meaning of the statements in `src/store/statements.rs`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use lrs::{
+    model::{
+        decision::Decision,
+        job::JobRow,
+        name::{JobId, JobName},
+        telemetry::Sample,
+    },
+    store::{Chunk, DecisionRow, Error, Outcome, StateRow, Write},
+};
+
+use crate::promises::Stored;
+
+/// Everything that is committed.
+#[derive(Clone, Default)]
+pub struct Durable {
+    jobs: BTreeMap<JobId, (Stored, Option<StateRow>)>,
+    position: u64,
+}
+
+impl Durable {
+    /// All of `batch` or nothing.
+    pub fn commit(&mut self, batch: &[Write]) -> Result<Vec<Outcome>, Error> {
+        self.check(batch)?;
+        Ok(batch.iter().map(|write| self.apply(write)).collect())
+    }
+
+    /// The one constraint that a write can violate: a token belongs to one attempt.
+    fn check(&self, batch: &[Write]) -> Result<(), Error> {
+        let mut new = BTreeSet::new();
+        for write in batch {
+            let Write::StartAttempt(job, row) = write else { continue };
+            let known = self.jobs.get(job).is_some_and(|(stored, _)| {
+                stored.attempts.iter().any(|other| other.token == row.token && other.attempt != row.attempt)
+            });
+            if known || !new.insert((*job, row.token.clone())) {
+                let problem = "UNIQUE constraint failed: attempts.job_id, attempts.token".to_owned();
+                return Err(Error::Refused { what: "to commit", problem });
+            }
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, write: &Write) -> Outcome {
+        match write {
+            Write::CreateJob(row) => return self.create(row),
+            Write::ForkJob { row, source, source_attempt } => {
+                let is_repeat = self.jobs.contains_key(&row.id);
+                if !is_repeat && !self.jobs.contains_key(source) {
+                    return Outcome::SourceGone;
+                }
+                let outcome = self.create(row);
+                if outcome == Outcome::Done && !is_repeat {
+                    self.copy(row, *source, *source_attempt);
+                }
+                return outcome;
+            }
+            Write::DeleteJob(job) => drop(self.jobs.remove(job)),
+            Write::UpdateJob(row) => {
+                if let Some((stored, _)) = self.jobs.get_mut(&row.id) {
+                    let JobRow { id, name, initial_spec, create_time, .. } = stored.row.clone();
+                    stored.row = JobRow { id, name, initial_spec, create_time, ..JobRow::clone(row) };
+                }
+            }
+            Write::StartAttempt(job, row) => {
+                if let Some((stored, _)) = self.jobs.get_mut(job)
+                    && !stored.attempts.iter().any(|known| known.attempt == row.attempt)
+                {
+                    stored.attempts.push(row.clone());
+                }
+            }
+            Write::Reserve { job, attempt, reserved_end } => {
+                let attempts = self.jobs.get_mut(job).map(|(stored, _)| &mut stored.attempts);
+                if let Some(row) = attempts.and_then(|rows| rows.iter_mut().find(|row| row.attempt == *attempt)) {
+                    row.reserved_end = *reserved_end;
+                }
+            }
+            Write::AppendTelemetry(job, chunk) => {
+                if let Some((stored, _)) = self.jobs.get_mut(job) {
+                    insert(&mut stored.chunks, chunk.clone());
+                }
+            }
+            Write::RecordDecision(job, decision, request_id) => self.record(*job, decision, request_id.clone()),
+            Write::SaveState(job, state) => {
+                if let Some((_, known)) = self.jobs.get_mut(job) {
+                    *known = Some(state.clone());
+                }
+            }
+        }
+        Outcome::Done
+    }
+
+    fn create(&mut self, row: &JobRow) -> Outcome {
+        if self.jobs.contains_key(&row.id) {
+            return Outcome::Done;
+        }
+        if let Some(other) = self.by_name(&row.name) {
+            return Outcome::NameTaken(Box::new(other.row.clone()));
+        }
+        let stored = Stored { row: row.clone(), attempts: Vec::new(), chunks: Vec::new(), decisions: Vec::new() };
+        self.jobs.insert(row.id, (stored, None));
+        Outcome::Done
+    }
+
+    fn copy(&mut self, row: &JobRow, source: JobId, source_attempt: u32) {
+        let Some((source, _)) = self.jobs.get(&source).cloned() else { return };
+        let step = row.forked_from.as_ref().map_or(u64::MAX, |point| point.step);
+        let Some((stored, _)) = self.jobs.get_mut(&row.id) else { return };
+        for mut attempt in source.attempts.into_iter().filter(|row| row.attempt <= source_attempt) {
+            attempt.token.insert_str(0, "of the job forked: ");
+            stored.attempts.push(attempt);
+        }
+        stored.chunks = source.chunks.into_iter().filter(|chunk| chunk.attempt <= source_attempt).collect();
+        for DecisionRow { decision, request_id, .. } in source.decisions {
+            if decision.attempt <= source_attempt && decision.effective_step < step {
+                self.record(row.id, &decision, request_id);
+            }
+        }
+    }
+
+    fn record(&mut self, job: JobId, decision: &Decision, request_id: Option<String>) {
+        let Some((stored, _)) = self.jobs.get_mut(&job) else { return };
+        if !stored.decisions.iter().any(|row| row.decision.id == decision.id) {
+            self.position += 1;
+            let row = DecisionRow { position: self.position, decision: decision.clone(), request_id };
+            stored.decisions.push(row);
+        }
+    }
+
+    pub fn job(&self, id: JobId) -> Option<&Stored> {
+        self.jobs.get(&id).map(|(stored, _)| stored)
+    }
+
+    pub fn by_name(&self, name: &JobName) -> Option<&Stored> {
+        self.jobs.values().map(|(stored, _)| stored).find(|stored| stored.row.name == *name)
+    }
+
+    pub fn state(&self, id: JobId) -> Option<StateRow> {
+        self.jobs.get(&id).and_then(|(_, state)| state.clone())
+    }
+
+    /// Jobs by rising identity.
+    pub fn jobs(&self) -> impl Iterator<Item = &Stored> {
+        self.jobs.values().map(|(stored, _)| stored)
+    }
+
+    /// Merges the first two or more neighbouring chunks of a rank that have up to `target` samples together; how many went away.
+    pub fn merge(&mut self, job: JobId, attempt: u32, below_seq: u64, target: usize) -> u64 {
+        let Some((stored, _)) = self.jobs.get_mut(&job) else { return 0 };
+        let ranks: BTreeSet<u32> = stored.chunks.iter().map(|chunk| chunk.rank).collect();
+        for rank in ranks {
+            let mut run: Vec<Chunk> = Vec::new();
+            let mine = |chunk: &&Chunk| chunk.attempt == attempt && chunk.rank == rank && chunk.seq < below_seq;
+            for chunk in stored.chunks.iter().filter(mine) {
+                let fits = run.iter().map(|chunk| chunk.samples.len()).sum::<usize>() + chunk.samples.len() <= target;
+                match (fits, run.len()) {
+                    (true, _) => run.push(chunk.clone()),
+                    (false, 0 | 1) => run = vec![chunk.clone()],
+                    (false, _) => break,
+                }
+            }
+            if run.len() < 2 {
+                continue;
+            }
+            let last = run[run.len() - 1].clone();
+            let gone: BTreeSet<u64> = run.iter().map(|chunk| chunk.seq).collect();
+            let mut samples: BTreeMap<u64, Sample> = BTreeMap::new();
+            for sample in run.into_iter().flat_map(|chunk| chunk.samples) {
+                samples.entry(sample.step).and_modify(|known| known.merge(&sample)).or_insert(sample);
+            }
+            stored.chunks.retain(|chunk| chunk.attempt != attempt || !gone.contains(&chunk.seq));
+            insert(&mut stored.chunks, Chunk { samples: samples.into_values().collect(), ..last });
+            return gone.len() as u64 - 1;
+        }
+        0
+    }
+
+    /// As a bug would: the first value that a rank reported is replaced by another.
+    pub fn overwrite(&mut self, name: &JobName, attempt: u32, rank: u32, sample: &Sample) {
+        let Some(id) = self.by_name(name).map(|stored| stored.row.id) else { return };
+        let Some((stored, _)) = self.jobs.get_mut(&id) else { return };
+        let chunks = stored.chunks.iter_mut().filter(|chunk| chunk.attempt == attempt && chunk.rank == rank);
+        for known in chunks.flat_map(|chunk| &mut chunk.samples).filter(|known| known.step == sample.step) {
+            known.loss = sample.loss;
+        }
+    }
+}
+
+/// Inserts a chunk that is not there yet, in the order of arrival.
+fn insert(chunks: &mut Vec<Chunk>, chunk: Chunk) {
+    let key = |chunk: &Chunk| (chunk.attempt, chunk.seq);
+    if let Err(place) = chunks.binary_search_by_key(&key(&chunk), key) {
+        chunks.insert(place, chunk);
+    }
+}

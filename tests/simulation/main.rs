@@ -1,0 +1,152 @@
+//! The engine under a seeded simulation of everything around it: one seed, one run. See `docs/reliability.md`.
+//!
+//! `LRS_SIM_SEED=7 cargo test --test simulation` replays one seed and prints what happened; `LRS_SIM_SEEDS=100000` runs more of
+//! them than CI does, from a random one on.
+
+#[path = "../support/promises/checker.rs"]
+mod promises;
+
+mod durable;
+mod network;
+mod operator;
+mod planted;
+mod process;
+mod run;
+mod seeds;
+mod store;
+mod stream;
+mod trainer;
+mod world;
+
+use std::sync::{
+    Mutex,
+    atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
+};
+
+use planted::Plant;
+use promises::{Counts, Violation};
+use run::run;
+
+/// Seeds in CI.
+const SEEDS: u64 = 2000;
+/// Failures after which no more seeds are run.
+const MAX_FAILURES: usize = 10;
+
+#[expect(clippy::disallowed_methods, reason = "which seeds to run is said in the environment")]
+fn setting(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name}={text} is not a number")))
+}
+
+/// Runs seeds on every core, until too many have failed.
+fn run_all(seeds: std::ops::Range<u64>) -> (Counts, Vec<(u64, Violation)>) {
+    let (next, stop) = (AtomicU64::new(seeds.start), AtomicBool::new(false));
+    let results = Mutex::new((Counts::default(), Vec::new()));
+    let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, SeqCst);
+                    if seed >= seeds.end || stop.load(SeqCst) {
+                        return;
+                    }
+                    let outcome = run(seed, None, false);
+                    let mut results = results.lock().unwrap();
+                    results.0.add(&outcome.counts);
+                    if let Some(violation) = outcome.violation {
+                        results.1.push((seed, violation));
+                        stop.store(results.1.len() >= MAX_FAILURES, SeqCst);
+                    }
+                }
+            });
+        }
+    });
+    results.into_inner().unwrap()
+}
+
+#[track_caller]
+fn assert_kept(failed: &[(u64, Violation)]) {
+    let shown = failed.iter().map(|(seed, violation)| {
+        format!("seed {seed} breaks {violation}\n  replay it: LRS_SIM_SEED={seed} cargo test --test simulation no_seed -- --nocapture\n")
+    });
+    assert!(failed.is_empty(), "{}", shown.collect::<String>());
+}
+
+#[test]
+fn no_seed_breaks_a_promise() {
+    if let Some(seed) = setting("LRS_SIM_SEED") {
+        let outcome = run(seed, None, true);
+        println!("{}", outcome.lines.join("\n"));
+        return assert_kept(&outcome.violation.into_iter().map(|violation| (seed, violation)).collect::<Vec<_>>());
+    }
+    let (first, count) = match setting("LRS_SIM_SEEDS") {
+        Some(count) => (u64::from(rand::random::<u32>()), count),
+        None => (0, SEEDS),
+    };
+    let (counts, failed) = run_all(first..first + count);
+    let (open, failed): (Vec<_>, Vec<_>) = failed.into_iter().partition(|(seed, _)| is_open(*seed));
+    println!("{count} seeds from {first} on: {counts:?}; {} of them break a promise, as is known", open.len());
+    assert_kept(&failed);
+    assert!(counts.compared > count && counts.acknowledged > count, "the runs did nothing: {counts:?}");
+}
+
+fn is_open(seed: u64) -> bool {
+    seeds::OPEN.iter().any(|(open, _)| *open == seed)
+}
+
+#[test]
+fn seeds_that_found_something_find_nothing_any_more() {
+    for (seed, found) in seeds::FOUND {
+        let violation = run(*seed, None, false).violation;
+        assert!(violation.is_none(), "seed {seed}, which found: {found}: {violation:?}");
+    }
+}
+
+#[test]
+fn a_seed_gives_one_run() {
+    for seed in 0..20 {
+        let (first, again) = (run(seed, None, true), run(seed, None, true));
+        let difference = first.lines.iter().zip(&again.lines).find(|(a, b)| a != b);
+        assert_eq!(first.fingerprint, again.fingerprint, "seed {seed}: {difference:?}");
+    }
+}
+
+/// The checker notices a planted bug within so many seeds, and names the promise it breaks.
+#[track_caller]
+fn assert_caught(plant: Plant, promises: &[u8], within: u64) {
+    let found = (0..within).find_map(|seed| Some((seed, run(seed, Some(plant), false).violation?)));
+    let (seed, violation) = found.unwrap_or_else(|| panic!("{plant:?} went unnoticed for {within} seeds"));
+    println!("{plant:?} is caught after {} seeds: {violation}", seed + 1);
+    assert!(promises.contains(&violation.promise), "{plant:?} breaks {promises:?}, seed {seed} says {violation}");
+}
+
+#[test]
+fn acknowledging_before_the_commit_is_caught() {
+    assert_caught(Plant::AcknowledgeEarly, &[2], 20);
+}
+
+#[test]
+fn forgetting_the_reserved_block_is_caught() {
+    assert_caught(Plant::ForgetReserve, &[1], 200);
+}
+
+#[test]
+fn applying_a_conflicting_repeat_is_caught() {
+    assert_caught(Plant::ApplyConflict, &[2], 50);
+}
+
+#[test]
+fn a_decision_on_telemetry_newer_than_the_lag_is_caught() {
+    assert_caught(Plant::ShorterLag, &[3], 50);
+}
+
+#[test]
+fn losing_the_last_commit_is_caught() {
+    assert_caught(Plant::LoseLastCommit, &[1, 2], 50);
+}
+
+#[test]
+fn handing_out_a_provisional_rate_as_final_is_caught() {
+    assert_caught(Plant::ProvisionalAsFinal, &[1, 3], 50);
+}

@@ -1,0 +1,352 @@
+//! Operators: orders of every kind, sent again until they are answered; forks, ends, and people who watch.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    rc::Rc,
+    time::Duration,
+};
+
+use lrs::{
+    engine::{Change, Engine, Error, Event, Fork, NewJob, Order, TelemetryAmount, TelemetryQuery},
+    model::{
+        controller::{ControllerSpec, Greedy, ReduceLrOnPlateau},
+        decision::{OverrideSetting, RateOverride},
+        job::State,
+        name::JobName,
+        schedule::{Decay, ScheduleSpec},
+        spec::{Group as ParameterGroup, RateLimits, Spec},
+    },
+};
+
+use crate::{
+    network::{Failure, Network},
+    planted::Plant,
+    trainer::Group,
+    world::World,
+};
+
+/// The most jobs of a run, forks included.
+const MAX_JOBS: usize = 5;
+
+/// People, and the jobs they look after.
+pub struct Office {
+    pub network: Network,
+    jobs: RefCell<Vec<JobName>>,
+    trainers: RefCell<Vec<tokio::task::JoinHandle<()>>>,
+    requests: Cell<u32>,
+}
+
+impl Office {
+    pub fn new(network: Network) -> Rc<Self> {
+        let (jobs, trainers) = (RefCell::default(), RefCell::default());
+        Rc::new(Self { network, jobs, trainers, requests: Cell::new(0) })
+    }
+
+    fn world(&self) -> &World {
+        &self.network.world
+    }
+
+    fn request_id(&self) -> String {
+        self.requests.set(self.requests.get() + 1);
+        format!("r{}", self.requests.get())
+    }
+
+    /// Registers a job and sends its trainers.
+    pub async fn register(self: Rc<Self>, number: u32) {
+        let world = self.world();
+        let job = JobName::new("sim", &format!("job{number}")).unwrap();
+        let spec = draw_spec(world);
+        world.history().register(&job, &spec, 0);
+        let told = Plant::told(world.plant, &spec);
+        let request_id = Some(self.request_id());
+        let create = async |engine: &Engine| {
+            let view =
+                engine.create_job(NewJob { name: job.clone(), spec: told.clone(), request_id: request_id.clone() });
+            view.await.map(drop)
+        };
+        assert!(self.insist(&job, create).await.is_some(), "{job} is refused: {spec:?}");
+        world.log(|| format!("{job} is registered: {spec:?}"));
+        let resume_step = if world.below(5) == 0 { world.below(5) } else { 0 };
+        self.employ(job, spec, resume_step);
+    }
+
+    fn employ(self: &Rc<Self>, job: JobName, spec: Spec, resume_step: u64) {
+        let steps = 15 + self.world().below(45);
+        let group = Group { network: self.network.clone(), job: job.clone(), spec, steps: steps.max(resume_step + 5) };
+        self.jobs.borrow_mut().push(job.clone());
+        let trainer = tokio::task::spawn_local(Rc::new(group).train(resume_step));
+        self.trainers.borrow_mut().push(trainer);
+        if self.world().below(2) == 0 {
+            drop(tokio::task::spawn_local(self.clone().watch(job)));
+        }
+    }
+
+    /// Waits until every trainer has come to its end.
+    pub async fn closing_time(&self) {
+        while let Some(trainer) = { self.trainers.borrow_mut().pop() } {
+            let _ = trainer.await;
+        }
+    }
+
+    /// Sends a request until it is answered. `None` if it is refused.
+    async fn insist<T>(&self, job: &JobName, request: impl AsyncFn(&Engine) -> Result<T, Error>) -> Option<T> {
+        loop {
+            match self.network.call(&request).await {
+                Ok(answer) => return Some(answer),
+                Err(Failure::Lost) => {}
+                Err(Failure::Refused(
+                    error @ (Error::StoreUnavailable(_)
+                    | Error::ShuttingDown
+                    | Error::Store(_)
+                    | Error::JobDamaged { .. }),
+                )) => self.world().log(|| format!("{job}: {error}")),
+                Err(Failure::Refused(Error::Overloaded { what, .. })) if what.contains("queue") => {}
+                Err(Failure::Refused(error)) => {
+                    self.world().log(|| format!("{job}: {error}"));
+                    let is_gone = matches!(error, Error::JobNotFound(_));
+                    if is_gone || matches!(error, Error::JobEnded { .. }) {
+                        self.world().check_job(job, |history, _| history.turned_away(job, is_gone));
+                    }
+                    return None;
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(40)).await;
+        }
+    }
+
+    /// Orders this and that until it is time to go.
+    pub async fn work(self: Rc<Self>) {
+        let world = self.world();
+        for _ in 0..world.profile.orders {
+            tokio::time::sleep(Duration::from_millis(world.below(600))).await;
+            if world.is_calm() {
+                return;
+            }
+            world.clock.jump(i64::try_from(world.below(400_000_000)).unwrap() - 100_000_000);
+            let jobs = self.jobs.borrow().clone();
+            if jobs.is_empty() {
+                continue;
+            }
+            let job = world.pick(&jobs);
+            match world.below(24) {
+                0..=5 => self.change(&job, Change::Override(draw_override(world))).await,
+                6 | 7 => self.change(&job, Change::ClearOverride).await,
+                8..=10 => self.change(&job, Change::Pause).await,
+                11..=13 => self.change(&job, Change::Resume).await,
+                14..=17 => self.rewrite(&job).await,
+                18 | 19 => self.read(&job).await,
+                20 | 21 => self.clone().fork(&job).await,
+                22 => self.complete(&job).await,
+                _ => self.delete(&job).await,
+            }
+        }
+    }
+
+    async fn change(&self, job: &JobName, change: Change) {
+        let world = self.world();
+        let order = Order { author: "ann".into(), reason: String::new(), request_id: Some(self.request_id()) };
+        world.log(|| format!("{job}: {change:?} is ordered"));
+        let request = async |engine: &Engine| {
+            let (_, decision) = engine.change_job(job, change.clone(), order.clone()).await?;
+            if let Some(decision) = &decision {
+                world.log(|| format!("{job}: {} from step {} on", decision.id, decision.effective_step));
+                world.check_job(job, |history, stored| history.ordered(job, decision, stored));
+            }
+            Ok(())
+        };
+        self.insist(job, request).await;
+    }
+
+    /// Another spec, made from the one there is.
+    async fn rewrite(&self, job: &JobName) {
+        let Some(view) = self.insist(job, async |engine: &Engine| engine.job(job).await).await else { return };
+        let world = self.world();
+        let mut spec = view.row.spec.clone();
+        match world.below(5) {
+            0 => spec.labels = BTreeMap::from([("note".to_owned(), world.below(9).to_string())]),
+            1 => spec.groups[0].base_lr *= 0.5,
+            2 => spec.controllers = draw_controllers(world),
+            3 => spec.total_steps = Some(10 + world.below(60)),
+            _ => {
+                spec.schedule = draw_schedule(world);
+                spec.groups[0].base_lr = 0.25;
+            }
+        }
+        self.change(job, Change::Spec { spec: Box::new(spec), version: view.row.version }).await;
+    }
+
+    async fn read(&self, job: &JobName) {
+        let query = TelemetryQuery {
+            attempt: None,
+            start_step: 0,
+            end_step: 1000,
+            metrics: Vec::new(),
+            amount: TelemetryAmount::Raw { limit: 1000 },
+        };
+        let read = async |engine: &Engine| {
+            engine.decisions(job, None, None, 1000).await?;
+            engine.telemetry(job, query.clone()).await
+        };
+        // An attempt may begin between two reads.
+        let _ = self.network.call(read).await;
+    }
+
+    async fn fork(self: Rc<Self>, job: &JobName) {
+        let world = self.world();
+        if self.jobs.borrow().len() >= MAX_JOBS {
+            return;
+        }
+        let Some(view) = self.insist(job, async |engine: &Engine| engine.job(job).await).await else { return };
+        let Some(progress) = view.progress.clone() else { return };
+        let step = match world.below(3) {
+            0 => progress.complete_end,
+            1 => progress.complete_end.saturating_sub(world.below(4)),
+            _ => world.below(progress.complete_end + 1),
+        };
+        let number = self.jobs.borrow().len();
+        let request_id = Some(self.request_id());
+        let name = JobName::new("sim", &format!("{}-fork{number}-{}", job.job(), self.requests.get())).unwrap();
+        let mut spec = view.row.spec.clone();
+        if world.below(2) == 0 {
+            spec.controllers = draw_controllers(world);
+        }
+        let spec = (world.below(3) > 0).then_some(spec);
+        let request = async |engine: &Engine| {
+            let (source, name, request_id) = (job.clone(), name.clone(), request_id.clone());
+            engine.fork_job(Fork { source, step, name, spec: spec.clone(), request_id }).await
+        };
+        world.log(|| format!("{job}: a fork {name} from step {step} is ordered"));
+        let Some(view) = self.insist(job, request).await else { return };
+        let mut first = view.row.initial_spec.clone();
+        if world.plant == Some(Plant::ShorterLag) {
+            first.decision_lag += 1;
+        }
+        let inherited = view.row.forked_from.as_ref().map_or(0, |point| point.attempt);
+        world.history().register(&name, &first, inherited);
+        world.log(|| format!("{name} is forked at {step} of attempt {inherited}"));
+        let resume_step = if world.below(3) == 0 { world.below(step + 1) } else { step };
+        self.employ(name, first, resume_step);
+    }
+
+    async fn complete(&self, job: &JobName) {
+        self.world().history().end(job);
+        self.world().log(|| format!("{job} is to end"));
+        let complete =
+            async |engine: &Engine| engine.complete_job(job, State::Completed, "enough".into()).await.map(drop);
+        self.insist(job, complete).await;
+    }
+
+    async fn delete(&self, job: &JobName) {
+        self.world().history().forget(job);
+        self.world().log(|| format!("{job} is to go"));
+        self.insist(job, async |engine: &Engine| engine.delete_job(job, None, true).await).await;
+        self.jobs.borrow_mut().retain(|other| other != job);
+    }
+
+    /// Watches a job, slowly: a person's decision that is shown is durable.
+    async fn watch(self: Rc<Self>, job: JobName) {
+        let world = self.world();
+        loop {
+            tokio::time::sleep(Duration::from_millis(world.below(300))).await;
+            let Ok((engine, process)) = self.network.address.server() else { continue };
+            let watch = tokio::select! {
+                biased;
+                () = process.dead() => continue,
+                watch = engine.watch_job(&job) => watch,
+            };
+            let Ok(mut watch) = watch else {
+                if world.history().is_ended(&job) {
+                    return;
+                }
+                continue;
+            };
+            loop {
+                let event = tokio::select! {
+                    biased;
+                    () = process.dead() => break,
+                    event = watch.next() => event,
+                };
+                match event {
+                    Some(Event::Decision(decision)) => {
+                        world.check_job(&job, |history, stored| history.ordered(&job, &decision, stored));
+                    }
+                    Some(_) => {}
+                    None => break,
+                }
+                if world.chance(world.profile.slow) {
+                    tokio::time::sleep(Duration::from_millis(world.below(2000))).await;
+                }
+            }
+        }
+    }
+}
+
+fn draw_spec(world: &World) -> Spec {
+    let group = |name: &str, base_lr: f64| ParameterGroup {
+        name: name.to_owned(),
+        base_lr,
+        base_momentum: None,
+        base_weight_decay: None,
+        schedule: None,
+    };
+    let mut groups = vec![group("default", 0.5)];
+    if world.below(3) == 0 {
+        groups.push(ParameterGroup { schedule: Some(draw_schedule(world)), ..group("other", 0.125) });
+    }
+    let limits = RateLimits { min_lr: Some(1e-3), max_lr: Some(0.75) };
+    Spec {
+        groups,
+        total_steps: Some(20 + world.below(40)),
+        schedule: draw_schedule(world),
+        controllers: draw_controllers(world),
+        decision_lag: world.pick(&[1, 1, 2, 8]),
+        commit_ahead: world.pick(&[1, 2, 8, 64]),
+        reporting_ranks: world.pick(&[1, 1, 2, 3]),
+        rate_limits: if world.below(3) == 0 { limits } else { RateLimits::default() },
+        ..Spec::default()
+    }
+}
+
+/// In the algebra: it must use the base rate.
+fn draw_schedule(world: &World) -> ScheduleSpec {
+    let base = || ScheduleSpec::Base(1.0);
+    match world.below(4) {
+        0 => base(),
+        1 => ScheduleSpec::Linear(Decay::default()),
+        2 => ScheduleSpec::Cosine(Decay::default()),
+        _ => ScheduleSpec::Product(vec![base(), ScheduleSpec::Constant(0.5)]),
+    }
+}
+
+fn draw_controllers(world: &World) -> Vec<ControllerSpec> {
+    let plateau = |factor| {
+        let (patience, cooldown) = (world.below(3), world.below(3));
+        ControllerSpec::ReduceLrOnPlateau(ReduceLrOnPlateau {
+            factor,
+            patience,
+            cooldown,
+            ..ReduceLrOnPlateau::default()
+        })
+    };
+    let greedy = || {
+        let (patience, cooldown) = (world.below(2), world.below(3));
+        ControllerSpec::Greedy(Greedy { factor: 0.75, patience, cooldown, ..Greedy::default() })
+    };
+    match world.below(6) {
+        0 => Vec::new(),
+        1 | 2 => vec![plateau(0.5)],
+        3 => vec![greedy()],
+        4 => vec![plateau(0.75), greedy()],
+        _ => vec![plateau(0.9), plateau(0.5)],
+    }
+}
+
+fn draw_override(world: &World) -> RateOverride {
+    let setting = if world.below(2) == 0 {
+        OverrideSetting::Factor(world.pick(&[0.0, 0.5, 2.0]))
+    } else {
+        OverrideSetting::Fixed(BTreeMap::from([("default".to_owned(), world.pick(&[0.01, 0.3]))]))
+    };
+    RateOverride { setting, end_step: (world.below(3) == 0).then(|| 10 + world.below(50)) }
+}

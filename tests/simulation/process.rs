@@ -1,0 +1,167 @@
+//! The server's process: an engine, its life and its deaths.
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use lrs::{engine::Engine, store::Write};
+use tokio::sync::{Notify, watch};
+
+use crate::{
+    planted::Plant,
+    store::{SimStore, apply},
+    world::{World, lock},
+};
+
+/// One life of the process.
+pub struct Process {
+    dead: AtomicBool,
+    died: Notify,
+    /// A commit that has left the process and has not arrived.
+    on_its_way: Mutex<Option<Vec<Write>>>,
+    /// For a planted bug: commits that are made later, one after another.
+    pub turns: tokio::sync::Mutex<()>,
+}
+
+impl Process {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            dead: AtomicBool::new(false),
+            died: Notify::new(),
+            on_its_way: Mutex::default(),
+            turns: tokio::sync::Mutex::default(),
+        })
+    }
+
+    pub fn is_alive(&self) -> bool {
+        !self.dead.load(SeqCst)
+    }
+
+    /// Done when the process is dead.
+    pub async fn dead(&self) {
+        let died = self.died.notified();
+        if self.is_alive() {
+            died.await;
+        }
+    }
+
+    pub fn send(&self, batch: &[Write]) {
+        *lock(&self.on_its_way) = Some(batch.to_vec());
+    }
+
+    pub fn arrive(&self) {
+        lock(&self.on_its_way).take();
+    }
+
+    /// Nothing that it does reaches anyone from now on. A commit on its way lands or not.
+    pub fn die(&self, world: &Arc<World>) {
+        if self.dead.swap(true, SeqCst) {
+            return;
+        }
+        self.died.notify_waiters();
+        let on_its_way = lock(&self.on_its_way).take();
+        if let Some(batch) = on_its_way
+            && world.below(2) == 0
+        {
+            world.log(|| "the commit on its way lands all the same".to_owned());
+            let _ = apply(world, &batch);
+        }
+        if world.plant == Some(Plant::LoseLastCommit) {
+            world.unflushed.lose(world);
+        }
+    }
+}
+
+/// Where the server is found, if it runs.
+pub struct Address {
+    world: Arc<World>,
+    server: watch::Sender<Option<(Engine, Arc<Process>)>>,
+}
+
+/// The server is not there, or went away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cut;
+
+impl Address {
+    pub fn new(world: Arc<World>) -> Arc<Self> {
+        Arc::new(Self { world, server: watch::Sender::new(None) })
+    }
+
+    /// The server that runs now.
+    pub fn server(&self) -> Result<(Engine, Arc<Process>), Cut> {
+        self.server.borrow().clone().filter(|(_, process)| process.is_alive()).ok_or(Cut)
+    }
+
+    /// Done when a server runs whose jobs are all read.
+    pub async fn recovered(&self) {
+        loop {
+            if let Ok((engine, process)) = self.server() {
+                let recovered = tokio::select! {
+                    biased;
+                    () = process.dead() => false,
+                    recovered = engine.recovered() => recovered.is_ok(),
+                };
+                if recovered {
+                    return;
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Starts the process again whenever it has died, and kills it now and then.
+    pub async fn supervise(self: Arc<Self>) {
+        let world = &self.world;
+        loop {
+            let process = Process::new();
+            let store = Arc::new(SimStore { world: world.clone(), process: process.clone() });
+            let engine = Engine::start(world.settings.clone(), store, world.clock.clone());
+            world.log(|| "the server starts".to_owned());
+            self.server.send_replace(Some((engine.clone(), process.clone())));
+            tokio::select! {
+                biased;
+                () = process.dead() => {}
+                () = self.time_to_die() => self.end(&engine, &process).await,
+            }
+            self.server.send_replace(None);
+            drop(engine);
+            tokio::time::sleep(Duration::from_millis(world.below(200))).await;
+        }
+    }
+
+    async fn time_to_die(&self) {
+        let world = &self.world;
+        match world.profile.crash_every {
+            Some(every) if !world.is_calm() => {
+                let micros = u64::try_from(every.as_micros()).unwrap_or(u64::MAX);
+                tokio::time::sleep(Duration::from_micros(world.below(2 * micros))).await;
+                if world.is_calm() {
+                    std::future::pending::<()>().await;
+                }
+            }
+            _ => std::future::pending().await,
+        }
+    }
+
+    async fn end(&self, engine: &Engine, process: &Arc<Process>) {
+        let world = &self.world;
+        if world.chance(world.profile.graceful) {
+            world.log(|| "the server is asked to stop".to_owned());
+            let _ = tokio::time::timeout(Duration::from_secs(20), engine.shutdown()).await;
+        }
+        world.log(|| "the server dies".to_owned());
+        process.die(world);
+    }
+
+    /// Kills the process that runs now.
+    pub fn kill(&self) {
+        if let Ok((_, process)) = self.server() {
+            self.world.log(|| "the server is killed".to_owned());
+            process.die(&self.world);
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! The store that the engine sees: slow, failing, hanging, and gone when its process dies.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use lrs::{
+    model::{
+        filter::JobQuery,
+        job::{AttemptRow, JobRow, Timestamp},
+        name::{JobId, JobName},
+    },
+    store::{
+        Chunk, DecisionQuery, DecisionRow, Error, ExpiredJob, ExpiryQuery, LoadedJob, Outcome, Removal, StateRow,
+        Store, Write,
+    },
+};
+
+use crate::{planted::Plant, process::Process, promises::Violation, world::World};
+
+/// The longest that a call hangs: the real stores give up after 35 seconds.
+const HANG_MS: u64 = 35_000;
+/// Rows that a page of telemetry has at most, so that reads have several.
+const PAGE: usize = 5;
+
+/// One process's way to what is durable.
+pub struct SimStore {
+    pub world: Arc<World>,
+    pub process: Arc<Process>,
+}
+
+fn unavailable(why: &str) -> Error {
+    Error::Unavailable(why.to_owned())
+}
+
+impl SimStore {
+    /// A point where the process may die. A dead one waits here for ever, so nothing it does reaches what is durable.
+    async fn point(&self, probability: f64, at: &str) {
+        if self.process.is_alive() && self.world.chance(probability) {
+            self.world.log(|| format!("crash {at}"));
+            self.process.die(&self.world);
+        }
+        if !self.process.is_alive() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    async fn hang(&self) -> Result<(), Error> {
+        if self.world.chance(self.world.profile.hangs) {
+            let time = Duration::from_millis(self.world.below(HANG_MS));
+            self.world.log(|| format!("store hangs for {time:?}"));
+            tokio::time::sleep(time).await;
+            if self.world.chance(0.5) {
+                return Err(unavailable("no answer"));
+            }
+        }
+        Ok(())
+    }
+
+    async fn read(&self) -> Result<(), Error> {
+        self.world.pause().await;
+        self.hang().await?;
+        self.point(0.0, "at a read").await;
+        if self.world.chance(self.world.profile.read_fails) {
+            return Err(unavailable("a read failed"));
+        }
+        Ok(())
+    }
+
+    /// Commits, and has the checker look at it.
+    fn land(&self, batch: &[Write]) -> Result<Vec<Outcome>, Error> {
+        match self.world.plant {
+            Some(plant) => apply(&self.world, &plant.changed(batch)),
+            None => apply(&self.world, batch),
+        }
+    }
+
+    fn check_bounds(&self, batch: &[Write]) {
+        let reports = batch.iter().filter(|write| matches!(write, Write::AppendTelemetry(..))).count();
+        let limit = self.world.settings.batch_items;
+        if reports > limit {
+            let what = format!("{reports} reports in one transaction, at most {limit} are allowed");
+            self.world.fail(Violation { promise: 7, what });
+        }
+    }
+}
+
+/// Commits, and has the checker look at every job that it touched.
+pub fn apply(world: &World, batch: &[Write]) -> Result<Vec<Outcome>, Error> {
+    let mut durable = world.durable();
+    if world.plant == Some(Plant::LoseLastCommit) {
+        world.unflushed.note(&durable);
+    }
+    let outcomes = durable.commit(batch)?;
+    let touched: Vec<JobId> = durable.jobs().map(|stored| stored.row.id).filter(|id| touches(batch, *id)).collect();
+    for id in touched {
+        let Some(stored) = durable.job(id) else { continue };
+        world.log(|| format!("committed {} of {}", shown(batch, id), stored.row.name));
+        world.check(world.history().committed(&stored.row.name, stored));
+    }
+    Ok(outcomes)
+}
+
+fn job_of(write: &Write) -> JobId {
+    match write {
+        Write::CreateJob(row) | Write::UpdateJob(row) | Write::ForkJob { row, .. } => row.id,
+        Write::DeleteJob(job)
+        | Write::StartAttempt(job, _)
+        | Write::Reserve { job, .. }
+        | Write::AppendTelemetry(job, _)
+        | Write::RecordDecision(job, ..)
+        | Write::SaveState(job, _) => *job,
+    }
+}
+
+fn touches(batch: &[Write], id: JobId) -> bool {
+    batch.iter().any(|write| job_of(write) == id)
+}
+
+fn shown(batch: &[Write], id: JobId) -> String {
+    let of = batch.iter().filter(|write| job_of(write) == id).map(|write| match write {
+        Write::CreateJob(_) => "create".to_owned(),
+        Write::UpdateJob(row) => format!("update to {}", row.state),
+        Write::DeleteJob(_) => "delete".to_owned(),
+        Write::ForkJob { source_attempt, .. } => format!("fork of attempt {source_attempt}"),
+        Write::StartAttempt(_, row) => format!("attempt {} from {}", row.attempt, row.resume_step),
+        Write::Reserve { attempt, reserved_end, .. } => format!("reserve {attempt}: {reserved_end}"),
+        Write::AppendTelemetry(_, chunk) => {
+            let steps: Vec<u64> = chunk.samples.iter().map(|sample| sample.step).collect();
+            format!(
+                "chunk {}/{} of rank {} through {:?}: {steps:?}",
+                chunk.attempt, chunk.seq, chunk.rank, chunk.through_step
+            )
+        }
+        Write::RecordDecision(_, decision, _) => {
+            format!("decision {} from {} on", decision.id, decision.effective_step)
+        }
+        Write::SaveState(_, state) => format!("state below {}", state.next_seq),
+    });
+    of.collect::<Vec<_>>().join(", ")
+}
+
+#[async_trait]
+impl Store for SimStore {
+    async fn commit(&self, batch: &[Write]) -> Result<Vec<Outcome>, Error> {
+        let (world, profile) = (&self.world, &self.world.profile);
+        self.check_bounds(batch);
+        self.point(profile.crash_at_commit, "before a commit").await;
+        world.pause().await;
+        self.hang().await?;
+        if world.chance(profile.refuses) {
+            world.log(|| "a commit is refused".to_owned());
+            return Err(Error::Refused { what: "to commit", problem: "the simulation says so".to_owned() });
+        }
+        if world.chance(profile.commit_fails) {
+            return Err(unavailable("a commit failed"));
+        }
+        if world.plant == Some(Plant::AcknowledgeEarly) && self.process.is_alive() {
+            return Ok(Plant::acknowledge_early(self, batch));
+        }
+        // From here to where it lands it is on its way: if the process dies now, it lands or not.
+        self.process.send(batch);
+        world.pause().await;
+        self.point(profile.crash_at_commit, "during a commit").await;
+        self.process.arrive();
+        let outcomes = self.land(batch)?;
+        self.point(profile.crash_at_commit, "after a commit").await;
+        world.pause().await;
+        if world.chance(profile.commit_fails) {
+            world.log(|| "a commit landed and is said to have failed".to_owned());
+            return Err(unavailable("the connection was lost"));
+        }
+        self.point(0.0, "before an answer").await;
+        Ok(outcomes)
+    }
+
+    async fn job(&self, name: &JobName) -> Result<Option<JobRow>, Error> {
+        self.read().await?;
+        Ok(self.world.durable().by_name(name).map(|stored| stored.row.clone()))
+    }
+
+    async fn list_jobs(&self, query: &JobQuery) -> Result<Vec<JobRow>, Error> {
+        self.read().await?;
+        let durable = self.world.durable();
+        Ok(durable.jobs().map(|stored| stored.row.clone()).take(query.limit as usize).collect())
+    }
+
+    async fn unended_jobs(&self, after: Option<JobId>, limit: u32) -> Result<Vec<LoadedJob>, Error> {
+        self.read().await?;
+        let durable = self.world.durable();
+        let wanted = durable.jobs().map(|stored| stored.row.clone());
+        let wanted = wanted.filter(|row| !row.state.is_ended() && after.is_none_or(|after| row.id > after));
+        let load = |row: JobRow| LoadedJob { id: row.id, name: row.name.to_string(), row: Ok(row) };
+        Ok(wanted.take((limit as usize).min(2)).map(load).collect())
+    }
+
+    async fn attempts(&self, job: JobId) -> Result<Vec<AttemptRow>, Error> {
+        self.read().await?;
+        Ok(self.world.durable().job(job).map(|stored| stored.attempts.clone()).unwrap_or_default())
+    }
+
+    async fn telemetry(&self, job: JobId, attempt: u32, from_seq: u64, limit: u32) -> Result<Vec<Chunk>, Error> {
+        self.read().await?;
+        let durable = self.world.durable();
+        let chunks = durable.job(job).into_iter().flat_map(|stored| &stored.chunks);
+        let wanted = chunks.filter(|chunk| chunk.attempt == attempt && chunk.seq >= from_seq);
+        Ok(wanted.take((limit as usize).min(PAGE)).cloned().collect())
+    }
+
+    async fn telemetry_of_steps(&self, job: JobId, attempt: u32, start: u64, end: u64) -> Result<Vec<Chunk>, Error> {
+        self.read().await?;
+        let durable = self.world.durable();
+        let chunks = durable.job(job).into_iter().flat_map(|stored| &stored.chunks);
+        let has = |chunk: &&Chunk| chunk.samples.iter().any(|sample| (start..end).contains(&sample.step));
+        Ok(chunks.filter(|chunk| chunk.attempt == attempt).filter(has).cloned().collect())
+    }
+
+    async fn next_telemetry_step(&self, job: JobId, attempt: u32, from: u64) -> Result<Option<u64>, Error> {
+        self.read().await?;
+        let durable = self.world.durable();
+        let chunks = durable.job(job).into_iter().flat_map(|stored| &stored.chunks);
+        let ends = chunks.filter(|chunk| chunk.attempt == attempt).filter_map(|chunk| {
+            let (first, last) = (chunk.samples.first()?.step, chunk.samples.last()?.step);
+            (last >= from).then_some(first.max(from))
+        });
+        Ok(ends.min())
+    }
+
+    async fn merge_telemetry(&self, job: JobId, attempt: u32, below_seq: u64, target: u32) -> Result<u64, Error> {
+        let target = usize::try_from(self.world.below(u64::from(target).min(30)) + 2).unwrap();
+        let mut gone = 0;
+        loop {
+            self.read().await?;
+            let more = self.world.durable().merge(job, attempt, below_seq, target);
+            if more == 0 {
+                return Ok(gone);
+            }
+            self.world.log(|| format!("merged {more} chunks below {below_seq}"));
+            if let Some(stored) = self.world.durable().job(job) {
+                self.world.check(self.world.history().committed(&stored.row.name, stored));
+            }
+            gone += more;
+        }
+    }
+
+    async fn decisions(&self, job: JobId, query: &DecisionQuery) -> Result<Vec<DecisionRow>, Error> {
+        self.read().await?;
+        let durable = self.world.durable();
+        let decisions = durable.job(job).into_iter().flat_map(|stored| &stored.decisions);
+        let wanted = decisions.filter(|row| {
+            let is_person = matches!(row.decision.author, lrs::model::decision::Author::Person(_));
+            query.attempt.is_none_or(|attempt| attempt == row.decision.attempt)
+                && (!query.people_only || is_person)
+                && query.after.is_none_or(|after| row.position > after)
+        });
+        Ok(wanted.take((query.limit as usize).min(PAGE)).cloned().collect())
+    }
+
+    async fn state(&self, job: JobId) -> Result<Option<StateRow>, Error> {
+        self.read().await?;
+        Ok(self.world.durable().state(job))
+    }
+
+    /// Retention is not simulated: nothing expires.
+    async fn expired_jobs(&self, _: &ExpiryQuery) -> Result<Vec<ExpiredJob>, Error> {
+        Ok(Vec::new())
+    }
+
+    async fn remove_telemetry(&self, job: JobId, _: Timestamp, _: u32) -> Result<Removal, Error> {
+        unreachable!("nothing expires, and telemetry of {job} least of all")
+    }
+
+    async fn ping(&self) -> Result<(), Error> {
+        self.read().await
+    }
+
+    async fn close(&self) {}
+}

@@ -1,0 +1,340 @@
+//! Trainers: the ranks of a job ask for each step, report it, and send again what was not acknowledged.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::{BTreeSet, VecDeque},
+    rc::Rc,
+    time::Duration,
+};
+
+use lrs::{
+    engine::{Directive, DirectiveAnswer, Error},
+    model::{
+        name::JobName,
+        spec::Spec,
+        telemetry::{Report, Sample},
+    },
+};
+use tokio::{task::JoinHandle, time::Instant};
+
+use crate::{
+    network::{Failure, Network},
+    promises::Violation,
+    stream::{Message, Stream},
+};
+
+/// A timer's grain, and then some.
+const GRAIN: Duration = Duration::from_millis(2);
+/// Reports that a rank keeps unacknowledged.
+const OUTBOX: usize = 5;
+
+/// The trainers of a job.
+pub struct Group {
+    pub network: Network,
+    pub job: JobName,
+    pub spec: Spec,
+    pub steps: u64,
+}
+
+/// The job takes nothing more.
+pub struct Over;
+
+/// What the tasks of a rank share.
+#[derive(Default)]
+pub struct Shared {
+    /// Steps below this are acknowledged.
+    pub acknowledged: Cell<u64>,
+    /// Steps whose final directive has arrived.
+    pub directed: RefCell<BTreeSet<u64>>,
+    pub over: Cell<bool>,
+}
+
+impl Group {
+    /// Trains all steps from `resume_step` on, with restarts from earlier and later ones.
+    pub async fn train(self: Rc<Self>, mut resume_step: u64) {
+        let world = &self.network.world;
+        for number in 1.. {
+            let token = format!("t{number}");
+            let Ok(attempt) = self.start(&token, resume_step).await else { return };
+            let (furthest, done) = (Rc::new(Cell::new(resume_step)), Rc::new(Cell::new(0)));
+            let ranks: Vec<JoinHandle<()>> = (0..self.spec.reporting_ranks)
+                .map(|rank| {
+                    let (group, token) = (self.clone(), token.clone());
+                    let (furthest, done) = (furthest.clone(), done.clone());
+                    tokio::task::spawn_local(async move {
+                        // Every rank asks; all are told the same attempt.
+                        if rank > 0 && group.start(&token, resume_step).await.is_err() {
+                            return;
+                        }
+                        let is_done = Rank::new(group, attempt, rank, resume_step).train(&furthest).await;
+                        done.set(done.get() + u32::from(is_done));
+                    })
+                })
+                .collect();
+            loop {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                if ranks.iter().all(JoinHandle::is_finished) {
+                    if done.get() < self.spec.reporting_ranks && !world.history().is_ended(&self.job) {
+                        let what = format!("{}: attempt {attempt} can not be trained to its end", self.job);
+                        world.fail(Violation { promise: 4, what });
+                    }
+                    return;
+                }
+                if number < 6 && world.chance(world.profile.rewinds) {
+                    break;
+                }
+            }
+            ranks.iter().for_each(JoinHandle::abort);
+            resume_step = match world.below(4) {
+                0 => world.below(furthest.get() + 1),
+                1 => furthest.get() + world.below(3),
+                _ => furthest.get().saturating_sub(world.below(10)),
+            }
+            .min(self.steps - 1);
+            world.log(|| format!("{} goes back to {resume_step}", self.job));
+        }
+    }
+
+    async fn start(&self, token: &str, resume_step: u64) -> Result<u32, Over> {
+        let world = &self.network.world;
+        loop {
+            let start = async |engine: &lrs::engine::Engine| {
+                let info = engine.start_attempt(&self.job, token.to_owned(), resume_step).await?;
+                world.log(|| format!("{} is told attempt {} for {token}", self.job, info.row.attempt));
+                world.check_job(&self.job, |history, stored| history.attempt_started(&self.job, &info.row, stored));
+                Ok(info.row.attempt)
+            };
+            match self.network.call(start).await {
+                Ok(attempt) => return Ok(attempt),
+                Err(failure) => self.bear(failure)?,
+            }
+            tokio::time::sleep(Duration::from_millis(30)).await;
+        }
+    }
+
+    /// What passes is borne; what does not is the end, and must have been asked for.
+    pub fn bear(&self, failure: Failure) -> Result<(), Over> {
+        let is_gone = match failure {
+            Failure::Refused(Error::JobNotFound(_)) => true,
+            Failure::Refused(Error::JobEnded { .. }) => false,
+            Failure::Refused(Error::StaleAttempt { .. }) => return Err(Over),
+            Failure::Refused(
+                error @ (Error::Invalid(_) | Error::AttemptTokenReused { .. } | Error::UnknownAttempt { .. }),
+            ) => {
+                self.network.world.fail(Violation { promise: 1, what: format!("{}: {error}", self.job) });
+                return Err(Over);
+            }
+            Failure::Lost | Failure::Refused(_) => return Ok(()),
+        };
+        self.network.world.check_job(&self.job, |history, _| history.turned_away(&self.job, is_gone));
+        Err(Over)
+    }
+
+    /// Notes directives that arrived as final.
+    pub fn note(&self, attempt: u32, directives: &[Directive]) {
+        let world = &self.network.world;
+        for directive in directives {
+            let rates: Vec<f64> = directive.rates.iter().map(|rate| rate.learning_rate).collect();
+            let step = directive.step;
+            world.log(|| format!("{} given {attempt}/{step}: {rates:?}", self.job));
+            world.check_job(&self.job, |history, stored| history.given(&self.job, attempt, step, &rates, stored));
+        }
+    }
+
+    /// Asks for a step and some after it; an answer must come within the wait.
+    pub async fn ask(&self, attempt: u64, step: u64, plan: usize, wait: Duration) -> Result<DirectiveAnswer, Failure> {
+        let world = &self.network.world;
+        let ask = async |engine: &lrs::engine::Engine| {
+            let asked = Instant::now();
+            let answer = engine.directive(self.job.as_str(), attempt, step, plan, wait).await;
+            let took = asked.elapsed();
+            if took > wait + GRAIN && answer.is_ok() {
+                let what = format!("{}: step {step} was asked for with {wait:?}, and took {took:?}", self.job);
+                world.fail(Violation { promise: 4, what });
+            }
+            answer
+        };
+        let mut answer = self.network.call(ask).await?;
+        if world.plant == Some(crate::planted::Plant::ProvisionalAsFinal) {
+            answer.is_final = true;
+        }
+        let end = answer.final_steps;
+        if answer.is_final {
+            self.note(answer.attempt, std::slice::from_ref(&answer.directive));
+            self.note(answer.attempt, &answer.plan[..end]);
+        }
+        Ok(answer)
+    }
+}
+
+#[expect(clippy::struct_field_names, reason = "the number of a rank is its rank")]
+struct Rank {
+    group: Rc<Group>,
+    attempt: u32,
+    rank: u32,
+    next: u64,
+    shared: Rc<Shared>,
+    stream: Option<Stream>,
+    /// Samples that are not in a report yet.
+    gathered: Vec<Sample>,
+    outbox: VecDeque<Report>,
+    /// A sample that is acknowledged.
+    known: Option<Sample>,
+}
+
+impl Rank {
+    fn new(group: Rc<Group>, attempt: u32, rank: u32, resume_step: u64) -> Self {
+        let shared = Rc::new(Shared::default());
+        shared.acknowledged.set(resume_step);
+        let (stream, gathered, outbox) = (None, Vec::new(), VecDeque::new());
+        Self { group, attempt, rank, next: resume_step, shared, stream, gathered, outbox, known: None }
+    }
+
+    /// Trains to the end; whether that was reached.
+    async fn train(mut self, furthest: &Cell<u64>) -> bool {
+        let world = self.group.network.world.clone();
+        while self.shared.acknowledged.get() < self.group.steps && !self.shared.over.get() {
+            self.forget_acknowledged();
+            if world.chance(world.profile.cut) {
+                self.stream = None;
+            }
+            if self.stream.as_ref().is_none_or(Stream::is_broken) && self.connect().await.is_err() {
+                tokio::time::sleep(Duration::from_millis(30)).await;
+                continue;
+            }
+            if self.next == self.group.steps || self.outbox.len() >= OUTBOX {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                continue;
+            }
+            match self.direct().await {
+                Ok(true) => {}
+                Ok(false) => {
+                    // It may depend on what is not sent yet.
+                    self.report().await;
+                    continue;
+                }
+                Err(Over) => return false,
+            }
+            let sample = self.sample();
+            self.gathered.push(sample);
+            self.next += 1;
+            furthest.set(furthest.get().max(self.next));
+            if world.below(3) > 0 || self.next == self.group.steps {
+                self.report().await;
+            }
+            self.tease().await;
+            if world.chance(world.profile.slow) {
+                tokio::time::sleep(Duration::from_millis(world.below(500))).await;
+            }
+        }
+        self.shared.acknowledged.get() >= self.group.steps
+    }
+
+    /// Gets the directive of the next step, final if at all possible; whether to go on with it.
+    async fn direct(&self) -> Result<bool, Over> {
+        let world = &self.group.network.world;
+        if self.shared.directed.borrow().contains(&self.next) {
+            return Ok(true);
+        }
+        let wait = world.pick(&[Duration::ZERO, Duration::from_millis(20), Duration::from_secs(1)]);
+        let plan = usize::try_from(world.below(6)).unwrap();
+        // 0 is the newest attempt.
+        let attempt = if world.below(20) == 0 { 0 } else { u64::from(self.attempt) };
+        match self.group.ask(attempt, self.next, plan, wait).await {
+            Ok(answer) if answer.attempt != self.attempt => return Err(Over),
+            Ok(answer) if answer.is_final => {
+                let end = self.next + 1 + answer.final_steps as u64;
+                self.shared.directed.borrow_mut().extend(self.next..end);
+                return Ok(true);
+            }
+            Ok(_) if world.chance(world.profile.impatient) => return Ok(true),
+            Ok(_) => {}
+            Err(failure) => self.group.bear(failure)?,
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        Ok(false)
+    }
+
+    /// What comes of training the next step.
+    fn sample(&self) -> Sample {
+        let world = &self.group.network.world;
+        let figure = |count: u64| f64::from(u32::try_from(count).unwrap());
+        let loss = match world.below(20) {
+            0 => Some(f64::NAN),
+            1 => Some(f64::INFINITY),
+            2 => None,
+            3..=7 => Some(1.0 / figure(self.next + 2)),
+            _ => Some(1.0 + figure(world.below(7)) / 10.0),
+        };
+        let mut sample = Sample { loss, ..Sample::new(self.next) };
+        if world.below(4) == 0 {
+            sample.set_metric("val_loss".into(), figure(world.below(5)));
+        }
+        sample
+    }
+
+    /// Sends what is gathered, and closes it. Sometimes the pieces of a sample come one by one.
+    async fn report(&mut self) {
+        let world = self.group.network.world.clone();
+        if self.gathered.is_empty() {
+            return;
+        }
+        let samples = std::mem::take(&mut self.gathered);
+        let through_step = samples.last().map(|sample| sample.step);
+        if world.below(6) == 0 {
+            let pieces = samples.iter().map(|sample| Sample { loss: sample.loss, ..Sample::new(sample.step) });
+            self.send(Report { samples: pieces.collect(), through_step: None }).await;
+        }
+        self.send(Report { samples, through_step }).await;
+    }
+
+    async fn send(&mut self, report: Report) {
+        let (job, attempt, rank) = (&self.group.job, self.attempt, self.rank);
+        self.group.network.world.history().sending(job, attempt, rank, &report);
+        self.outbox.push_back(report.clone());
+        if let Some(stream) = &self.stream {
+            stream.send(Message::Report(report)).await;
+        }
+    }
+
+    /// Opens a stream and sends again what was not acknowledged.
+    async fn connect(&mut self) -> Result<(), Failure> {
+        let stream = Stream::open(&self.group, self.attempt, self.rank, &self.shared).await;
+        let stream = match stream {
+            Ok(stream) => stream,
+            Err(failure) => {
+                if self.group.bear(failure).is_err() {
+                    self.shared.over.set(true);
+                }
+                return Err(Failure::Lost);
+            }
+        };
+        for report in &self.outbox {
+            stream.send(Message::Report(report.clone())).await;
+        }
+        self.stream = Some(stream);
+        Ok(())
+    }
+
+    fn forget_acknowledged(&mut self) {
+        let end = self.shared.acknowledged.get();
+        let is_done = |report: &Report| report.samples.iter().all(|sample| sample.step < end);
+        while let Some(report) = self.outbox.pop_front_if(|report| is_done(report)) {
+            self.known = report.samples.into_iter().find(|sample| sample.loss.is_some()).or(self.known.take());
+        }
+    }
+
+    /// Sends a sample once more that is known to be durable, as it was or with another loss: neither may change anything.
+    async fn tease(&self) {
+        let world = &self.group.network.world;
+        let (Some(known), Some(stream)) = (&self.known, &self.stream) else { return };
+        match world.below(12) {
+            0 => stream.send(Message::Repeat(known.clone())).await,
+            1 => {
+                let loss = Some(12345.0);
+                stream.send(Message::Conflict(Sample { loss, ..Sample::new(known.step) })).await;
+            }
+            _ => {}
+        }
+    }
+}

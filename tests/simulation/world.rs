@@ -1,0 +1,285 @@
+//! What everything in a run shares: the seed's dice, what is durable, the checker, the log, and whether it is over.
+
+use std::{
+    fmt,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicI64, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use lrs::{
+    clock::Clock,
+    engine::Settings,
+    model::{job::Timestamp, name::JobName},
+};
+use rand::{Rng as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+use tokio::{sync::watch, time::Instant};
+
+use crate::{
+    durable::Durable,
+    planted::{Plant, Unflushed},
+    promises::{Checked, History, Stored, Violation},
+};
+
+/// What may go wrong in a run, and how often; drawn from the seed, so that some runs are calm and others are not.
+#[derive(Clone, Debug)]
+pub struct Profile {
+    /// A commit that was not made, or was made and is said to have failed.
+    pub commit_fails: f64,
+    /// A commit or read that takes very long first.
+    pub hangs: f64,
+    /// A commit that is refused for good.
+    pub refuses: f64,
+    pub read_fails: f64,
+    /// The process dies at a point of the commit pipeline.
+    pub crash_at_commit: f64,
+    /// Between two deaths at any other moment.
+    pub crash_every: Option<Duration>,
+    /// How many of those are orderly.
+    pub graceful: f64,
+    /// A request or its answer is lost.
+    pub lost: f64,
+    pub duplicated: f64,
+    /// A stream is given up, and what is under way on it may arrive late.
+    pub cut: f64,
+    /// The longest a message takes.
+    pub delay_ms: u64,
+    /// A reader that takes its time.
+    pub slow: f64,
+    /// A trainer that goes on with a rate that is not final.
+    pub impatient: f64,
+    pub rewinds: f64,
+    pub orders: u32,
+}
+
+impl Profile {
+    fn draw(random: &mut ChaCha8Rng) -> Self {
+        let mut sometimes = |chance: f64, most: f64| {
+            let (is_on, share) = (random.random_bool(chance), random.random::<f64>());
+            if is_on { most * share } else { 0.0 }
+        };
+        let commit_fails = sometimes(0.5, 0.3);
+        let hangs = sometimes(0.3, 0.03);
+        let refuses = sometimes(0.1, 0.05);
+        let read_fails = sometimes(0.4, 0.3);
+        let crash_at_commit = sometimes(0.5, 0.06);
+        let crashes = sometimes(0.5, 1.0);
+        let lost = sometimes(0.5, 0.1);
+        let duplicated = sometimes(0.5, 0.2);
+        let cut = sometimes(0.5, 0.15);
+        let slow = sometimes(0.4, 0.2);
+        let impatient = sometimes(0.3, 0.5);
+        let rewinds = sometimes(0.6, 0.06);
+        let graceful = sometimes(0.5, 1.0);
+        let crash_every = (crashes > 0.0).then(|| Duration::from_secs_f64(0.05 + 2.0 * (1.0 - crashes)));
+        let delay_ms = [0, 3, 20, 100][random.random_range(0..4)];
+        let orders = random.random_range(0..14);
+        Self {
+            commit_fails,
+            hangs,
+            refuses,
+            read_fails,
+            crash_at_commit,
+            crash_every,
+            graceful,
+            lost,
+            duplicated,
+            cut,
+            delay_ms,
+            slow,
+            impatient,
+            rewinds,
+            orders,
+        }
+    }
+}
+
+/// A clock that jumps, back too.
+#[derive(Debug)]
+pub struct JumpingClock(AtomicI64);
+
+impl JumpingClock {
+    pub fn jump(&self, micros: i64) {
+        self.0.fetch_add(micros, SeqCst);
+    }
+}
+
+impl Clock for JumpingClock {
+    fn now(&self) -> Timestamp {
+        Timestamp(self.0.load(SeqCst).max(1))
+    }
+}
+
+/// How long faults go on. After that everything must come to its end.
+const FAULTS: Duration = Duration::from_secs(12);
+
+/// A run.
+pub struct World {
+    pub profile: Profile,
+    pub settings: Settings,
+    pub clock: Arc<JumpingClock>,
+    pub plant: Option<Plant>,
+    pub unflushed: Unflushed,
+    dice: Mutex<ChaCha8Rng>,
+    durable: Mutex<Durable>,
+    history: Mutex<History>,
+    log: Mutex<Log>,
+    broken: watch::Sender<Option<Violation>>,
+    begun: Instant,
+    calm: watch::Sender<bool>,
+}
+
+struct Log {
+    hash: u64,
+    /// Kept only where somebody wants to read them.
+    lines: Option<Vec<String>>,
+}
+
+impl World {
+    /// The world of a seed. To be made inside the run's paused runtime.
+    pub fn new(seed: u64, plant: Option<Plant>, keeps_log: bool) -> Arc<Self> {
+        let mut dice = ChaCha8Rng::seed_from_u64(seed);
+        let profile = Profile::draw(&mut dice);
+        let settings = Settings {
+            // Identifiers are random, and so would be a job's place among several.
+            shards: 1,
+            reserve_steps: dice.random_range(4..40),
+            queue_items: dice.random_range(2..24),
+            batch_items: dice.random_range(1..9),
+            max_jobs: 16,
+            max_open_steps: dice.random_range(12..64),
+            max_person_decisions: dice.random_range(6..40),
+            stale_after: Duration::from_mins(1),
+            merge_after_chunks: dice.random_range(2..12),
+            snapshot_after_records: dice.random_range(1..24),
+            watch_events: dice.random_range(1..8),
+        };
+        Arc::new(Self {
+            profile,
+            settings,
+            clock: Arc::new(JumpingClock(AtomicI64::new(1_700_000_000_000_000))),
+            plant,
+            unflushed: Unflushed::default(),
+            dice: Mutex::new(dice),
+            durable: Mutex::default(),
+            history: Mutex::default(),
+            log: Mutex::new(Log { hash: 0xcbf2_9ce4_8422_2325, lines: keeps_log.then(Vec::new) }),
+            broken: watch::Sender::new(None),
+            begun: Instant::now(),
+            calm: watch::Sender::new(false),
+        })
+    }
+
+    pub fn durable(&self) -> MutexGuard<'_, Durable> {
+        lock(&self.durable)
+    }
+
+    pub fn history(&self) -> MutexGuard<'_, History> {
+        lock(&self.history)
+    }
+
+    /// Whether something that happens with this probability happens now. Nothing does once all is to be calm.
+    pub fn chance(&self, probability: f64) -> bool {
+        let roll: f64 = lock(&self.dice).random();
+        roll < probability && !self.is_calm()
+    }
+
+    /// A number below `end`; 0 if that is 0.
+    pub fn below(&self, end: u64) -> u64 {
+        if end == 0 { 0 } else { lock(&self.dice).random_range(0..end) }
+    }
+
+    /// One of `choices`.
+    pub fn pick<T: Clone>(&self, choices: &[T]) -> T {
+        choices[usize::try_from(self.below(choices.len() as u64)).unwrap()].clone()
+    }
+
+    /// A message or a disk takes its time; or another task is given way to.
+    pub async fn pause(&self) {
+        match self.below(4) {
+            0 => {}
+            1 => tokio::task::yield_now().await,
+            _ => tokio::time::sleep(Duration::from_millis(self.below(self.profile.delay_ms + 1))).await,
+        }
+    }
+
+    pub fn is_calm(&self) -> bool {
+        *self.calm.borrow() || self.begun.elapsed() > FAULTS
+    }
+
+    /// No more faults from here on.
+    pub fn calm_down(&self) {
+        self.calm.send_replace(true);
+    }
+
+    /// Notes what happened; the hash of all of it is the run's fingerprint.
+    pub fn log(&self, what: impl FnOnce() -> String) {
+        let line = format!("{:>8} {}", self.begun.elapsed().as_millis(), what());
+        let mut log = lock(&self.log);
+        for byte in line.bytes() {
+            log.hash = (log.hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+        if let Some(lines) = &mut log.lines {
+            lines.push(line);
+        }
+    }
+
+    pub fn fingerprint(&self) -> u64 {
+        lock(&self.log).hash
+    }
+
+    pub fn lines(&self) -> Vec<String> {
+        lock(&self.log).lines.clone().unwrap_or_default()
+    }
+
+    /// Ends the run if a check failed.
+    pub fn check(&self, checked: Checked) {
+        if let Err(violation) = checked {
+            self.fail(violation);
+        }
+    }
+
+    pub fn fail(&self, violation: Violation) {
+        self.log(|| format!("BROKEN {violation}"));
+        self.broken.send_if_modified(|broken| {
+            let is_first = broken.is_none();
+            broken.get_or_insert(violation);
+            is_first
+        });
+    }
+
+    /// Runs a check with the history and what is durable of a job.
+    pub fn check_job(&self, job: &JobName, check: impl FnOnce(&mut History, Option<&Stored>) -> Checked) {
+        let durable = self.durable();
+        let checked = check(&mut self.history(), durable.by_name(job));
+        drop(durable);
+        self.check(checked);
+    }
+
+    /// The violation, when there is one.
+    pub async fn broken(&self) -> Violation {
+        let mut broken = self.broken.subscribe();
+        let found = broken.wait_for(Option::is_some).await.map(|found| found.clone());
+        found.ok().flatten().unwrap_or_else(|| unreachable!("the world outlives the wait"))
+    }
+
+    pub fn violation(&self) -> Option<Violation> {
+        self.broken.borrow().clone()
+    }
+}
+
+impl fmt::Debug for World {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("World")
+            .field("profile", &self.profile)
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,571 @@
+//! The checker of DESIGN.md, section 3: what was given out, sent and acknowledged, held against what is stored.
+//!
+//! It knows what callers know and what a database holds, and nothing of the engine. Rates and decisions are worked out once more
+//! by [`oracle`], slowly and in another way.
+
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
+pub mod oracle;
+
+use std::{collections::BTreeMap, fmt};
+
+use lrs::{
+    model::{
+        decision::{Decision, DecisionId, Effect},
+        job::{AttemptRow, JobRow},
+        name::JobName,
+        spec::Spec,
+        telemetry::{Report, Sample},
+    },
+    store::{Chunk, DecisionQuery, DecisionRow, Error, Store},
+};
+
+use oracle::{Oracle, Part, Past};
+
+/// A promise that was not kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Its number in DESIGN.md, section 3.
+    pub promise: u8,
+    /// What happened.
+    pub what: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "promise {}: {}", self.promise, self.what)
+    }
+}
+
+fn broken(promise: u8, what: String) -> Checked {
+    Err(Violation { promise, what })
+}
+
+/// What a check says.
+pub type Checked = Result<(), Violation>;
+
+/// All that a database holds of a job.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    pub row: JobRow,
+    pub attempts: Vec<AttemptRow>,
+    pub chunks: Vec<Chunk>,
+    pub decisions: Vec<DecisionRow>,
+}
+
+impl Stored {
+    /// Reads it from a store; `None` if there is no such job.
+    pub async fn read(store: &dyn Store, name: &JobName) -> Result<Option<Self>, Error> {
+        let Some(row) = store.job(name).await? else { return Ok(None) };
+        let attempts = store.attempts(row.id).await?;
+        let mut chunks = Vec::new();
+        for attempt in &attempts {
+            let mut from = 0;
+            loop {
+                let page = store.telemetry(row.id, attempt.attempt, from, 1000).await?;
+                let Some(last) = page.last() else { break };
+                from = last.seq + 1;
+                chunks.extend(page);
+            }
+        }
+        let mut decisions: Vec<DecisionRow> = Vec::new();
+        loop {
+            let after = decisions.last().map(|row| row.position);
+            let page =
+                store.decisions(row.id, &DecisionQuery { after, limit: 1000, ..DecisionQuery::default() }).await?;
+            if page.is_empty() {
+                break;
+            }
+            decisions.extend(page);
+        }
+        Ok(Some(Self { row, attempts, chunks, decisions }))
+    }
+
+    fn samples(&self) -> impl Iterator<Item = (u32, u32, &Sample)> {
+        self.chunks.iter().flat_map(|chunk| chunk.samples.iter().map(|sample| (chunk.attempt, chunk.rank, sample)))
+    }
+
+    /// The decisions that count in `attempt`.
+    fn people(&self, attempt: u32) -> impl Iterator<Item = &Decision> {
+        let decisions = self.decisions.iter().map(|row| &row.decision);
+        decisions.filter(move |d| matches!(d.id, DecisionId::Person { .. }) && d.attempt <= attempt)
+    }
+
+    fn controllers(&self) -> impl Iterator<Item = &Decision> {
+        let decisions = self.decisions.iter().map(|row| &row.decision);
+        decisions.filter(|decision| matches!(decision.id, DecisionId::Controller { .. }))
+    }
+}
+
+/// Sums for people.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Samples that were acknowledged as durable.
+    pub acknowledged: u64,
+    /// Rates held against another gift of the same step, or against the oracle.
+    pub compared: u64,
+    /// Rates that were given out as final.
+    pub given: u64,
+    /// Orders that were acknowledged.
+    pub orders: u64,
+    /// Decisions by controllers that were held against the oracle.
+    pub decisions: u64,
+}
+
+impl Counts {
+    /// Adds others to these.
+    pub fn add(&mut self, more: &Self) {
+        self.acknowledged += more.acknowledged;
+        self.compared += more.compared;
+        self.given += more.given;
+        self.orders += more.orders;
+        self.decisions += more.decisions;
+    }
+}
+
+/// What callers have seen of every job.
+#[derive(Default)]
+pub struct History {
+    jobs: BTreeMap<JobName, JobHistory>,
+    pub counts: Counts,
+}
+
+struct JobHistory {
+    /// As the operator wrote it.
+    spec: Spec,
+    /// The newest attempt that was copied from another job.
+    inherited: u32,
+    tokens: BTreeMap<String, u32>,
+    sent: BTreeMap<(u32, u64), BTreeMap<u32, Sample>>,
+    /// Steps below this were closed, by attempt and rank.
+    closed: BTreeMap<(u32, u32), u64>,
+    /// Steps below this were acknowledged, by attempt and rank.
+    acknowledged: BTreeMap<(u32, u32), u64>,
+    given: BTreeMap<(u32, u64), Vec<u64>>,
+    orders: BTreeMap<u64, Decision>,
+    /// People's decisions that were there at the last look.
+    seen_orders: usize,
+    /// What was stored of an attempt when the next one began, which is its history from then on.
+    frozen: BTreeMap<u32, Past>,
+    oracles: BTreeMap<u32, (usize, Oracle)>,
+    /// Someone asked for its removal.
+    gone: bool,
+    /// Someone asked for its end.
+    ended: bool,
+}
+
+impl History {
+    /// A job that will be registered with `spec`; as a fork it begins with the history of another's `inherited` attempts.
+    pub fn register(&mut self, job: &JobName, spec: &Spec, inherited: u32) {
+        let history = JobHistory {
+            spec: spec.clone(),
+            inherited,
+            tokens: BTreeMap::new(),
+            sent: BTreeMap::new(),
+            closed: BTreeMap::new(),
+            acknowledged: BTreeMap::new(),
+            given: BTreeMap::new(),
+            orders: BTreeMap::new(),
+            seen_orders: 0,
+            frozen: BTreeMap::new(),
+            oracles: BTreeMap::new(),
+            gone: false,
+            ended: false,
+        };
+        self.jobs.insert(job.clone(), history);
+    }
+
+    /// Someone asks for the removal of a job: nothing needs to be stored of it any more.
+    pub fn forget(&mut self, job: &JobName) {
+        self.job(job).gone = true;
+    }
+
+    /// Someone asks for the end of a job.
+    pub fn end(&mut self, job: &JobName) {
+        self.job(job).ended = true;
+    }
+
+    /// A call was told that the job has ended, or is not there.
+    pub fn turned_away(&mut self, job: &JobName, is_gone: bool) -> Checked {
+        let history = self.job(job);
+        if history.gone || (history.ended && !is_gone) {
+            return Ok(());
+        }
+        broken(2, format!("{job} was registered, nobody removed or ended it, and it is not served"))
+    }
+
+    /// Whether someone asked for the end of a job.
+    pub fn is_ended(&self, job: &JobName) -> bool {
+        self.jobs.get(job).is_none_or(|history| history.ended || history.gone)
+    }
+
+    /// The newest attempt of a job that was answered for, and the steps of it that were given out.
+    pub fn given_steps(&self, job: &JobName) -> Vec<(u32, u64)> {
+        let Some(history) = self.jobs.get(job) else { return Vec::new() };
+        let newest = history.tokens.values().copied().max().unwrap_or(0);
+        history.given.keys().filter(|(attempt, _)| *attempt == newest).copied().collect()
+    }
+
+    fn job(&mut self, job: &JobName) -> &mut JobHistory {
+        self.jobs.get_mut(job).unwrap_or_else(|| panic!("{job} was never registered"))
+    }
+
+    /// The jobs that were registered.
+    pub fn names(&self) -> Vec<JobName> {
+        self.jobs.iter().filter(|(_, job)| !job.gone).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// A trainer sends a report, perhaps again. Of a sample that comes again with other values, the first counts.
+    pub fn sending(&mut self, job: &JobName, attempt: u32, rank: u32, report: &Report) {
+        let job = self.job(job);
+        for sample in &report.samples {
+            let ranks = job.sent.entry((attempt, sample.step)).or_default();
+            match ranks.get_mut(&rank) {
+                Some(known) => known.merge(sample),
+                None => drop(ranks.insert(rank, sample.clone())),
+            }
+        }
+        if let Some(through) = report.through_step {
+            let end = job.closed.entry((attempt, rank)).or_default();
+            *end = (*end).max(through + 1);
+        }
+    }
+
+    /// An attempt was answered for.
+    pub fn attempt_started(&mut self, job: &JobName, row: &AttemptRow, stored: Option<&Stored>) -> Checked {
+        let history = self.job(job);
+        if history.gone {
+            return Ok(());
+        }
+        let first = *history.tokens.entry(row.token.clone()).or_insert(row.attempt);
+        if first != row.attempt {
+            let token = &row.token;
+            return broken(1, format!("{job}: token {token:?} was attempt {first}, and is {} now", row.attempt));
+        }
+        let is_stored = stored.is_some_and(|stored| {
+            stored
+                .attempts
+                .iter()
+                .any(|a| a.attempt == row.attempt && a.token == row.token && a.resume_step == row.resume_step)
+        });
+        if is_stored {
+            Ok(())
+        } else {
+            broken(2, format!("{job}: attempt {} was answered and is not stored", row.attempt))
+        }
+    }
+
+    /// A rank was told that all up to `through` is durable.
+    pub fn acknowledged(
+        &mut self,
+        job: &JobName,
+        attempt: u32,
+        rank: u32,
+        through: u64,
+        stored: Option<&Stored>,
+    ) -> Checked {
+        let history = self.jobs.get_mut(job).unwrap_or_else(|| panic!("{job} was never registered"));
+        if history.gone {
+            return Ok(());
+        }
+        let before = history.acknowledged.get(&(attempt, rank)).copied().unwrap_or(0);
+        if through < before {
+            return Ok(());
+        }
+        let Some(stored) = stored else { return broken(2, format!("{job}: acknowledged, and not stored at all")) };
+        let (lost, checked) = history.missing(stored, attempt, rank, before..through + 1);
+        if let Some(step) = lost.first() {
+            let what = format!("step {step} of rank {rank} in attempt {attempt} was acknowledged and is not stored");
+            return broken(2, format!("{job}: {what}"));
+        }
+        history.acknowledged.insert((attempt, rank), through + 1);
+        self.counts.acknowledged += checked;
+        Ok(())
+    }
+
+    /// The same, for a store that can not be looked at now: [`History::finished`] does.
+    pub fn acknowledged_unseen(&mut self, job: &JobName, attempt: u32, rank: u32, through: u64) {
+        let history = self.jobs.get_mut(job).unwrap_or_else(|| panic!("{job} was never registered"));
+        let end = history.acknowledged.entry((attempt, rank)).or_default();
+        let sent = history.sent.range((attempt, *end)..=(attempt, through.max(*end)));
+        let more = sent.filter(|((_, step), ranks)| *step <= through && ranks.contains_key(&rank)).count();
+        *end = (*end).max(through + 1);
+        self.counts.acknowledged += more as u64;
+    }
+
+    /// Rates of all groups, by bits, were given out as final for a step.
+    pub fn given(&mut self, job: &JobName, attempt: u32, step: u64, rates: &[f64], stored: Option<&Stored>) -> Checked {
+        let rates: Vec<u64> = rates.iter().map(|rate| rate.to_bits()).collect();
+        let history = self.jobs.get_mut(job).unwrap_or_else(|| panic!("{job} was never registered"));
+        if history.gone {
+            return Ok(());
+        }
+        self.counts.given += 1;
+        if let Some(first) = history.given.get(&(attempt, step)) {
+            self.counts.compared += 1;
+            if *first == rates {
+                return Ok(());
+            }
+            let (first, now) = (shown(first), shown(&rates));
+            return broken(1, format!("{job}: step {step} of attempt {attempt} had rate {first}, and now {now}"));
+        }
+        history.given.insert((attempt, step), rates.clone());
+        let Some(stored) = stored else { return Ok(()) };
+        self.counts.compared += 1;
+        history.check_rate(job, attempt, step, &rates, stored)
+    }
+
+    /// A person's order was answered.
+    pub fn ordered(&mut self, job: &JobName, decision: &Decision, stored: Option<&Stored>) -> Checked {
+        let history = self.jobs.get_mut(job).unwrap_or_else(|| panic!("{job} was never registered"));
+        let DecisionId::Person { seq } = decision.id else { return Ok(()) };
+        if history.gone {
+            return Ok(());
+        }
+        self.counts.orders += 1;
+        if let Some(first) = history.orders.insert(seq, decision.clone())
+            && first != *decision
+        {
+            return broken(2, format!("{job}: order {seq} was {first:?}, and is {decision:?} now"));
+        }
+        let Some(stored) = stored else { return Ok(()) };
+        if stored.people(u32::MAX).any(|known| known == decision) {
+            return Ok(());
+        }
+        broken(2, format!("{job}: order {seq} was answered and is not stored"))
+    }
+
+    /// Something of the job was committed: what is stored must be what was sent and what follows from it.
+    pub fn committed(&mut self, job: &JobName, stored: &Stored) -> Checked {
+        let Some(history) = self.jobs.get_mut(job).filter(|history| !history.gone) else { return Ok(()) };
+        history.check_samples(job, stored)?;
+        history.check_frozen(job, stored)?;
+        history.check_new_orders(job, stored)?;
+        let mine = stored.controllers().filter(|decision| decision.attempt > history.inherited);
+        for decision in mine.cloned().collect::<Vec<_>>() {
+            self.counts.decisions += 1;
+            history.check_decision(job, &decision, stored)?;
+        }
+        Ok(())
+    }
+
+    /// All is quiet: all that was acknowledged or given out, and all that follows from it, once more.
+    pub fn finished(&mut self, job: &JobName, stored: &Stored) -> Checked {
+        self.committed(job, stored)?;
+        let history = self.job(job);
+        for (&(attempt, rank), &end) in &history.acknowledged {
+            if let Some(step) = history.missing(stored, attempt, rank, 0..end).0.first() {
+                let what = format!("step {step} of rank {rank} in attempt {attempt} was acknowledged and is lost");
+                return broken(2, format!("{job}: {what}"));
+            }
+        }
+        for order in history.orders.values() {
+            if !stored.people(u32::MAX).any(|known| known == order) {
+                return broken(2, format!("{job}: order {:?} was answered and is lost", order.id));
+            }
+        }
+        let given: Vec<_> = history.given.iter().map(|(place, rates)| (*place, rates.clone())).collect();
+        let compared = given.len() as u64;
+        for ((attempt, step), rates) in given {
+            history.check_rate(job, attempt, step, &rates, stored)?;
+        }
+        let checked = history.check_all_decisions(job, stored);
+        self.counts.compared += compared;
+        checked
+    }
+}
+
+impl JobHistory {
+    /// Steps of `steps` that a rank sent and that are not stored as they were sent; how many were looked at.
+    fn missing(&self, stored: &Stored, attempt: u32, rank: u32, steps: std::ops::Range<u64>) -> (Vec<u64>, u64) {
+        let mut known: BTreeMap<u64, Sample> = BTreeMap::new();
+        for (_, _, sample) in
+            stored.samples().filter(|(a, r, s)| *a == attempt && *r == rank && steps.contains(&s.step))
+        {
+            known.entry(sample.step).and_modify(|first| first.merge(sample)).or_insert_with(|| sample.clone());
+        }
+        let sent = self.sent.range((attempt, steps.start)..(attempt, steps.end));
+        let sent: Vec<_> = sent.filter_map(|((_, step), ranks)| Some((*step, ranks.get(&rank)?))).collect();
+        let looked_at = sent.len() as u64;
+        let lost = sent.into_iter().filter(|(step, sample)| known.get(step) != Some(*sample));
+        (lost.map(|(step, _)| step).collect(), looked_at)
+    }
+
+    /// Every sample is stored once, and is the first that was sent.
+    fn check_samples(&self, job: &JobName, stored: &Stored) -> Checked {
+        let mut seen = std::collections::BTreeSet::new();
+        for (attempt, rank, sample) in stored.samples().filter(|(attempt, ..)| *attempt > self.inherited) {
+            let at = format_args!("step {} of rank {rank} in attempt {attempt}", sample.step);
+            let sent = self.sent.get(&(attempt, sample.step)).and_then(|ranks| ranks.get(&rank));
+            // A sample may come in pieces, each with all that came before it; one that says nothing new is a repeat.
+            let mut is_new = sample.values().next().is_none();
+            for (name, bits) in sample.values() {
+                is_new |= seen.insert((attempt, rank, sample.step, name.to_owned()));
+                if sent.and_then(|sent| sent.metric(name)).map(f64::to_bits) != Some(bits) {
+                    let value = f64::from_bits(bits);
+                    return broken(
+                        2,
+                        format!("{job}: {name} of {at} is stored as {value}, which is not what was sent first"),
+                    );
+                }
+            }
+            if !is_new {
+                return broken(2, format!("{job}: {at} is stored twice"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The history of an attempt is closed when the next one begins.
+    fn check_frozen(&mut self, job: &JobName, stored: &Stored) -> Checked {
+        for next in stored.attempts.iter().filter(|next| next.parent_attempt != 0) {
+            let parent = next.parent_attempt;
+            let now = Past::of(&stored.chunks, parent);
+            match self.frozen.get(&parent) {
+                None => drop(self.frozen.insert(parent, now)),
+                Some(then) if *then == now => {}
+                Some(_) => {
+                    let attempt = next.attempt;
+                    return broken(
+                        1,
+                        format!("{job}: the telemetry of attempt {parent} changed after {attempt} began"),
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A person's decision takes effect after everything that was given out before it was taken.
+    fn check_new_orders(&mut self, job: &JobName, stored: &Stored) -> Checked {
+        let people: Vec<&Decision> = stored.people(u32::MAX).collect();
+        for decision in people.iter().skip(self.seen_orders) {
+            let from = (decision.attempt, decision.effective_step);
+            let given = self.given.range(from..=(decision.attempt, u64::MAX)).next_back();
+            if let Some(((attempt, step), _)) = given.filter(|_| decision.attempt > self.inherited) {
+                let effective_step = decision.effective_step;
+                let what = format!("a decision takes effect at step {effective_step} of attempt {attempt}");
+                return broken(1, format!("{job}: {what}, and step {step} had been given out as final"));
+            }
+        }
+        self.seen_orders = people.len();
+        Ok(())
+    }
+
+    /// The oracle of an attempt, under the decisions that are stored.
+    fn oracle(&mut self, attempt: u32, stored: &Stored) -> &mut Oracle {
+        let people: Vec<&Decision> = stored.people(attempt).collect();
+        let count = people.len();
+        if self.oracles.get(&attempt).is_none_or(|(known, _)| *known != count) {
+            let parts = Part::lineage(&stored.attempts, attempt);
+            self.oracles.insert(attempt, (count, Oracle::new(&self.spec, &people, parts, attempt)));
+        }
+        let Some((_, oracle)) = self.oracles.get_mut(&attempt) else { unreachable!("it was just made") };
+        let (sent, closed, inherited, frozen) = (&self.sent, &self.closed, self.inherited, &self.frozen);
+        let ranks = self.spec.reporting_ranks;
+        // As far as anyone asked, and as any telemetry reaches.
+        let given = self.given.keys().map(|(_, step)| *step).max().unwrap_or(0);
+        let reported = self.closed.values().copied().max().unwrap_or(0) + self.spec.decision_lag;
+        oracle.advance(given.max(reported) + 1, |part, step| {
+            let mine = part.attempt == attempt && attempt > inherited;
+            if mine {
+                let complete = (0..ranks).all(|rank| closed.get(&(attempt, rank)).is_some_and(|end| *end > step));
+                return complete.then(|| sent.get(&(attempt, step)).map(oracle::record)).ok_or(());
+            }
+            match frozen.get(&part.attempt) {
+                Some(past) => Ok(past.record(step)),
+                None if part.attempt <= inherited => Ok(Past::of(&stored.chunks, part.attempt).record(step)),
+                None => Err(()),
+            }
+        });
+        oracle
+    }
+
+    /// The oracle of the newest attempt, from nothing but what is stored.
+    fn replayed(&self, stored: &Stored, newest: u32) -> Oracle {
+        let people: Vec<&Decision> = stored.people(newest).collect();
+        let parts = Part::lineage(&stored.attempts, newest);
+        let histories: BTreeMap<u32, Past> =
+            parts.iter().map(|part| (part.attempt, Past::of(&stored.chunks, part.attempt))).collect();
+        let closed = |rank: u32| {
+            let chunks = stored.chunks.iter().filter(|chunk| chunk.attempt == newest && chunk.rank == rank);
+            chunks.filter_map(|chunk| chunk.through_step).max().map_or(0, |step| step + 1)
+        };
+        let complete = (0..self.spec.reporting_ranks).map(closed).min().unwrap_or(0);
+        let mut oracle = Oracle::new(&self.spec, &people, parts, newest);
+        let end = histories.values().filter_map(Past::last_step).max().unwrap_or(0) + self.spec.decision_lag + 1;
+        oracle.advance(end, |part, step| {
+            if part.attempt == newest && step >= complete { Err(()) } else { Ok(histories[&part.attempt].record(step)) }
+        });
+        oracle
+    }
+
+    fn check_rate(&mut self, job: &JobName, attempt: u32, step: u64, rates: &[u64], stored: &Stored) -> Checked {
+        let at = format!("{job}: step {step} of attempt {attempt}");
+        match self.oracle(attempt, stored).rates(step) {
+            Some(expected) if expected == rates => Ok(()),
+            Some(expected) => {
+                let (now, expected) = (shown(rates), shown(&expected));
+                broken(3, format!("{at} was given rate {now}; spec, decisions and telemetry say {expected}"))
+            }
+            None => broken(3, format!("{at} was given out as final before the telemetry was sent that it depends on")),
+        }
+    }
+
+    /// A controller's decision is what the oracle decides in its attempt, or in one that goes on from it.
+    fn check_decision(&mut self, job: &JobName, decision: &Decision, stored: &Stored) -> Checked {
+        let newest = stored.attempts.last().map_or(0, |row| row.attempt);
+        let mut expected = None;
+        for attempt in decision.attempt..=newest {
+            let Some(found) = self.oracle(attempt, stored).decision(decision.id) else { continue };
+            if found.is(decision) {
+                return Ok(());
+            }
+            expected = Some(format!("{found:?}"));
+        }
+        let expected = expected.unwrap_or_else(|| "none".to_owned());
+        let (id, from, effect) = (decision.id, decision.effective_step, &decision.effect);
+        broken(3, format!("{job}: decision {id} is {effect:?} from step {from} on; the telemetry says {expected}"))
+    }
+
+    /// The decisions of the newest attempt's history are those that follow from its telemetry, all of them.
+    fn check_all_decisions(&mut self, job: &JobName, stored: &Stored) -> Checked {
+        let Some(newest) = stored.attempts.last().map(|row| row.attempt) else { return Ok(()) };
+        if newest <= self.inherited {
+            return Ok(());
+        }
+        let parts = Part::lineage(&stored.attempts, newest);
+        let oracle = self.replayed(stored, newest);
+        for expected in oracle.decisions() {
+            let found = stored.controllers().find(|decision| decision.id == expected.id);
+            match found {
+                Some(found) if expected.is(found) => {}
+                Some(found) => {
+                    return broken(
+                        3,
+                        format!("{job}: decision {} is {found:?}; a replay says {expected:?}", expected.id),
+                    );
+                }
+                None => return broken(3, format!("{job}: decision {} is not stored: {expected:?}", expected.id)),
+            }
+        }
+        for found in stored.controllers() {
+            let DecisionId::Controller { attempt, step, .. } = found.id else { continue };
+            let counts = parts.iter().any(|part| part.attempt == attempt && (part.start..part.end).contains(&step));
+            if counts && oracle.decision(found.id).is_none() {
+                return broken(3, format!("{job}: decision {} is stored, and a replay does not make it", found.id));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn shown(rates: &[u64]) -> String {
+    let rates: Vec<String> = rates.iter().map(|bits| format!("{:?}", f64::from_bits(*bits))).collect();
+    rates.join(", ")
+}
+
+/// Whether a decision is of the kinds that the oracle knows.
+pub fn is_known(effect: &Effect) -> bool {
+    !matches!(effect, Effect::Advice(_))
+}
