@@ -1,9 +1,9 @@
 //! The recommended closed loop: finds the rate, holds it, cuts it on a plateau, cools down, and guards the run.
 //!
-//! Composed of the parts beside it: the line-search warm-up ([`search`](super::search)), the hold with plateau cuts
-//! ([`hold`](super::hold)), the guard ([`guard`](super::guard)), and the cooldown ([`shape`](super::shape)). One
-//! default configuration for all jobs; what it needs to know it takes from the job: the length of the training, the tier of
-//! the trainer, the decision lag. docs/controllers.md describes the machine and what was measured.
+//! Composed of the parts beside it: the line-search warm-up (`search`), the hold with plateau cuts (`hold`), the guard
+//! (`guard`), and the cooldown ([`shape`](super::shape)). One default configuration for all jobs; what it needs to know it
+//! takes from the job: the length of the training, the tier of the trainer, the decision lag. docs/controllers.md describes
+//! the machine and what was measured.
 //!
 //! All rates are the written base rates times one factor, so that groups keep their proportions.
 
