@@ -401,7 +401,7 @@ mod tests {
 
     #[test]
     fn the_suggestions_are_fastais() {
-        let golden: Golden = serde_json::from_str(include_str!("../../tests/golden/range_test.json")).unwrap();
+        let golden: Golden = serde_json::from_str(include_str!("../../tests/fixtures/range_test.json")).unwrap();
         for GoldenCurve { name, start_lr, end_lr, rates, losses, steepest, valley, slide, minimum } in golden.curves {
             let test = range_test(&Spec { start_lr, end_lr, rates, ..Spec::default() }, Tier::Rates);
             let mut state = RangeTest::initial(0);
