@@ -22,8 +22,8 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Timeline {
     segments: Arc<[Segment]>,
-    /// From the first step under a spec with controllers to the first step after the last such, if there is any.
-    controlled: Option<(u64, u64)>,
+    /// Stretches of steps under specs with controllers, from the first step to the first no longer, apart from each other.
+    controlled: Arc<[(u64, u64)]>,
     steering: Arc<Steering>,
 }
 
@@ -97,12 +97,15 @@ impl Timeline {
         }
         events.sort_by_key(|event| (event.step, event.seq));
         let segments: Arc<[Segment]> = lay_out(events).into();
-        let has_controllers = |segment: &Segment| !segment.spec.controllers().is_empty();
-        let controlled = segments.iter().position(has_controllers).map(|first| {
-            let last = segments.iter().rposition(has_controllers).unwrap_or(first);
-            (segments[first].start, segments.get(last + 1).map_or(u64::MAX, |next| next.start))
-        });
-        Ok(Self { segments, controlled, steering: Arc::default() })
+        let mut controlled: Vec<(u64, u64)> = Vec::new();
+        let ends = segments.iter().skip(1).map(|next| next.start).chain([u64::MAX]);
+        for (segment, end) in segments.iter().zip(ends).filter(|(segment, _)| !segment.spec.controllers().is_empty()) {
+            match controlled.last_mut().filter(|(_, last)| *last == segment.start) {
+                Some((_, last)) => *last = end,
+                None => controlled.push((segment.start, end)),
+            }
+        }
+        Ok(Self { segments, controlled: controlled.into(), steering: Arc::default() })
     }
 
     /// The same people's decisions with what controllers told, by rising effective step.
@@ -143,18 +146,15 @@ impl Timeline {
     /// Whether any rate depends on telemetry.
     #[must_use]
     pub fn needs_telemetry(&self) -> bool {
-        self.controlled.is_some()
+        !self.controlled.is_empty()
     }
 
     /// Rates below this are determined, once the records that take effect below `taken_end` have been taken.
     #[must_use]
     pub fn determined_end(&self, taken_end: u64) -> u64 {
-        match self.controlled {
-            None => u64::MAX,
-            Some((start, _)) if taken_end < start => start,
-            Some((_, end)) if taken_end >= end => u64::MAX,
-            Some(_) => taken_end,
-        }
+        // Between such stretches nothing depends on telemetry that is still to come.
+        let next = self.controlled.partition_point(|(_, end)| *end <= taken_end);
+        self.controlled.get(next).map_or(u64::MAX, |(start, _)| taken_end.max(*start))
     }
 
     /// The base rates in force at `step`, one a group, whatever their shape makes of them there.
@@ -468,6 +468,22 @@ mod tests {
         let timeline = Timeline::try_new(&falling(), []).unwrap();
         assert!(!timeline.needs_telemetry());
         assert_eq!(timeline.determined_end(0), u64::MAX);
+    }
+
+    #[test]
+    fn what_was_determined_stays_so_when_controllers_come_back_later() {
+        let plateau = crate::model::controller::ReduceLrOnPlateau::default();
+        let plateau = crate::model::controller::ControllerSpec::ReduceLrOnPlateau(plateau);
+        let controlled = Spec { controllers: vec![plateau], ..falling() };
+        let without = person(1, 30, Effect::Spec(Box::new(falling())));
+        let again = person(2, 60, Effect::Spec(Box::new(controlled.clone())));
+
+        let before = Timeline::try_new(&controlled, [&without]).unwrap();
+        let after = Timeline::try_new(&controlled, [&without, &again]).unwrap();
+
+        let ends = |timeline: &Timeline| [10, 29, 30, 45, 60, 70].map(|taken_end| timeline.determined_end(taken_end));
+        assert_eq!(ends(&before), [10, 29, u64::MAX, u64::MAX, u64::MAX, u64::MAX]);
+        assert_eq!(ends(&after), [10, 29, 60, 60, 60, 70]);
     }
 
     #[test]
