@@ -21,8 +21,12 @@ use crate::{
 pub struct Process {
     dead: AtomicBool,
     died: Notify,
+    /// It was asked to stop and turns calls away.
+    leaving: AtomicBool,
     /// A commit that has left the process and has not arrived.
     on_its_way: Mutex<Option<Vec<Write>>>,
+    /// The last commit that landed and is said to have failed.
+    landed: Mutex<Vec<Write>>,
     /// For a planted bug: commits that are made later, one after another.
     pub turns: tokio::sync::Mutex<()>,
 }
@@ -32,7 +36,9 @@ impl Process {
         Arc::new(Self {
             dead: AtomicBool::new(false),
             died: Notify::new(),
+            leaving: AtomicBool::new(false),
             on_its_way: Mutex::default(),
+            landed: Mutex::default(),
             turns: tokio::sync::Mutex::default(),
         })
     }
@@ -51,6 +57,15 @@ impl Process {
 
     pub fn send(&self, batch: &[Write]) {
         *lock(&self.on_its_way) = Some(batch.to_vec());
+    }
+
+    /// A commit landed, and the process does not know.
+    pub fn know(&self, batch: &[Write]) {
+        *lock(&self.landed) = batch.to_vec();
+    }
+
+    pub fn is_known(&self, batch: &[Write]) -> bool {
+        *lock(&self.landed) == batch
     }
 
     pub fn arrive(&self) {
@@ -99,7 +114,9 @@ impl Address {
     /// Done when a server runs whose jobs are all read.
     pub async fn recovered(&self) {
         loop {
-            if let Ok((engine, process)) = self.server() {
+            if let Ok((engine, process)) = self.server()
+                && !process.leaving.load(SeqCst)
+            {
                 let recovered = tokio::select! {
                     biased;
                     () = process.dead() => false,
@@ -151,6 +168,7 @@ impl Address {
         let world = &self.world;
         if world.chance(world.profile.graceful) {
             world.log(|| "the server is asked to stop".to_owned());
+            process.leaving.store(true, SeqCst);
             let _ = tokio::time::timeout(Duration::from_secs(20), engine.shutdown()).await;
         }
         world.log(|| "the server dies".to_owned());

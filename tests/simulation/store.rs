@@ -147,7 +147,8 @@ impl Store for SimStore {
         self.point(profile.crash_at_commit, "before a commit").await;
         world.pause().await;
         self.hang().await?;
-        if world.chance(profile.refuses) {
+        // A batch that is there already is not refused when it comes again.
+        if world.chance(profile.refuses) && !self.process.is_known(batch) {
             world.log(|| "a commit is refused".to_owned());
             return Err(Error::Refused { what: "to commit", problem: "the simulation says so".to_owned() });
         }
@@ -167,6 +168,7 @@ impl Store for SimStore {
         world.pause().await;
         if world.chance(profile.commit_fails) {
             world.log(|| "a commit landed and is said to have failed".to_owned());
+            self.process.know(batch);
             return Err(unavailable("the connection was lost"));
         }
         self.point(0.0, "before an answer").await;

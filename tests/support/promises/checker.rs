@@ -7,7 +7,10 @@
 
 pub mod oracle;
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use lrs::{
     model::{
@@ -148,6 +151,8 @@ struct JobHistory {
     /// What was stored of an attempt when the next one began, which is its history from then on.
     frozen: BTreeMap<u32, Past>,
     oracles: BTreeMap<u32, (usize, Oracle)>,
+    /// Decisions of controllers that were held against the oracle when they were stored.
+    verified: BTreeSet<DecisionId>,
     /// Someone asked for its removal.
     gone: bool,
     /// Someone asked for its end.
@@ -169,6 +174,7 @@ impl History {
             seen_orders: 0,
             frozen: BTreeMap::new(),
             oracles: BTreeMap::new(),
+            verified: BTreeSet::new(),
             gone: false,
             ended: false,
         };
@@ -341,10 +347,11 @@ impl History {
         history.check_samples(job, stored)?;
         history.check_frozen(job, stored)?;
         history.check_new_orders(job, stored)?;
-        let mine = stored.controllers().filter(|decision| decision.attempt > history.inherited);
-        for decision in mine.cloned().collect::<Vec<_>>() {
-            self.counts.decisions += 1;
-            history.check_decision(job, &decision, stored)?;
+        for decision in stored.controllers().filter(|decision| decision.attempt > history.inherited) {
+            if history.verified.insert(decision.id) {
+                self.counts.decisions += 1;
+                history.check_decision(job, decision, stored)?;
+            }
         }
         Ok(())
     }
@@ -393,14 +400,14 @@ impl JobHistory {
 
     /// Every sample is stored once, and is the first that was sent.
     fn check_samples(&self, job: &JobName, stored: &Stored) -> Checked {
-        let mut seen = std::collections::BTreeSet::new();
+        let mut seen = BTreeSet::new();
         for (attempt, rank, sample) in stored.samples().filter(|(attempt, ..)| *attempt > self.inherited) {
             let at = format_args!("step {} of rank {rank} in attempt {attempt}", sample.step);
             let sent = self.sent.get(&(attempt, sample.step)).and_then(|ranks| ranks.get(&rank));
             // A sample may come in pieces, each with all that came before it; one that says nothing new is a repeat.
             let mut is_new = sample.values().next().is_none();
             for (name, bits) in sample.values() {
-                is_new |= seen.insert((attempt, rank, sample.step, name.to_owned()));
+                is_new |= seen.insert((attempt, rank, sample.step, name));
                 if sent.and_then(|sent| sent.metric(name)).map(f64::to_bits) != Some(bits) {
                     let value = f64::from_bits(bits);
                     return broken(
