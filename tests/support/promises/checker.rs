@@ -347,7 +347,8 @@ impl History {
         history.check_samples(job, stored)?;
         history.check_frozen(job, stored)?;
         history.check_new_orders(job, stored)?;
-        for decision in stored.controllers().filter(|decision| decision.attempt > history.inherited) {
+        let inherited = history.inherited;
+        for decision in stored.controllers().filter(|decision| decision.attempt > inherited) {
             if history.verified.insert(decision.id) {
                 self.counts.decisions += 1;
                 history.check_decision(job, decision, stored)?;
