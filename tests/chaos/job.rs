@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -41,6 +41,8 @@ pub struct Job {
     pub stretch: watch::Sender<Stretch>,
     /// The furthest step that any rank trained.
     pub furthest: AtomicU64,
+    /// Whether it has been registered.
+    pub is_there: AtomicBool,
     /// Trainers are to stop where they are.
     pub closing: CancellationToken,
 }
@@ -52,12 +54,14 @@ impl Job {
         let spec = draw_spec(&mut random);
         ledger.registered(&name, &spec);
         let (stretch, _) = watch::channel(Stretch { token: "t0".to_owned(), resume_step: 0 });
-        Arc::new(Self { name, spec, way, ledger, stretch, furthest: AtomicU64::new(0), closing })
+        let (furthest, is_there) = (AtomicU64::new(0), AtomicBool::new(false));
+        Arc::new(Self { name, spec, way, ledger, stretch, furthest, is_there, closing })
     }
 
     /// Registers the job, and trains it until closing time with restarts in between. Ends when everything is durable.
     pub async fn train(self: Arc<Self>, seed: u64) {
         self.register().await;
+        self.is_there.store(true, Ordering::SeqCst);
         let mut ranks = JoinSet::new();
         for rank in 0..self.spec.reporting_ranks {
             ranks.spawn(Rank::new(self.clone(), rank, seed).train());
