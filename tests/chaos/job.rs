@@ -25,6 +25,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{ledger::Ledger, rank::Rank, way::Way};
 
+/// The checker does not know what the greedy controller does after so many reductions at the floor.
+const NEVER: u64 = 1_000_000;
+
 /// Which stretch of training the ranks are in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stretch {
@@ -122,7 +125,9 @@ fn draw_spec(random: &mut ChaCha8Rng) -> Spec {
     let controllers = match random.random_range(0..5) {
         0 => Vec::new(),
         1 | 2 => vec![plateau(0.9, random.random_range(1..6))],
-        3 => vec![ControllerSpec::Greedy(Greedy { factor: 0.75, patience: 1, ..Greedy::default() })],
+        3 => {
+            vec![ControllerSpec::Greedy(Greedy { factor: 0.75, patience: 1, reset_after: NEVER, ..Greedy::default() })]
+        }
         _ => vec![plateau(0.95, 2), plateau(0.9, 7)],
     };
     Spec {
