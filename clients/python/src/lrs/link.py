@@ -201,6 +201,10 @@ class Link:
                     self._refuse(errors.refusal(failure, self.errand.job, self.errand.server))
                     return
                 failures = 1 if self.connected else failures + 1
+            except Exception as problem:  # noqa: BLE001 (whatever is wrong here, training goes on)
+                text = f"The client of {self.errand.job} has failed and reports no more: {problem!r}."
+                self._refuse(errors.LrsError(text, code="INTERNAL"))
+                return
             finally:
                 self.connected = self.listening = False
             self.changed.set()
@@ -407,9 +411,7 @@ class Link:
             metrics = {name: value for name, value in read.items() if value is not None}
         if directive is None:
             return Sample(step, loss, grad_norm, rate, metrics, Standing.FINAL)
-        return Sample(
-            step, loss, grad_norm, directive.rates[0] if rate is None else rate, metrics, directive.standing
-        )
+        return Sample(step, loss, grad_norm, directive.rates[0] if rate is None else rate, metrics, directive.standing)
 
     def _number(self, value: float | Reading | None) -> float | None:
         if value is None or isinstance(value, float):
