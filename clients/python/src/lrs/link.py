@@ -381,7 +381,12 @@ class Link:
 
     def _raise_mark(self) -> None:
         mark = self.book.final_through - self._low_water + 1
-        self.wake_at = mark if mark > self.next_step else _NEVER
+        if mark > self.next_step:
+            self.wake_at = mark
+        else:
+            self.wake_at = _NEVER
+            if self.inbox:  # the trainer has passed the mark while the answer was on its way
+                self.wake()
 
     def _pump(self) -> None:
         """Move what the trainer handed over, as far as it is known, to the outbox."""
