@@ -1,7 +1,9 @@
 """The core against a service that breaks streams, forgets, stays silent, refuses and goes away."""
 
 import time
+from concurrent import futures
 
+import grpc
 import pytest
 
 import lrs
@@ -160,6 +162,17 @@ def test_a_server_of_another_major_version_is_named_as_such(fake):
         assert refused.value.code == "UNIMPLEMENTED"
     finally:
         service.stop()
+
+
+def test_a_server_that_knows_nothing_of_lrs_is_named_as_such():
+    stranger = grpc.server(futures.ThreadPoolExecutor(max_workers=1))
+    port = stranger.add_insecure_port("127.0.0.1:0")
+    stranger.start()
+    try:
+        with pytest.raises(lrs.VersionMismatchError, match="check the address"):
+            lrs.Scheduler("test/fake", server=f"http://127.0.0.1:{port}", start_timeout=20.0)
+    finally:
+        stranger.stop(0)
 
 
 def test_an_answer_for_a_step_that_was_passed_does_not_go_back(fake):
