@@ -84,6 +84,18 @@ def test_without_the_last_word_training_goes_on_with_the_plan_and_warns_once(fak
     assert "20 steps" in caplog.text
 
 
+def test_acknowledgements_may_wait_until_the_end_waits_for_them(fake):
+    service = fake(("mute", None))
+    scheduler = connect(service, deadline=0.005)
+    for _ in range(3):
+        scheduler.step(2.0)
+    wait_for("the report", lambda: len(service.patience) > 1)
+    told = len(service.patience)
+    assert set(service.patience[1:]) == {0.25}
+    scheduler.close(timeout=0.5)
+    assert service.patience[told:][-1] == 0.0
+
+
 def test_after_a_few_vain_waits_a_silent_service_costs_no_time(fake):
     service = fake(("mute", None))
     scheduler = connect(service, deadline=0.1)
