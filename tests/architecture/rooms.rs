@@ -55,6 +55,8 @@ pub const ROOMS: &[Room] = &[
     pure("schedule", Only(&["model"])),
     pure("control", Only(&["model", "stats"])),
     exact(room("stats", Only(&["model"]), &[IMPURE, WIRE, SQL])),
+    room("report", Only(&["model", "proto", "stats"]), &[IMPURE, SERVERS, SQL, CUDA]),
+    pure("report::audit", Only(&["model", "stats"])),
     // It remembers, it does not decide.
     room("store", Only(&["clock", "metrics", "model"]), &[WIRE, CUDA]),
     // Testable without a socket or a database.
