@@ -26,6 +26,7 @@ pub mod order;
 pub mod output;
 pub mod preview;
 pub mod replay;
+pub mod report;
 pub mod serve;
 pub mod steps;
 pub mod telemetry;
@@ -66,6 +67,8 @@ enum Command {
     Preview(preview::Args),
     /// Recompute a job's decisions and compare them with the recorded ones
     Replay(replay::Args),
+    /// Say what became of a job, or whether an experiment's schedule paid
+    Report(report::Args),
     /// Look through a database for what can not be right
     Doctor(doctor::Args),
     /// Bring a database to this release's schema
@@ -97,6 +100,7 @@ impl Command {
             Self::Job(args) => job::run(args).await?,
             Self::Preview(args) => preview::run(&args)?,
             Self::Replay(args) => replay::run(args).await?,
+            Self::Report(args) => report::run(args).await?,
             Self::Doctor(args) => doctor::run(args).await?,
             Self::Migrate(args) => migrate::run(&args).await?,
             Self::Version(args) => version::run(args)?,
@@ -149,6 +153,9 @@ mod tests {
             "lrs replay",
             "lrs replay cifar --spec a.yaml",
             "lrs replay --spec a.yaml",
+            "lrs report",
+            "lrs report cifar --experiment digits",
+            "lrs report cifar --format pdf",
         ] {
             assert_eq!(exit_code(line), 2, "{line}");
         }
@@ -167,6 +174,8 @@ mod tests {
             "lrs preview -f a.yaml -f b.yaml --steps 0,10,20..100 --format csv",
             "lrs replay cifar --attempt 2",
             "lrs replay --spec a.yaml --telemetry t.csv --decisions d.json",
+            "lrs report cifar --format html -o cifar.html",
+            "lrs report --experiment digits -n vision --json",
             "lrs migrate --check",
             "lrs doctor --database-url sqlite:///var/lib/lrs/lrs.db --format json",
             "lrs version --format json",

@@ -5,3 +5,4 @@
 //! the experiment's name.
 
 pub mod audit;
+pub mod document;

@@ -132,7 +132,13 @@ pub mod map {
 /// A number for people, in six significant digits.
 #[must_use]
 pub fn for_people(value: f64) -> String {
-    let rounded: f64 = format!("{value:.5e}").parse().unwrap_or(value);
+    rounded(value, 6)
+}
+
+/// A number for people, in so many significant digits, at least one.
+#[must_use]
+pub fn rounded(value: f64, digits: usize) -> String {
+    let rounded: f64 = format!("{value:.*e}", digits.saturating_sub(1)).parse().unwrap_or(value);
     if rounded == 0.0 || !rounded.is_finite() || (1e-4..1e7).contains(&rounded.abs()) {
         rounded.to_string()
     } else {
