@@ -39,6 +39,11 @@ impl Job {
         self
     }
 
+    pub fn title(mut self, title: &str) -> Self {
+        self.row.spec.display_name = title.to_owned();
+        self
+    }
+
     pub fn label(mut self, key: &str, value: &str) -> Self {
         self.row.spec.labels.insert(key.to_owned(), value.to_owned());
         self

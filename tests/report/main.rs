@@ -2,5 +2,6 @@
 
 mod arms;
 mod builders;
+mod documents;
 mod jobs;
 mod scipy;

@@ -9,7 +9,7 @@ use super::{
 use crate::model::{
     controller::Mode,
     job::State,
-    number::for_people,
+    number::rounded,
     spec::{Arm, Objective},
 };
 
@@ -232,6 +232,23 @@ fn has_target(job: &JobFigures, usual: &Objective) -> bool {
     target.is_some() && target == usual.target
 }
 
+/// What was saved, and what was needed more.
+fn in_words(amounts: impl Iterator<Item = (f64, &'static str)>) -> String {
+    let (more, saved): (Vec<_>, Vec<_>) = amounts.partition(|(amount, _)| *amount < 0.0);
+    let list = |amounts: &[(f64, &str)]| {
+        amounts
+            .iter()
+            .map(|(amount, unit)| format!("{} {unit}", rounded(amount.abs(), 4)))
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    match (&saved[..], &more[..]) {
+        (saved, []) => format!("saved {}", list(saved)),
+        ([], more) => format!("needed {} more", list(more)),
+        (saved, more) => format!("saved {} and needed {} more", list(saved), list(more)),
+    }
+}
+
 fn savings(objective: &Objective, pairs: &[(i64, &JobFigures, &JobFigures)]) -> Savings {
     let saved = |measure: Measure| {
         let pairs = pairs.iter().filter(|(_, a, b)| has_target(a, objective) && has_target(b, objective));
@@ -247,20 +264,18 @@ fn savings(objective: &Objective, pairs: &[(i64, &JobFigures, &JobFigures)]) -> 
         (None, _) => "no target is set, so what was saved can not be said".to_owned(),
         (Some(_), None) => "in no pair did both arms reach the target, so what was saved can not be said".to_owned(),
         (Some(_), Some(steps)) => {
-            let word = |value: f64| if value < 0.0 { "more" } else { "fewer" };
-            let amount = |value: f64, unit: &str| format!("{} {unit} {}", for_people(value.abs()), word(value));
-            let parts = [
-                Some(amount(steps, "steps")),
-                seconds.map(|s| amount(s, "s of wall time")),
-                gpu_hours.map(|h| amount(h, "GPU hours")),
-            ];
-            let parts = parts.into_iter().flatten().collect::<Vec<_>>().join(", ");
+            let amounts = [(Some(steps), "steps"), (seconds, "s of wall time"), (gpu_hours, "GPU hours")];
+            let amounts = amounts.into_iter().filter_map(|(amount, unit)| Some((amount?, unit)));
             let missing = match (seconds, gpu_hours) {
                 (None, _) => "; wall time is known only of jobs that have ended",
                 (Some(_), None) => "; GPU hours need the label gpus on each job",
                 (Some(_), Some(_)) => "",
             };
-            format!("over the {count} pairs that both reached the target, the scheduled arm took {parts}{missing}")
+            let seeds = if count == 1 { "the one seed".to_owned() } else { format!("the {count} seeds") };
+            format!(
+                "over {seeds} with which both arms reached the target, the scheduled one {}{missing}",
+                in_words(amounts)
+            )
         }
     };
     Savings { pairs: count, steps, seconds, gpu_hours, sentence }

@@ -20,6 +20,10 @@ use crate::{
 
 /// The label that says how many GPUs a job trains on.
 pub const GPUS_LABEL: &str = "gpus";
+/// The curve of mean losses.
+pub const LOSS_MEAN: &str = "loss_mean";
+/// The most points of it.
+const MEAN_POINTS: usize = 128;
 /// About how many points a curve has.
 const CURVE_POINTS: usize = 400;
 
@@ -81,7 +85,7 @@ pub struct JobFigures {
     pub wall_seconds: Option<f64>,
     /// Of these, on a plateau.
     pub plateau_seconds: Option<f64>,
-    /// The loss, the objective and the learning rate.
+    /// The loss, the objective, the learning rate, and of a long run the mean loss.
     pub curves: Vec<Curve>,
     /// What is missing, and what that means: a sentence each.
     pub notes: Vec<String>,
@@ -224,11 +228,14 @@ impl JobTally {
             steps: self.steps,
             wall_seconds: wall.total(),
             plateau_seconds: plateau.and_then(|plateau| wall.within(&plateau.stretches)),
-            curves: curves([
-                (LOSS, self.loss_curve),
-                (if objective_name == LOSS { "" } else { objective_name }, self.objective_curve),
-                (LEARNING_RATE, self.rate_curve),
-            ]),
+            curves: curves(
+                self.loss.smoothed(MEAN_POINTS),
+                [
+                    (LOSS, self.loss_curve),
+                    (if objective_name == LOSS { "" } else { objective_name }, self.objective_curve),
+                    (LEARNING_RATE, self.rate_curve),
+                ],
+            ),
             metrics_left_out: self.left_out.len() as u64,
             decisions: self.decisions.figures(),
             notes: Vec::new(),
@@ -243,12 +250,15 @@ impl JobTally {
     }
 }
 
-fn curves(series: [(&str, Extremes); 3]) -> Vec<Curve> {
+fn curves(smoothed: Vec<(u64, f64)>, series: [(&str, Extremes); 3]) -> Vec<Curve> {
     let curve = |(name, extremes): (&str, Extremes)| {
         let (steps, values) = extremes.into_columns();
         Curve { name: name.to_owned(), steps, values }
     };
-    series.into_iter().filter(|(name, _)| !name.is_empty()).map(curve).filter(|curve| !curve.steps.is_empty()).collect()
+    let (steps, values) = smoothed.into_iter().unzip();
+    let mean = Curve { name: LOSS_MEAN.to_owned(), steps, values };
+    let curves = series.into_iter().filter(|(name, _)| !name.is_empty()).map(curve).chain([mean]);
+    curves.filter(|curve| !curve.steps.is_empty()).collect()
 }
 
 /// What a reader must know to read the figures rightly.

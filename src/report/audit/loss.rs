@@ -36,6 +36,11 @@ impl LossTally {
         self.plateau.push(step, loss);
     }
 
+    /// See [`PlateauTally::smoothed`].
+    pub(super) fn smoothed(&self, most: usize) -> Vec<(u64, f64)> {
+        self.plateau.smoothed(most)
+    }
+
     /// `None` if no loss was reported.
     pub(super) fn figures(&self) -> Option<LossFigures> {
         (self.count > 0).then(|| LossFigures {

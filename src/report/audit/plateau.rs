@@ -9,13 +9,13 @@ const MAX_MEANS: usize = 512;
 /// Fewer means than this say nothing.
 const MIN_MEANS: usize = 16;
 /// A curve is looked at in about so many windows.
-const WINDOWS: usize = 16;
+const WINDOWS: usize = 8;
 /// Of at least so many means each.
 const MIN_WINDOW: usize = 8;
 /// The square of the 95% quantile of the standard normal distribution: a one-sided test at 5%.
 const Z2: f64 = 1.644_853_626_951_472_2 * 1.644_853_626_951_472_2;
 
-/// The steps on a plateau: windows of about a sixteenth of the run in which Mann and Kendall's test (one-sided, 5%) finds no fall of
+/// The steps on a plateau: windows of about an eighth of the run in which Mann and Kendall's test (one-sided, 5%) finds no fall of
 /// the loss.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PlateauFigures {
@@ -75,6 +75,19 @@ impl PlateauTally {
             self.size *= 2;
         }
         self.means.push(next);
+    }
+
+    /// The mean of each of at most `most` stretches, at the middle of its steps; nothing unless that is a good deal less than all losses.
+    pub(super) fn smoothed(&self, most: usize) -> Vec<(u64, f64)> {
+        let losses: u64 = self.means.iter().map(|mean| mean.count).sum();
+        if most == 0 || losses < 2 * most as u64 {
+            return Vec::new();
+        }
+        let joined = self.means.chunks(self.means.len().div_ceil(most)).map(|means| {
+            let mean = means[1..].iter().fold(means[0], |a, b| a.join(*b));
+            (u64::midpoint(mean.first, mean.last), mean.value())
+        });
+        joined.collect()
     }
 
     /// `None` for too few losses.
@@ -143,6 +156,18 @@ mod tests {
     #[test]
     fn a_loss_that_rises_is_on_a_plateau_too() {
         assert_eq!(figures((0..100).map(f64::from)).unwrap().steps, 100);
+    }
+
+    #[test]
+    fn a_long_run_is_smoothed_to_a_few_means_and_a_short_one_is_not() {
+        let mut tally = PlateauTally::default();
+        (0..10_000).for_each(|step| tally.push(step, if step % 2 == 0 { 1.0 } else { 3.0 }));
+        let smoothed = tally.smoothed(128);
+        assert!((64..=128).contains(&smoothed.len()), "{}", smoothed.len());
+        assert!(smoothed.iter().all(|(_, mean)| (mean - 2.0).abs() < 0.1));
+        assert!(smoothed.is_sorted_by_key(|(step, _)| *step));
+        assert_eq!(tally.smoothed(10_000), []);
+        assert_eq!(PlateauTally::default().smoothed(1), []);
     }
 
     #[test]

@@ -23,7 +23,7 @@ const LOGARITHMIC: f64 = 30.0;
 pub(super) fn curves(jobs: &[JobReport]) -> Vec<Chart> {
     let mut names: Vec<&str> = Vec::new();
     for curve in jobs.iter().flat_map(|job| &job.curves) {
-        if !names.contains(&curve.name.as_str()) {
+        if curve.name != LOSS_MEAN && !names.contains(&curve.name.as_str()) {
             names.push(&curve.name);
         }
     }
@@ -32,6 +32,7 @@ pub(super) fn curves(jobs: &[JobReport]) -> Vec<Chart> {
 }
 
 const LOSS: &str = "loss";
+const LOSS_MEAN: &str = "loss_mean";
 const RATE: &str = "learning_rate";
 
 fn lines(name: &str, jobs: &[JobReport]) -> Chart {
@@ -40,7 +41,16 @@ fn lines(name: &str, jobs: &[JobReport]) -> Chart {
     let values = || series.iter().flat_map(|(_, curve)| curve.value.iter().copied()).filter(|value| value.is_finite());
     let (least, greatest) = (values().fold(f64::INFINITY, f64::min), values().fold(0.0, f64::max));
     let is_alone = jobs.len() == 1;
-    let line = |(job, curve): &(&JobReport, &TelemetrySeries)| json!({"name": short(&job.job), "group": group(job), "x": curve.step, "y": numbers(curve.value.iter().copied())});
+    let line = |(job, curve): &(&JobReport, &TelemetrySeries)| {
+        let mean = job.curves.iter().find(|curve| name == LOSS && curve.name == LOSS_MEAN);
+        json!({
+            "name": short(&job.job),
+            "group": group(job),
+            "x": curve.step,
+            "y": numbers(&curve.value),
+            "mean": mean.map(|mean| json!({"x": mean.step, "y": numbers(&mean.value)})),
+        })
+    };
     let marks = if is_alone { jobs.first().map_or_else(Vec::new, marks) } else { Vec::new() };
     let bands = if is_alone && name == LOSS { jobs.first().map_or_else(Vec::new, bands) } else { Vec::new() };
     let title = match name {
@@ -124,6 +134,6 @@ pub(super) fn pairs(comparison: &ArmComparison) -> Option<Chart> {
 }
 
 /// Numbers for a script; one that is not finite is a gap.
-fn numbers(values: impl Iterator<Item = f64>) -> Vec<Option<f64>> {
-    values.map(|value| Some(value).filter(|value| value.is_finite())).collect()
+fn numbers(values: &[f64]) -> Vec<Option<f64>> {
+    values.iter().copied().map(|value| Some(value).filter(|value| value.is_finite())).collect()
 }

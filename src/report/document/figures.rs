@@ -80,7 +80,7 @@ pub(super) fn steps(job: &JobReport) -> String {
 
 /// How the loss went: level, slope by a thousand steps, and its interval.
 pub(super) fn slope(slope: &LossSlope) -> String {
-    let by_thousand = |value: f64| figure(value * 1000.0);
+    let by_thousand = |value: f64| rounded(value * 1000.0, 2);
     format!("{} ({} to {})", by_thousand(slope.slope), by_thousand(slope.low), by_thousand(slope.high))
 }
 

@@ -80,6 +80,10 @@ fn write<'a>(block: &'a Block, charts: &mut Vec<&'a Chart>) -> String {
             let item = |item: &String| format!("<li>{}</li>\n", escape(item));
             format!("<ul>\n{}</ul>\n", items.iter().map(item).collect::<String>())
         }
+        Block::Details(summary, blocks) => {
+            let inner: String = blocks.iter().map(|block| write(block, charts)).collect();
+            format!("<details><summary>{}</summary>\n{inner}</details>\n", escape(summary))
+        }
         Block::Table(texts, head, rows) => table(*texts, head, rows),
         Block::Chart(chart) => {
             charts.push(chart);

@@ -13,7 +13,8 @@ fn block(block: &Block) -> String {
         Block::Verdict(_, text) => format!("> **{}**\n", escape(text)),
         Block::Tiles(tiles) => {
             let tile = |[what, how_much, beside]: &[String; 3]| {
-                format!("- {}: **{}** ({})\n", escape(what), escape(how_much), escape(beside))
+                let beside = if beside.is_empty() { String::new() } else { format!(" ({})", escape(beside)) };
+                format!("- {}: **{}**{beside}\n", escape(what), escape(how_much))
             };
             tiles.iter().map(tile).collect()
         }
@@ -24,6 +25,7 @@ fn block(block: &Block) -> String {
             let item = |item: &String| format!("- {}\n", escape(item));
             items.iter().map(item).collect()
         }
+        Block::Details(..) => String::new(),
         Block::Table(texts, head, rows) => table(*texts, head, rows),
         Block::Chart(chart) => format!("*{}: in the HTML report.*\n", escape(&chart.title)),
     }

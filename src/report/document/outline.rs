@@ -7,8 +7,8 @@ use super::{
     },
 };
 use crate::proto::{
-    Arm, ArmComparison, AuditReport, JobReport, MeasureReport, Mode, decision_report::SlopeChange,
-    measure_report::Verdict,
+    Arm, ArmComparison, AuditReport, DecisionReport, JobReport, LossSlope, MeasureReport, MetricReport, Mode,
+    decision_report::SlopeChange, measure_report::Verdict,
 };
 
 /// A piece of a document.
@@ -32,6 +32,8 @@ pub(super) enum Block {
     Table(usize, Vec<&'static str>, Vec<Vec<String>>),
     /// A picture.
     Chart(Chart),
+    /// What only a page has room for, under a line that opens it.
+    Details(String, Vec<Block>),
 }
 
 /// How an answer is meant.
@@ -62,7 +64,14 @@ pub(super) fn outline(report: &AuditReport) -> Vec<Block> {
     }
     blocks.push(Block::Section(if report.jobs.len() == 1 { "Job" } else { "Jobs" }.to_owned()));
     blocks.extend(jobs(&report.jobs));
-    blocks.extend(report.jobs.iter().flat_map(|job| details(job, report.jobs.len() == 1)));
+    if let [job] = &report.jobs[..] {
+        blocks.extend(metrics(job));
+        blocks.extend(decisions(job));
+        blocks.extend(notes(job));
+    } else {
+        blocks.extend(decision_counts(&report.jobs));
+        blocks.extend(report.jobs.iter().flat_map(about));
+    }
     blocks.push(Block::Section("How to read this".to_owned()));
     blocks.push(Block::List(reading(report).into_iter().map(str::to_owned).collect()));
     blocks
@@ -153,7 +162,7 @@ fn job_tiles(job: &JobReport) -> Vec<[String; 3]> {
     tile(
         "wall time",
         or_none(job.wall_seconds, duration),
-        or_none(job.gpu_hours, |hours| format!("{} GPU h", figure(hours))),
+        job.gpu_hours.map_or_else(String::new, |hours| format!("{} GPU h", figure(hours))),
     );
     tiles
 }
@@ -249,9 +258,9 @@ fn jobs(jobs: &[JobReport]) -> Vec<Block> {
         row.push(or_none(objective.and_then(|found| found.best_value), figure));
         row.push(or_none(objective.and_then(|found| found.steps_to_target), |steps| steps.to_string()));
         row.push(or_none(loss.and_then(|loss| loss.mean), figure));
-        row.push(or_none(stability, |found| found.spikes.to_string()));
-        row.push(or_none(stability, |found| found.divergences.to_string()));
-        row.push(or_none(stability, |found| found.not_finite.to_string()));
+        row.push(or_none(stability, |found| {
+            format!("{} / {} / {}", found.spikes, found.divergences, found.not_finite)
+        }));
         row.push(or_none(loss.and_then(|loss| loss.plateau.as_ref()), |plateau| percent(plateau.share)));
         row.push(or_none(job.wall_seconds, duration));
         row.push(or_none(job.gpu_hours, figure));
@@ -267,9 +276,7 @@ fn jobs(jobs: &[JobReport]) -> Vec<Block> {
         "best",
         "steps to target",
         "mean loss",
-        "spikes",
-        "divergences",
-        "not finite",
+        "spikes / divergences / not finite",
         "on a plateau",
         "wall time",
         "GPU hours",
@@ -277,50 +284,116 @@ fn jobs(jobs: &[JobReport]) -> Vec<Block> {
     vec![Block::Table(4, head, jobs.iter().map(row).collect())]
 }
 
-/// A job's decisions, its metrics where it is alone, and what must be known about it.
-fn details(job: &JobReport, is_alone: bool) -> Vec<Block> {
-    let mut blocks = Vec::new();
-    let found = job.decisions.clone().unwrap_or_default();
-    if is_alone && !job.metrics.is_empty() {
-        blocks.push(Block::Subsection("Metrics".to_owned()));
-        let row = |metric: &crate::proto::MetricReport| {
-            let at = |value: Option<f64>, step: Option<i64>| {
-                or_none(value.zip(step), |(value, step)| format!("{} at {step}", figure(value)))
-            };
-            vec![
-                metric.name.clone(),
-                metric.count.to_string(),
-                figure(metric.final_value),
-                at(metric.min_value, metric.min_step),
-                at(metric.max_value, metric.max_step),
-                metric.not_finite.to_string(),
-            ]
-        };
-        let head = vec!["metric", "values", "final", "least, at step", "greatest, at step", "not finite"];
-        blocks.push(Block::Table(1, head, job.metrics.iter().map(row).collect()));
+/// Each metric of a job.
+fn metrics(job: &JobReport) -> Vec<Block> {
+    if job.metrics.is_empty() {
+        return Vec::new();
     }
-    if !found.decisions.is_empty() {
-        let counts =
-            [(found.by_controllers, "by controllers"), (found.by_people, "by people"), (found.advice, "advice")];
-        let counts: Vec<String> =
-            counts.into_iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
-        let subject = if is_alone { "Decisions".to_owned() } else { format!("Decisions of {}", short(&job.job)) };
-        blocks.push(Block::Subsection(format!("{subject}: {}", counts.join(", "))));
-        blocks.push(Block::Table(3, DECISION_HEAD.to_vec(), found.decisions.iter().map(decision_row).collect()));
+    let row = |metric: &MetricReport| {
+        let at = |value: Option<f64>, step: Option<i64>| {
+            or_none(value.zip(step), |(value, step)| format!("{} at {step}", figure(value)))
+        };
+        vec![
+            metric.name.clone(),
+            metric.count.to_string(),
+            figure(metric.final_value),
+            at(metric.min_value, metric.min_step),
+            at(metric.max_value, metric.max_step),
+            metric.not_finite.to_string(),
+        ]
+    };
+    let head = vec!["metric", "values", "final", "least, at step", "greatest, at step", "not finite"];
+    vec![Block::Subsection("Metrics".to_owned()), Block::Table(1, head, job.metrics.iter().map(row).collect())]
+}
+
+/// How many decisions each job has, and how often the loss changed its course.
+fn decision_counts(jobs: &[JobReport]) -> Vec<Block> {
+    let row = |job: &JobReport| {
+        let found = job.decisions.as_ref()?;
+        let count = |wanted| found.decisions.iter().filter(|shown| shown.change() == wanted).count().to_string();
+        let total = found.by_controllers + found.by_people + found.advice;
+        (total > 0).then(|| {
+            vec![
+                short(&job.job).to_owned(),
+                found.by_controllers.to_string(),
+                found.by_people.to_string(),
+                found.advice.to_string(),
+                count(SlopeChange::Faster),
+                count(SlopeChange::Slower),
+                count(SlopeChange::Unclear),
+                count(SlopeChange::TooFew),
+            ]
+        })
+    };
+    let rows: Vec<Vec<String>> = jobs.iter().filter_map(row).collect();
+    if rows.is_empty() {
+        return Vec::new();
+    }
+    let head = vec![
+        "job",
+        "by controllers",
+        "by people",
+        "advice",
+        "the loss fell faster",
+        "fell more slowly",
+        "no clear difference",
+        "too few losses",
+    ];
+    vec![
+        Block::Subsection("Decisions, and what the loss did after them".to_owned()),
+        Block::Table(1, head, rows),
+        Block::Text(
+            "Each decision with its slopes stands in the report of its job, and in the page of this one.".to_owned(),
+        ),
+    ]
+}
+
+/// What there is to say about one job of several.
+fn about(job: &JobReport) -> Vec<Block> {
+    let mut blocks = Vec::new();
+    let decisions = decisions(job);
+    if !decisions.is_empty() {
+        blocks.push(Block::Details(format!("Decisions of {}", short(&job.job)), decisions));
     }
     if !job.notes.is_empty() {
-        if !is_alone {
-            blocks.push(Block::Subsection(format!("About {}", short(&job.job))));
-        }
-        blocks.push(Block::List(job.notes.clone()));
+        blocks.push(Block::Subsection(format!("About {}", short(&job.job))));
+        blocks.extend(notes(job));
     }
     blocks
 }
 
-const DECISION_HEAD: [&str; 9] =
-    ["by", "what", "why", "from step", "loss before", "after", "slope before (95%)", "slope after (95%)", "the loss"];
+/// What must be known about a job to read its figures rightly.
+fn notes(job: &JobReport) -> Option<Block> {
+    (!job.notes.is_empty()).then(|| Block::List(job.notes.clone()))
+}
 
-fn decision_row(found: &crate::proto::DecisionReport) -> Vec<String> {
+/// A job's decisions one by one.
+fn decisions(job: &JobReport) -> Vec<Block> {
+    let found = job.decisions.clone().unwrap_or_default();
+    if found.decisions.is_empty() {
+        return Vec::new();
+    }
+    let counts =
+        [(found.by_controllers, "by controllers"), (found.by_people, "by people"), (found.advice, "as advice")];
+    let counts: Vec<String> =
+        counts.into_iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
+    vec![
+        Block::Subsection(format!("Decisions: {}", counts.join(", "))),
+        Block::Table(4, DECISION_HEAD.to_vec(), found.decisions.iter().map(decision_row).collect()),
+    ]
+}
+
+const DECISION_HEAD: [&str; 7] = [
+    "from step",
+    "what",
+    "the loss",
+    "by, and why",
+    "median loss before → after",
+    "slope before (95%)",
+    "slope after (95%)",
+];
+
+fn decision_row(found: &DecisionReport) -> Vec<String> {
     let decision = found.decision.clone().unwrap_or_default();
     let change = match found.change() {
         SlopeChange::Unspecified => NONE,
@@ -329,16 +402,16 @@ fn decision_row(found: &crate::proto::DecisionReport) -> Vec<String> {
         SlopeChange::Unclear => "no clear difference",
         SlopeChange::TooFew => "too few losses",
     };
+    let median = |slope: Option<LossSlope>| or_none(slope, |slope| figure(slope.median));
+    let (by, why) = (author(&decision), &decision.reason);
     vec![
-        author(&decision),
-        effect(&decision),
-        decision.reason.clone(),
         decision.effective_step.to_string(),
-        or_none(found.before, |slope| figure(slope.median)),
-        or_none(found.after, |slope| figure(slope.median)),
+        effect(&decision),
+        change.to_owned(),
+        if why.is_empty() { by } else { format!("{by}: {why}") },
+        format!("{} → {}", median(found.before), median(found.after)),
         or_none(found.before.as_ref(), slope),
         or_none(found.after.as_ref(), slope),
-        change.to_owned(),
     ]
 }
 
@@ -365,7 +438,7 @@ fn reading(report: &AuditReport) -> Vec<&'static str> {
          take the losses as independent. What came after a decision did not all come because of it.",
     );
     lines.push(
-        "On a plateau: windows of a sixteenth of the run in which Mann and Kendall's test (one-sided, 5%) finds no fall of the loss. \
+        "On a plateau: windows of an eighth of the run in which Mann and Kendall's test (one-sided, 5%) finds no fall of the loss. \
          Spike: more than 6 standard deviations above the running average. Divergence: not finite, or more than half of what was gained is lost.",
     );
     lines.push(

@@ -11,8 +11,8 @@
     automargin: true, ...more,
   });
   const layout = (more) => ({
-    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: colour("ink"), size: 12, family: "inherit" },
-    margin: { l: 56, r: 16, t: 12, b: 44 }, hoverlabel: { namelength: -1 },
+    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: colour("ink"), size: 12, family: getComputedStyle(document.body).fontFamily },
+    margin: { l: 56, r: 16, t: 12, b: 44 }, modebar: { bgcolor: "rgba(0,0,0,0)", color: colour("mark"), activecolor: colour("ink") }, hoverlabel: { namelength: -1 },
     legend: { orientation: "h", y: 1, yanchor: "bottom", x: 0 }, ...more,
   });
 
@@ -20,15 +20,18 @@
     lines(chart) {
       const seen = new Set();
       const arms = new Set(chart.series.map((series) => series.group));
-      const traces = chart.series.map((series) => {
+      const traces = chart.series.flatMap((series) => {
         const first = !seen.has(series.group);
         seen.add(series.group);
-        return {
-          type: "scatter", mode: series.x.length > 1 ? "lines" : "markers", x: series.x, y: series.y, name: plain(series.group),
+        const line = (points, more) => ({
+          type: "scatter", mode: points.x.length > 1 ? "lines" : "markers", x: points.x, y: points.y, name: plain(series.group),
           legendgroup: series.group, showlegend: first && arms.size > 1, opacity: chart.series.length > 1 ? 0.8 : 1,
           line: { color: colour(series.group), width: 1.6 }, marker: { color: colour(series.group) },
-          hovertemplate: `step %{x}: %{y:.5g}<extra>${plain(series.name)}</extra>`,
-        };
+          hovertemplate: `step %{x}: %{y:.5g}<extra>${plain(series.name)}</extra>`, ...more,
+        });
+        if (!series.mean) return [line(series)];
+        // Losses of single steps are noisy: they stay as a shadow behind their mean.
+        return [line(series, { opacity: 0.18, showlegend: false, hoverinfo: "skip", hovertemplate: null }), line(series.mean, { zorder: 1 })];
       });
       if (chart.marks.length > 0) {
         traces.push({
@@ -53,7 +56,7 @@
       }));
       return [traces, layout({
         height: 340, shapes: [...bands, ...lines], xaxis: axis({ title: { text: "step" } }),
-        yaxis: axis({ title: { text: plain(chart.y) }, type: chart.log ? "log" : "linear", exponentformat: "power" }),
+        yaxis: axis({ title: { text: plain(chart.y) }, type: chart.log ? "log" : "linear", exponentformat: "e" }),
         yaxis2: { overlaying: "y", range: [0, 1], visible: false, fixedrange: true },
       })];
     },
@@ -95,6 +98,7 @@
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
   // On paper the page is narrower and always light.
   const fit = () => { drawAll(); places.forEach((place) => Plotly.Plots.resize(place)); };
+  addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((part) => { part.open = true; }));
   matchMedia("print").addEventListener("change", fit);
   document.documentElement.dataset.drawn = String(charts.length);
 })();
