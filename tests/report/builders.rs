@@ -40,7 +40,7 @@ impl Job {
     }
 
     pub fn title(mut self, title: &str) -> Self {
-        self.row.spec.display_name = title.to_owned();
+        title.clone_into(&mut self.row.spec.display_name);
         self
     }
 
