@@ -16,6 +16,7 @@ pub mod connect;
 pub mod database;
 pub mod demo;
 pub mod doctor;
+pub mod experiment;
 pub mod failure;
 pub mod heart;
 pub mod job;
@@ -24,6 +25,7 @@ pub mod jobfile;
 pub mod migrate;
 pub mod order;
 pub mod output;
+pub mod overlay;
 pub mod preview;
 pub mod replay;
 pub mod report;
@@ -63,6 +65,8 @@ enum Command {
     Demo(demo::Args),
     /// Register, read and steer jobs
     Job(job::Args),
+    /// Register the jobs of an experiment, and wait for what becomes of them
+    Experiment(experiment::Args),
     /// Draw the curve of one or several specs, no server needed
     Preview(preview::Args),
     /// Recompute a job's decisions and compare them with the recorded ones
@@ -98,6 +102,7 @@ impl Command {
             Self::Serve(args) => return Ok(Box::pin(serve::run(*args)).await?),
             Self::Demo(args) => demo::run(&args).await.map_err(anyhow::Error::from)?,
             Self::Job(args) => job::run(args).await?,
+            Self::Experiment(args) => Box::pin(experiment::run(args)).await?,
             Self::Preview(args) => preview::run(&args)?,
             Self::Replay(args) => replay::run(args).await?,
             Self::Report(args) => report::run(args).await?,
@@ -150,6 +155,9 @@ mod tests {
             "lrs job get cifar --format json --json",
             "lrs job complete cifar --outcome lost",
             "lrs preview -f a.yaml --steps 1 --every 2",
+            "lrs experiment run",
+            "lrs experiment run -f a.yaml --report html",
+            "lrs experiment run -f a.yaml --dry-run --wait",
             "lrs replay",
             "lrs replay cifar --spec a.yaml",
             "lrs replay --spec a.yaml",
@@ -176,6 +184,8 @@ mod tests {
             "lrs replay --spec a.yaml --telemetry t.csv --decisions d.json",
             "lrs report cifar --format html -o cifar.html",
             "lrs report --experiment digits -n vision --json",
+            "lrs experiment run -f examples/experiments/warmup.yaml --format commands",
+            "lrs experiment run -f exp.yaml --wait --wait-timeout 12h --report html -o exp.html",
             "lrs migrate --check",
             "lrs doctor --database-url sqlite:///var/lib/lrs/lrs.db --format json",
             "lrs version --format json",

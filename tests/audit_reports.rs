@@ -1,4 +1,4 @@
-//! Audit reports of a real server: over gRPC, as JSON, as a page, and on the command line.
+//! Audit reports of a real server: over gRPC, as JSON, as a page, and on the command line; and experiments, which they are about.
 
 #[path = "support/server.rs"]
 #[expect(dead_code, reason = "shared with other tests, which use the rest")]
@@ -29,11 +29,17 @@ fn spec(arm: &str, seed: i64) -> JobSpec {
     ))
 }
 
-/// Trains a job: a loss that falls to `last` and stands there, evaluated every ten steps.
+/// Registers and trains a job.
 async fn train(server: &Server, id: &str, spec: JobSpec, last: f64) -> String {
     let job = server.register(id, spec).await.name;
-    let attempt = server.start_attempt(&job, "t", 0).await;
-    let mut stream = server.stream(&job, attempt, 0).await;
+    report_steps(server, &job, last).await;
+    job
+}
+
+/// Trains a job: a loss that falls to `last` and stands there, evaluated every ten steps.
+async fn report_steps(server: &Server, job: &str, last: f64) {
+    let attempt = server.start_attempt(job, "t", 0).await;
+    let mut stream = server.stream(job, attempt, 0).await;
     let loss = |step: u32| last + (2.0 - last) * (1.0 - f64::from(step) / 100.0).max(0.0);
     for first in (0..STEPS).step_by(40) {
         let steps = first..first + 40;
@@ -53,7 +59,6 @@ async fn train(server: &Server, id: &str, spec: JobSpec, last: f64) -> String {
         stream.send(request).await;
     }
     stream.until_durable(i64::from(STEPS - 1)).await;
-    job
 }
 
 async fn complete(server: &Server, name: &str) {
@@ -224,4 +229,100 @@ async fn what_can_not_be_reported_is_said() {
     assert!(empty.contains("No attempt has been started"), "{empty}");
     assert_eq!(lrs(&server, &["report", "none"]).status.code(), Some(3));
     assert_eq!(lrs(&server, &["report", "--experiment", "none"]).status.code(), Some(3));
+}
+
+const EXPERIMENT_FILE: &str = "
+name: warmup
+namespace: test
+seeds: [3, 5]
+command: train --job {job} --seed {seed} --server {server}
+spec:
+  groups: [{base_lr: 1}]
+  total_steps: 240
+  objective: {metric: val_loss, target: 1}
+arms:
+  scheduled: {spec: {schedule: {warmup: {warmup_steps: 10}}}}
+  baseline: {}
+";
+
+fn file(text: &str) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), text).unwrap();
+    file
+}
+
+fn experiment_run(server: &Server, file: &tempfile::NamedTempFile, arguments: &[&str]) -> Output {
+    let first = ["experiment", "run", "-f", file.path().to_str().unwrap()];
+    lrs(server, &[&first, arguments].concat())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_experiment_is_registered_once_however_often_it_is_run() {
+    let server = Server::sqlite().await;
+    let written = file(EXPERIMENT_FILE);
+
+    let checked = succeeds(experiment_run(&server, &written, &["--dry-run"]));
+    assert!(checked.contains("checked"), "{checked}");
+    assert_eq!(
+        lrs(&server, &["job", "get", "warmup-scheduled-3"]).status.code(),
+        Some(3),
+        "a dry run registers nothing"
+    );
+
+    let commands = succeeds(experiment_run(&server, &written, &["--format", "commands"]));
+    let lines: Vec<&str> = commands.lines().collect();
+    assert_eq!(lines.len(), 4, "{commands}");
+    let expected =
+        format!("train --job namespaces/test/jobs/warmup-scheduled-5 --seed 5 --server http://{}", server.grpc);
+    assert_eq!(lines[1], expected);
+    let again: serde_json::Value =
+        serde_json::from_str(&succeeds(experiment_run(&server, &written, &["--json"]))).unwrap();
+    let jobs = again["jobs"].as_array().unwrap();
+    assert!(jobs.len() == 4 && jobs.iter().all(|job| job["is_new"] == false), "{again}");
+    let specs = succeeds(experiment_run(&server, &written, &["--format", "specs"]));
+    assert_eq!(specs.matches("experiment: warmup").count(), 4, "{specs}");
+
+    let other = file(&EXPERIMENT_FILE.replace("total_steps: 240", "total_steps: 241"));
+    let refused = experiment_run(&server, &other, &[]);
+    assert_eq!(refused.status.code(), Some(4));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("with another spec than this file's"), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_experiment_registers_nothing_and_says_what_is_wrong() {
+    let server = Server::sqlite().await;
+    // Only the last of the jobs is wrong, and only the server can tell.
+    let wrong = file(&EXPERIMENT_FILE.replace("baseline: {}", "baseline: {spec: {groups: [{base_lr: -1}]}}"));
+    let refused = experiment_run(&server, &wrong, &[]);
+    assert_eq!(refused.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(said.contains("warmup-baseline-3") && said.contains("groups[0].base_lr"), "{said}");
+    assert_eq!(lrs(&server, &["job", "get", "warmup-scheduled-3"]).status.code(), Some(3));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_experiment_is_waited_for_and_reported() {
+    let server = Server::sqlite().await;
+    let written = file(EXPERIMENT_FILE);
+    succeeds(experiment_run(&server, &written, &[]));
+    let late = experiment_run(&server, &written, &["--wait", "--wait-timeout", "0s"]);
+    assert_eq!(late.status.code(), Some(5));
+
+    let waiting = Command::new(env!("CARGO_BIN_EXE_lrs"))
+        .args(["experiment", "run", "-f", written.path().to_str().unwrap(), "--wait", "--report", "markdown"])
+        .env("LRS_SERVER", format!("http://{}", server.grpc))
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    for (id, last) in [("scheduled-3", 0.5), ("scheduled-5", 0.5), ("baseline-3", 0.6), ("baseline-5", 0.7)] {
+        let job = format!("namespaces/test/jobs/warmup-{id}");
+        report_steps(&server, &job, last).await;
+        if id != "baseline-5" {
+            complete(&server, &job).await;
+        }
+    }
+
+    let text = succeeds(waiting.wait_with_output().unwrap());
+    assert!(text.starts_with("# warmup\n") && text.contains("2 seeds compared"), "{text}");
 }

@@ -1,6 +1,9 @@
 //! `lrs report`: what became of a job, or of an experiment's arms.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use super::{
     connect::{ConnectArgs, Connection},
@@ -45,7 +48,7 @@ pub struct Args {
 
 /// How a report is written, and where to.
 #[derive(Clone, Debug, clap::Args)]
-pub struct FormatArgs {
+struct FormatArgs {
     /// How to write the report
     #[arg(long, value_enum, default_value_t = Format::Markdown)]
     format: Format,
@@ -70,17 +73,21 @@ pub enum Format {
 
 impl FormatArgs {
     /// Writes a report as it is wanted.
-    ///
-    /// # Errors
-    /// If it can not be written.
-    pub fn write(&self, report: &AuditReport) -> Result<(), Failure> {
+    fn write(&self, report: &AuditReport) -> Result<(), Failure> {
         let format = if self.json { Format::Json } else { self.format };
-        let text = text(report, format)?;
-        match &self.output {
-            None => output::print(&text),
-            Some(path) => fs::write(path, text)
-                .map_err(|error| Failure::new(Exit::Failed, format!("can not write {}: {error}", path.display()))),
-        }
+        write(&text(report, format)?, self.output.as_deref())
+    }
+}
+
+/// Writes a document to the file, or else to standard output.
+///
+/// # Errors
+/// If it can not be written.
+pub fn write(text: &str, file: Option<&Path>) -> Result<(), Failure> {
+    match file {
+        None => output::print(text),
+        Some(path) => fs::write(path, text)
+            .map_err(|error| Failure::new(Exit::Failed, format!("can not write {}: {error}", path.display()))),
     }
 }
 
@@ -131,7 +138,7 @@ pub fn text(report: &AuditReport, format: Format) -> Result<String, Failure> {
     }
 }
 
-fn from_file(path: &std::path::Path) -> Result<AuditReport, Failure> {
+fn from_file(path: &Path) -> Result<AuditReport, Failure> {
     let name = path.display();
     serde_json::from_str(&jobfile::read_text(path)?).map_err(|error| {
         Failure::invalid(format!("{name}: {error}")).with_hint("this file is what `lrs report --json` writes")

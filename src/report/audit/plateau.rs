@@ -148,7 +148,8 @@ mod tests {
         for length in [160, 1_000, 100_000_u32] {
             let loss = |i: u32| if i < length / 2 { 1.0 - f64::from(i) / f64::from(length) } else { 0.5 };
             let found = figures((0..length).map(loss)).unwrap();
-            assert!((found.share - 0.5).abs() < 0.08, "{length}: {}", found.share);
+            // To a window.
+            assert!((found.share - 0.5).abs() < 0.13, "{length}: {}", found.share);
             assert_eq!(found.stretches.len(), 1, "{length}");
         }
     }
