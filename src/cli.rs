@@ -181,6 +181,7 @@ mod tests {
             "lrs job delete cifar --force --yes",
             "lrs preview -f a.yaml -f b.yaml --steps 0,10,20..100 --format csv",
             "lrs replay cifar --attempt 2",
+            "lrs replay cifar --with other.yaml --json",
             "lrs replay --spec a.yaml --telemetry t.csv --decisions d.json",
             "lrs report cifar --format html -o cifar.html",
             "lrs report --experiment digits -n vision --json",
