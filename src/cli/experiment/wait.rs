@@ -142,15 +142,16 @@ mod tests {
 
     #[test]
     fn a_job_is_waited_for_until_it_ended_or_has_all_its_steps() {
-        for (job, expected) in [
-            (job(State::Pending, None, Some(10)), false),
-            (job(State::Running, Some(8), Some(10)), false),
-            (job(State::Running, Some(9), Some(10)), true),
-            (job(State::Running, Some(9), None), false),
-            (job(State::Stale, Some(3), Some(10)), false),
-            (job(State::Failed, None, Some(10)), true),
-            (job(State::Completed, None, None), true),
+        for (state, watermark_step, total_steps, expected) in [
+            (State::Pending, None, Some(10), false),
+            (State::Running, Some(8), Some(10), false),
+            (State::Running, Some(9), Some(10), true),
+            (State::Running, Some(9), None, false),
+            (State::Stale, Some(3), Some(10), false),
+            (State::Failed, None, Some(10), true),
+            (State::Completed, None, None, true),
         ] {
+            let job = job(state, watermark_step, total_steps);
             assert_eq!(has_reported(&job), expected, "{job:?}");
         }
     }

@@ -51,7 +51,9 @@ mod tests {
 
     fn area(points: &[(u64, f64)]) -> Area {
         let mut area = Area::default();
-        points.iter().for_each(|&(step, value)| area.push(step, value));
+        for &(step, value) in points {
+            area.push(step, value);
+        }
         area
     }
 

@@ -241,7 +241,9 @@ mod tests {
 
     fn figures(decisions: Vec<Decision>, losses: impl IntoIterator<Item = f64>) -> Decisions {
         let mut log = DecisionLog::default();
-        decisions.into_iter().for_each(|decision| log.take(decision));
+        for decision in decisions {
+            log.take(decision);
+        }
         let mut tally = DecisionTally::new(log);
         for (step, loss) in (0..).zip(losses) {
             tally.push(step, loss);
