@@ -206,6 +206,10 @@ fn engine_settings(v: &mut Violations, options: &Options) -> Settings {
             1 << 30,
         ),
         watch_events: count(v, "watch_events", options.watch_events, defaults.watch_events, 1, 65_536),
+        max_report_jobs: options
+            .max_report_jobs
+            .map_or(defaults.max_report_jobs, |jobs| in_range(v, "max_report_jobs", jobs, 1, 10_000, u32::to_string)),
+        max_reports: count(v, "max_reports", options.max_reports, defaults.max_reports, 1, 1024),
     }
 }
 

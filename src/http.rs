@@ -30,6 +30,7 @@ mod jobs;
 mod params;
 mod probes;
 mod problem;
+mod reports;
 mod schedules;
 mod traffic;
 mod watch;
@@ -58,6 +59,7 @@ pub fn router(services: Services, metrics: PrometheusHandle, limits: Limits) -> 
         .route("/v1/namespaces/{namespace}/jobs/{job}/attempts", get(jobs::attempts))
         .route("/v1/namespaces/{namespace}/jobs/{job}/decisions", get(jobs::decisions))
         .route("/v1/namespaces/{namespace}/jobs/{job}/telemetry", get(jobs::telemetry))
+        .route("/v1/namespaces/{namespace}/experiments/{experiment}", get(reports::of_experiment))
         .route("/v1/schedules:preview", post(schedules::preview))
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)

@@ -15,6 +15,7 @@ pub mod metrics;
 pub mod model;
 pub mod observability;
 pub mod proto;
+pub mod report;
 pub mod rpc;
 pub mod schedule;
 pub mod shutdown;

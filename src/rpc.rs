@@ -12,7 +12,7 @@ use crate::{
     engine::Engine,
     proto::{
         DESCRIPTORS, job_service_server::JobServiceServer, learning_rate_service_server::LearningRateServiceServer,
-        schedule_service_server::ScheduleServiceServer,
+        report_service_server::ReportServiceServer, schedule_service_server::ScheduleServiceServer,
     },
 };
 
@@ -23,6 +23,7 @@ pub(crate) mod filter;
 mod job_service;
 mod learning_rate_service;
 pub(crate) mod page_token;
+mod report_service;
 mod schedule_service;
 mod status;
 mod telemetry_stream;
@@ -32,6 +33,7 @@ mod update_mask;
 pub use door::Door;
 pub use job_service::Jobs;
 pub use learning_rate_service::LearningRates;
+pub use report_service::Reports;
 pub use schedule_service::Schedules;
 pub use status::DOMAIN;
 
@@ -66,6 +68,8 @@ pub struct Services {
     pub jobs: Jobs,
     /// Schedules without jobs.
     pub schedules: Schedules,
+    /// What became of jobs.
+    pub reports: Reports,
 }
 
 impl Services {
@@ -77,6 +81,7 @@ impl Services {
             learning_rates: LearningRates::new(door.clone(), limits.stream_messages),
             jobs: Jobs::new(door.clone()),
             schedules: Schedules::new(door.clone()),
+            reports: Reports::new(door.clone()),
             door,
         }
     }
@@ -86,7 +91,8 @@ impl Services {
 #[derive(Clone)]
 pub struct Health(HealthReporter);
 
-const SERVICES: [&str; 4] = ["", "lrs.v1.JobService", "lrs.v1.LearningRateService", "lrs.v1.ScheduleService"];
+const SERVICES: [&str; 5] =
+    ["", "lrs.v1.JobService", "lrs.v1.LearningRateService", "lrs.v1.ReportService", "lrs.v1.ScheduleService"];
 
 impl Health {
     /// Nothing serves yet.
@@ -158,6 +164,7 @@ fn routes(services: Services, health: Health, limits: Limits) -> Result<Routes, 
     let routes = Routes::new(bounded!(LearningRateServiceServer::new(services.learning_rates)))
         .add_service(bounded!(JobServiceServer::new(services.jobs)))
         .add_service(bounded!(ScheduleServiceServer::new(services.schedules)))
+        .add_service(bounded!(ReportServiceServer::new(services.reports)))
         .add_service(health)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?);
@@ -176,6 +183,7 @@ mod tests {
             [
                 JobServiceServer::<Jobs>::NAME,
                 LearningRateServiceServer::<LearningRates>::NAME,
+                ReportServiceServer::<Reports>::NAME,
                 ScheduleServiceServer::<Schedules>::NAME
             ]
         );

@@ -75,6 +75,12 @@ options! {
     /// Decisions by people a job [default: 10000]
     #[arg(value_name = "N", help_heading = "Limits")]
     max_person_decisions: usize = "LRS_MAX_PERSON_DECISIONS",
+    /// Jobs of an experiment that an audit report may have [default: 200]
+    #[arg(value_name = "N", help_heading = "Limits")]
+    max_report_jobs: u32 = "LRS_MAX_REPORT_JOBS",
+    /// Audit reports that may be made at once [default: 2]
+    #[arg(value_name = "N", help_heading = "Limits")]
+    max_reports: usize = "LRS_MAX_REPORTS",
     /// Tasks among which the jobs are spread [default: 4]
     #[arg(value_name = "N", help_heading = "Engine")]
     shards: usize = "LRS_SHARDS",

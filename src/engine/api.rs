@@ -22,6 +22,14 @@ pub enum Error {
     /// There is no such job.
     #[error("there is no job {0}")]
     JobNotFound(String),
+    /// No job of the namespace is of this experiment.
+    #[error("no job of namespaces/{namespace} is of the experiment {experiment:?}")]
+    ExperimentNotFound {
+        /// The namespace.
+        namespace: String,
+        /// The experiment.
+        experiment: String,
+    },
     /// The name is taken by another job.
     #[error("{0} exists already")]
     JobExists(JobName),
@@ -435,6 +443,10 @@ pub struct Settings {
     pub snapshot_after_records: u64,
     /// Events that a watcher may lag behind.
     pub watch_events: usize,
+    /// Jobs of an experiment that is reported.
+    pub max_report_jobs: u32,
+    /// Reports that may be made at once.
+    pub max_reports: usize,
 }
 
 impl Default for Settings {
@@ -452,6 +464,8 @@ impl Default for Settings {
             merge_after_chunks: 512,
             snapshot_after_records: 4096,
             watch_events: 256,
+            max_report_jobs: 200,
+            max_reports: 2,
         }
     }
 }

@@ -31,6 +31,7 @@ impl From<Error> for Status {
         let (code, reason) = match &error {
             Error::Invalid(_) => (Code::InvalidArgument, "INVALID_ARGUMENT"),
             Error::JobNotFound(_) => (Code::NotFound, "JOB_NOT_FOUND"),
+            Error::ExperimentNotFound { .. } => (Code::NotFound, "EXPERIMENT_NOT_FOUND"),
             Error::JobExists(_) => (Code::AlreadyExists, "JOB_EXISTS"),
             // Not ALREADY_EXISTS: what exists is another change, and sending this one again will not help.
             Error::RequestIdReused { .. } => (Code::FailedPrecondition, "REQUEST_ID_REUSED"),
@@ -131,6 +132,7 @@ fn job_of(error: &Error) -> Option<String> {
         | Error::TelemetryRemoved { job, .. }
         | Error::WrongState { job, .. } => Some(job.to_string()),
         Error::Invalid(_)
+        | Error::ExperimentNotFound { .. }
         | Error::Overloaded { .. }
         | Error::StoreUnavailable(_)
         | Error::Store(_)
@@ -210,6 +212,11 @@ mod tests {
     fn each_error_has_its_code_and_reason() {
         let cases = [
             (Error::JobNotFound("x".into()), Code::NotFound, "JOB_NOT_FOUND"),
+            (
+                Error::ExperimentNotFound { namespace: "a".into(), experiment: "e".into() },
+                Code::NotFound,
+                "EXPERIMENT_NOT_FOUND",
+            ),
             (Error::JobExists(job()), Code::AlreadyExists, "JOB_EXISTS"),
             (
                 Error::RequestIdReused { job: job(), request_id: "r".into() },

@@ -157,6 +157,8 @@ impl World {
             merge_after_chunks: dice.random_range(2..12),
             snapshot_after_records: dice.random_range(1..24),
             watch_events: dice.random_range(1..8),
+            max_report_jobs: 8,
+            max_reports: 1,
         };
         Arc::new(Self {
             profile,
