@@ -16,6 +16,7 @@ pub mod connect;
 pub mod database;
 pub mod demo;
 pub mod doctor;
+pub mod export;
 pub mod failure;
 pub mod heart;
 pub mod job;
@@ -66,6 +67,8 @@ enum Command {
     Preview(preview::Args),
     /// Recompute a job's decisions and compare them with the recorded ones
     Replay(replay::Args),
+    /// Write a job's telemetry, rates and decisions to files for other tools
+    Export(export::Args),
     /// Look through a database for what can not be right
     Doctor(doctor::Args),
     /// Bring a database to this release's schema
@@ -97,6 +100,7 @@ impl Command {
             Self::Job(args) => job::run(args).await?,
             Self::Preview(args) => preview::run(&args)?,
             Self::Replay(args) => replay::run(args).await?,
+            Self::Export(args) => export::run(args).await?,
             Self::Doctor(args) => doctor::run(args).await?,
             Self::Migrate(args) => migrate::run(&args).await?,
             Self::Version(args) => version::run(args)?,
@@ -149,6 +153,9 @@ mod tests {
             "lrs replay",
             "lrs replay cifar --spec a.yaml",
             "lrs replay --spec a.yaml",
+            "lrs export",
+            "lrs export cifar --to out -o cifar.csv",
+            "lrs export cifar --to out --table rates",
         ] {
             assert_eq!(exit_code(line), 2, "{line}");
         }
@@ -167,6 +174,8 @@ mod tests {
             "lrs preview -f a.yaml -f b.yaml --steps 0,10,20..100 --format csv",
             "lrs replay cifar --attempt 2",
             "lrs replay --spec a.yaml --telemetry t.csv --decisions d.json",
+            "lrs export cifar --format parquet -o cifar.parquet --table rates",
+            "lrs export cifar --attempt 2 --to cifar --format csv",
             "lrs migrate --check",
             "lrs doctor --database-url sqlite:///var/lib/lrs/lrs.db --format json",
             "lrs version --format json",

@@ -16,10 +16,10 @@ use crate::model::{
     telemetry::Sample,
 };
 
-mod decision;
+pub(super) mod decision;
 mod difference;
 mod files;
-mod remote;
+pub(super) mod remote;
 mod report;
 
 use difference::Difference;

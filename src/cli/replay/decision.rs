@@ -13,7 +13,7 @@ use crate::{
 ///
 /// # Errors
 /// If it is none that this release knows.
-pub(super) fn from_proto(message: proto::Decision) -> Result<Decision, Failure> {
+pub(in crate::cli) fn from_proto(message: proto::Decision) -> Result<Decision, Failure> {
     let name = message.name.clone();
     let wrong = |what: &str| Failure::invalid(format!("decision {name:?}: {what}"));
     let step = |value: i64| u64::try_from(value).map_err(|_| wrong("a step is negative"));
