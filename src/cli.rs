@@ -154,6 +154,7 @@ mod tests {
             "lrs replay cifar --spec a.yaml",
             "lrs replay --spec a.yaml",
             "lrs export",
+            "lrs export cifar --to a b c",
             "lrs export cifar --to out -o cifar.csv",
             "lrs export cifar --to out --table rates",
         ] {
@@ -176,6 +177,7 @@ mod tests {
             "lrs replay --spec a.yaml --telemetry t.csv --decisions d.json",
             "lrs export cifar --format parquet -o cifar.parquet --table rates",
             "lrs export cifar --attempt 2 --to cifar --format csv",
+            "lrs export cifar --to tensorboard runs",
             "lrs migrate --check",
             "lrs doctor --database-url sqlite:///var/lib/lrs/lrs.db --format json",
             "lrs version --format json",

@@ -73,10 +73,9 @@ impl Output {
         about: &Value,
     ) -> Result<Self, Failure> {
         let writer: Box<dyn Write + Send> = match path {
-            Some(path) => Box::new(File::create(part_of(path)).map_err(|error| unwritable(path, &error))?),
-            None => Box::new(io::stdout()),
+            Some(path) => Box::new(create(path)?),
+            None => Box::new(BufWriter::new(io::stdout())),
         };
-        let writer = BufWriter::new(writer);
         let sink: Box<dyn Sink> = match format {
             Format::Parquet => Box::new(Parquet::new(writer, columns, about)?),
             Format::Csv => Box::new(Csv::new(writer, columns.to_vec())?),
@@ -94,10 +93,20 @@ impl Output {
     pub(super) fn finish(self) -> Result<(), Failure> {
         self.sink.finish()?;
         match &self.path {
-            Some(path) => fs::rename(part_of(path), path).map_err(|error| unwritable(path, &error)),
+            Some(path) => complete(path),
             None => Ok(()),
         }
     }
+}
+
+/// A file that takes the name `path` once it is [`complete`].
+pub(super) fn create(path: &Path) -> Result<BufWriter<File>, Failure> {
+    File::create(part_of(path)).map(BufWriter::new).map_err(|error| unwritable(path, &error))
+}
+
+/// Lets a file take its name, in place of what had it.
+pub(super) fn complete(path: &Path) -> Result<(), Failure> {
+    fs::rename(part_of(path), path).map_err(|error| unwritable(path, &error))
 }
 
 /// What a file is called until it is whole.

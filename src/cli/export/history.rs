@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use pbjson_types::Timestamp;
 use serde_json::{Value, json};
 
 use super::{column::Table, target::Target};
@@ -35,8 +36,11 @@ const BATCH: usize = 10_000;
 pub(super) struct History {
     server: Connection,
     job: proto::Job,
+    name: JobName,
     attempts: Vec<AttemptRow>,
     attempt: u32,
+    /// When the attempt was started, or else the job registered, in seconds since 1970.
+    started: f64,
     /// The first step that is left out: what comes in while the export runs is not part of it.
     end_step: Option<i64>,
 }
@@ -47,8 +51,8 @@ impl History {
         let server = connect.connect().await?;
         let request = GetJobRequest { name: name.to_string() };
         let job = server.call(async |mut service| service.get_job(request.clone()).await).await?;
-        let attempts = job::attempts::read(&server, name.as_str()).await?;
-        let attempts = attempts.iter().map(replay::remote::row).collect::<Result<Vec<_>, _>>()?;
+        let messages = job::attempts::read(&server, name.as_str()).await?;
+        let attempts = messages.iter().map(replay::remote::row).collect::<Result<Vec<_>, _>>()?;
         let newest = attempts.last().map_or(0, |attempt| attempt.attempt);
         let attempt = attempt.unwrap_or(newest);
         if attempt > newest {
@@ -57,7 +61,25 @@ impl History {
         }
         let progress = job.progress.as_ref().filter(|_| attempt == newest);
         let end_step = progress.and_then(|progress| progress.watermark_step).map(|step| step + 1);
-        Ok(Self { server, job, attempts, attempt, end_step })
+        let message = messages.iter().find(|message| message.attempt == i64::from(attempt));
+        let started = message.map_or(&job.create_time, |message| &message.create_time);
+        let started = started.as_ref().map_or(0.0, seconds);
+        Ok(Self { server, job, name: name.clone(), attempts, attempt, started, end_step })
+    }
+
+    /// The job.
+    pub(super) fn name(&self) -> &JobName {
+        &self.name
+    }
+
+    /// The attempt.
+    pub(super) fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    /// When the attempt was started, or else the job registered, in seconds since 1970.
+    pub(super) fn started(&self) -> f64 {
+        self.started
     }
 
     /// What the export is of.
@@ -188,6 +210,11 @@ impl History {
             request.page_token = page.next_page_token;
         }
     }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "seconds since 1970 are far below 2^53")]
+fn seconds(time: &Timestamp) -> f64 {
+    time.seconds as f64 + f64::from(time.nanos) * 1e-9
 }
 
 fn is_by_a_person(decision: &proto::Decision) -> bool {
