@@ -11,6 +11,10 @@ readonly REQUIREMENTS=clients/python/requirements-test.txt
 scripts/need.sh python3-venv >&2
 key=$({ python3 -VV && cat "$REQUIREMENTS"; } | sha256sum | cut -c1-16)
 environment=${XDG_CACHE_HOME:-$HOME/.cache}/lrs/python-client/$key
+mkdir -p "$(dirname "$environment")"
+# Of two that run at once, the second waits and finds it complete.
+exec 9>"$environment.lock"
+flock 9
 if [[ ! -e $environment/complete ]]; then
   started=$SECONDS
   echo "installing the Python client's libraries under $environment" >&2
