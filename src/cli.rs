@@ -29,6 +29,7 @@ pub mod preview;
 pub mod replay;
 pub mod serve;
 pub mod steps;
+pub mod sweep;
 pub mod telemetry;
 pub mod version;
 
@@ -69,6 +70,8 @@ enum Command {
     Replay(replay::Args),
     /// Write a job's telemetry, rates and decisions to files for other tools
     Export(export::Args),
+    /// Advise the jobs of an experiment that fall behind to stop
+    Sweep(sweep::Args),
     /// Look through a database for what can not be right
     Doctor(doctor::Args),
     /// Bring a database to this release's schema
@@ -101,6 +104,7 @@ impl Command {
             Self::Preview(args) => preview::run(&args)?,
             Self::Replay(args) => replay::run(args).await?,
             Self::Export(args) => export::run(args).await?,
+            Self::Sweep(args) => sweep::run(args).await?,
             Self::Doctor(args) => doctor::run(args).await?,
             Self::Migrate(args) => migrate::run(&args).await?,
             Self::Version(args) => version::run(args)?,
@@ -154,6 +158,8 @@ mod tests {
             "lrs replay cifar --spec a.yaml",
             "lrs replay --spec a.yaml",
             "lrs export",
+            "lrs sweep digits",
+            "lrs sweep digits --every 0",
             "lrs export cifar --to a b c",
             "lrs export cifar --to out -o cifar.csv",
             "lrs export cifar --to out --table rates",
@@ -178,6 +184,9 @@ mod tests {
             "lrs export cifar --format parquet -o cifar.parquet --table rates",
             "lrs export cifar --attempt 2 --to cifar --format csv",
             "lrs export cifar --to tensorboard runs",
+            "lrs job advise-stop cifar --reason 'no-hope'",
+            "lrs job advise-stop cifar --withdraw",
+            "lrs sweep digits -n vision --every 100 --after 1000 --min-jobs 5 --once --dry-run --json",
             "lrs migrate --check",
             "lrs doctor --database-url sqlite:///var/lib/lrs/lrs.db --format json",
             "lrs version --format json",
