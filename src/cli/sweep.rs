@@ -35,6 +35,7 @@ It waits at each rung for the jobs that began before; one that is dead holds it 
 Examples:
   lrs sweep digits -n vision --every 500
   lrs sweep digits -n vision --every 100 --after 1000 --min-jobs 5 --json
+  lrs sweep digits -n vision --every 500 --linger 10m            beside a study
   lrs sweep digits -n vision --every 500 --once --dry-run")]
 pub struct Args {
     /// The experiment, as the jobs' specs name it
@@ -51,6 +52,9 @@ pub struct Args {
     /// How long to wait between looks at the jobs, such as 500ms or 1m
     #[arg(long, value_name = "DURATION", default_value = "2s")]
     interval: jiff::SignedDuration,
+    /// How long to stay once no job is live, for a study whose trials come one after another
+    #[arg(long, value_name = "DURATION", default_value = "0s")]
+    linger: jiff::SignedDuration,
     /// Say what can be said now, and end
     #[arg(long)]
     once: bool,
@@ -97,8 +101,10 @@ impl Rule {
 pub async fn run(args: Args) -> Result<(), Failure> {
     let rule =
         Rule { first: args.after.unwrap_or(args.every), every: args.every, min_jobs: usize::from(args.min_jobs) };
-    let interval =
-        Duration::try_from(args.interval).map_err(|_| Failure::invalid("--interval must not be negative"))?;
+    let negative = |_| Failure::invalid("--interval and --linger must not be negative");
+    let interval = Duration::try_from(args.interval).map_err(negative)?;
+    let linger = Duration::try_from(args.linger).map_err(negative)?;
+    let mut idle = Duration::ZERO;
     let server = args.connect.connect().await?;
     let board = Board::new(job_name::parent(&args.namespace.namespace), args.experiment.clone(), rule);
     let mut sweep = Sweep { server, board, found: VecDeque::new(), held_up: None };
@@ -108,7 +114,8 @@ pub async fn run(args: Args) -> Result<(), Failure> {
             Err(failure) if failure.exit == Exit::Unavailable && !args.once => eprintln!("{}", failure.message),
             result => result?,
         }
-        if args.once || sweep.board.is_over() {
+        idle = if sweep.board.is_over() { idle.saturating_add(interval) } else { Duration::ZERO };
+        if args.once || idle > linger {
             break;
         }
         tokio::time::sleep(interval).await;
