@@ -40,7 +40,7 @@ def run(example, server, python=sys.executable):
 
 
 def test_every_example_is_run():
-    assert {path.stem for path in EXAMPLES.glob("*.py")} == {*JOBS, *STUDIES, "digits_plain"}
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == {*JOBS, *STUDIES, "digits_plain", "katib_trial"}
 
 
 @pytest.mark.parametrize("example", JOBS)

@@ -8,41 +8,29 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from typing import TYPE_CHECKING
 
-import grpc
 import mlflow
 from google.protobuf import json_format
 from mlflow.entities import Metric, Param, RunTag
 
 from lrs import errors
-from lrs.job import job_name
+from lrs.record import Record
 from lrs.v1.job_pb2 import Arm, Job
-from lrs.v1.job_service_pb2 import (
-    GetJobRequest,
-    ListAttemptsRequest,
-    ListAttemptsResponse,
-    ListDecisionsRequest,
-    ListDecisionsResponse,
-    QueryTelemetryRequest,
-    QueryTelemetryResponse,
-)
-from lrs.wire import DEFAULT_SERVER, Call, Connection
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from mlflow.entities import Run
+
+    from lrs.v1.decision_pb2 import Decision
 
 __all__ = ["hand_over"]
 
 #: What MLflow takes at once.
 _MAX_METRICS = 1000
 _MAX_PARAM_CHARS = 6000
-_PAGE_STEPS = 10_000
-_TIMEOUT = 30.0
 _NEXT_STEP = "lrs.next_step"
 _STATUS = {Job.STATE_COMPLETED: "FINISHED", Job.STATE_FAILED: "FAILED", Job.STATE_CANCELLED: "KILLED"}
 
@@ -69,87 +57,18 @@ def hand_over(
         UnreachableError: If the service does not answer.
         mlflow.exceptions.MlflowException: If MLflow refuses.
     """
-    record = _Record(job_name(job), server or os.environ.get("LRS_SERVER") or DEFAULT_SERVER)
-    try:
+    with Record(job, server=server) as record:
         return _Run(record, tracking_uri, experiment, attempt).bring_up_to_date()
-    finally:
-        record.connection.close()
-
-
-class _Record:
-    """A job as its server tells it."""
-
-    def __init__(self, name: str, server: str) -> None:
-        self.name, self.server = name, server
-        self.connection = Connection(server, None, ())
-        self._telemetry = Call[QueryTelemetryRequest, QueryTelemetryResponse](
-            self.connection, "JobService/QueryTelemetry", QueryTelemetryResponse
-        )
-        self._decisions = Call[ListDecisionsRequest, ListDecisionsResponse](
-            self.connection, "JobService/ListDecisions", ListDecisionsResponse
-        )
-
-    def job(self) -> Job:
-        with self:
-            return self.connection.get_job(GetJobRequest(name=self.name), _TIMEOUT)
-
-    def started(self, attempt: int) -> int:
-        """When an attempt began, in milliseconds since 1970."""
-        request, answer = ListAttemptsRequest(job=self.name, page_size=1000), ListAttemptsResponse()
-        while True:
-            with self:
-                answer = self.connection.list_attempts(request, _TIMEOUT)
-            for found in answer.attempts:
-                if found.attempt == attempt:
-                    return found.create_time.ToMilliseconds()
-            if not answer.next_page_token:
-                raise errors.RefusedError(f"{self.name} has no attempt {attempt}.", code="NOT_FOUND")
-            request.page_token = answer.next_page_token
-
-    def telemetry(self, attempt: int, start_step: int) -> Iterator[QueryTelemetryResponse]:
-        request = QueryTelemetryRequest(job=self.name, attempt=attempt, start_step=start_step, page_size=_PAGE_STEPS)
-        while True:
-            with self:
-                page = self._telemetry(request, _TIMEOUT)
-            yield page
-            if not page.next_page_token:
-                return
-            request.page_token = page.next_page_token
-
-    def decisions(self) -> Iterator[str]:
-        """A line of JSON for each."""
-        request = ListDecisionsRequest(job=self.name, page_size=1000)
-        while True:
-            with self:
-                page = self._decisions(request, _TIMEOUT)
-            for decision in page.decisions:
-                yield json_format.MessageToJson(decision, preserving_proto_field_name=True, indent=None) + "\n"
-            if not page.next_page_token:
-                return
-            request.page_token = page.next_page_token
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, failure: BaseException | None, trace: object) -> None:
-        """Turn what gRPC raises into this client's errors."""
-        if isinstance(failure, grpc.RpcError):
-            if errors.is_permanent(failure):
-                raise errors.refusal(failure, self.name, self.server) from failure
-            raise errors.UnreachableError(
-                f"{self.server} did not answer about {self.name}: {errors.details(failure)}",
-                code=errors.status_code(failure).name,
-            ) from failure
 
 
 class _Run:
     """MLflow's run of an attempt."""
 
-    def __init__(self, record: _Record, tracking_uri: str | None, experiment: str | None, attempt: int | None) -> None:
+    def __init__(self, record: Record, tracking_uri: str | None, experiment: str | None, attempt: int | None) -> None:
         self.record = record
         self.job = record.job()
         self.attempt = attempt or self.job.attempt
-        self.started = record.started(self.attempt)
+        self.started = record.started(self.attempt).ToMilliseconds()
         self.client = mlflow.MlflowClient(tracking_uri)
         name = experiment or self.job.spec.experiment or self.job.name.split("/")[1]
         found = self.client.get_experiment_by_name(name)
@@ -158,7 +77,7 @@ class _Run:
     def bring_up_to_date(self) -> str:
         run = self._find() or self._create()
         next_step = int(run.data.tags.get(_NEXT_STEP, 0))
-        for page in self.record.telemetry(self.attempt, next_step):
+        for page in self.record.telemetry(self.attempt, start_step=next_step):
             metrics = [
                 Metric(series.name, value, self.started, step)
                 for series in page.series
@@ -169,7 +88,9 @@ class _Run:
             next_step = max((metric.step + 1 for metric in metrics), default=next_step)
             # Cut short, it hands these over again next time, and MLflow keeps each once.
             self.client.set_tag(run.info.run_id, _NEXT_STEP, str(next_step))
-        self.client.log_text(run.info.run_id, "".join(self.record.decisions()), "decisions.jsonl")
+        self.client.log_text(
+            run.info.run_id, "".join(_line(decision) for decision in self.record.decisions()), "decisions.jsonl"
+        )
         status = _STATUS.get(self.job.state)
         if status is not None or self.attempt < self.job.attempt:
             self.client.set_terminated(run.info.run_id, status or "KILLED")
@@ -201,6 +122,10 @@ class _Run:
             tags=[RunTag(key, value) for key, value in tags.items()],
         )
         return self.client.get_run(run.info.run_id)
+
+
+def _line(decision: Decision) -> str:
+    return json_format.MessageToJson(decision, preserving_proto_field_name=True, indent=None) + "\n"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
