@@ -11,6 +11,7 @@ use lrs::proto::{
     StartAttemptRequest, StreamTelemetryRequest, StreamTelemetryResponse, job_service_client::JobServiceClient,
     learning_rate_service_client::LearningRateServiceClient, schedule_service_client::ScheduleServiceClient,
 };
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming, transport::Channel};
@@ -52,6 +53,11 @@ impl Server {
         self.directory.path().join("lrs.db")
     }
 
+    /// The URL of its database.
+    pub fn database_url(&self) -> &str {
+        &self.database_url
+    }
+
     /// What the server has written to its log.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
@@ -68,10 +74,15 @@ impl Server {
         self.child.wait().unwrap();
     }
 
+    /// Sends the process a signal.
+    pub fn signal(&self, signal: Signal) {
+        let process = Pid::from_raw(self.child.id().cast_signed()).unwrap();
+        kill_process(process, signal).unwrap();
+    }
+
     /// Asks the server to stop and returns its exit code.
     pub async fn terminate(&mut self) -> Option<i32> {
-        let asked = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
-        assert!(asked.success());
+        self.signal(Signal::TERM);
         wait_for("the server to stop", async || self.child.try_wait().unwrap()).await.code()
     }
 
