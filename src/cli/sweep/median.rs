@@ -116,7 +116,9 @@ mod tests {
 
     fn standing(costs: &[f64]) -> Standing {
         let mut standing = Standing::default();
-        costs.iter().for_each(|cost| standing.push(*cost));
+        for cost in costs {
+            standing.push(*cost);
+        }
         standing
     }
 
