@@ -78,6 +78,10 @@ async fn advice_is_told_from_the_first_step_not_given_out_and_survives_the_serve
     server.start_attempt(&fork, "t", 0).await;
     assert_eq!(advice(&server, &fork, first + 3).await, "", "a fork goes on");
 
+    let (status, answer) =
+        server.http_request("POST", "/v1/namespaces/test/jobs/fork:adviseStop", r#"{"reason": "over HTTP"}"#).await;
+    assert_eq!((status, answer.contains("over HTTP")), (200, true), "{answer}");
+
     lrs(&server, "job advise-stop test/advised --withdraw --reason mistaken");
     let withdrawn = decisions(&server, &job).await.pop().unwrap();
     assert!(withdrawn.effective_step > first);

@@ -1,6 +1,6 @@
 //! `lrs sweep`: the median rule over the live jobs of an experiment, as advice to stop.
 //!
-//! An operator's client like any other: it reads telemetry, judges with the pure rule in [`median`], and has its advice recorded, with
+//! An operator's client like any other: it reads telemetry, judges with the pure rule of `median`, and has its advice recorded, with
 //! the evidence, as a decision. The server makes it durable before any trainer sees it.
 
 use std::{
