@@ -1,12 +1,15 @@
 #!/usr/bin/env bash
-# Prints the directory of a Python environment with all that builds, checks and tests clients/python.
+# Prints the directory of a Python environment with all that builds, checks and tests clients/python, or with what another
+# file of requirements there names.
+#
+# Usage: scripts/python-client.sh [REQUIREMENTS]      by default requirements-test.txt
 #
 # The real libraries that the client works with are some 6 GB, so it is kept between runs, one for each set of versions,
 # under the user's cache directory.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-readonly REQUIREMENTS=clients/python/requirements-test.txt
+readonly REQUIREMENTS=clients/python/${1:-requirements-test.txt}
 
 scripts/need.sh python3-venv >&2
 key=$({ python3 -VV && cat "$REQUIREMENTS"; } | sha256sum | cut -c1-16)

@@ -17,6 +17,7 @@ pub mod database;
 pub mod demo;
 pub mod doctor;
 pub mod experiment;
+pub mod export;
 pub mod failure;
 pub mod heart;
 pub mod job;
@@ -31,6 +32,7 @@ pub mod replay;
 pub mod report;
 pub mod serve;
 pub mod steps;
+pub mod sweep;
 pub mod telemetry;
 pub mod version;
 
@@ -73,6 +75,10 @@ enum Command {
     Replay(replay::Args),
     /// Say what became of a job, or whether an experiment's schedule paid
     Report(report::Args),
+    /// Write a job's telemetry, rates and decisions to files for other tools
+    Export(export::Args),
+    /// Advise the jobs of an experiment that fall behind to stop
+    Sweep(sweep::Args),
     /// Look through a database for what can not be right
     Doctor(doctor::Args),
     /// Bring a database to this release's schema
@@ -106,6 +112,8 @@ impl Command {
             Self::Preview(args) => preview::run(&args)?,
             Self::Replay(args) => replay::run(args).await?,
             Self::Report(args) => report::run(args).await?,
+            Self::Export(args) => export::run(args).await?,
+            Self::Sweep(args) => sweep::run(args).await?,
             Self::Doctor(args) => doctor::run(args).await?,
             Self::Migrate(args) => migrate::run(&args).await?,
             Self::Version(args) => version::run(args)?,
@@ -164,6 +172,12 @@ mod tests {
             "lrs report",
             "lrs report cifar --experiment digits",
             "lrs report cifar --format pdf",
+            "lrs export",
+            "lrs sweep digits",
+            "lrs sweep digits --every 0",
+            "lrs export cifar --to a b c",
+            "lrs export cifar --to out -o cifar.csv",
+            "lrs export cifar --to out --table rates",
         ] {
             assert_eq!(exit_code(line), 2, "{line}");
         }
@@ -187,6 +201,12 @@ mod tests {
             "lrs report --experiment digits -n vision --json",
             "lrs experiment run -f examples/experiments/warmup.yaml --format commands",
             "lrs experiment run -f exp.yaml --wait --wait-timeout 12h --report html -o exp.html",
+            "lrs export cifar --format parquet -o cifar.parquet --table rates",
+            "lrs export cifar --attempt 2 --to cifar --format csv",
+            "lrs export cifar --to tensorboard runs",
+            "lrs job advise-stop cifar --reason 'no-hope'",
+            "lrs job advise-stop cifar --withdraw",
+            "lrs sweep digits -n vision --every 100 --after 1000 --min-jobs 5 --once --dry-run --json",
             "lrs migrate --check",
             "lrs doctor --database-url sqlite:///var/lib/lrs/lrs.db --format json",
             "lrs version --format json",

@@ -1,7 +1,7 @@
 //! The pure rooms that `preview` and `replay` compute with, in process: the only place of the client commands that sees them.
 
 use crate::{
-    engine::{self, Curve, CurveSteps, Error},
+    engine::{self, Curve, CurveSteps, Directive, Error},
     model::{
         decision::{Author, Decision, Effect, RateOverride},
         job::AttemptRow,
@@ -200,6 +200,37 @@ pub fn replay(
         (used_lr.to_bits() != directive_lr.to_bits()).then_some(Strayed { step: record.step, used_lr, directive_lr })
     });
     Ok(Recomputed { strayed: strayed.collect(), decisions: replay.decisions })
+}
+
+/// What a job's trainers were told, computed again from its telemetry record by record, for histories that are not held in memory.
+#[derive(Debug)]
+pub struct Rates(engine::replay::Replayer);
+
+impl Rates {
+    /// The rates of the history of `attempt`, before its first record.
+    ///
+    /// # Errors
+    /// If the spec, or what became of it, is wrong.
+    pub fn try_new(
+        initial_spec: &Spec,
+        attempts: &[AttemptRow],
+        people: &[Decision],
+        attempt: u32,
+    ) -> Result<Self, Violations> {
+        engine::replay::Replayer::try_new(initial_spec, attempts, people, attempt).map(Self)
+    }
+
+    /// What the trainers were told for the step of the next record.
+    pub fn take(&mut self, record: &Sample) -> Directive {
+        self.0.take(record);
+        self.at(record.step)
+    }
+
+    /// What they were told for a later step, as far as it follows from the records taken.
+    #[must_use]
+    pub fn at(&self, step: u64) -> Directive {
+        self.0.timeline().directive_at(step)
+    }
 }
 
 /// The recorded decisions by controllers that belong to the history of `attempt`, in the order of a replay.

@@ -17,10 +17,10 @@ use crate::model::{
 };
 
 mod counterfactual;
-mod decision;
+pub(super) mod decision;
 mod difference;
 mod files;
-mod remote;
+pub(super) mod remote;
 mod report;
 
 use difference::Difference;

@@ -280,6 +280,13 @@ pub enum Change {
     Override(RateOverride),
     /// Go back to the schedule.
     ClearOverride,
+    /// Advise to stop; the reason is what the trainer is told.
+    AdviseStop {
+        /// The figures that the advice rests on.
+        evidence: BTreeMap<String, f64>,
+    },
+    /// Take back what people advised.
+    WithdrawStop,
     /// Another spec, if the job still has this version.
     Spec {
         /// The new spec.

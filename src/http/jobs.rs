@@ -12,9 +12,9 @@ use super::{
     reports, watch,
 };
 use crate::proto::{
-    CompleteJobRequest, CreateJobRequest, DeleteJobRequest, ForkJobRequest, GetJobRequest, ListAttemptsRequest,
-    ListDecisionsRequest, ListJobsRequest, OverrideLearningRateRequest, PauseJobRequest, QueryTelemetryRequest,
-    ResumeJobRequest, UpdateJobRequest, WatchJobRequest, job_service_server::JobService as _,
+    AdviseStopRequest, CompleteJobRequest, CreateJobRequest, DeleteJobRequest, ForkJobRequest, GetJobRequest,
+    ListAttemptsRequest, ListDecisionsRequest, ListJobsRequest, OverrideLearningRateRequest, PauseJobRequest,
+    QueryTelemetryRequest, ResumeJobRequest, UpdateJobRequest, WatchJobRequest, job_service_server::JobService as _,
 };
 
 type Answer = Result<Response, Problem>;
@@ -82,11 +82,15 @@ pub(super) async fn custom(State(shared): State<Shared>, target: Target, params:
             let request = OverrideLearningRateRequest { name, ..whole(params, &body)? };
             answer(jobs.override_learning_rate(Request::new(request)).await)
         }
+        "adviseStop" => {
+            let request = AdviseStopRequest { name, ..whole(params, &body)? };
+            answer(jobs.advise_stop(Request::new(request)).await)
+        }
         "fork" => {
             let request = ForkJobRequest { name, ..whole(params, &body)? };
             answer(jobs.fork_job(Request::new(request)).await)
         }
-        verb => Err(unknown_verb(verb, "POST", "pause, resume, complete, override and fork")),
+        verb => Err(unknown_verb(verb, "POST", "pause, resume, complete, override, adviseStop and fork")),
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! As in [`convert`](super::convert), a reader notes what is wrong and goes on; [`checked`] ends it.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
     engine::{Engine, Error, Order},
@@ -19,6 +19,8 @@ const MAX_WAIT: Duration = Duration::from_mins(1);
 const MAX_REASON_CHARS: usize = 1000;
 const MAX_AUTHOR_CHARS: usize = 200;
 const MAX_REQUEST_ID_CHARS: usize = 200;
+const MAX_FIGURES: usize = 64;
+const MAX_FIGURE_NAME_CHARS: usize = 100;
 const MAX_PAGE_SIZE: u64 = 1000;
 const DEFAULT_PAGE_SIZE: u32 = 100;
 /// The author of an order whose request names none.
@@ -93,6 +95,20 @@ pub fn order(violations: &mut Violations, author: String, reason: String, reques
     at_most_chars(violations, "author", &author, MAX_AUTHOR_CHARS);
     let author = if author.is_empty() { ANONYMOUS.to_owned() } else { author };
     Order { author, reason, request_id: self::request_id(violations, request_id) }
+}
+
+/// Figures by name.
+pub fn figures(violations: &mut Violations, field: &str, figures: &BTreeMap<String, f64>) {
+    if figures.len() > MAX_FIGURES {
+        violations.refuse(field, format_args!("{} figures", figures.len()), format_args!("at most {MAX_FIGURES}"));
+    }
+    if let Some(name) = figures.keys().find(|name| !(1..=MAX_FIGURE_NAME_CHARS).contains(&name.chars().count())) {
+        violations.refuse(
+            field,
+            format_args!("{name:?}"),
+            format_args!("names of 1 to {MAX_FIGURE_NAME_CHARS} characters"),
+        );
+    }
 }
 
 /// Why, on its own.

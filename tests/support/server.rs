@@ -73,6 +73,11 @@ impl Server {
         std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
     }
 
+    /// The process, as the system knows it.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// As if the machine had lost power: no warning, nothing flushed.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();

@@ -81,7 +81,12 @@ pub(super) fn decision_line(decision: &Decision) -> String {
             .join(", "),
         Effect::Advice(_) => "advice".to_owned(),
         // These are people's.
-        Effect::Override(_) | Effect::ClearOverride | Effect::Pause | Effect::Resume | Effect::Spec(_) => String::new(),
+        Effect::Override(_)
+        | Effect::ClearOverride
+        | Effect::Pause
+        | Effect::Resume
+        | Effect::Spec(_)
+        | Effect::WithdrawAdvice(_) => String::new(),
     };
     format!("  step {}: {effect}, from step {} on ({})\n", decision.step, decision.effective_step, decision.reason)
 }

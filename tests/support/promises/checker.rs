@@ -604,5 +604,5 @@ fn shown(rates: &[u64]) -> String {
 
 /// Whether a decision is of the kinds that the oracle knows.
 pub fn is_known(effect: &Effect) -> bool {
-    !matches!(effect, Effect::Advice(_))
+    !matches!(effect, Effect::Advice(_) | Effect::WithdrawAdvice(_))
 }
