@@ -5,6 +5,7 @@ pub mod cli;
 pub mod client;
 pub mod clock;
 pub mod config;
+pub mod connections;
 pub mod control;
 pub mod engine;
 #[cfg(any(test, fuzzing))]

@@ -2,11 +2,13 @@
 
 use std::{future::Future, time::Duration};
 
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tonic::{codec::CompressionEncoding, service::Routes, transport::server::TcpIncoming};
+use tonic::{codec::CompressionEncoding, service::Routes};
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::{
+    connections,
     engine::Engine,
     proto::{
         DESCRIPTORS, job_service_server::JobServiceServer, learning_rate_service_server::LearningRateServiceServer,
@@ -43,6 +45,10 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 pub struct Limits {
     /// Bytes of a request, after decompression.
     pub message_bytes: usize,
+    /// Connections that a listener may have open; further ones wait in the kernel.
+    pub connections: usize,
+    /// How long an HTTP connection may take to send the head of a request, or be silent between two.
+    pub header_timeout: Duration,
     /// Calls that may be under way at once, over all connections.
     pub calls: usize,
     /// Streams and calls that one connection may have open.
@@ -118,7 +124,7 @@ impl Health {
 /// # Errors
 /// If the connections can not be served at all, or the descriptors are no descriptors.
 pub async fn serve(
-    incoming: TcpIncoming,
+    listener: TcpListener,
     services: Services,
     health: Health,
     limits: Limits,
@@ -130,7 +136,7 @@ pub async fn serve(
         .max_concurrent_streams(limits.calls_per_connection)
         .layer(traffic::TrafficLayer::new(limits.calls))
         .add_routes(routes(services, health, limits)?)
-        .serve_with_incoming_shutdown(incoming, stop)
+        .serve_with_incoming_shutdown(connections::accept(listener, limits.connections), stop)
         .await?;
     Ok(())
 }

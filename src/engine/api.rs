@@ -425,6 +425,8 @@ pub struct Settings {
     pub reserve_steps: u64,
     /// Reports and changes that may wait for the database.
     pub queue_items: usize,
+    /// Values of telemetry that may wait for the database, at most 2^32 - 1.
+    pub queue_values: usize,
     /// Items in one transaction.
     pub batch_items: usize,
     /// Jobs that have not ended.
@@ -453,6 +455,7 @@ impl Default for Settings {
             shards: 4,
             reserve_steps: 1024,
             queue_items: 4096,
+            queue_values: 4_000_000,
             batch_items: 512,
             max_jobs: 1_000_000,
             max_open_steps: 10_000,

@@ -148,6 +148,7 @@ impl World {
             shards: 1,
             reserve_steps: dice.random_range(4..40),
             queue_items: dice.random_range(2..24),
+            queue_values: 1000,
             batch_items: dice.random_range(1..9),
             max_jobs: 16,
             max_open_steps: dice.random_range(12..64),
