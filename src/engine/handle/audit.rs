@@ -151,3 +151,31 @@ async fn finish(subject: Subject, jobs: Vec<JobFigures>) -> Result<Audit, Error>
 async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
     tokio::task::spawn_blocking(work).await.map_err(|_| Error::ShuttingDown)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{clock::SystemClock, engine::api::Settings, store};
+
+    #[tokio::test]
+    async fn a_report_too_many_is_refused_until_there_is_a_place_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", directory.path().join("lrs.db").display());
+        let store = store::open(&url).await.unwrap();
+        let settings = Settings { max_reports: 1, ..Settings::default() };
+        let engine = Engine::start(settings, store, Arc::new(SystemClock));
+        engine.recovered().await.unwrap();
+        let name = JobName::new("a", "b").unwrap();
+
+        let held = engine.report_slot().unwrap();
+        let refused = engine.audit_job(&name).await.unwrap_err();
+        drop(held);
+        let answered = engine.audit_job(&name).await.unwrap_err();
+
+        assert!(matches!(refused, Error::Overloaded { limit: 1, .. }), "{refused}");
+        assert!(matches!(answered, Error::JobNotFound(_)), "{answered}");
+        engine.shutdown().await;
+    }
+}

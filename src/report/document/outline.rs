@@ -438,7 +438,8 @@ fn reading(report: &AuditReport) -> Vec<&'static str> {
          take the losses as independent. What came after a decision did not all come because of it.",
     );
     lines.push(
-        "On a plateau: windows of an eighth of the run in which Mann and Kendall's test (one-sided, 5%) finds no fall of the loss. \
+        "On a plateau: windows of an eighth of the run in which Mann and Kendall's test (one-sided, 5%) finds no fall of the loss; \
+         a slow fall under much noise counts as one too. \
          Spike: more than 6 standard deviations above the running average. Divergence: not finite, or more than half of what was gained is lost.",
     );
     lines.push(

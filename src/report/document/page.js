@@ -36,13 +36,13 @@
       if (chart.marks.length > 0) {
         traces.push({
           type: "scatter", mode: "markers", x: chart.marks.map((mark) => mark.x), y: chart.marks.map(() => 0.02), yaxis: "y2",
-          name: "change of rate", marker: { color: colour("mark"), symbol: "triangle-up", size: 8 },
+          name: "change of rate", legendgroup: "marks", marker: { color: colour("mark"), symbol: "triangle-up", size: 8 },
           text: chart.marks.map((mark) => plain(mark.text)), hovertemplate: "step %{x}: %{text}<extra></extra>", showlegend: true,
         });
       }
       if (chart.bands.length > 0) {
         traces.push({
-          type: "scatter", mode: "markers", x: [null], y: [null], name: "on a plateau", showlegend: true,
+          type: "scatter", mode: "markers", x: [null], y: [null], name: "on a plateau", legendgroup: "bands", showlegend: true,
           marker: { color: colour("band"), symbol: "square", size: 12 },
         });
       }
