@@ -84,7 +84,7 @@ impl Connection {
         loop {
             let status = match call(self.service.clone()).await {
                 Ok(response) => return Ok(response.into_inner()),
-                Err(status) => status,
+                Err(status) => of_lost_connection(status),
             };
             match delay_before_retry(&status, tries) {
                 Some(delay) => tokio::time::sleep(delay).await,
@@ -98,6 +98,15 @@ impl Connection {
     #[must_use]
     pub fn service(&self) -> JobServiceClient<Channel> {
         self.service.clone()
+    }
+}
+
+/// A connection that is lost under a call comes as `UNKNOWN`; what it means is that the server is away.
+fn of_lost_connection(status: Status) -> Status {
+    let source = std::error::Error::source(&status).filter(|source| source.is::<tonic::transport::Error>());
+    match source.map(root_cause) {
+        Some(cause) => Status::unavailable(format!("the connection was lost: {cause}")),
+        None => status,
     }
 }
 
