@@ -10,6 +10,7 @@
 use std::ops::Range;
 
 pub mod cpu;
+pub mod extremes;
 pub mod linear;
 pub mod noise;
 pub mod order;

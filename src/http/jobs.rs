@@ -9,7 +9,7 @@ use super::{
     Problem, Shared,
     body::{Body, answer},
     params::{Params, Target},
-    watch,
+    reports, watch,
 };
 use crate::proto::{
     AdviseStopRequest, CompleteJobRequest, CreateJobRequest, DeleteJobRequest, ForkJobRequest, GetJobRequest,
@@ -29,7 +29,7 @@ pub(super) async fn list(State(shared): State<Shared>, target: Target, params: P
     answer(shared.services.jobs.list_jobs(Request::new(request)).await)
 }
 
-/// The job, or with `:watch` its events.
+/// The job, with `:watch` its events, or with `:report` what became of it.
 pub(super) async fn get(State(shared): State<Shared>, target: Target, params: Params) -> Answer {
     let name = target.name();
     match target.verb.as_str() {
@@ -43,7 +43,8 @@ pub(super) async fn get(State(shared): State<Shared>, target: Target, params: Pa
             let request = WatchJobRequest { name };
             Ok(watch::events(shared.services.jobs.watch_job(Request::new(request)).await?))
         }
-        verb => Err(unknown_verb(verb, "GET", "watch")),
+        "report" => reports::of_job(&shared, &target, params).await,
+        verb => Err(unknown_verb(verb, "GET", "watch and report")),
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! As in [`convert`](super::convert), a reader notes what is wrong and goes on; [`checked`] ends it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
     engine::{Engine, Error, Order},
@@ -15,6 +15,7 @@ use crate::{
     rpc::convert::{self, at_most_chars, whole},
 };
 
+const MAX_WAIT: Duration = Duration::from_mins(1);
 const MAX_REASON_CHARS: usize = 1000;
 const MAX_AUTHOR_CHARS: usize = 200;
 const MAX_REQUEST_ID_CHARS: usize = 200;
@@ -56,6 +57,19 @@ pub fn child_name(violations: &mut Violations, parent: &str, job_id: &str) -> Op
     let namespace = noted(violations, "parent", parse_parent(parent));
     let job_id = noted(violations, "job_id", check_part(job_id).map(|()| job_id));
     JobName::new(namespace?, job_id?).ok()
+}
+
+/// How long an answer may wait; an unset field is not at all.
+pub fn wait(violations: &mut Violations, field: &str, wire: Option<&pbjson_types::Duration>) -> Duration {
+    let Some(wire) = wire else { return Duration::ZERO };
+    match Duration::try_from(*wire) {
+        Ok(wait) if wait <= MAX_WAIT => wait,
+        _ => {
+            let value = format_args!("{} s and {} ns", wire.seconds, wire.nanos);
+            violations.refuse(field, value, "from 0 to 60 seconds");
+            Duration::ZERO
+        }
+    }
 }
 
 /// A required spec in `field`, checked on the wire and by the engine, so that everything wrong is noted at once.

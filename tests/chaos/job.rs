@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -25,6 +25,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{ledger::Ledger, rank::Rank, way::Way};
 
+/// The checker does not know what the greedy controller does after so many reductions at the floor.
+const NEVER: u64 = 1_000_000;
+
 /// Which stretch of training the ranks are in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stretch {
@@ -41,6 +44,8 @@ pub struct Job {
     pub stretch: watch::Sender<Stretch>,
     /// The furthest step that any rank trained.
     pub furthest: AtomicU64,
+    /// Whether it has been registered.
+    pub is_there: AtomicBool,
     /// Trainers are to stop where they are.
     pub closing: CancellationToken,
 }
@@ -52,12 +57,14 @@ impl Job {
         let spec = draw_spec(&mut random);
         ledger.registered(&name, &spec);
         let (stretch, _) = watch::channel(Stretch { token: "t0".to_owned(), resume_step: 0 });
-        Arc::new(Self { name, spec, way, ledger, stretch, furthest: AtomicU64::new(0), closing })
+        let (furthest, is_there) = (AtomicU64::new(0), AtomicBool::new(false));
+        Arc::new(Self { name, spec, way, ledger, stretch, furthest, is_there, closing })
     }
 
     /// Registers the job, and trains it until closing time with restarts in between. Ends when everything is durable.
     pub async fn train(self: Arc<Self>, seed: u64) {
         self.register().await;
+        self.is_there.store(true, Ordering::SeqCst);
         let mut ranks = JoinSet::new();
         for rank in 0..self.spec.reporting_ranks {
             ranks.spawn(Rank::new(self.clone(), rank, seed).train());
@@ -118,7 +125,9 @@ fn draw_spec(random: &mut ChaCha8Rng) -> Spec {
     let controllers = match random.random_range(0..5) {
         0 => Vec::new(),
         1 | 2 => vec![plateau(0.9, random.random_range(1..6))],
-        3 => vec![ControllerSpec::Greedy(Greedy { factor: 0.75, patience: 1, ..Greedy::default() })],
+        3 => {
+            vec![ControllerSpec::Greedy(Greedy { factor: 0.75, patience: 1, reset_after: NEVER, ..Greedy::default() })]
+        }
         _ => vec![plateau(0.95, 2), plateau(0.9, 7)],
     };
     Spec {

@@ -1,6 +1,9 @@
 //! A person who overrides, pauses and resumes, and asks again until the order is answered.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use lrs::proto::{
     Decision, OverrideCleared, OverrideLearningRateRequest, PauseJobRequest, RateOverride, ResumeJobRequest,
@@ -21,7 +24,7 @@ pub async fn work(name: &'static str, jobs: Vec<Arc<Job>>, seed: u64, closing: C
             () = tokio::time::sleep(Duration::from_millis(random.random_range(50..500))) => {}
             () = closing.cancelled() => return,
         }
-        let Some(job) = jobs.choose(&mut random) else { return };
+        let Some(job) = jobs.choose(&mut random).filter(|job| job.is_there.load(Ordering::SeqCst)) else { continue };
         let request_id = format!("{name}-{number}");
         let kind = random.random_range(0..6);
         let factor = *[0.0, 0.5, 2.0].choose(&mut random).unwrap_or(&1.0);

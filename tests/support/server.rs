@@ -32,9 +32,14 @@ pub struct Server {
 impl Server {
     /// A server over a fresh SQLite file.
     pub async fn sqlite() -> Self {
+        Self::with_sqlite(&[]).await
+    }
+
+    /// The same with further arguments.
+    pub async fn with_sqlite(arguments: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}", directory.path().join("lrs.db").display());
-        Self::begin(directory, url, &[]).await
+        Self::begin(directory, url, arguments).await
     }
 
     /// A server over any database, with further arguments.
@@ -51,6 +56,11 @@ impl Server {
     /// The database file of [`Server::sqlite`].
     pub fn database_file(&self) -> PathBuf {
         self.directory.path().join("lrs.db")
+    }
+
+    /// The number of its process.
+    pub fn process_id(&self) -> u32 {
+        self.child.id()
     }
 
     /// The URL of its database.

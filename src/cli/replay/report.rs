@@ -68,7 +68,8 @@ pub(super) fn document(finding: &Finding) -> Result<Value, Failure> {
     }))
 }
 
-fn decision_line(decision: &Decision) -> String {
+/// A decision for people, on a line.
+pub(super) fn decision_line(decision: &Decision) -> String {
     let effect = match &decision.effect {
         Effect::BaseRates(change) => change
             .groups
