@@ -73,12 +73,12 @@ enum Command {
     Preview(preview::Args),
     /// Recompute a job's decisions and compare them with the recorded ones
     Replay(replay::Args),
+    /// Say what became of a job, or whether an experiment's schedule paid
+    Report(report::Args),
     /// Write a job's telemetry, rates and decisions to files for other tools
     Export(export::Args),
     /// Advise the jobs of an experiment that fall behind to stop
     Sweep(sweep::Args),
-    /// Say what became of a job, or whether an experiment's schedule paid
-    Report(report::Args),
     /// Look through a database for what can not be right
     Doctor(doctor::Args),
     /// Bring a database to this release's schema
@@ -111,9 +111,9 @@ impl Command {
             Self::Experiment(args) => Box::pin(experiment::run(args)).await?,
             Self::Preview(args) => preview::run(&args)?,
             Self::Replay(args) => replay::run(args).await?,
+            Self::Report(args) => report::run(args).await?,
             Self::Export(args) => export::run(args).await?,
             Self::Sweep(args) => sweep::run(args).await?,
-            Self::Report(args) => report::run(args).await?,
             Self::Doctor(args) => doctor::run(args).await?,
             Self::Migrate(args) => migrate::run(&args).await?,
             Self::Version(args) => version::run(args)?,
@@ -169,15 +169,15 @@ mod tests {
             "lrs replay",
             "lrs replay cifar --spec a.yaml",
             "lrs replay --spec a.yaml",
+            "lrs report",
+            "lrs report cifar --experiment digits",
+            "lrs report cifar --format pdf",
             "lrs export",
             "lrs sweep digits",
             "lrs sweep digits --every 0",
             "lrs export cifar --to a b c",
             "lrs export cifar --to out -o cifar.csv",
             "lrs export cifar --to out --table rates",
-            "lrs report",
-            "lrs report cifar --experiment digits",
-            "lrs report cifar --format pdf",
         ] {
             assert_eq!(exit_code(line), 2, "{line}");
         }
@@ -197,16 +197,16 @@ mod tests {
             "lrs replay cifar --attempt 2",
             "lrs replay cifar --with other.yaml --json",
             "lrs replay --spec a.yaml --telemetry t.csv --decisions d.json",
+            "lrs report cifar --format html -o cifar.html",
+            "lrs report --experiment digits -n vision --json",
+            "lrs experiment run -f examples/experiments/warmup.yaml --format commands",
+            "lrs experiment run -f exp.yaml --wait --wait-timeout 12h --report html -o exp.html",
             "lrs export cifar --format parquet -o cifar.parquet --table rates",
             "lrs export cifar --attempt 2 --to cifar --format csv",
             "lrs export cifar --to tensorboard runs",
             "lrs job advise-stop cifar --reason 'no-hope'",
             "lrs job advise-stop cifar --withdraw",
             "lrs sweep digits -n vision --every 100 --after 1000 --min-jobs 5 --once --dry-run --json",
-            "lrs report cifar --format html -o cifar.html",
-            "lrs report --experiment digits -n vision --json",
-            "lrs experiment run -f examples/experiments/warmup.yaml --format commands",
-            "lrs experiment run -f exp.yaml --wait --wait-timeout 12h --report html -o exp.html",
             "lrs migrate --check",
             "lrs doctor --database-url sqlite:///var/lib/lrs/lrs.db --format json",
             "lrs version --format json",
