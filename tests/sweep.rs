@@ -141,7 +141,12 @@ async fn a_sweep_says_the_same_live_and_after_the_fact() {
     for id in ["a", "b", "c", "d", "e"] {
         jobs.push(begun(&server, id, OBJECTIVE).await);
     }
-    let live = command(&server, RULE).args(["--interval", "20ms"]).stdout(Stdio::piped()).spawn().unwrap();
+    let live = command(&server, RULE)
+        .args(["--interval", "20ms"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
 
     // The last comes first, and waits for those that began before it.
     for (place, steps) in

@@ -103,13 +103,22 @@ impl Connection {
     }
 }
 
+/// A connection that is lost under a call comes as `UNKNOWN`; what it means is that the server is away.
+fn of_lost_connection(status: Status) -> Status {
+    let source = std::error::Error::source(&status).filter(|source| source.is::<tonic::transport::Error>());
+    match source.map(root_cause) {
+        Some(cause) => Status::unavailable(format!("the connection was lost: {cause}")),
+        None => status,
+    }
+}
+
 /// Makes a call again if the server is away or busy for a moment.
 async fn patiently<T>(call: impl AsyncFn() -> Result<Response<T>, Status>) -> Result<T, Failure> {
     let mut tries = 1;
     loop {
         let status = match call().await {
             Ok(response) => return Ok(response.into_inner()),
-            Err(status) => status,
+            Err(status) => of_lost_connection(status),
         };
         match delay_before_retry(&status, tries) {
             Some(delay) => tokio::time::sleep(delay).await,

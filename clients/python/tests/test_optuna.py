@@ -1,5 +1,6 @@
 """A study over a real server: trials are jobs, advice prunes them, and the best becomes the base of a validation."""
 
+import json
 import math
 import random
 import threading
@@ -10,7 +11,7 @@ import pytest
 import lrs.optuna
 from lrs.study import SCHEDULES, Study, controllers_of, schedule_of
 from lrs.v1.job_pb2 import ARM_BASELINE, ARM_SCHEDULED, Job
-from lrs.v1.job_service_pb2 import ListDecisionsRequest, ListDecisionsResponse
+from lrs.v1.job_service_pb2 import CompleteJobRequest, ListDecisionsRequest, ListDecisionsResponse
 from server import wait_for
 
 STEPS = 120
@@ -95,6 +96,9 @@ def test_a_study_prunes_what_falls_behind_and_validates_what_is_best(server):
         assert spec.schedule == best.spec.schedule if scheduled else spec.schedule.base == 1
         with lrs.Scheduler(job.name, server=server.url, start_timeout=60) as scheduler:
             assert descend(scheduler, job.seed, lambda _: None) < 1
+        server.call("JobService/CompleteJob", CompleteJobRequest(name=job.name), Job)
+    report = json.loads(server.run("report", "--experiment", "whole-validation", "-n", "optuna", "--json").stdout)
+    assert json.dumps(report).count("ARM_SCHEDULED") >= 2
 
 
 def test_a_trial_that_fails_leaves_a_job_that_failed(server):
