@@ -14,6 +14,8 @@ pub mod linear;
 pub mod noise;
 pub mod order;
 pub mod rank;
+pub mod record;
+pub mod rings;
 pub mod running;
 pub mod stationary;
 pub mod sum;
@@ -133,6 +135,34 @@ pub struct Summary {
     pub mann_kendall: Option<MannKendall>,
     /// Theil and Sen's slope; `None` for fewer than 2 finite values.
     pub theil_sen: Option<TheilSen>,
+}
+
+impl Summary {
+    /// The same with the NaN of [`f64::NAN`] in place of any other: processors differ in the one they make of `inf - inf`.
+    #[must_use]
+    pub(crate) fn with_one_nan(mut self) -> Self {
+        fn one<const N: usize>(values: [&mut f64; N]) {
+            for value in values.into_iter().filter(|value| value.is_nan()) {
+                *value = f64::NAN;
+            }
+        }
+        if let Some(m) = &mut self.moments {
+            one([&mut m.last, &mut m.min, &mut m.max, &mut m.mean, &mut m.variance]);
+        }
+        if let Some(t) = &mut self.trend {
+            one([&mut t.slope, &mut t.slope_t2, &mut t.neighbour_correlation, &mut t.effective_n, &mut t.halves_z2]);
+            if let Some(variance) = &mut t.batch_variance {
+                one([variance]);
+            }
+        }
+        if let Some(q) = &mut self.quantiles {
+            one([&mut q.median, &mut q.mad, &mut q.q10, &mut q.q25, &mut q.q75, &mut q.q90]);
+        }
+        if let Some(t) = &mut self.theil_sen {
+            one([&mut t.slope, &mut t.low, &mut t.high]);
+        }
+        self
+    }
 }
 
 /// Something that computes statistics. All backends give the same bits.
