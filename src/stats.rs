@@ -9,12 +9,18 @@
 
 use std::ops::Range;
 
+pub mod accelerated;
+pub mod break_even;
+pub mod choice;
 pub mod cpu;
+pub mod cuda;
+pub mod device;
 pub mod linear;
 pub mod noise;
 pub mod order;
 pub mod rank;
 pub mod record;
+pub mod resident;
 pub mod rings;
 pub mod running;
 pub mod stationary;
@@ -116,6 +122,34 @@ pub struct Wanted {
 impl Wanted {
     /// Every statistic.
     pub const ALL: Self = Self { linear: true, order: true, mann_kendall: true, theil_sen: true };
+
+    /// Each group alone, by its name.
+    pub const GROUPS: [(&'static str, Self); 4] = {
+        let none = Self { linear: false, order: false, mann_kendall: false, theil_sen: false };
+        [
+            ("linear", Self { linear: true, ..none }),
+            ("order", Self { order: true, ..none }),
+            ("mann_kendall", Self { mann_kendall: true, ..none }),
+            ("theil_sen", Self { theil_sen: true, ..none }),
+        ]
+    };
+
+    /// The groups that both want.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            linear: self.linear && other.linear,
+            order: self.order && other.order,
+            mann_kendall: self.mann_kendall && other.mann_kendall,
+            theil_sen: self.theil_sen && other.theil_sen,
+        }
+    }
+
+    /// Whether no group is wanted.
+    #[must_use]
+    pub fn is_empty(self) -> bool {
+        self == Self::default()
+    }
 }
 
 /// The statistics of one window. What was not wanted, or is not defined for so few values, is `None`.
@@ -138,6 +172,19 @@ pub struct Summary {
 }
 
 impl Summary {
+    /// These statistics of a window and those of `other` that are missing here.
+    #[must_use]
+    pub(crate) fn or(self, other: Self) -> Self {
+        Self {
+            moments: self.moments.or(other.moments),
+            trend: self.trend.or(other.trend),
+            quantiles: self.quantiles.or(other.quantiles),
+            mann_kendall: self.mann_kendall.or(other.mann_kendall),
+            theil_sen: self.theil_sen.or(other.theil_sen),
+            ..self
+        }
+    }
+
     /// The same with the NaN of [`f64::NAN`] in place of any other: processors differ in the one they make of `inf - inf`.
     #[must_use]
     pub(crate) fn with_one_nan(mut self) -> Self {

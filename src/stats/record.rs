@@ -74,6 +74,38 @@ impl Layout {
         };
         Some(summary.with_one_nan())
     }
+
+    /// The row that a kernel writes for this summary; words that mean nothing are 7.
+    #[cfg(test)]
+    pub(crate) fn row(&self, summary: &Summary) -> Vec<u64> {
+        let mut row = vec![7; self.stride];
+        let mut put = |begin: Option<usize>, at: usize, words: &[u64]| {
+            if let Some(begin) = begin {
+                row[begin + at..][..words.len()].copy_from_slice(words);
+            }
+        };
+        if let Some(m) = summary.moments {
+            let [last, min, max, mean, variance] = [m.last, m.min, m.max, m.mean, m.variance].map(f64::to_bits);
+            put(self.linear, 0, &[last, min, m.first_argmin as u64, max, mean, variance]);
+        }
+        if let Some(t) = summary.trend {
+            let words = [t.slope, t.slope_t2, t.neighbour_correlation, t.effective_n, t.halves_z2].map(f64::to_bits);
+            put(self.linear, 6, &words);
+            let batch = t.batch_variance.map_or(0, f64::to_bits);
+            put(self.linear, 11, &[u64::from(t.batch_variance.is_some()), batch]);
+        }
+        if let Some(q) = summary.quantiles {
+            put(self.order, 0, &[q.median, q.mad, q.q10, q.q25, q.q75, q.q90].map(f64::to_bits));
+        }
+        if let Some(m) = summary.mann_kendall {
+            put(self.mann_kendall, 0, &[m.s, m.tied_pairs, m.variance_18].map(i64::cast_unsigned));
+        }
+        if let Some(t) = summary.theil_sen {
+            put(self.theil_sen, 0, &[t.slope, t.low, t.high].map(f64::to_bits));
+        }
+        row[0] = summary.finite as u64;
+        row
+    }
 }
 
 fn moments(words: &[u64], finite: usize) -> Option<Moments> {

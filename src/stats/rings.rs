@@ -197,7 +197,7 @@ mod tests {
             assert!(written.insert(to), "place {to} is written twice");
             pool[place(to)] = value;
         }
-        for &(from, to) in &writes.moved {
+        for &(_, to) in &writes.moved {
             assert!(written.insert(to), "place {to} is written twice");
         }
         for &(from, to) in &writes.moved {

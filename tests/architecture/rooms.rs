@@ -69,7 +69,7 @@ pub const ROOMS: &[Room] = &[
     // What every process needs. The config gathers the settings of the others, so none of them reads it.
     room("clock", Only(&["model"]), &[SERVERS, SQL, CUDA]),
     room("metrics", Only(&[]), &[SQL, CUDA, &["axum"]]),
-    room("config", Only(&["engine", "http", "model", "observability", "rpc", "store"]), &[SERVERS, SQL, CUDA]),
+    room("config", Only(&["engine", "http", "model", "observability", "rpc", "stats", "store"]), &[SERVERS, SQL, CUDA]),
     room("observability", Only(&["metrics"]), &[SERVERS, SQL, CUDA]),
     room("shutdown", Only(&[]), &[SERVERS, SQL, CUDA]),
     // Where everything is put together.

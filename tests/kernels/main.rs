@@ -110,7 +110,7 @@ fn each_group_alone_has_the_same_bits() {
 fn values_are_appended_and_moved_to_their_places_and_nowhere_else() {
     let batch = Batch {
         pool: (0..1000).map(f64::from).collect(),
-        appended: (0..300).map(|i| (u64::from(i) * 3, -1.0 - f64::from(i))).collect(),
+        appended: (0..300u32).map(|i| (u64::from(i) * 3, -1.0 - f64::from(i))).collect(),
         moved: (0..200).map(|i| (i, 901 - i)).filter(|(_, to)| to % 2 == 0).collect(),
         ..Batch::default()
     };
