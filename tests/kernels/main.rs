@@ -1,5 +1,6 @@
 //! The kernels against the CPU, bit for bit: their own source built for the host, and where there is a device, there too.
 
+mod device;
 mod host;
 mod stale;
 mod windows;
