@@ -5,15 +5,16 @@
 //! is of the bytes a second that a copy within the device reaches, each value being read once. On the CPU no more windows are computed
 //! than take a second or so; where fewer than the batch has, the time is scaled and marked with `~`.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use lrs::stats::{
     Backend as _, Wanted, Windows,
     break_even::BreakEven,
     cpu::Cpu,
     cuda::Cuda,
-    device::{Device as _, Failure},
+    device::{Device as _, Failure, Witness},
     record::Layout,
+    resident::Resident,
     rings::{Ring, Writes},
 };
 use serde_json::{Value, json};
@@ -21,6 +22,8 @@ use tokio::time::Instant;
 
 const SIZES: [usize; 4] = [256, 4096, 32_768, 100_000];
 const ROUNDS: u16 = 5;
+/// Windows of a pass from end to end.
+const LIVE: u64 = 100_000;
 /// Bytes of the copy that throughputs are held against: several times any cache.
 const COPY: usize = 2 << 30;
 
@@ -74,13 +77,51 @@ fn main() {
             }
         }
     }
+    let pass = device.as_ref().and_then(|_| pass_over_all());
+    if let Some(pass) = pass {
+        println!(
+            "one new value for each of {LIVE} windows of 256 on the device, and their linear statistics: {pass:.2} ms"
+        );
+    }
     let even =
         break_even.map(|even| even.windows_of(256).map(|(group, from)| json!({"statistic": group, "windows": from})));
     let line = json!({
         "bench": "stats", "device": device.as_ref().map(|device| device.name().to_owned()),
-        "copy_bytes_a_second": copy, "break_even_of_256": even.map(|even| even.to_vec()), "rows": rows,
+        "copy_bytes_a_second": copy, "break_even_of_256": even.map(|even| even.to_vec()), "rows": rows, "pass_ms": pass,
     });
     println!("{line}");
+}
+
+/// From the values in memory to the summaries in memory: milliseconds, or `None` if not all windows stayed on the device.
+fn pass_over_all() -> Option<f64> {
+    let mut resident = Resident::new(Box::new(Cuda::open(0).ok()?), Arc::new(Silent));
+    let due: Vec<u64> = (0..LIVE).collect();
+    let wanted = Wanted { linear: true, ..Wanted::default() };
+    let batch = windows(due.len(), 256);
+    for (i, &window) in due.iter().enumerate() {
+        resident.hold(window, 256);
+        resident.append(window, batch.get(i)?);
+    }
+    resident.summarise(&due, wanted);
+    let pass = || {
+        for &window in &due {
+            resident.append(window, &[1.0]);
+        }
+        resident.summarise(&due, wanted);
+        Ok(())
+    };
+    let milliseconds = median(pass).ok()?;
+    (resident.on_device() == due.len()).then_some(milliseconds)
+}
+
+struct Silent;
+
+impl Witness for Silent {
+    fn computed(&self, _: &'static str, _: usize) {}
+
+    fn lost(&self, device: &str, failure: &Failure) {
+        eprintln!("{device} was lost: {failure}");
+    }
 }
 
 fn ceilings(device: &mut Cuda) -> Result<(f64, BreakEven), Failure> {

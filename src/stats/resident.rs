@@ -81,31 +81,36 @@ impl Resident {
 
     /// The statistics of the windows that are due, in their order; `None` for those that are not held.
     pub fn summarise(&mut self, due: &[u64], wanted: Wanted) -> Vec<Option<Summary>> {
-        let mut found: HashMap<u64, Summary> = HashMap::with_capacity(due.len());
-        if let Err(failure) = self.on(due, wanted, &mut found) {
-            found.clear();
-            if let Some(device) = self.device.take() {
-                self.witness.lost(device.name(), &failure);
+        let mut found = vec![None; due.len()];
+        match self.on(due, wanted) {
+            Ok(there) if !there.is_empty() => {
+                self.witness.computed(ON_DEVICE, there.len());
+                for (i, summary) in there {
+                    found[i] = Some(summary);
+                }
+            }
+            Ok(_) => {}
+            Err(failure) => {
+                if let Some(device) = self.device.take() {
+                    self.witness.lost(device.name(), &failure);
+                }
             }
         }
-        if !found.is_empty() {
-            self.witness.computed(ON_DEVICE, found.len());
-        }
-        let left: Vec<u64> = due
-            .iter()
-            .copied()
-            .filter(|window| self.windows.contains_key(window) && !found.contains_key(window))
-            .collect();
+        let is_left = |i: &usize| found[*i].is_none() && self.windows.contains_key(&due[*i]);
+        let left: Vec<usize> = (0..due.len()).filter(is_left).collect();
         if !left.is_empty() {
             self.witness.computed(ON_CPU, left.len());
-            found.extend(left.iter().copied().zip(Cpu.summarise(&self.batch(&left), wanted)));
+            let batch = self.batch(left.iter().map(|&i| due[i]));
+            for (i, summary) in left.into_iter().zip(Cpu.summarise(&batch, wanted)) {
+                found[i] = Some(summary);
+            }
         }
-        due.iter().map(|window| found.get(window).copied()).collect()
+        found
     }
 
-    /// Brings the device up to date, and computes there what is there.
-    fn on(&mut self, due: &[u64], wanted: Wanted, found: &mut HashMap<u64, Summary>) -> Result<(), Failure> {
-        let Some(device) = self.device.as_mut() else { return Ok(()) };
+    /// Brings the device up to date, and computes there what is there: each summary behind its place in `due`.
+    fn on(&mut self, due: &[u64], wanted: Wanted) -> Result<Vec<(usize, Summary)>, Failure> {
+        let Some(device) = self.device.as_mut() else { return Ok(Vec::new()) };
         for window in std::mem::take(&mut self.stale) {
             let Some(held) = self.windows.get_mut(&window).filter(|held| held.is_stale) else { continue };
             let values = held.values.make_contiguous();
@@ -117,20 +122,18 @@ impl Resident {
         if !writes.is_empty() {
             device.write(&writes)?;
         }
-        let there: Vec<(u64, Ring)> =
-            due.iter().filter_map(|&window| Some((window, self.rings.get(window)?))).collect();
+        let (there, rings): (Vec<usize>, Vec<Ring>) =
+            due.iter().enumerate().filter_map(|(i, &window)| Some((i, self.rings.get(window)?))).unzip();
         if there.is_empty() || wanted.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
-        let rings: Vec<Ring> = there.iter().map(|&(_, ring)| ring).collect();
         let summaries = read(&device.compute(&rings, wanted)?, &rings, wanted)?;
-        found.extend(there.iter().map(|&(window, _)| window).zip(summaries));
-        Ok(())
+        Ok(there.into_iter().zip(summaries).collect())
     }
 
-    fn batch(&self, windows: &[u64]) -> Windows {
+    fn batch(&self, windows: impl Iterator<Item = u64>) -> Windows {
         let mut batch = Windows::default();
-        for window in windows.iter().filter_map(|window| self.windows.get(window)) {
+        for window in windows.filter_map(|window| self.windows.get(&window)) {
             let values: Vec<f64> = window.values.iter().copied().collect();
             // It holds at most MAX_WINDOW values.
             let _ = batch.push(&values);
