@@ -1,7 +1,7 @@
 # Everything one does with this project, by name. `make help` lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fmt lint doc unit conformance deploy-check audit fuzz kernels gpu-check bench-stats bench-rpc bench-training python bench-python
+.PHONY: help demo test fmt lint doc unit conformance deploy-check audit chaos fuzz kernels gpu-check bench-stats bench-rpc bench-training python bench-python
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,10 @@ deploy-check: ## Render and validate deploy/
 	@scripts/test.sh deployment
 
 MINUTES ?= 10
+chaos: ## Trainers of a server that is killed, stopped and cut off, for MINUTES=10 minutes
+	@scripts/need.sh build-essential postgresql
+	LRS_CHAOS_MINUTES=$(MINUTES) cargo test --locked --test chaos
+
 fuzz: ## Feed every decoder random input for MINUTES=10 minutes
 	@scripts/fuzz.sh $(MINUTES)
 

@@ -11,7 +11,12 @@ use prost::Message as _;
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");
     println!("cargo:rerun-if-changed=migrations");
-    let files = ["lrs/v1/job_service.proto", "lrs/v1/learning_rate_service.proto", "lrs/v1/schedule_service.proto"];
+    let files = [
+        "lrs/v1/job_service.proto",
+        "lrs/v1/learning_rate_service.proto",
+        "lrs/v1/report_service.proto",
+        "lrs/v1/schedule_service.proto",
+    ];
     let descriptors = protox::compile(files, ["proto"])?;
     let encoded = descriptors.encode_to_vec();
     #[expect(clippy::disallowed_methods, reason = "this is how cargo tells a build script where to write")]

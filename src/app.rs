@@ -14,7 +14,6 @@ use tokio::{
     time::{Instant, MissedTickBehavior},
 };
 use tokio_util::sync::CancellationToken;
-use tonic::transport::server::TcpIncoming;
 
 use crate::{
     clock::{Clock, SystemClock},
@@ -101,12 +100,14 @@ impl Server {
 
         let mut tasks = JoinSet::new();
         let router = http::router(services.clone(), metrics.clone(), config.limits);
-        let stop = drain.clone().cancelled_owned();
-        tasks.spawn(async move { http::serve(http, router, stop).await.context("HTTP can not be served") });
-        let (limits, served_health, stop) = (config.limits, health.clone(), drain.clone().cancelled_owned());
-        let incoming = TcpIncoming::from(grpc).with_nodelay(Some(true));
+        let (limits, stop) = (config.limits, drain.clone().cancelled_owned());
         tasks.spawn(async move {
-            let served = rpc::serve(incoming, services, served_health, limits, stop).await;
+            http::serve(http, router, limits, stop).await;
+            Ok(())
+        });
+        let (served_health, stop) = (health.clone(), drain.clone().cancelled_owned());
+        tasks.spawn(async move {
+            let served = rpc::serve(grpc, services, served_health, limits, stop).await;
             served.map_err(anyhow::Error::from_boxed).context("gRPC can not be served")
         });
         let mut chores = JoinSet::new();

@@ -16,6 +16,8 @@ pub mod connect;
 pub mod database;
 pub mod demo;
 pub mod doctor;
+pub mod experiment;
+pub mod export;
 pub mod failure;
 pub mod heart;
 pub mod job;
@@ -24,10 +26,13 @@ pub mod jobfile;
 pub mod migrate;
 pub mod order;
 pub mod output;
+pub mod overlay;
 pub mod preview;
 pub mod replay;
+pub mod report;
 pub mod serve;
 pub mod steps;
+pub mod sweep;
 pub mod telemetry;
 pub mod version;
 
@@ -62,10 +67,18 @@ enum Command {
     Demo(demo::Args),
     /// Register, read and steer jobs
     Job(job::Args),
+    /// Register the jobs of an experiment, and wait for what becomes of them
+    Experiment(experiment::Args),
     /// Draw the curve of one or several specs, no server needed
     Preview(preview::Args),
     /// Recompute a job's decisions and compare them with the recorded ones
     Replay(replay::Args),
+    /// Say what became of a job, or whether an experiment's schedule paid
+    Report(report::Args),
+    /// Write a job's telemetry, rates and decisions to files for other tools
+    Export(export::Args),
+    /// Advise the jobs of an experiment that fall behind to stop
+    Sweep(sweep::Args),
     /// Look through a database for what can not be right
     Doctor(doctor::Args),
     /// Bring a database to this release's schema
@@ -95,8 +108,12 @@ impl Command {
             Self::Serve(args) => return Ok(Box::pin(serve::run(*args)).await?),
             Self::Demo(args) => demo::run(&args).await.map_err(anyhow::Error::from)?,
             Self::Job(args) => job::run(args).await?,
+            Self::Experiment(args) => Box::pin(experiment::run(args)).await?,
             Self::Preview(args) => preview::run(&args)?,
             Self::Replay(args) => replay::run(args).await?,
+            Self::Report(args) => report::run(args).await?,
+            Self::Export(args) => export::run(args).await?,
+            Self::Sweep(args) => sweep::run(args).await?,
             Self::Doctor(args) => doctor::run(args).await?,
             Self::Migrate(args) => migrate::run(&args).await?,
             Self::Version(args) => version::run(args)?,
@@ -146,9 +163,21 @@ mod tests {
             "lrs job get cifar --format json --json",
             "lrs job complete cifar --outcome lost",
             "lrs preview -f a.yaml --steps 1 --every 2",
+            "lrs experiment run",
+            "lrs experiment run -f a.yaml --report html",
+            "lrs experiment run -f a.yaml --dry-run --wait",
             "lrs replay",
             "lrs replay cifar --spec a.yaml",
             "lrs replay --spec a.yaml",
+            "lrs report",
+            "lrs report cifar --experiment digits",
+            "lrs report cifar --format pdf",
+            "lrs export",
+            "lrs sweep digits",
+            "lrs sweep digits --every 0",
+            "lrs export cifar --to a b c",
+            "lrs export cifar --to out -o cifar.csv",
+            "lrs export cifar --to out --table rates",
         ] {
             assert_eq!(exit_code(line), 2, "{line}");
         }
@@ -166,7 +195,18 @@ mod tests {
             "lrs job delete cifar --force --yes",
             "lrs preview -f a.yaml -f b.yaml --steps 0,10,20..100 --format csv",
             "lrs replay cifar --attempt 2",
+            "lrs replay cifar --with other.yaml --json",
             "lrs replay --spec a.yaml --telemetry t.csv --decisions d.json",
+            "lrs report cifar --format html -o cifar.html",
+            "lrs report --experiment digits -n vision --json",
+            "lrs experiment run -f examples/experiments/warmup.yaml --format commands",
+            "lrs experiment run -f exp.yaml --wait --wait-timeout 12h --report html -o exp.html",
+            "lrs export cifar --format parquet -o cifar.parquet --table rates",
+            "lrs export cifar --attempt 2 --to cifar --format csv",
+            "lrs export cifar --to tensorboard runs",
+            "lrs job advise-stop cifar --reason 'no-hope'",
+            "lrs job advise-stop cifar --withdraw",
+            "lrs sweep digits -n vision --every 100 --after 1000 --min-jobs 5 --once --dry-run --json",
             "lrs migrate --check",
             "lrs doctor --database-url sqlite:///var/lib/lrs/lrs.db --format json",
             "lrs version --format json",

@@ -23,8 +23,14 @@ const DEFAULT_GRPC_LISTEN: &str = "127.0.0.1:50051";
 const DEFAULT_HTTP_LISTEN: &str = "127.0.0.1:8080";
 const DEFAULT_GRACE_PERIOD: Duration = Duration::from_secs(20);
 const DEFAULT_LOG_FILTER: &str = "info";
-const DEFAULT_LIMITS: Limits =
-    Limits { message_bytes: 8 << 20, calls: 8192, calls_per_connection: 1024, stream_messages: 64 };
+const DEFAULT_LIMITS: Limits = Limits {
+    message_bytes: 8 << 20,
+    connections: 16_384,
+    header_timeout: Duration::from_secs(30),
+    calls: 8192,
+    calls_per_connection: 1024,
+    stream_messages: 64,
+};
 
 /// Everything that is set, checked.
 #[derive(Clone, Debug)]
@@ -151,6 +157,11 @@ fn limits(v: &mut Violations, options: &Options) -> Limits {
     let defaults = DEFAULT_LIMITS;
     Limits {
         message_bytes: count(v, "message_bytes", options.message_bytes, defaults.message_bytes, 1 << 10, 1 << 30),
+        connections: count(v, "max_connections", options.max_connections, defaults.connections, 1, 1_000_000),
+        header_timeout: options.http_header_timeout.map_or(defaults.header_timeout, |timeout| {
+            let (least, most) = (Duration::from_millis(100), Duration::from_hours(1));
+            in_range(v, "http_header_timeout", timeout.0, least, most, duration::show)
+        }),
         calls: count(v, "max_calls", options.max_calls, defaults.calls, 1, 1_000_000),
         calls_per_connection: options.max_calls_per_connection.map_or(defaults.calls_per_connection, |calls| {
             in_range(v, "max_calls_per_connection", calls, 1, 1_000_000, u32::to_string)
@@ -175,6 +186,7 @@ fn engine_settings(v: &mut Violations, options: &Options) -> Settings {
         shards: count(v, "shards", options.shards, defaults.shards, 1, 1024),
         reserve_steps: number(v, "reserve_steps", options.reserve_steps, defaults.reserve_steps, 1, 1 << 20),
         queue_items: count(v, "queue_items", options.queue_items, defaults.queue_items, 1, 1 << 20),
+        queue_values: count(v, "queue_values", options.queue_values, defaults.queue_values, 1000, 1 << 31),
         batch_items: count(v, "batch_items", options.batch_items, defaults.batch_items, 1, 1 << 16),
         max_jobs: count(v, "max_jobs", options.max_jobs, defaults.max_jobs, 1, 100_000_000),
         max_open_steps: count(v, "max_open_steps", options.max_open_steps, defaults.max_open_steps, 1, 10_000_000),
@@ -206,6 +218,10 @@ fn engine_settings(v: &mut Violations, options: &Options) -> Settings {
             1 << 30,
         ),
         watch_events: count(v, "watch_events", options.watch_events, defaults.watch_events, 1, 65_536),
+        max_report_jobs: options
+            .max_report_jobs
+            .map_or(defaults.max_report_jobs, |jobs| in_range(v, "max_report_jobs", jobs, 1, 10_000, u32::to_string)),
+        max_reports: count(v, "max_reports", options.max_reports, defaults.max_reports, 1, 1024),
     }
 }
 

@@ -2,26 +2,35 @@
 //!
 //! The JSON calls go to the same service implementations as gRPC's, in process: one mapping, one set of checks.
 
-use std::{future::Future, io};
+use std::{future::Future, pin::pin};
 
 use axum::{
     Router,
     extract::DefaultBodyLimit,
     middleware,
     routing::{get, post},
-    serve::ListenerExt as _,
+};
+use futures::StreamExt as _;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::{conn::auto, graceful::GracefulShutdown},
+    service::TowerToHyperService,
 };
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, task::JoinSet};
 use tonic::Status;
 
-use crate::rpc::{Limits, Services};
+use crate::{
+    connections,
+    rpc::{Limits, Services},
+};
 
 mod body;
 mod jobs;
 mod params;
 mod probes;
 mod problem;
+mod reports;
 mod schedules;
 mod traffic;
 mod watch;
@@ -50,6 +59,7 @@ pub fn router(services: Services, metrics: PrometheusHandle, limits: Limits) -> 
         .route("/v1/namespaces/{namespace}/jobs/{job}/attempts", get(jobs::attempts))
         .route("/v1/namespaces/{namespace}/jobs/{job}/decisions", get(jobs::decisions))
         .route("/v1/namespaces/{namespace}/jobs/{job}/telemetry", get(jobs::telemetry))
+        .route("/v1/namespaces/{namespace}/experiments/{experiment}", get(reports::of_experiment))
         .route("/v1/schedules:preview", post(schedules::preview))
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)
@@ -58,22 +68,35 @@ pub fn router(services: Services, metrics: PrometheusHandle, limits: Limits) -> 
         .with_state(Shared { services, metrics })
 }
 
-/// Serves HTTP until `stop` is done and the requests under way have been answered.
-///
-/// # Errors
-/// If the connections can not be served at all.
+/// Serves HTTP/1.1 until `stop` is done and the requests under way have been answered. A connection on which no whole head of a
+/// request comes for `header_timeout` is closed.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
+    limits: Limits,
     stop: impl Future<Output = ()> + Send + 'static,
-) -> io::Result<()> {
-    let listener = listener.tap_io(|connection| {
-        // A connection that can not be hurried is slow, not wrong.
-        if let Err(problem) = connection.set_nodelay(true) {
-            tracing::debug!(%problem, "TCP_NODELAY could not be set on an HTTP connection");
-        }
-    });
-    axum::serve(listener, router).with_graceful_shutdown(stop).await
+) {
+    // No HTTP/2: to tell it apart, a connection would be read without a time-out.
+    let mut server = auto::Builder::new(TokioExecutor::new()).http1_only();
+    server.http1().timer(TokioTimer::new()).header_read_timeout(limits.header_timeout);
+    let (mut tasks, graceful) = (JoinSet::new(), GracefulShutdown::new());
+    let (mut connections, mut stop) = (pin!(connections::accept(listener, limits.connections)), pin!(stop));
+    loop {
+        let connection = tokio::select! {
+            Some(Ok(connection)) = connections.next() => connection,
+            () = &mut stop => break,
+        };
+        let service = TowerToHyperService::new(router.clone());
+        let answers = graceful.watch(server.serve_connection(TokioIo::new(connection), service).into_owned());
+        tasks.spawn(async move {
+            if let Err(problem) = answers.await {
+                tracing::debug!(%problem, "An HTTP connection broke");
+            }
+        });
+        while tasks.try_join_next().is_some() {}
+    }
+    graceful.shutdown().await;
+    tasks.join_all().await;
 }
 
 async fn unknown_path(uri: axum::http::Uri) -> Problem {

@@ -5,6 +5,7 @@ pub mod cli;
 pub mod client;
 pub mod clock;
 pub mod config;
+pub mod connections;
 pub mod control;
 pub mod engine;
 #[cfg(any(test, fuzzing))]
@@ -14,6 +15,7 @@ pub mod metrics;
 pub mod model;
 pub mod observability;
 pub mod proto;
+pub mod report;
 pub mod rpc;
 pub mod schedule;
 pub mod shutdown;

@@ -2,15 +2,17 @@
 
 use std::{future::Future, time::Duration};
 
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tonic::{codec::CompressionEncoding, service::Routes, transport::server::TcpIncoming};
+use tonic::{codec::CompressionEncoding, service::Routes};
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::{
+    connections,
     engine::Engine,
     proto::{
         DESCRIPTORS, job_service_server::JobServiceServer, learning_rate_service_server::LearningRateServiceServer,
-        schedule_service_server::ScheduleServiceServer,
+        report_service_server::ReportServiceServer, schedule_service_server::ScheduleServiceServer,
     },
 };
 
@@ -21,6 +23,7 @@ pub(crate) mod filter;
 mod job_service;
 mod learning_rate_service;
 pub(crate) mod page_token;
+mod report_service;
 mod schedule_service;
 mod status;
 mod telemetry_stream;
@@ -30,6 +33,7 @@ mod update_mask;
 pub use door::Door;
 pub use job_service::Jobs;
 pub use learning_rate_service::LearningRates;
+pub use report_service::Reports;
 pub use schedule_service::Schedules;
 pub use status::DOMAIN;
 
@@ -41,6 +45,10 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 pub struct Limits {
     /// Bytes of a request, after decompression.
     pub message_bytes: usize,
+    /// Connections that a listener may have open; further ones wait in the kernel.
+    pub connections: usize,
+    /// How long an HTTP connection may take to send the head of a request, or be silent between two.
+    pub header_timeout: Duration,
     /// Calls that may be under way at once, over all connections.
     pub calls: usize,
     /// Streams and calls that one connection may have open.
@@ -60,6 +68,8 @@ pub struct Services {
     pub jobs: Jobs,
     /// Schedules without jobs.
     pub schedules: Schedules,
+    /// What became of jobs.
+    pub reports: Reports,
 }
 
 impl Services {
@@ -71,6 +81,7 @@ impl Services {
             learning_rates: LearningRates::new(door.clone(), limits.stream_messages),
             jobs: Jobs::new(door.clone()),
             schedules: Schedules::new(door.clone()),
+            reports: Reports::new(door.clone()),
             door,
         }
     }
@@ -80,7 +91,8 @@ impl Services {
 #[derive(Clone)]
 pub struct Health(HealthReporter);
 
-const SERVICES: [&str; 4] = ["", "lrs.v1.JobService", "lrs.v1.LearningRateService", "lrs.v1.ScheduleService"];
+const SERVICES: [&str; 5] =
+    ["", "lrs.v1.JobService", "lrs.v1.LearningRateService", "lrs.v1.ReportService", "lrs.v1.ScheduleService"];
 
 impl Health {
     /// Nothing serves yet.
@@ -112,7 +124,7 @@ impl Health {
 /// # Errors
 /// If the connections can not be served at all, or the descriptors are no descriptors.
 pub async fn serve(
-    incoming: TcpIncoming,
+    listener: TcpListener,
     services: Services,
     health: Health,
     limits: Limits,
@@ -124,7 +136,7 @@ pub async fn serve(
         .max_concurrent_streams(limits.calls_per_connection)
         .layer(traffic::TrafficLayer::new(limits.calls))
         .add_routes(routes(services, health, limits)?)
-        .serve_with_incoming_shutdown(incoming, stop)
+        .serve_with_incoming_shutdown(connections::accept(listener, limits.connections), stop)
         .await?;
     Ok(())
 }
@@ -152,6 +164,7 @@ fn routes(services: Services, health: Health, limits: Limits) -> Result<Routes, 
     let routes = Routes::new(bounded!(LearningRateServiceServer::new(services.learning_rates)))
         .add_service(bounded!(JobServiceServer::new(services.jobs)))
         .add_service(bounded!(ScheduleServiceServer::new(services.schedules)))
+        .add_service(bounded!(ReportServiceServer::new(services.reports)))
         .add_service(health)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?);
@@ -170,6 +183,7 @@ mod tests {
             [
                 JobServiceServer::<Jobs>::NAME,
                 LearningRateServiceServer::<LearningRates>::NAME,
+                ReportServiceServer::<Reports>::NAME,
                 ScheduleServiceServer::<Schedules>::NAME
             ]
         );

@@ -15,6 +15,7 @@ pub mod choice;
 pub mod cpu;
 pub mod cuda;
 pub mod device;
+pub mod extremes;
 pub mod linear;
 pub mod noise;
 pub mod order;

@@ -282,6 +282,66 @@ async fn repeats_are_harmless_and_conflicts_are_reported() {
     assert_eq!(series[0].value[2].to_bits(), f64::INFINITY.to_bits());
 }
 
+/// A message that closes `step`, whose acknowledgement may wait for a minute.
+fn patient(step: i64) -> StreamTelemetryRequest {
+    StreamTelemetryRequest {
+        step: vec![step],
+        loss: vec![1.0],
+        through_step: Some(step),
+        acknowledge_within: Some(pbjson_types::Duration { seconds: 60, nanos: 0 }),
+        ..Default::default()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_acknowledgement_that_may_wait_comes_with_directives() {
+    let server = Server::sqlite().await;
+    let job = server.register("a", plateau(1.0, "")).await.name;
+    let attempt = server.start_attempt(&job, "t", 0).await;
+    let mut stream = server.stream(&job, attempt, 0).await;
+    stream.until_messages(1).await; // the opening one, which waits for nothing
+
+    let mut step = 0;
+    while stream.latest.durable_through_step.is_none() {
+        stream.send(patient(step)).await;
+        step += 1;
+        // Also an answer that tells of what is durable has directives.
+        while !stream.directives.contains_key(&step) {
+            assert!(!stream.next().await.unwrap().expect("the stream goes on").directives.is_empty());
+        }
+    }
+
+    // One that may not wait is acknowledged with all before it.
+    stream.send(patient(step)).await;
+    stream.send(StreamTelemetryRequest::default()).await;
+    stream.until_messages(step + 3).await;
+    assert_eq!(stream.latest.durable_through_step, Some(step));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_to_be_acknowledged_is_before_the_stream_ends() {
+    let server = Server::sqlite().await;
+    let job = server.register("a", plateau(1.0, "")).await.name;
+    let attempt = server.start_attempt(&job, "t", 0).await;
+    let mut stream = server.stream(&job, attempt, 0).await;
+    stream.send(patient(0)).await;
+    stream.directive(1).await;
+    server.start_attempt(&job, "t2", 1).await;
+    assert_eq!(reason(&stream.end().await), "STALE_ATTEMPT");
+    assert_eq!(stream.latest.durable_through_step, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_acknowledgement_is_not_waited_for_longer_than_was_allowed() {
+    let server = Server::sqlite().await;
+    let job = server.register("a", plateau(1.0, "")).await.name;
+    let attempt = server.start_attempt(&job, "t", 0).await;
+    let mut stream = server.stream(&job, attempt, 0).await;
+    let acknowledge_within = Some(pbjson_types::Duration { seconds: 0, nanos: 20_000_000 });
+    stream.send(StreamTelemetryRequest { acknowledge_within, ..patient(0) }).await;
+    stream.until_durable(0).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sample_for_a_closed_step_that_was_never_reported_is_late() {
     let server = Server::sqlite().await;

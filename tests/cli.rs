@@ -66,6 +66,9 @@ async fn every_example_can_be_registered() {
     let server = Server::sqlite().await;
     for example in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/examples")).unwrap() {
         let path = example.unwrap().path();
+        if path.is_dir() {
+            continue;
+        }
         succeeds(lrs(&server, &format!("job register -f {}", path.display())));
     }
 }
@@ -115,6 +118,35 @@ async fn a_replay_agrees_with_the_record_and_finds_what_was_tampered_with() {
     server.start_again().await;
     let difference = lrs(&server, "replay test/a");
     assert_eq!(difference.status.code(), Some(6));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_with_another_spec_says_from_which_step_on_it_is_not_what_would_have_happened() {
+    let server = Server::sqlite().await;
+    let spec = spec_json(
+        r#"{"groups": [{"base_lr": 1.0}], "total_steps": 100,
+            "controllers": [{"reduce_lr_on_plateau": {"factor": 0.5, "patience": 9}}]}"#,
+    );
+    let job = server.register("a", spec).await.name;
+    let attempt = server.start_attempt(&job, "t", 0).await;
+    let mut stream = server.stream(&job, attempt, 0).await;
+    stream.losses(0, &[1.0; 40]).await;
+    stream.until_durable(39).await;
+    succeeds(lrs(&server, "job override test/a --factor 0.25"));
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "controllers: [{reduce_lr_on_plateau: {factor: 0.1, patience: 2}}]").unwrap();
+
+    let line = format!("replay test/a --with {}", file.path().display());
+    let text = succeeds(lrs(&server, &line));
+    let found = json(&succeeds(lrs(&server, &format!("{line} --json"))));
+
+    assert_eq!(found["first_difference_step"], 4, "{found}");
+    assert!(text.contains("Before step 4 both give the same rates"), "{text}");
+    assert!(text.contains("the loss would have differed"), "{text}");
+    let count = |side: &str| found[side].as_array().unwrap().len();
+    assert!(count("other_decisions") > count("own_decisions") && count("own_decisions") > 0, "{found}");
+    assert_eq!(found["people_left_out"], 1);
+    assert!(found["caveat"].as_str().unwrap().contains("1 of people's decisions"), "{found}");
 }
 
 #[test]

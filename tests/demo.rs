@@ -23,8 +23,9 @@ async fn progress(server: &Server) -> i64 {
 async fn six_networks_train_through_two_kills_and_every_decision_can_be_replayed() {
     let mut server = Server::sqlite().await;
     let endpoint = format!("http://{}", server.grpc);
+    let page = tempfile::NamedTempFile::new().unwrap();
     let demo = Command::new(env!("CARGO_BIN_EXE_lrs"))
-        .args(["demo", "--server", &endpoint, "--format", "json"])
+        .args(["demo", "--server", &endpoint, "--format", "json", "--report", page.path().to_str().unwrap()])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -43,6 +44,9 @@ async fn six_networks_train_through_two_kills_and_every_decision_can_be_replayed
     assert_eq!((arm("scheduled", "reached_target"), arm("baseline", "decisions")), (3.into(), 0.into()), "{result}");
     let accuracy = |arm: &str| result["arms"][arm]["final_accuracy"]["mean"].as_f64().unwrap();
     assert!(accuracy("scheduled") > accuracy("baseline"), "{result}");
+
+    let report = std::fs::read_to_string(page.path()).unwrap();
+    assert!(report.contains("Audit report") && report.contains("3 seeds compared"), "{}", report.len());
 
     let jobs = result["jobs"].as_array().unwrap();
     assert_eq!(jobs.len(), JOBS);

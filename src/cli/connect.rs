@@ -9,7 +9,7 @@ use tonic::{
 };
 
 use super::failure::{Exit, Failure, retry_delay};
-use crate::proto::job_service_client::JobServiceClient;
+use crate::proto::{job_service_client::JobServiceClient, report_service_client::ReportServiceClient};
 
 /// How long to wait for the server to take the connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -36,6 +36,7 @@ pub struct ConnectArgs {
 #[derive(Clone, Debug)]
 pub struct Connection {
     service: JobServiceClient<Channel>,
+    reports: ReportServiceClient<Channel>,
 }
 
 impl ConnectArgs {
@@ -48,9 +49,10 @@ impl ConnectArgs {
             Failure::new(Exit::Unavailable, format!("can not reach {}: {}", self.server, root_cause(&error)))
                 .with_hint("is `lrs serve` running? --server or LRS_SERVER says where")
         })?;
-        // Pages of raw telemetry are larger than tonic's default of 4 MiB.
-        let service = JobServiceClient::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES);
-        Ok(Connection { service })
+        // Pages of raw telemetry, and reports over many jobs, are larger than tonic's default of 4 MiB.
+        let service = JobServiceClient::new(channel.clone()).max_decoding_message_size(MAX_ANSWER_BYTES);
+        let reports = ReportServiceClient::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES);
+        Ok(Connection { service, reports })
     }
 
     fn endpoint(&self) -> Result<Endpoint, Failure> {
@@ -80,24 +82,40 @@ impl Connection {
         &self,
         call: impl AsyncFn(JobServiceClient<Channel>) -> Result<Response<T>, Status>,
     ) -> Result<T, Failure> {
-        let mut tries = 1;
-        loop {
-            let status = match call(self.service.clone()).await {
-                Ok(response) => return Ok(response.into_inner()),
-                Err(status) => status,
-            };
-            match delay_before_retry(&status, tries) {
-                Some(delay) => tokio::time::sleep(delay).await,
-                None => return Err(status.into()),
-            }
-            tries += 1;
-        }
+        patiently(async || call(self.service.clone()).await).await
+    }
+
+    /// The same for a call of the reports.
+    ///
+    /// # Errors
+    /// What the server said last.
+    pub async fn call_reports<T>(
+        &self,
+        call: impl AsyncFn(ReportServiceClient<Channel>) -> Result<Response<T>, Status>,
+    ) -> Result<T, Failure> {
+        patiently(async || call(self.reports.clone()).await).await
     }
 
     /// The client, for calls that must not be repeated.
     #[must_use]
     pub fn service(&self) -> JobServiceClient<Channel> {
         self.service.clone()
+    }
+}
+
+/// Makes a call again if the server is away or busy for a moment.
+async fn patiently<T>(call: impl AsyncFn() -> Result<Response<T>, Status>) -> Result<T, Failure> {
+    let mut tries = 1;
+    loop {
+        let status = match call().await {
+            Ok(response) => return Ok(response.into_inner()),
+            Err(status) => status,
+        };
+        match delay_before_retry(&status, tries) {
+            Some(delay) => tokio::time::sleep(delay).await,
+            None => return Err(status.into()),
+        }
+        tries += 1;
     }
 }
 

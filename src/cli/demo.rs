@@ -10,6 +10,7 @@ mod network;
 mod operator;
 mod outcome;
 mod progress;
+mod report;
 mod server;
 mod summary;
 mod table;
@@ -39,6 +40,7 @@ use self::{
   lrs demo                                    under a private server, which is stopped afterwards
   lrs demo --keep                             the server and its data stay up
   lrs demo --format json                      the result as one JSON document
+  lrs demo --report digits.html               the audit report goes there
   lrs demo --server http://127.0.0.1:50051    under a server that runs already")]
 pub struct Args {
     /// Leave the server and its data up afterwards, and say how to reach and stop it.
@@ -47,6 +49,9 @@ pub struct Args {
     /// What to print at the end.
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
+    /// Write the audit report of the experiment, a page, to this file [default: one in the temporary directory].
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
     /// Train against this server (such as `http://127.0.0.1:50051`) instead of a private one.
     #[arg(long, value_name = "URL")]
     server: Option<String>,
@@ -108,7 +113,7 @@ async fn on_their_server(args: &Args, endpoint: &str, place: &Place<'_>) -> Resu
     // The server may have the jobs of an earlier demo.
     let label = uuid::Uuid::now_v7().simple().to_string();
     let summary = tokio::select! {
-        compared = train_and_compare(endpoint, Some(&label), place) => compared?,
+        compared = train_and_compare(args, endpoint, Some(&label), place) => compared?,
         error = interruption() => return Err(error),
     };
     print(args, &summary, &table::where_to_look(endpoint, None))
@@ -124,7 +129,7 @@ async fn on_our_server(args: &Args, place: &Place<'_>) -> Result<Option<Kept>, E
     };
     let endpoint = server.grpc_url();
     let compared = tokio::select! {
-        compared = train_and_compare(&endpoint, None, place) => compared,
+        compared = train_and_compare(args, &endpoint, None, place) => compared,
         error = server.failure() => Err(error),
         error = &mut interrupted => Err(error),
     };
@@ -147,7 +152,12 @@ async fn on_our_server(args: &Args, place: &Place<'_>) -> Result<Option<Kept>, E
 }
 
 /// Registers the jobs, trains them all at once, ends them and reads back what the server has on record.
-async fn train_and_compare(endpoint: &str, label: Option<&str>, place: &Place<'_>) -> Result<Summary, Error> {
+async fn train_and_compare(
+    args: &Args,
+    endpoint: &str,
+    label: Option<&str>,
+    place: &Place<'_>,
+) -> Result<Summary, Error> {
     let operator = Operator::new(endpoint)?;
     let runs = experiment::runs(label);
     for run in &runs {
@@ -166,6 +176,9 @@ async fn train_and_compare(endpoint: &str, label: Option<&str>, place: &Place<'_
         operator.complete_job(run).await?;
         outcomes.push(JobOutcome::read(&operator, run).await?);
     }
+    let experiment = runs.first().map_or("", |run| &run.experiment);
+    let path = report::write(&operator.report(experiment).await?, args.report.as_deref())?;
+    say(&format!("The audit report is in {}: open it in a browser.", path.display()));
     Ok(Summary::of(outcomes))
 }
 

@@ -1,9 +1,9 @@
 //! The pure rooms that `preview` and `replay` compute with, in process: the only place of the client commands that sees them.
 
 use crate::{
-    engine::{self, Curve, CurveSteps, Error},
+    engine::{self, Curve, CurveSteps, Directive, Error},
     model::{
-        decision::{Decision, RateOverride},
+        decision::{Author, Decision, Effect, RateOverride},
         job::AttemptRow,
         library::unknown,
         schedule::ScheduleSpec,
@@ -100,6 +100,88 @@ pub struct Strayed {
     pub directive_lr: f64,
 }
 
+/// What a run's own spec and another one make of the same record.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Counterfactual {
+    /// The decisions under its own spec, in order.
+    pub own: Vec<Decision>,
+    /// The decisions under the other one.
+    pub other: Vec<Decision>,
+    /// The first step whose rates differ; what is said of later ones rests on a loss that would have been another.
+    pub first_difference: Option<u64>,
+    /// The first group's rates at some steps, those of the first difference and the last record among them.
+    pub rates: Vec<RatePair>,
+    /// People's decisions that the other spec is replayed without.
+    pub left_out: usize,
+}
+
+/// A step's rate under two specs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RatePair {
+    /// The step.
+    pub step: u64,
+    /// Under the run's own spec.
+    pub own: f64,
+    /// Under the other.
+    pub other: f64,
+}
+
+/// Replays `records` under a run's own spec and another one, `specs` in this order, and tells the rates at about so many steps.
+///
+/// `decisions` are the recorded ones. Of people's, pauses hold under both; what they set by hand holds under the run's own only.
+///
+/// # Errors
+/// If a spec, or what became of it, is wrong.
+pub fn counterfactual(
+    specs: [&Spec; 2],
+    attempts: &[AttemptRow],
+    decisions: &[Decision],
+    records: &[Sample],
+    attempt: u32,
+    steps: usize,
+) -> Result<Counterfactual, Violations> {
+    let people: Vec<Decision> =
+        decisions.iter().filter(|decision| matches!(decision.author, Author::Person(_))).cloned().collect();
+    let is_pause = |decision: &&Decision| matches!(decision.effect, Effect::Pause | Effect::Resume);
+    let pauses: Vec<Decision> = people.iter().filter(is_pause).cloned().collect();
+    let replay =
+        |spec, people: &[Decision]| engine::replay::replay(spec, attempts, people, records.iter().cloned(), attempt);
+    let (own, other) = (replay(specs[0], &people)?, replay(specs[1], &pauses)?);
+    let rates = |step| {
+        let bits = |timeline: &engine::timeline::Timeline| -> Vec<u64> {
+            timeline.directive_at(step).rates.iter().map(|rate| rate.learning_rate.to_bits()).collect()
+        };
+        (bits(&own.timeline), bits(&other.timeline))
+    };
+    let differs = |record: &&Sample| {
+        let (own, other) = rates(record.step);
+        own != other
+    };
+    let first_difference = records.iter().find(differs).map(|record| record.step);
+    let every = records.len().div_ceil(steps.max(1)).max(1);
+    let mut shown: Vec<u64> = records.iter().step_by(every).chain(records.last()).map(|record| record.step).collect();
+    shown.extend(first_difference);
+    shown.sort_unstable();
+    shown.dedup();
+    let first = |timeline: &engine::timeline::Timeline, step| {
+        timeline.directive_at(step).rates.first().map_or(f64::NAN, |rate| rate.learning_rate)
+    };
+    let pair = |step| RatePair { step, own: first(&own.timeline, step), other: first(&other.timeline, step) };
+    Ok(Counterfactual {
+        rates: shown.into_iter().map(pair).collect(),
+        first_difference,
+        left_out: people.len() - pauses.len(),
+        own: own.decisions,
+        other: other.decisions,
+    })
+}
+
+/// The message that writes `spec`.
+#[must_use]
+pub fn message(spec: &Spec) -> proto::JobSpec {
+    convert::spec::to_proto(spec)
+}
+
 /// Runs the job again over `records`, what its trainers reported in the history of `attempt`.
 ///
 /// # Errors
@@ -118,6 +200,37 @@ pub fn replay(
         (used_lr.to_bits() != directive_lr.to_bits()).then_some(Strayed { step: record.step, used_lr, directive_lr })
     });
     Ok(Recomputed { strayed: strayed.collect(), decisions: replay.decisions })
+}
+
+/// What a job's trainers were told, computed again from its telemetry record by record, for histories that are not held in memory.
+#[derive(Debug)]
+pub struct Rates(engine::replay::Replayer);
+
+impl Rates {
+    /// The rates of the history of `attempt`, before its first record.
+    ///
+    /// # Errors
+    /// If the spec, or what became of it, is wrong.
+    pub fn try_new(
+        initial_spec: &Spec,
+        attempts: &[AttemptRow],
+        people: &[Decision],
+        attempt: u32,
+    ) -> Result<Self, Violations> {
+        engine::replay::Replayer::try_new(initial_spec, attempts, people, attempt).map(Self)
+    }
+
+    /// What the trainers were told for the step of the next record.
+    pub fn take(&mut self, record: &Sample) -> Directive {
+        self.0.take(record);
+        self.at(record.step)
+    }
+
+    /// What they were told for a later step, as far as it follows from the records taken.
+    #[must_use]
+    pub fn at(&self, step: u64) -> Directive {
+        self.0.timeline().directive_at(step)
+    }
 }
 
 /// The recorded decisions by controllers that belong to the history of `attempt`, in the order of a replay.

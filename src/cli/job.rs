@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{model::name::JobName, proto};
 
+mod advise_stop;
 pub(super) mod attempts;
 mod complete;
 pub(super) mod decisions;
@@ -58,6 +59,8 @@ enum Command {
     Resume(pause::Args),
     /// Set a job's learning rate by hand, or end that
     Override(override_rate::Args),
+    /// Advise a job's trainer to stop, or take that back
+    AdviseStop(advise_stop::Args),
     /// Change a job's spec
     Update(update::Args),
     /// Make a new job from a step of another
@@ -107,6 +110,7 @@ pub async fn run(args: Args) -> Result<(), Failure> {
         Command::Pause(args) => pause::pause(&session, &args).await,
         Command::Resume(args) => pause::resume(&session, &args).await,
         Command::Override(args) => override_rate::run(&session, &args).await,
+        Command::AdviseStop(args) => advise_stop::run(&session, &args).await,
         Command::Update(args) => update::run(&session, &args).await,
         Command::Fork(args) => fork::run(&session, &args).await,
         Command::Complete(args) => complete::run(&session, &args).await,

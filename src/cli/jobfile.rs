@@ -77,7 +77,7 @@ fn documents_of<T: DeserializeOwned>(name: &str, text: &str) -> Result<Vec<T>, F
 }
 
 /// Where in the file something is wrong, what, and what was probably meant.
-fn explain(name: &str, error: &Error) -> Failure {
+pub(super) fn explain(name: &str, error: &Error) -> Failure {
     let place = match error.location() {
         Some(location) if location.line() > 0 => format!("{name}:{}:{}", location.line(), location.column()),
         _ => name.to_owned(),
@@ -122,7 +122,8 @@ fn is_stdin(path: &Path) -> bool {
     path.as_os_str() == "-"
 }
 
-fn display(path: &Path) -> String {
+/// What people call the file at `path`.
+pub(super) fn display(path: &Path) -> String {
     if is_stdin(path) { "standard input".to_owned() } else { path.display().to_string() }
 }
 

@@ -7,6 +7,7 @@ use pbjson_types::Timestamp;
 use serde::Serialize;
 
 use super::failure::{Exit, Failure};
+pub use crate::model::number::for_people as number;
 use crate::proto::json::Canonical;
 
 /// How an answer is written.
@@ -129,17 +130,6 @@ pub fn terminal_width() -> Option<usize> {
     plain_table().width().map(usize::from)
 }
 
-/// A number for people, in six significant digits.
-#[must_use]
-pub fn number(value: f64) -> String {
-    let rounded: f64 = format!("{value:.5e}").parse().unwrap_or(value);
-    if rounded == 0.0 || !rounded.is_finite() || (1e-4..1e7).contains(&rounded.abs()) {
-        rounded.to_string()
-    } else {
-        format!("{rounded:e}")
-    }
-}
-
 /// A value that may be absent, for people.
 pub fn optional<T>(value: Option<T>, show: impl FnOnce(T) -> String) -> String {
     value.map_or_else(|| "-".to_owned(), show)
@@ -158,21 +148,6 @@ pub fn time(time: Option<&Timestamp>) -> String {
 mod tests {
     use super::*;
     use crate::proto::TelemetryRecord;
-
-    #[test]
-    fn a_number_is_rounded_for_people() {
-        for (value, text) in [
-            (0.1, "0.1"),
-            (0.097_552_825_814_757_69, "0.0975528"),
-            (0.0, "0"),
-            (1e-5, "1e-5"),
-            (123_456_789.0, "1.23457e8"),
-            (f64::NAN, "NaN"),
-            (f64::NEG_INFINITY, "-inf"),
-        ] {
-            assert_eq!(number(value), text);
-        }
-    }
 
     #[test]
     fn a_piped_table_is_plain_columns() {

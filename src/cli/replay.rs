@@ -16,10 +16,11 @@ use crate::model::{
     telemetry::Sample,
 };
 
-mod decision;
+mod counterfactual;
+pub(super) mod decision;
 mod difference;
 mod files;
-mod remote;
+pub(super) mod remote;
 mod report;
 
 use difference::Difference;
@@ -36,7 +37,8 @@ Examples:
   lrs replay vision/cifar
   lrs replay vision/cifar --attempt 1 --json
   lrs replay --spec examples/plateau.yaml --telemetry losses.csv
-  lrs replay --spec job.yaml --telemetry telemetry.jsonl --decisions decisions.json")]
+  lrs replay --spec job.yaml --telemetry telemetry.jsonl --decisions decisions.json
+  lrs replay vision/cifar --with other.yaml      what another spec would have decided on this run")]
 pub struct Args {
     /// The job, read from the server
     #[arg(required_unless_present = "spec", conflicts_with_all = ["spec", "telemetry", "decisions"])]
@@ -53,6 +55,9 @@ pub struct Args {
     /// Decisions to compare with; people's among them are taken into account
     #[arg(long, value_name = "FILE", requires = "spec")]
     decisions: Option<PathBuf>,
+    /// Show what the run's own spec with this file's fields in place of its own would have decided, as far as the record can tell
+    #[arg(long, value_name = "FILE")]
+    with: Option<PathBuf>,
     /// How to tell what was found
     #[command(flatten)]
     format: output::FormatArgs,
@@ -96,6 +101,10 @@ pub async fn run(args: Args) -> Result<(), Failure> {
         (None, Some(spec), Some(telemetry)) => files::read(spec, telemetry, args.decisions.as_deref())?,
         _ => return Err(Failure::invalid("give a JOB, or --spec and --telemetry")),
     };
+    if let Some(file) = &args.with {
+        let other = counterfactual::of(&history, file, args.format.format() != output::Format::Table)?;
+        return args.format.print(&counterfactual::document(&other)?, || counterfactual::text(&other));
+    }
     let finding = history.replay()?;
     args.format.print(&report::document(&finding)?, || report::text(&finding))?;
     match finding.differences.as_deref() {

@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::{
     app::{Ending, Server},
     config::{Config, Options},
-    observability, shutdown,
+    connections, observability, shutdown,
 };
 
 /// Runs the server until it is told to end.
@@ -40,6 +40,7 @@ pub struct Args {
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let config = Config::load(args.options, args.config.as_deref())?;
     observability::init(&config.log)?;
+    connections::raise_open_files();
     // Before anything is started, so that a signal during the start ends it in order too.
     let signals = shutdown::signals().context("signals can not be listened for")?;
     let server = Server::start(&config).await?;

@@ -58,6 +58,12 @@ options! {
     /// Calls that may be under way at once, on each of the two listeners [default: 8192]
     #[arg(value_name = "N", help_heading = "Limits")]
     max_calls: usize = "LRS_MAX_CALLS",
+    /// Connections that may be open at once, on each of the two listeners; further ones wait [default: 16384]
+    #[arg(value_name = "N", help_heading = "Limits")]
+    max_connections: usize = "LRS_MAX_CONNECTIONS",
+    /// How long an HTTP connection may take to send the head of a request, or be silent between two [default: 30s]
+    #[arg(value_name = "TIME", help_heading = "Limits")]
+    http_header_timeout: Length = "LRS_HTTP_HEADER_TIMEOUT",
     /// Calls and streams that one gRPC connection may have open [default: 1024]
     #[arg(value_name = "N", help_heading = "Limits")]
     max_calls_per_connection: u32 = "LRS_MAX_CALLS_PER_CONNECTION",
@@ -73,6 +79,12 @@ options! {
     /// Decisions by people a job [default: 10000]
     #[arg(value_name = "N", help_heading = "Limits")]
     max_person_decisions: usize = "LRS_MAX_PERSON_DECISIONS",
+    /// Jobs of an experiment that an audit report may have [default: 200]
+    #[arg(value_name = "N", help_heading = "Limits")]
+    max_report_jobs: u32 = "LRS_MAX_REPORT_JOBS",
+    /// Audit reports that may be made at once [default: 2]
+    #[arg(value_name = "N", help_heading = "Limits")]
+    max_reports: usize = "LRS_MAX_REPORTS",
     /// Tasks among which the jobs are spread [default: 4]
     #[arg(value_name = "N", help_heading = "Engine")]
     shards: usize = "LRS_SHARDS",
@@ -82,6 +94,9 @@ options! {
     /// Reports and changes that may wait for the database [default: 4096]
     #[arg(value_name = "N", help_heading = "Engine")]
     queue_items: usize = "LRS_QUEUE_ITEMS",
+    /// Values of telemetry that may wait for the database, some 20 bytes each [default: 4000000]
+    #[arg(value_name = "N", help_heading = "Engine")]
+    queue_values: usize = "LRS_QUEUE_VALUES",
     /// Reports and changes in one transaction [default: 512]
     #[arg(value_name = "N", help_heading = "Engine")]
     batch_items: usize = "LRS_BATCH_ITEMS",

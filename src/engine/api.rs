@@ -22,6 +22,14 @@ pub enum Error {
     /// There is no such job.
     #[error("there is no job {0}")]
     JobNotFound(String),
+    /// No job of the namespace is of this experiment.
+    #[error("no job of namespaces/{namespace} is of the experiment {experiment:?}")]
+    ExperimentNotFound {
+        /// The namespace.
+        namespace: String,
+        /// The experiment.
+        experiment: String,
+    },
     /// The name is taken by another job.
     #[error("{0} exists already")]
     JobExists(JobName),
@@ -272,6 +280,13 @@ pub enum Change {
     Override(RateOverride),
     /// Go back to the schedule.
     ClearOverride,
+    /// Advise to stop; the reason is what the trainer is told.
+    AdviseStop {
+        /// The figures that the advice rests on.
+        evidence: BTreeMap<String, f64>,
+    },
+    /// Take back what people advised.
+    WithdrawStop,
     /// Another spec, if the job still has this version.
     Spec {
         /// The new spec.
@@ -417,6 +432,8 @@ pub struct Settings {
     pub reserve_steps: u64,
     /// Reports and changes that may wait for the database.
     pub queue_items: usize,
+    /// Values of telemetry that may wait for the database, at most 2^32 - 1.
+    pub queue_values: usize,
     /// Items in one transaction.
     pub batch_items: usize,
     /// Jobs that have not ended.
@@ -433,6 +450,10 @@ pub struct Settings {
     pub snapshot_after_records: u64,
     /// Events that a watcher may lag behind.
     pub watch_events: usize,
+    /// Jobs of an experiment that is reported.
+    pub max_report_jobs: u32,
+    /// Reports that may be made at once.
+    pub max_reports: usize,
 }
 
 impl Default for Settings {
@@ -441,6 +462,7 @@ impl Default for Settings {
             shards: 4,
             reserve_steps: 1024,
             queue_items: 4096,
+            queue_values: 4_000_000,
             batch_items: 512,
             max_jobs: 1_000_000,
             max_open_steps: 10_000,
@@ -449,6 +471,8 @@ impl Default for Settings {
             merge_after_chunks: 512,
             snapshot_after_records: 4096,
             watch_events: 256,
+            max_report_jobs: 200,
+            max_reports: 2,
         }
     }
 }

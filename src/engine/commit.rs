@@ -27,6 +27,9 @@ struct Inner {
     queue: Mutex<Queue>,
     filled: Notify,
     door: Arc<Semaphore>,
+    /// Room for values of telemetry, so that a few large reports weigh as much as many small ones.
+    room: Arc<Semaphore>,
+    max_values: usize,
     batch_items: usize,
     health: watch::Sender<Result<(), String>>,
 }
@@ -43,7 +46,14 @@ struct Item {
     ahead: Option<Arc<Entry>>,
     done: oneshot::Sender<Result<Vec<Outcome>, Error>>,
     /// Given back when the item is done.
-    _permit: Option<OwnedSemaphorePermit>,
+    _permit: Option<Permit>,
+}
+
+/// A place in the queue, given back when it is dropped.
+#[derive(Debug)]
+pub struct Permit {
+    _item: OwnedSemaphorePermit,
+    _values: Option<OwnedSemaphorePermit>,
 }
 
 /// The answer to come for what was submitted.
@@ -65,28 +75,36 @@ impl Pipeline {
             queue: Mutex::default(),
             filled: Notify::new(),
             door: Arc::new(Semaphore::new(settings.queue_items)),
+            room: Arc::new(Semaphore::new(settings.queue_values)),
+            max_values: settings.queue_values,
             batch_items: settings.batch_items,
             health: watch::Sender::new(Ok(())),
         }))
     }
 
-    /// A place in the queue; waits until there is one. Cancel safe.
+    /// A place in the queue for a report of so many values; waits until there is one. Cancel safe.
+    ///
+    /// A report that is larger than all the room there is waits until it has that to itself.
     ///
     /// # Errors
     /// When the server is shutting down.
-    pub async fn admit(&self) -> Result<OwnedSemaphorePermit, Error> {
-        self.0.door.clone().acquire_owned().await.map_err(|_| Error::ShuttingDown)
+    pub async fn admit(&self, values: usize) -> Result<Permit, Error> {
+        let item = self.0.door.clone().acquire_owned().await.map_err(|_| Error::ShuttingDown)?;
+        let values = u32::try_from(values.min(self.0.max_values)).unwrap_or(u32::MAX);
+        let values = self.0.room.clone().acquire_many_owned(values).await.map_err(|_| Error::ShuttingDown)?;
+        Ok(Permit { _item: item, _values: Some(values) })
     }
 
     /// A place in the queue, now.
     ///
     /// # Errors
     /// When there is none, or the server is shutting down.
-    pub fn try_admit(&self, limit: usize) -> Result<OwnedSemaphorePermit, Error> {
-        self.0.door.clone().try_acquire_owned().map_err(|refusal| match refusal {
+    pub fn try_admit(&self, limit: usize) -> Result<Permit, Error> {
+        let item = self.0.door.clone().try_acquire_owned().map_err(|refusal| match refusal {
             tokio::sync::TryAcquireError::NoPermits => Error::Overloaded { what: "the queue of changes", limit },
             tokio::sync::TryAcquireError::Closed => Error::ShuttingDown,
-        })
+        })?;
+        Ok(Permit { _item: item, _values: None })
     }
 
     /// Hands over writes that belong together; they are committed after all that was submitted before.
@@ -94,12 +112,7 @@ impl Pipeline {
     /// Without a permit only for what the owner of a job itself has to write, of which there is a bounded number a job. With `ahead` that
     /// job is taken out of service if the writes are refused.
     #[must_use]
-    pub fn submit(
-        &self,
-        writes: Vec<Write>,
-        permit: Option<OwnedSemaphorePermit>,
-        ahead: Option<Arc<Entry>>,
-    ) -> Committed {
+    pub fn submit(&self, writes: Vec<Write>, permit: Option<Permit>, ahead: Option<Arc<Entry>>) -> Committed {
         let (done, committed) = oneshot::channel();
         let mut queue = self.0.queue.lock().unwrap_or_else(PoisonError::into_inner);
         if queue.closed {
@@ -143,6 +156,7 @@ impl Pipeline {
     /// Takes no more; [`Pipeline::run`] ends when all is written.
     pub fn close(&self) {
         self.0.door.close();
+        self.0.room.close();
         self.0.queue.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
         self.0.filled.notify_one();
     }

@@ -1,5 +1,6 @@
 //! The handle that `rpc` and `http` hold: one command in, one answer out.
 
+mod audit;
 mod records;
 mod registration;
 mod trainers;
@@ -10,7 +11,7 @@ use std::sync::{
 };
 
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{Semaphore, mpsc, oneshot, watch},
     task::{JoinHandle, JoinSet},
 };
 use tokio_util::task::TaskTracker;
@@ -53,6 +54,8 @@ pub(super) struct Inner {
     /// Jobs that are being taken into service.
     pub(super) registrations: TaskTracker,
     pub(super) pipeline_task: Mutex<Option<JoinHandle<()>>>,
+    /// Places for reports that are being made.
+    pub(super) reports: Semaphore,
 }
 
 /// Commands that may wait for a shard.

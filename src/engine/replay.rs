@@ -76,6 +76,12 @@ impl Replayer {
         Ok(Self { job: Job::new(timeline, first_attempt, start), parts })
     }
 
+    /// The rate of every step, as far as it follows from the records taken.
+    #[must_use]
+    pub fn timeline(&self) -> &Timeline {
+        self.job.timeline()
+    }
+
     /// What the controllers decide on the next record.
     pub fn take(&mut self, record: &Sample) -> Vec<Decision> {
         let mut decisions = Vec::new();

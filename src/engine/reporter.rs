@@ -60,7 +60,7 @@ impl Reporter {
     /// If the report is wrong, the attempt over, or the job ended: the report changed nothing.
     pub async fn report(&self, report: Report) -> Result<PendingReceipt, Error> {
         self.cell.check_open()?;
-        let permit = self.context.pipeline.admit().await?;
+        let permit = self.context.pipeline.admit(report.value_count()).await?;
         let place = self.shard.reserve().await.map_err(|_| Error::ShuttingDown)?;
         let (reply, accepted) = oneshot::channel();
         let (id, attempt, rank) = (self.entry.id, self.cell.attempt, self.rank);

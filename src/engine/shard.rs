@@ -59,7 +59,7 @@ pub enum Command {
         /// What it reports.
         report: Report,
         /// Its place in the pipeline.
-        permit: tokio::sync::OwnedSemaphorePermit,
+        permit: super::commit::Permit,
         /// Told when it is in the pipeline.
         reply: Reply<Accepted>,
     },

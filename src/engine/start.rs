@@ -10,7 +10,7 @@ use std::{
 
 use futures::{StreamExt as _, stream};
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{Semaphore, mpsc, watch},
     task::JoinSet,
 };
 use tokio_util::task::TaskTracker;
@@ -43,6 +43,7 @@ const PULSE: Duration = Duration::from_secs(2);
 
 pub(super) fn start(settings: Settings, store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Arc<Inner> {
     let pipeline = Pipeline::new(&settings);
+    let reports = Semaphore::new(settings.max_reports);
     let (merges, to_merge) = mpsc::channel(MERGE_QUEUE);
     let context =
         Context { settings: Arc::new(settings), store, pipeline, clock, directory: Arc::new(Directory::new()), merges };
@@ -64,6 +65,7 @@ pub(super) fn start(settings: Settings, store: Arc<dyn Store>, clock: Arc<dyn Cl
         background: Mutex::default(),
         registrations: TaskTracker::new(),
         pipeline_task: Mutex::new(Some(pipeline_task)),
+        reports,
     });
     tasks.spawn(recover_all(inner.clone()));
     *inner.background.lock().unwrap_or_else(PoisonError::into_inner) = tasks;

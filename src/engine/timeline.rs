@@ -12,7 +12,7 @@ use super::{
 use crate::{
     control::shape,
     model::{
-        decision::{Decision, DecisionId, Effect, OverrideSetting, RateOverride, RateShape},
+        decision::{Decision, DecisionId, Effect, OverrideSetting, RateOverride, RateShape, Topic},
         spec::Spec,
         violation::Violations,
     },
@@ -38,6 +38,8 @@ pub struct Segment {
     paused: bool,
     spec: Arc<CompiledSpec>,
     rate_override: Option<Arc<RateOverride>>,
+    /// Why a person advises to stop.
+    stop_advice: Option<Arc<str>>,
     /// For each group the step from which controllers' moves count: where its base rate was last set by a person.
     base_since: Arc<[u64]>,
     /// The step at which the controllers began that have an opening.
@@ -86,7 +88,9 @@ impl Timeline {
                 Effect::Pause => Kind::Paused(true),
                 Effect::Resume => Kind::Paused(false),
                 Effect::Spec(spec) => Kind::Spec(Arc::new(CompiledSpec::try_new((**spec).clone())?)),
-                Effect::BaseRates(_) | Effect::Advice(_) => continue,
+                Effect::Advice(Topic::Stop) => Kind::Stop(Some(decision.reason.as_str().into())),
+                Effect::WithdrawAdvice(Topic::Stop) => Kind::Stop(None),
+                Effect::BaseRates(_) | Effect::Advice(_) | Effect::WithdrawAdvice(_) => continue,
             };
             if let Kind::Override(Some(order)) = &kind
                 && let Some(end) = order.end_step.filter(|&end| end > decision.effective_step)
@@ -200,7 +204,11 @@ impl Timeline {
             rate
         });
         let rates = rates.collect();
-        Directive { step, rates, source, told: self.steering.at(step) }
+        let mut told = self.steering.at(step);
+        if let Some(advice) = &segment.stop_advice {
+            told.stop_advice = Some(advice.clone());
+        }
+        Directive { step, rates, source, told }
     }
 
     /// Whether a person overrides any rate at `step`.
@@ -239,12 +247,13 @@ enum Kind {
     /// The override of the same `seq` is over.
     OverrideEnds,
     Paused(bool),
+    Stop(Option<Arc<str>>),
 }
 
 /// Segments from events by rising step; the first event is a spec at step 0.
 fn lay_out(events: Vec<Event>) -> Vec<Segment> {
     let mut segments: Vec<Segment> = Vec::new();
-    let (mut spec_seq, mut override_seq, mut pause_seq) = (0, 0, 0);
+    let (mut spec_seq, mut override_seq, mut pause_seq, mut stop_seq) = (0, 0, 0, 0);
     for Event { step, seq, kind } in events {
         let mut now = match segments.last() {
             None => match &kind {
@@ -254,6 +263,7 @@ fn lay_out(events: Vec<Event>) -> Vec<Segment> {
                     paused: false,
                     spec: spec.clone(),
                     rate_override: None,
+                    stop_advice: None,
                     base_since: vec![0; spec.spec().groups.len()].into(),
                     opened_at: 0,
                 },
@@ -283,6 +293,10 @@ fn lay_out(events: Vec<Event>) -> Vec<Segment> {
             Kind::Paused(paused) if seq >= pause_seq => {
                 pause_seq = seq;
                 now.paused = paused;
+            }
+            Kind::Stop(advice) if seq >= stop_seq => {
+                stop_seq = seq;
+                now.stop_advice = advice;
             }
             // A later order is in force already.
             _ => continue,
@@ -425,6 +439,22 @@ mod tests {
 
         let rates: Vec<f64> = timeline.directive_at(3).rates.iter().map(|rate| rate.learning_rate).collect();
         assert_eq!(rates, [1.0, 7.0]);
+    }
+
+    #[test]
+    fn advice_to_stop_stands_from_its_step_until_it_is_taken_back() {
+        let advised =
+            Decision { reason: "worse than the others".to_owned(), ..person(1, 10, Effect::Advice(Topic::Stop)) };
+        let decisions = [advised, person(2, 20, factor(0.5, None)), person(3, 30, Effect::WithdrawAdvice(Topic::Stop))];
+        let timeline = Timeline::try_new(&falling(), &decisions).unwrap();
+
+        let advice = |step| timeline.directive_at(step).told.stop_advice;
+        assert_eq!((advice(9), advice(30)), (None, None));
+        assert_eq!(
+            (advice(10), advice(29)),
+            (Some("worse than the others".into()), Some("worse than the others".into()))
+        );
+        assert_rate(&timeline, 10, 0.9);
     }
 
     #[test]

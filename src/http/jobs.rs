@@ -9,12 +9,12 @@ use super::{
     Problem, Shared,
     body::{Body, answer},
     params::{Params, Target},
-    watch,
+    reports, watch,
 };
 use crate::proto::{
-    CompleteJobRequest, CreateJobRequest, DeleteJobRequest, ForkJobRequest, GetJobRequest, ListAttemptsRequest,
-    ListDecisionsRequest, ListJobsRequest, OverrideLearningRateRequest, PauseJobRequest, QueryTelemetryRequest,
-    ResumeJobRequest, UpdateJobRequest, WatchJobRequest, job_service_server::JobService as _,
+    AdviseStopRequest, CompleteJobRequest, CreateJobRequest, DeleteJobRequest, ForkJobRequest, GetJobRequest,
+    ListAttemptsRequest, ListDecisionsRequest, ListJobsRequest, OverrideLearningRateRequest, PauseJobRequest,
+    QueryTelemetryRequest, ResumeJobRequest, UpdateJobRequest, WatchJobRequest, job_service_server::JobService as _,
 };
 
 type Answer = Result<Response, Problem>;
@@ -29,7 +29,7 @@ pub(super) async fn list(State(shared): State<Shared>, target: Target, params: P
     answer(shared.services.jobs.list_jobs(Request::new(request)).await)
 }
 
-/// The job, or with `:watch` its events.
+/// The job, with `:watch` its events, or with `:report` what became of it.
 pub(super) async fn get(State(shared): State<Shared>, target: Target, params: Params) -> Answer {
     let name = target.name();
     match target.verb.as_str() {
@@ -43,7 +43,8 @@ pub(super) async fn get(State(shared): State<Shared>, target: Target, params: Pa
             let request = WatchJobRequest { name };
             Ok(watch::events(shared.services.jobs.watch_job(Request::new(request)).await?))
         }
-        verb => Err(unknown_verb(verb, "GET", "watch")),
+        "report" => reports::of_job(&shared, &target, params).await,
+        verb => Err(unknown_verb(verb, "GET", "watch and report")),
     }
 }
 
@@ -81,11 +82,15 @@ pub(super) async fn custom(State(shared): State<Shared>, target: Target, params:
             let request = OverrideLearningRateRequest { name, ..whole(params, &body)? };
             answer(jobs.override_learning_rate(Request::new(request)).await)
         }
+        "adviseStop" => {
+            let request = AdviseStopRequest { name, ..whole(params, &body)? };
+            answer(jobs.advise_stop(Request::new(request)).await)
+        }
         "fork" => {
             let request = ForkJobRequest { name, ..whole(params, &body)? };
             answer(jobs.fork_job(Request::new(request)).await)
         }
-        verb => Err(unknown_verb(verb, "POST", "pause, resume, complete, override and fork")),
+        verb => Err(unknown_verb(verb, "POST", "pause, resume, complete, override, adviseStop and fork")),
     }
 }
 

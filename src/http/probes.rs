@@ -19,6 +19,8 @@ pub(super) async fn index() -> Response {
             "ready": "/readyz",
             "metrics": "/metrics",
             "jobs": "/v1/namespaces/{namespace}/jobs",
+            "job_report": "/v1/namespaces/{namespace}/jobs/{job}:report",
+            "experiment_report": "/v1/namespaces/{namespace}/experiments/{experiment}:report",
             "schedule_preview": "/v1/schedules:preview",
         },
     }))

@@ -21,7 +21,7 @@ pub struct Decision {
     pub author: Author,
     /// A person's reason, or a controller's evidence in words.
     pub reason: String,
-    /// The figures behind a controller's decision.
+    /// The figures behind a controller's or a program's decision.
     #[serde(with = "super::number::map")]
     pub evidence: BTreeMap<String, f64>,
     /// What it does.
@@ -96,8 +96,10 @@ pub enum Author {
 pub enum Effect {
     /// A controller moved base rates.
     BaseRates(RateMove),
-    /// A controller found something that people should know. It changes no rate.
+    /// A controller found something that people should know, or a person advises to stop. It changes no rate.
     Advice(Topic),
+    /// A person took back what people had advised.
+    WithdrawAdvice(Topic),
     /// A person set the rate by hand.
     Override(RateOverride),
     /// A person ended the override.

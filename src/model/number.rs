@@ -129,6 +129,23 @@ pub mod map {
     }
 }
 
+/// A number for people, in six significant digits.
+#[must_use]
+pub fn for_people(value: f64) -> String {
+    rounded(value, 6)
+}
+
+/// A number for people, in so many significant digits, at least one.
+#[must_use]
+pub fn rounded(value: f64, digits: usize) -> String {
+    let rounded: f64 = format!("{value:.*e}", digits.saturating_sub(1)).parse().unwrap_or(value);
+    if rounded == 0.0 || !rounded.is_finite() || (1e-4..1e7).contains(&rounded.abs()) {
+        rounded.to_string()
+    } else {
+        format!("{rounded:e}")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde::{Deserialize, Serialize};
@@ -141,6 +158,21 @@ mod tests {
         for value in [0.1 + 0.2, -0.0, f64::MAX, 5e-324, f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
             let text = serde_json::to_string(&Holder(value)).unwrap();
             assert_eq!(serde_json::from_str::<Holder>(&text).unwrap().0.to_bits(), value.to_bits(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_number_is_rounded_for_people() {
+        for (value, text) in [
+            (0.1, "0.1"),
+            (0.097_552_825_814_757_69, "0.0975528"),
+            (0.0, "0"),
+            (1e-5, "1e-5"),
+            (123_456_789.0, "1.23457e8"),
+            (f64::NAN, "NaN"),
+            (f64::NEG_INFINITY, "-inf"),
+        ] {
+            assert_eq!(super::for_people(value), text);
         }
     }
 }

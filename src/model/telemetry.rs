@@ -173,6 +173,14 @@ pub struct Report {
     pub through_step: Option<u64>,
 }
 
+impl Report {
+    /// How much it is to hold: a step, loss, norm and rate for each sample, and its metrics.
+    #[must_use]
+    pub fn value_count(&self) -> usize {
+        self.samples.iter().map(|sample| 4 + sample.metrics.len()).sum()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

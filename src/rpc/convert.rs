@@ -14,6 +14,7 @@ pub mod controller;
 pub mod decision;
 pub mod directive;
 pub mod job;
+pub mod report;
 pub mod schedule;
 pub mod spec;
 pub mod telemetry;

@@ -2,6 +2,8 @@
 //!
 //! As in [`convert`](super::convert), a reader notes what is wrong and goes on; [`checked`] ends it.
 
+use std::{collections::BTreeMap, time::Duration};
+
 use crate::{
     engine::{Engine, Error, Order},
     model::{
@@ -13,9 +15,12 @@ use crate::{
     rpc::convert::{self, at_most_chars, whole},
 };
 
+const MAX_WAIT: Duration = Duration::from_mins(1);
 const MAX_REASON_CHARS: usize = 1000;
 const MAX_AUTHOR_CHARS: usize = 200;
 const MAX_REQUEST_ID_CHARS: usize = 200;
+const MAX_FIGURES: usize = 64;
+const MAX_FIGURE_NAME_CHARS: usize = 100;
 const MAX_PAGE_SIZE: u64 = 1000;
 const DEFAULT_PAGE_SIZE: u32 = 100;
 /// The author of an order whose request names none.
@@ -54,6 +59,19 @@ pub fn child_name(violations: &mut Violations, parent: &str, job_id: &str) -> Op
     JobName::new(namespace?, job_id?).ok()
 }
 
+/// How long an answer may wait; an unset field is not at all.
+pub fn wait(violations: &mut Violations, field: &str, wire: Option<&pbjson_types::Duration>) -> Duration {
+    let Some(wire) = wire else { return Duration::ZERO };
+    match Duration::try_from(*wire) {
+        Ok(wait) if wait <= MAX_WAIT => wait,
+        _ => {
+            let value = format_args!("{} s and {} ns", wire.seconds, wire.nanos);
+            violations.refuse(field, value, "from 0 to 60 seconds");
+            Duration::ZERO
+        }
+    }
+}
+
 /// A required spec in `field`, checked on the wire and by the engine, so that everything wrong is noted at once.
 pub fn spec(v: &mut Violations, engine: &Engine, field: &str, wire: Option<proto::JobSpec>) -> Option<Spec> {
     v.within(field, |v| {
@@ -77,6 +95,20 @@ pub fn order(violations: &mut Violations, author: String, reason: String, reques
     at_most_chars(violations, "author", &author, MAX_AUTHOR_CHARS);
     let author = if author.is_empty() { ANONYMOUS.to_owned() } else { author };
     Order { author, reason, request_id: self::request_id(violations, request_id) }
+}
+
+/// Figures by name.
+pub fn figures(violations: &mut Violations, field: &str, figures: &BTreeMap<String, f64>) {
+    if figures.len() > MAX_FIGURES {
+        violations.refuse(field, format_args!("{} figures", figures.len()), format_args!("at most {MAX_FIGURES}"));
+    }
+    if let Some(name) = figures.keys().find(|name| !(1..=MAX_FIGURE_NAME_CHARS).contains(&name.chars().count())) {
+        violations.refuse(
+            field,
+            format_args!("{name:?}"),
+            format_args!("names of 1 to {MAX_FIGURE_NAME_CHARS} characters"),
+        );
+    }
 }
 
 /// Why, on its own.

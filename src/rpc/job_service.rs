@@ -1,6 +1,6 @@
 //! What operators call. Listings are in [`listing`], the change of a spec in [`update`], the stream of events in [`watch`].
 
-use std::pin::Pin;
+use std::{collections::BTreeMap, pin::Pin};
 
 use futures::Stream;
 use tonic::{Request, Response, Status};
@@ -18,11 +18,11 @@ use crate::{
         violation::Violations,
     },
     proto::{
-        CompleteJobRequest, CreateJobRequest, Decision, DeleteJobRequest, ForkJobRequest, GetJobRequest, Job,
-        ListAttemptsRequest, ListAttemptsResponse, ListDecisionsRequest, ListDecisionsResponse, ListJobsRequest,
-        ListJobsResponse, OverrideLearningRateRequest, PauseJobRequest, QueryTelemetryRequest, QueryTelemetryResponse,
-        ResumeJobRequest, UpdateJobRequest, WatchJobRequest, WatchJobResponse, job, job_service_server::JobService,
-        override_learning_rate_request,
+        AdviseStopRequest, CompleteJobRequest, CreateJobRequest, Decision, DeleteJobRequest, ForkJobRequest,
+        GetJobRequest, Job, ListAttemptsRequest, ListAttemptsResponse, ListDecisionsRequest, ListDecisionsResponse,
+        ListJobsRequest, ListJobsResponse, OverrideLearningRateRequest, PauseJobRequest, QueryTelemetryRequest,
+        QueryTelemetryResponse, ResumeJobRequest, UpdateJobRequest, WatchJobRequest, WatchJobResponse, job,
+        job_service_server::JobService, override_learning_rate_request,
     },
 };
 
@@ -140,6 +140,17 @@ impl JobService for Jobs {
         Ok(Response::new(convert::decision::to_proto(&name, &decision)))
     }
 
+    async fn advise_stop(&self, request: Request<AdviseStopRequest>) -> Result<Response<Decision>, Status> {
+        let AdviseStopRequest { name, withdraw, reason, author, evidence, request_id } = request.into_inner();
+        let mut v = Violations::new();
+        let name = fields::job_name(&mut v, "name", &name);
+        let change = advice_change(&mut v, withdraw, &reason, evidence);
+        let order = fields::order(&mut v, author, reason, request_id);
+        let (job, decision) = self.door.engine()?.change_job(&checked(v, name)?, change, order).await?;
+        let decision = decision.ok_or_else(|| Status::internal("advice led to no decision"))?;
+        Ok(Response::new(convert::decision::to_proto(&job.row.name, &decision)))
+    }
+
     async fn fork_job(&self, request: Request<ForkJobRequest>) -> Result<Response<Job>, Status> {
         let engine = self.door.engine()?;
         let mut v = Violations::new();
@@ -217,6 +228,17 @@ fn override_change(v: &mut Violations, order: Option<override_learning_rate_requ
     }
 }
 
+fn advice_change(v: &mut Violations, withdraw: bool, reason: &str, evidence: BTreeMap<String, f64>) -> Change {
+    if withdraw {
+        return Change::WithdrawStop;
+    }
+    if reason.trim().is_empty() {
+        v.add("reason", "is required: it is what the trainer is told");
+    }
+    fields::figures(v, "evidence", &evidence);
+    Change::AdviseStop { evidence }
+}
+
 fn fork_from_proto(
     v: &mut Violations,
     request: ForkJobRequest,
@@ -274,6 +296,18 @@ mod tests {
         override_change(&mut v, Some(Order::Set(nothing)));
         override_change(&mut v, None);
         assert_eq!(fields_of(&v), ["set", "set.end_step", "order"]);
+    }
+
+    #[test]
+    fn advice_to_stop_says_why_and_taking_it_back_need_not() {
+        let mut v = Violations::new();
+        assert_eq!(advice_change(&mut v, true, "", BTreeMap::new()), Change::WithdrawStop);
+        assert!(v.is_empty());
+        advice_change(&mut v, false, " ", (0..65).map(|i| (i.to_string(), 0.0)).collect());
+        assert_eq!(fields_of(&v), ["reason", "evidence"]);
+        let mut v = Violations::new();
+        advice_change(&mut v, false, "why", BTreeMap::from([(String::new(), f64::NAN)]));
+        assert_eq!(fields_of(&v), ["evidence"]);
     }
 
     #[test]

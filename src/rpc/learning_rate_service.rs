@@ -22,7 +22,6 @@ use crate::{
 
 const MAX_TOKEN_CHARS: usize = 200;
 const MAX_PLAN_STEPS: u64 = 65_536;
-const MAX_WAIT: Duration = Duration::from_mins(1);
 
 /// [`LearningRateService`] in front of the engine.
 #[derive(Clone)]
@@ -95,20 +94,9 @@ impl Call {
             attempt: step(&mut v, "attempt", request.attempt),
             step: step(&mut v, "step", request.step),
             plan_steps: usize::try_from(plan_steps).unwrap_or(usize::MAX),
-            wait: wait(&mut v, request.wait.as_ref()),
+            wait: fields::wait(&mut v, "wait", request.wait.as_ref()),
         };
         v.into_result(call).map_err(Error::Invalid)
-    }
-}
-
-fn wait(v: &mut Violations, wire: Option<&pbjson_types::Duration>) -> Duration {
-    let Some(wire) = wire else { return Duration::ZERO };
-    match Duration::try_from(*wire) {
-        Ok(wait) if wait <= MAX_WAIT => wait,
-        _ => {
-            v.refuse("wait", format_args!("{} s and {} ns", wire.seconds, wire.nanos), "from 0 to 60 seconds");
-            Duration::ZERO
-        }
     }
 }
 
@@ -149,7 +137,7 @@ mod tests {
     fn a_wait_may_be_a_minute() {
         let wait = Some(pbjson_types::Duration { seconds: 60, nanos: 0 });
         let call = Call::from_proto(&GetLearningRateRequest { wait, ..Default::default() }).unwrap();
-        assert_eq!(call.wait, MAX_WAIT);
+        assert_eq!(call.wait, Duration::from_mins(1));
     }
 
     #[test]

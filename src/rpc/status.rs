@@ -15,6 +15,11 @@ pub const DOMAIN: &str = "lrs.v1";
 
 /// The resource type of every `ResourceInfo`.
 const JOB: &str = "lrs.v1.Job";
+/// What is told of violations: a status travels in headers, of which clients read some 8 KiB, text and details together, and reset the
+/// stream where there are more.
+const MAX_VIOLATIONS_BYTES: usize = 1500;
+/// What is told of one text, such as a value that was refused.
+const MAX_TEXT_CHARS: usize = 400;
 /// When to come again after something was full.
 const RETRY_WHEN_FULL: Duration = Duration::from_millis(100);
 /// When to come again after something was away.
@@ -26,6 +31,7 @@ impl From<Error> for Status {
         let (code, reason) = match &error {
             Error::Invalid(_) => (Code::InvalidArgument, "INVALID_ARGUMENT"),
             Error::JobNotFound(_) => (Code::NotFound, "JOB_NOT_FOUND"),
+            Error::ExperimentNotFound { .. } => (Code::NotFound, "EXPERIMENT_NOT_FOUND"),
             Error::JobExists(_) => (Code::AlreadyExists, "JOB_EXISTS"),
             // Not ALREADY_EXISTS: what exists is another change, and sending this one again will not help.
             Error::RequestIdReused { .. } => (Code::FailedPrecondition, "REQUEST_ID_REUSED"),
@@ -46,7 +52,7 @@ impl From<Error> for Status {
         };
         let mut details = ErrorDetails::with_error_info(reason, DOMAIN, facts(&error));
         if let Error::Invalid(violations) = &error {
-            details.set_bad_request(field_violations(violations));
+            details.set_bad_request(told(violations));
         }
         if let Some(delay) = retry_delay(&error) {
             details.set_retry_info(Some(delay));
@@ -64,7 +70,12 @@ impl From<Error> for Status {
                 tracing::error!(job.name = %job, %problem, "The stored data of {job} is damaged: {problem}");
                 error.to_string()
             }
-            other => other.to_string(),
+            Error::Invalid(violations) => {
+                let told = told(violations);
+                let texts: Vec<String> = told.iter().map(|v| format!("{}: {}", v.field, v.description)).collect();
+                format!("invalid argument: {}", texts.join("; "))
+            }
+            other => shortened(&other.to_string()),
         };
         Self::with_error_details(code, message, details)
     }
@@ -121,6 +132,7 @@ fn job_of(error: &Error) -> Option<String> {
         | Error::TelemetryRemoved { job, .. }
         | Error::WrongState { job, .. } => Some(job.to_string()),
         Error::Invalid(_)
+        | Error::ExperimentNotFound { .. }
         | Error::Overloaded { .. }
         | Error::StoreUnavailable(_)
         | Error::Store(_)
@@ -128,8 +140,28 @@ fn job_of(error: &Error) -> Option<String> {
     }
 }
 
-fn field_violations(violations: &Violations) -> Vec<FieldViolation> {
-    violations.iter().map(|violation| FieldViolation::new(&violation.field, &violation.description)).collect()
+/// The violations that there is room for; the last says how many more there are, if there are.
+fn told(violations: &Violations) -> Vec<FieldViolation> {
+    let mut room = MAX_VIOLATIONS_BYTES;
+    let mut told = Vec::new();
+    for violation in violations.iter() {
+        let (field, description) = (shortened(&violation.field), shortened(&violation.description));
+        let Some(left) = room.checked_sub(field.len() + description.len()) else {
+            told.push(FieldViolation::new(field, format!("this too, and {} in all", violations.len())));
+            break;
+        };
+        room = left;
+        told.push(FieldViolation::new(field, description));
+    }
+    told
+}
+
+/// `text`, or its beginning.
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(MAX_TEXT_CHARS) {
+        Some((end, _)) => format!("{}… ({} characters)", &text[..end], text.chars().count()),
+        None => text.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -162,9 +194,29 @@ mod tests {
     }
 
     #[test]
+    fn however_much_is_wrong_fits_into_the_headers_of_an_answer() {
+        let mut violations = Violations::new();
+        violations.refuse("name", "x".repeat(1 << 20), "shorter");
+        (0..1000).for_each(|i| violations.add(format!("groups[{i}].schedule"), "is too large"));
+
+        let status = Status::from(Error::Invalid(violations));
+
+        let (text, details) = (status.message().len(), status.details().len());
+        assert!(text + details * 4 / 3 < 8000, "{text} and {details}");
+        let told = status.get_details_bad_request().unwrap().field_violations;
+        assert!(told[0].description.ends_with("… (1048608 characters)"), "{:?}", told[0]);
+        assert!(told.len() > 10 && told.last().unwrap().description.contains("1001 in all"), "{told:?}");
+    }
+
+    #[test]
     fn each_error_has_its_code_and_reason() {
         let cases = [
             (Error::JobNotFound("x".into()), Code::NotFound, "JOB_NOT_FOUND"),
+            (
+                Error::ExperimentNotFound { namespace: "a".into(), experiment: "e".into() },
+                Code::NotFound,
+                "EXPERIMENT_NOT_FOUND",
+            ),
             (Error::JobExists(job()), Code::AlreadyExists, "JOB_EXISTS"),
             (
                 Error::RequestIdReused { job: job(), request_id: "r".into() },

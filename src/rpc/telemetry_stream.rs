@@ -2,13 +2,17 @@
 //!
 //! Nothing is spawned: the answer is a stream that does its work when it is polled, and whose end, by whichever side, drops
 //! all there is. What the engine has accepted by then stays accepted; its acknowledgement is lost, so the client sends it
-//! again. Reading stops while as many messages await their acknowledgement as are allowed, which pushes back on the client.
+//! again. Reading stops while as many messages are not durable yet as are allowed, which pushes back on the client.
+//! An acknowledgement goes down at once, or with the next directives where its client lets it wait for them.
+
+use std::time::Duration;
 
 use futures::{
-    FutureExt as _, Stream, StreamExt as _,
+    FutureExt as _, Stream, StreamExt as _, TryFutureExt as _,
     future::BoxFuture,
     stream::{self, FuturesOrdered},
 };
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
@@ -62,15 +66,19 @@ struct Open {
     reporter: Reporter,
     speaker: Speaker,
     wants_directives: bool,
-    pending: FuturesOrdered<BoxFuture<'static, Result<Receipt, Error>>>,
+    /// What is not durable yet, and how long its acknowledgement may wait.
+    pending: FuturesOrdered<BoxFuture<'static, Result<(Receipt, Duration), Error>>>,
     sums: Sums,
+    /// When an acknowledgement that waits for directives goes without them; unset while none waits.
+    tell_by: Option<Instant>,
     /// Why no more is read, once none is; said when all that is pending has been acknowledged.
     ending: Option<Result<(), Status>>,
     _gauge: metrics::OpenStream,
 }
 
 enum Happening {
-    Acknowledged(Result<Receipt, Error>),
+    Durable(Result<(Receipt, Duration), Error>),
+    WaitedLongEnough,
     Requested(Option<Result<StreamTelemetryRequest, Status>>),
     Directives(Result<Vec<Directive>, Error>),
     Draining,
@@ -91,6 +99,9 @@ where
         }
         loop {
             let Phase::Open(open) = &mut self.phase else { return None };
+            if open.ending.is_some() && open.pending.is_empty() && open.tell_by.is_some() {
+                return Some(Ok(open.tell(&[])));
+            }
             if open.pending.is_empty()
                 && let Some(ending) = open.ending.take()
             {
@@ -102,10 +113,14 @@ where
                 return Some(Err(self.end(status)));
             }
             match open.happening(&mut self.requests, &self.drain, self.max_pending).await {
-                Happening::Acknowledged(Ok(receipt)) => return Some(Ok(open.acknowledge(&receipt))),
-                // Acknowledgements are in order, so none can follow this one.
-                Happening::Acknowledged(Err(error)) => return Some(Err(self.end(error.into()))),
-                Happening::Directives(Ok(directives)) => return Some(Ok(open.sums.to_proto(&directives))),
+                Happening::Durable(outcome) => {
+                    open.settle(outcome);
+                    if open.tell_by.is_some_and(|by| by <= Instant::now()) {
+                        return Some(Ok(open.tell(&[])));
+                    }
+                }
+                Happening::WaitedLongEnough => return Some(Ok(open.tell(&[]))),
+                Happening::Directives(Ok(directives)) => return Some(Ok(open.tell(&directives))),
                 Happening::Directives(Err(error)) => open.ending = Some(Err(error.into())),
                 Happening::Requested(None) => open.ending = Some(Ok(())),
                 Happening::Requested(Some(Err(status))) => open.ending = Some(Err(status)),
@@ -127,7 +142,7 @@ where
         };
         let Some(first) = first.transpose()? else { return Ok(None) };
         let wants_directives = first.want_directives;
-        let (speaker, report) = Speaker::introduce(first)?;
+        let (speaker, message) = Speaker::introduce(first)?;
         let reporter = self.engine.reporter(&speaker.job, speaker.attempt, speaker.rank).await?;
         let mut open = Open {
             reporter,
@@ -135,10 +150,11 @@ where
             wants_directives,
             pending: FuturesOrdered::new(),
             sums: Sums::default(),
+            tell_by: None,
             ending: None,
             _gauge: metrics::OpenStream::new(),
         };
-        open.accept(report).await?;
+        open.accept(message).await?;
         Ok(Some(open))
     }
 
@@ -158,11 +174,14 @@ impl Open {
     {
         let is_open = self.ending.is_none();
         tokio::select! {
-            // Acknowledgements first: they let the client forget.
+            // What is durable first: the client may forget it.
             biased;
-            Some(receipt) = self.pending.next(), if !self.pending.is_empty() => Happening::Acknowledged(receipt),
+            Some(outcome) = self.pending.next(), if !self.pending.is_empty() => Happening::Durable(outcome),
             directives = self.reporter.next_directives(), if is_open && self.wants_directives => {
                 Happening::Directives(directives)
+            }
+            () = sleep_until(self.tell_by.unwrap_or_else(Instant::now)), if self.tell_by.is_some() => {
+                Happening::WaitedLongEnough
             }
             () = drain.cancelled(), if is_open => Happening::Draining,
             request = requests.next(), if is_open && self.pending.len() < max_pending => Happening::Requested(request),
@@ -170,31 +189,58 @@ impl Open {
     }
 
     async fn report(&mut self, request: StreamTelemetryRequest) -> Result<(), Error> {
-        let report = self.speaker.go_on(request)?;
-        self.accept(report).await
+        let message = self.speaker.go_on(request)?;
+        self.accept(message).await
     }
 
-    async fn accept(&mut self, report: Report) -> Result<(), Error> {
+    async fn accept(&mut self, Message { report, patience }: Message) -> Result<(), Error> {
+        // Without directives there is nothing to wait for.
+        let patience = if self.wants_directives { patience } else { Duration::ZERO };
         let pending = self.reporter.report(report).await?;
-        self.pending.push_back(pending.receipt().boxed());
+        self.pending.push_back(pending.receipt().map_ok(move |receipt| (receipt, patience)).boxed());
         Ok(())
     }
 
-    /// Acknowledges a message, and with it all others that became durable meanwhile. A failure among those is left for the
-    /// next time.
-    fn acknowledge(&mut self, receipt: &Receipt) -> StreamTelemetryResponse {
-        self.sums.conflict_step = None;
-        self.sums.add(receipt);
-        while let Some(Some(next)) = self.pending.next().now_or_never() {
-            match next {
-                Ok(receipt) => self.sums.add(&receipt),
+    /// Notes what became of a message, and of all others that are settled by now.
+    fn settle(&mut self, outcome: Result<(Receipt, Duration), Error>) {
+        let mut settled = Some(outcome);
+        while let Some(outcome) = settled {
+            match outcome {
+                Ok((receipt, patience)) => {
+                    self.sums.add(&receipt);
+                    let by = Instant::now() + patience;
+                    self.tell_by = Some(self.tell_by.map_or(by, |earlier| earlier.min(by)));
+                }
                 Err(error) => {
-                    self.pending.push_front(std::future::ready(Err(error)).boxed());
-                    break;
+                    // Acknowledgements are in order, so that those before this message are the last.
+                    self.pending.clear();
+                    self.ending = Some(Err(error.into()));
+                    return;
                 }
             }
+            settled = self.pending.next().now_or_never().flatten();
         }
-        self.sums.to_proto(&[])
+    }
+
+    /// The answer with all that is to be told, and directives.
+    fn tell(&mut self, directives: &[Directive]) -> StreamTelemetryResponse {
+        self.tell_by = None;
+        self.sums.tell(directives)
+    }
+}
+
+/// A message of a stream, read.
+#[derive(Debug)]
+struct Message {
+    report: Report,
+    /// How long its acknowledgement may wait for directives to go with.
+    patience: Duration,
+}
+
+impl Message {
+    fn from_proto(message: StreamTelemetryRequest, v: &mut Violations) -> Self {
+        let patience = fields::wait(v, "acknowledge_within", message.acknowledge_within.as_ref());
+        Self { report: convert::telemetry::from_proto(message, v), patience }
     }
 }
 
@@ -208,7 +254,7 @@ struct Speaker {
 
 impl Speaker {
     /// Reads a stream's first message.
-    fn introduce(first: StreamTelemetryRequest) -> Result<(Self, Report), Error> {
+    fn introduce(first: StreamTelemetryRequest) -> Result<(Self, Message), Error> {
         let mut v = Violations::new();
         let job = fields::job_name(&mut v, "job", &first.job);
         let attempt = convert::whole(&mut v, "attempt", first.attempt, 1, MAX_STEP);
@@ -216,13 +262,13 @@ impl Speaker {
             v.refuse("rank", first.rank, "from 0 to reporting_ranks - 1");
             0
         });
-        let report = convert::telemetry::from_proto(first, &mut v);
+        let message = Message::from_proto(first, &mut v);
         let job = checked(v, job)?;
-        Ok((Self { job, attempt, rank }, report))
+        Ok((Self { job, attempt, rank }, message))
     }
 
     /// Reads a later message.
-    fn go_on(&self, message: StreamTelemetryRequest) -> Result<Report, Error> {
+    fn go_on(&self, message: StreamTelemetryRequest) -> Result<Message, Error> {
         let mut v = Violations::new();
         if !message.job.is_empty() && message.job != self.job.as_str() {
             v.refuse("job", format_args!("{:?}", message.job), format_args!("empty, or {} as before", self.job));
@@ -233,8 +279,8 @@ impl Speaker {
         if i64::from(message.rank) != i64::from(self.rank) {
             v.refuse("rank", message.rank, format_args!("{}, as in the first message", self.rank));
         }
-        let report = convert::telemetry::from_proto(message, &mut v);
-        v.into_result(report).map_err(Error::Invalid)
+        let message = Message::from_proto(message, &mut v);
+        v.into_result(message).map_err(Error::Invalid)
     }
 }
 
@@ -246,7 +292,7 @@ struct Sums {
     repeated: u64,
     conflicting: u64,
     late: u64,
-    /// Not a sum: the lowest of the messages acknowledged together.
+    /// Not a sum: the lowest of the messages acknowledged together, until it is told.
     conflict_step: Option<u64>,
 }
 
@@ -263,16 +309,15 @@ impl Sums {
         };
     }
 
-    /// The directives of a reporter are final.
-    fn to_proto(&self, directives: &[Directive]) -> StreamTelemetryResponse {
+    /// The directives of a reporter are final. A conflict is told once.
+    fn tell(&mut self, directives: &[Directive]) -> StreamTelemetryResponse {
         StreamTelemetryResponse {
             durable_through_step: self.durable_through_step.map(int64),
             durable_messages: int64(self.durable_messages),
             repeated_samples: int64(self.repeated),
             conflicting_samples: int64(self.conflicting),
             late_samples: int64(self.late),
-            // A conflict is told with the acknowledgement of its message, and not again with directives.
-            conflict_step: if directives.is_empty() { self.conflict_step.map(int64) } else { None },
+            conflict_step: self.conflict_step.take().map(int64),
             directives: directives.iter().map(|each| directive::to_proto(each, true)).collect(),
         }
     }
@@ -302,9 +347,9 @@ mod tests {
 
     #[test]
     fn the_first_message_says_who_speaks() {
-        let (speaker, report) = Speaker::introduce(first()).unwrap();
+        let (speaker, Message { report, patience }) = Speaker::introduce(first()).unwrap();
         assert_eq!((speaker.job.as_str(), speaker.attempt, speaker.rank), ("namespaces/a/jobs/b", 2, 1));
-        assert_eq!(report.samples.len(), 1);
+        assert_eq!((report.samples.len(), patience), (1, Duration::ZERO));
         let nobody = StreamTelemetryRequest { rank: -1, loss: vec![1.0], ..Default::default() };
         assert_eq!(wrong(Speaker::introduce(nobody)), ["job", "attempt", "rank", "loss"]);
     }
@@ -314,9 +359,20 @@ mod tests {
         let (speaker, _) = Speaker::introduce(first()).unwrap();
         assert!(speaker.go_on(first()).is_ok());
         let short = StreamTelemetryRequest { rank: 1, through_step: Some(3), ..Default::default() };
-        assert_eq!(speaker.go_on(short).unwrap().through_step, Some(3));
+        assert_eq!(speaker.go_on(short).unwrap().report.through_step, Some(3));
         let other = StreamTelemetryRequest { job: "namespaces/a/jobs/c".into(), attempt: 3, ..Default::default() };
         assert_eq!(wrong(speaker.go_on(other)), ["job", "attempt", "rank"]);
+    }
+
+    #[test]
+    fn an_acknowledgement_may_wait_for_a_minute_at_most() {
+        let waiting = |seconds| {
+            let acknowledge_within = Some(pbjson_types::Duration { seconds, nanos: 0 });
+            Speaker::introduce(StreamTelemetryRequest { acknowledge_within, ..first() }).map(|(_, message)| message)
+        };
+        assert_eq!(waiting(60).unwrap().patience, Duration::from_mins(1));
+        assert_eq!(wrong(waiting(61)), ["acknowledge_within"]);
+        assert_eq!(wrong(waiting(-1)), ["acknowledge_within"]);
     }
 
     #[test]
@@ -325,9 +381,10 @@ mod tests {
         sums.add(&Receipt { durable_through_step: Some(9), repeated: 2, ..Receipt::default() });
         sums.add(&Receipt { conflicting: 1, conflict_step: Some(7), ..Receipt::default() });
         sums.add(&Receipt { conflicting: 2, conflict_step: Some(5), late: 1, ..Receipt::default() });
-        let response = sums.to_proto(&[]);
+        let response = sums.tell(&[]);
         assert_eq!((response.durable_through_step, response.durable_messages), (Some(9), 3));
         assert_eq!((response.repeated_samples, response.conflicting_samples, response.late_samples), (2, 3, 1));
         assert_eq!(response.conflict_step, Some(5));
+        assert_eq!(sums.tell(&[]).conflict_step, None, "told once");
     }
 }

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// The methods that are told apart in metrics; any other path is [`OTHER`].
-const METHODS: [&str; 18] = [
+const METHODS: [&str; 19] = [
     "/lrs.v1.LearningRateService/GetLearningRate",
     "/lrs.v1.LearningRateService/StartAttempt",
     "/lrs.v1.LearningRateService/StreamTelemetry",
@@ -35,6 +35,7 @@ const METHODS: [&str; 18] = [
     "/lrs.v1.JobService/ResumeJob",
     "/lrs.v1.JobService/CompleteJob",
     "/lrs.v1.JobService/OverrideLearningRate",
+    "/lrs.v1.JobService/AdviseStop",
     "/lrs.v1.JobService/ForkJob",
     "/lrs.v1.JobService/WatchJob",
     "/lrs.v1.JobService/ListAttempts",

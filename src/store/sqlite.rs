@@ -67,6 +67,7 @@ impl SqliteStore {
                 .idle_timeout(None)
                 .max_lifetime(None)
                 .test_before_acquire(false)
+                .after_release(|connection, _| Box::pin(is_at_rest(connection)))
                 .connect_lazy_with(options)
         };
         Ok(Self {
@@ -82,6 +83,14 @@ impl SqliteStore {
         transaction.commit().await?;
         Ok(outcomes)
     }
+}
+
+/// Whether a connection can be used again. After some errors, such as a full disk, SQLite rolls a transaction back by itself,
+/// and the driver counts it as open for ever: every later transaction on that connection would be refused.
+async fn is_at_rest(connection: &mut SqliteConnection) -> sqlx::Result<bool> {
+    // A rollback may still be on its way to the driver's thread.
+    connection.ping().await?;
+    Ok(!connection.is_in_transaction())
 }
 
 fn options(path: &Path) -> SqliteConnectOptions {
@@ -249,5 +258,25 @@ impl Store for SqliteStore {
         if let Ok(mut lock) = self.lock.lock() {
             lock.take();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn after_a_full_disk_the_store_writes_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(&directory.path().join("lrs.db")).await.unwrap();
+        let mut transaction = store.writer.begin_with(BEGIN).await.unwrap();
+        transaction.execute("create table blobs (bytes blob); pragma max_page_count = 100").await.unwrap();
+
+        let full = transaction.execute("insert into blobs (bytes) values (zeroblob(10000000))").await.unwrap_err();
+        drop(transaction);
+
+        assert!(full.to_string().contains("full"), "{full}");
+        store.ping().await.unwrap();
+        store.close().await;
     }
 }

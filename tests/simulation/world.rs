@@ -148,6 +148,7 @@ impl World {
             shards: 1,
             reserve_steps: dice.random_range(4..40),
             queue_items: dice.random_range(2..24),
+            queue_values: 1000,
             batch_items: dice.random_range(1..9),
             max_jobs: 16,
             max_open_steps: dice.random_range(12..64),
@@ -156,6 +157,8 @@ impl World {
             merge_after_chunks: dice.random_range(2..12),
             snapshot_after_records: dice.random_range(1..24),
             watch_events: dice.random_range(1..8),
+            max_report_jobs: 8,
+            max_reports: 1,
         };
         Arc::new(Self {
             profile,

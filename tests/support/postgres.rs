@@ -15,6 +15,10 @@ use std::{
     },
 };
 
+use rustix::{
+    io::Errno,
+    process::{Pid, Signal, kill_process},
+};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 use tempfile::TempDir;
 
@@ -113,6 +117,36 @@ impl TestPostgres {
     /// Stops the server as a crash would: connections are cut, nothing is written any more.
     pub fn stop_immediate(&self) {
         run(self.pg_ctl("stop").arg("--mode=immediate"));
+    }
+
+    /// Kills all its processes with -9, and waits until none is left.
+    pub fn kill(&self) {
+        let lock = fs::read_to_string(self.data().join("postmaster.pid")).expect("postmaster.pid");
+        let postmaster = lock.lines().next().expect("the postmaster's number");
+        let send = |process: &str, signal| {
+            let process = process.parse().ok().and_then(Pid::from_raw).expect("a process's number");
+            match kill_process(process, signal) {
+                Ok(()) | Err(Errno::SRCH) => {}
+                Err(error) => panic!("signal {process:?}: {error}"),
+            }
+        };
+        // So that it has no more children after they are listed.
+        send(postmaster, Signal::STOP);
+        let children =
+            fs::read_to_string(format!("/proc/{postmaster}/task/{postmaster}/children")).expect("its children");
+        let processes = || std::iter::once(postmaster).chain(children.split_whitespace());
+        processes().for_each(|process| send(process, Signal::KILL));
+        // Each holds the shared memory until it is gone.
+        let is_there = |stat: String| !stat.contains(") Z ");
+        for process in processes() {
+            while fs::read_to_string(format!("/proc/{process}/stat")).is_ok_and(is_there) {
+                std::thread::yield_now();
+            }
+        }
+        // The dead stay in the table of processes for as long as nobody asks after them, and its next start takes them for alive.
+        for lock in [self.data().join("postmaster.pid"), self.directory.path().join(".s.PGSQL.5432.lock")] {
+            fs::remove_file(lock).expect("a lock file");
+        }
     }
 
     /// Stops the server, cutting connections, and starts it again.

@@ -11,6 +11,7 @@ use lrs::proto::{
     StartAttemptRequest, StreamTelemetryRequest, StreamTelemetryResponse, job_service_client::JobServiceClient,
     learning_rate_service_client::LearningRateServiceClient, schedule_service_client::ScheduleServiceClient,
 };
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming, transport::Channel};
@@ -31,9 +32,14 @@ pub struct Server {
 impl Server {
     /// A server over a fresh SQLite file.
     pub async fn sqlite() -> Self {
+        Self::with_sqlite(&[]).await
+    }
+
+    /// The same with further arguments.
+    pub async fn with_sqlite(arguments: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}", directory.path().join("lrs.db").display());
-        Self::begin(directory, url, &[]).await
+        Self::begin(directory, url, arguments).await
     }
 
     /// A server over any database, with further arguments.
@@ -52,9 +58,24 @@ impl Server {
         self.directory.path().join("lrs.db")
     }
 
+    /// The number of its process.
+    pub fn process_id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The URL of its database.
+    pub fn database_url(&self) -> &str {
+        &self.database_url
+    }
+
     /// What the server has written to its log.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
+    }
+
+    /// The process, as the system knows it.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// As if the machine had lost power: no warning, nothing flushed.
@@ -63,10 +84,15 @@ impl Server {
         self.child.wait().unwrap();
     }
 
+    /// Sends the process a signal.
+    pub fn signal(&self, signal: Signal) {
+        let process = Pid::from_raw(self.child.id().cast_signed()).unwrap();
+        kill_process(process, signal).unwrap();
+    }
+
     /// Asks the server to stop and returns its exit code.
     pub async fn terminate(&mut self) -> Option<i32> {
-        let asked = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
-        assert!(asked.success());
+        self.signal(Signal::TERM);
         wait_for("the server to stop", async || self.child.try_wait().unwrap()).await.code()
     }
 

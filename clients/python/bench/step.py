@@ -11,7 +11,9 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import bare_stream
 import torch
 
 import lrs
@@ -19,6 +21,9 @@ import lrs.torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from server import Server
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 STEPS = 20_000
 PACE = 0.01
@@ -72,14 +77,33 @@ def background(server: Server, job: str, **options: object) -> float:
     for _ in range(100):
         scheduler.step(0.5)
         time.sleep(PACE)
-    process, thread, began = time.process_time(), time.thread_time(), time.perf_counter()
-    due = began
-    while due < began + SECONDS:
-        scheduler.step(0.5)
-        due += PACE
-        time.sleep(max(0.0, due - time.perf_counter()))
-    share = (time.process_time() - process - time.thread_time() + thread) / (time.perf_counter() - began)
+
+    def train() -> None:
+        due = time.perf_counter()
+        over = due + SECONDS
+        while due < over:
+            scheduler.step(0.5)
+            due += PACE
+            time.sleep(max(0.0, due - time.perf_counter()))
+
+    share = share_of_others(train)
     scheduler.close()
+    return share
+
+
+def share_of_others(work: Callable[[], None]) -> float:
+    """The share of a core that the other threads of this process use while this one does something."""
+    process, thread, began = time.process_time(), time.thread_time(), time.perf_counter()
+    work()
+    return (time.process_time() - process - time.thread_time() + thread) / (time.perf_counter() - began)
+
+
+def bare(exchanges: float) -> float:
+    """What gRPC alone uses for so many exchanges a second."""
+    messages = bare_stream.open_stream()
+    bare_stream.exchange(messages, 1 / exchanges, 1.0)
+    share = share_of_others(lambda: bare_stream.exchange(messages, 1 / exchanges, SECONDS))
+    messages.put(None)
     return share
 
 
@@ -93,7 +117,10 @@ def main() -> None:
             shares = {
                 "schedule only": background(server, "bench/open", schedule={"cosine": {}}),
                 "controller, decision lag 8": background(server, "bench/lag8", controllers=PLATEAU, decision_lag=8),
+                "controller, decision lag 16": background(server, "bench/lag16", controllers=PLATEAU, decision_lag=16),
                 "controller, decision lag 1": background(server, "bench/lag1", controllers=PLATEAU, decision_lag=1),
+                # At a lag of 8 each seven steps are an exchange.
+                "a bare stream with as many exchanges as at lag 8": bare(1 / PACE / 7),
             }
         finally:
             server.kill()
@@ -103,4 +130,5 @@ def main() -> None:
     print(json.dumps({"bench": "python", "step_ratio_to_torch": round(ours / theirs, 3)}))
 
 
-main()
+if __name__ == "__main__":  # the bare stream's other end is a process that reads this file again
+    main()

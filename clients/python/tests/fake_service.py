@@ -49,6 +49,7 @@ class FakeService:
         self.lag, self.tier = lag, tier
         self.record: dict[int, dict[str, float]] = {}
         self.extras: dict[int, dict] = {}  # what a step's directive says beyond its rate
+        self.patience: list[float] = []  # how long the acknowledgement of each message may wait, in seconds
         self.streams = 0
         self.starts: list[tuple[str, int]] = []
         self.held = threading.Event()  # set: directives may go out
@@ -142,6 +143,7 @@ class FakeService:
         taken = 0
         for request in requests:
             taken += bool(request.step)
+            self.patience.append(request.acknowledge_within.ToTimedelta().total_seconds())
             if kind in ("good", "break", "silent"):
                 self._keep(request)
             if kind in ("good", "break"):

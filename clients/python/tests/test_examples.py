@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import lrs
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 README = Path(__file__).parents[3] / "README.md"
 
@@ -22,10 +24,13 @@ JOBS = {
 }
 
 
-def run(example, server):
+STUDIES = ["optuna_study", "vizier_study"]
+
+
+def run(example, server, python=sys.executable):
     environment = os.environ | {"LRS_SERVER": server.url}
     return subprocess.run(
-        [sys.executable, EXAMPLES / f"{example}.py"],
+        [python, EXAMPLES / f"{example}.py"],
         env=environment,
         capture_output=True,
         text=True,
@@ -35,7 +40,7 @@ def run(example, server):
 
 
 def test_every_example_is_run():
-    assert {path.stem for path in EXAMPLES.glob("*.py")} == {*JOBS, "digits_plain"}
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == {*JOBS, *STUDIES, "digits_plain", "katib_trial"}
 
 
 @pytest.mark.parametrize("example", JOBS)
@@ -47,6 +52,34 @@ def test_an_example_trains_and_is_on_record(server, example, tmp_path, monkeypat
     losses = list(server.record(job)["loss"].values())
     assert len(losses) == steps
     assert sum(losses[-5:]) < 0.5 * sum(losses[:5])
+
+
+def test_the_study_with_optuna_finds_a_rate_and_validates_it(server, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = run("optuna_study", server)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "15 trials complete, 0 pruned" in done.stdout, "nobody advised any of them to stop"
+    for seed in range(100, 103):
+        final = {}
+        for kind in ("scheduled", "baseline"):
+            losses = list(server.record(f"examples/study-validation-{kind}-{seed}")["loss"].values())
+            assert len(losses) == 1000
+            final[kind] = sum(losses[-100:]) / 100
+        assert final["scheduled"] < 0.5, "a study that found no rate that trains"
+
+
+def test_the_study_with_vizier_finds_a_rate(server, tmp_path, monkeypatch):
+    # Vizier brings a JAX that is years older than that of the other tests, so it has an environment of its own.
+    script = Path(__file__).parents[3] / "scripts" / "python-client.sh"
+    made = subprocess.run([script, "requirements-vizier.txt"], capture_output=True, text=True, check=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(Path(lrs.__file__).parents[1]))
+    done = run("vizier_study", server, python=Path(made.stdout.strip()) / "bin" / "python")
+    assert done.returncode == 0, done.stdout + done.stderr
+    best = done.stdout.split("examples/jobs/")[-1].strip()
+    losses = list(server.record(f"examples/{best}")["loss"].values())
+    assert len(losses) == 500
+    assert losses[-1] < 0.5 * losses[0]
 
 
 def test_the_readme_shows_the_ten_lines_that_make_the_plain_loop_a_scheduled_one():

@@ -1,7 +1,9 @@
 """The core against a service that breaks streams, forgets, stays silent, refuses and goes away."""
 
 import time
+from concurrent import futures
 
+import grpc
 import pytest
 
 import lrs
@@ -82,6 +84,18 @@ def test_without_the_last_word_training_goes_on_with_the_plan_and_warns_once(fak
     assert "20 steps" in caplog.text
 
 
+def test_acknowledgements_may_wait_until_the_end_waits_for_them(fake):
+    service = fake(("mute", None))
+    scheduler = connect(service, deadline=0.005)
+    for _ in range(3):
+        scheduler.step(2.0)
+    wait_for("the report", lambda: len(service.patience) > 1)
+    told = len(service.patience)
+    assert set(service.patience[1:]) == {0.25}
+    scheduler.close(timeout=0.5)
+    assert service.patience[told:][-1] == 0.0
+
+
 def test_after_a_few_vain_waits_a_silent_service_costs_no_time(fake):
     service = fake(("mute", None))
     scheduler = connect(service, deadline=0.1)
@@ -103,7 +117,9 @@ def test_strict_raises_what_is_otherwise_only_logged(fake):
         scheduler.close(0.01)
     port = service.stop()
     with pytest.raises(lrs.UnreachableError, match="lrs serve"):
-        lrs.Scheduler("test/fake", server=f"http://127.0.0.1:{port}", start_timeout=0.05, strict=True)
+        lrs.Scheduler("test/fake", server=f"http://127.0.0.1:{port}", groups=0.1, start_timeout=0.05, strict=True)
+    with pytest.raises(lrs.UnreachableError, match="give `groups`"):
+        lrs.Scheduler("test/fake", server=f"http://127.0.0.1:{port}", start_timeout=0.05)
 
 
 def test_a_service_that_went_away_is_found_again_and_gets_everything(fake):
@@ -160,6 +176,17 @@ def test_a_server_of_another_major_version_is_named_as_such(fake):
         service.stop()
 
 
+def test_a_server_that_knows_nothing_of_lrs_is_named_as_such():
+    stranger = grpc.server(futures.ThreadPoolExecutor(max_workers=1))
+    port = stranger.add_insecure_port("127.0.0.1:0")
+    stranger.start()
+    try:
+        with pytest.raises(lrs.VersionMismatchError, match="check the address"):
+            lrs.Scheduler("test/fake", server=f"http://127.0.0.1:{port}", start_timeout=20.0)
+    finally:
+        stranger.stop(0)
+
+
 def test_an_answer_for_a_step_that_was_passed_does_not_go_back(fake):
     service = fake(lag=1)
     with connect(service, deadline=0.01) as scheduler:
@@ -171,6 +198,22 @@ def test_an_answer_for_a_step_that_was_passed_does_not_go_back(fake):
         wait_for("its last word", lambda: scheduler.step(2.0).standing is lrs.Standing.FINAL)
         directive = scheduler.directive
         assert directive.rates == (final_rate(directive.step),)
+
+
+def test_a_fault_of_the_client_itself_is_said_once_and_training_goes_on(fake, caplog, monkeypatch):
+    service = fake()
+    with connect(service) as scheduler:
+        train(scheduler, range(2))
+
+        def fault(*_):
+            raise TypeError("a fault")
+
+        monkeypatch.setattr(scheduler._link.book, "take_final", fault)
+        for _ in range(5):
+            assert scheduler.step(2.0).standing is not lrs.Standing.FINAL
+        assert scheduler.refusal is not None
+    assert len(caplog.records) == 1
+    assert "TypeError('a fault')" in caplog.text
 
 
 class TestActions:
@@ -266,6 +309,27 @@ def test_a_number_that_is_still_computed_holds_up_neither_step_nor_order(fake):
         scheduler._link.wake()
         wait_for("the report", lambda: scheduler.unacknowledged == 0)
     assert [service.record[step]["loss"] for step in range(6)] == [0, 1, 2, 3, 4, 5]
+
+
+def test_what_is_still_computed_comes_with_the_next_message_where_directives_reach_far_enough(fake):
+    service = fake(lag=8)
+    with connect(service) as scheduler:
+        losses = [SlowReading(float(step)) for step in range(9)]
+        for loss in losses[:6]:
+            scheduler.step(loss)
+        for loss in losses[:4]:
+            loss.there = True
+        scheduler._link.wake()
+        wait_for("the report", lambda: len(service.record) == 4)
+        for loss in losses[4:6]:
+            loss.there = True
+        # Directives reach to step 11, so nobody looks again before there is more to send.
+        assert not scheduler._link._urgent
+        for loss in losses[6:]:
+            assert scheduler.step(loss).standing is lrs.Standing.FINAL
+            loss.there = True
+        wait_for("the report", lambda: scheduler.unacknowledged == 0)
+    assert [service.record[step]["loss"] for step in range(9)] == list(range(9))
 
 
 def test_a_device_further_behind_than_the_lag_is_named_as_the_reason(fake, caplog):

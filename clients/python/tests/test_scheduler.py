@@ -172,6 +172,8 @@ class TestCheckpoints:
                 scheduler.load_state_dict(state)
             with pytest.raises(lrs.UsageError, match="state_dict"):
                 make(server, job).load_state_dict({"epoch": 3})
+            with pytest.raises(lrs.UsageError, match="state_dict"):
+                make(server, job).load_state_dict(None)
 
 
 class TestWrongUse:
@@ -226,6 +228,52 @@ class TestWrongUse:
                     scheduler.log(**{name: 1.0})
             with pytest.raises(lrs.UsageError, match="there may be 63"):
                 scheduler.log(**{f"m{index}": 1.0 for index in range(64)})
+
+    @pytest.mark.parametrize(
+        ("options", "says"),
+        [
+            ({"groups": "0.1"}, "base learning rate of 'default' must be a number"),
+            ({"groups": {"head": None}}, "base learning rate of 'head' must be a number"),
+            ({"groups": [0.1, 0.2]}, "write groups=0.1, or"),
+            ({"arm": "control"}, "`scheduled` or `baseline`"),
+            ({"deadline": "1"}, "deadline must be a number of seconds"),
+            ({"deadline": -1}, "at least 0 seconds"),
+            ({"resume_step": 2.5}, "resume_step must be a whole number"),
+            ({"resume_step": -1}, "at least 0"),
+        ],
+    )
+    def test_an_argument_that_can_not_be_right(self, server, options, says):
+        with pytest.raises(lrs.UsageError, match=says):
+            make(server, "a/b", **({"total_steps": 10} | options))
+
+    def test_a_job_s_name_that_is_no_string(self):
+        with pytest.raises(lrs.UsageError, match="such as `namespace/job`"):
+            lrs.Scheduler(None)
+
+    def test_what_would_spoil_a_report(self, server, job):
+        with make(server, job, total_steps=10) as scheduler:
+            for wrong in ("0.1", [0.1], object()):
+                with pytest.raises(lrs.MetricError, match="learning_rate must be one number"):
+                    scheduler.step(0.5, learning_rate=wrong)
+            with pytest.raises(lrs.MetricError, match="loss must be one number"):
+                scheduler.step(10**400)
+            with pytest.raises(lrs.UsageError, match="step must be a whole number"):
+                scheduler.step(0.5, step=1.5)
+            with pytest.raises(lrs.StepError, match="at most"):
+                scheduler.step(0.5, step=1 << 60)
+            with pytest.raises(lrs.UsageError, match="numbers by name"):
+                scheduler.step(0.5, metrics=[("accuracy", 1.0)])
+            scheduler.step(0.5)
+        assert server.record(job)["loss"] == {0: 0.5}
+
+    def test_a_step_after_the_end_is_said_once(self, server, job, caplog):
+        with make(server, job, total_steps=10) as scheduler:
+            scheduler.step(0.5)
+        for _ in range(3):
+            assert scheduler.step(0.5).rates == (0.1,)
+        assert len(caplog.records) == 1
+        assert "Step 1 of namespaces/test/jobs/" in caplog.text
+        assert "after close()" in caplog.text
 
     def test_a_step_that_goes_back(self, server, job):
         with make(server, job, total_steps=10) as scheduler:

@@ -15,8 +15,9 @@ use super::{
 use crate::{
     client::Backoff,
     proto::{
-        CompleteJobRequest, CreateJobRequest, Job, ListDecisionsRequest, QueryTelemetryRequest, TelemetrySeries,
-        WatchJobRequest, WatchJobResponse, job_service_client::JobServiceClient,
+        AuditReport, CompleteJobRequest, CreateJobRequest, GetAuditReportRequest, Job, ListDecisionsRequest,
+        QueryTelemetryRequest, TelemetrySeries, WatchJobRequest, WatchJobResponse, get_audit_report_request::Subject,
+        job_service_client::JobServiceClient, report_service_client::ReportServiceClient,
     },
 };
 
@@ -25,11 +26,13 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 const PATIENCE: Duration = Duration::from_mins(1);
 const DECISIONS_PAGE: i32 = 1000;
 const POINTS_PAGE: i32 = 100_000;
+const MAX_REPORT_BYTES: usize = 64 << 20;
 
 /// A connection to the server's `JobService` that outlives its restarts.
 #[derive(Clone)]
 pub struct Operator {
     client: JobServiceClient<Channel>,
+    reports: ReportServiceClient<Channel>,
 }
 
 impl Operator {
@@ -39,7 +42,8 @@ impl Operator {
             .map_err(|source| Error::Endpoint { endpoint: endpoint.to_owned(), source })?
             .connect_timeout(CALL_TIMEOUT)
             .connect_lazy();
-        Ok(Self { client: JobServiceClient::new(channel) })
+        let reports = ReportServiceClient::new(channel.clone()).max_decoding_message_size(MAX_REPORT_BYTES);
+        Ok(Self { client: JobServiceClient::new(channel), reports })
     }
 
     /// Registers a run's job.
@@ -118,6 +122,15 @@ impl Operator {
             }
             request.page_token = page.next_page_token;
         }
+    }
+
+    /// What became of an experiment.
+    pub async fn report(&self, experiment: &str) -> Result<AuditReport, Error> {
+        let subject = Some(Subject::Experiment(format!("{NAMESPACE}/experiments/{experiment}")));
+        let request = GetAuditReportRequest { subject };
+        answered(async || self.reports.clone().get_audit_report(request.clone()).await)
+            .await
+            .map_err(|status| Error::Call { what: format!("reporting {experiment}"), status })
     }
 
     /// Makes a call, again if the server was away.

@@ -185,6 +185,7 @@ pub(super) fn effect(decision: &Decision) -> String {
         Some(Effect::SpecChange(_)) => "spec changed".to_owned(),
         Some(Effect::Advice(advice)) => match advice.topic() {
             Topic::Unspecified => "advice".to_owned(),
+            Topic::Stop if advice.is_withdrawn => "advice to stop taken back".to_owned(),
             Topic::Stop => "advice to stop".to_owned(),
             Topic::RangeTest => "range test over".to_owned(),
             Topic::NoiseScale => "noise scale".to_owned(),

@@ -13,7 +13,7 @@ use crate::{
 ///
 /// # Errors
 /// If it is none that this release knows.
-pub(super) fn from_proto(message: proto::Decision) -> Result<Decision, Failure> {
+pub(in crate::cli) fn from_proto(message: proto::Decision) -> Result<Decision, Failure> {
     let name = message.name.clone();
     let wrong = |what: &str| Failure::invalid(format!("decision {name:?}: {what}"));
     let step = |value: i64| u64::try_from(value).map_err(|_| wrong("a step is negative"));
@@ -40,7 +40,10 @@ fn effect_from_proto(effect: wire::Effect, name: &str) -> Result<Effect, Failure
     let refused = |violations| Failure::violated(format!("decision {name:?} is not valid:"), &violations);
     Ok(match effect {
         wire::Effect::BaseRateChange(change) => Effect::BaseRates(rate_move(change, name)?),
-        wire::Effect::Advice(advice) => Effect::Advice(topic(advice.topic()).ok_or_else(|| unknown(name))?),
+        wire::Effect::Advice(advice) => {
+            let topic = topic(advice.topic()).ok_or_else(|| unknown(name))?;
+            if advice.is_withdrawn { Effect::WithdrawAdvice(topic) } else { Effect::Advice(topic) }
+        }
         wire::Effect::RateOverride(order) => Effect::Override(heart::rate_override(order).map_err(refused)?),
         wire::Effect::OverrideCleared(_) => Effect::ClearOverride,
         wire::Effect::SchedulePaused(_) => Effect::Pause,

@@ -51,7 +51,7 @@ pub(super) async fn read(connect: &ConnectArgs, name: &JobName, attempt: Option<
 }
 
 /// An attempt as the heart takes it. The wire does not tell how far steps are reserved, which a replay does not ask for.
-fn row(attempt: &Attempt) -> Result<AttemptRow, Failure> {
+pub(in crate::cli) fn row(attempt: &Attempt) -> Result<AttemptRow, Failure> {
     let wrong = |_| Failure::invalid(format!("attempt {} is out of range", attempt.attempt));
     Ok(AttemptRow {
         attempt: u32::try_from(attempt.attempt).map_err(wrong)?,

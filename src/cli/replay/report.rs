@@ -68,7 +68,8 @@ pub(super) fn document(finding: &Finding) -> Result<Value, Failure> {
     }))
 }
 
-fn decision_line(decision: &Decision) -> String {
+/// A decision for people, on a line.
+pub(super) fn decision_line(decision: &Decision) -> String {
     let effect = match &decision.effect {
         Effect::BaseRates(change) => change
             .groups
@@ -80,7 +81,12 @@ fn decision_line(decision: &Decision) -> String {
             .join(", "),
         Effect::Advice(_) => "advice".to_owned(),
         // These are people's.
-        Effect::Override(_) | Effect::ClearOverride | Effect::Pause | Effect::Resume | Effect::Spec(_) => String::new(),
+        Effect::Override(_)
+        | Effect::ClearOverride
+        | Effect::Pause
+        | Effect::Resume
+        | Effect::Spec(_)
+        | Effect::WithdrawAdvice(_) => String::new(),
     };
     format!("  step {}: {effect}, from step {} on ({})\n", decision.step, decision.effective_step, decision.reason)
 }

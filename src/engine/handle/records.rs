@@ -5,7 +5,7 @@ use tokio::sync::broadcast::{Receiver, error::RecvError};
 use super::Engine;
 use crate::{
     engine::{
-        api::{DecisionPage, Error, Event, TelemetryAnswer, TelemetryQuery},
+        api::{DecisionPage, Error, Event, JobView, TelemetryAnswer, TelemetryQuery},
         history::{self, Records},
         recover::lineage,
     },
@@ -67,6 +67,20 @@ impl Engine {
     /// # Errors
     /// If there is no such job or attempt.
     pub async fn telemetry(&self, name: &JobName, query: TelemetryQuery) -> Result<TelemetryAnswer, Error> {
+        let (view, records) = self.history(name, query.attempt, query.start_step, query.end_step).await?;
+        let answer = history::answer(records, &query).await?;
+        self.check_still_whole(&view).await?;
+        Ok(answer)
+    }
+
+    /// The complete records of steps in `start..end` of the history of an attempt, or of the newest, and the job they are of.
+    pub(super) async fn history(
+        &self,
+        name: &JobName,
+        attempt: Option<u32>,
+        start: u64,
+        end: u64,
+    ) -> Result<(JobView, Records<'_>), Error> {
         let entry = self.entry(name.as_str());
         let cell = entry.as_ref().and_then(|entry| entry.cell_full());
         let view = self.job(name).await?;
@@ -75,22 +89,25 @@ impl Engine {
         let store = &*self.0.context.store;
         let attempts = store.attempts(view.row.id).await?;
         let newest = attempts.last().map_or(0, |row| row.attempt);
-        let attempt = query.attempt.unwrap_or(newest);
+        let attempt = attempt.unwrap_or(newest);
         if attempt > newest {
             return Err(Error::UnknownAttempt { job: name.clone(), attempt: attempt.into(), newest });
         }
         // What an attempt that still runs has reported but not closed is not a record yet.
         let complete_end = cell.filter(|cell| cell.attempt == attempt).map_or(u64::MAX, |cell| cell.complete_end());
-        let end = query.end_step.min(complete_end);
-        let records = Records::new(store, view.row.id, lineage(&attempts, attempt), query.start_step, end);
-        let answer = history::answer(records, &query).await?;
+        let records = Records::new(store, view.row.id, lineage(&attempts, attempt), start, end.min(complete_end));
+        Ok((view, records))
+    }
+
+    /// Whether all telemetry of a job is still there, after some of it was read.
+    pub(super) async fn check_still_whole(&self, view: &JobView) -> Result<(), Error> {
         if view.row.state.is_ended()
-            && let Some(row) = store.job(name).await?
+            && let Some(row) = self.0.context.store.job(&view.row.name).await?
         {
             // A removal that began meanwhile may have taken some of it away.
             check_whole(&row)?;
         }
-        Ok(answer)
+        Ok(())
     }
 }
 

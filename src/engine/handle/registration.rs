@@ -190,12 +190,16 @@ impl Engine {
             };
             Write::RecordDecision(id, Box::new(decision), None)
         };
-        let writes = vec![
+        let mut writes = vec![
             Write::ForkJob { row: Box::new(row.clone()), source: source.row.id, source_attempt },
             order(next_seq, Effect::Spec(Box::new(native(&spec)))),
             order(next_seq + 1, Effect::ClearOverride),
             order(next_seq + 2, Effect::Resume),
         ];
+        let is_advice = |(decision, _): &(Decision, _)| decision.effect == Effect::Advice(Topic::Stop);
+        if people.iter().any(is_advice) {
+            writes.push(order(next_seq + 3, Effect::WithdrawAdvice(Topic::Stop)));
+        }
         self.register(row, writes).await
     }
 

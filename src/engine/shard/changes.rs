@@ -11,7 +11,7 @@ use crate::{
         timeline::Timeline,
     },
     model::{
-        decision::{Author, Decision, DecisionId, Effect, OverrideSetting, RateOverride},
+        decision::{Author, Decision, DecisionId, Effect, OverrideSetting, RateOverride, Topic},
         job::{JobRow, State, Timestamp},
         name::JobId,
         spec::Spec,
@@ -94,6 +94,7 @@ impl Owned {
             problem: problem.to_owned(),
         };
         let reason = order.reason.clone();
+        let mut evidence = BTreeMap::new();
         let (effect, next_row) = match change {
             Change::Pause => match row.state {
                 State::Paused => return Ok(Prepared::Known(None)),
@@ -110,6 +111,11 @@ impl Owned {
                 (Effect::Override(rate_override), None)
             }
             Change::ClearOverride => (Effect::ClearOverride, None),
+            Change::AdviseStop { evidence: figures } => {
+                evidence = figures;
+                (Effect::Advice(Topic::Stop), None)
+            }
+            Change::WithdrawStop => (Effect::WithdrawAdvice(Topic::Stop), None),
             Change::Spec { spec, version } => {
                 if version != row.version {
                     return Err(Error::EtagMismatch {
@@ -153,7 +159,7 @@ impl Owned {
             effective_step,
             author: Author::Person(order.author),
             reason: order.reason,
-            evidence: BTreeMap::new(),
+            evidence,
             effect,
             create_time: now,
         };
@@ -217,7 +223,11 @@ impl Owned {
         let same = match (change, &decision.effect) {
             (Change::Pause, Effect::Pause)
             | (Change::Resume, Effect::Resume)
-            | (Change::ClearOverride, Effect::ClearOverride) => true,
+            | (Change::ClearOverride, Effect::ClearOverride)
+            | (Change::WithdrawStop, Effect::WithdrawAdvice(Topic::Stop)) => true,
+            (Change::AdviseStop { evidence }, Effect::Advice(Topic::Stop)) => {
+                bits(evidence).eq(bits(&decision.evidence))
+            }
             (Change::Override(now), Effect::Override(then)) => now == then,
             (Change::Spec { spec: now, .. }, Effect::Spec(then)) => native(now) == **then,
             _ => false,
@@ -272,6 +282,11 @@ impl Owned {
             DecisionId::Controller { .. } => 0,
         })
     }
+}
+
+/// Figures that can be compared, NaN too.
+fn bits(figures: &BTreeMap<String, f64>) -> impl Iterator<Item = (&str, u64)> {
+    figures.iter().map(|(name, figure)| (name.as_str(), figure.to_bits()))
 }
 
 /// What can not change once a job is registered.

@@ -1,11 +1,13 @@
 //! Telemetry: taken at once, durable soon; and the reserved block that it moves along.
 
-use tokio::sync::OwnedSemaphorePermit;
 use tracing::info;
 
 use super::{Accepted, Attempt, Context, Owned, Shard};
 use crate::{
-    engine::api::{Error, Event},
+    engine::{
+        api::{Error, Event},
+        commit::Permit,
+    },
     model::{
         decision::{Author, Decision},
         name::JobId,
@@ -23,7 +25,7 @@ impl Shard {
         attempt: u32,
         rank: u32,
         report: Report,
-        permit: OwnedSemaphorePermit,
+        permit: Permit,
     ) -> Result<Accepted, Error> {
         if self.closing {
             return Err(Error::ShuttingDown);

@@ -51,7 +51,8 @@ fn effect_to_proto(effect: &Effect) -> proto::decision::Effect {
             shape: shape_to_proto(&change.shape),
             restore: change.restore.clone().unwrap_or_default(),
         }),
-        Effect::Advice(topic) => Wire::Advice(proto::Advice { topic: topic_to_proto(*topic).into() }),
+        Effect::Advice(topic) => Wire::Advice(advice_to_proto(*topic, false)),
+        Effect::WithdrawAdvice(topic) => Wire::Advice(advice_to_proto(*topic, true)),
         Effect::Override(order) => Wire::RateOverride(override_to_proto(order)),
         Effect::ClearOverride => Wire::OverrideCleared(proto::OverrideCleared {}),
         Effect::Pause => Wire::SchedulePaused(proto::SchedulePaused {}),
@@ -75,6 +76,10 @@ fn shape_to_proto(shape: &RateShape) -> Option<proto::RateShape> {
         ramp_steps: int64(shape.ramp_steps),
         cooldown_share: shape.cooldown_share,
     })
+}
+
+fn advice_to_proto(topic: Topic, is_withdrawn: bool) -> proto::Advice {
+    proto::Advice { topic: topic_to_proto(topic).into(), is_withdrawn }
 }
 
 fn topic_to_proto(topic: Topic) -> proto::advice::Topic {

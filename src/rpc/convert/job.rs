@@ -29,7 +29,9 @@ pub fn to_proto(view: &JobView) -> proto::Job {
     }
 }
 
-fn state_to_proto(state: State, is_stale: bool) -> proto::job::State {
+/// A state on the wire; only a running job is stale.
+#[must_use]
+pub fn state_to_proto(state: State, is_stale: bool) -> proto::job::State {
     match state {
         State::Pending => proto::job::State::Pending,
         State::Running if is_stale => proto::job::State::Stale,

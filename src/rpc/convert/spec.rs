@@ -70,12 +70,7 @@ pub fn to_proto(spec: &Spec) -> proto::JobSpec {
         controllers: spec.controllers.iter().map(controller::to_proto).collect(),
         objective: spec.objective.as_ref().map(objective_to_proto),
         experiment: spec.experiment.clone(),
-        arm: match spec.arm {
-            None => proto::Arm::Unspecified,
-            Some(Arm::Scheduled) => proto::Arm::Scheduled,
-            Some(Arm::Baseline) => proto::Arm::Baseline,
-        }
-        .into(),
+        arm: arm_to_proto(spec.arm).into(),
         seed: spec.seed,
         labels: spec.labels.clone(),
         decision_lag: Some(int64(spec.decision_lag)),
@@ -216,11 +211,23 @@ fn objective(objective: proto::Objective, v: &mut Violations) -> Objective {
     }
 }
 
-fn objective_to_proto(objective: &Objective) -> proto::Objective {
+/// An objective on the wire.
+#[must_use]
+pub fn objective_to_proto(objective: &Objective) -> proto::Objective {
     proto::Objective {
         metric: objective.metric.clone(),
         mode: controller::mode_to_proto(objective.mode).into(),
         target: objective.target,
+    }
+}
+
+/// An arm on the wire.
+#[must_use]
+pub fn arm_to_proto(arm: Option<Arm>) -> proto::Arm {
+    match arm {
+        None => proto::Arm::Unspecified,
+        Some(Arm::Scheduled) => proto::Arm::Scheduled,
+        Some(Arm::Baseline) => proto::Arm::Baseline,
     }
 }
 

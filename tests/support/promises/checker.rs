@@ -130,6 +130,8 @@ impl Counts {
 #[derive(Default)]
 pub struct History {
     jobs: BTreeMap<JobName, JobHistory>,
+    /// The store is looked at only once all is over.
+    is_late: bool,
     pub counts: Counts,
 }
 
@@ -145,6 +147,8 @@ struct JobHistory {
     /// Steps below this were acknowledged, by attempt and rank.
     acknowledged: BTreeMap<(u32, u32), u64>,
     given: BTreeMap<(u32, u64), Vec<u64>>,
+    /// Steps below this were given out or reported, in any attempt.
+    furthest: u64,
     orders: BTreeMap<u64, Decision>,
     /// People's decisions that were there at the last look.
     seen_orders: usize,
@@ -160,6 +164,11 @@ struct JobHistory {
 }
 
 impl History {
+    /// Of a service whose store can not be looked at while it runs: what was answered is held against it at the end.
+    pub fn after_the_fact() -> Self {
+        Self { is_late: true, ..Self::default() }
+    }
+
     /// A job that will be registered with `spec`; as a fork it begins with the history of another's `inherited` attempts.
     pub fn register(&mut self, job: &JobName, spec: &Spec, inherited: u32) {
         let history = JobHistory {
@@ -170,6 +179,7 @@ impl History {
             closed: BTreeMap::new(),
             acknowledged: BTreeMap::new(),
             given: BTreeMap::new(),
+            furthest: 0,
             orders: BTreeMap::new(),
             seen_orders: 0,
             frozen: BTreeMap::new(),
@@ -234,7 +244,17 @@ impl History {
         if let Some(through) = report.through_step {
             let end = job.closed.entry((attempt, rank)).or_default();
             *end = (*end).max(through + 1);
+            job.furthest = job.furthest.max(through + 1 + job.spec.decision_lag);
         }
+    }
+
+    /// An attempt was answered for, and the store can not be looked at now.
+    pub fn attempt_unseen(&mut self, job: &JobName, token: &str, attempt: u32) -> Checked {
+        let first = *self.job(job).tokens.entry(token.to_owned()).or_insert(attempt);
+        if first == attempt {
+            return Ok(());
+        }
+        broken(1, format!("{job}: token {token:?} was attempt {first}, and is {attempt} now"))
     }
 
     /// An attempt was answered for.
@@ -316,6 +336,7 @@ impl History {
             return broken(1, format!("{job}: step {step} of attempt {attempt} had rate {first}, and now {now}"));
         }
         history.given.insert((attempt, step), rates.clone());
+        history.furthest = history.furthest.max(step + 1);
         let Some(stored) = stored else { return Ok(()) };
         self.counts.compared += 1;
         history.check_rate(job, attempt, step, &rates, stored)
@@ -346,7 +367,9 @@ impl History {
         let Some(history) = self.jobs.get_mut(job).filter(|history| !history.gone) else { return Ok(()) };
         history.check_samples(job, stored)?;
         history.check_frozen(job, stored)?;
-        history.check_new_orders(job, stored)?;
+        if !self.is_late {
+            history.check_new_orders(job, stored)?;
+        }
         let inherited = history.inherited;
         for decision in stored.controllers().filter(|decision| decision.attempt > inherited) {
             if history.verified.insert(decision.id) {
@@ -361,6 +384,14 @@ impl History {
     pub fn finished(&mut self, job: &JobName, stored: &Stored) -> Checked {
         self.committed(job, stored)?;
         let history = self.job(job);
+        for (token, attempt) in &history.tokens {
+            if !stored.attempts.iter().any(|row| row.attempt == *attempt && row.token == *token) {
+                return broken(
+                    2,
+                    format!("{job}: attempt {attempt} was answered for token {token:?} and is not stored"),
+                );
+            }
+        }
         for (&(attempt, rank), &end) in &history.acknowledged {
             if let Some(step) = history.missing(stored, attempt, rank, 0..end).0.first() {
                 let what = format!("step {step} of rank {rank} in attempt {attempt} was acknowledged and is lost");
@@ -472,9 +503,7 @@ impl JobHistory {
         let (sent, closed, inherited, frozen) = (&self.sent, &self.closed, self.inherited, &self.frozen);
         let ranks = self.spec.reporting_ranks;
         // As far as anyone asked, and as any telemetry reaches.
-        let given = self.given.keys().map(|(_, step)| *step).max().unwrap_or(0);
-        let reported = self.closed.values().copied().max().unwrap_or(0) + self.spec.decision_lag;
-        oracle.advance(given.max(reported) + 1, |part, step| {
+        oracle.advance(self.furthest + 1, |part, step| {
             let mine = part.attempt == attempt && attempt > inherited;
             if mine {
                 let complete = (0..ranks).all(|rank| closed.get(&(attempt, rank)).is_some_and(|end| *end > step));
@@ -575,5 +604,5 @@ fn shown(rates: &[u64]) -> String {
 
 /// Whether a decision is of the kinds that the oracle knows.
 pub fn is_known(effect: &Effect) -> bool {
-    !matches!(effect, Effect::Advice(_))
+    !matches!(effect, Effect::Advice(_) | Effect::WithdrawAdvice(_))
 }

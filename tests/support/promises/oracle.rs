@@ -156,7 +156,7 @@ impl Oracle {
                 Effect::ClearOverride => Event::Override(None),
                 Effect::Pause => Event::Paused(true),
                 Effect::Resume => Event::Paused(false),
-                Effect::BaseRates(_) | Effect::Advice(_) => continue,
+                Effect::BaseRates(_) | Effect::Advice(_) | Effect::WithdrawAdvice(_) => continue,
             };
             events.push((decision.effective_step, seq, event));
         }

@@ -41,10 +41,6 @@ class ResumeError(LrsError):
     """A checkpoint that does not belong to the present history of the job."""
 
 
-class ForkedError(UsageError):
-    """A scheduler used in a child of the process that made it."""
-
-
 class UnreachableError(LrsError):
     """The service did not answer in time. Raised into a training loop only where `strict` was asked for."""
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import re
+from collections.abc import Mapping
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf import json_format
@@ -13,7 +15,7 @@ from lrs.errors import UsageError
 from lrs.v1.job_pb2 import JobSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from lrs.v1.job_pb2 import Job
 
@@ -24,11 +26,13 @@ _SHORT = re.compile(rf"(?:({_PART})/)?({_PART})")
 _FULL = re.compile(rf"namespaces/({_PART})/jobs/({_PART})")
 
 
-def job_name(job: str) -> str:
+def job_name(job: object) -> str:
     """`namespaces/{namespace}/jobs/{job}` for that itself, for `namespace/job`, or for `job` in the default namespace.
 
     The default namespace is `LRS_NAMESPACE`, or else `default`, as on the command line.
     """
+    if not isinstance(job, str):
+        raise UsageError(f"A job's name is a string such as `namespace/job`, and was {job!r:.60}.")
     if _FULL.fullmatch(job):
         return job
     match = _SHORT.fullmatch(job)
@@ -41,9 +45,35 @@ def job_name(job: str) -> str:
     return f"namespaces/{namespace}/jobs/{match[2]}"
 
 
+def base_rates(groups: Mapping[str, float] | float | None) -> dict[str, float]:
+    """The base rates by parameter group; a single rate is the group `default`'s."""
+    named: Mapping[str, object] = groups if isinstance(groups, Mapping) else {"default": groups}
+    if groups is None:
+        return {}
+    rates = {}
+    for name, rate in named.items():
+        if not isinstance(rate, Real):
+            raise UsageError(
+                f"The base learning rate of {name!r} must be a number, and was {rate!r:.60}: write groups=0.1, or "
+                "groups={'backbone': 0.1, 'head': 0.2}."
+            )
+        rates[name] = float(rate)
+    return rates
+
+
+def arm_name(arm: str | None) -> str | None:
+    """`ARM_SCHEDULED` or `ARM_BASELINE`, also for `scheduled` and `baseline`."""
+    if arm is None:
+        return None
+    name = arm.upper() if arm.upper().startswith("ARM_") else f"ARM_{arm.upper()}"
+    if name not in ("ARM_SCHEDULED", "ARM_BASELINE"):
+        raise UsageError(f"arm is `scheduled` or `baseline`, and was {arm!r}.")
+    return name
+
+
 def job_spec(
     *,
-    groups: Mapping[str, float] | float | None,
+    groups: Mapping[str, float],
     spec: Mapping[str, Any] | None,
     schedule: Mapping[str, Any] | None,
     controller: str | None,
@@ -69,10 +99,11 @@ def job_spec(
     try:
         json_format.ParseDict(document, message)
     except json_format.ParseError as problem:
-        raise UsageError(f"The job can not be read: {problem}. See proto/lrs/v1/job.proto for its fields.") from problem
-    if groups is not None and not message.groups:
-        named = groups if isinstance(groups, dict) else {"default": groups}
-        for name, base_lr in named.items():
+        raise UsageError(
+            f"The job can not be read: {str(problem).rstrip('.')}. See proto/lrs/v1/job.proto for its fields."
+        ) from problem
+    if not message.groups:
+        for name, base_lr in groups.items():
             message.groups.add(name=name, base_lr=base_lr)
     if not message.groups:
         raise UsageError("Give the base learning rate: groups=0.1, or groups={'backbone': 0.1, 'head': 0.2}.")

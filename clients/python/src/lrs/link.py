@@ -47,6 +47,9 @@ TICK: Final = 1.0
 _LOOK_AGAIN: Final = 0.002
 #: How long an answer takes, generously.
 _ROUND_TRIP: Final = 0.01
+#: How long an acknowledgement may wait for directives to come down with: nobody waits for it before the end, and each
+#: answer costs more than what is in it.
+_PATIENCE_NANOS: Final = 250_000_000
 _NEVER: Final = 1 << 62
 
 
@@ -104,6 +107,7 @@ class Link:
         self._news = _Signal()
         self._wake = _Signal()
         self._urgent = False
+        self._leaving = False
         self._begun = threading.Event()
         self._closing = threading.Event()
         self._call: grpc.Call | None = None
@@ -158,6 +162,7 @@ class Link:
     def close(self, timeout: float) -> int:
         """Wait until everything is durable, and end; the number of samples that are not."""
         deadline = time.monotonic() + timeout
+        self._leaving = True
         while self.unacknowledged and self.refusal is None and time.monotonic() < deadline:
             self.wake()
             self.wait_for_news(min(deadline, time.monotonic() + 0.05))
@@ -196,6 +201,10 @@ class Link:
                     self._refuse(errors.refusal(failure, self.errand.job, self.errand.server))
                     return
                 failures = 1 if self.connected else failures + 1
+            except Exception as problem:  # noqa: BLE001 (whatever is wrong here, training goes on)
+                text = f"The client of {self.errand.job} has failed and reports no more: {problem!r}."
+                self._refuse(errors.LrsError(text, code="INTERNAL"))
+                return
             finally:
                 self.connected = self.listening = False
             self.changed.set()
@@ -323,6 +332,7 @@ class Link:
             want_directives=True,
         )
         timeout = self._options.flush_interval
+        waits = False  # whether the acknowledgement of the last message may come later
         while not over.is_set():
             self._wake.take(timeout)
             if over.is_set():
@@ -335,7 +345,13 @@ class Link:
                     break
                 # The stream knows whose it is from its first message.
                 message.rank = self._options.rank
+                waits = not self._leaving
+                if waits:
+                    message.acknowledge_within.nanos = _PATIENCE_NANOS
                 yield message
+            if waits and self._leaving:
+                waits = False
+                yield StreamTelemetryRequest(rank=self._options.rank)  # acknowledged at once, with all before it
             # A number on a device says nothing when it is there.
             timeout = _LOOK_AGAIN if self._urgent and self.inbox else self._options.flush_interval
         self._wake.give()  # which may have been meant for the stream after this one
@@ -365,32 +381,42 @@ class Link:
 
     def _raise_mark(self) -> None:
         mark = self.book.final_through - self._low_water + 1
-        self.wake_at = mark if mark > self.next_step else _NEVER
+        if mark > self.next_step:
+            self.wake_at = mark
+        else:
+            self.wake_at = _NEVER
+            if self.inbox:  # the trainer has passed the mark while the answer was on its way
+                self.wake()
 
     def _pump(self) -> None:
         """Move what the trainer handed over, as far as it is known, to the outbox."""
-        inbox = self.inbox
+        inbox, moved = self.inbox, -1
         with self._lock:
             while inbox:
                 report = inbox[0]
                 if not _is_ready(report) and len(inbox) <= self._options.max_unacknowledged:
-                    return
+                    break
                 inbox.popleft()
+                moved = report.step
                 if self.refusal is None:
                     self._outbox.push(self._sample(report))
-            self._urgent = False
+            # What is still computed may come with the next message, if directives reach far enough without it.
+            if not inbox or moved + self._ahead >= self.next_step + self._low_water:
+                self._urgent = False
 
     def _sample(self, report: Report) -> Sample:
-        directive = report.directive
-        rate = report.learning_rate
-        if rate is None and directive is not None:
-            rate = directive.rates[0]
+        step, loss, grad_norm, directive, rate, figures = report
+        if loss.__class__ is not float:
+            loss = self._number(loss)
+        if grad_norm.__class__ is not float:
+            grad_norm = self._number(grad_norm)
         metrics = None
-        if report.metrics:
-            read = {name: self._number(value) for name, value in report.metrics.items()}
+        if figures:
+            read = {name: self._number(value) for name, value in figures.items()}
             metrics = {name: value for name, value in read.items() if value is not None}
-        standing = Standing.FINAL if directive is None else directive.standing
-        return Sample(report.step, self._number(report.loss), self._number(report.grad_norm), rate, metrics, standing)
+        if directive is None:
+            return Sample(step, loss, grad_norm, rate, metrics, Standing.FINAL)
+        return Sample(step, loss, grad_norm, directive.rates[0] if rate is None else rate, metrics, directive.standing)
 
     def _number(self, value: float | Reading | None) -> float | None:
         if value is None or isinstance(value, float):
@@ -448,9 +474,12 @@ class _Signal:
 
 
 def _is_ready(report: Report) -> bool:
-    if not _is_there(report.loss) or not _is_there(report.grad_norm):
+    loss, norm, figures = report.loss, report.grad_norm, report.metrics
+    if loss.__class__ is not float and not _is_there(loss):
         return False
-    return not report.metrics or all(_is_there(value) for value in report.metrics.values())
+    if norm.__class__ is not float and not _is_there(norm):
+        return False
+    return not figures or all(_is_there(value) for value in figures.values())
 
 
 def _is_there(value: float | Reading | None) -> bool:

@@ -47,12 +47,19 @@ class Options:
 
     def __post_init__(self) -> None:
         for name in ("deadline", "start_timeout", "close_timeout"):
+            _check_number(name, getattr(self, name))
             if not getattr(self, name) >= 0:
                 raise UsageError(f"{name} must be at least 0 seconds, and was {getattr(self, name)}.")
         for name in ("call_timeout", "flush_interval"):
+            _check_number(name, getattr(self, name))
             if not getattr(self, name) > 0:
                 raise UsageError(f"{name} must be more than 0 seconds, and was {getattr(self, name)}.")
         if not 1 <= self.plan_steps <= 65536:
             raise UsageError(f"plan_steps must be from 1 to 65536, and was {self.plan_steps}.")
         if self.max_unacknowledged < 1:
             raise UsageError(f"max_unacknowledged must be at least 1, and was {self.max_unacknowledged}.")
+
+
+def _check_number(name: str, value: object) -> None:
+    if not isinstance(value, (int, float)):
+        raise UsageError(f"{name} must be a number of seconds, and was {value!r:.60}.")

@@ -65,7 +65,7 @@ class Outbox:
     def push(self, sample: Sample) -> None:
         """Take a sample over; steps rise."""
         self._waiting.append(sample)
-        if self.in_memory > self._limit:
+        if len(self._sent) + len(self._waiting) > self._limit:
             self._make_room()
 
     def begin_stream(self) -> None:
@@ -138,9 +138,12 @@ def message(batch: list[Sample]) -> StreamTelemetryRequest:
         through_step=batch[-1].step,
     )
     series: dict[str, MetricSeries] = {}
+    final = Standing.FINAL
     for sample in batch:
+        if not sample.metrics and sample.standing is final:
+            continue
         metrics = dict(sample.metrics) if sample.metrics else {}
-        if sample.standing is not Standing.FINAL:
+        if sample.standing is not final:
             metrics[FALLBACK_METRIC] = float(sample.standing)
         for name, value in metrics.items():
             column = series.setdefault(name, MetricSeries(name=name))

@@ -73,13 +73,18 @@ class Plan(NamedTuple):
     weight_decays: list[list[float]]
     steps: int
 
+    def rates_at(self, step: int) -> tuple[float, ...] | None:
+        """The planned rates of a step, if the plan reaches that far."""
+        index = step - self.first_step
+        return tuple([column[index] for column in self.rates]) if 0 <= index < self.steps else None
+
     def at(self, step: int, standing: Standing) -> Directive | None:
         """The plan for a step, if it reaches that far."""
-        index = step - self.first_step
-        if not 0 <= index < self.steps:
+        rates = self.rates_at(step)
+        if rates is None:
             return None
+        index = step - self.first_step
         momenta, weight_decays = _column(self.momenta, index), _column(self.weight_decays, index)
-        rates = tuple([column[index] for column in self.rates])
         return Directive(step, rates, standing, momenta, weight_decays, only_rates=not (momenta or weight_decays))
 
 
@@ -103,8 +108,8 @@ class RateBook:
         if directive.step < next_step:
             return directive
         plan = self.plan
-        planned = plan.at(directive.step, Standing.FINAL) if plan is not None else None
-        if planned is not None and planned.rates != directive.rates:
+        planned = plan.rates_at(directive.step) if plan is not None else None
+        if planned is not None and planned != directive.rates:
             # A decision has been taken since the plan was made: nothing of it after this step can be believed.
             self.plan = None
         self._keep(directive, next_step)
@@ -164,17 +169,18 @@ class RateBook:
 
 def from_wire(message: wire.Directive) -> Directive | None:
     """A directive as the service sent it; `None` if it names no rates."""
-    groups = message.rates
+    groups = list(message.rates)  # each walk over a repeated field costs more than what is done with it
     if not groups:
         return None
     rates = tuple([group.learning_rate for group in groups])
     momenta: tuple[float | None, ...] = ()
     weight_decays: tuple[float | None, ...] = ()
-    if any(group.HasField("momentum") for group in groups):
+    if True in [group.HasField("momentum") for group in groups]:
         momenta = tuple([group.momentum if group.HasField("momentum") else None for group in groups])
-    if any(group.HasField("weight_decay") for group in groups):
+    if True in [group.HasField("weight_decay") for group in groups]:
         weight_decays = tuple([group.weight_decay if group.HasField("weight_decay") else None for group in groups])
-    actions = tuple([_action(action) for action in message.actions])
+    told = message.actions
+    actions = tuple([_action(action) for action in told]) if told else ()
     return Directive(
         message.step,
         rates,

@@ -7,6 +7,7 @@ is one to start, and hands over a `Reading`, which the link looks at until it is
 from __future__ import annotations
 
 import sys
+from numbers import Real
 from typing import Any, Protocol, runtime_checkable
 
 from lrs.errors import MetricError
@@ -45,8 +46,18 @@ def reading(value: object, name: str) -> float | Reading:
         raise not_a_number(value, name)
     try:
         return float(value)
-    except (TypeError, ValueError) as problem:
+    except (TypeError, ValueError, OverflowError) as problem:
         raise not_a_number(value, name) from problem
+
+
+def number(value: object, name: str) -> float:
+    """The number `value` is, which must lie in the host's memory.
+
+    Raises `MetricError` if it is none.
+    """
+    if not isinstance(value, Real):
+        raise not_a_number(value, name)
+    return float(value)
 
 
 class JaxReading:

@@ -4,30 +4,33 @@ from __future__ import annotations
 
 import atexit
 import logging
+import operator
 import os
 import re
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from lrs import errors
 from lrs.attempt import attempt_token as token_of_environment
 from lrs.fallback import FallbackSteps
-from lrs.job import job_name, job_spec
+from lrs.job import arm_name, base_rates, job_name, job_spec
 from lrs.link import Errand, Link, Report
 from lrs.options import Options
 from lrs.rates import Action, Directive, Standing
-from lrs.readings import Reading, reading
+from lrs.readings import Reading, number, reading
 from lrs.wire import DEFAULT_SERVER, parse_server
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from types import TracebackType
 
 log = logging.getLogger("lrs")
 
 _NEVER: Final = 1 << 62
+_LAST_STEP: Final = (1 << 53) - 1
 #: How often in a row a step waits in vain before steps stop waiting.
 _PATIENCE: Final = 3
 #: After a warning that the service is away, the next such warnings are only information for so long.
@@ -88,7 +91,7 @@ class Scheduler:
             tier: What the trainer can do: 0 set rates, 1 clip to a bound it is told, 2 keep and restore copies too.
             decision_lag: The directive of step k depends on no telemetry after step k - `decision_lag`. Default: 1.
             experiment: Jobs of one experiment are compared.
-            arm: `ARM_SCHEDULED` or `ARM_BASELINE`.
+            arm: `scheduled` or `baseline`.
             seed: The random seed of the run.
             labels: Free labels for filtering.
             resume_step: The step that is trained first; see also `load_state_dict`.
@@ -105,33 +108,34 @@ class Scheduler:
             JobEndedError: If the job has ended.
             VersionMismatchError: If the server is of another major version.
             RefusedError: If it refuses for another reason, such as a schedule that makes no sense.
-            UnreachableError: If it does not answer, and `strict`.
+            UnreachableError: If it does not answer, and `strict`, or no base rate is known to begin with.
         """
         self.server = server or os.environ.get("LRS_SERVER") or DEFAULT_SERVER
         parse_server(self.server)
         self.job = job_name(job)
+        resume_step = _whole(resume_step, "resume_step")
         if resume_step < 0:
             raise errors.UsageError(f"resume_step is the step trained next, at least 0, and was {resume_step}.")
+        rates = base_rates(groups)
         fields = {
             "total_steps": total_steps,
             "steps_per_epoch": steps_per_epoch,
             "tier": tier or None,
             "decision_lag": decision_lag,
             "experiment": experiment,
-            "arm": arm,
+            "arm": arm_name(arm),
             "seed": seed,
             "labels": dict(labels) if labels is not None else None,
         }
         asked = job_spec(
-            groups=groups, spec=spec, schedule=schedule, controller=controller, controllers=controllers, fields=fields
+            groups=rates, spec=spec, schedule=schedule, controller=controller, controllers=controllers, fields=fields
         )
         base = options or Options()
         self._options = replace(
             base, deadline=deadline, strict=strict, start_timeout=start_timeout, close_timeout=close_timeout
         )
-        names = list(groups) if isinstance(groups, dict) else None
-        base_rates = tuple(groups.values()) if isinstance(groups, dict) else (groups,) if groups is not None else ()
-        self._base_rates = tuple(float(rate) for rate in base_rates if isinstance(rate, (int, float)))
+        names = list(rates) if isinstance(groups, Mapping) else None
+        self._base_rates = tuple(rates.values())
         self.attempt_token = attempt_token or token_of_environment()
         self._tier = tier
         self._resume_step = resume_step
@@ -249,6 +253,8 @@ class Scheduler:
             loss = reading(loss, "loss")
         if grad_norm.__class__ is not float and grad_norm is not None:
             grad_norm = reading(grad_norm, "grad_norm")
+        if learning_rate.__class__ is not float and learning_rate is not None:
+            learning_rate = number(learning_rate, "learning_rate")
         used = self._directive
         if used is None:
             used = self._begin()
@@ -358,6 +364,8 @@ class Scheduler:
                 "load_state_dict() comes before the first step: this scheduler's attempt has begun. Make a new Scheduler "
                 "and load the state into that."
             )
+        if not isinstance(state, Mapping):
+            raise errors.UsageError(f"A state is what state_dict() returned, and this was {state!r:.60}.")
         job, step = state.get("job"), state.get("step")
         if state.get("version") != 1 or not isinstance(step, int) or not isinstance(state.get("attempt"), int):
             raise errors.UsageError(
@@ -397,7 +405,7 @@ class Scheduler:
             figures, self._pending_metrics = self._pending_metrics, {}
             self._hand_over(Report(self._link.next_step, None, None, None, None, figures))
         left = self._link.close(self._options.close_timeout if timeout is None else timeout)
-        self._hand_over = _forget
+        self._hand_over = self._warn_once_closed
         if left:
             text = f"{left} steps of {self.job} are not known to be durable: {self._why_away()}"
             if self._options.strict:
@@ -433,14 +441,16 @@ class Scheduler:
         if link.job is None:
             text = (
                 f"{self.server} did not answer within {self._options.start_timeout} s ({link.last_failure or 'no answer'}). "
-                "Is `lrs serve` running there? Training begins with the optimizer's own rates; it is tried again meanwhile."
+                "Is `lrs serve` running there? "
             )
-            if self._options.strict:
+            if self._options.strict or not self._base_rates:
                 self._closed = True
                 link.close(0)
-                raise errors.UnreachableError(text, code="UNAVAILABLE")
+                if not self._options.strict:
+                    text += "To begin without it, say at which rate: give `groups`."
+                raise errors.UnreachableError(text.rstrip(), code="UNAVAILABLE")
             self._is_away = True
-            log.warning("%s", text)
+            log.warning("%sTraining begins with the base rates given; it is tried again meanwhile.", text)
 
     def _begin(self) -> Directive:
         """Start the attempt, and get the first step's directive."""
@@ -551,13 +561,16 @@ class Scheduler:
             )
         return Directive(step, rates, Standing.HELD)
 
-    def _check_step(self, step: int) -> int:
+    def _check_step(self, step: object) -> int:
+        step = _whole(step, "step")
         expected = self._link.next_step
         if step < expected:
             raise errors.StepError(
                 f"Step {step} was reported and step {expected} is next: within an attempt steps only rise. To go back, make "
                 "a new Scheduler with resume_step or load_state_dict(), which begins a new attempt."
             )
+        if step > _LAST_STEP:
+            raise errors.StepError(f"Step {step} was reported; steps are at most {_LAST_STEP}, that is 2^53 - 1.")
         return step
 
     def _figures(self, metrics: Mapping[str, object] | None) -> dict[str, float | Reading]:
@@ -568,10 +581,14 @@ class Scheduler:
         return figures
 
     def _checked(self, metrics: Mapping[str, object]) -> dict[str, float | Reading]:
+        if not isinstance(metrics, Mapping):
+            raise errors.UsageError(
+                f"metrics are numbers by name, as in {{'accuracy': 0.5}}, and were {metrics!r:.60}."
+            )
         for name in metrics:
             if name in self._metric_names:
                 continue
-            if not _METRIC_NAME.fullmatch(name) or name in _OWN_COLUMNS:
+            if not isinstance(name, str) or not _METRIC_NAME.fullmatch(name) or name in _OWN_COLUMNS:
                 raise errors.UsageError(
                     f"{name!r} can not be a metric's name: it has 1 to 100 characters without spaces, and is not `loss`, "
                     "`grad_norm` or `learning_rate`, which step() takes by themselves."
@@ -583,12 +600,28 @@ class Scheduler:
             self._metric_names.add(name)
         return {name: reading(value, name) for name, value in metrics.items()}
 
+    def _warn_once_closed(self, report: Report) -> None:
+        self._hand_over = _forget
+        log.warning(
+            "Step %d of %s was reported after close(), so neither it nor what follows is recorded, and the rates stay as "
+            "they are. Close the scheduler when training is over.",
+            report.step,
+            self.job,
+        )
+
     def _after_fork_in_child(self) -> None:
         # The link's threads are the parent's, and its connection too: not a byte may be sent, not a lock be waited for.
         self._inert = True
         self._metrics_lock = threading.Lock()  # another thread may have held the old one
         self._hand_over = _forget
         self._take_final = _nothing
+
+
+def _whole(value: Any, name: str) -> int:  # noqa: ANN401 (checked here)
+    try:
+        return operator.index(value)
+    except TypeError as problem:
+        raise errors.UsageError(f"{name} must be a whole number, and was {value!r:.60}.") from problem
 
 
 def _forget(_: Report) -> None:

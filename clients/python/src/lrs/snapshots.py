@@ -120,9 +120,8 @@ def _restore_state(optimizer: torch.optim.Optimizer, parameter: Tensor, saved: d
             present.copy_(value, non_blocking=True)
         elif isinstance(value, Tensor):
             # Adam keeps its count of steps on the host, unless it is capturable; all else lies beside the parameter.
-            state[name] = (
-                value.clone() if value.dim() == 0 and name == "step" else value.to(parameter.device, copy=True)
-            )
+            on_host = value.dim() == 0 and name == "step"
+            state[name] = value.clone() if on_host else value.to(parameter.device, copy=True, non_blocking=True)
         else:
             state[name] = copy.deepcopy(value)
 

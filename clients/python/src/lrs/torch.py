@@ -15,7 +15,7 @@ from lrs.scheduler import Scheduler
 from lrs.snapshots import Snapshots
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 __all__ = ["LRScheduler", "Snapshots", "clip_gradients", "group_names"]
 
@@ -73,15 +73,13 @@ class LRScheduler(torch.optim.lr_scheduler.LRScheduler):
         self._broadcast = Broadcast(len(names)) if is_distributed() else None
         self._directive = Directive(0, tuple(base_lrs), Standing.HELD)
         self.core: Scheduler | None = None
-        if self._broadcast is None or self._broadcast.is_asker:
-            lag = decision_lag if decision_lag is not None else _usual_lag(optimizer)
-            self.core = Scheduler(
-                job,
-                groups=dict(zip(names, base_lrs, strict=True)),
-                tier=tier,
-                decision_lag=lag,
-                **options,
-            )
+        lag = decision_lag if decision_lag is not None else _usual_lag(optimizer)
+        groups = dict(zip(names, base_lrs, strict=True))
+
+        def connect() -> None:
+            self.core = Scheduler(job, groups=groups, tier=tier, decision_lag=lag, **options)
+
+        self._ask(connect)
         # The attempt begins at the first update, so that there is time to load a checkpoint before.
         self._begin_hook = optimizer.register_step_pre_hook(lambda *_: self.begin())
         self._has_begun = False
@@ -180,8 +178,7 @@ class LRScheduler(torch.optim.lr_scheduler.LRScheduler):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on where a checkpoint was made. Comes before the first update; see `lrs.Scheduler.load_state_dict`."""
-        if self.core is not None:
-            self.core.load_state_dict(state_dict)
+        self._ask(lambda: self.core.load_state_dict(state_dict) if self.core is not None else None)
         self.last_epoch = int(state_dict.get("last_epoch", 0))
         self.begin()
 
@@ -200,6 +197,21 @@ class LRScheduler(torch.optim.lr_scheduler.LRScheduler):
     # A copy of this would be a second reporter of the same attempt.
     def __deepcopy__(self, memo: object) -> LRScheduler:
         return self
+
+    def _ask(self, question: Callable[[], None]) -> None:
+        """Ask on the rank that asks; what is wrong is raised on all ranks, so that none waits for one that has left."""
+        if self._broadcast is None:
+            question()
+            return
+        problem: errors.LrsError | None = None
+        if self._broadcast.is_asker:
+            try:
+                question()
+            except errors.LrsError as raised:
+                problem = raised
+        problem = self._broadcast.share(problem)
+        if problem is not None:
+            raise problem
 
     def _begin(self) -> None:
         self._has_begun = True
@@ -223,7 +235,7 @@ class LRScheduler(torch.optim.lr_scheduler.LRScheduler):
             raise errors.UsageError("This scheduler was made in a single process; make it after init_process_group().")
         if self.core is None:
             return broadcast.receive()
-        used = _plain(self.optimizer.param_groups[0]["lr"]) if learning_rate is None else learning_rate
+        used = _on_host(self.optimizer.param_groups[0]["lr"]) if learning_rate is None else learning_rate
         directive = self.core.step(loss, grad_norm, metrics, learning_rate=used)
         actions = self.core.take_actions()
         directive = directive._replace(actions=tuple(actions))
@@ -273,6 +285,11 @@ def _set_momentum(group: dict[str, Any], momentum: float) -> None:
         group["betas"] = (momentum, *group["betas"][1:])
     elif "momentum" in group:
         group["momentum"] = momentum
+
+
+def _on_host(rate: float | Tensor) -> float | None:
+    """A rate that can be looked at without waiting; `None`: take it to be what the service told."""
+    return rate if isinstance(rate, float) else None
 
 
 def _plain(rate: float | Tensor) -> float:

@@ -70,7 +70,8 @@ class LrsCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
         if self.scheduler is None:
             return
         # The Trainer's own scheduler sets another before the step is reported.
-        self._rate = float(self.scheduler.optimizer.param_groups[0]["lr"])
+        rate = self.scheduler.optimizer.param_groups[0]["lr"]
+        self._rate = rate if isinstance(rate, float) else None  # a tensor's value is not looked at: it may be on a GPU
         if self._clip:
             self.scheduler.guard_in_trainer(self._loss)
             if args.max_grad_norm:

@@ -1,0 +1,121 @@
+"""Katib: a trial's metrics in the form that its collectors read, and its observation log.
+
+The trial's program writes lines with `Metrics`, which Katib's `StdOut` and `File` collectors read; the rest is an ordinary
+`lrs.Scheduler`. `python -m lrs.katib JOB` prints the observation log of a job that is on record.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from contextlib import nullcontext
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lrs import errors
+from lrs.record import Record
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["Metrics", "observation_log"]
+
+
+class Metrics:
+    """Writes what a trial measured, a line each time, to standard output or to the file that the collector reads."""
+
+    def __init__(self, path: str | Path | None = None) -> None:
+        """Say where.
+
+        Args:
+            path: The file of Katib's `File` collector, such as `/var/log/katib/metrics.log`. Default: standard output.
+        """
+        self._path = Path(path) if path is not None else None
+
+    def report(self, **values: float) -> None:
+        """Write the time and each `name=value`. What is not finite is left out: Katib has no numbers for it."""
+        line = _line(datetime.now(timezone.utc), values)
+        if line is None:
+            return
+        with self._path.open("a") if self._path is not None else nullcontext(sys.stdout) as out:
+            print(line, file=out, flush=True)
+
+
+def observation_log(
+    job: str, *, server: str | None = None, metrics: Sequence[str] = ("loss",), attempt: int | None = None
+) -> dict[str, Any]:
+    """A job's telemetry as Katib's `ObservationLog`, in that message's JSON form.
+
+    Telemetry has no time of day: the time of a value is the attempt's start and a microsecond for each step, so that values
+    are in order. What is not finite is left out.
+
+    Args:
+        job: `namespace/job`, `job` in the default namespace, or `namespaces/{namespace}/jobs/{job}`.
+        server: `http://HOST:PORT`. Default: `LRS_SERVER`, or else `http://127.0.0.1:50051`.
+        metrics: Which metrics.
+        attempt: Which attempt. Default: the newest.
+
+    Raises:
+        RefusedError: If there is no such job or attempt, or its telemetry has been removed.
+        UnreachableError: If the service does not answer.
+    """
+    with Record(job, server=server) as record:
+        attempt = attempt or record.job().attempt
+        started = record.started(attempt).ToDatetime(timezone.utc)
+        logs = [
+            (step, series.name, value)
+            for page in record.telemetry(attempt, metrics=metrics)
+            for series in page.series
+            for step, value in zip(series.step, series.value, strict=True)
+            if math.isfinite(value)
+        ]
+    return {
+        "metric_logs": [
+            {
+                "time_stamp": _time(started + timedelta(microseconds=step)),
+                "metric": {"name": name, "value": _number(value)},
+            }
+            for step, name, value in sorted(logs)
+        ]
+    }
+
+
+def _line(time: datetime, values: Mapping[str, float]) -> str | None:
+    pairs = [f"{name}={_number(float(value))}" for name, value in values.items() if math.isfinite(value)]
+    return " ".join([_time(time), *pairs]) if pairs else None
+
+
+def _time(time: datetime) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _number(value: float) -> str:
+    # In full and without an exponent, which not every release of the collectors reads.
+    return f"{Decimal(repr(value)):f}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m lrs.katib", description="Print a job's record as an observation log."
+    )
+    parser.add_argument("job", help="the job: JOB, NAMESPACE/JOB or namespaces/NAMESPACE/jobs/JOB")
+    parser.add_argument("--server", help="address of the lrs server [default: LRS_SERVER]")
+    parser.add_argument("--metric", action="append", help="which metric; may be given several times [default: loss]")
+    parser.add_argument("--attempt", type=int, help="which attempt [default: the newest]")
+    asked = parser.parse_args(arguments)
+    try:
+        log = observation_log(asked.job, server=asked.server, metrics=asked.metric or ["loss"], attempt=asked.attempt)
+    except errors.LrsError as problem:
+        print(f"error: {problem}", file=sys.stderr)  # noqa: T201
+        return 1
+    print(json.dumps(log))  # noqa: T201
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

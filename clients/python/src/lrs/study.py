@@ -1,0 +1,242 @@
+"""The trials of a hyper-parameter study as jobs, whatever engine proposes them; `lrs.optuna` fits this into Optuna.
+
+A trial is a job of the study's experiment. It reports like any other, and its trainer hears the service's advice to stop,
+from the job's controllers or from `lrs sweep`. The best trial becomes the base of the jobs that validate it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import grpc
+
+from lrs import errors
+from lrs.job import job_name
+from lrs.v1.decision_pb2 import Decision
+from lrs.v1.job_pb2 import ARM_BASELINE, ARM_SCHEDULED, Job, JobSpec
+from lrs.v1.job_service_pb2 import AdviseStopRequest, CompleteJobRequest, CreateJobRequest, GetJobRequest
+from lrs.wire import DEFAULT_SERVER, Call, Connection
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from google.protobuf.message import Message
+
+__all__ = ["SCHEDULES", "Study", "ValidationJob", "controllers_of", "schedule_of"]
+
+log = logging.getLogger("lrs")
+
+_Response = TypeVar("_Response", bound="Message")
+
+#: The schedules that `schedule_of` knows; `none` is the base rate throughout.
+SCHEDULES = ("none", "cosine", "linear", "one_cycle", "wsd")
+
+
+@dataclass(frozen=True)
+class ValidationJob:
+    """A job that validates a study's best trial, registered and ready to be trained by its name."""
+
+    name: str
+    """`namespaces/{namespace}/jobs/{job}`."""
+    arm: str
+    """`ARM_SCHEDULED` for the best trial's schedule and controllers, `ARM_BASELINE` for none."""
+    seed: int
+    """The random seed to train it with."""
+
+
+class Study:
+    """The jobs of a study's trials. Any thread may use it."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        server: str | None = None,
+        credentials: grpc.ChannelCredentials | None = None,
+        metadata: Sequence[tuple[str, str]] = (),
+        timeout: float = 5.0,
+        **options: Any,  # noqa: ANN401
+    ) -> None:
+        """Remember what all trials have in common. Nothing is asked of the service yet.
+
+        Args:
+            name: `namespace/study`, or `study` in the default namespace: the jobs are called `study-0000` and so on, and
+                `study` is their experiment.
+            server: `http://HOST:PORT`. Default: `LRS_SERVER`, or else `http://127.0.0.1:50051`.
+            credentials: For TLS with other than the system's roots.
+            metadata: Sent with every call.
+            timeout: The longest that a call may take, in seconds.
+            options: Arguments of `lrs.Scheduler` that all trials share, such as `total_steps` or `spec`.
+
+        Raises:
+            UsageError: If the name can not be a job's.
+        """
+        _, self._namespace, _, self.experiment = job_name(name).split("/")
+        self.server = server or os.environ.get("LRS_SERVER") or DEFAULT_SERVER
+        self._credentials = credentials
+        self._metadata = tuple(metadata)
+        self._timeout = timeout
+        self._options = options
+
+    def job(self, number: int) -> str:
+        """The name of a trial's job."""
+        return job_name(f"{self._namespace}/{self.experiment}-{number:04d}")
+
+    def options(self, number: int, **options: Any) -> dict[str, Any]:  # noqa: ANN401
+        """The arguments with which to make a trial's `lrs.Scheduler`, or that of any integration.
+
+        `options` are this trial's own; `lrs.Scheduler(**study.options(7, groups=0.1, schedule={"cosine": {}}))`.
+        """
+        labels = {"study": self.experiment, "trial": str(number)}
+        common = {"job": self.job(number), "server": self.server, "experiment": self.experiment}
+        merged = self._options | options
+        return common | merged | {"labels": labels | dict(merged.get("labels") or {})}
+
+    def advise_stop(self, number: int, reason: str, evidence: Mapping[str, float] | None = None) -> Decision:
+        """Advise a trial's trainer to stop, as an engine that prunes by itself does.
+
+        Raises:
+            RefusedError: If the job has ended, or there is none.
+            UnreachableError: If the service does not answer.
+        """
+        request = AdviseStopRequest(name=self.job(number), reason=reason, author="study", evidence=evidence or {})
+        request.request_id = f"study: {reason}"[:200]
+        return self._call("JobService/AdviseStop", request, Decision, request.name)
+
+    def end(self, number: int, outcome: str = "COMPLETED", reason: str = "") -> None:
+        """End a trial's job as `COMPLETED`, `FAILED` or `CANCELLED`; harmless where it has ended.
+
+        A study goes on whatever becomes of this: a service that is away is a warning.
+        """
+        request = CompleteJobRequest(name=self.job(number), outcome=f"STATE_{outcome}", reason=reason[:1000])
+        try:
+            self._call("JobService/CompleteJob", request, Job, request.name)
+        except errors.JobEndedError:
+            pass
+        except errors.LrsError as problem:
+            log.warning("Trial %d of %s could not be ended: %s", number, self.experiment, problem)
+
+    def validation(
+        self, best: int, *, seeds: Iterable[int], baseline: int | None = None, experiment: str | None = None
+    ) -> list[ValidationJob]:
+        """Register an experiment that compares the best trial's schedule and controllers with none, over `seeds`.
+
+        Both arms take their base rates from a trial that was tuned for them: the scheduled arm from `best`, and the baseline
+        from `baseline`, the best trial without schedule and controllers. A study without such a trial has only `best` to
+        give; then the baseline's rate was tuned for something else, and the comparison favours the schedule.
+
+        Done twice it gives the same jobs.
+
+        Args:
+            best: The number of the best trial. Its job must be there.
+            seeds: A pair of jobs for each.
+            baseline: The number of the best trial without schedule and controllers.
+            experiment: What the experiment is called. Default: the study's name with `-validation` after it.
+
+        Raises:
+            RefusedError: If a trial has no job, or a job of the same name and another spec is there.
+            UnreachableError: If the service does not answer.
+        """
+        experiment = experiment or f"{self.experiment}-validation"
+        tuned = self._call("JobService/GetJob", GetJobRequest(name=self.job(best)), Job, self.job(best))
+        jobs = []
+        for seed in seeds:
+            for arm, source in ((ARM_SCHEDULED, best), (ARM_BASELINE, best if baseline is None else baseline)):
+                spec = _spec_of_arm(tuned.spec, arm)
+                spec.base_lr_from.study_trial = self.job(source)
+                spec.experiment, spec.arm, spec.seed = experiment, arm, seed
+                kind = "scheduled" if arm == ARM_SCHEDULED else "baseline"
+                request = CreateJobRequest(
+                    parent=f"namespaces/{self._namespace}",
+                    job_id=f"{experiment}-{kind}-{seed}",
+                    job=Job(spec=spec),
+                    request_id=f"validation of trial {best} of {self.experiment}",
+                )
+                job = self._call("JobService/CreateJob", request, Job, request.job_id)
+                jobs.append(ValidationJob(job.name, "ARM_SCHEDULED" if arm == ARM_SCHEDULED else "ARM_BASELINE", seed))
+        return jobs
+
+    def _call(self, method: str, request: Message, response: type[_Response], job: str) -> _Response:
+        # Made for each call: they are few, and a connection that lies about is one more thing that a fork can harm.
+        connection = Connection(self.server, self._credentials, self._metadata)
+        call: Call[Message, _Response] = Call(connection, method, response)
+        try:
+            return call(request, self._timeout)
+        except grpc.RpcError as failure:
+            if errors.is_permanent(failure):
+                raise errors.refusal(failure, job, self.server) from failure
+            raise errors.UnreachableError(
+                f"{self.server} did not answer about {job}: {errors.details(failure)}",
+                code=errors.status_code(failure).name,
+            ) from failure
+        finally:
+            connection.close()
+
+
+def _spec_of_arm(tuned: JobSpec, arm: int) -> JobSpec:
+    spec = JobSpec()
+    spec.CopyFrom(tuned)
+    spec.labels.clear()
+    if arm == ARM_BASELINE:
+        for field in ("schedule", "momentum_schedule", "weight_decay_schedule", "controllers", "controller"):
+            spec.ClearField(field)
+        for group in spec.groups:
+            group.ClearField("schedule")
+    return spec
+
+
+def schedule_of(parameters: Mapping[str, Any], *, total_steps: int) -> dict[str, Any] | None:
+    """The schedule, as in a job file, that a study's parameters stand for; `None` for the base rate throughout.
+
+    Args:
+        parameters: `schedule`, one of `SCHEDULES`. With `cosine` and `linear`: `floor_share`, the last rate as a share of
+            the base rate. With `one_cycle`: `pct_start`, the share of the steps spent rising. With `wsd`: `decay_share`, the
+            share of the steps that the decay takes. With all but `one_cycle`: `warmup_share`, the share of the steps that
+            the rate rises over first. Those left out have their defaults: no floor, no warm-up, and 0.3 for the others.
+        total_steps: The length of the training.
+
+    Raises:
+        UsageError: If there is no such schedule.
+    """
+    kind = parameters["schedule"]
+    warmup_steps = round(float(parameters.get("warmup_share", 0)) * total_steps)
+    form: dict[str, Any] | None
+    if kind == "none":
+        form = None
+    elif kind in ("cosine", "linear"):
+        form = {kind: {"floor": {"min_factor": float(parameters.get("floor_share", 0))}}}
+    elif kind == "one_cycle":
+        return {"one_cycle": {"pct_start": float(parameters.get("pct_start", 0.3))}}
+    elif kind == "wsd":
+        decay_steps = max(1, round(float(parameters.get("decay_share", 0.3)) * total_steps))
+        form = {"wsd": {"warmup_steps": warmup_steps, "decay_steps": min(decay_steps, total_steps - warmup_steps)}}
+        warmup_steps = 0
+    else:
+        raise errors.UsageError(f"There is no schedule {kind!r} here; there are {', '.join(SCHEDULES)}.")
+    if warmup_steps == 0:
+        return form
+    return {"warmup": {"warmup_steps": warmup_steps} | ({"schedule": form} if form else {})}
+
+
+def controllers_of(parameters: Mapping[str, Any], *, metric: str = "loss") -> dict[str, Any]:
+    """The arguments of `lrs.Scheduler` that a study's parameters stand for: none, `controller` or `controllers`.
+
+    Args:
+        parameters: `controller`, which is `none`, `auto` or `plateau`; with `plateau` also `factor` and `patience`.
+        metric: What the plateau is one of.
+
+    Raises:
+        UsageError: If there is no such controller.
+    """
+    kind = parameters["controller"]
+    if kind == "none":
+        return {}
+    if kind == "auto":
+        return {"controller": "auto"}
+    if kind == "plateau":
+        plateau: dict[str, Any] = {name: parameters[name] for name in ("factor", "patience") if name in parameters}
+        return {"controllers": [{"reduce_lr_on_plateau": plateau | {"metric": metric}}]}
+    raise errors.UsageError(f"There is no controller {kind!r} here; there are none, auto and plateau.")

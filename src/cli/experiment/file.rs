@@ -1,0 +1,268 @@
+//! The file of an experiment: what its jobs share, how its arms differ, and its seeds.
+
+use std::{collections::BTreeSet, path::Path};
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::command::{Template, quoted};
+use crate::{
+    cli::{
+        failure::Failure,
+        jobfile,
+        overlay::{overlay, spec_of},
+    },
+    model::name::{JobName, check_part},
+    proto::{Arm, JobSpec},
+};
+
+/// The most seeds of an experiment.
+const MAX_SEEDS: usize = 1000;
+const JOB_ID: &str = "{experiment}-{arm}-{seed}";
+const JOB_ID_NAMES: [&str; 3] = ["experiment", "arm", "seed"];
+const COMMAND_NAMES: [&str; 7] = ["job", "job_id", "namespace", "experiment", "arm", "seed", "server"];
+/// What a run sets itself.
+const SET_BY_RUN: [&str; 3] = ["experiment", "arm", "seed"];
+
+/// As it is written. Read for its errors, which name line and field; the specs are read again as they stand, to tell what is written from what
+/// is not.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    name: String,
+    namespace: Option<String>,
+    seeds: Vec<i64>,
+    job_id: Option<String>,
+    command: Option<String>,
+    #[expect(dead_code, reason = "read for its errors")]
+    spec: Option<JobSpec>,
+    arms: WrittenArms,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenArms {
+    scheduled: Option<WrittenArm>,
+    baseline: Option<WrittenArm>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenArm {
+    #[expect(dead_code, reason = "read for its errors")]
+    spec: Option<JobSpec>,
+    command: Option<String>,
+}
+
+/// An experiment, checked as far as that needs no server.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Experiment {
+    /// Its name.
+    pub(super) name: String,
+    /// The namespace of its jobs.
+    pub(super) namespace: String,
+    /// A job an arm and seed: all of the scheduled arm first.
+    pub(super) runs: Vec<Run>,
+}
+
+/// One job of an experiment.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Run {
+    /// Its name.
+    pub(super) job: JobName,
+    /// Its side.
+    pub(super) arm: Arm,
+    /// Its seed.
+    pub(super) seed: i64,
+    /// Its spec.
+    pub(super) spec: JobSpec,
+    /// What trains it, if the file says.
+    pub(super) command: Option<String>,
+}
+
+/// Where jobs go that the file does not say a place for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Surroundings<'a> {
+    /// The namespace, unless the file names one.
+    pub(super) namespace: &'a str,
+    /// The server's address, for commands.
+    pub(super) server: &'a str,
+}
+
+/// The experiment of the file at `path`; `-` is standard input.
+///
+/// # Errors
+/// If it can not be read or describes none: with the line, the field, and what is allowed.
+pub(super) fn read(path: &Path, surroundings: Surroundings<'_>) -> Result<Experiment, Failure> {
+    parse(&jobfile::display(path), &jobfile::read_text(path)?, surroundings)
+}
+
+fn parse(name: &str, text: &str, surroundings: Surroundings<'_>) -> Result<Experiment, Failure> {
+    let document: Value = serde_saphyr::from_str(text).map_err(|error| jobfile::explain(name, &error))?;
+    let written: Written = serde_saphyr::from_str(text).map_err(|error| jobfile::explain(name, &error))?;
+    let wrong = |problem: String| Failure::invalid(format!("{name}: {problem}"));
+    if written.name.is_empty() || written.name.chars().count() > 200 || written.name.chars().any(char::is_control) {
+        return Err(wrong(format!(
+            "name {:?} is not allowed: must be 1 to 200 characters, none of them a control character",
+            written.name
+        )));
+    }
+    let seeds: BTreeSet<i64> = written.seeds.iter().copied().collect();
+    if seeds.is_empty() || written.seeds.len() > MAX_SEEDS || seeds.len() < written.seeds.len() {
+        return Err(wrong(format!(
+            "seeds {:?} are not allowed: must be 1 to {MAX_SEEDS} different whole numbers",
+            written.seeds
+        )));
+    }
+    let namespace = written.namespace.as_deref().unwrap_or(surroundings.namespace);
+    check_part(namespace).map_err(|error| wrong(format!("namespace: {error}")))?;
+    let (Some(scheduled), Some(baseline)) = (&written.arms.scheduled, &written.arms.baseline) else {
+        return Err(wrong("arms: both `scheduled` and `baseline` are needed, to compare them".to_owned())
+            .with_hint("an arm that changes nothing is written `baseline: {}`"));
+    };
+    let job_id = Template::parse("job_id", written.job_id.as_deref().unwrap_or(JOB_ID), &JOB_ID_NAMES)?;
+    let shared = document.get("spec").unwrap_or(&Value::Null);
+    let mut runs = Vec::new();
+    for (arm, word, written_arm) in [(Arm::Scheduled, "scheduled", scheduled), (Arm::Baseline, "baseline", baseline)] {
+        let over = document.pointer(&format!("/arms/{word}/spec")).unwrap_or(&Value::Null);
+        check_free(name, &[("spec", shared), (&format!("arms.{word}.spec"), over)])?;
+        let in_arm =
+            |failure: Failure| Failure { message: format!("{name}: arms.{word}.spec: {}", failure.message), ..failure };
+        let spec = spec_of(overlay(shared, over).map_err(in_arm)?).map_err(in_arm)?;
+        let command = written_arm.command.as_ref().or(written.command.as_ref());
+        let command = command.map(|text| Template::parse("command", text, &COMMAND_NAMES)).transpose()?;
+        for &seed in &written.seeds {
+            let value = |name: &str| match name {
+                "experiment" => written.name.clone(),
+                "arm" => word.to_owned(),
+                _ => seed.to_string(),
+            };
+            let id = job_id.fill(value);
+            let job = JobName::new(namespace, &id).map_err(|error| {
+                wrong(format!("job_id: {error}"))
+                    .with_hint("`job_id: some-name-{arm}-{seed}` names the jobs in letters that are allowed")
+            })?;
+            let command = command.as_ref().map(|command| {
+                command.fill(|name| {
+                    quoted(&match name {
+                        "job" => job.to_string(),
+                        "job_id" => id.clone(),
+                        "namespace" => namespace.to_owned(),
+                        "server" => surroundings.server.to_owned(),
+                        other => value(other),
+                    })
+                })
+            });
+            let spec = JobSpec { experiment: written.name.clone(), arm: arm.into(), seed: Some(seed), ..spec.clone() };
+            runs.push(Run { job, arm, seed, spec, command });
+        }
+    }
+    let names: BTreeSet<&str> = runs.iter().map(|run| run.job.as_str()).collect();
+    if names.len() < runs.len() {
+        return Err(wrong("job_id gives two jobs the same name: it needs both {arm} and {seed}".to_owned()));
+    }
+    Ok(Experiment { name: written.name, namespace: namespace.to_owned(), runs })
+}
+
+/// Whether the specs leave to the run what it sets.
+fn check_free(name: &str, specs: &[(&str, &Value)]) -> Result<(), Failure> {
+    for (field, spec) in specs {
+        if let Some(taken) = SET_BY_RUN.into_iter().find(|taken| spec.get(taken).is_some()) {
+            let problem = format!("{name}: {field}.{taken} must not be there: it follows from the experiment");
+            return Err(Failure::invalid(problem).with_hint("`name`, `arms` and `seeds` at the top say it"));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::schedule::Form;
+
+    const FILE: &str = "
+name: warm up
+namespace: vision
+seeds: [0, 7]
+job_id: warmup-{arm}-{seed}
+command: python train.py --job {job} --seed {seed} --tag {experiment}
+spec:
+  total_steps: 1000
+  groups: [{base_lr: 0.1}]
+  controllers: [{reduce_lr_on_plateau: {}}]
+arms:
+  scheduled:
+    spec: {schedule: {warmup: {warmup_steps: 100}}}
+  baseline:
+    spec: {controllers: []}
+    command: python plain.py --job {job_id}
+";
+
+    const SURROUNDINGS: Surroundings<'static> = Surroundings { namespace: "default", server: "http://s:1" };
+
+    fn read(text: &str) -> Result<Experiment, Failure> {
+        parse("exp.yaml", text, SURROUNDINGS)
+    }
+
+    #[test]
+    fn every_seed_is_in_both_arms() {
+        let found = read(FILE).unwrap();
+        let names: Vec<&str> = found.runs.iter().map(|run| run.job.job()).collect();
+        assert_eq!(names, ["warmup-scheduled-0", "warmup-scheduled-7", "warmup-baseline-0", "warmup-baseline-7"]);
+        assert_eq!((found.name.as_str(), found.runs[0].job.namespace()), ("warm up", "vision"));
+        let (scheduled, baseline) = (&found.runs[1].spec, &found.runs[3].spec);
+        assert_eq!(
+            (scheduled.experiment.as_str(), scheduled.arm(), scheduled.seed),
+            ("warm up", Arm::Scheduled, Some(7))
+        );
+        assert!(matches!(scheduled.schedule.as_ref().unwrap().form, Some(Form::Warmup(_))));
+        assert_eq!((scheduled.controllers.len(), baseline.controllers.len()), (1, 0));
+        assert_eq!((scheduled.total_steps, baseline.total_steps), (Some(1000), Some(1000)));
+        let commands: Vec<&str> = found.runs.iter().filter_map(|run| run.command.as_deref()).collect();
+        assert_eq!(
+            commands[1],
+            "python train.py --job namespaces/vision/jobs/warmup-scheduled-7 --seed 7 --tag 'warm up'"
+        );
+        assert_eq!(commands[3], "python plain.py --job warmup-baseline-7");
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_its_place() {
+        for (from, to, problem) in [
+            ("total_steps", "total_step", "exp.yaml:8:"),
+            ("seeds:", "seed:", "exp.yaml:4:"),
+            ("seeds: [0, 7]", "seeds: [7, 7]", "1 to 1000 different whole numbers"),
+            ("seeds: [0, 7]", "seeds: []", "1 to 1000 different whole numbers"),
+            ("namespace: vision", "namespace: a b", "namespace:"),
+            ("name: warm up", "name: ''", "1 to 200 characters"),
+            ("job_id: warmup-{arm}-{seed}", "job_id: warmup-{seed}", "two jobs the same name"),
+            ("job_id: warmup-{arm}-{seed}", "job_id: '{experiment}-{arm}-{seed}'", "job_id:"),
+            ("--seed {seed}", "--seed {sed}", "{sed} is not known"),
+            (
+                "  baseline:\n    spec: {controllers: []}\n    command: python plain.py --job {job_id}\n",
+                "",
+                "both `scheduled` and `baseline`",
+            ),
+            ("  total_steps: 1000", "  total_steps: 1000\n  seed: 3", "spec.seed must not be there"),
+            ("spec: {controllers: []}", "spec: {arm: ARM_BASELINE}", "arms.baseline.spec.arm must not be there"),
+            ("spec: {controllers: []}", "spec: [1]", "exp.yaml:15:"),
+        ] {
+            assert!(FILE.contains(from), "{from}");
+            let failure = read(&FILE.replace(from, to)).unwrap_err();
+            assert!(failure.message.contains(problem), "{to}: {failure}");
+        }
+    }
+
+    #[test]
+    fn a_baseline_may_change_nothing_and_a_namespace_come_from_outside() {
+        let found = read(
+            "name: a\nseeds: [1]\nspec: {groups: [{base_lr: 1}]}\narms: {scheduled: {spec: {controller: auto}}, baseline: {}}",
+        );
+        let runs = found.unwrap().runs;
+        assert_eq!(
+            (runs[0].job.as_str(), runs[0].spec.controller.as_str()),
+            ("namespaces/default/jobs/a-scheduled-1", "auto")
+        );
+        assert_eq!((runs[1].spec.controller.as_str(), runs[1].command.as_deref()), ("", None));
+    }
+}

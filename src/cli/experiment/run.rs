@@ -1,0 +1,224 @@
+//! `lrs experiment run`: registers the jobs, says how to train them, waits, and reports.
+
+use std::{io::Write as _, path::PathBuf};
+
+use jiff::SignedDuration;
+use serde_json::json;
+
+use super::{
+    file::{self, Experiment, Run, Surroundings},
+    wait,
+};
+use crate::{
+    cli::{
+        connect::{ConnectArgs, Connection},
+        failure::{Exit, Failure},
+        job_name::{NamespaceArg, parent},
+        output,
+        report::{self, Format as ReportFormat},
+    },
+    proto::{CreateJobRequest, GetJobRequest, Job, JobSpec},
+};
+
+/// Which experiment, and how far to go.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "\
+A job an arm and seed is registered: the spec that all share, with the fields that its arm has in their place. Running the command again is
+harmless: jobs that are there with the same spec stay as they are. The trainers are started by whoever has the machines; `--format commands`
+prints what the file says about that, a line a job. docs/reports.md describes the file.
+
+Examples:
+  lrs experiment run -f examples/experiments/warmup.yaml --dry-run
+  lrs experiment run -f examples/experiments/warmup.yaml --format commands | parallel -j4
+  lrs experiment run -f examples/experiments/warmup.yaml --wait --report html -o warmup.html")]
+pub struct Args {
+    /// The experiment's file, YAML or JSON; `-` is standard input
+    #[arg(short, long, value_name = "FILE")]
+    file: PathBuf,
+    /// Check everything and register nothing
+    #[arg(long, conflicts_with = "wait")]
+    dry_run: bool,
+    /// How to tell of the jobs
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+    /// Short for --format json
+    #[arg(long, conflicts_with = "format")]
+    json: bool,
+    /// Wait until every job has ended, or has reported all its steps
+    #[arg(long)]
+    wait: bool,
+    /// Give up waiting after this long, such as 90s, 30m or 12h [default: never]
+    #[arg(long, value_name = "DURATION", requires = "wait")]
+    wait_timeout: Option<SignedDuration>,
+    /// Print the experiment's report at the end, in place of the jobs
+    #[arg(long, value_enum, value_name = "FORMAT", requires = "wait", conflicts_with_all = ["format", "json"])]
+    report: Option<ReportFormat>,
+    /// Write the report to this file
+    #[arg(short, long, value_name = "FILE", requires = "report")]
+    output: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    /// For people: the jobs, and the commands if the file has any
+    Table,
+    /// The commands alone, a line a job
+    Commands,
+    /// The job files, as YAML
+    Specs,
+    /// For programs
+    Json,
+}
+
+/// What became of a job's registration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Registered {
+    Checked,
+    New,
+    There,
+}
+
+impl Registered {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Checked => "checked",
+            Self::New => "registered",
+            Self::There => "there already",
+        }
+    }
+}
+
+pub(super) async fn run(connect: &ConnectArgs, namespace: &NamespaceArg, args: &Args) -> Result<(), Failure> {
+    let surroundings = Surroundings { namespace: &namespace.namespace, server: &connect.server };
+    let experiment = file::read(&args.file, surroundings)?;
+    let format = if args.json { Format::Json } else { args.format };
+    if format == Format::Commands
+        && let Some(run) = experiment.runs.iter().find(|run| run.command.is_none())
+    {
+        return Err(Failure::invalid(format!("{} does not say what trains {}", args.file.display(), run.job))
+            .with_hint("add `command: python train.py --job {job} --seed {seed}` at the top"));
+    }
+    let server = connect.connect().await?;
+    // All of them first: a file with one wrong job registers none.
+    let mut checked = Vec::with_capacity(experiment.runs.len());
+    for run in &experiment.runs {
+        checked.push(check(&server, run).await?);
+    }
+    let mut registered = Vec::with_capacity(experiment.runs.len());
+    for (run, spec) in experiment.runs.iter().zip(checked) {
+        registered.push(if args.dry_run { Registered::Checked } else { register(&server, run, spec).await? });
+    }
+    if args.report.is_none() {
+        output::print(&text(&experiment, &registered, format)?)?;
+    } else {
+        say(&format!("{} jobs are registered.", experiment.runs.len()));
+    }
+    if !args.wait {
+        return Ok(());
+    }
+    wait::until_reported(&server, &experiment, args.wait_timeout).await?;
+    let Some(format) = args.report else { return Ok(()) };
+    let subject = report::experiment_subject(&experiment.namespace, &experiment.name);
+    let found = report::read(&server, subject).await?;
+    report::write(&report::text(&found, format)?, args.output.as_deref())
+}
+
+fn request(run: &Run, validate_only: bool) -> CreateJobRequest {
+    CreateJobRequest {
+        parent: parent(run.job.namespace()),
+        job_id: run.job.job().to_owned(),
+        job: Some(Job { spec: Some(run.spec.clone()), ..Job::default() }),
+        request_id: uuid::Uuid::now_v7().to_string(),
+        validate_only,
+    }
+}
+
+/// The spec as the server understands it.
+async fn check(server: &Connection, run: &Run) -> Result<JobSpec, Failure> {
+    let request = request(run, true);
+    let checked = server.call(async |mut service| service.create_job(request.clone()).await).await;
+    let checked = checked.map_err(|failure| about(run, failure))?;
+    Ok(checked.spec.unwrap_or_default())
+}
+
+/// Registers a job, unless it is there with the same spec.
+async fn register(server: &Connection, run: &Run, spec: JobSpec) -> Result<Registered, Failure> {
+    let request = request(run, false);
+    let failure = match server.call(async |mut service| service.create_job(request.clone()).await).await {
+        Ok(_) => return Ok(Registered::New),
+        Err(failure) if failure.exit == Exit::Conflict => failure,
+        Err(failure) => return Err(about(run, failure)),
+    };
+    let name = run.job.to_string();
+    let there = server.call(async |mut service| service.get_job(GetJobRequest { name: name.clone() }).await).await?;
+    if without_found_rates(there.spec.unwrap_or_default()) == without_found_rates(spec) {
+        return Ok(Registered::There);
+    }
+    let message = format!("{name} is there already, with another spec than this file's");
+    Err(Failure { message, ..failure }
+        .with_hint("choose another `name` or `job_id`, or remove it with `lrs job delete`"))
+}
+
+/// A spec whose base rates come from elsewhere is the same whatever they were found to be.
+fn without_found_rates(mut spec: JobSpec) -> JobSpec {
+    if spec.base_lr_from.is_some() {
+        spec.groups.iter_mut().for_each(|group| group.base_lr = 0.0);
+    }
+    spec
+}
+
+fn about(run: &Run, failure: Failure) -> Failure {
+    Failure { message: format!("{}: {}", run.job, failure.message), ..failure }
+}
+
+fn text(experiment: &Experiment, registered: &[Registered], format: Format) -> Result<String, Failure> {
+    let runs = || experiment.runs.iter().zip(registered);
+    match format {
+        Format::Commands => Ok(commands(experiment)),
+        Format::Specs => {
+            let job = |run: &Run| {
+                output::yaml(&Job { name: run.job.to_string(), spec: Some(run.spec.clone()), ..Job::default() })
+            };
+            Ok(experiment.runs.iter().map(job).collect::<Result<Vec<_>, _>>()?.join("---\n"))
+        }
+        Format::Json => {
+            let jobs = runs().map(|(run, registered)| {
+                json!({
+                    "job": run.job.as_str(),
+                    "arm": run.arm.as_str_name(),
+                    "seed": run.seed,
+                    "command": run.command,
+                    "is_new": *registered == Registered::New,
+                })
+            });
+            let document = json!({
+                "experiment": experiment.name,
+                "namespace": experiment.namespace,
+                "jobs": jobs.collect::<Vec<_>>(),
+            });
+            output::json(&document)
+        }
+        Format::Table => {
+            let row = |(run, registered): (&Run, &Registered)| {
+                let arm = if run.arm == crate::proto::Arm::Scheduled { "scheduled" } else { "baseline" };
+                vec![run.job.to_string(), arm.to_owned(), run.seed.to_string(), registered.word().to_owned()]
+            };
+            let table = output::table(&["JOB", "ARM", "SEED", ""], runs().map(row).collect());
+            let commands = commands(experiment);
+            Ok(if commands.is_empty() { table } else { format!("{table}\nTrain them with:\n{commands}") })
+        }
+    }
+}
+
+fn commands(experiment: &Experiment) -> String {
+    experiment
+        .runs
+        .iter()
+        .filter_map(|run| run.command.as_ref())
+        .fold(String::new(), |text, command| text + command + "\n")
+}
+
+/// Tells people something, beside what is printed. Nobody may be listening.
+pub(super) fn say(text: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}

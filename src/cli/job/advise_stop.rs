@@ -1,0 +1,44 @@
+//! `lrs job advise-stop`: what a trainer is told beside its rate.
+
+use std::collections::BTreeMap;
+
+use super::{Session, show};
+use crate::{
+    cli::{failure::Failure, order::OrderArgs, output::FormatArgs},
+    proto::AdviseStopRequest,
+};
+
+/// Which job, and why.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+The trainer is told with every step from the first that it has not been given yet. It stops if it was made to; advice ends no job.
+
+Examples:
+  lrs job advise-stop vision/cifar --reason 'the data was wrong'
+  lrs job advise-stop vision/cifar --withdraw")]
+pub struct Args {
+    /// The job
+    job: String,
+    /// Take the advice back; --reason is required without it
+    #[arg(long)]
+    withdraw: bool,
+    #[command(flatten)]
+    order: OrderArgs,
+    #[command(flatten)]
+    format: FormatArgs,
+}
+
+pub(super) async fn run(session: &Session, args: &Args) -> Result<(), Failure> {
+    let request = AdviseStopRequest {
+        name: session.name(&args.job)?.to_string(),
+        withdraw: args.withdraw,
+        reason: args.order.reason.clone(),
+        author: args.order.author.clone(),
+        evidence: BTreeMap::new(),
+        request_id: args.order.request_id(),
+    };
+    let decision = session.server.call(async |mut service| service.advise_stop(request.clone()).await).await?;
+    args.format.print(&decision, || {
+        format!("{}: {}, from step {} on.\n", request.name, show::effect(&decision), decision.effective_step)
+    })
+}

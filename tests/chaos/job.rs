@@ -1,0 +1,143 @@
+//! A job, its ranks, and its restarts from checkpoints.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use lrs::{
+    model::{
+        controller::{ControllerSpec, Greedy, ReduceLrOnPlateau},
+        name::JobName,
+        schedule::{Decay, ScheduleSpec},
+        spec::{Group, Spec},
+    },
+    proto::{CreateJobRequest, Job as ProtoJob, job_service_client::JobServiceClient},
+    rpc::convert::spec::to_proto,
+};
+use rand::{Rng as _, SeedableRng as _, seq::IndexedRandom as _};
+use rand_chacha::ChaCha8Rng;
+use tokio::{sync::watch, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::{ledger::Ledger, rank::Rank, way::Way};
+
+/// The checker does not know what the greedy controller does after so many reductions at the floor.
+const NEVER: u64 = 1_000_000;
+
+/// Which stretch of training the ranks are in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stretch {
+    pub token: String,
+    pub resume_step: u64,
+}
+
+/// What the ranks of a job share.
+pub struct Job {
+    pub name: JobName,
+    pub spec: Spec,
+    pub way: Way,
+    pub ledger: Arc<Ledger>,
+    pub stretch: watch::Sender<Stretch>,
+    /// The furthest step that any rank trained.
+    pub furthest: AtomicU64,
+    /// Whether it has been registered.
+    pub is_there: AtomicBool,
+    /// Trainers are to stop where they are.
+    pub closing: CancellationToken,
+}
+
+impl Job {
+    pub fn draw(number: u64, seed: u64, way: Way, ledger: Arc<Ledger>, closing: CancellationToken) -> Arc<Self> {
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        let name = JobName::new("chaos", &format!("job{number}")).unwrap();
+        let spec = draw_spec(&mut random);
+        ledger.registered(&name, &spec);
+        let (stretch, _) = watch::channel(Stretch { token: "t0".to_owned(), resume_step: 0 });
+        let (furthest, is_there) = (AtomicU64::new(0), AtomicBool::new(false));
+        Arc::new(Self { name, spec, way, ledger, stretch, furthest, is_there, closing })
+    }
+
+    /// Registers the job, and trains it until closing time with restarts in between. Ends when everything is durable.
+    pub async fn train(self: Arc<Self>, seed: u64) {
+        self.register().await;
+        self.is_there.store(true, Ordering::SeqCst);
+        let mut ranks = JoinSet::new();
+        for rank in 0..self.spec.reporting_ranks {
+            ranks.spawn(Rank::new(self.clone(), rank, seed).train());
+        }
+        let restarts = self.restart(ChaCha8Rng::seed_from_u64(seed ^ 1));
+        tokio::select! {
+            () = restarts => {}
+            () = self.closing.cancelled() => {}
+        }
+        ranks.join_all().await;
+    }
+
+    async fn register(&self) {
+        let job = Some(ProtoJob { spec: Some(to_proto(&self.spec)), ..ProtoJob::default() });
+        let request = CreateJobRequest {
+            parent: format!("namespaces/{}", self.name.namespace()),
+            job_id: self.name.job().to_owned(),
+            job,
+            request_id: "create".to_owned(),
+            ..CreateJobRequest::default()
+        };
+        self.way
+            .insist(&format!("the registration of {}", self.name), |channel| {
+                let request = request.clone();
+                async move { JobServiceClient::new(channel).create_job(request).await }
+            })
+            .await;
+    }
+
+    /// As schedulers of clusters do: every now and then all ranks are killed and go on from a checkpoint.
+    async fn restart(&self, mut random: ChaCha8Rng) {
+        for number in 1.. {
+            tokio::time::sleep(Duration::from_millis(random.random_range(2000..9000))).await;
+            let furthest = self.furthest.load(Ordering::Relaxed);
+            let resume_step = furthest.saturating_sub(random.random_range(0..60));
+            self.stretch.send_replace(Stretch { token: format!("t{number}"), resume_step });
+        }
+    }
+}
+
+fn draw_spec(random: &mut ChaCha8Rng) -> Spec {
+    let group = |name: &str, base_lr| Group {
+        name: name.to_owned(),
+        base_lr,
+        base_momentum: None,
+        base_weight_decay: None,
+        schedule: None,
+    };
+    let mut groups = vec![group("default", 0.5)];
+    if random.random_bool(0.3) {
+        groups.push(group("other", 0.125));
+    }
+    let schedules =
+        [ScheduleSpec::Base(1.0), ScheduleSpec::Linear(Decay::default()), ScheduleSpec::Cosine(Decay::default())];
+    let plateau = |factor, patience| {
+        ControllerSpec::ReduceLrOnPlateau(ReduceLrOnPlateau { factor, patience, ..ReduceLrOnPlateau::default() })
+    };
+    let controllers = match random.random_range(0..5) {
+        0 => Vec::new(),
+        1 | 2 => vec![plateau(0.9, random.random_range(1..6))],
+        3 => {
+            vec![ControllerSpec::Greedy(Greedy { factor: 0.75, patience: 1, reset_after: NEVER, ..Greedy::default() })]
+        }
+        _ => vec![plateau(0.95, 2), plateau(0.9, 7)],
+    };
+    Spec {
+        groups,
+        total_steps: Some(random.random_range(300..3000)),
+        schedule: schedules.choose(random).unwrap().clone(),
+        controllers,
+        decision_lag: *[1, 2, 8].choose(random).unwrap(),
+        commit_ahead: *[1, 8, 64].choose(random).unwrap(),
+        reporting_ranks: *[1, 2, 4].choose(random).unwrap(),
+        ..Spec::default()
+    }
+}

@@ -1,0 +1,160 @@
+//! What goes wrong around the server, one thing after another.
+
+use std::{
+    fs::File,
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use rand::{Rng as _, SeedableRng as _, seq::IndexedRandom as _};
+use rand_chacha::ChaCha8Rng;
+use rustix::process::Signal;
+use tokio::time::Instant;
+
+use crate::{postgres::TestPostgres, proxy::Proxy, server::Server};
+
+/// What can be done to a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mischief {
+    KillServer,
+    StopServer,
+    CutConnections,
+    HoldNetwork,
+    KillDatabase,
+    FillDisk,
+}
+
+/// How often each was done.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Done {
+    /// `kill -9` of the server or of the database's.
+    pub kills: u64,
+    /// The server stopped for a while.
+    pub stops: u64,
+    /// All connections cut, or held back.
+    pub cuts: u64,
+    /// The disk full.
+    pub full_disks: u64,
+}
+
+impl Done {
+    pub fn add(&mut self, more: &Self) {
+        self.kills += more.kills;
+        self.stops += more.stops;
+        self.cuts += more.cuts;
+        self.full_disks += more.full_disks;
+    }
+}
+
+/// What the mischief is done to.
+pub struct Victims<'a> {
+    pub server: &'a mut Server,
+    pub proxy: &'a Proxy,
+    pub postgres: Option<&'a TestPostgres>,
+    /// A small file system of its own, with the database on it.
+    pub disk: Option<&'a Path>,
+}
+
+impl Victims<'_> {
+    /// Goes on until `end`; everything runs again then.
+    pub async fn suffer(&mut self, seed: u64, end: Instant) -> Done {
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        let mut kinds = vec![Mischief::KillServer, Mischief::KillServer, Mischief::StopServer];
+        kinds.extend([Mischief::CutConnections, Mischief::HoldNetwork]);
+        kinds.extend(self.postgres.map(|_| Mischief::KillDatabase));
+        kinds.extend(self.disk.map(|_| Mischief::FillDisk));
+        let mut done = Done::default();
+        while Instant::now() < end {
+            tokio::time::sleep(Duration::from_millis(random.random_range(200..1500))).await;
+            let while_away = Duration::from_millis(random.random_range(100..1200));
+            match kinds.choose(&mut random).copied() {
+                Some(Mischief::KillServer) | None => {
+                    self.server.kill();
+                    tokio::time::sleep(while_away / 4).await;
+                    self.server.start_again().await;
+                    done.kills += 1;
+                }
+                Some(Mischief::StopServer) => {
+                    self.server.signal(Signal::STOP);
+                    tokio::time::sleep(while_away).await;
+                    self.server.signal(Signal::CONT);
+                    done.stops += 1;
+                }
+                Some(Mischief::CutConnections) => {
+                    self.proxy.cut();
+                    done.cuts += 1;
+                }
+                Some(Mischief::HoldNetwork) => {
+                    self.proxy.hold(true);
+                    tokio::time::sleep(while_away).await;
+                    if random.random_bool(0.5) {
+                        self.proxy.cut();
+                    }
+                    self.proxy.hold(false);
+                    done.cuts += 1;
+                }
+                Some(Mischief::KillDatabase) => {
+                    if let Some(postgres) = self.postgres {
+                        postgres.kill();
+                        tokio::time::sleep(while_away).await;
+                        postgres.start();
+                        done.kills += 1;
+                    }
+                }
+                Some(Mischief::FillDisk) => {
+                    if let Some(disk) = self.disk {
+                        let ballast = fill(disk);
+                        tokio::time::sleep(while_away).await;
+                        std::fs::remove_file(ballast).unwrap();
+                        done.full_disks += 1;
+                    }
+                }
+            }
+        }
+        done
+    }
+}
+
+/// Takes all the room that is left.
+fn fill(disk: &Path) -> PathBuf {
+    let path = disk.join("ballast");
+    let mut file = File::create(&path).unwrap();
+    let mut block = 1 << 20;
+    while block > 0 {
+        if file.write_all(&vec![0; block]).is_err() {
+            block /= 2;
+        }
+    }
+    path
+}
+
+/// A file system of a few megabytes, gone when it is dropped.
+pub struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    /// `None` where this process may not mount one.
+    pub fn mount() -> Option<Self> {
+        let directory = tempfile::tempdir().unwrap();
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=64m", "lrs-chaos"])
+            .arg(directory.path())
+            .output()
+            .is_ok_and(|output| output.status.success());
+        mounted.then(|| Self(directory))
+    }
+
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let unmounted = Command::new("umount").arg("--lazy").arg(self.path()).status();
+        if !unmounted.is_ok_and(|status| status.success()) {
+            eprintln!("chaos: {} can not be unmounted", self.path().display());
+        }
+    }
+}

@@ -1,0 +1,376 @@
+//! One rank of a job: asks for each step, trains it, reports it, and sends again what was not acknowledged.
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use lrs::{
+    model::telemetry::{Report, Sample},
+    proto::{
+        Directive, GetLearningRateRequest, GetLearningRateResponse, MetricSeries, StartAttemptRequest,
+        StreamTelemetryRequest, StreamTelemetryResponse, learning_rate_service_client::LearningRateServiceClient,
+    },
+};
+use rand::{Rng as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+use tokio::{sync::mpsc, time::Instant};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::task::AbortOnDropHandle;
+use tonic::{Code, Status, Streaming, transport::Channel};
+
+use crate::{
+    job::{Job, Stretch},
+    way::passes,
+};
+
+/// Samples that a rank keeps unacknowledged.
+const OUTBOX: usize = 500;
+/// Samples a message.
+const BATCH: usize = 100;
+/// How long a rank waits for a directive on its stream before it asks for it.
+const PATIENCE: Duration = Duration::from_millis(200);
+/// What is not durable then never will be.
+const STUCK: Duration = Duration::from_secs(90);
+
+/// What the rank and the reader of its stream share.
+struct Seen {
+    job: Arc<Job>,
+    attempt: u32,
+    rank: u32,
+    /// Steps below this are durable.
+    durable_end: AtomicU64,
+    /// Steps whose final directive has come.
+    directed: Mutex<BTreeSet<u64>>,
+    is_broken: AtomicBool,
+    /// The attempt is over.
+    is_stale: AtomicBool,
+    news: tokio::sync::Notify,
+}
+
+/// A rank.
+pub struct Rank {
+    job: Arc<Job>,
+    number: u32,
+    random: ChaCha8Rng,
+}
+
+/// A stretch came to its end.
+enum Ended {
+    /// Training is over, and all is durable.
+    Closed,
+    /// Another stretch has begun.
+    Restarted,
+}
+
+impl Rank {
+    pub fn new(job: Arc<Job>, number: u32, seed: u64) -> Self {
+        Self { job, number, random: ChaCha8Rng::seed_from_u64(seed ^ (u64::from(number) << 32)) }
+    }
+
+    /// Trains stretch after stretch.
+    pub async fn train(mut self) {
+        let mut stretches = self.job.stretch.subscribe();
+        loop {
+            let stretch = stretches.borrow_and_update().clone();
+            if let Ended::Closed = self.train_stretch(&stretch).await {
+                return;
+            }
+        }
+    }
+
+    async fn train_stretch(&mut self, stretch: &Stretch) -> Ended {
+        let Some(attempt) = self.start(stretch).await else { return Ended::Restarted };
+        let seen = Arc::new(Seen {
+            job: self.job.clone(),
+            attempt,
+            rank: self.number,
+            durable_end: AtomicU64::new(stretch.resume_step),
+            directed: Mutex::default(),
+            is_broken: AtomicBool::new(true),
+            is_stale: AtomicBool::new(false),
+            news: tokio::sync::Notify::new(),
+        });
+        let mut outbox: VecDeque<Sample> = VecDeque::new();
+        let mut line: Option<Line> = None;
+        let mut next = stretch.resume_step;
+        let mut closing_since: Option<Instant> = None;
+        loop {
+            if *self.job.stretch.borrow() != *stretch {
+                return Ended::Restarted;
+            }
+            if seen.is_stale.load(Ordering::SeqCst) {
+                // Another rank has begun the next stretch already.
+                return self.next_stretch(stretch).await;
+            }
+            let durable_end = seen.durable_end.load(Ordering::SeqCst);
+            while outbox.pop_front_if(|sample| sample.step < durable_end).is_some() {}
+            let is_closing = self.job.closing.is_cancelled();
+            if is_closing && outbox.is_empty() {
+                return Ended::Closed;
+            }
+            if is_closing && closing_since.get_or_insert_with(Instant::now).elapsed() > STUCK {
+                let waiting = outbox.len();
+                let what =
+                    format!("{}: {waiting} samples of rank {} do not become durable", self.job.name, self.number);
+                self.job.ledger.broken(4, what);
+                return Ended::Closed;
+            }
+            if seen.is_broken.load(Ordering::SeqCst) {
+                line = self.open(&seen, &outbox).await;
+                if line.is_none() {
+                    tokio::time::sleep(Duration::from_millis(30)).await;
+                    continue;
+                }
+            }
+            if is_closing || outbox.len() >= OUTBOX {
+                let _ = tokio::time::timeout(PATIENCE, seen.news.notified()).await;
+                continue;
+            }
+            self.direct(&seen, next).await;
+            // What training takes.
+            tokio::time::sleep(Duration::from_millis(self.random.random_range(5..25))).await;
+            let sample = self.sample(next);
+            let report = Report { samples: vec![sample.clone()], through_step: Some(next) };
+            self.job.ledger.sending(&self.job.name, attempt, self.number, &report);
+            outbox.push_back(sample.clone());
+            next += 1;
+            self.job.furthest.fetch_max(next, Ordering::Relaxed);
+            if let Some(line) = &line {
+                line.send(message(std::slice::from_ref(&sample), Some(next - 1))).await;
+                self.tease(line, &seen, stretch).await;
+            }
+        }
+    }
+
+    /// Waits for the stretch that has begun elsewhere.
+    async fn next_stretch(&self, stretch: &Stretch) -> Ended {
+        let mut stretches = self.job.stretch.subscribe();
+        let next = stretches.wait_for(|next| next != stretch);
+        if tokio::time::timeout(STUCK, next).await.is_ok() {
+            return Ended::Restarted;
+        }
+        let what = format!("{}: the attempt for {} is stale, and nobody began another", self.job.name, stretch.token);
+        self.job.ledger.broken(1, what);
+        Ended::Closed
+    }
+
+    /// All ranks are told the same attempt. `None` if the stretch is over already.
+    async fn start(&self, stretch: &Stretch) -> Option<u32> {
+        let name = self.job.name.to_string();
+        let request = StartAttemptRequest {
+            job: name.clone(),
+            attempt_token: stretch.token.clone(),
+            resume_step: i64::try_from(stretch.resume_step).unwrap(),
+        };
+        let answer = self
+            .job
+            .way
+            .try_insist(&format!("the start of {name}"), |channel| {
+                let request = request.clone();
+                async move { LearningRateServiceClient::new(channel).start_attempt(request).await }
+            })
+            .await;
+        match answer {
+            Ok(answer) => {
+                let attempt = u32::try_from(answer.attempt).unwrap();
+                self.job.ledger.attempt(&self.job.name, &stretch.token, attempt);
+                Some(attempt)
+            }
+            Err(_) if *self.job.stretch.borrow() != *stretch => None,
+            Err(status) => panic!("{name} can not be started: {status:?}"),
+        }
+    }
+
+    /// Gets the directive of a step, or goes on without it: training never stops.
+    async fn direct(&mut self, seen: &Arc<Seen>, step: u64) {
+        let come = async {
+            while !seen.directed().contains(&step) {
+                seen.news.notified().await;
+            }
+        };
+        if tokio::time::timeout(PATIENCE, come).await.is_ok() || self.random.random_bool(0.1) {
+            return;
+        }
+        let Ok(channel) = self.job.way.connect().await else { return };
+        let request = GetLearningRateRequest {
+            job: self.job.name.to_string(),
+            attempt: seen.attempt.into(),
+            step: i64::try_from(step).unwrap(),
+            plan_steps: self.random.random_range(0..6),
+            wait: Some(Duration::from_millis(self.random.random_range(0..300)).into()),
+        };
+        match LearningRateServiceClient::new(channel).get_learning_rate(request).await {
+            Ok(answer) => seen.answered(&answer.into_inner()),
+            Err(status) => seen.failed(&status),
+        }
+    }
+
+    /// What comes of training a step.
+    fn sample(&mut self, step: u64) -> Sample {
+        let loss = match self.random.random_range(0..20) {
+            0 => f64::NAN,
+            1 => f64::INFINITY,
+            _ => 1.0 + f64::from(self.random.random_range(0..7)) / 10.0,
+        };
+        let mut sample = Sample { loss: Some(loss), ..Sample::new(step) };
+        if self.random.random_bool(0.2) {
+            sample.set_metric("val_loss".into(), f64::from(self.random.random_range(0..5)));
+        }
+        sample
+    }
+
+    /// Opens a stream and sends again what is not known to be durable.
+    async fn open(&self, seen: &Arc<Seen>, outbox: &VecDeque<Sample>) -> Option<Line> {
+        let channel = self.job.way.connect_for_long().await.ok()?;
+        seen.is_broken.store(false, Ordering::SeqCst);
+        let line = match Line::open(channel, seen).await {
+            Ok(line) => line,
+            Err(status) => {
+                seen.is_broken.store(true, Ordering::SeqCst);
+                seen.failed(&status);
+                return None;
+            }
+        };
+        let samples: Vec<Sample> = outbox.iter().cloned().collect();
+        for batch in samples.chunks(BATCH) {
+            line.send(message(batch, batch.last().map(|sample| sample.step))).await;
+        }
+        Some(line)
+    }
+
+    /// Sends a sample that is durable once more, as it was or with another loss: neither may change anything.
+    async fn tease(&mut self, line: &Line, seen: &Arc<Seen>, stretch: &Stretch) {
+        let durable_end = seen.durable_end.load(Ordering::SeqCst);
+        if durable_end > stretch.resume_step && self.random.random_bool(0.05) {
+            let step = self.random.random_range(stretch.resume_step..durable_end);
+            line.send(message(&[Sample { loss: Some(12345.0), ..Sample::new(step) }], None)).await;
+        }
+    }
+}
+
+impl Seen {
+    fn directed(&self) -> MutexGuard<'_, BTreeSet<u64>> {
+        self.directed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn given(&self, directive: &Directive) {
+        if directive.is_final {
+            let step = u64::try_from(directive.step).unwrap();
+            let rates: Vec<f64> = directive.rates.iter().map(|rate| rate.learning_rate).collect();
+            self.job.ledger.given(&self.job.name, self.attempt, step, &rates);
+            self.directed().insert(step);
+        }
+    }
+
+    /// A directive and the plan behind it.
+    fn answered(&self, answer: &GetLearningRateResponse) {
+        if let Some(directive) = &answer.directive {
+            self.given(directive);
+        }
+        for (step, rates) in final_plan(answer) {
+            self.job.ledger.given(&self.job.name, self.attempt, step, &rates);
+            self.directed().insert(step);
+        }
+    }
+
+    fn told(&self, answer: &StreamTelemetryResponse) {
+        if let Some(through) = answer.durable_through_step {
+            let through = u64::try_from(through).unwrap();
+            self.job.ledger.acknowledged(&self.job.name, self.attempt, self.rank, through);
+            self.durable_end.fetch_max(through + 1, Ordering::SeqCst);
+        }
+        answer.directives.iter().for_each(|directive| self.given(directive));
+        self.news.notify_one();
+    }
+
+    fn failed(&self, status: &Status) {
+        if status.code() == Code::FailedPrecondition {
+            self.is_stale.store(true, Ordering::SeqCst);
+        } else if !passes(status) {
+            let what =
+                format!("{}: rank {} of attempt {}: {}", self.job.name, self.rank, self.attempt, status.message());
+            self.job.ledger.broken(4, what);
+        }
+        self.news.notify_one();
+    }
+}
+
+/// The final part of a plan, by step.
+pub fn final_plan(answer: &GetLearningRateResponse) -> Vec<(u64, Vec<f64>)> {
+    let Some(plan) = &answer.plan else { return Vec::new() };
+    let first = u64::try_from(plan.first_step).unwrap();
+    let steps = usize::try_from(plan.final_steps).unwrap();
+    let rates = |place: usize| plan.groups.iter().map(|group| group.learning_rate[place]).collect();
+    (first..).zip((0..steps).map(rates)).collect()
+}
+
+/// A stream of telemetry, and what reads it.
+struct Line {
+    rank: i32,
+    messages: mpsc::Sender<StreamTelemetryRequest>,
+    _reader: AbortOnDropHandle<()>,
+}
+
+impl Line {
+    async fn open(channel: Channel, seen: &Arc<Seen>) -> Result<Self, Status> {
+        let (messages, queue) = mpsc::channel(64);
+        let rank = i32::try_from(seen.rank).unwrap();
+        let first = StreamTelemetryRequest {
+            job: seen.job.name.to_string(),
+            attempt: seen.attempt.into(),
+            rank,
+            want_directives: true,
+            ..StreamTelemetryRequest::default()
+        };
+        messages.try_send(first).expect("a fresh channel has room");
+        let mut client = LearningRateServiceClient::new(channel);
+        let opening = client.stream_telemetry(ReceiverStream::new(queue));
+        let answers = tokio::time::timeout(Duration::from_secs(3), opening)
+            .await
+            .map_err(|_| Status::deadline_exceeded("the stream does not open"))??
+            .into_inner();
+        let reader = AbortOnDropHandle::new(tokio::spawn(read(answers, seen.clone())));
+        Ok(Self { rank, messages, _reader: reader })
+    }
+
+    async fn send(&self, message: StreamTelemetryRequest) {
+        let message = StreamTelemetryRequest { rank: self.rank, ..message };
+        // What does not arrive is sent again on the next stream; one that is stuck is given up when it breaks.
+        let _ = tokio::time::timeout(Duration::from_secs(1), self.messages.send(message)).await;
+    }
+}
+
+async fn read(mut answers: Streaming<StreamTelemetryResponse>, seen: Arc<Seen>) {
+    let status = loop {
+        match answers.message().await {
+            Ok(Some(answer)) => seen.told(&answer),
+            Ok(None) => break None,
+            Err(status) => break Some(status),
+        }
+    };
+    seen.is_broken.store(true, Ordering::SeqCst);
+    match status {
+        Some(status) => seen.failed(&status),
+        None => seen.news.notify_one(),
+    }
+}
+
+/// Samples with a loss each, in columns.
+fn message(samples: &[Sample], through: Option<u64>) -> StreamTelemetryRequest {
+    let int64 = |step: u64| i64::try_from(step).unwrap();
+    let evaluated = samples.iter().filter_map(|sample| Some((int64(sample.step), sample.metric("val_loss")?)));
+    let (step, value): (Vec<i64>, Vec<f64>) = evaluated.unzip();
+    let evaluations = MetricSeries { name: "val_loss".to_owned(), step, value };
+    StreamTelemetryRequest {
+        step: samples.iter().map(|sample| int64(sample.step)).collect(),
+        loss: samples.iter().filter_map(|sample| sample.loss).collect(),
+        metrics: if evaluations.step.is_empty() { Vec::new() } else { vec![evaluations] },
+        through_step: through.map(int64),
+        ..StreamTelemetryRequest::default()
+    }
+}

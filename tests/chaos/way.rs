@@ -1,0 +1,72 @@
+//! How trainers and operators reach the server: through the proxy, again and again.
+
+use std::{net::SocketAddr, time::Duration};
+
+use tonic::{
+    Code, Response, Status,
+    transport::{Channel, Endpoint},
+};
+
+/// The longest that a call may take before it is made again.
+const CALL: Duration = Duration::from_secs(3);
+/// Between two tries.
+const PAUSE: Duration = Duration::from_millis(30);
+/// A call that is still not answered then never will be.
+const STUCK: Duration = Duration::from_secs(90);
+
+/// The way to the server.
+#[derive(Clone, Copy)]
+pub struct Way {
+    pub proxy: SocketAddr,
+}
+
+impl Way {
+    /// A new connection.
+    pub async fn connect(&self) -> Result<Channel, tonic::transport::Error> {
+        let endpoint = Endpoint::from_shared(format!("http://{}", self.proxy)).expect("an address");
+        endpoint.connect_timeout(CALL).timeout(CALL).connect().await
+    }
+
+    /// A connection for a stream, which may last.
+    pub async fn connect_for_long(&self) -> Result<Channel, tonic::transport::Error> {
+        let endpoint = Endpoint::from_shared(format!("http://{}", self.proxy)).expect("an address");
+        endpoint.connect_timeout(CALL).connect().await
+    }
+
+    /// Makes a call until it is answered, as idempotent ones may be. What can not pass is given back.
+    pub async fn try_insist<T, F>(&self, what: &str, mut call: impl FnMut(Channel) -> F) -> Result<T, Status>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        let insisting = async {
+            loop {
+                if let Ok(channel) = self.connect().await {
+                    match call(channel).await {
+                        Ok(answer) => return Ok(answer.into_inner()),
+                        Err(status) if passes(&status) => {}
+                        Err(status) => return Err(status),
+                    }
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+        };
+        let answer = tokio::time::timeout(STUCK, insisting).await;
+        answer.unwrap_or_else(|_| panic!("{what} was not answered within {STUCK:?}"))
+    }
+
+    /// The same for a call that nothing but the weather can stand against.
+    pub async fn insist<T, F>(&self, what: &str, call: impl FnMut(Channel) -> F) -> T
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        self.try_insist(what, call).await.unwrap_or_else(|status| panic!("{what}: {status:?}"))
+    }
+}
+
+/// Whether it is worth another try: the server or its database is away, or the connection broke.
+pub fn passes(status: &Status) -> bool {
+    matches!(
+        status.code(),
+        Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::ResourceExhausted | Code::Unknown
+    ) || std::error::Error::source(status).is_some()
+}
