@@ -1,7 +1,7 @@
 # Everything one does with this project, by name. `make help` lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fmt lint doc unit conformance deploy-check audit chaos fuzz bench-rpc bench-training python bench-python
+.PHONY: help demo test fmt lint doc unit conformance deploy-check audit chaos fuzz kernels gpu-check bench-stats bench-rpc bench-training python bench-python
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +51,16 @@ bench-python: ## A step of the Python client beside PyTorch's own scheduler, and
 	cargo build --release --locked
 	@environment=$$(scripts/python-client.sh) && cd clients/python && "$$environment/bin/python" hatch_build.py && \
 	  LRS_BINARY=../../target/release/lrs PYTHONPATH=src "$$environment/bin/python" bench/step.py
+
+bench-stats: ## Statistics of batches on the CPU, and on a GPU if there is one: a table and a line of JSON
+	@scripts/need.sh build-essential
+	cargo bench --locked --bench stats_devices
+
+gpu-check: ## On a machine with a GPU: the kernels' bits against the CPU's, and all timings
+	@scripts/gpu-check.sh
+
+kernels: ## Compile the CUDA kernels to PTX; needs no GPU
+	@scripts/kernels.sh
 
 bench-rpc: ## Latency and ingest against a bare tonic echo
 	@scripts/need.sh build-essential postgresql

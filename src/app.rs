@@ -1,6 +1,7 @@
 //! The server as a whole: the only place that sees every room.
 
 mod retention;
+mod statistics;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -20,6 +21,7 @@ use crate::{
     engine::Engine,
     http, metrics,
     rpc::{self, Door, Health, Services},
+    stats::{Backend, cpu::Cpu},
     store::{self, Store},
 };
 
@@ -45,6 +47,7 @@ pub struct Server {
     http: SocketAddr,
     grace_period: Duration,
     engine: Engine,
+    statistics: Arc<dyn Backend>,
     store: Arc<dyn Store>,
     door: Door,
     health: Health,
@@ -69,7 +72,11 @@ impl Server {
         let store = store::open(config.database_url.expose())
             .await
             .with_context(|| format!("the database {} can not be opened", config.database_url))?;
-        Self::start_with(config, grpc, http, store, Arc::new(SystemClock)).await
+        let statistics = statistics::open(config.device).await?;
+        let mut server = Self::start_with(config, grpc, http, store, Arc::new(SystemClock)).await?;
+        statistics::show(statistics.as_ref());
+        server.statistics = statistics;
+        Ok(server)
     }
 
     /// The same on what is bound and open already.
@@ -112,6 +119,7 @@ impl Server {
             http: http_address,
             grace_period: config.grace_period,
             engine,
+            statistics: Arc::new(Cpu),
             store,
             door,
             health,
@@ -131,6 +139,12 @@ impl Server {
     #[must_use]
     pub fn http_address(&self) -> SocketAddr {
         self.http
+    }
+
+    /// What computes batches of statistics.
+    #[must_use]
+    pub fn statistics(&self) -> &dyn Backend {
+        self.statistics.as_ref()
     }
 
     /// Done when the engine can answer. Cancel safe.

@@ -7,6 +7,7 @@ use crate::{
     model::violation::Violations,
     observability::{self, LogConfig},
     rpc::Limits,
+    stats::choice::DeviceChoice,
 };
 
 mod database_url;
@@ -40,6 +41,8 @@ pub struct Config {
     pub grpc_listen: SocketAddr,
     /// Where HTTP is served; port 0 is any free one.
     pub http_listen: SocketAddr,
+    /// Where batches of statistics are computed.
+    pub device: DeviceChoice,
     /// How long the process may take to end.
     pub grace_period: Duration,
     /// The log.
@@ -98,6 +101,7 @@ impl Config {
         let grace_period = options.grace_period.map_or(DEFAULT_GRACE_PERIOD, |period| {
             in_range(&mut v, "grace_period", period.0, Duration::ZERO, Duration::from_hours(1), duration::show)
         });
+        let device = options.device.unwrap_or_default();
         let retention = options.retention.unwrap_or_default().checked(&mut v);
         let log = LogConfig {
             format: options.log_format.unwrap_or_default(),
@@ -118,9 +122,17 @@ impl Config {
         }
         .map_err(|problem| v.add("database_url", problem));
         match (database_url, grpc_listen, http_listen) {
-            (Ok(database_url), Some(grpc_listen), Some(http_listen)) if v.is_empty() => {
-                Ok(Self { database_url, grpc_listen, http_listen, grace_period, log, limits, retention, engine })
-            }
+            (Ok(database_url), Some(grpc_listen), Some(http_listen)) if v.is_empty() => Ok(Self {
+                database_url,
+                grpc_listen,
+                http_listen,
+                device,
+                grace_period,
+                log,
+                limits,
+                retention,
+                engine,
+            }),
             _ => Err(Error::Invalid(v)),
         }
     }

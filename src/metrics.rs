@@ -24,6 +24,13 @@ pub const REMOVED_JOBS: &str = "lrs_telemetry_removed_jobs_total";
 /// Removals of telemetry that failed; they are tried again.
 pub const REMOVALS_FAILED: &str = "lrs_telemetry_removals_failed_total";
 
+/// Windows whose statistics were computed in a batch, by `device`: `cpu` or `cuda`.
+pub const STATISTICS_WINDOWS: &str = "lrs_statistics_windows_total";
+/// Batches of windows, by `device`.
+pub const STATISTICS_BATCHES: &str = "lrs_statistics_batches_total";
+/// Devices that were lost; their work is done on the CPU since.
+pub const STATISTICS_DEVICES_LOST: &str = "lrs_statistics_devices_lost_total";
+
 /// From 50 µs, a rate out of memory, to 10 s, a call that waits for one to become final.
 const SECONDS: [f64; 17] =
     [5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
@@ -56,6 +63,9 @@ fn describe() {
     describe_histogram!(HTTP_DURATION, Unit::Seconds, "Time to the beginning of an HTTP answer, by route and status");
     describe_gauge!(STREAMS_OPEN, "Telemetry streams that are open");
     describe_counter!(STREAMS_ENDED, "Telemetry streams that ended, by code");
+    describe_counter!(STATISTICS_WINDOWS, "Windows whose statistics were computed in a batch, by device");
+    describe_counter!(STATISTICS_BATCHES, "Batches of windows whose statistics were computed, by device");
+    describe_counter!(STATISTICS_DEVICES_LOST, "Devices that were lost; their work is done on the CPU since");
     describe_counter!(REMOVED_CHUNKS, "Chunks of telemetry removed because they were past their retention");
     describe_counter!(REMOVED_JOBS, "Jobs whose telemetry was removed because it was past its retention");
     describe_counter!(REMOVALS_FAILED, "Removals of telemetry past its retention that failed, to be tried again");
@@ -89,6 +99,26 @@ impl Drop for OpenStream {
 /// A telemetry stream was ended by this side with `code`.
 pub fn stream_ended(code: tonic::Code) {
     metrics::counter!(STREAMS_ENDED, "code" => code_name(code)).increment(1);
+}
+
+/// A batch of so many windows was computed on the `device`.
+pub fn statistics_computed(device: &'static str, windows: usize) {
+    metrics::counter!(STATISTICS_BATCHES, "device" => device).increment(1);
+    metrics::counter!(STATISTICS_WINDOWS, "device" => device).increment(windows as u64);
+}
+
+/// The device was lost.
+pub fn statistics_device_lost() {
+    metrics::counter!(STATISTICS_DEVICES_LOST).increment(1);
+}
+
+/// From now on these are shown, and are 0 until something happens.
+pub fn statistics_ready(devices: &[&'static str]) {
+    for device in devices {
+        metrics::counter!(STATISTICS_BATCHES, "device" => *device).increment(0);
+        metrics::counter!(STATISTICS_WINDOWS, "device" => *device).increment(0);
+    }
+    metrics::counter!(STATISTICS_DEVICES_LOST).increment(0);
 }
 
 /// So many chunks of telemetry were removed.

@@ -9,12 +9,20 @@
 
 use std::ops::Range;
 
+pub mod accelerated;
+pub mod break_even;
+pub mod choice;
 pub mod cpu;
+pub mod cuda;
+pub mod device;
 pub mod extremes;
 pub mod linear;
 pub mod noise;
 pub mod order;
 pub mod rank;
+pub mod record;
+pub mod resident;
+pub mod rings;
 pub mod running;
 pub mod stationary;
 pub mod sum;
@@ -115,6 +123,34 @@ pub struct Wanted {
 impl Wanted {
     /// Every statistic.
     pub const ALL: Self = Self { linear: true, order: true, mann_kendall: true, theil_sen: true };
+
+    /// Each group alone, by its name.
+    pub const GROUPS: [(&'static str, Self); 4] = {
+        let none = Self { linear: false, order: false, mann_kendall: false, theil_sen: false };
+        [
+            ("linear", Self { linear: true, ..none }),
+            ("order", Self { order: true, ..none }),
+            ("mann_kendall", Self { mann_kendall: true, ..none }),
+            ("theil_sen", Self { theil_sen: true, ..none }),
+        ]
+    };
+
+    /// The groups that both want.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            linear: self.linear && other.linear,
+            order: self.order && other.order,
+            mann_kendall: self.mann_kendall && other.mann_kendall,
+            theil_sen: self.theil_sen && other.theil_sen,
+        }
+    }
+
+    /// Whether no group is wanted.
+    #[must_use]
+    pub fn is_empty(self) -> bool {
+        self == Self::default()
+    }
 }
 
 /// The statistics of one window. What was not wanted, or is not defined for so few values, is `None`.
@@ -134,6 +170,47 @@ pub struct Summary {
     pub mann_kendall: Option<MannKendall>,
     /// Theil and Sen's slope; `None` for fewer than 2 finite values.
     pub theil_sen: Option<TheilSen>,
+}
+
+impl Summary {
+    /// These statistics of a window and those of `other` that are missing here.
+    #[must_use]
+    pub(crate) fn or(self, other: Self) -> Self {
+        Self {
+            moments: self.moments.or(other.moments),
+            trend: self.trend.or(other.trend),
+            quantiles: self.quantiles.or(other.quantiles),
+            mann_kendall: self.mann_kendall.or(other.mann_kendall),
+            theil_sen: self.theil_sen.or(other.theil_sen),
+            ..self
+        }
+    }
+
+    /// The same with the NaN of [`f64::NAN`] in place of any other: processors differ in the one they make of `inf - inf`.
+    #[must_use]
+    pub(crate) fn with_one_nan(mut self) -> Self {
+        fn one<const N: usize>(values: [&mut f64; N]) {
+            for value in values.into_iter().filter(|value| value.is_nan()) {
+                *value = f64::NAN;
+            }
+        }
+        if let Some(m) = &mut self.moments {
+            one([&mut m.last, &mut m.min, &mut m.max, &mut m.mean, &mut m.variance]);
+        }
+        if let Some(t) = &mut self.trend {
+            one([&mut t.slope, &mut t.slope_t2, &mut t.neighbour_correlation, &mut t.effective_n, &mut t.halves_z2]);
+            if let Some(variance) = &mut t.batch_variance {
+                one([variance]);
+            }
+        }
+        if let Some(q) = &mut self.quantiles {
+            one([&mut q.median, &mut q.mad, &mut q.q10, &mut q.q25, &mut q.q75, &mut q.q90]);
+        }
+        if let Some(t) = &mut self.theil_sen {
+            one([&mut t.slope, &mut t.low, &mut t.high]);
+        }
+        self
+    }
 }
 
 /// Something that computes statistics. All backends give the same bits.

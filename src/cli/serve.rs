@@ -49,6 +49,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     println!("  gRPC      {grpc}");
     println!("  HTTP      http://{http}");
     println!("  database  {}", config.database_url);
+    println!("  device    {}", server.statistics().name());
     let Some(ready_file) = args.ready_file else { return Ok(exit_code(server.run_until(signals).await?)) };
     let ready = server.readiness();
     let announce = async {

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::{duration::Length, retention::RetentionTerms};
-use crate::observability::LogFormat;
+use crate::{observability::LogFormat, stats::choice::DeviceChoice};
 
 /// Declares the options once, with their help, and how two sources of them go together.
 macro_rules! options {
@@ -36,6 +36,10 @@ options! {
     /// Where to serve HTTP; port 0 is any free one [default: 127.0.0.1:8080]
     #[arg(value_name = "ADDRESS")]
     http_listen: String = "LRS_HTTP_LISTEN",
+    /// Where batches of statistics are computed: `cpu`, `cuda:0` and so on, or `auto`, which is the first GPU if one can be
+    /// used [default: auto]
+    #[arg(value_name = "DEVICE")]
+    device: DeviceChoice = "LRS_DEVICE",
     /// How long the process may take to end after the first signal [default: 20s]
     #[arg(value_name = "TIME")]
     grace_period: Length = "LRS_GRACE_PERIOD",

@@ -65,7 +65,7 @@ pub fn summarise(window: &[f64], wanted: Wanted, scratch: &mut Vec<f64>) -> Summ
         scratch.retain(|value| value.is_finite());
         summary.quantiles = order::quantiles(scratch);
     }
-    summary
+    summary.with_one_nan()
 }
 
 #[cfg(test)]

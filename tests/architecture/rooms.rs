@@ -76,7 +76,7 @@ pub const ROOMS: &[Room] = &[
     room("clock", Only(&["model"]), &[SERVERS, SQL, CUDA]),
     room("connections", Only(&[]), &[SQL, CUDA, &["axum"]]),
     room("metrics", Only(&[]), &[SQL, CUDA, &["axum"]]),
-    room("config", Only(&["engine", "http", "model", "observability", "rpc", "store"]), &[SERVERS, SQL, CUDA]),
+    room("config", Only(&["engine", "http", "model", "observability", "rpc", "stats", "store"]), &[SERVERS, SQL, CUDA]),
     room("observability", Only(&["metrics"]), &[SERVERS, SQL, CUDA]),
     room("shutdown", Only(&[]), &[SERVERS, SQL, CUDA]),
     // Where everything is put together.

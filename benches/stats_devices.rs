@@ -1,0 +1,221 @@
+//! Statistics of batches on the CPU and on a GPU: a table, and one line of JSON.
+//!
+//! `make bench-stats`. Windows of 1024 values, for Theil and Sen of 256. On a device there are three times: windows that lie there
+//! (`resident`, to the summaries' rows back in memory), the kernels alone, and windows that are brought along (`brought`). The share
+//! is of the bytes a second that a copy within the device reaches, each value being read once. On the CPU no more windows are computed
+//! than take a second or so; where fewer than the batch has, the time is scaled and marked with `~`.
+
+use std::{sync::Arc, time::Duration};
+
+use lrs::stats::{
+    Backend as _, Wanted, Windows,
+    break_even::BreakEven,
+    cpu::Cpu,
+    cuda::Cuda,
+    device::{Device as _, Failure, Witness},
+    record::Layout,
+    resident::Resident,
+    rings::{Ring, Writes},
+};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+const SIZES: [usize; 4] = [256, 4096, 32_768, 100_000];
+const ROUNDS: u16 = 5;
+/// Windows of a pass from end to end.
+const LIVE: u64 = 100_000;
+/// Bytes of the copy that throughputs are held against: several times any cache.
+const COPY: usize = 2 << 30;
+
+/// Group, length of its windows, and the most windows that the CPU is given.
+const CASES: [(&str, usize, usize); 4] =
+    [("linear", 1024, 100_000), ("order", 1024, 8192), ("mann_kendall", 1024, 8192), ("theil_sen", 256, 1024)];
+
+/// What a batch took, in milliseconds.
+#[derive(Default)]
+struct Times {
+    cpu: f64,
+    is_scaled: bool,
+    resident: Option<f64>,
+    kernels: Option<f64>,
+    brought: Option<f64>,
+}
+
+fn main() {
+    let mut device = match Cuda::open(0) {
+        Ok(device) => Some(device),
+        Err(why) => {
+            println!("the device is absent: {why}");
+            None
+        }
+    };
+    let (copy, break_even) = match device.as_mut().map(ceilings).transpose() {
+        Ok(found) => found.unzip(),
+        Err(failure) => {
+            eprintln!("the device failed: {failure}");
+            std::process::exit(1);
+        }
+    };
+    if let (Some(device), Some(copy)) = (&device, copy) {
+        println!("on {}, a copy within it {:.0} GB/s", device.name(), copy / 1e9);
+    }
+    println!(
+        "{:>12} {:>8} {:>11} {:>11} {:>11} {:>11} {:>9} {:>6}",
+        "statistic", "windows", "cpu ms", "resident ms", "kernels ms", "brought ms", "MB", "share"
+    );
+    let mut rows = Vec::new();
+    for (group, length, most) in CASES {
+        let wanted = Wanted::GROUPS.into_iter().find(|(name, _)| *name == group).map(|(_, wanted)| wanted);
+        let wanted = wanted.expect("it is one of the groups");
+        for size in SIZES {
+            match measure(device.as_mut(), wanted, size, length, most) {
+                Ok(times) => rows.push(show(group, size, length, &times, copy)),
+                Err(failure) => {
+                    eprintln!("the device failed: {failure}");
+                    std::process::exit(1);
+                }
+            }
+        }
+    }
+    let pass = device.as_ref().and_then(|_| pass_over_all());
+    if let Some(pass) = pass {
+        println!(
+            "one new value for each of {LIVE} windows of 256 on the device, and their linear statistics: {pass:.2} ms"
+        );
+    }
+    let even =
+        break_even.map(|even| even.windows_of(256).map(|(group, from)| json!({"statistic": group, "windows": from})));
+    let line = json!({
+        "bench": "stats", "device": device.as_ref().map(|device| device.name().to_owned()),
+        "copy_bytes_a_second": copy, "break_even_of_256": even.map(|even| even.to_vec()), "rows": rows, "pass_ms": pass,
+    });
+    println!("{line}");
+}
+
+/// From the values in memory to the summaries in memory: milliseconds, or `None` if not all windows stayed on the device.
+fn pass_over_all() -> Option<f64> {
+    let mut resident = Resident::new(Box::new(Cuda::open(0).ok()?), Arc::new(Silent));
+    let due: Vec<u64> = (0..LIVE).collect();
+    let wanted = Wanted { linear: true, ..Wanted::default() };
+    let batch = windows(due.len(), 256);
+    for (i, &window) in due.iter().enumerate() {
+        resident.hold(window, 256);
+        resident.append(window, batch.get(i)?);
+    }
+    resident.summarise(&due, wanted);
+    let pass = || {
+        for &window in &due {
+            resident.append(window, &[1.0]);
+        }
+        resident.summarise(&due, wanted);
+        Ok(())
+    };
+    let milliseconds = median(pass).ok()?;
+    (resident.on_device() == due.len()).then_some(milliseconds)
+}
+
+struct Silent;
+
+impl Witness for Silent {
+    fn computed(&self, _: &'static str, _: usize) {}
+
+    fn lost(&self, device: &str, failure: &Failure) {
+        eprintln!("{device} was lost: {failure}");
+    }
+}
+
+fn ceilings(device: &mut Cuda) -> Result<(f64, BreakEven), Failure> {
+    let begun = Instant::now();
+    Ok((device.copy_bandwidth(COPY)?, BreakEven::measure(device, &|| begun.elapsed())?))
+}
+
+fn measure(
+    device: Option<&mut Cuda>,
+    wanted: Wanted,
+    size: usize,
+    length: usize,
+    most: usize,
+) -> Result<Times, Failure> {
+    let few = windows(size.min(most), length);
+    let cpu = median(|| {
+        Cpu.summarise(&few, wanted);
+        Ok(())
+    })? * ratio(size, few.len());
+    let mut times = Times { cpu, is_scaled: size > few.len(), ..Times::default() };
+    let Some(device) = device else { return Ok(times) };
+    let batch = windows(size, length);
+    let there: Vec<Ring> = (0..size)
+        .map(|i| Ring { base: (i * length) as u64, capacity: small(length), head: 0, length: small(length) })
+        .collect();
+    times.brought = Some(median(|| device.compute_values(batch.values(), &there, wanted).map(drop))?);
+    if batch.values().len() as u64 <= device.room() {
+        let appended = batch.values().iter().enumerate().map(|(place, &value)| (place as u64, value)).collect();
+        device.write(&Writes { appended, moved: Vec::new() })?;
+        times.resident = Some(median(|| device.compute(&there, wanted).map(drop))?);
+        times.kernels = Some(device.kernel_seconds(&there, wanted, ROUNDS)? * 1e3);
+    }
+    Ok(times)
+}
+
+fn show(group: &str, size: usize, length: usize, times: &Times, copy: Option<f64>) -> Value {
+    let wanted =
+        Wanted::GROUPS.into_iter().find(|(name, _)| *name == group).map(|(_, wanted)| wanted).unwrap_or_default();
+    let bytes = size * (length + Layout::new(wanted).stride) * 8;
+    let share = copy.zip(times.kernels).map(|(copy, kernels)| ratio(bytes, 1) / (kernels / 1e3) / copy);
+    let optional = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.3}"));
+    let cpu = format!("{}{:.2}", if times.is_scaled { "~" } else { "" }, times.cpu);
+    println!(
+        "{group:>12} {size:>8} {cpu:>11} {:>11} {:>11} {:>11} {:>9.1} {:>6}",
+        optional(times.resident),
+        optional(times.kernels),
+        optional(times.brought),
+        ratio(bytes, 1_000_000),
+        optional(share)
+    );
+    json!({
+        "statistic": group, "windows": size, "length": length, "cpu_ms": times.cpu, "cpu_is_scaled": times.is_scaled,
+        "resident_ms": times.resident, "kernels_ms": times.kernels, "brought_ms": times.brought, "bytes": bytes,
+        "share_of_copy": share,
+    })
+}
+
+/// Milliseconds, the median of a few rounds.
+fn median(mut run: impl FnMut() -> Result<(), Failure>) -> Result<f64, Failure> {
+    let mut times = Vec::new();
+    for _ in 0..ROUNDS {
+        let begun = Instant::now();
+        run()?;
+        times.push(begun.elapsed());
+        // A slow one need not be repeated as often.
+        if times.iter().sum::<Duration>() > Duration::from_secs(3) {
+            break;
+        }
+    }
+    times.sort_unstable();
+    Ok(times[times.len() / 2].as_secs_f64() * 1e3)
+}
+
+/// Losses that fall and scatter, the same on every run.
+fn windows(count: usize, length: usize) -> Windows {
+    let mut windows = Windows::with_capacity(count, count * length);
+    let mut state = 1_u64;
+    for _ in 0..count {
+        let window: Vec<f64> = (0..length)
+            .map(|i| {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                2.0 - 1e-4 * f64::from(small(i)) + f64::from(u32::try_from(state >> 32).unwrap_or(0)) / 4_294_967_296.0
+            })
+            .collect();
+        windows.push(&window).expect("it is short enough");
+    }
+    windows
+}
+
+fn small(count: usize) -> u32 {
+    u32::try_from(count).expect("it is small")
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts far below 2^53")]
+fn ratio(a: usize, b: usize) -> f64 {
+    a as f64 / b as f64
+}

@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# Checks the CUDA kernels against the CPU on this machine's GPU and prints the whole table of timings, within 8 minutes.
+#
+# Usage: scripts/gpu-check.sh [pack]
+#   pack   only build the two programs into target/gpu-check, to be carried to a machine that has neither cargo nor a network
+#
+# Without `pack` the programs are built first where cargo is (from a folder vendor/ if there is one: `cargo vendor`), else those in
+# target/gpu-check are run as they were carried here.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+readonly CARRIED=target/gpu-check
+
+build() {
+  local vendored=()
+  if [[ -d vendor ]]; then
+    vendored=(--offline --config 'source.crates-io.replace-with="vendored"' --config 'source.vendored.directory="vendor"')
+  fi
+  mkdir -p "$CARRIED"
+  local name target
+  for name in kernels stats_devices; do
+    target=$([[ $name == kernels ]] && echo "--test" || echo "--bench")
+    # The last executable that cargo names is the one asked for.
+    executable=$(cargo "${vendored[@]}" test --release --locked "$target" "$name" --no-run --message-format=json |
+      sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1)
+    cp "$executable" "$CARRIED/$name"
+  done
+}
+
+if command -v cargo >/dev/null; then
+  scripts/need.sh build-essential
+  build
+elif [[ ! -x $CARRIED/kernels || ! -x $CARRIED/stats_devices ]]; then
+  echo "no cargo here and no programs in $CARRIED: run \`scripts/gpu-check.sh pack\` elsewhere and carry that folder" >&2
+  exit 1
+fi
+if [[ ${1:-} == pack ]]; then
+  ls -l "$CARRIED"
+  exit 0
+fi
+timeout 150 "$CARRIED/kernels" device:: --nocapture
+timeout 270 "$CARRIED/stats_devices"

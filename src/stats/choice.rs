@@ -1,0 +1,80 @@
+//! Which device is to compute batches.
+
+use std::{fmt, str::FromStr};
+
+use serde::Deserialize;
+
+/// `auto`, `cpu`, or `cuda:N`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum DeviceChoice {
+    /// The first GPU if there is one that can be used, else the CPU.
+    #[default]
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// This GPU, counted from 0, and none other.
+    Cuda(usize),
+}
+
+/// It is none of these.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("device is {0:?}: `auto`, `cpu`, `cuda` or `cuda:N` is allowed, with N from 0")]
+pub struct UnknownDevice(String);
+
+impl FromStr for DeviceChoice {
+    type Err = UnknownDevice;
+
+    fn from_str(text: &str) -> Result<Self, UnknownDevice> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "cpu" => Ok(Self::Cpu),
+            "cuda" => Ok(Self::Cuda(0)),
+            _ => text
+                .strip_prefix("cuda:")
+                .filter(|ordinal| ordinal.bytes().all(|byte| byte.is_ascii_digit()))
+                .and_then(|ordinal| ordinal.parse().ok())
+                .map(Self::Cuda)
+                .ok_or_else(|| UnknownDevice(text.to_owned())),
+        }
+    }
+}
+
+impl TryFrom<String> for DeviceChoice {
+    type Error = UnknownDevice;
+
+    fn try_from(text: String) -> Result<Self, UnknownDevice> {
+        text.parse()
+    }
+}
+
+impl fmt::Display for DeviceChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Cpu => f.write_str("cpu"),
+            Self::Cuda(ordinal) => write!(f, "cuda:{ordinal}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_is_read_as_it_is_shown() {
+        for choice in [DeviceChoice::Auto, DeviceChoice::Cpu, DeviceChoice::Cuda(0), DeviceChoice::Cuda(12)] {
+            assert_eq!(choice.to_string().parse(), Ok(choice));
+        }
+        assert_eq!("cuda".parse(), Ok(DeviceChoice::Cuda(0)));
+    }
+
+    #[test]
+    fn what_is_no_device_is_named_with_what_is_allowed() {
+        for wrong in ["gpu", "cuda:", "cuda:-1", "cuda:+1", "cuda:x", "CPU", ""] {
+            let error = wrong.parse::<DeviceChoice>().unwrap_err().to_string();
+            assert!(error.contains(&format!("{wrong:?}")) && error.contains("cuda:N"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! The kernels on a real device against the CPU. Where there is none, it says so.
+
+use std::sync::{Arc, Mutex};
+
+use lrs::stats::{
+    MAX_WINDOW, Wanted, Windows,
+    cuda::Cuda,
+    device::{Device as _, Failure, ON_DEVICE, Witness},
+    record::Layout,
+    resident::Resident,
+    rings::Ring,
+};
+
+use crate::{on_the_cpu, text, windows};
+
+/// The first device, or `None` with the reason in the test's output.
+fn device() -> Option<Cuda> {
+    match Cuda::open(0) {
+        Ok(device) => {
+            println!("on {}", device.name());
+            Some(device)
+        }
+        Err(why) => {
+            println!("SKIPPED, nothing was checked on a device: {why}");
+            None
+        }
+    }
+}
+
+#[test]
+fn batches_on_a_device_have_the_bits_of_the_cpu() {
+    let Some(mut device) = device() else { return };
+    for round in 0..20 {
+        let seed: u64 = rand::random();
+        let windows = windows::windows(seed, 400, if round % 4 == 0 { MAX_WINDOW } else { 200 });
+        let mut batch = Windows::default();
+        for window in &windows {
+            batch.push(window).unwrap();
+        }
+        let rings: Vec<Ring> = (0..batch.len())
+            .map(|i| batch.range(i).unwrap())
+            .map(|range| {
+                let length = u32::try_from(range.len()).unwrap();
+                Ring { base: range.start as u64, capacity: length, head: 0, length }
+            })
+            .collect();
+        let layout = Layout::new(Wanted::ALL);
+        let rows = device.compute_values(batch.values(), &rings, Wanted::ALL).unwrap();
+        let expected = on_the_cpu(&windows, Wanted::ALL);
+        assert_eq!(rows.len(), windows.len() * layout.stride);
+        for ((row, expected), window) in rows.chunks_exact(layout.stride).zip(&expected).zip(&windows) {
+            let found = layout.read(row, window.len()).expect("the row is one of its window");
+            assert_eq!(text(&found), text(expected), "seed {seed}, window {window:?}");
+        }
+    }
+}
+
+#[derive(Default)]
+struct Told(Mutex<Vec<String>>);
+
+impl Witness for Told {
+    fn computed(&self, on: &'static str, _: usize) {
+        self.0.lock().unwrap().push(on.to_owned());
+    }
+
+    fn lost(&self, device: &str, failure: &Failure) {
+        self.0.lock().unwrap().push(format!("{device} was lost: {failure}"));
+    }
+}
+
+#[test]
+fn windows_that_stay_on_a_device_and_grow_there_have_the_bits_of_the_cpu() {
+    let Some(device) = device() else { return };
+    let told = Arc::new(Told::default());
+    let witness: Arc<dyn Witness> = told.clone();
+    let mut resident = Resident::new(Box::new(device), witness);
+    let seed: u64 = rand::random();
+    let mut expected = vec![Vec::new(); 300];
+    let numbers: Vec<u64> = (0..300).collect();
+    for window in &numbers {
+        resident.hold(*window, 256);
+    }
+    for pass in 0..8 {
+        for ((number, held), values) in numbers.iter().zip(&mut expected).zip(windows::windows(seed ^ pass, 300, 90)) {
+            resident.append(*number, &values);
+            held.extend(values);
+            held.drain(..held.len().saturating_sub(256));
+        }
+        let found = resident.summarise(&numbers, Wanted::ALL);
+        for ((found, expected), window) in found.iter().zip(on_the_cpu(&expected, Wanted::ALL)).zip(&expected) {
+            assert_eq!(text(&found.unwrap()), text(&expected), "seed {seed}, pass {pass}, window {window:?}");
+        }
+    }
+    let told = told.0.lock().unwrap();
+    assert!(told.iter().all(|told| told == ON_DEVICE), "{told:?}");
+}
