@@ -1,7 +1,8 @@
 # Everything one does with this project, by name. `make help` lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fmt lint doc unit conformance deploy-check audit chaos fuzz kernels gpu-check bench-stats bench-rpc bench-training python bench-python
+.PHONY: help demo test fmt lint doc unit conformance browser deploy-check audit chaos fuzz kernels gpu-check \
+	bench-stats bench-rpc bench-training python bench-python
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +29,9 @@ unit: ## Only the tests beside the code: no database server, no other process
 conformance: ## The suite that both databases must pass
 	@scripts/need.sh build-essential postgresql
 	cargo test --locked --test conformance
+
+browser: ## Only the convergence monitor in a real Chromium; screenshots go to target/screenshots
+	@scripts/test.sh browser
 
 deploy-check: ## Render and validate deploy/
 	@scripts/test.sh deployment
