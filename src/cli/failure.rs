@@ -9,7 +9,10 @@ use std::{
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use crate::model::{name::InvalidName, violation::Violations};
+use crate::{
+    config,
+    model::{name::InvalidName, violation::Violations},
+};
 
 /// The exit codes, as every `--help` lists them.
 pub const EXIT_CODES: &str = "\
@@ -181,7 +184,11 @@ impl From<InvalidName> for Failure {
 
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
-        error.downcast().unwrap_or_else(|error| Self::new(Exit::Failed, one_line(&format!("{error:#}"))))
+        error.downcast().unwrap_or_else(|error| match error.downcast_ref() {
+            Some(config::Error::Invalid(violations)) => Self::violated("the configuration is wrong:", violations),
+            Some(config::Error::File { .. }) => Self::invalid(one_line(&error.to_string())),
+            Some(config::Error::Unreadable { .. }) | None => Self::new(Exit::Failed, one_line(&format!("{error:#}"))),
+        })
     }
 }
 
@@ -239,6 +246,13 @@ mod tests {
         let failure = Failure::new(Exit::Unavailable, "away");
         assert_eq!(Failure::from(anyhow::Error::new(failure.clone())), failure);
         assert_eq!(Failure::from(anyhow::anyhow!("inner").context("outer")).message, "outer: inner");
+    }
+
+    #[test]
+    fn a_wrong_configuration_is_wrong_usage_field_by_field() {
+        let options = config::Options { grpc_listen: Some("nonsense".to_owned()), ..config::Options::default() };
+        let failure = Failure::from(anyhow::Error::from(config::Config::checked(options).unwrap_err()));
+        assert_eq!((failure.exit, failure.violations[0].0.as_str()), (Exit::Invalid, "grpc_listen"));
     }
 
     #[test]

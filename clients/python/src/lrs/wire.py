@@ -36,6 +36,8 @@ _OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.http2.bdp_probe", 0),
     # Packing an answer of a hundred bytes costs more than it saves: accept it as it is, which is bit 0.
     ("grpc.compression_enabled_algorithms_bitset", 1),
+    # A job of the largest kind, as written and in the algebra.
+    ("grpc.max_receive_message_length", 64 << 20),
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.enable_retries", 0),
 )
