@@ -9,6 +9,7 @@ mod compiled;
 pub mod doctor;
 mod entry;
 mod handle;
+pub mod health;
 mod history;
 pub mod job;
 pub mod native;
@@ -22,5 +23,5 @@ pub mod steering;
 pub mod timeline;
 
 pub use api::*;
-pub use handle::{Engine, Watch};
+pub use handle::{Engine, Glance, Watch};
 pub use reporter::{PendingReceipt, Reporter};

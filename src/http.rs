@@ -26,7 +26,10 @@ use crate::{
 };
 
 mod body;
+mod dashboard;
+mod fleet;
 mod jobs;
+mod outlook;
 mod params;
 mod probes;
 mod problem;
@@ -42,12 +45,18 @@ use problem::Problem;
 struct Shared {
     services: Services,
     metrics: PrometheusHandle,
+    fleet: fleet::Board,
 }
 
 /// All routes.
 pub fn router(services: Services, metrics: PrometheusHandle, limits: Limits) -> Router {
     Router::new()
-        .route("/", get(probes::index))
+        .route("/", get(index))
+        .route("/jobs/{namespace}/{job}", get(dashboard::job))
+        .route("/compare", get(dashboard::compare))
+        .route("/assets/{name}", get(dashboard::asset))
+        .route("/v1/fleet", get(fleet::list))
+        .route("/v1/fleet:watch", get(fleet::watch))
         .route("/livez", get(probes::livez))
         .route("/readyz", get(probes::readyz))
         .route("/metrics", get(probes::metrics))
@@ -60,12 +69,13 @@ pub fn router(services: Services, metrics: PrometheusHandle, limits: Limits) -> 
         .route("/v1/namespaces/{namespace}/jobs/{job}/decisions", get(jobs::decisions))
         .route("/v1/namespaces/{namespace}/jobs/{job}/telemetry", get(jobs::telemetry))
         .route("/v1/namespaces/{namespace}/experiments/{experiment}", get(reports::of_experiment))
+        .route("/v1/namespaces/{namespace}/jobs/{job}/outlook", get(outlook::get))
         .route("/v1/schedules:preview", post(schedules::preview))
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)
         .layer(DefaultBodyLimit::max(limits.message_bytes))
         .layer(middleware::from_fn_with_state(traffic::Slots::new(limits.calls), traffic::pass))
-        .with_state(Shared { services, metrics })
+        .with_state(Shared { services, metrics, fleet: fleet::Board::default() })
 }
 
 /// Serves HTTP/1.1 until `stop` is done and the requests under way have been answered. A connection on which no whole head of a
@@ -97,6 +107,11 @@ pub async fn serve(
     }
     graceful.shutdown().await;
     tasks.join_all().await;
+}
+
+/// What there is: for a browser the fleet, for a program a list.
+async fn index(headers: axum::http::HeaderMap) -> axum::response::Response {
+    if probes::accepts(&headers, "text/html") { dashboard::fleet() } else { probes::index() }
 }
 
 async fn unknown_path(uri: axum::http::Uri) -> Problem {

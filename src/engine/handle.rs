@@ -1,6 +1,7 @@
 //! The handle that `rpc` and `http` hold: one command in, one answer out.
 
 mod audit;
+mod outlook;
 mod records;
 mod registration;
 mod trainers;
@@ -17,6 +18,7 @@ use tokio::{
 use tokio_util::task::TaskTracker;
 use tracing::error;
 
+pub use outlook::Glance;
 pub use records::Watch;
 
 use super::{

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::Shared;
 
 /// What there is.
-pub(super) async fn index() -> Response {
+pub(super) fn index() -> Response {
     axum::Json(json!({
         "name": "lrs",
         "version": env!("CARGO_PKG_VERSION"),
@@ -18,6 +18,7 @@ pub(super) async fn index() -> Response {
             "live": "/livez",
             "ready": "/readyz",
             "metrics": "/metrics",
+            "fleet": "/v1/fleet",
             "jobs": "/v1/namespaces/{namespace}/jobs",
             "job_report": "/v1/namespaces/{namespace}/jobs/{job}:report",
             "experiment_report": "/v1/namespaces/{namespace}/experiments/{experiment}:report",
@@ -53,8 +54,13 @@ fn readiness(ready: Result<(), String>, json: bool) -> Response {
 }
 
 fn wants_json(headers: &HeaderMap) -> bool {
+    accepts(headers, "application/json")
+}
+
+/// Whether whoever asks names this media type.
+pub(super) fn accepts(headers: &HeaderMap, kind: &str) -> bool {
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
-    accept.is_some_and(|accept| accept.contains("application/json"))
+    accept.is_some_and(|accept| accept.contains(kind))
 }
 
 #[cfg(test)]

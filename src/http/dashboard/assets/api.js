@@ -1,0 +1,131 @@
+// Talking to the server: JSON calls with their problems, and live events.
+
+/** An error that the server answered with, or none at all (`status` 0). */
+export class Problem extends Error {
+  constructor(status, message) {
+    super(message);
+    this.status = status;
+  }
+}
+
+/** The JSON at a path. */
+export function get(path, signal) {
+  return call(path, { signal });
+}
+
+/** The answer to a custom method of a job. */
+export function post(path, body) {
+  return call(path, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify(body),
+  });
+}
+
+async function call(path, options) {
+  let response;
+  try {
+    response = await fetch(path, { ...options, headers: { accept: "application/json", ...options.headers } });
+  } catch (problem) {
+    if (problem.name === "AbortError") throw problem;
+    throw new Problem(0, "The server does not answer.");
+  }
+  const answer = await response.json().catch(() => null);
+  if (!response.ok) throw new Problem(response.status, words(answer) ?? `The server answered ${response.status}.`);
+  if (answer === null) throw new Problem(0, "The server went away in the middle of its answer.");
+  return answer;
+}
+
+// What went wrong, with each field's own complaint.
+function words(problem) {
+  if (!problem) return null;
+  const fields = (problem.violations ?? problem.details ?? [])
+    .flatMap((detail) => detail.fieldViolations ?? detail.field_violations ?? [detail])
+    .filter((violation) => violation.field && violation.description)
+    .map((violation) => `${violation.field}: ${violation.description}`);
+  return [problem.detail ?? problem.message ?? problem.title, ...fields].filter(Boolean).join("\n") || null;
+}
+
+/** The resource of a job under `/v1/`. */
+export function jobUrl(name) {
+  return `/v1/${name.split("/").map(encodeURIComponent).join("/")}`;
+}
+
+const FIRST_RETRY_MS = 400;
+const LAST_RETRY_MS = 5000;
+
+/**
+ * Live events for as long as the page is seen.
+ *
+ * `onOpen` is called at each connection, also after a pause: what happened meanwhile has to be read anew. `onLost` is called
+ * when there is none: an ordinary call may say why. `onState` is told
+ * `connecting`, `live`, `away` (the server does not answer), `paused` (nobody looks) or `ended`.
+ */
+export class Live {
+  #url;
+  #handlers;
+  #onOpen;
+  #onLost;
+  #onState;
+  #source = null;
+  #timer = 0;
+  #retry_ms = FIRST_RETRY_MS;
+  #ended = false;
+
+  constructor(url, { handlers, onOpen, onLost = () => {}, onState }) {
+    this.#url = url;
+    this.#handlers = handlers;
+    this.#onOpen = onOpen;
+    this.#onLost = onLost;
+    this.#onState = onState;
+    document.addEventListener("visibilitychange", () => (document.hidden ? this.#pause() : this.#connect()));
+    addEventListener("pagehide", () => this.#drop());
+    addEventListener("pageshow", (event) => event.persisted && this.#connect());
+    this.#connect();
+  }
+
+  /** No more events will come, and none are wanted. */
+  end() {
+    this.#ended = true;
+    this.#drop();
+    this.#onState("ended");
+  }
+
+  #connect() {
+    if (this.#ended || this.#source || document.hidden) return;
+    clearTimeout(this.#timer);
+    this.#onState("connecting");
+    const source = new EventSource(this.#url());
+    this.#source = source;
+    source.onopen = () => {
+      this.#retry_ms = FIRST_RETRY_MS;
+      this.#onState("live");
+      this.#onOpen();
+    };
+    source.onerror = () => this.#lost();
+    for (const [name, handle] of Object.entries(this.#handlers)) {
+      // An event named `error` with data is the server's last word; one without is the connection's end.
+      source.addEventListener(name, (event) => event.data !== undefined && handle(JSON.parse(event.data)));
+    }
+  }
+
+  #lost() {
+    this.#drop();
+    if (this.#ended) return;
+    this.#onState("away");
+    this.#onLost();
+    this.#timer = setTimeout(() => this.#connect(), this.#retry_ms);
+    this.#retry_ms = Math.min(LAST_RETRY_MS, this.#retry_ms * 2);
+  }
+
+  #pause() {
+    this.#drop();
+    if (!this.#ended) this.#onState("paused");
+  }
+
+  #drop() {
+    clearTimeout(this.#timer);
+    this.#source?.close();
+    this.#source = null;
+  }
+}

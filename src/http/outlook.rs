@@ -1,0 +1,99 @@
+//! What a job's page shows beside its telemetry: how the job fares, its plateaus, and its rates behind and ahead.
+
+use std::{fmt::Display, str::FromStr};
+
+use axum::{
+    extract::State,
+    response::{IntoResponse as _, Response},
+};
+use serde::{Deserialize, Deserializer, de::Error as _};
+use serde_json::{Value, json};
+
+use super::{
+    Problem, Shared,
+    fleet::word,
+    params::{Params, Target},
+};
+use crate::model::name::JobName;
+
+/// Points of a curve of rates at most.
+const POINTS_AT_MOST: u64 = 4000;
+
+/// What may stand in the query.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Query {
+    /// The attempt whose plateaus are wanted; 0 is the newest.
+    #[serde(deserialize_with = "number")]
+    attempt: u32,
+    /// The first step of the rates.
+    #[serde(deserialize_with = "number")]
+    start_step: u64,
+    /// The first step not wanted.
+    #[serde(deserialize_with = "number")]
+    end_step: u64,
+    /// How many points at most.
+    #[serde(deserialize_with = "number")]
+    points: u64,
+}
+
+/// A number as it stands in a query.
+fn number<'de, T: FromStr<Err: Display>, D: Deserializer<'de>>(text: D) -> Result<T, D::Error> {
+    String::deserialize(text)?.parse().map_err(D::Error::custom)
+}
+
+pub(super) async fn get(State(shared): State<Shared>, target: Target, params: Params) -> Result<Response, Problem> {
+    let query: Query = params.read()?;
+    let name: JobName = target.name().parse().map_err(|problem| super::params::invalid_error("path", problem))?;
+    let engine = shared.services.door.engine()?;
+    let view = engine.job(&name).await?;
+    let glance = engine.glance(&view).await?;
+    let attempt = Some(query.attempt).filter(|attempt| *attempt > 0);
+    let (plateaus, off_told) = match view.row.telemetry_removed_time {
+        Some(_) => (Vec::new(), Vec::new()),
+        None => (engine.plateaus(&name, attempt).await?, engine.off_told(&name).await?),
+    };
+    let steps = spread(query.start_step, query.end_step, query.points.min(POINTS_AT_MOST));
+    let directives = engine.rates(&name, &steps);
+    let group = |index: usize| -> Value {
+        let rates: Vec<f64> = directives.iter().filter_map(|told| Some(told.rates.get(index)?.learning_rate)).collect();
+        json!({"group": view.row.spec.groups[index].name, "learning_rate": rates})
+    };
+    let groups: Vec<Value> = (0..view.row.spec.groups.len()).map(group).collect();
+    Ok(axum::Json(json!({
+        "health": word(glance.health.verdict),
+        "health_reason": glance.health.reason,
+        "plateaus": plateaus.iter().map(|stretch| json!({"from": stretch.from, "to": stretch.to, "reason": stretch.reason})).collect::<Vec<_>>(),
+        "on_plan": off_told.iter().map(|(from, to)| json!({"from": from, "to": to})).collect::<Vec<_>>(),
+        "step": if directives.is_empty() { Vec::new() } else { steps },
+        "groups": groups,
+    }))
+    .into_response())
+}
+
+/// At most so many steps, evenly from the first to the last.
+fn spread(start: u64, end: u64, points: u64) -> Vec<u64> {
+    let steps = end.saturating_sub(start);
+    if points == 0 || steps == 0 {
+        return Vec::new();
+    }
+    let stride = steps.div_ceil(points).max(1);
+    let mut spread: Vec<u64> = (start..end).step_by(usize::try_from(stride).unwrap_or(usize::MAX)).collect();
+    if spread.last() != Some(&(end - 1)) {
+        spread.push(end - 1);
+    }
+    spread
+}
+
+#[cfg(test)]
+mod tests {
+    use super::spread;
+
+    #[test]
+    fn steps_are_spread_from_the_first_to_the_last() {
+        assert_eq!(spread(0, 5, 10), [0, 1, 2, 3, 4]);
+        assert_eq!(spread(10, 21, 4), [10, 13, 16, 19, 20]);
+        assert_eq!(spread(5, 5, 4), [0; 0]);
+        assert_eq!(spread(0, 9, 0), [0; 0]);
+    }
+}
