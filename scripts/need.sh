@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
 # Installs from Debian those of the packages named whose programs are missing; does nothing if none is.
 #
-# Usage: scripts/need.sh PACKAGE…      (build-essential, npm, postgresql, python3-venv)
+# Usage: scripts/need.sh PACKAGE…      (build-essential, chromium, chromium-driver, npm, postgresql, python3-venv)
 set -euo pipefail
 
 # Whether what the package is wanted for is there, wherever it came from.
 present() {
   case $1 in
     build-essential) command -v cc >/dev/null ;;
+    chromium) command -v chromium >/dev/null ;;
+    chromium-driver) command -v chromedriver >/dev/null ;;
     npm) command -v npm >/dev/null ;;
     postgresql) command -v initdb >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null ;;
     python3-venv) python3 -c 'import ensurepip, venv' 2>/dev/null ;;

@@ -83,7 +83,20 @@ docs() {
 
 tests() {
   scripts/need.sh build-essential postgresql
+  need_browser
   cargo test --locked
+}
+
+# Those of the stage before that drive a browser, alone; screenshots are in target/screenshots.
+browser() {
+  scripts/need.sh build-essential
+  need_browser
+  cargo test --locked --test browser
+}
+
+need_browser() {
+  scripts/need.sh chromium chromium-driver npm
+  scripts/axe-core.sh >"$scratch/axe-core"
 }
 
 python_client() {
@@ -156,8 +169,8 @@ if [[ ${#stages[@]} == 0 ]]; then
 fi
 for stage in "${stages[@]}"; do
   case $stage in
-    formatting | proto | dependencies | advisories | clippy | docs | tests | python_client | deployment) ;;
-    *) echo "there is no stage $stage; there are: ${CI_STAGES[*]} advisories" >&2 && exit 2 ;;
+    formatting | proto | dependencies | advisories | clippy | docs | tests | browser | python_client | deployment) ;;
+    *) echo "there is no stage $stage; there are: ${CI_STAGES[*]} advisories browser" >&2 && exit 2 ;;
   esac
   echo "==> $stage"
   started=$SECONDS

@@ -49,7 +49,7 @@ impl Server {
 
     async fn begin(directory: tempfile::TempDir, database_url: String, arguments: &[&str]) -> Self {
         let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
-        let (child, grpc, http) = spawn(directory.path(), &database_url, "127.0.0.1:0", &arguments).await;
+        let (child, grpc, http) = spawn(directory.path(), &database_url, ["127.0.0.1:0"; 2], &arguments).await;
         Self { directory, database_url, arguments, child, grpc, http }
     }
 
@@ -96,11 +96,11 @@ impl Server {
         wait_for("the server to stop", async || self.child.try_wait().unwrap()).await.code()
     }
 
-    /// A new process over the same database, at the same gRPC address.
+    /// A new process over the same database, at the same addresses.
     pub async fn start_again(&mut self) {
-        let grpc = self.grpc.clone();
+        let (grpc, http) = (self.grpc.clone(), self.http.clone());
         (self.child, self.grpc, self.http) =
-            spawn(self.directory.path(), &self.database_url, &grpc, &self.arguments).await;
+            spawn(self.directory.path(), &self.database_url, [&grpc, &http], &self.arguments).await;
     }
 
     pub async fn jobs(&self) -> JobServiceClient<Channel> {
@@ -197,12 +197,17 @@ impl Drop for Server {
     }
 }
 
-async fn spawn(directory: &Path, database_url: &str, grpc: &str, arguments: &[String]) -> (Child, String, String) {
+async fn spawn(
+    directory: &Path,
+    database_url: &str,
+    [grpc, http]: [&str; 2],
+    arguments: &[String],
+) -> (Child, String, String) {
     let ready = directory.join("ready.json");
     let _ = std::fs::remove_file(&ready);
     let log = std::fs::File::options().create(true).append(true).open(directory.join("log")).unwrap();
     let mut child = Command::new(env!("CARGO_BIN_EXE_lrs"))
-        .args(["serve", "--grpc-listen", grpc, "--http-listen", "127.0.0.1:0"])
+        .args(["serve", "--grpc-listen", grpc, "--http-listen", http])
         .args(["--database-url", database_url, "--ready-file", ready.to_str().unwrap()])
         .args(arguments)
         .stdin(Stdio::null())

@@ -1,0 +1,293 @@
+//! A headless Chromium with a fresh profile, driven over the `WebDriver` protocol.
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::TcpStream,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use fantoccini::{Client, ClientBuilder, Locator, key::Key};
+use hyper_util::client::legacy::connect::HttpConnector;
+use serde_json::{Value, json};
+
+use crate::server::{PATIENCE, Server, wait_for};
+
+/// What Chromium is started with: no window, and no connection to anyone but the server under test.
+const FLAGS: [&str; 9] = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--force-color-profile=srgb",
+];
+
+/// One browser window. It ends with this value, and with it the test if the page had errors.
+pub struct Browser {
+    client: Client,
+    session: String,
+    port: u16,
+    driver: Child,
+    profile: tempfile::TempDir,
+    allowed: Vec<&'static str>,
+}
+
+/// The light or the dark side of the pages.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Theme {
+    Light,
+    Dark,
+}
+
+impl Browser {
+    /// 1280 by 800 pixels, light.
+    pub async fn start() -> Self {
+        let profile = tempfile::tempdir().unwrap();
+        let (driver, port) = spawn_driver();
+        let mut flags: Vec<String> = FLAGS.iter().map(|flag| (*flag).to_owned()).collect();
+        flags.push(format!("--user-data-dir={}", profile.path().join("profile").display()));
+        let downloads = profile.path().join("downloads");
+        let capabilities = json!({
+            "goog:chromeOptions": {
+                "args": flags,
+                "prefs": {"download.default_directory": downloads, "download.prompt_for_download": false},
+            },
+            "goog:loggingPrefs": {"browser": "ALL"},
+        });
+        let client = ClientBuilder::new(HttpConnector::new())
+            .capabilities(serde_json::from_value(capabilities).unwrap())
+            .connect(&format!("http://127.0.0.1:{port}"))
+            .await
+            .expect("chromedriver starts a Chromium");
+        let session = client.session_id().await.unwrap().unwrap();
+        let browser = Self { client, session, port, driver, profile, allowed: Vec::new() };
+        browser.size(1280, 800).await;
+        browser.prefer(Theme::Light).await;
+        browser
+    }
+
+    /// An error on the page's console that this test brings about itself.
+    pub fn allow_error(&mut self, part: &'static str) {
+        self.allowed.push(part);
+    }
+
+    /// The size of the page in pixels.
+    pub async fn size(&self, width: u32, height: u32) {
+        let metrics = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false});
+        self.devtools("Emulation.setDeviceMetricsOverride", metrics).await;
+    }
+
+    /// What the operating system says that its user likes.
+    pub async fn prefer(&self, theme: Theme) {
+        let value = if theme == Theme::Dark { "dark" } else { "light" };
+        let features = json!([
+            {"name": "prefers-color-scheme", "value": value},
+            {"name": "prefers-reduced-motion", "value": "reduce"},
+        ]);
+        self.devtools("Emulation.setEmulatedMedia", json!({"features": features})).await;
+    }
+
+    /// A command of the `DevTools` protocol.
+    pub async fn devtools(&self, command: &str, params: Value) -> Value {
+        self.raw("POST", "/goog/cdp/execute", json!({"cmd": command, "params": params})).await
+    }
+
+    /// Goes to a page of the server, and waits until it has what it shows.
+    pub async fn open(&self, server: &Server, path: &str) {
+        self.client.goto(&format!("http://{}{path}", server.http)).await.unwrap();
+        self.until("the page to be filled", "document.body.dataset.ready === 'true'").await;
+    }
+
+    /// The page's path and query.
+    pub async fn location(&self) -> String {
+        self.string("location.pathname + location.search").await
+    }
+
+    /// The value of a JavaScript expression.
+    pub async fn value(&self, expression: &str) -> Value {
+        let script = format!("return ({expression});");
+        self.client.execute(&script, Vec::new()).await.unwrap_or_else(|problem| panic!("{expression}: {problem}"))
+    }
+
+    /// The value of an expression that is a string.
+    pub async fn string(&self, expression: &str) -> String {
+        self.value(expression).await.as_str().unwrap_or_else(|| panic!("{expression} is no string")).to_owned()
+    }
+
+    /// The value of an expression that is a number.
+    pub async fn number(&self, expression: &str) -> f64 {
+        self.value(expression).await.as_f64().unwrap_or_else(|| panic!("{expression} is no number"))
+    }
+
+    /// Runs statements that end in a call of `done(value)`.
+    pub async fn run_async(&self, statements: &str) -> Value {
+        let script = format!("const done = arguments[arguments.length - 1]; {statements}");
+        self.client.execute_async(&script, Vec::new()).await.unwrap()
+    }
+
+    /// Waits until an expression is true.
+    pub async fn until(&self, what: &str, expression: &str) {
+        let script = format!("try {{ return Boolean({expression}); }} catch (problem) {{ return String(problem); }}");
+        let mut last = Value::Null;
+        let seen = tokio::time::timeout(PATIENCE / 3, async {
+            wait_for(what, async || {
+                last = self.client.execute(&script, Vec::new()).await.ok()?;
+                (last == Value::Bool(true)).then_some(())
+            })
+            .await;
+        })
+        .await;
+        if seen.is_err() {
+            let file = self.screenshot("failure").await;
+            let log = self.console().await;
+            panic!("waited in vain for {what}: {expression} is {last}; see {}\n{log:#?}", file.display());
+        }
+    }
+
+    /// The text of the first element of a selector, as a reader sees it.
+    pub async fn text(&self, selector: &str) -> String {
+        self.element(selector).await;
+        self.string(&format!("document.querySelector({}).innerText.trim()", json!(selector))).await
+    }
+
+    /// Clicks, as a person does, on the first element of a selector.
+    pub async fn click(&self, selector: &str) {
+        // Not under the bar on top.
+        let script = "arguments[0].scrollIntoView({block: 'center'})";
+        wait_for(&format!("a click on {selector}"), async || {
+            let element = self.element(selector).await;
+            let seen = self.client.execute(script, vec![serde_json::to_value(&element).unwrap()]).await;
+            // One that was drawn anew in between is looked for again.
+            match seen.and(element.click().await.map(|()| Value::Null)) {
+                Ok(_) => Some(()),
+                Err(problem) if problem.is_stale_element_reference() => None,
+                Err(problem) => panic!("click on {selector}: {problem}"),
+            }
+        })
+        .await;
+    }
+
+    /// Types into the first element of a selector.
+    pub async fn enter(&self, selector: &str, text: &str) {
+        let field = self.element(selector).await;
+        field.clear().await.unwrap();
+        field.send_keys(text).await.unwrap();
+    }
+
+    /// Types where the focus is.
+    pub async fn press(&self, keys: &str) {
+        self.client.active_element().await.unwrap().send_keys(keys).await.unwrap();
+    }
+
+    /// Presses one key where the focus is.
+    pub async fn press_key(&self, key: Key) {
+        self.press(&String::from(char::from(key))).await;
+    }
+
+    async fn element(&self, selector: &str) -> fantoccini::elements::Element {
+        self.client
+            .wait()
+            .at_most(PATIENCE / 6)
+            .for_element(Locator::Css(selector))
+            .await
+            .unwrap_or_else(|problem| panic!("{selector}: {problem}"))
+    }
+
+    /// Writes what is seen to `target/screenshots/NAME.png`.
+    pub async fn screenshot(&self, name: &str) -> PathBuf {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().join("screenshots");
+        std::fs::create_dir_all(&folder).unwrap();
+        let file = folder.join(name).with_extension("png");
+        std::fs::write(&file, self.client.screenshot().await.unwrap()).unwrap();
+        file
+    }
+
+    /// The content of a file that the page has offered for download.
+    pub async fn download(&self, name: &str) -> Vec<u8> {
+        let file = self.profile.path().join("downloads").join(name);
+        wait_for(&format!("the download of {name}"), async || {
+            std::fs::read(&file).ok().filter(|bytes| !bytes.is_empty())
+        })
+        .await
+    }
+
+    /// Every message on the page's console that it has not been asked for yet.
+    pub async fn console(&self) -> Vec<String> {
+        let log = self.raw("POST", "/se/log", json!({"type": "browser"})).await;
+        let entries = log.as_array().cloned().unwrap_or_default();
+        entries
+            .iter()
+            .filter(|entry| entry["level"] == "SEVERE")
+            .map(|entry| entry["message"].to_string())
+            .filter(|message| !self.allowed.iter().any(|allowed| message.contains(allowed)))
+            .collect()
+    }
+
+    /// Ends the browser, and fails if the page has reported an error.
+    pub async fn finish(self) {
+        assert_eq!(self.console().await, Vec::<String>::new(), "errors on the page's console");
+    }
+
+    async fn raw(&self, method: &'static str, path: &str, body: Value) -> Value {
+        let (port, path) = (self.port, format!("/session/{}{path}", self.session));
+        tokio::task::spawn_blocking(move || request(port, method, &path, &body)).await.unwrap()
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        // Chromium outlives a driver that is only killed.
+        let _ = request(self.port, "DELETE", &format!("/session/{}", self.session), &json!({}));
+        let _ = self.driver.kill();
+        let _ = self.driver.wait();
+    }
+}
+
+/// A driver on a port of its own choice.
+fn spawn_driver() -> (Child, u16) {
+    let mut driver = Command::new("chromedriver")
+        .arg("--port=0")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("chromedriver is installed (Debian: chromium-driver; scripts/need.sh installs it)");
+    let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines();
+    let port = lines
+        .by_ref()
+        .map_while(Result::ok)
+        .find_map(|line| line.split_once("successfully on port ")?.1.trim_end_matches('.').parse().ok())
+        .expect("chromedriver says its port");
+    // Read on, so that the driver never waits for a reader.
+    std::thread::spawn(move || lines.for_each(drop));
+    (driver, port)
+}
+
+/// A request of the `WebDriver` protocol that the client has no method for; its answer's value.
+fn request(port: u16, method: &str, path: &str, body: &Value) -> Value {
+    let body = body.to_string();
+    let mut socket = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    socket.write_all((head + &body).as_bytes()).unwrap();
+    // The driver keeps the connection open, so the answer ends where its head says.
+    let mut answer = BufReader::new(socket);
+    let mut length = 0;
+    for line in answer.by_ref().lines().map_while(Result::ok).take_while(|line| !line.is_empty()) {
+        if let Some((name, value)) = line.split_once(':')
+            && name.eq_ignore_ascii_case("content-length")
+        {
+            length = value.trim().parse().unwrap();
+        }
+    }
+    let mut json = vec![0; length];
+    answer.read_exact(&mut json).unwrap();
+    serde_json::from_slice::<Value>(&json).map(|value| value["value"].clone()).unwrap_or_default()
+}
