@@ -194,7 +194,10 @@ impl Auto {
                 missing.push("grad_norm is not reported: there is no bound on the gradient's norm");
             }
             if self.cuts && state.evaluations_seen == 0 {
-                missing.push("no evaluation is reported: no cuts on a plateau, half the training is cooldown");
+                missing.push(match self.cools && self.search.is_some() && self.total_steps.is_some() {
+                    true => "no evaluation is reported: no cuts on a plateau, half the training is cooldown",
+                    false => "no evaluation is reported: no cuts on a plateau",
+                });
             }
         }
         Status { phase, missing }
@@ -351,7 +354,7 @@ impl Auto {
     ) {
         state.evaluations_seen += 1;
         let is_searching = matches!(state.phase, Phase::Search(_));
-        let value = if self.is_higher_better { -value } else { value };
+        let value = self.lower_is_better(value);
         match state.hold.observe(step, value, self.total_steps, is_searching || !self.cuts) {
             Verdict::Best if self.keeps_best => {
                 state.is_best_kept = true;
@@ -370,11 +373,10 @@ impl Auto {
     fn cut(&self, state: &mut AutoState, effective_step: u64, step: u64, outcome: &mut Outcome) {
         let metric = &self.evaluation;
         let (best, best_step) = state.hold.best().unwrap_or((f64::INFINITY, step));
-        let sign = if self.is_higher_better { -1.0 } else { 1.0 };
         let figures = vec![
-            ("best", sign * best),
+            ("best", self.lower_is_better(best)),
             ("best_step", number(best_step)),
-            ("last", sign * state.hold.last()),
+            ("last", self.lower_is_better(state.hold.last())),
             ("error", state.hold.error()),
         ];
         if state.cut <= GIVE_UP {
@@ -449,11 +451,20 @@ impl Auto {
         {
             state.is_finished = true;
             let (best, best_step) = state.hold.best().unwrap_or_default();
-            let figures = vec![("best", best), ("best_step", number(best_step)), ("last", state.hold.last())];
+            let figures = vec![
+                ("best", self.lower_is_better(best)),
+                ("best_step", number(best_step)),
+                ("last", self.lower_is_better(state.hold.last())),
+            ];
             outcome.actions.push(Action::Restore(BEST.to_owned()));
             let reason = "the end: back to the best evaluation, which the last step leaves as it is";
             outcome.ruling = Some(self.ruling(0.0, flat(), reason.to_owned(), figures));
         }
+    }
+
+    /// An evaluation so that lower is better, and such a one as it was reported.
+    fn lower_is_better(&self, value: f64) -> f64 {
+        if self.is_higher_better { -value } else { value }
     }
 
     fn norm_bound(&self, bound: f64) -> NormBound {

@@ -6,9 +6,9 @@ mod toy;
 use lrs::{
     engine::replay::replay,
     model::{
-        controller::{Auto, ControllerSpec},
+        controller::{Auto, ControllerSpec, Mode},
         decision::{Action, Decision, Effect},
-        spec::{Spec, Tier},
+        spec::{Objective, Spec, Tier},
     },
 };
 use toy::{Habits, Run, constant, spec};
@@ -181,6 +181,33 @@ fn without_a_norm_or_an_evaluation_it_does_without_and_says_so() {
     assert!(missing.contains("grad_norm is not reported") && missing.contains("no evaluation"), "{missing}");
     let rate = |step: usize| run.directives[step].rates[0].learning_rate;
     assert!(rate(750) < rate(400), "half the training is cooldown");
+    assert!(missing.contains("half the training is cooldown"), "{missing}");
+
+    let trusted = Spec { tier: Tier::Clip, ..spec };
+    let mut run = Run::new(&trusted, blind, 1);
+    run.train_until(STEPS);
+    let missing = run.job.statuses()[0].missing.join("; ");
+    assert!(missing.ends_with("no evaluation is reported: no cuts on a plateau"), "{missing}");
+}
+
+#[test]
+fn where_higher_is_better_it_decides_the_same_and_shows_evaluations_as_they_were_reported() {
+    let lower = spec(30.0 * BEST_RATE, Tier::Restore, STEPS);
+    let objective = lower.objective.clone().map(|objective| Objective { mode: Mode::Max, ..objective });
+    let higher = Spec { objective, ..lower.clone() };
+    let mut run = Run::new(&lower, Habits::default(), 1);
+    run.train_until(STEPS);
+    let mut turned = Run::new(&higher, Habits { negates: true, ..Habits::default() }, 1);
+    turned.train_until(STEPS);
+
+    assert_eq!(run.directives, turned.directives);
+    let shown = |decision: &Decision| ["best", "last"].map(|name| decision.evidence.get(name).copied());
+    let mut seen = 0;
+    for (decision, turned) in run.decisions.iter().zip(&turned.decisions) {
+        assert_eq!(shown(decision), shown(turned).map(|value| value.map(|value| -value)), "{turned:?}");
+        seen += usize::from(shown(decision)[0].is_some());
+    }
+    assert!(seen > 0, "no decision rests on evaluations");
 }
 
 #[test]

@@ -39,13 +39,15 @@ pub fn spec(base_lr: f64, tier: Tier, total_steps: u64) -> Spec {
 pub struct Habits {
     pub reports_norm: bool,
     pub evaluates: bool,
+    /// Reports evaluations with their sign turned, so that higher is better.
+    pub negates: bool,
     /// What the gradient of a step is multiplied by.
     pub fault: fn(u64) -> f64,
 }
 
 impl Default for Habits {
     fn default() -> Self {
-        Self { reports_norm: true, evaluates: true, fault: |_| 1.0 }
+        Self { reports_norm: true, evaluates: true, negates: false, fault: |_| 1.0 }
     }
 }
 
@@ -150,7 +152,8 @@ impl Run {
         }
         let mut sample = sample;
         if self.habits.evaluates && (step + 1).is_multiple_of(EVALUATE_EVERY) {
-            sample.set_metric("val_loss".into(), loss(&self.model.weights));
+            let sign = if self.habits.negates { -1.0 } else { 1.0 };
+            sample.set_metric("val_loss".into(), sign * loss(&self.model.weights));
         }
         sample.canonicalise();
         sample
