@@ -194,9 +194,11 @@ impl Auto {
                 missing.push("grad_norm is not reported: there is no bound on the gradient's norm");
             }
             if self.cuts && state.evaluations_seen == 0 {
-                missing.push(match self.cools && self.search.is_some() && self.total_steps.is_some() {
-                    true => "no evaluation is reported: no cuts on a plateau, half the training is cooldown",
-                    false => "no evaluation is reported: no cuts on a plateau",
+                let cools_longer = self.cools && self.search.is_some() && self.total_steps.is_some();
+                missing.push(if cools_longer {
+                    "no evaluation is reported: no cuts on a plateau, half the training is cooldown"
+                } else {
+                    "no evaluation is reported: no cuts on a plateau"
                 });
             }
         }

@@ -214,19 +214,20 @@ mod tests {
         (0..n).collect()
     }
 
-    fn wave(step: u64) -> f64 {
-        f64::from(u32::try_from(step * 7919 % 101).unwrap()) / 101.0 - 0.5
+    fn wave(step: u32) -> f64 {
+        f64::from(step * 7919 % 101) / 101.0 - 0.5
     }
 
     #[test]
     fn a_falling_loss_has_no_plateau() {
-        let losses: Vec<f64> = (0..1000).map(|step| 3.0 - 0.002 * step as f64 + 0.05 * wave(step)).collect();
+        let losses: Vec<f64> = (0..1000).map(|step| 3.0 - 0.002 * f64::from(step) + 0.05 * wave(step)).collect();
         assert_eq!(plateaus(&steps(1000), &losses), []);
     }
 
     #[test]
     fn the_flat_end_of_a_loss_is_a_plateau_with_its_figures() {
-        let losses: Vec<f64> = (0..2000).map(|step| 3.0 - 0.002 * step.min(1000) as f64 + 0.05 * wave(step)).collect();
+        let losses: Vec<f64> =
+            (0..2000).map(|step| 3.0 - 0.002 * f64::from(step.min(1000)) + 0.05 * wave(step)).collect();
         let found = plateaus(&steps(2000), &losses);
         let last = found.last().unwrap();
         assert!(last.to == 1999 && (850..1300).contains(&last.from), "{found:?}");
