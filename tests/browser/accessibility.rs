@@ -52,6 +52,7 @@ async fn no_page_has_a_serious_fault_in_either_theme_and_at_either_width() {
             }
             browser.open(&server, JOB).await;
             browser.click("#orders [data-order=override]").await;
+            browser.until("the dialog", "document.getElementById('order').open").await;
             all.extend(
                 faults(&browser, &axe).await.into_iter().map(|fault| format!("dialog {theme:?} {width}: {fault}")),
             );

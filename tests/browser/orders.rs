@@ -128,6 +128,7 @@ async fn a_dialog_that_is_left_by_escape_sends_nothing() {
     browser.open(&server, &page("untouched")).await;
 
     browser.click("#orders [data-order=override]").await;
+    browser.until("the dialog", "document.getElementById('order').open").await;
     browser.press_key(fantoccini::key::Key::Escape).await;
     browser.until("the dialog to close", "!document.getElementById('order').open").await;
 

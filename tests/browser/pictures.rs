@@ -99,6 +99,7 @@ async fn the_pages_are_pictured_light_dark_and_narrow() {
     browser.size(1280, 900).await;
     browser.open(&server, &page("resnet50-imagenet")).await;
     browser.click("#orders [data-order=override]").await;
+    browser.until("the dialog", "document.getElementById('order').open").await;
     browser.screenshot("order").await;
     browser.finish().await;
 }
