@@ -12,7 +12,7 @@ use super::{
 const SIZES: [usize; 2] = [16, 512];
 const LENGTH: usize = 256;
 
-/// For each group the least work of a batch, in the sense of [`work`], that goes to the device; `None`: none does.
+/// For each group the least work of a batch, in the sense of `work`, that goes to the device; `None`: none does.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BreakEven([Option<f64>; 4]);
 
