@@ -35,7 +35,10 @@ export class OrderDialog {
   constructor(job, onDone) {
     this.#job = job;
     this.#onDone = onDone;
-    this.#dialog.addEventListener("close", () => (this.#order = null));
+    this.#dialog.addEventListener("close", () => {
+      this.#order = null;
+      refill(this.#dialog);
+    });
   }
 
   open(order) {
