@@ -214,8 +214,11 @@ mod tests {
         (0..n).collect()
     }
 
+    /// Noise without a pattern: a period would look like a trend in some windows. The mixing is that of MurmurHash3.
     fn wave(step: u32) -> f64 {
-        f64::from(step * 7919 % 101) / 101.0 - 0.5
+        let mixed = (step ^ (step >> 16) ^ 0x9e37_79b9).wrapping_mul(0x85eb_ca6b);
+        let mixed = (mixed ^ (mixed >> 13)).wrapping_mul(0xc2b2_ae35);
+        f64::from((mixed ^ (mixed >> 16)) >> 12) / f64::from(1 << 20) - 0.5
     }
 
     #[test]
