@@ -513,6 +513,22 @@ async fn a_fork_shares_the_history_and_goes_its_own_way() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_order_for_a_fork_that_nobody_trains_yet_leaves_the_history_that_it_shares() {
+    let server = Server::sqlite().await;
+    let job = server.register("a", plateau(1.0, "")).await.name;
+    let attempt = server.start_attempt(&job, "t", 0).await;
+    let mut stream = server.stream(&job, attempt, 0).await;
+    stream.losses(0, &[1.0; 10]).await;
+    stream.until_durable(9).await;
+    let request = ForkJobRequest { name: job, step: 5, job_id: "b".to_owned(), ..Default::default() };
+    let fork = server.jobs().await.fork_job(request).await.unwrap().into_inner();
+
+    let decision = server.jobs().await.override_learning_rate(factor(&fork.name, 0.5)).await.unwrap().into_inner();
+
+    assert_eq!(decision.effective_step, 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_watcher_sees_what_happens_until_the_job_ends() {
     let server = Server::sqlite().await;
     let job = server.register("a", spec(0.1)).await.name;

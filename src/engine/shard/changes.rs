@@ -175,7 +175,10 @@ impl Owned {
 
     /// The first step that the decision can change: from here to its outcome no step at or past it is given out.
     fn effective_step(&mut self) -> u64 {
-        let Some(running) = &mut self.attempt else { return 0 };
+        let Some(running) = &mut self.attempt else {
+            // Nothing was given out of this job; what a fork shares with another was given out of that one.
+            return self.entry.row().forked_from.as_ref().map_or(0, |point| point.step);
+        };
         let given_end = running.cell.freeze();
         let effective_step = given_end.max(running.unknown_end).max(running.heart.decided_end());
         running.heart.hold_at(effective_step);
