@@ -75,8 +75,8 @@ const BLOCKS: usize = 64;
 const LOOKED_AT: usize = 512;
 /// Steps below which nothing is said about a trend.
 const FEWEST: usize = 256;
-/// One-sided, 5%: above this there is no downward trend.
-const Z: f64 = -1.645;
+/// In standard deviations: above this there is no downward trend. As `statistical_plateau` has it.
+const Z: f64 = -2.0;
 
 /// The health of a job.
 #[must_use]
@@ -140,8 +140,8 @@ fn divergence(losses: &[f64]) -> Option<String> {
         .then(|| format!("loss {now:.4}, {above:.0} robust deviations above its median before, {usual:.4}"))
 }
 
-/// The stretches of a series in which the loss did not fall: Mann and Kendall's test over windows of 64 block means, one-sided at 5%,
-/// with the allowance for correlated neighbours of `statistical_plateau`.
+/// The stretches of a series in which the loss did not fall: Mann and Kendall's test over windows of 64 block means, with the threshold of two
+/// deviations and the allowance for correlated neighbours of `statistical_plateau`.
 #[must_use]
 pub fn plateaus(steps: &[u64], losses: &[f64]) -> Vec<Stretch> {
     let finite = finite(steps, losses);
@@ -214,23 +214,24 @@ mod tests {
         (0..n).collect()
     }
 
-    /// Noise without a pattern: a period would look like a trend in some windows. The mixing is that of MurmurHash3.
-    fn wave(step: u32) -> f64 {
-        let mixed = (step ^ (step >> 16) ^ 0x9e37_79b9).wrapping_mul(0x85eb_ca6b);
-        let mixed = (mixed ^ (mixed >> 13)).wrapping_mul(0xc2b2_ae35);
-        f64::from((mixed ^ (mixed >> 16)) >> 12) / f64::from(1 << 20) - 0.5
+    /// Numbers without a pattern in [-0.5, 0.5), the same in every run.
+    fn noise(seed: u32, step: u32) -> f64 {
+        let mut bits = (u64::from(seed) << 32 | u64::from(step)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        f64::from(u32::try_from(bits >> 40).unwrap()) / f64::from(1 << 24) - 0.5
     }
 
     #[test]
     fn a_falling_loss_has_no_plateau() {
-        let losses: Vec<f64> = (0..1000).map(|step| 3.0 - 0.002 * f64::from(step) + 0.05 * wave(step)).collect();
+        let losses: Vec<f64> = (0..1000).map(|step| 3.0 - 0.002 * f64::from(step) + 0.05 * noise(1, step)).collect();
         assert_eq!(plateaus(&steps(1000), &losses), []);
     }
 
     #[test]
     fn the_flat_end_of_a_loss_is_a_plateau_with_its_figures() {
         let losses: Vec<f64> =
-            (0..2000).map(|step| 3.0 - 0.002 * f64::from(step.min(1000)) + 0.05 * wave(step)).collect();
+            (0..2000).map(|step| 3.0 - 0.002 * f64::from(step.min(1000)) + 0.05 * noise(1, step)).collect();
         let found = plateaus(&steps(2000), &losses);
         let last = found.last().unwrap();
         assert!(last.to == 1999 && (850..1300).contains(&last.from), "{found:?}");
@@ -239,6 +240,18 @@ mod tests {
             "{}",
             last.reason
         );
+    }
+
+    #[test]
+    fn noise_around_a_level_stands_still_and_a_fall_as_wide_as_the_noise_does_not() {
+        let still = |slope: f64| {
+            let loss = |seed, step| 1.0 - slope * f64::from(step) + noise(seed, step);
+            let losses = |seed| -> Vec<f64> { (0..512).map(|step| loss(seed, step)).collect() };
+            (0..400).filter(|&seed| standstill(&steps(512), &losses(seed)).is_some()).count()
+        };
+        // By chance one of 44 looks like a fall of two deviations.
+        assert!((380..=398).contains(&still(0.0)), "{}", still(0.0));
+        assert_eq!(still(1.0 / 512.0), 0);
     }
 
     #[test]
@@ -251,7 +264,7 @@ mod tests {
 
     #[test]
     fn a_loss_far_above_what_it_was_diverges() {
-        let mut losses: Vec<f64> = (0..200).map(|step| 1.0 + 0.05 * wave(step)).collect();
+        let mut losses: Vec<f64> = (0..200).map(|step| 1.0 + 0.05 * noise(1, step)).collect();
         assert_eq!(divergence(&losses), None);
         losses.extend([9.0; 16]);
         assert!(divergence(&losses).unwrap().contains("robust deviations above"));
