@@ -33,6 +33,8 @@ async fn a_server_that_is_away_is_said_to_be_and_the_page_goes_on_when_it_is_bac
     browser.allow_error("ERR_CONNECTION_REFUSED");
     browser.allow_error("ERR_INCOMPLETE_CHUNKED_ENCODING");
     browser.allow_error("ERR_CONNECTION_RESET");
+    // While it reads its jobs.
+    browser.allow_error("503 (Service Unavailable)");
     browser.open(&server, &page("kept")).await;
     browser.until("the page to be live", "document.getElementById('link').dataset.link === 'live'").await;
 
