@@ -29,6 +29,7 @@ mod body;
 mod dashboard;
 mod fleet;
 mod jobs;
+mod origin;
 mod outlook;
 mod params;
 mod probes;
@@ -74,6 +75,7 @@ pub fn router(services: Services, metrics: PrometheusHandle, limits: Limits) -> 
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)
         .layer(DefaultBodyLimit::max(limits.message_bytes))
+        .layer(middleware::from_fn(origin::check))
         .layer(middleware::from_fn_with_state(traffic::Slots::new(limits.calls), traffic::pass))
         .with_state(Shared { services, metrics, fleet: fleet::Board::default() })
 }

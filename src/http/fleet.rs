@@ -21,7 +21,7 @@ use tokio::{
     sync::Mutex,
     time::{Instant, MissedTickBehavior, interval},
 };
-use tonic::Status;
+use tonic::{Code, Status};
 
 use super::{Problem, Shared, body::to_json};
 use crate::{
@@ -128,7 +128,11 @@ impl Rows {
             query.after = views.last().map(|view| JobCursor::Name(view.row.name.to_string(), view.row.id));
             for view in views {
                 let name = view.row.name.to_string();
-                self.look(engine, &name, &view).await?;
+                match self.look(engine, &name, &view).await {
+                    // It was deleted since it was listed.
+                    Err(status) if status.code() == Code::NotFound => continue,
+                    looked => looked?,
+                }
                 seen.insert(name);
             }
             if !full || seen.len() >= JOBS_AT_MOST {
