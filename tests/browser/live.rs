@@ -39,8 +39,7 @@ async fn a_page_left_open_keeps_a_bounded_number_of_points() {
     for batch in 1..=20 {
         training.report((0..1000).map(|step| f64::from(step % 7))).await;
         let last = (batch + 1) * 1000 - 1;
-        // Of a stretch that was down-sampled the least and the greatest value are there.
-        browser.until("the newest points", &format!("{LAST} > {last} - 20")).await;
+        browser.until("the newest point", &format!("{LAST} === {last}")).await;
         let points =
             browser.number("Math.max(...document.getElementById('chart').data.map((trace) => trace.x.length))").await;
         assert!(points <= 3600.0, "{points} points after step {last}");

@@ -98,6 +98,10 @@ async function loadCurves() {
   const [from, to] = view.to === null ? [0, null] : span();
   try {
     const answer = await readCurves(data, { from, to, attempt: view.attempt }, mine.signal);
+    // Of the last stretch only the extremes are there; the newest point is wanted too.
+    if (to === null && answer.last < (data.job.step ?? -1)) {
+      append(answer, await readTelemetry(data, { from: answer.last + 1, to, attempt: view.attempt }, mine.signal));
+    }
     if (mine.signal.aborted) return;
     curves = answer;
     drawJob();
