@@ -1,5 +1,7 @@
 """A Vizier study over base rate, schedule and warm-up; see optuna_study.py for what becomes of the best trial."""
 
+import uuid
+
 import lrs.study
 import numpy as np
 from sklearn.datasets import load_digits
@@ -33,7 +35,8 @@ space.search_space.root.add_categorical_param("schedule", ["none", "cosine", "li
 space.search_space.root.add_float_param("warmup_share", 0.0, 0.2)
 space.metric_information.append(pyvizier.MetricInformation("loss", goal=pyvizier.ObjectiveMetricGoal.MINIMIZE))
 
-study = clients.Study.from_study_config(space, owner="examples", study_id="vizier")
+# Vizier keeps its studies in a file of its own: another run is another study.
+study = clients.Study.from_study_config(space, owner="examples", study_id=f"vizier-{uuid.uuid4()}")
 jobs = lrs.study.Study("examples/vizier", total_steps=STEPS, spec={"commit_ahead": 8})
 for _ in range(TRIALS):
     (trial,) = study.suggest(count=1)
