@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
@@ -28,6 +28,9 @@ use crate::{ledger::Ledger, rank::Rank, way::Way};
 /// The checker does not know what the greedy controller does after so many reductions at the floor.
 const NEVER: u64 = 1_000_000;
 
+/// Ranks that have not come to where they are restarted by then are restarted all the same.
+const NO_PROGRESS: Duration = Duration::from_secs(9);
+
 /// Which stretch of training the ranks are in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stretch {
@@ -43,7 +46,7 @@ pub struct Job {
     pub ledger: Arc<Ledger>,
     pub stretch: watch::Sender<Stretch>,
     /// The furthest step that any rank trained.
-    pub furthest: AtomicU64,
+    pub furthest: watch::Sender<u64>,
     /// Whether it has been registered.
     pub is_there: AtomicBool,
     /// Trainers are to stop where they are.
@@ -57,7 +60,7 @@ impl Job {
         let spec = draw_spec(&mut random);
         ledger.registered(&name, &spec);
         let (stretch, _) = watch::channel(Stretch { token: "t0".to_owned(), resume_step: 0 });
-        let (furthest, is_there) = (AtomicU64::new(0), AtomicBool::new(false));
+        let (furthest, is_there) = (watch::Sender::new(0), AtomicBool::new(false));
         Arc::new(Self { name, spec, way, ledger, stretch, furthest, is_there, closing })
     }
 
@@ -94,11 +97,13 @@ impl Job {
             .await;
     }
 
-    /// As schedulers of clusters do: every now and then all ranks are killed and go on from a checkpoint.
+    /// As schedulers of clusters do: after some progress, or when there is none, all ranks are killed and go on from a checkpoint.
     async fn restart(&self, mut random: ChaCha8Rng) {
+        let mut furthest = self.furthest.subscribe();
         for number in 1.. {
-            tokio::time::sleep(Duration::from_millis(random.random_range(2000..9000))).await;
-            let furthest = self.furthest.load(Ordering::Relaxed);
+            let goal = *furthest.borrow() + random.random_range(60..400);
+            let _ = tokio::time::timeout(NO_PROGRESS, furthest.wait_for(|furthest| *furthest >= goal)).await;
+            let furthest = *furthest.borrow();
             let resume_step = furthest.saturating_sub(random.random_range(0..60));
             self.stretch.send_replace(Stretch { token: format!("t{number}"), resume_step });
         }

@@ -7,6 +7,8 @@ use lrs::{
     proto,
 };
 
+use tokio::sync::watch;
+
 use crate::promises::{Checked, Counts, History, Violation};
 
 /// The checker's history, and what it found.
@@ -14,6 +16,8 @@ pub struct Ledger {
     history: Mutex<History>,
     orders: Mutex<Vec<Answered>>,
     violations: Mutex<Vec<Violation>>,
+    /// Samples that were acknowledged so far.
+    pub acknowledged: watch::Sender<u64>,
 }
 
 /// An order of a person that was answered.
@@ -29,7 +33,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Ledger {
     pub fn new() -> Self {
-        Self { history: Mutex::new(History::after_the_fact()), orders: Mutex::default(), violations: Mutex::default() }
+        let history = Mutex::new(History::after_the_fact());
+        Self { history, orders: Mutex::default(), violations: Mutex::default(), acknowledged: watch::Sender::new(0) }
     }
 
     /// Notes a violation if there is one.
@@ -62,7 +67,9 @@ impl Ledger {
     }
 
     pub fn acknowledged(&self, job: &JobName, attempt: u32, rank: u32, through: u64) {
-        self.history().acknowledged_unseen(job, attempt, rank, through);
+        let mut history = self.history();
+        history.acknowledged_unseen(job, attempt, rank, through);
+        self.acknowledged.send_replace(history.counts.acknowledged);
     }
 
     pub fn given(&self, job: &JobName, attempt: u32, step: u64, rates: &[f64]) {

@@ -11,9 +11,12 @@ use std::{
 use rand::{Rng as _, SeedableRng as _, seq::IndexedRandom as _};
 use rand_chacha::ChaCha8Rng;
 use rustix::process::Signal;
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 
 use crate::{postgres::TestPostgres, proxy::Proxy, server::Server};
+
+/// Mischief is done after so long even if nothing is acknowledged meanwhile.
+const NO_PROGRESS: Duration = Duration::from_millis(1500);
 
 /// What can be done to a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +58,8 @@ pub struct Victims<'a> {
     pub postgres: Option<&'a TestPostgres>,
     /// A small file system of its own, with the database on it.
     pub disk: Option<&'a Path>,
+    /// Samples that were acknowledged so far: mischief is done while training goes on.
+    pub acknowledged: watch::Receiver<u64>,
 }
 
 impl Victims<'_> {
@@ -67,12 +72,12 @@ impl Victims<'_> {
         kinds.extend(self.disk.map(|_| Mischief::FillDisk));
         let mut done = Done::default();
         while Instant::now() < end {
-            tokio::time::sleep(Duration::from_millis(random.random_range(200..1500))).await;
+            let goal = *self.acknowledged.borrow() + random.random_range(100..1500);
+            let _ = tokio::time::timeout(NO_PROGRESS, self.acknowledged.wait_for(|sum| *sum >= goal)).await;
             let while_away = Duration::from_millis(random.random_range(100..1200));
             match kinds.choose(&mut random).copied() {
                 Some(Mischief::KillServer) | None => {
                     self.server.kill();
-                    tokio::time::sleep(while_away / 4).await;
                     self.server.start_again().await;
                     done.kills += 1;
                 }

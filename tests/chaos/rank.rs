@@ -139,7 +139,7 @@ impl Rank {
             self.job.ledger.sending(&self.job.name, attempt, self.number, &report);
             outbox.push_back(sample.clone());
             next += 1;
-            self.job.furthest.fetch_max(next, Ordering::Relaxed);
+            self.job.furthest.send_modify(|furthest| *furthest = next.max(*furthest));
             if let Some(line) = &line {
                 line.send(message(std::slice::from_ref(&sample), Some(next - 1))).await;
                 self.tease(line, &seen, stretch).await;

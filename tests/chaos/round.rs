@@ -77,6 +77,7 @@ pub async fn run(database: Database, seed: u64, length: Duration) -> Outcome {
         proxy: &proxy,
         postgres: postgres.as_ref(),
         disk: disk.as_ref().map(SmallDisk::path),
+        acknowledged: ledger.acknowledged.subscribe(),
     };
     let mut done = victims.suffer(seed, Instant::now() + length).await;
     closing.cancel();
