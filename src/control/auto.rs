@@ -15,7 +15,7 @@ use super::{
     Advice, Move, Observation, Opening, Outcome, Ruling, Setting, Status,
     guard::{COPIES, GuardState, Sight},
     hold::{HoldState, Verdict},
-    search::{BLOWN_LOSS, Figures, Next, Search, SearchState},
+    search::{BLOWN_LOSS, Figures, Next, Origin, Search, SearchState, When},
     statistical_plateau::{StatisticalPlateau, StatisticalPlateauState},
 };
 use crate::model::{
@@ -30,8 +30,9 @@ use crate::model::{
 const EVALUATION: &str = "val_loss";
 /// What a plateau and a divergence multiply the rate by.
 const CUT: f64 = 0.5;
-/// The share of the training that is cooled down over, with evaluations and without.
-const COOLDOWN_SHARE: f64 = 0.2;
+/// The share of the training that is cooled down over, with evaluations (in the first revision, and since) and without.
+const FIRST_COOLDOWN_SHARE: f64 = 0.2;
+const COOLDOWN_SHARE: f64 = 0.3;
 const BLIND_COOLDOWN_SHARE: f64 = 0.5;
 /// What a cooldown from a trusted rate may cost of the evaluation, at the pace it improves: a rate that is too low already should
 /// not be lowered much. Half of the cooldown's progress is lost.
@@ -70,6 +71,8 @@ pub struct Auto {
     search: Option<Search>,
     cuts: bool,
     cools: bool,
+    /// The share of the training that is cooled down over, where there are evaluations.
+    cooldown_share: f64,
     guards: bool,
     keeps_best: bool,
     /// For a training without a horizon, while no evaluation comes.
@@ -127,6 +130,10 @@ impl Auto {
         }
         let objective = setting.objective.as_ref().filter(|(metric, _)| metric != LOSS && metric != GRAD_NORM);
         let named = spec.evaluation_metric.clone().or_else(|| objective.map(|(metric, _)| metric.clone()));
+        let revision = spec.revision.unwrap_or(controller::Auto::REVISION);
+        if !(1..=controller::Auto::REVISION).contains(&revision) {
+            v.refuse("revision", revision, format!("1 to {}", controller::Auto::REVISION));
+        }
         let expects_evaluations = named.is_some();
         let evaluation = named.unwrap_or_else(|| EVALUATION.to_owned());
         let mode = setting.objective.as_ref().filter(|(metric, _)| *metric == evaluation).map(|(_, mode)| *mode);
@@ -140,9 +147,14 @@ impl Auto {
             evaluation,
             is_higher_better: mode == Some(Mode::Max),
             expects_evaluations,
-            search: spec.search.unwrap_or(is_full).then_some(Search { is_cautious: !is_full }),
+            search: spec.search.unwrap_or(is_full).then_some(Search {
+                is_cautious: !is_full,
+                decision_lag: setting.decision_lag,
+                revision,
+            }),
             cuts: spec.plateau_cuts.unwrap_or(true),
             cools: spec.cooldown.unwrap_or(setting.total_steps.is_some() && !setting.has_schedule),
+            cooldown_share: if revision == 1 { FIRST_COOLDOWN_SHARE } else { COOLDOWN_SHARE },
             guards: spec.guard.unwrap_or(true),
             keeps_best: spec.keep_best.unwrap_or(is_full),
             plateau: plateau.filter(|_| is_open),
@@ -158,7 +170,7 @@ impl Auto {
             scale: 1.0,
             cut: 1.0,
             is_best_kept: false,
-            cooldown_share: COOLDOWN_SHARE,
+            cooldown_share: self.cooldown_share,
             is_finished: false,
             is_paced: false,
             steps_seen: 0,
@@ -172,7 +184,7 @@ impl Auto {
     pub(super) fn opening(&self) -> Opening {
         match self.search {
             Some(_) => Opening { base_lrs: self.scaled(SearchState::new(0, None).scale()), shape: flat() },
-            None => Opening { base_lrs: self.base_lrs.clone(), shape: self.held(COOLDOWN_SHARE, 0) },
+            None => Opening { base_lrs: self.base_lrs.clone(), shape: self.held(self.cooldown_share, 0) },
         }
     }
 
@@ -282,7 +294,8 @@ impl Auto {
                     (true, true) => BLIND_CAUTION,
                     (true, false) => SHORT_SIGHT,
                 };
-                let next = machine.observe(search, step, loss, self.can_restore(), caution);
+                let when = When { step, effective_step };
+                let next = machine.observe(search, when, loss, self.can_restore(), caution);
                 self.search_on(state, effective_step, next, is_blind, outcome);
             }
             _ if self.guards => self.guard(state, effective_step, step, loss.unwrap_or(BLOWN_LOSS), outcome),
@@ -308,11 +321,16 @@ impl Auto {
                 ("even the lowest rate is too high: the search begins anew, much lower", figures, flat())
             }
             Next::Found { scale, from, figures } => {
-                outcome.actions.push(Action::Restore(from.map_or_else(|| START.to_owned(), stage_copy)));
+                match from {
+                    Origin::Here => {}
+                    Origin::Start => outcome.actions.push(Action::Restore(START.to_owned())),
+                    Origin::Stage(number) => outcome.actions.push(Action::Restore(stage_copy(number))),
+                }
+                state.from = effective_step;
                 outcome.actions.extend((0..stages).map(|stage| Action::Forget(stage_copy(stage))));
                 state.phase = Phase::Hold;
                 state.scale = scale;
-                state.cooldown_share = if is_blind { BLIND_COOLDOWN_SHARE } else { COOLDOWN_SHARE };
+                state.cooldown_share = if is_blind { BLIND_COOLDOWN_SHARE } else { self.cooldown_share };
                 (
                     "the search is over: the least rate that is as good as the best",
                     figures,
@@ -320,7 +338,6 @@ impl Auto {
                 )
             }
         };
-        state.from = effective_step;
         outcome.ruling = Some(self.ruling(scale, shape, reason.to_owned(), figures));
     }
 
@@ -427,7 +444,7 @@ impl Auto {
         }
         let is_blind = state.evaluations_seen == 0 && self.search.is_some();
         let is_halfway = 2 * effective_step >= total;
-        let cooldown_start = total - share_of(COOLDOWN_SHARE, total);
+        let cooldown_start = total - share_of(self.cooldown_share, total);
         if self.cools && is_blind && state.cooldown_share < BLIND_COOLDOWN_SHARE && is_halfway {
             state.cooldown_share = BLIND_COOLDOWN_SHARE;
             let reason = "no evaluation has been reported: the second half of the training is cooldown";
@@ -435,11 +452,11 @@ impl Auto {
             outcome.ruling = Some(self.ruling(state.scale, shape, reason.to_owned(), Figures::new()));
         } else if self.cools && self.search.is_none() && !state.is_paced && effective_step >= cooldown_start {
             state.is_paced = true;
-            let Some(pace) = state.hold.pace(share_of(COOLDOWN_SHARE, total)).filter(|&pace| pace > 0.0) else {
+            let Some(pace) = state.hold.pace(share_of(self.cooldown_share, total)).filter(|&pace| pace > 0.0) else {
                 return;
             };
-            let share = COOLDOWN_SHARE * (AFFORDABLE / pace);
-            if share < COOLDOWN_SHARE {
+            let share = self.cooldown_share * (AFFORDABLE / pace);
+            if share < self.cooldown_share {
                 state.cooldown_share = share;
                 let figures = vec![("pace", pace), ("cooldown_share", share)];
                 let reason =

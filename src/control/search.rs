@@ -6,6 +6,10 @@
 //! chosen is the least one whose stage is as good as the best within the error, and training goes on from the end of that
 //! stage. A stage that is too high is cut short; if even the first one is, the search begins anew much lower.
 //!
+//! Where a decision takes effect some steps after the telemetry it rests on, waiting for all losses of a stage would make it as
+//! much longer. So the next stage is decided on ahead, from the first losses of this one, and begins when this one is as long as it
+//! should be; the verdict on this one comes while the next is under way, and can still end the search.
+//!
 //! Learning rate range test: Smith, "Cyclical Learning Rates for Training Neural Networks", WACV 2017,
 //! <https://arxiv.org/abs/1506.01186>. Held stages with standard errors are our own; docs/controllers.md has what was measured.
 
@@ -15,6 +19,8 @@ use crate::stats::{linear::standard_error, order::median};
 
 /// Steps at almost no rate, for the first loss and its error.
 const PROBE_STEPS: usize = 8;
+/// The fewest losses of a stage that the next one is decided on ahead from, and that a verdict rests on.
+const MIN_LOSSES: usize = 4;
 /// The rate there, as a share of that of the first stage.
 const PROBE_SHARE: f64 = 1.0 / 4096.0;
 /// The rate of the first stage, as a share of the one given: low enough that one given 30 times too high harms nothing.
@@ -45,6 +51,10 @@ pub(super) const BLOWN_LOSS: f64 = 1e15;
 pub(super) struct Search {
     /// Without snapshots a stage that is too high can not be undone: smaller steps, an earlier look, half of what was found.
     pub(super) is_cautious: bool,
+    /// See `JobSpec.decision_lag`.
+    pub(super) decision_lag: u64,
+    /// See [`crate::model::controller::Auto::REVISION`].
+    pub(super) revision: u64,
 }
 
 /// What the search remembers.
@@ -62,6 +72,19 @@ pub(super) struct SearchState {
     first: Option<(f64, f64)>,
     stages: Vec<Stage>,
     restarts: u32,
+    /// The first step of this stage.
+    #[serde(default)]
+    begins_at: u64,
+    /// The stage after this one, where it has been decided on.
+    #[serde(default)]
+    ahead: Option<Ahead>,
+}
+
+/// A stage that has not begun.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+struct Ahead {
+    begins_at: u64,
+    scale: f64,
 }
 
 /// A stage that is over.
@@ -99,8 +122,26 @@ pub(super) enum Next {
     Rise { kept: usize, figures: Figures },
     /// Back to the start, and anew much lower.
     Restart(Figures),
-    /// The search is over: this rate, from the state at the end of stage `from`, or of the start.
-    Found { scale: f64, from: Option<usize>, figures: Figures },
+    /// The search is over: go on at this rate.
+    Found { scale: f64, from: Origin, figures: Figures },
+}
+
+/// Where training goes on from after the search.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// From where it is.
+    Here,
+    /// From the state at the beginning.
+    Start,
+    /// From the state at the end of this stage.
+    Stage(usize),
+}
+
+/// The step of a loss, and the first one whose rate it can change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct When {
+    pub(super) step: u64,
+    pub(super) effective_step: u64,
 }
 
 /// The figures behind a step of the search.
@@ -122,12 +163,14 @@ impl SearchState {
             first: None,
             stages: Vec::new(),
             restarts: 0,
+            begins_at: start,
+            ahead: None,
         }
     }
 
-    /// The rate that is tried, as a multiple of the one given.
+    /// The rate that is tried or has been decided on, as a multiple of the one given.
     pub(super) fn scale(&self) -> f64 {
-        self.scale
+        self.ahead.map_or(self.scale, |ahead| ahead.scale)
     }
 
     /// How many stages are over.
@@ -146,6 +189,11 @@ impl SearchState {
         self.losses.clear();
     }
 
+    /// The next stage, which has been decided on, is this one from now on.
+    fn enter(&mut self, next: Ahead) {
+        (self.scale, self.begins_at) = (next.scale, next.begins_at);
+    }
+
     fn best(&self) -> Option<&Stage> {
         let order = |a: &&Stage, b: &&Stage| {
             let (a, b) = (a.key(), b.key());
@@ -161,35 +209,122 @@ impl Search {
     pub(super) fn observe(
         self,
         state: &mut SearchState,
-        step: u64,
+        when: When,
         loss: Option<f64>,
         can_keep: bool,
         caution: f64,
     ) -> Next {
-        let Some(first) = state.first else { return probe(state, loss) };
-        state.losses.push(loss.unwrap_or(BLOWN_LOSS));
-        let is_blown = loss.is_none() || self.is_blown(state, first);
-        if !is_blown && state.losses.len() < state.stage_steps {
+        let Some(first) = state.first else { return self.probe(state, when, loss) };
+        if state.ahead.is_some_and(|next| when.step >= next.begins_at) {
+            // The last steps of the stage before have not told their losses.
+            let verdict = self.judge(state, first, when, false, can_keep, caution);
+            if verdict != Next::Stay {
+                return verdict;
+            }
+        }
+        if when.step < state.begins_at {
             return Next::Stay;
         }
+        state.losses.push(loss.unwrap_or(BLOWN_LOSS));
+        let is_blown = loss.is_none() || self.is_blown(state, first);
+        let is_whole = match state.ahead {
+            Some(next) => when.step + 1 >= next.begins_at,
+            None => state.losses.len() >= state.stage_steps,
+        };
+        if is_blown || is_whole {
+            return self.judge(state, first, when, is_blown, can_keep, caution);
+        }
+        let is_enough = state.losses.len() >= self.enough(state.stage_steps).max(MIN_LOSSES);
+        if self.looks_ahead() && is_enough && state.ahead.is_none() && when.step < state.limit_step {
+            return self.look_ahead(state, first, when);
+        }
+        Next::Stay
+    }
+
+    /// Whether the next stage is decided on before all losses of this one are known. Without copies a stage that is too high can
+    /// not be undone, so there it is waited for them.
+    fn looks_ahead(self) -> bool {
+        self.revision >= 2 && !self.is_cautious && self.decision_lag > 1
+    }
+
+    /// After how many of the losses of so many steps the next stage is decided on, so that it begins when they are over.
+    fn enough(self, steps: usize) -> usize {
+        let late = usize::try_from(self.decision_lag - 1).unwrap_or(usize::MAX);
+        if self.looks_ahead() { steps.saturating_sub(late).max(1) } else { steps }
+    }
+
+    /// Takes the first loss, at almost no rate.
+    fn probe(self, state: &mut SearchState, when: When, loss: Option<f64>) -> Next {
+        state.losses.extend(loss);
+        let mut next = Next::Stay;
+        if state.ahead.is_none() && state.losses.len() >= self.enough(PROBE_STEPS) {
+            state.ahead = Some(Ahead { begins_at: when.effective_step, scale: FIRST_SHARE });
+            next = Next::Begin(vec![
+                ("first_loss", median(&state.losses)),
+                ("first_error", standard_error(&state.losses)),
+            ]);
+        }
+        if state.losses.len() >= PROBE_STEPS
+            && let Some(stage) = state.ahead.take()
+        {
+            let losses = std::mem::take(&mut state.losses);
+            state.first = Some((median(&losses), standard_error(&losses)));
+            state.enter(stage);
+        }
+        next
+    }
+
+    /// Decides on the next stage from the first losses of this one.
+    fn look_ahead(self, state: &mut SearchState, first: (f64, f64), when: When) -> Next {
+        let (loss, error) = (median(&state.losses), standard_error(&state.losses));
+        let so_far = Stage { loss: Some(loss), error, scale: state.scale, is_kept: false };
+        let has_left = is_left(&so_far, first) || state.best().is_some_and(|best| is_left(best, first));
+        let scale = state.scale * self.rise(has_left);
+        let figures = figures_of(&so_far, state.stages.len(), first);
+        state.ahead = Some(Ahead { begins_at: when.effective_step, scale });
+        Next::Rise { kept: state.stages.len(), figures }
+    }
+
+    /// How much higher the next stage is.
+    fn rise(self, has_left: bool) -> f64 {
+        match (self.is_cautious, has_left) {
+            (true, true) => 1.5,
+            (true, false) | (false, true) => 2.0,
+            (false, false) => 4.0,
+        }
+    }
+
+    /// The verdict on a stage, all of whose losses are known.
+    fn judge(
+        self,
+        state: &mut SearchState,
+        first: (f64, f64),
+        when: When,
+        is_blown: bool,
+        can_keep: bool,
+        caution: f64,
+    ) -> Next {
         let losses = std::mem::take(&mut state.losses);
+        let ahead = state.ahead.take();
+        if let Some(next) = ahead
+            && !is_blown
+            && losses.len() < MIN_LOSSES
+        {
+            // Most of the stage ran at another rate: it counts for nothing.
+            state.enter(next);
+            return Next::Stay;
+        }
         let mut over = Stage { loss: None, error: 0.0, scale: state.scale, is_kept: false };
         if !is_blown {
             (over.loss, over.error) = (Some(median(&losses)), standard_error(&losses));
         }
-        let mut figures = vec![
-            ("first_loss", first.0),
-            ("first_error", first.1),
-            ("stage_loss", over.loss.unwrap_or(f64::INFINITY)),
-            ("stage_error", over.error),
-            ("stage", count(state.stages.len())),
-            ("scale", over.scale),
-        ];
+        let mut figures = figures_of(&over, state.stages.len(), first);
 
         let is_worse = over.loss.is_none_or(|loss| loss > first.0 + CLEAR * over.error_to(first.1));
         if state.stages.is_empty() && is_worse && state.restarts < RESTARTS {
             state.restarts += 1;
-            state.scale *= RESTART_FACTOR;
+            let scale = state.scale * RESTART_FACTOR;
+            state.enter(Ahead { begins_at: when.effective_step, scale });
             return Next::Restart(figures);
         }
         let spread = first.1 * count(PROBE_STEPS).sqrt();
@@ -201,25 +336,30 @@ impl Search {
                 if is_left(&best, first) { loss >= best_loss } else { loss > best_loss + clearly }
             }
         };
-        over.is_kept = can_keep && !no_gain;
+        let is_over = no_gain || when.step >= state.limit_step || state.stages.len() + 1 >= MAX_STAGES;
+        // A copy is taken when the next stage is decided on. The first revision named one here that was never taken.
+        over.is_kept = can_keep && !no_gain && (ahead.is_some() || !is_over || self.revision == 1);
         state.stages.push(over);
-        let is_over = no_gain || step >= state.limit_step || state.stages.len() >= MAX_STAGES;
         let Some(best) = state.best().copied() else { return Next::Stay };
         let has_left = is_left(&best, first);
         if !is_over {
-            let up = match (self.is_cautious, has_left) {
-                (true, true) => 1.5,
-                (true, false) | (false, true) => 2.0,
-                (false, false) => 4.0,
+            let Some(next) = ahead else {
+                let scale = state.scale * self.rise(has_left);
+                state.enter(Ahead { begins_at: when.effective_step, scale });
+                return Next::Rise { kept: state.stages.len() - 1, figures };
             };
-            state.scale *= up;
-            return Next::Rise { kept: state.stages.len() - 1, figures };
+            state.enter(next);
+            return Next::Stay;
         }
         figures.push(("best_loss", best.loss.unwrap_or(f64::INFINITY)));
         figures.push(("best_scale", best.scale));
-        let (chosen, scale) = if has_left { Self::least_tie(state, best) } else { stability_limit(state, best) };
+        let (chosen, scale) = if has_left { self.least_tie(state, best, first) } else { stability_limit(state, best) };
         state.scale = scale / caution;
-        let from = chosen.filter(|&i| state.stages[i].is_kept);
+        let from = match chosen {
+            Some(number) if state.stages[number].is_kept => Origin::Stage(number),
+            Some(number) if self.revision >= 2 && !no_gain && number + 1 == state.stages.len() => Origin::Here,
+            _ => Origin::Start,
+        };
         Next::Found { scale: state.scale, from, figures }
     }
 
@@ -231,11 +371,12 @@ impl Search {
         last > 2.0 * first.0 + 10.0 * first.1 || self.is_cautious && last > lowest + 4.0 * spread
     }
 
-    /// The least rate whose stage is as good as the best within the error.
-    fn least_tie(state: &SearchState, best: Stage) -> (Option<usize>, f64) {
+    /// The least rate whose stage is as good as the best within the error, and has left the first loss itself: where the first loss
+    /// is still close, stages that gained nothing would tie with it.
+    fn least_tie(self, state: &SearchState, best: Stage, first: (f64, f64)) -> (Option<usize>, f64) {
         let is_tied = |stage: &Stage| {
             let bound = best.loss.unwrap_or(f64::INFINITY) + TIE * stage.error_to(best.error);
-            stage.loss.is_some_and(|loss| loss <= bound)
+            stage.loss.is_some_and(|loss| loss <= bound) && (self.revision == 1 || is_left(stage, first))
         };
         let good = state.stages.iter().enumerate().filter(|(_, stage)| is_tied(stage));
         let least = good.min_by(|(_, a), (_, b)| a.scale.total_cmp(&b.scale));
@@ -243,17 +384,16 @@ impl Search {
     }
 }
 
-/// Takes the first loss, at almost no rate.
-fn probe(state: &mut SearchState, loss: Option<f64>) -> Next {
-    state.losses.extend(loss);
-    if state.losses.len() < PROBE_STEPS {
-        return Next::Stay;
-    }
-    let losses = std::mem::take(&mut state.losses);
-    let first = (median(&losses), standard_error(&losses));
-    state.first = Some(first);
-    state.scale = FIRST_SHARE;
-    Next::Begin(vec![("first_loss", first.0), ("first_error", first.1)])
+/// The figures behind the end of a stage.
+fn figures_of(stage: &Stage, number: usize, first: (f64, f64)) -> Figures {
+    vec![
+        ("first_loss", first.0),
+        ("first_error", first.1),
+        ("stage_loss", stage.loss.unwrap_or(f64::INFINITY)),
+        ("stage_error", stage.error),
+        ("stage", count(number)),
+        ("scale", stage.scale),
+    ]
 }
 
 /// Whether a stage is clearly below the first loss.
@@ -274,4 +414,130 @@ fn stability_limit(state: &SearchState, best: Stage) -> (Option<usize>, f64) {
 #[expect(clippy::cast_precision_loss, reason = "counts here are below 2^53")]
 fn count(count: usize) -> f64 {
     count as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STEPS: u64 = 1000;
+
+    fn search(decision_lag: u64, revision: u64) -> Search {
+        Search { is_cautious: false, decision_lag, revision }
+    }
+
+    /// A search that is over.
+    #[derive(Debug, PartialEq)]
+    struct Over {
+        scale: f64,
+        from: Origin,
+        /// The step its last decision takes effect at.
+        step: u64,
+        /// The scales tried, each with its steps.
+        stages: Vec<(f64, u64)>,
+    }
+
+    /// Searches under a trainer whose loss at a step under a scale is `loss`, nothing where it does not tell.
+    fn run(search: Search, loss: impl Fn(u64, f64) -> Option<f64>) -> Over {
+        let mut state = SearchState::new(0, Some(STEPS));
+        let (mut scale, mut stages) = (state.scale(), vec![(state.scale(), 0)]);
+        let mut coming: Vec<(u64, f64)> = Vec::new();
+        for step in 0..STEPS {
+            if let Some((_, next)) = coming.pop_if(|(from, _)| *from == step) {
+                scale = next;
+                stages.push((scale, 0));
+            }
+            if let Some(stage) = stages.last_mut() {
+                stage.1 += 1;
+            }
+            let Some(loss) = loss(step, scale) else { continue };
+            let when = When { step, effective_step: step + search.decision_lag };
+            match search.observe(&mut state, when, Some(loss), true, 1.0) {
+                Next::Stay => {}
+                Next::Found { scale, from, .. } => return Over { scale, from, step: when.effective_step, stages },
+                Next::Begin(_) | Next::Rise { .. } | Next::Restart(_) => {
+                    coming.insert(0, (when.effective_step, state.scale()));
+                }
+            }
+        }
+        panic!("the search did not end")
+    }
+
+    fn wave(step: u64) -> f64 {
+        [0.02, -0.01, 0.03, -0.03, 0.0, -0.02, 0.01][usize::try_from(step % 7).expect("a small number")]
+    }
+
+    /// Falls with each stage up to a scale of 1, and blows up beyond 4.
+    #[expect(clippy::unnecessary_wraps, reason = "as `run` wants it")]
+    fn bowl(step: u64, scale: f64) -> Option<f64> {
+        let fallen = (scale.min(1.0) * 4096.0).log2().max(0.0) / 4.0;
+        Some(if scale > 4.0 { 90.0 } else { 4.0 - fallen + wave(step) })
+    }
+
+    #[test]
+    fn the_rate_found_is_the_same_at_any_lag() {
+        for lag in [1, 2, 5, 8, 16] {
+            let over = run(search(lag, 2), bowl);
+            let Origin::Stage(stage) = over.from else { panic!("{lag}: {over:?}") };
+            assert!(
+                (over.scale - 1.0).abs() < 1e-12 && (over.stages[stage + 1].0 - 1.0).abs() < 1e-12,
+                "{lag}: {over:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn stages_do_not_wait_out_the_lag() {
+        let steps = |lag, revision| run(search(lag, revision), bowl).step;
+        assert_eq!(steps(1, 2), steps(1, 1));
+        assert!(steps(8, 2) <= steps(1, 1) + 2 * 8, "{} and {}", steps(8, 2), steps(1, 1));
+        assert!(steps(8, 1) > steps(1, 1) + 5 * 8, "{}", steps(8, 1));
+    }
+
+    #[test]
+    fn a_stage_that_gained_nothing_does_not_tie_where_the_first_loss_is_close() {
+        // The first loss is badly known: it happens to lie high.
+        let saddle = |step: u64, scale: f64| {
+            let level = if scale > 3.0 { 0.41 } else { 0.52 };
+            Some(level + wave(step) * 4.0 + if step < 8 { 0.09 } else { 0.0 } + if scale > 9.0 { 1.0 } else { 0.0 })
+        };
+        assert!(run(search(1, 1), saddle).scale < 0.1);
+        let over = run(search(1, 2), saddle);
+        assert_eq!(over.scale.to_bits(), 4.0_f64.to_bits(), "{over:?}");
+    }
+
+    #[test]
+    fn losses_that_come_rarely_or_not_at_all_only_make_stages_longer() {
+        for lag in [1, 8] {
+            let rarely = |step: u64, scale: f64| if step.is_multiple_of(3) { bowl(step / 3, scale) } else { None };
+            let over = run(search(lag, 2), rarely);
+            assert!((0.5..=1.0).contains(&over.scale), "{over:?}");
+        }
+    }
+
+    #[test]
+    fn a_stage_that_ran_otherwise_counts_for_nothing() {
+        let search = search(8, 2);
+        let mut state = SearchState::new(0, Some(STEPS));
+        let see = |state: &mut SearchState, step: u64, loss: f64| {
+            search.observe(state, When { step, effective_step: step + 8 }, Some(loss), true, 1.0)
+        };
+        let begun = (0..12).map(|step| see(&mut state, step, 4.0 + wave(step))).collect::<Vec<_>>();
+        assert!(matches!(begun[0], Next::Begin(_)) && matches!(begun[11], Next::Rise { kept: 0, .. }), "{begun:?}");
+        state.begin_stage_again();
+        assert!((12..20).all(|step| see(&mut state, step, 4.0) == Next::Stay || step == 19));
+        assert!(state.stages() <= 1 && (state.scale() - FIRST_SHARE * 4.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_search_that_runs_out_of_steps_goes_on_from_where_it_is() {
+        let slowly = |step: u64, _: f64| Some(4.0 - 0.01 * number(step) + wave(step));
+        let over = run(search(1, 2), slowly);
+        assert_eq!(over.from, Origin::Here, "{over:?}");
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "steps are exact in f64")]
+    fn number(step: u64) -> f64 {
+        step as f64
+    }
 }

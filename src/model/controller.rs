@@ -201,6 +201,22 @@ pub struct Auto {
     pub cooldown: Option<bool>,
     pub guard: Option<bool>,
     pub keep_best: Option<bool>,
+    /// Of a stored job from before there were revisions: the first.
+    #[serde(default = "first_revision")]
+    pub revision: Option<u64>,
+}
+
+impl Auto {
+    /// The newest revision of the machine. A job is registered with it and keeps it, so that a release with a better machine changes
+    /// no running job, and old ones replay.
+    ///
+    /// 2: what ties in a search has left the first loss itself; a search does not wait out the decision lag; a longer cooldown.
+    pub const REVISION: u64 = 2;
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "serde wants the field's type")]
+fn first_revision() -> Option<u64> {
+    Some(1)
 }
 
 /// The parameters of the range test.

@@ -45,6 +45,41 @@ async fn report(server: &Server, job: &str, attempt: i64, rank: i32, from: i64, 
     }
 }
 
+/// A job under the recommended controller.
+fn closed_loop(decision_lag: u32) -> JobSpec {
+    spec_json(&format!(
+        r#"{{"groups": [{{"base_lr": 0.1}}], "total_steps": "1000", "tier": 2, "decision_lag": {decision_lag},
+            "controller": "auto", "objective": {{"metric": "val_loss"}}}}"#
+    ))
+}
+
+/// Reports `to` steps from the first on as a training that falls, rests from step 250 on, and blows up for a while at 420.
+async fn train(server: &Server, job: &str, attempt: i64, to: i64) {
+    let mut stream = server.stream(job, attempt, 0).await;
+    for from in (0..to).step_by(20) {
+        let step: Vec<i64> = (from..to.min(from + 20)).collect();
+        let level = |step: i64| {
+            let fallen = f64::from(u32::try_from(step.min(250)).unwrap()) / 100.0;
+            if (420..450).contains(&step) { 40.0 } else { 4.0 - fallen }
+        };
+        let message = StreamTelemetryRequest {
+            loss: step.iter().map(|&step| level(step) * (0.95 + loss(step) / 20.0)).collect(),
+            grad_norm: step.iter().map(|&step| loss(3 * step)).collect(),
+            metrics: vec![MetricSeries {
+                name: "val_loss".to_owned(),
+                step: vec![step[step.len() - 1]],
+                value: vec![level(from) + 0.01 * loss(from)],
+            }],
+            through_step: Some(step[step.len() - 1]),
+            step,
+            ..Default::default()
+        };
+        let last = message.through_step();
+        stream.send(message).await;
+        stream.until_durable(last).await;
+    }
+}
+
 async fn write_history(server: &mut Server) {
     let steered = server.register("steered", plateau(1)).await.name;
     let attempt = server.start_attempt(&steered, "first", 0).await;
@@ -105,6 +140,14 @@ async fn write_history(server: &mut Server) {
     let attempt = server.start_attempt(&paused, "first", 0).await;
     report(server, &paused, attempt, 0, 0, 40).await;
     server.jobs().await.pause_job(PauseJobRequest { name: paused, ..Default::default() }).await.unwrap();
+
+    for (id, decision_lag, steps) in
+        [("searching", 1, 60), ("searching-late", 8, 60), ("held", 1, 600), ("held-late", 8, 600)]
+    {
+        let job = server.register(id, closed_loop(decision_lag)).await.name;
+        let attempt = server.start_attempt(&job, "first", 0).await;
+        train(server, &job, attempt, steps).await;
+    }
 
     server.register("pending", spec(0.1)).await;
     let torch = r#"{"groups": [{"base_lr": 0.1}], "total_steps": "500", "schedule":

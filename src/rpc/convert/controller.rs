@@ -41,7 +41,9 @@ pub fn from_proto(controller: proto::Controller, violations: &mut Violations) ->
         Some(Kind::Greedy(greedy)) => {
             ControllerSpec::Greedy(violations.within("greedy", |v| greedy_from_proto(greedy, v)))
         }
-        Some(Kind::Auto(auto)) => ControllerSpec::Auto(adaptive::auto_from_proto(auto)),
+        Some(Kind::Auto(auto)) => {
+            ControllerSpec::Auto(violations.within("auto", |v| adaptive::auto_from_proto(auto, v)))
+        }
         Some(Kind::RangeTest(test)) => {
             ControllerSpec::RangeTest(violations.within("range_test", |v| adaptive::range_test_from_proto(&test, v)))
         }

@@ -9,7 +9,7 @@ use crate::{
     proto,
 };
 
-pub(super) fn auto_from_proto(auto: proto::Auto) -> Auto {
+pub(super) fn auto_from_proto(auto: proto::Auto, v: &mut Violations) -> Auto {
     Auto {
         evaluation_metric: Some(auto.evaluation_metric).filter(|metric| !metric.is_empty()),
         search: auto.search,
@@ -17,6 +17,7 @@ pub(super) fn auto_from_proto(auto: proto::Auto) -> Auto {
         cooldown: auto.cooldown,
         guard: auto.guard,
         keep_best: auto.keep_best,
+        revision: auto.revision.map(|revision| whole(v, "revision", revision, 1, Auto::REVISION)),
     }
 }
 
@@ -28,6 +29,7 @@ pub(super) fn auto_to_proto(auto: &Auto) -> proto::Auto {
         cooldown: auto.cooldown,
         guard: auto.guard,
         keep_best: auto.keep_best,
+        revision: auto.revision.map(int64),
     }
 }
 
