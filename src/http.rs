@@ -7,7 +7,9 @@ use std::{future::Future, pin::pin};
 use axum::{
     Router,
     extract::DefaultBodyLimit,
+    http::{HeaderMap, Method, Uri},
     middleware,
+    response::{IntoResponse as _, Response},
     routing::{get, post},
 };
 use futures::StreamExt as _;
@@ -112,15 +114,20 @@ pub async fn serve(
 }
 
 /// What there is: for a browser the fleet, for a program a list.
-async fn index(headers: axum::http::HeaderMap) -> axum::response::Response {
+async fn index(headers: HeaderMap) -> Response {
     if probes::accepts(&headers, "text/html") { dashboard::fleet() } else { probes::index() }
 }
 
-async fn unknown_path(uri: axum::http::Uri) -> Problem {
-    Status::not_found(format!("there is nothing at {}; GET / lists what there is", uri.path())).into()
+/// Nothing is here: for a browser a page that leads on, for a program a problem.
+async fn unknown_path(uri: Uri, headers: HeaderMap) -> Response {
+    if uri.path().split('/').nth(1) != Some("v1") && probes::accepts(&headers, "text/html") {
+        return dashboard::nothing();
+    }
+    let status = Status::not_found(format!("there is nothing at {}; GET / lists what there is", uri.path()));
+    Problem::from(status).into_response()
 }
 
-async fn unknown_method(method: axum::http::Method, uri: axum::http::Uri) -> Problem {
-    let status = Status::unimplemented(format!("{method} is not a method of {}", uri.path()));
-    Problem::with_http(status, axum::http::StatusCode::METHOD_NOT_ALLOWED)
+/// The router says which methods there are.
+async fn unknown_method(method: Method, uri: Uri) -> Problem {
+    Problem::method(format!("{method} is not a method of {}", uri.path()), None)
 }

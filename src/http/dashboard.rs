@@ -23,17 +23,22 @@ const POLICY: &str = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-
 
 /// All jobs.
 pub(super) fn fleet() -> Response {
-    page("index.html")
+    page("index.html", StatusCode::OK)
 }
 
 /// One job; the page itself says if there is none.
 pub(super) async fn job() -> Response {
-    page("job.html")
+    page("job.html", StatusCode::OK)
 }
 
 /// Several jobs over one another.
 pub(super) async fn compare() -> Response {
-    page("compare.html")
+    page("compare.html", StatusCode::OK)
+}
+
+/// There is no such page.
+pub(super) fn nothing() -> Response {
+    page("nothing.html", StatusCode::NOT_FOUND)
 }
 
 /// A script, a style sheet or an icon.
@@ -59,9 +64,9 @@ fn plotly() -> &'static str {
     inner.split_once("</script>").map_or(inner, |(script, _)| script)
 }
 
-fn page(name: &'static str) -> Response {
+fn page(name: &'static str, status: StatusCode) -> Response {
     let Some(file) = Assets::get(name) else { return missing(name) };
-    let mut response = file.data.into_response();
+    let mut response = (status, file.data).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
     headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));

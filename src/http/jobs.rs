@@ -44,7 +44,7 @@ pub(super) async fn get(State(shared): State<Shared>, target: Target, params: Pa
             Ok(watch::events(shared.services.jobs.watch_job(Request::new(request)).await?))
         }
         "report" => reports::of_job(&shared, &target, params).await,
-        verb => Err(unknown_verb(verb, "GET", "watch and report")),
+        _ => Err(no_method(&target, "GET")),
     }
 }
 
@@ -90,7 +90,7 @@ pub(super) async fn custom(State(shared): State<Shared>, target: Target, params:
             let request = ForkJobRequest { name, ..whole(params, &body)? };
             answer(jobs.fork_job(Request::new(request)).await)
         }
-        verb => Err(unknown_verb(verb, "POST", "pause, resume, complete, override, adviseStop and fork")),
+        _ => Err(no_method(&target, "POST")),
     }
 }
 
@@ -116,9 +116,21 @@ fn whole<T: DeserializeOwned + Default>(params: Params, body: &Body) -> Result<T
 }
 
 fn no_verb(target: &Target, method: &str) -> Result<(), Problem> {
-    if target.verb.is_empty() { Ok(()) } else { Err(unknown_verb(&target.verb, method, "none")) }
+    if target.verb.is_empty() { Ok(()) } else { Err(no_method(target, method)) }
 }
 
-fn unknown_verb(verb: &str, method: &str, allowed: &str) -> Problem {
-    Status::not_found(format!("a job has no method {verb:?} for {method}: there is {allowed}")).into()
+/// What a job has no `method` for: it has others, or there is no such thing.
+fn no_method(target: &Target, method: &str) -> Problem {
+    let verb = &target.verb;
+    let allowed = match verb.as_str() {
+        "" => "GET,HEAD,PATCH,DELETE",
+        "watch" | "report" => "GET,HEAD",
+        "pause" | "resume" | "complete" | "override" | "adviseStop" | "fork" => "POST",
+        _ => {
+            let verbs = "watch and report, and for POST pause, resume, complete, override, adviseStop and fork";
+            return Status::not_found(format!("a job has no method {verb:?}: there is {verbs}")).into();
+        }
+    };
+    let what = if verb.is_empty() { "a job".to_owned() } else { format!("{verb:?} of a job") };
+    Problem::method(format!("{method} is not a method of {what}: there is {allowed}"), Some(allowed))
 }

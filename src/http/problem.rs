@@ -1,4 +1,4 @@
-//! Errors over HTTP: `google.rpc.Status` as JSON, under the status code that goes with it.
+//! Errors over HTTP: problem details (RFC 9457), with the code and the details of `google.rpc.Status` as further members.
 
 use axum::{
     http::{HeaderValue, StatusCode, header},
@@ -8,33 +8,58 @@ use serde_json::{Value, json};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
+/// What the body of an error is.
+const MEDIA_TYPE: HeaderValue = HeaderValue::from_static("application/problem+json");
+
 /// An error on its way to the caller.
 #[derive(Debug)]
 pub(super) struct Problem {
     status: Status,
     http: StatusCode,
+    allowed: Option<&'static str>,
 }
 
 impl Problem {
     /// With another status code than the one that goes with the gRPC code.
     pub(super) fn with_http(status: Status, http: StatusCode) -> Self {
-        Self { status, http }
+        Self { status, http, allowed: None }
+    }
+
+    /// A method that what is at this path does not have; `allowed` are those it has, where that is not for the router to say.
+    pub(super) fn method(message: String, allowed: Option<&'static str>) -> Self {
+        Self { status: Status::unimplemented(message), http: StatusCode::METHOD_NOT_ALLOWED, allowed }
     }
 
     /// The body.
     pub(super) fn to_json(&self) -> Value {
+        let found = self.status.get_error_details();
+        let (kind, title) = match found.error_info() {
+            Some(info) => (format!("urn:lrs:v1:{}", info.reason), in_words(&info.reason)),
+            // No more than the status code says.
+            None => ("about:blank".to_owned(), self.http.canonical_reason().unwrap_or("Error").to_owned()),
+        };
         json!({
+            "type": kind,
+            "title": title,
+            "status": self.http.as_u16(),
+            "detail": self.status.message(),
             "code": i32::from(self.status.code()),
-            "message": self.status.message(),
-            "details": details(&self.status.get_error_details()),
+            "details": details(&found),
         })
     }
+}
+
+/// `JOB_NOT_FOUND` as `Job not found`.
+fn in_words(reason: &str) -> String {
+    let words = reason.replace('_', " ").to_lowercase();
+    let mut letters = words.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
 
 impl From<Status> for Problem {
     fn from(status: Status) -> Self {
         let http = http_code(status.code());
-        Self { status, http }
+        Self::with_http(status, http)
     }
 }
 
@@ -46,7 +71,11 @@ impl From<crate::engine::Error> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let mut response = (self.http, axum::Json(self.to_json())).into_response();
+        let body = self.to_json().to_string();
+        let mut response = (self.http, [(header::CONTENT_TYPE, MEDIA_TYPE)], body).into_response();
+        if let Some(allowed) = self.allowed {
+            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
+        }
         let delay = self.status.get_details_retry_info().and_then(|info| info.retry_delay);
         if let Some(delay) = delay {
             // Whole seconds, and at least one: 0 would mean at once.
@@ -122,10 +151,23 @@ mod tests {
         let problem = Problem::from(Error::Invalid(violations));
         assert_eq!(problem.http, StatusCode::BAD_REQUEST);
         let body = problem.to_json();
-        assert_eq!(body["code"], 3);
+        assert_eq!((&body["code"], &body["status"]), (&json!(3), &json!(400)));
+        assert_eq!(
+            (&body["type"], &body["title"]),
+            (&json!("urn:lrs:v1:INVALID_ARGUMENT"), &json!("Invalid argument"))
+        );
+        assert_eq!(body["detail"], "invalid argument: job_id: is required");
         assert_eq!(body["details"][0]["reason"], "INVALID_ARGUMENT");
         assert_eq!(body["details"][1]["@type"], "type.googleapis.com/google.rpc.BadRequest");
         assert_eq!(body["details"][1]["field_violations"][0]["field"], "job_id");
+    }
+
+    #[test]
+    fn a_problem_without_a_reason_says_what_its_status_says() {
+        let problem = Problem::from(Status::not_found("nothing"));
+        let body = problem.to_json();
+        assert_eq!((&body["type"], &body["title"]), (&json!("about:blank"), &json!("Not Found")));
+        assert_eq!(problem.into_response().headers()[header::CONTENT_TYPE], "application/problem+json");
     }
 
     #[test]

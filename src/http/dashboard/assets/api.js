@@ -36,14 +36,13 @@ async function call(path, options) {
   return answer;
 }
 
-// What went wrong, with each field's own complaint.
+// What went wrong, with each field's own complaint: problem details of RFC 9457.
 function words(problem) {
   if (!problem) return null;
-  const fields = (problem.violations ?? problem.details ?? [])
-    .flatMap((detail) => detail.fieldViolations ?? detail.field_violations ?? [detail])
-    .filter((violation) => violation.field && violation.description)
+  const fields = (problem.details ?? [])
+    .flatMap((detail) => detail.field_violations ?? [])
     .map((violation) => `${violation.field}: ${violation.description}`);
-  return [problem.detail ?? problem.message ?? problem.title, ...fields].filter(Boolean).join("\n") || null;
+  return [problem.detail ?? problem.title, ...fields].filter(Boolean).join("\n") || null;
 }
 
 /** The resource of a job under `/v1/`. */
