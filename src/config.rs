@@ -30,6 +30,7 @@ const DEFAULT_LIMITS: Limits = Limits {
     calls: 8192,
     calls_per_connection: 1024,
     stream_messages: 64,
+    watchers: 512,
 };
 
 /// Everything that is set, checked.
@@ -174,6 +175,7 @@ fn limits(v: &mut Violations, options: &Options) -> Limits {
             1,
             65_536,
         ),
+        watchers: count(v, "max_watchers", options.max_watchers, defaults.watchers, 1, 1_000_000),
     }
 }
 

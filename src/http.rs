@@ -49,10 +49,12 @@ struct Shared {
     services: Services,
     metrics: PrometheusHandle,
     fleet: fleet::Board,
+    places: watch::Places,
 }
 
 /// All routes.
 pub fn router(services: Services, metrics: PrometheusHandle, limits: Limits) -> Router {
+    let places = watch::Places::new(limits.watchers);
     Router::new()
         .route("/", get(index))
         .route("/jobs/{namespace}/{job}", get(dashboard::job))
@@ -79,7 +81,7 @@ pub fn router(services: Services, metrics: PrometheusHandle, limits: Limits) -> 
         .layer(DefaultBodyLimit::max(limits.message_bytes))
         .layer(middleware::from_fn(origin::check))
         .layer(middleware::from_fn_with_state(traffic::Slots::new(limits.calls), traffic::pass))
-        .with_state(Shared { services, metrics, fleet: fleet::Board::default() })
+        .with_state(Shared { services, metrics, fleet: fleet::Board::default(), places })
 }
 
 /// Serves HTTP/1.1 until `stop` is done and the requests under way have been answered. A connection on which no whole head of a

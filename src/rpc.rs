@@ -55,6 +55,8 @@ pub struct Limits {
     pub calls_per_connection: u32,
     /// Messages of a telemetry stream that may await their acknowledgement; further ones are not read.
     pub stream_messages: usize,
+    /// Streams of server-sent events that may be open at once.
+    pub watchers: usize,
 }
 
 /// The services, once for both interfaces: gRPC serves them on its own listener, `http` calls them in process.

@@ -280,3 +280,63 @@ async fn an_http_client_that_says_nothing_is_shown_out() {
         tokio::time::timeout(PATIENCE, connection.read_to_end(&mut rest)).await.unwrap().unwrap();
     }
 }
+
+/// A stream of events that is open: its connection, and what has come of it.
+async fn watch(server: &Server, path: &str) -> (TcpStream, String) {
+    let mut socket = TcpStream::connect(&server.http).await.unwrap();
+    socket.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).await.unwrap();
+    let mut head = vec![0; 4096];
+    let length = tokio::time::timeout(PATIENCE, socket.read(&mut head)).await.unwrap().unwrap();
+    (socket, String::from_utf8_lossy(&head[..length]).into_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watcher_too_many_is_told_when_to_come_back() {
+    let server = Server::with_sqlite(&["--max-watchers", "2"]).await;
+    let job = server.register("a", spec(0.1)).await.name;
+    let (path, fleet) = (format!("/v1/{job}:watch"), "/v1/fleet:watch");
+    let (_first, head) = watch(&server, &path).await;
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    let (second, head) = watch(&server, fleet).await;
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+
+    for path in [&*path, fleet] {
+        let (_, refused) = watch(&server, path).await;
+        assert!(refused.starts_with("HTTP/1.1 429") && refused.contains("\r\nretry-after: 1\r\n"), "{refused}");
+        assert!(refused.contains("max_watchers") && refused.contains("(2)"), "it says the limit: {refused}");
+    }
+    assert_eq!(server.http_get("/v1/fleet").await.0, 200, "who watches stands in nobody's way");
+
+    drop(second);
+    wait_for("a place", async || watch(&server, fleet).await.1.starts_with("HTTP/1.1 200").then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn watchers_that_never_read_cost_the_server_little() {
+    let server = Server::with_sqlite(&[]).await;
+    let mut trainers = Vec::new();
+    for number in 0..20 {
+        let job = server.register(&format!("seen-{number}"), many_groups()).await.name;
+        let attempt = server.start_attempt(&job, "t", 0).await;
+        trainers.push((server.stream(&job, attempt, 0).await, job));
+    }
+    let mut deaf = Vec::new();
+    for number in 0..100 {
+        let path = if number % 2 == 0 { "/v1/fleet:watch".to_owned() } else { format!("/v1/{}:watch", trainers[0].1) };
+        deaf.push(watch(&server, &path).await);
+    }
+    let before = peak_mb(&server);
+
+    // A row of the fleet is some 15 kB here, and one is sent for each of these.
+    for step in 0..60 {
+        for (stream, _) in &mut trainers {
+            stream.losses(step, &[1.0]).await;
+            stream.until_durable(step).await;
+        }
+    }
+
+    let grown = peak_mb(&server) - before;
+    println!("{} watchers that do not read use {grown} MB", deaf.len());
+    assert!(grown < 150, "{grown} MB");
+    another_trains(&server).await;
+}

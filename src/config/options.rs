@@ -70,6 +70,10 @@ options! {
     /// Messages of a telemetry stream that may await their acknowledgement [default: 64]
     #[arg(value_name = "N", help_heading = "Limits")]
     max_stream_messages: usize = "LRS_MAX_STREAM_MESSAGES",
+    /// Streams of events over HTTP that may be open at once: each page of the monitor that someone looks at has one
+    /// [default: 512]
+    #[arg(value_name = "N", help_heading = "Limits")]
+    max_watchers: usize = "LRS_MAX_WATCHERS",
     /// Jobs that have not ended [default: 1000000]
     #[arg(value_name = "N", help_heading = "Limits")]
     max_jobs: usize = "LRS_MAX_JOBS",

@@ -2,17 +2,13 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
-    convert::Infallible,
     sync::Arc,
     time::Duration,
 };
 
 use axum::{
     extract::State,
-    response::{
-        IntoResponse as _, Response, Sse,
-        sse::{Event, KeepAlive},
-    },
+    response::{IntoResponse as _, Response, sse::Event},
 };
 use futures::StreamExt as _;
 use serde::Serialize;
@@ -23,7 +19,7 @@ use tokio::{
 };
 use tonic::{Code, Status};
 
-use super::{Problem, Shared, body::to_json};
+use super::{Problem, Shared, body::to_json, watch::stream};
 use crate::{
     engine::{Engine, JobView, health::Verdict},
     model::filter::{JobCursor, JobOrder, JobQuery, OrderKey},
@@ -76,6 +72,7 @@ pub(super) async fn list(State(shared): State<Shared>) -> Result<Response, Probl
 
 /// Jobs as they change: `row` has a job in the form of [`list`], `removed` the name of one that is gone.
 pub(super) async fn watch(State(shared): State<Shared>) -> Result<Response, Problem> {
+    let place = shared.places.take()?;
     let (_, version) = shared.fleet.since(shared.services.door.engine()?, 0).await?;
     let stop = shared.services.door.drain().clone();
     let mut ticks = interval(PERIOD);
@@ -88,15 +85,12 @@ pub(super) async fn watch(State(shared): State<Shared>) -> Result<Response, Prob
         Some((rows, (shared, version, ticks)))
     });
     let events = changes.take_until(stop.cancelled_owned()).flat_map(|rows| {
-        futures::stream::iter(rows.into_iter().map(|(name, shown)| {
-            let event = match shown {
-                Some(row) => Event::default().event("row").data(row.to_string()),
-                None => Event::default().event("removed").data(json!({"name": name}).to_string()),
-            };
-            Ok::<_, Infallible>(event)
+        futures::stream::iter(rows.into_iter().map(|(name, shown)| match shown {
+            Some(row) => Event::default().event("row").data(row.to_string()),
+            None => Event::default().event("removed").data(json!({"name": name}).to_string()),
         }))
     });
-    Ok(Sse::new(events).keep_alive(KeepAlive::default()).into_response())
+    Ok(stream(events, place))
 }
 
 impl Board {

@@ -41,7 +41,8 @@ pub(super) async fn get(State(shared): State<Shared>, target: Target, params: Pa
         "watch" => {
             params.none()?;
             let request = WatchJobRequest { name };
-            Ok(watch::events(shared.services.jobs.watch_job(Request::new(request)).await?))
+            let place = shared.places.take()?;
+            Ok(watch::of_job(shared.services.jobs.watch_job(Request::new(request)).await?, place))
         }
         "report" => reports::of_job(&shared, &target, params).await,
         _ => Err(no_method(&target, "GET")),

@@ -230,6 +230,8 @@ listen();
 new Live(() => FLEET_EVENTS_URL, {
   onState: showLink,
   onOpen: readAll,
+  // Refused, perhaps: what there is can still be read.
+  onLost: () => rows.size || readAll(),
   handlers: {
     row: (event) => {
       take(event);
