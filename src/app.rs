@@ -99,7 +99,7 @@ impl Server {
         let health = Health::new().await;
 
         let mut tasks = JoinSet::new();
-        let router = http::router(services.clone(), metrics.clone(), config.limits);
+        let (router, forget_unseen) = http::router(services.clone(), metrics.clone(), config.limits);
         let (limits, stop) = (config.limits, drain.clone().cancelled_owned());
         tasks.spawn(async move {
             http::serve(http, router, limits, stop).await;
@@ -112,6 +112,7 @@ impl Server {
         });
         let mut chores = JoinSet::new();
         chores.spawn(tidy_metrics(metrics));
+        chores.spawn(forget_unseen);
         chores.spawn(tell_health(door.clone(), health.clone()));
         chores.spawn(retention::keep(Arc::clone(&store), clock, config.retention.clone()));
         Ok(Self {

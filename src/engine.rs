@@ -21,7 +21,8 @@ mod shard;
 mod start;
 pub mod steering;
 pub mod timeline;
+mod trail;
 
 pub use api::*;
-pub use handle::{Engine, Glance, Watch};
+pub use handle::{Engine, Fleet, Glance, Sight, Watch};
 pub use reporter::{PendingReceipt, Reporter};

@@ -52,10 +52,11 @@ struct Shared {
     places: watch::Places,
 }
 
-/// All routes.
-pub fn router(services: Services, metrics: PrometheusHandle, limits: Limits) -> Router {
-    let places = watch::Places::new(limits.watchers);
-    Router::new()
+/// All routes, and a chore that keeps the memory of what they show tidy for as long as it is let run.
+pub fn router(services: Services, metrics: PrometheusHandle, limits: Limits) -> (Router, impl Future<Output = ()>) {
+    let (fleet, places) = (fleet::Board::default(), watch::Places::new(limits.watchers));
+    let chore = fleet.clone().forget_unseen();
+    let router = Router::new()
         .route("/", get(index))
         .route("/jobs/{namespace}/{job}", get(dashboard::job))
         .route("/compare", get(dashboard::compare))
@@ -81,7 +82,8 @@ pub fn router(services: Services, metrics: PrometheusHandle, limits: Limits) -> 
         .layer(DefaultBodyLimit::max(limits.message_bytes))
         .layer(middleware::from_fn(origin::check))
         .layer(middleware::from_fn_with_state(traffic::Slots::new(limits.calls), traffic::pass))
-        .with_state(Shared { services, metrics, fleet: fleet::Board::default(), places })
+        .with_state(Shared { services, metrics, fleet, places });
+    (router, chore)
 }
 
 /// Serves HTTP/1.1 until `stop` is done and the requests under way have been answered. A connection on which no whole head of a

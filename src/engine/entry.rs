@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc, OnceLock,
-    atomic::{AtomicU32, Ordering::SeqCst},
+    atomic::{AtomicU32, AtomicU64, Ordering::SeqCst},
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -12,8 +12,11 @@ use tracing::error;
 use super::{
     api::{Error, Event, JobView, Progress},
     cell::Cell,
+    job::Brief,
+    trail::Trail,
 };
 use crate::model::{
+    decision::Decision,
     job::{JobRow, State, Timestamp},
     name::{JobId, JobName},
 };
@@ -30,6 +33,46 @@ pub struct Entry {
     cell: ArcSwapOption<Cell>,
     damaged: OnceLock<String>,
     events: ArcSwapOption<broadcast::Sender<Event>>,
+    /// While someone looks at all jobs.
+    trail: ArcSwapOption<Trail>,
+    /// How often something was decided, since the process started.
+    decided: AtomicU64,
+}
+
+/// Changes with whatever is shown of a job.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pulse {
+    id: JobId,
+    version: u64,
+    attempt: u32,
+    is_stale: bool,
+    is_removed: bool,
+    complete_end: u64,
+    given_end: u64,
+    decided: u64,
+}
+
+impl Pulse {
+    /// Of a job that has ended.
+    #[must_use]
+    pub fn of_ended(row: &JobRow) -> Self {
+        Self {
+            id: row.id,
+            version: row.version,
+            attempt: 0,
+            is_stale: false,
+            is_removed: row.telemetry_removed_time.is_some(),
+            complete_end: 0,
+            given_end: 0,
+            decided: 0,
+        }
+    }
+
+    /// Whether it is of the same job, not of another of the same name.
+    #[must_use]
+    pub fn is_same_job(&self, other: &Self) -> bool {
+        self.id == other.id
+    }
 }
 
 impl Entry {
@@ -44,6 +87,8 @@ impl Entry {
             cell: ArcSwapOption::empty(),
             damaged: OnceLock::new(),
             events: ArcSwapOption::empty(),
+            trail: ArcSwapOption::empty(),
+            decided: AtomicU64::new(0),
         }
     }
 
@@ -121,8 +166,52 @@ impl Entry {
                 controllers: named.zip(cell.statuses().iter().cloned()).collect(),
             }
         });
-        let heard = progress.as_ref().and_then(|progress| progress.report_time).unwrap_or(row.update_time);
-        JobView { attempt: self.attempt(), progress, stale: row.state == State::Running && heard < stale_before, row }
+        let heard = progress.as_ref().and_then(|progress| progress.report_time);
+        JobView { attempt: self.attempt(), progress, stale: is_stale(&row, heard, stale_before), row }
+    }
+
+    /// What tells whether [`Entry::view`] would be another.
+    #[must_use]
+    pub fn pulse(&self, stale_before: Timestamp) -> Pulse {
+        let row = self.row.load();
+        let cell = self.cell.load();
+        let cell = cell.as_ref();
+        Pulse {
+            id: self.id,
+            version: row.version,
+            attempt: self.attempt(),
+            is_stale: is_stale(&row, cell.and_then(|cell| cell.heard()), stale_before),
+            is_removed: false,
+            complete_end: cell.map_or(0, |cell| cell.complete_end()),
+            given_end: cell.map_or(0, |cell| cell.given_end()),
+            decided: self.decided.load(SeqCst),
+        }
+    }
+
+    /// The last steps, if someone looks.
+    pub fn trail(&self) -> arc_swap::Guard<Option<Arc<Trail>>> {
+        self.trail.load()
+    }
+
+    /// For whoever looks: keep the last steps from now on, or no more.
+    pub fn set_trail(&self, trail: Option<Arc<Trail>>) {
+        self.trail.store(trail);
+    }
+
+    /// For the shard: these records of an attempt, and the last decision on them, are on their way to the store.
+    pub fn add_to_trail(&self, attempt: u32, records: &[Brief], decision: Option<Decision>) {
+        if decision.is_some() {
+            self.decided.fetch_add(1, SeqCst);
+        }
+        if let Some(trail) = &*self.trail.load() {
+            trail.add(attempt, records, decision);
+        }
+    }
+
+    /// For the shard: something was decided or recorded that the trail was not told of.
+    pub fn break_trail(&self) {
+        self.decided.fetch_add(1, SeqCst);
+        self.trail.store(None);
     }
 
     /// Events from now on.
@@ -152,4 +241,8 @@ impl Entry {
     pub fn tell_no_more(&self) {
         self.events.store(None);
     }
+}
+
+fn is_stale(row: &JobRow, heard: Option<Timestamp>, stale_before: Timestamp) -> bool {
+    row.state == State::Running && heard.unwrap_or(row.update_time) < stale_before
 }

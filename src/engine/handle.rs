@@ -1,6 +1,7 @@
 //! The handle that `rpc` and `http` hold: one command in, one answer out.
 
 mod audit;
+mod fleet;
 mod outlook;
 mod records;
 mod registration;
@@ -8,7 +9,7 @@ mod trainers;
 
 use std::sync::{
     Arc, Mutex, PoisonError,
-    atomic::{AtomicUsize, Ordering::SeqCst},
+    atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst},
 };
 
 use tokio::{
@@ -18,6 +19,7 @@ use tokio::{
 use tokio_util::task::TaskTracker;
 use tracing::error;
 
+pub use fleet::{Fleet, Sight};
 pub use outlook::Glance;
 pub use records::Watch;
 
@@ -58,6 +60,8 @@ pub(super) struct Inner {
     pub(super) pipeline_task: Mutex<Option<JoinHandle<()>>>,
     /// Places for reports that are being made.
     pub(super) reports: Semaphore,
+    /// How many jobs have been removed that had ended.
+    pub(super) removals: AtomicU64,
 }
 
 /// Commands that may wait for a shard.
@@ -144,6 +148,7 @@ impl Engine {
         let context = &self.0.context;
         let permit = context.pipeline.try_admit(context.settings.queue_items)?;
         outcome(context.pipeline.submit(vec![Write::DeleteJob(id)], Some(permit), None)).await?;
+        self.0.removals.fetch_add(1, SeqCst);
         let same = |_: &String, entry: &Arc<Entry>| entry.id == id;
         if let Ok(Some(_)) = context.directory.pin().remove_if(name.as_str(), same) {
             self.0.jobs.fetch_sub(1, SeqCst);
@@ -293,4 +298,9 @@ impl Inner {
         let place = usize::try_from(id.0.as_u128() % self.shards.len() as u128).unwrap_or(0);
         &self.shards[place]
     }
+}
+
+/// Work for a processor, off the threads that answer calls.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| Error::ShuttingDown)
 }

@@ -84,6 +84,19 @@ pub struct Taken {
     pub decisions: Vec<Decision>,
     /// Whether controllers told anything, decided or not: directives that are not final may be others now.
     pub steered: bool,
+    /// The records that became complete and were taken, in step order.
+    pub completed: Vec<Brief>,
+}
+
+/// What people look at of a record.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Brief {
+    /// The step.
+    pub step: u64,
+    /// Its loss.
+    pub loss: Option<f64>,
+    /// The rate it ran at.
+    pub learning_rate: Option<f64>,
 }
 
 /// More steps are open than the bound allows; the report changed nothing.
@@ -157,7 +170,7 @@ impl Job {
         debug_assert!(self.complete_end <= resume_step, "a rewind starts from the beginning");
         self.open.split_off(&resume_step);
         self.complete_end = resume_step;
-        let decisions = self.transit();
+        let decisions = self.transit(|_| {});
         self.attempt = attempt;
         self.through_ends.fill(resume_step);
         let ranks = u32::try_from(self.through_ends.len()).unwrap_or(u32::MAX);
@@ -202,7 +215,9 @@ impl Job {
             self.complete_end = self.complete_end.max(end);
         }
         let steering = self.timeline.steering().clone();
-        taken.decisions = self.transit();
+        taken.decisions = self.transit(|record| {
+            taken.completed.push(Brief { step: record.step, loss: record.loss, learning_rate: record.learning_rate });
+        });
         taken.steered = !Arc::ptr_eq(&steering, self.timeline.steering());
         Ok(taken)
     }
@@ -257,8 +272,8 @@ impl Job {
         decisions
     }
 
-    /// Takes every complete step that is not held back.
-    fn transit(&mut self) -> Vec<Decision> {
+    /// Takes every complete step that is not held back, and tells `taken` of it.
+    fn transit(&mut self, mut taken: impl FnMut(&Sample)) -> Vec<Decision> {
         let mut decisions = Vec::new();
         let take_end = self.taken_end();
         while let Some(entry) = self.open.first_entry().filter(|entry| *entry.key() < take_end) {
@@ -266,6 +281,7 @@ impl Job {
             let samples: Vec<&Sample> = ranks.iter().map(|(_, sample)| sample).collect();
             let record = reduce(step, &samples);
             self.transition(&record, &mut decisions);
+            taken(&record);
             self.latest = Some(record);
             self.arrival = None;
         }
@@ -378,7 +394,7 @@ impl Job {
     /// The decision that was waited for will not come.
     pub fn release(&mut self) -> Vec<Decision> {
         self.held_at = None;
-        self.transit()
+        self.transit(|_| {})
     }
 
     /// People's decisions as they are from now on; `timeline` differs from the present one nowhere below the step held at.

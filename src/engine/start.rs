@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering::SeqCst},
+        atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst},
     },
     time::Duration,
 };
@@ -66,6 +66,7 @@ pub(super) fn start(settings: Settings, store: Arc<dyn Store>, clock: Arc<dyn Cl
         registrations: TaskTracker::new(),
         pipeline_task: Mutex::new(Some(pipeline_task)),
         reports,
+        removals: AtomicU64::new(0),
     });
     tasks.spawn(recover_all(inner.clone()));
     *inner.background.lock().unwrap_or_else(PoisonError::into_inner) = tasks;

@@ -1,191 +1,264 @@
 //! Every job at a glance, and what changes, for the pages: one board for all who look, read anew while anyone does.
 
 use std::{
-    collections::{BTreeMap, HashSet},
-    sync::Arc,
+    collections::{BTreeMap, HashMap},
+    convert::Infallible,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use axum::{
+    body::{Body, Bytes},
     extract::State,
+    http::header,
     response::{IntoResponse as _, Response, sse::Event},
 };
 use futures::StreamExt as _;
 use serde::Serialize;
-use serde_json::{Value, json};
-use tokio::{
-    sync::Mutex,
-    time::{Instant, MissedTickBehavior, interval},
-};
-use tonic::{Code, Status};
+use serde_json::{json, value::RawValue};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tonic::Status;
 
-use super::{Problem, Shared, body::to_json, watch::stream};
+use super::{Problem, Shared, body::to_json, params::Params, watch::stream};
 use crate::{
-    engine::{Engine, JobView, health::Verdict},
-    model::filter::{JobCursor, JobOrder, JobQuery, OrderKey},
+    engine::{Engine, Fleet, Sight, health::Verdict},
     rpc::convert,
 };
 
 /// How old what is shown may be.
 const PERIOD: Duration = Duration::from_millis(300);
-/// Jobs that are shown.
+/// A look at the jobs is followed by a rest of so many times what it took.
+const REST: u32 = 2;
+/// Jobs that are shown: the running ones, and then those that ended last.
 const JOBS_AT_MOST: usize = 10_000;
-const PAGE: u32 = 1000;
 /// Points of the small line beside a job.
 const SPARK_POINTS: usize = 40;
-const DECISIONS_PAGE: u32 = 1000;
+/// Jobs that are gone of which it is kept that they are; who missed more is told that there is something missed.
+const GONE_AT_MOST: usize = 1000;
+/// After which nobody counts as looking any more, and all is forgotten.
+const UNSEEN: Duration = Duration::from_mins(1);
 
 /// What is known of all jobs. Cheap to clone.
 #[derive(Clone, Default)]
-pub(super) struct Board(Arc<Mutex<Rows>>);
+pub(super) struct Board(Arc<Inner>);
 
 #[derive(Default)]
+struct Inner {
+    reader: tokio::sync::Mutex<Reader>,
+    rows: Mutex<Rows>,
+}
+
+/// What was read, by the one of those who look that reads for all.
+#[derive(Default)]
+struct Reader {
+    fleet: Fleet,
+    read: Option<(Instant, Duration)>,
+    looked: Option<Instant>,
+}
+
+/// The rows as they were read last, by the version of their last change: whoever looks needs to know only how far he has come.
+#[derive(Default)]
 struct Rows {
-    by_name: BTreeMap<String, Row>,
+    versions: HashMap<Arc<str>, u64>,
+    by_version: BTreeMap<u64, Row>,
     /// Rises with every change of a row.
     version: u64,
-    read: Option<Instant>,
+    gone: usize,
+    /// That jobs are gone is not known any more of changes up to this.
+    forgotten: u64,
+    is_truncated: bool,
 }
 
 struct Row {
-    /// Changes with what the row is made of.
-    mark: String,
-    version: u64,
+    name: Arc<str>,
     /// `None` once the job is gone.
-    shown: Option<Value>,
-    decisions: Decisions,
+    shown: Option<Bytes>,
 }
 
-/// The newest decision about a job, and where to read on.
-#[derive(Clone, Default)]
-struct Decisions {
-    after: Option<u64>,
-    last: Option<Value>,
+/// What someone who looks is told next.
+#[derive(Debug, PartialEq)]
+enum Change {
+    Row(Bytes),
+    Gone(Arc<str>),
+    Missed,
 }
 
 /// All jobs.
-pub(super) async fn list(State(shared): State<Shared>) -> Result<Response, Problem> {
-    let (jobs, version) = shared.fleet.since(shared.services.door.engine()?, 0).await?;
-    let jobs: Vec<Value> = jobs.into_iter().filter_map(|(_, shown)| shown).collect();
-    Ok(axum::Json(json!({"jobs": jobs, "version": version})).into_response())
+pub(super) async fn list(State(shared): State<Shared>, params: Params) -> Result<Response, Problem> {
+    params.none()?;
+    shared.fleet.refresh(shared.services.door.engine()?).await?;
+    let (rows, version, is_truncated) = shared.fleet.rows().all();
+    let end = format!(r#"],"version":{version},"truncated":{is_truncated},"jobs_at_most":{JOBS_AT_MOST}}}"#);
+    // Row by row, so that an answer is not in memory once for each who asks.
+    let rows = rows.into_iter().enumerate().flat_map(|(index, row)| {
+        let comma = (index > 0).then_some(Bytes::from_static(b","));
+        comma.into_iter().chain([row])
+    });
+    let parts = [Bytes::from_static(br#"{"jobs":["#)].into_iter().chain(rows).chain([end.into()]);
+    let body = Body::from_stream(futures::stream::iter(parts.map(Ok::<_, Infallible>)));
+    Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
 }
 
-/// Jobs as they change: `row` has a job in the form of [`list`], `removed` the name of one that is gone.
-pub(super) async fn watch(State(shared): State<Shared>) -> Result<Response, Problem> {
+/// Jobs as they change: `row` has a job in the form of [`list`], `removed` the name of one that is gone; after `missed_events` all
+/// is to be read anew.
+pub(super) async fn watch(State(shared): State<Shared>, params: Params) -> Result<Response, Problem> {
+    params.none()?;
     let place = shared.places.take()?;
-    let (_, version) = shared.fleet.since(shared.services.door.engine()?, 0).await?;
+    shared.fleet.refresh(shared.services.door.engine()?).await?;
+    let version = shared.fleet.rows().version;
     let stop = shared.services.door.drain().clone();
     let mut ticks = interval(PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let changes = futures::stream::unfold((shared, version, ticks), |(shared, version, mut ticks)| async move {
-        ticks.tick().await;
-        let engine = shared.services.door.engine().ok()?.clone();
-        // What can not be read now is read the next time.
-        let (rows, version) = shared.fleet.since(&engine, version).await.unwrap_or((Vec::new(), version));
-        Some((rows, (shared, version, ticks)))
+        loop {
+            let next = shared.fleet.rows().after(version);
+            if let Some((change, reached)) = next {
+                return Some((change, (shared, reached, ticks)));
+            }
+            ticks.tick().await;
+            let engine = shared.services.door.engine().ok()?.clone();
+            if let Err(status) = shared.fleet.refresh(&engine).await {
+                // What can not be read now is read the next time.
+                tracing::debug!(%status, "The fleet could not be read");
+            }
+        }
     });
-    let events = changes.take_until(stop.cancelled_owned()).flat_map(|rows| {
-        futures::stream::iter(rows.into_iter().map(|(name, shown)| match shown {
-            Some(row) => Event::default().event("row").data(row.to_string()),
-            None => Event::default().event("removed").data(json!({"name": name}).to_string()),
-        }))
-    });
-    Ok(stream(events, place))
+    Ok(stream(changes.take_until(stop.cancelled_owned()).map(event), place))
+}
+
+fn event(change: Change) -> Event {
+    match change {
+        // The JSON of a row is text.
+        Change::Row(row) => Event::default().event("row").data(String::from_utf8_lossy(&row)),
+        Change::Gone(name) => Event::default().event("removed").data(json!({"name": name}).to_string()),
+        Change::Missed => Event::default().event("missed_events").data("{}"),
+    }
 }
 
 impl Board {
-    /// The rows that changed after `version`, and the version they bring one to.
-    async fn since(&self, engine: &Engine, version: u64) -> Result<(Vec<(String, Option<Value>)>, u64), Status> {
-        let mut rows = self.0.lock().await;
-        if rows.read.is_none_or(|read| read.elapsed() >= PERIOD) {
-            rows.refresh(engine).await?;
-            rows.read = Some(Instant::now());
+    /// Reads what has changed, unless that was done just now. One of those who look does it for all.
+    async fn refresh(&self, engine: &Engine) -> Result<(), Status> {
+        let mut reader = self.0.reader.lock().await;
+        let begun = Instant::now();
+        reader.looked = Some(begun);
+        if reader.read.is_some_and(|(read, took)| read.elapsed() < PERIOD.max(REST * took)) {
+            return Ok(());
         }
-        let changed = rows.by_name.iter().filter(|(_, row)| row.version > version);
-        Ok((changed.map(|(name, row)| (name.clone(), row.shown.clone())).collect(), rows.version))
+        let tell = |name: &str, row: Option<Result<Bytes, Status>>| match row {
+            Some(Ok(row)) => self.rows().put(name, Some(row)),
+            Some(Err(status)) => tracing::error!(%status, "The row of {name} can not be written"),
+            None => self.rows().put(name, None),
+        };
+        engine.look(&mut reader.fleet, JOBS_AT_MOST, row, tell).await?;
+        self.rows().is_truncated = reader.fleet.is_truncated();
+        reader.read = Some((Instant::now(), begun.elapsed()));
+        Ok(())
+    }
+
+    /// Forgets all when nobody has looked for a while, again and again. Cancel safe.
+    pub(super) async fn forget_unseen(self) {
+        let mut ticks = interval(UNSEEN);
+        loop {
+            ticks.tick().await;
+            let mut reader = self.0.reader.lock().await;
+            if reader.looked.is_some_and(|looked| looked.elapsed() >= UNSEEN) {
+                *reader = Reader::default();
+                self.rows().clear();
+            }
+        }
+    }
+
+    fn rows(&self) -> MutexGuard<'_, Rows> {
+        self.0.rows.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Rows {
-    async fn refresh(&mut self, engine: &Engine) -> Result<(), Status> {
-        let mut seen = HashSet::new();
-        let mut query = JobQuery {
-            namespace: None,
-            conditions: Vec::new(),
-            order: JobOrder { key: OrderKey::Name, descending: false },
-            after: None,
-            limit: PAGE,
+    fn put(&mut self, name: &str, shown: Option<Bytes>) {
+        let before = self.versions.remove_entry(name);
+        let name = match before {
+            Some((name, version)) => {
+                self.by_version.remove(&version);
+                name
+            }
+            None => name.into(),
         };
-        loop {
-            let views = engine.list_jobs(query.clone()).await?;
-            let full = views.len() == PAGE as usize;
-            query.after = views.last().map(|view| JobCursor::Name(view.row.name.to_string(), view.row.id));
-            for view in views {
-                let name = view.row.name.to_string();
-                match self.look(engine, &name, &view).await {
-                    // It was deleted since it was listed.
-                    Err(status) if status.code() == Code::NotFound => continue,
-                    looked => looked?,
-                }
-                seen.insert(name);
-            }
-            if !full || seen.len() >= JOBS_AT_MOST {
-                break;
-            }
-        }
-        for (name, row) in &mut self.by_name {
-            if row.shown.is_some() && !seen.contains(name) {
-                self.version += 1;
-                (row.version, row.shown) = (self.version, None);
-                row.mark.clear();
-                row.decisions = Decisions::default();
-            }
-        }
-        Ok(())
-    }
-
-    async fn look(&mut self, engine: &Engine, name: &str, view: &JobView) -> Result<(), Status> {
-        let progress = view.progress.as_ref().map(|progress| (progress.watermark_step, progress.final_step));
-        let mark = format!("{} {} {} {} {progress:?}", view.row.id, view.etag(), view.attempt, view.stale);
-        let known = self.by_name.get(name);
-        if known.is_some_and(|row| row.mark == mark) {
-            return Ok(());
-        }
-        let decisions = known.map(|row| row.decisions.clone()).unwrap_or_default();
-        let decisions = decisions.read_on(engine, view).await?;
-        let shown = Some(row(engine, view, decisions.last.clone()).await?);
         self.version += 1;
-        self.by_name.insert(name.to_owned(), Row { mark, version: self.version, shown, decisions });
-        Ok(())
-    }
-}
-
-impl Decisions {
-    async fn read_on(mut self, engine: &Engine, view: &JobView) -> Result<Self, Status> {
-        loop {
-            let page = engine.decisions(&view.row.name, None, self.after, DECISIONS_PAGE).await?;
-            if let Some(decision) = page.decisions.last() {
-                self.last = Some(to_value(&convert::decision::to_proto(&view.row.name, decision))?);
-            }
-            match page.next {
-                Some(next) => self.after = Some(next),
-                None => return Ok(self),
-            }
+        if shown.is_some() {
+            self.versions.insert(Arc::clone(&name), self.version);
+        } else {
+            self.gone += 1;
+        }
+        self.by_version.insert(self.version, Row { name, shown });
+        if self.gone > GONE_AT_MOST {
+            self.forget_gone();
         }
     }
+
+    /// Half of those that are gone, the oldest.
+    fn forget_gone(&mut self) {
+        let gone = self.by_version.iter().filter(|(_, row)| row.shown.is_none()).map(|(version, _)| *version);
+        let oldest: Vec<u64> = gone.take(self.gone.div_ceil(2)).collect();
+        for version in oldest {
+            self.by_version.remove(&version);
+            self.gone -= 1;
+            self.forgotten = version;
+        }
+    }
+
+    fn clear(&mut self) {
+        *self = Self { version: self.version, forgotten: self.version, ..Self::default() };
+    }
+
+    /// The first change after `version`, and the version that it brings one to.
+    fn after(&self, version: u64) -> Option<(Change, u64)> {
+        if version < self.forgotten {
+            return Some((Change::Missed, self.version));
+        }
+        let (reached, row) = self.by_version.range(version + 1..).next()?;
+        let change = match &row.shown {
+            Some(shown) => Change::Row(shown.clone()),
+            None => Change::Gone(Arc::clone(&row.name)),
+        };
+        Some((change, *reached))
+    }
+
+    /// All rows by name, the version they bring one to, and whether there are more jobs than rows.
+    fn all(&self) -> (Vec<Bytes>, u64, bool) {
+        let mut rows: Vec<&Row> = self.by_version.values().collect();
+        rows.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        (rows.into_iter().filter_map(|row| row.shown.clone()).collect(), self.version, self.is_truncated)
+    }
 }
 
-async fn row(engine: &Engine, view: &JobView, last_decision: Option<Value>) -> Result<Value, Status> {
-    let glance = engine.glance(view).await?;
+/// A job's row as it is sent.
+#[derive(Serialize)]
+struct Shown {
+    job: Box<RawValue>,
+    health: &'static str,
+    health_reason: String,
+    sparkline: Vec<Option<f64>>,
+    last_decision: Option<Box<RawValue>>,
+}
+
+fn row(sight: &Sight) -> Result<Bytes, Status> {
+    let Sight { view, glance, decision } = sight;
     let mut job = convert::job::to_proto(view);
     job.initial_spec = None;
-    Ok(json!({
-        "job": to_value(&job)?,
-        "health": word(glance.health.verdict),
-        "health_reason": glance.health.reason,
-        "sparkline": spark(&glance.losses),
-        "last_decision": last_decision,
-    }))
+    let decision = decision.as_ref().map(|decision| convert::decision::to_proto(&view.row.name, decision));
+    let shown = Shown {
+        job: raw(&job)?,
+        health: word(glance.health.verdict),
+        health_reason: glance.health.reason.clone(),
+        sparkline: spark(&glance.losses),
+        last_decision: decision.as_ref().map(raw).transpose()?,
+    };
+    serde_json::to_vec(&shown).map(Bytes::from).map_err(|problem| Status::internal(problem.to_string()))
+}
+
+/// A message in canonical JSON as a part of a row.
+fn raw<T: Serialize>(message: &T) -> Result<Box<RawValue>, Status> {
+    RawValue::from_string(to_json(message)?).map_err(|problem| Status::internal(problem.to_string()))
 }
 
 /// The verdict as the pages know it.
@@ -206,12 +279,58 @@ pub(super) fn word(verdict: Verdict) -> &'static str {
 /// Means of neighbours, `null` where one is not finite.
 fn spark(losses: &[f64]) -> Vec<Option<f64>> {
     let group = losses.len().div_ceil(SPARK_POINTS).max(1);
-    #[expect(clippy::cast_precision_loss, reason = "a few thousand at most")]
+    #[expect(clippy::cast_precision_loss, reason = "a few hundred at most")]
     let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
     losses.chunks(group).map(mean).map(|mean| Some(mean).filter(|mean| mean.is_finite())).collect()
 }
 
-/// A message in canonical JSON as a part of an answer.
-pub(super) fn to_value<T: Serialize>(message: &T) -> Result<Value, Status> {
-    serde_json::from_str(&to_json(message)?).map_err(|problem| Status::internal(problem.to_string()))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(rows: &Rows, mut version: u64) -> Vec<Change> {
+        let mut told = Vec::new();
+        while let Some((change, reached)) = rows.after(version) {
+            told.push(change);
+            version = reached;
+        }
+        told
+    }
+
+    fn row(text: &'static str) -> Bytes {
+        Bytes::from_static(text.as_bytes())
+    }
+
+    #[test]
+    fn whoever_lags_is_told_the_newest_of_each_and_what_is_gone() {
+        let mut rows = Rows::default();
+        rows.put("a", Some(row("a1")));
+        rows.put("b", Some(row("b1")));
+        let seen = rows.version;
+        rows.put("a", Some(row("a2")));
+        rows.put("b", None);
+        rows.put("a", Some(row("a3")));
+
+        assert_eq!(told(&rows, 0), [Change::Gone("b".into()), Change::Row(row("a3"))]);
+        assert_eq!(told(&rows, seen), told(&rows, 0));
+        assert_eq!(rows.all().0, [row("a3")]);
+    }
+
+    #[test]
+    fn what_is_gone_leaves_the_memory_and_who_lags_that_far_is_told_so() {
+        let mut rows = Rows::default();
+        for number in 0..5000 {
+            rows.put(&format!("job-{number}"), Some(row("{}")));
+            rows.put(&format!("job-{number}"), None);
+        }
+        assert!(rows.by_version.len() <= GONE_AT_MOST && rows.versions.is_empty());
+        assert_eq!(told(&rows, 3), [Change::Missed]);
+        let version = rows.version;
+        assert_eq!(told(&rows, version - 1), [Change::Gone("job-4999".into())]);
+
+        rows.clear();
+        rows.put("new", Some(row("{}")));
+        assert_eq!(told(&rows, version - 1), [Change::Missed]);
+        assert_eq!(told(&rows, version), [Change::Row(row("{}"))]);
+    }
 }

@@ -183,8 +183,20 @@ impl Server {
         tokio::time::timeout(PATIENCE, socket.read_to_end(&mut answer)).await.unwrap().unwrap();
         let answer = String::from_utf8(answer).unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+        let body = if head.contains("transfer-encoding: chunked") { joined(body) } else { body.to_owned() };
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), body)
     }
+}
+
+/// A body that comes in chunks, each behind its length.
+fn joined(mut chunks: &str) -> String {
+    let mut body = String::new();
+    while let Some((length, rest)) = chunks.split_once("\r\n") {
+        let (chunk, rest) = rest.split_at(usize::from_str_radix(length, 16).unwrap());
+        body.push_str(chunk);
+        chunks = rest.trim_start_matches("\r\n");
+    }
+    body
 }
 
 impl Drop for Server {

@@ -1,6 +1,6 @@
 //! Audit reports: what is on record of a job or an experiment, read step by step and turned into figures.
 
-use super::{Engine, records::check_whole};
+use super::{Engine, aside, records::check_whole};
 use crate::{
     engine::{
         api::{Error, JobView},
@@ -146,10 +146,6 @@ async fn read(mut tally: JobTally, records: &mut Records<'_>) -> Result<JobTally
 
 async fn finish(subject: Subject, jobs: Vec<JobFigures>) -> Result<Audit, Error> {
     aside(move || Audit::of(subject, jobs)).await
-}
-
-async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
-    tokio::task::spawn_blocking(work).await.map_err(|_| Error::ShuttingDown)
 }
 
 #[cfg(test)]

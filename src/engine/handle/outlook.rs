@@ -4,17 +4,20 @@ use super::Engine;
 use crate::{
     engine::{
         api::{Directive, Error, JobView, TelemetryAmount, TelemetryQuery},
+        entry::Entry,
         health::{self, Health, Recent, Stretch},
+        trail::{Past, RATES, STEPS},
     },
-    model::name::JobName,
+    model::{
+        name::{JobId, JobName},
+        telemetry::{LEARNING_RATE, LOSS},
+    },
 };
 
-/// Steps that a job's health is read from.
-const RECENT_STEPS: u64 = 1024;
 /// Points that plateaus are looked for in.
 const PLATEAU_POINTS: usize = 4096;
-/// The newest reports that are held against what was told.
-const TOLD: usize = 16;
+/// Of an attempt that is over, the last step is looked for from so far before the end of what was reserved for it.
+const NEAR_THE_END: u64 = 2048;
 
 /// A job at a glance.
 #[derive(Clone, Debug)]
@@ -31,28 +34,67 @@ impl Engine {
     /// # Errors
     /// If the store is away.
     pub async fn glance(&self, view: &JobView) -> Result<Glance, Error> {
-        let end = view.progress.as_ref().and_then(|progress| progress.watermark_step).map(|step| step + 1);
-        let mut recent = Recent::default();
-        if view.attempt > 0 && view.row.telemetry_removed_time.is_none() {
-            let query = TelemetryQuery {
-                attempt: None,
-                start_step: end.map_or(0, |end| end.saturating_sub(RECENT_STEPS)),
-                end_step: end.unwrap_or(u64::MAX),
-                metrics: vec!["loss".to_owned(), "learning_rate".to_owned()],
-                amount: TelemetryAmount::DownSampled { max_points: 2 * 1024 },
-            };
-            let mut answer = self.telemetry(&view.row.name, query).await?;
-            if let Some((steps, losses)) = answer.series.remove("loss") {
-                (recent.steps, recent.losses) = (steps, losses);
+        let past = self.past(view).await?;
+        let told = self.entry(view.row.name.as_str()).map(|entry| told(&entry, &past)).unwrap_or_default();
+        Ok(Glance::of(view, past, &told))
+    }
+
+    /// What was reported of the last steps of a job's newest attempt, from the store.
+    pub(super) async fn past(&self, view: &JobView) -> Result<Past, Error> {
+        if view.attempt == 0 || view.row.telemetry_removed_time.is_some() {
+            return Ok(Past::default());
+        }
+        let end = match &view.progress {
+            Some(progress) => progress.watermark_step.map_or(0, |step| step + 1),
+            None => self.recorded_end(view.row.id).await?,
+        };
+        let steps = STEPS as u64;
+        let query = TelemetryQuery {
+            attempt: None,
+            start_step: end.saturating_sub(steps),
+            end_step: end,
+            metrics: vec![LOSS.to_owned(), LEARNING_RATE.to_owned()],
+            amount: TelemetryAmount::Raw { limit: STEPS },
+        };
+        let mut answer = self.telemetry(&view.row.name, query).await?;
+        let mut last = |metric: &str, count: usize| {
+            let (steps, values) = answer.series.remove(metric).unwrap_or_default();
+            let first = steps.len().saturating_sub(count);
+            steps.into_iter().zip(values).skip(first).collect()
+        };
+        Ok(Past { losses: last(LOSS, STEPS), rates: last(LEARNING_RATE, RATES), decision: None })
+    }
+
+    /// The end of what is on record of a job whose newest attempt is over.
+    async fn recorded_end(&self, job: JobId) -> Result<u64, Error> {
+        let store = &self.0.context.store;
+        let attempts = store.attempts(job).await?;
+        let Some(newest) = attempts.last() else { return Ok(0) };
+        let next = |from: u64| store.next_telemetry_step(job, newest.attempt, from);
+        let mut last = match next(newest.reserved_end.saturating_sub(NEAR_THE_END)).await? {
+            Some(step) => step,
+            None => match next(0).await? {
+                Some(step) => step,
+                // All that it has is its parent's.
+                None => return Ok(newest.resume_step),
+            },
+        };
+        let mut stride = NEAR_THE_END;
+        let mut end = loop {
+            let end = last.saturating_add(stride);
+            match next(end).await? {
+                Some(step) if step > last => (last, stride) = (step, stride.saturating_mul(2)),
+                _ => break end,
             }
-            if let Some((steps, rates)) = answer.series.remove("learning_rate") {
-                let first = steps.len().saturating_sub(TOLD);
-                let told = self.rates(&view.row.name, &steps[first..]);
-                let off = told.iter().zip(&rates[first..]).filter(|(told, used)| differs(told, **used)).count();
-                recent.off_told = (off, told.len());
+        };
+        while end - last > 1 {
+            let middle = last + (end - last) / 2;
+            match next(middle).await? {
+                Some(step) => last = step,
+                None => end = middle,
             }
         }
-        Ok(Glance { health: health::of(view, &recent), losses: recent.losses })
+        Ok(end)
     }
 
     /// The stretches of a job's newest attempt in which the loss did not fall.
@@ -95,7 +137,7 @@ impl Engine {
         let mut stretches: Vec<(u64, u64)> = Vec::new();
         let mut goes_on = false;
         for ((step, told), used) in steps.iter().zip(&told).zip(&used) {
-            let off = differs(told, *used);
+            let off = told.rates.first().is_some_and(|told| differs(told.learning_rate, *used));
             match stretches.last_mut() {
                 Some(stretch) if off && goes_on => stretch.1 = *step,
                 _ if off => stretches.push((*step, *step)),
@@ -116,7 +158,25 @@ impl Engine {
     }
 }
 
+impl Glance {
+    /// Of a job with these last steps, where it was `told` these rates.
+    pub(super) fn of(view: &JobView, past: Past, told: &[f64]) -> Self {
+        let off = told.iter().zip(&past.rates).filter(|(told, (_, used))| differs(**told, *used)).count();
+        let (steps, losses) = past.losses.into_iter().unzip();
+        let recent = Recent { steps, losses, off_told: (off, told.len()) };
+        Self { health: health::of(view, &recent), losses: recent.losses }
+    }
+}
+
+/// What the first group was told for the steps of which the rate is known. Empty if no attempt runs.
+pub(super) fn told(entry: &Entry, past: &Past) -> Vec<f64> {
+    let Some(cell) = entry.cell_full() else { return Vec::new() };
+    let timeline = cell.timeline();
+    let rate = |step: u64| timeline.directive_at(step).rates.first().map_or(0.0, |rate| rate.learning_rate);
+    past.rates.iter().map(|(step, _)| rate(*step)).collect()
+}
+
 /// Whether a rate that was used is another than the one told, beyond single precision.
-fn differs(told: &Directive, used: f64) -> bool {
-    told.rates.first().is_some_and(|told| (told.learning_rate - used).abs() > 1e-6 * told.learning_rate.abs())
+fn differs(told: f64, used: f64) -> bool {
+    (told - used).abs() > 1e-6 * told.abs()
 }

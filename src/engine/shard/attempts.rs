@@ -117,6 +117,7 @@ impl Shard {
                 }
                 writes.extend(owned.decided(&context, decisions));
                 context.pipeline.submit_own(writes, &owned.entry);
+                owned.entry.break_trail();
                 owned.refusing = None;
                 owned.tell_job(&context);
                 let _ = reply.send(Ok(owned.info(row)));

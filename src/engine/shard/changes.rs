@@ -47,6 +47,7 @@ impl Shard {
             Err(error) => {
                 let writes = owned.release(&context);
                 context.pipeline.submit_own(writes, &owned.entry);
+                owned.entry.break_trail();
                 let _ = reply.send(Err(error));
                 return;
             }
@@ -68,6 +69,7 @@ impl Shard {
                 Err(_) => owned.release(&shard.context),
             };
             shard.context.pipeline.submit_own(writes, &owned.entry);
+            owned.entry.break_trail();
             let answer = result.map(|()| (owned.view(&shard.context), decision));
             let _ = reply.send(answer);
             shard.changed(id);

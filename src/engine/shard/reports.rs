@@ -75,7 +75,13 @@ impl Shard {
             owned.entry.tell(|| Event::Record(Box::new(record.clone())));
         }
         let wanted = running.heart.complete_end();
+        let decision = writes.iter().rev().find_map(|write| match write {
+            Write::RecordDecision(_, decision, _) => Some(Decision::clone(decision)),
+            _ => None,
+        });
         let committed = context.pipeline.submit(writes, Some(permit), Some(owned.entry.clone()));
+        // After that: whoever begins to look now finds it stored.
+        owned.entry.add_to_trail(attempt, &taken.completed, decision);
         if running.chunks_since_merge >= context.settings.merge_after_chunks {
             // If the merger is busy the next report asks again.
             if context.merges.try_send((id, attempt, running.next_seq)).is_ok() {

@@ -15,6 +15,7 @@ const rows = new Map();
 const picked = new Set();
 const view = readView();
 const table = new Table(picked, pick);
+let truncated = false; // there are more jobs than the server shows
 
 // What is looked at is in the address, so that a link keeps it.
 function readView() {
@@ -73,7 +74,8 @@ function draw() {
   drawAttention(all);
   options(byId("namespace"), [...new Set(all.map((row) => nameParts(row.name).namespace))].sort(), view.namespace);
   options(byId("state"), [...new Set(all.map((row) => row.state))].sort(), view.state);
-  say(byId("shown"), shown.length === all.length ? `${count(all.length)} jobs` : `${count(shown.length)} of ${count(all.length)} jobs`);
+  const more = truncated ? "; there are more than this page shows" : "";
+  say(byId("shown"), (shown.length === all.length ? `${count(all.length)} jobs` : `${count(shown.length)} of ${count(all.length)} jobs`) + more);
   table.show(shown);
   drawNone(all.length, shown.length);
 }
@@ -207,6 +209,7 @@ async function readAll() {
     const answer = await get(FLEET_URL);
     rows.clear();
     for (const job of answer.jobs ?? []) take(job);
+    truncated = answer.truncated ?? false;
     byId("problem").hidden = true;
     draw();
     ready();
