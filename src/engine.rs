@@ -20,9 +20,10 @@ mod reporter;
 mod shard;
 mod start;
 pub mod steering;
+mod summary;
 pub mod timeline;
 mod trail;
 
 pub use api::*;
-pub use handle::{Engine, Fleet, Glance, Sight, Watch};
+pub use handle::{Engine, Fleet, Glance, Outlook, Sight, Watch};
 pub use reporter::{PendingReceipt, Reporter};

@@ -130,7 +130,7 @@ async fn a_row_has_the_newest_decision_whoever_took_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_watches_the_fleet_is_told_of_what_changes_and_of_what_is_gone() {
     let server = Server::sqlite().await;
-    let (kept, mut stream) = train(&server, "kept", spec(0.1)).await;
+    let (kept, stream) = train(&server, "kept", spec(0.1)).await;
     let (ended, _) = train(&server, "ended", spec(0.1)).await;
     let mut events = Events::open(&server, "/v1/fleet:watch").await;
 
@@ -160,4 +160,189 @@ async fn the_fleet_takes_no_parameters_and_says_so() {
         let (status, body) = server.http_get(path).await;
         assert!(status == 400 && body.contains("is not allowed in the query"), "{status} {body}");
     }
+}
+
+/// Reports steps at this rate.
+async fn at_rate(stream: &mut Stream, steps: std::ops::Range<i64>, rate: f64) {
+    let step: Vec<i64> = steps.collect();
+    let through_step = step.last().copied();
+    let (loss, learning_rate) = (vec![1.0; step.len()], vec![rate; step.len()]);
+    stream.send(StreamTelemetryRequest { step, loss, learning_rate, through_step, ..Default::default() }).await;
+    stream.until_durable(through_step.unwrap()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_step_at_another_rate_than_told_is_found_in_the_attempt_that_ran_it() {
+    let server = Server::sqlite().await;
+    let (job, mut stream) = train(&server, "a", spec(0.1)).await;
+    let outlook = async |attempt: i64| json(&server, &format!("/v1/{job}/outlook?attempt={attempt}")).await;
+    at_rate(&mut stream, 0..9_000, 0.1).await;
+    at_rate(&mut stream, 9_000..9_001, 0.2).await;
+    at_rate(&mut stream, 9_001..12_000, 0.1).await;
+    let one_step: Value = serde_json::json!([{"from": 9_000, "to": 9_000}]);
+    assert_eq!(outlook(0).await["on_plan"], one_step);
+    assert_eq!(outlook(0).await["plateaus"][0]["to"], 11_999);
+
+    let attempt = server.start_attempt(&job, "again", 5_000).await;
+    let mut stream = server.stream(&job, attempt, 0).await;
+    at_rate(&mut stream, 5_000..5_010, 0.3).await;
+    at_rate(&mut stream, 5_010..6_000, 0.1).await;
+    let ten_steps: Value = serde_json::json!([{"from": 5_000, "to": 5_009}]);
+    assert_eq!(
+        [outlook(1).await["on_plan"].clone(), outlook(2).await["on_plan"].clone()],
+        [one_step, ten_steps.clone()]
+    );
+
+    // It is known of a job that has ended too, by working out its rates once more.
+    assert_eq!(server.http_request("POST", &format!("/v1/{job}:complete"), "{}").await.0, 200);
+    assert_eq!(outlook(0).await["on_plan"], ten_steps);
+    let (status, body) = server.http_get(&format!("/v1/{job}/outlook?attempt=3")).await;
+    assert!(status == 404 && body.contains("UNKNOWN_ATTEMPT"), "{body}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_outlook_was_made_of_is_not_read_again() {
+    let server = Server::sqlite().await;
+    let (job, mut stream) = train(&server, "a", spec(0.1)).await;
+    at_rate(&mut stream, 0..3_000, 0.2).await;
+    let path = format!("/v1/{job}/outlook");
+    assert_eq!(json(&server, &path).await["on_plan"], serde_json::json!([{"from": 0, "to": 2_999}]));
+
+    // Behind the server's back.
+    let database = sqlx::SqlitePool::connect(server.database_url()).await.unwrap();
+    sqlx::query("delete from telemetry").execute(&database).await.unwrap();
+    database.close().await;
+    at_rate(&mut stream, 3_000..3_100, 0.2).await;
+
+    assert_eq!(json(&server, &path).await["on_plan"], serde_json::json!([{"from": 0, "to": 3_099}]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_of_few_points_has_the_first_the_last_and_the_extremes() {
+    let server = Server::sqlite().await;
+    let (job, mut stream) = train(&server, "a", spec(0.1)).await;
+    let spike = |step: u32| if step == 7_777 { 9.0 } else { f64::from(step % 10) / 10.0 };
+    stream.losses(0, &(0..10_000).map(spike).collect::<Vec<_>>()).await;
+    stream.until_durable(9_999).await;
+
+    let answer = json(&server, &format!("/v1/{job}/telemetry?max_points=20&metrics=loss")).await;
+
+    let steps: Vec<&str> =
+        answer["series"][0]["step"].as_array().unwrap().iter().map(|s| s.as_str().unwrap()).collect();
+    assert!(steps.len() < 40 && steps.contains(&"7777"), "{steps:?}");
+    assert_eq!((steps[0], steps[steps.len() - 1]), ("0", "9999"));
+}
+
+/// `cargo test --release --test monitor -- --ignored --nocapture`: the figures of docs/performance.md.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a measurement"]
+async fn how_fresh_the_fleet_is_with_500_busy_jobs() {
+    const JOBS: usize = 500;
+    let server = Server::sqlite().await;
+    let mut trainers = Vec::new();
+    for number in 0..JOBS {
+        trainers.push(train(&server, &format!("busy-{number}"), spec(0.1)).await);
+    }
+    let reported: std::sync::Arc<Vec<std::sync::Mutex<Vec<Instant>>>> =
+        std::sync::Arc::new((0..JOBS).map(|_| std::sync::Mutex::default()).collect());
+    let mut tasks = tokio::task::JoinSet::new();
+    for (number, (_, mut stream)) in trainers.into_iter().enumerate() {
+        let reported = reported.clone();
+        tasks.spawn(async move {
+            // Two reports a second, of five steps each.
+            let mut pause = tokio::time::interval(Duration::from_millis(500));
+            for report in 0.. {
+                pause.tick().await;
+                stream.losses(5 * report, &[1.0; 5]).await;
+                stream.until_durable(5 * report + 4).await;
+                reported[number].lock().unwrap().push(Instant::now());
+            }
+        });
+    }
+    wait_for("all to report", async || reported.iter().all(|times| times.lock().unwrap().len() > 2).then_some(()))
+        .await;
+    let before = (cpu_seconds(&server), Instant::now());
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let alone = (cpu_seconds(&server) - before.0) / before.1.elapsed().as_secs_f64();
+
+    // One watches; how old is what a row tells when it comes, counted from the acknowledgement of the report?
+    let mut events = Events::open(&server, "/v1/fleet:watch").await;
+    for _ in 0..3 * JOBS {
+        events.next().await;
+    }
+    let before = (cpu_seconds(&server), Instant::now());
+    let mut ages = Vec::new();
+    while before.1.elapsed() < Duration::from_secs(10) {
+        let (_, row) = events.next().await;
+        let number: usize = row["job"]["name"].as_str().unwrap().rsplit('-').next().unwrap().parse().unwrap();
+        let step: usize = row["job"]["progress"]["watermark_step"].as_str().unwrap().parse().unwrap();
+        // The newest report that the row does not have yet makes it stale; what it has is as old as its acknowledgement.
+        if let Some(time) = reported[number].lock().unwrap().get(step / 5) {
+            ages.push(time.elapsed().as_secs_f64());
+        }
+    }
+    let watched = (cpu_seconds(&server) - before.0) / before.1.elapsed().as_secs_f64();
+    ages.sort_unstable_by(f64::total_cmp);
+    println!(
+        "{JOBS} busy jobs: rows {:.2} s old in the median, {:.2} s at the 99th percentile, {:.2} s at most ({} rows in 10 s); \
+         {alone:.2} cores without anyone who looks, {watched:.2} with",
+        ages[ages.len() / 2],
+        ages[ages.len() * 99 / 100],
+        ages[ages.len() - 1],
+        ages.len()
+    );
+    let resident = resident_mb(&server);
+    let mut watchers = Vec::new();
+    for _ in 0..10 {
+        watchers.push(tokio::spawn({
+            let mut events = Events::open(&server, "/v1/fleet:watch").await;
+            async move {
+                loop {
+                    events.next().await;
+                }
+            }
+        }));
+    }
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    println!("resident: {resident} MB with one who watches, {} MB with ten more", resident_mb(&server));
+    watchers.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+/// `cargo test --release --test monitor -- --ignored --nocapture`: the figures of docs/performance.md.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a measurement"]
+async fn how_long_the_outlook_of_a_million_steps_takes() {
+    const STEPS: i64 = 1_000_000;
+    let server = Server::sqlite().await;
+    let (job, mut stream) = train(&server, "long", spec(0.1)).await;
+    for first in (0..STEPS).step_by(10_000) {
+        at_rate(&mut stream, first..first + 10_000, 0.1).await;
+    }
+    let ask = async |what: &str, path: &str| {
+        let begun = Instant::now();
+        json(&server, &format!("/v1/{job}/{path}")).await;
+        println!("{what}: {:.0} ms", begun.elapsed().as_secs_f64() * 1e3);
+    };
+    ask("outlook, first", &format!("outlook?start_step=0&end_step={STEPS}&points=500")).await;
+    ask("outlook, zoomed to a tenth", "outlook?start_step=400000&end_step=500000&points=500").await;
+    ask("outlook, zoomed to a thousandth", "outlook?start_step=450000&end_step=451000&points=500").await;
+    at_rate(&mut stream, STEPS..STEPS + 1000, 0.1).await;
+    ask("outlook, after 1000 further steps", &format!("outlook?start_step=0&end_step={STEPS}&points=500")).await;
+    ask("telemetry, whole", "telemetry?max_points=1600").await;
+    ask("telemetry, a tenth", "telemetry?start_step=400000&end_step=500000&max_points=1600").await;
+    ask("telemetry, a thousandth", "telemetry?start_step=450000&end_step=451000&max_points=1600").await;
+    println!("resident: {} MB", resident_mb(&server));
+}
+
+/// Processor time that the server has used.
+fn cpu_seconds(server: &Server) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", server.process_id())).unwrap();
+    let fields: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();
+    (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) / 100.0
+}
+
+fn resident_mb(server: &Server) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.process_id())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
 }

@@ -20,7 +20,7 @@ use tokio_util::task::TaskTracker;
 use tracing::error;
 
 pub use fleet::{Fleet, Sight};
-pub use outlook::Glance;
+pub use outlook::{Glance, Outlook};
 pub use records::Watch;
 
 use super::{
@@ -31,6 +31,7 @@ use super::{
     recover::Loaded,
     shard::{Command, Context, Reply},
     start,
+    summary::Summaries,
 };
 use crate::{
     clock::Clock,
@@ -62,6 +63,8 @@ pub(super) struct Inner {
     pub(super) reports: Semaphore,
     /// How many jobs have been removed that had ended.
     pub(super) removals: AtomicU64,
+    /// Histories in short.
+    pub(super) summaries: Summaries,
 }
 
 /// Commands that may wait for a shard.

@@ -107,7 +107,7 @@ pub async fn answer(mut records: Records<'_>, query: &TelemetryQuery) -> Result<
                     }
                 }
             }
-            let series = series.into_iter().map(|(name, extremes)| (name, extremes.into_columns()));
+            let series = series.into_iter().map(|(name, extremes)| (name, extremes.into_line()));
             Ok(TelemetryAnswer { series: series.collect(), next_step: None })
         }
     }

@@ -23,6 +23,7 @@ use super::{
     handle::{Inner, SHARD_QUEUE},
     recover,
     shard::{Command, Context, Directory, Shard},
+    summary::Summaries,
 };
 use crate::{
     clock::Clock,
@@ -67,6 +68,7 @@ pub(super) fn start(settings: Settings, store: Arc<dyn Store>, clock: Arc<dyn Cl
         pipeline_task: Mutex::new(Some(pipeline_task)),
         reports,
         removals: AtomicU64::new(0),
+        summaries: Summaries::default(),
     });
     tasks.spawn(recover_all(inner.clone()));
     *inner.background.lock().unwrap_or_else(PoisonError::into_inner) = tasks;

@@ -49,10 +49,7 @@ pub(super) async fn get(State(shared): State<Shared>, target: Target, params: Pa
     let view = engine.job(&name).await?;
     let glance = engine.glance(&view).await?;
     let attempt = Some(query.attempt).filter(|attempt| *attempt > 0);
-    let (plateaus, off_told) = match view.row.telemetry_removed_time {
-        Some(_) => (Vec::new(), Vec::new()),
-        None => (engine.plateaus(&name, attempt).await?, engine.off_told(&name).await?),
-    };
+    let outlook = engine.outlook(&name, attempt).await?;
     let steps = spread(query.start_step, query.end_step, query.points.min(POINTS_AT_MOST));
     let directives = engine.rates(&name, &steps);
     let group = |index: usize| -> Value {
@@ -63,8 +60,8 @@ pub(super) async fn get(State(shared): State<Shared>, target: Target, params: Pa
     Ok(axum::Json(json!({
         "health": word(glance.health.verdict),
         "health_reason": glance.health.reason,
-        "plateaus": plateaus.iter().map(|stretch| json!({"from": stretch.from, "to": stretch.to, "reason": stretch.reason})).collect::<Vec<_>>(),
-        "on_plan": off_told.iter().map(|(from, to)| json!({"from": from, "to": to})).collect::<Vec<_>>(),
+        "plateaus": outlook.plateaus.iter().map(|stretch| json!({"from": stretch.from, "to": stretch.to, "reason": stretch.reason})).collect::<Vec<_>>(),
+        "on_plan": outlook.off_told.iter().map(|(from, to)| json!({"from": from, "to": to})).collect::<Vec<_>>(),
         "step": if directives.is_empty() { Vec::new() } else { steps },
         "groups": groups,
     }))

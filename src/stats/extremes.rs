@@ -7,6 +7,8 @@ pub struct Extremes {
     buckets: Vec<Bucket>,
     max_buckets: usize,
     bucket_size: usize,
+    /// The first and the last point.
+    ends: Option<[(u64, f64); 2]>,
 }
 
 /// Consecutive points: the lowest and highest finite one, and the first that is not finite.
@@ -54,11 +56,13 @@ impl Extremes {
     /// Of about so many points.
     #[must_use]
     pub fn new(max_points: usize) -> Self {
-        Self { buckets: Vec::new(), max_buckets: (max_points / 2).max(1), bucket_size: 1 }
+        Self { buckets: Vec::new(), max_buckets: (max_points / 2).max(1), bucket_size: 1, ends: None }
     }
 
     /// Takes the next point. Steps rise.
     pub fn push(&mut self, step: u64, value: f64) {
+        let first = self.ends.map_or((step, value), |[first, _]| first);
+        self.ends = Some([first, (step, value)]);
         let is_full = |bucket: &Bucket, size| bucket.count >= size;
         if self.buckets.len() == self.max_buckets * 2
             && self.buckets.last().is_some_and(|last| is_full(last, self.bucket_size))
@@ -81,6 +85,30 @@ impl Extremes {
             first
         });
         self.buckets = joined.collect();
+    }
+
+    /// Steps and values as [`Extremes::into_columns`] has them, and the first and the last point beside them.
+    #[must_use]
+    pub fn into_line(self) -> (Vec<u64>, Vec<f64>) {
+        let ends = self.ends;
+        let (mut steps, mut values) = self.into_columns();
+        if let Some([first, last]) = ends {
+            if steps.first() != Some(&first.0) {
+                steps.insert(0, first.0);
+                values.insert(0, first.1);
+            }
+            if steps.last() != Some(&last.0) {
+                steps.push(last.0);
+                values.push(last.1);
+            }
+        }
+        (steps, values)
+    }
+
+    /// How much memory it takes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        size_of::<Self>() + self.buckets.capacity() * size_of::<Bucket>()
     }
 
     /// Steps and values.
@@ -123,6 +151,17 @@ mod tests {
         let place = steps.iter().position(|step| *step == 517).expect("the NaN");
         assert!(values[place].is_nan());
         assert_eq!((steps.first(), steps.last()), (Some(&0), Some(&999)));
+    }
+
+    #[test]
+    fn a_line_begins_with_the_first_point_and_ends_with_the_last() {
+        let mut extremes = Extremes::new(4);
+        (0..100_u32).for_each(|step| extremes.push(step.into(), f64::from((step * 37) % 100)));
+        let (steps, values) = extremes.into_line();
+        assert_eq!((steps[0], steps[steps.len() - 1]), (0, 99));
+        assert_eq!((values[0], values[values.len() - 1]), (0.0, 63.0));
+        assert!(steps.is_sorted() && steps.len() <= 8, "{steps:?}");
+        assert_eq!(Extremes::new(4).into_line(), (vec![], vec![]));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use futures::{StreamExt as _, TryStreamExt as _, future::ready, stream};
 
 use super::{
     Engine, aside,
-    outlook::{Glance, told},
+    outlook::{Glance, off_told},
 };
 use crate::{
     engine::{
@@ -105,7 +105,7 @@ enum Subject {
 struct Read {
     view: JobView,
     past: Past,
-    told: Vec<f64>,
+    off_told: (usize, usize),
     damage: Option<Error>,
     known: Known,
 }
@@ -302,9 +302,9 @@ impl Engine {
         };
         let (past, damage) = apart(past)?;
         let view = entry.view(self.0.context.stale_before());
-        let told = told(&entry, &past);
+        let off_told = off_told(&entry, &past);
         let known = Known { pulse, entry: Some(entry), decisions, look: 0 };
-        Ok(Read { view, past, told, damage, known })
+        Ok(Read { view, past, off_told, damage, known })
     }
 
     /// The last steps of a job that runs: from memory, where they are kept from the first look on.
@@ -325,7 +325,7 @@ impl Engine {
         let view = self.ended_view(row).await?;
         let (past, damage) = apart(self.stored(&view, &mut decisions).await)?;
         let known = Known { pulse, entry: None, decisions, look: 0 };
-        Ok(Read { view, past, told: Vec::new(), damage, known })
+        Ok(Read { view, past, off_told: (0, 0), damage, known })
     }
 
     /// The last steps of a job, and the newest decision, as they are stored.
@@ -370,9 +370,9 @@ fn unread_ended(fleet: &Fleet, row: JobRow) -> Unread {
 }
 
 fn sight(read: Read) -> (Sight, Known) {
-    let Read { view, mut past, told, damage, known } = read;
+    let Read { view, mut past, off_told, damage, known } = read;
     let decision = past.decision.take();
-    let mut glance = Glance::of(&view, past, &told);
+    let mut glance = Glance::of(&view, past, off_told);
     if let Some(damage) = damage {
         glance.health = Health { verdict: Verdict::Failed, reason: damage.to_string() };
     }

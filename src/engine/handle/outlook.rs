@@ -1,11 +1,16 @@
 //! What people look at: how a job fares, and its rates behind and ahead.
 
-use super::Engine;
+use std::sync::Arc;
+
+use super::{Engine, aside};
 use crate::{
     engine::{
         api::{Directive, Error, JobView, TelemetryAmount, TelemetryQuery},
         entry::Entry,
         health::{self, Health, Recent, Stretch},
+        recover,
+        replay::Replayer,
+        summary::{Summary, Told, is_off},
         trail::{Past, RATES, STEPS},
     },
     model::{
@@ -14,8 +19,6 @@ use crate::{
     },
 };
 
-/// Points that plateaus are looked for in.
-const PLATEAU_POINTS: usize = 4096;
 /// Of an attempt that is over, the last step is looked for from so far before the end of what was reserved for it.
 const NEAR_THE_END: u64 = 2048;
 
@@ -28,6 +31,15 @@ pub struct Glance {
     pub losses: Vec<f64>,
 }
 
+/// What is to be seen of an attempt's whole history.
+#[derive(Clone, Debug, Default)]
+pub struct Outlook {
+    /// The stretches in which the loss did not fall.
+    pub plateaus: Vec<Stretch>,
+    /// Those that ran at another rate than told: first and last step.
+    pub off_told: Vec<(u64, u64)>,
+}
+
 impl Engine {
     /// How a job fares, from its last steps.
     ///
@@ -35,8 +47,8 @@ impl Engine {
     /// If the store is away.
     pub async fn glance(&self, view: &JobView) -> Result<Glance, Error> {
         let past = self.past(view).await?;
-        let told = self.entry(view.row.name.as_str()).map(|entry| told(&entry, &past)).unwrap_or_default();
-        Ok(Glance::of(view, past, &told))
+        let off_told = self.entry(view.row.name.as_str()).map(|entry| off_told(&entry, &past)).unwrap_or_default();
+        Ok(Glance::of(view, past, off_told))
     }
 
     /// What was reported of the last steps of a job's newest attempt, from the store.
@@ -97,55 +109,61 @@ impl Engine {
         Ok(end)
     }
 
-    /// The stretches of a job's newest attempt in which the loss did not fall.
+    /// The stretches of the history of an attempt, or of the newest, in which the loss did not fall, and those that ran at another
+    /// rate than told, as first and last step. Each record is read once, as long as the summary of the history is kept.
     ///
     /// # Errors
-    /// If there is no such job.
-    pub async fn plateaus(&self, name: &JobName, attempt: Option<u32>) -> Result<Vec<Stretch>, Error> {
-        let query = TelemetryQuery {
-            attempt,
-            start_step: 0,
-            end_step: u64::MAX,
-            metrics: vec!["loss".to_owned()],
-            amount: TelemetryAmount::DownSampled { max_points: PLATEAU_POINTS },
-        };
-        if self.job(name).await?.attempt == 0 {
-            return Ok(Vec::new());
+    /// If there is no such job or attempt.
+    pub async fn outlook(&self, name: &JobName, attempt: Option<u32>) -> Result<Outlook, Error> {
+        let view = self.job(name).await?;
+        if view.attempt == 0 || view.row.telemetry_removed_time.is_some() {
+            return Ok(Outlook::default());
         }
-        let mut answer = self.telemetry(name, query).await?;
-        let (steps, losses) = answer.series.remove("loss").unwrap_or_default();
-        Ok(health::plateaus(&steps, &losses))
+        let attempt = attempt.unwrap_or(view.attempt);
+        let cell = self.entry(name.as_str()).and_then(|entry| entry.cell_full());
+        let cell = cell.filter(|cell| cell.attempt == attempt && cell.check_open().is_ok());
+        let key = (view.row.id, attempt);
+        let summaries = &self.0.summaries;
+        let slot = match summaries.get(key, cell.is_none()) {
+            Some(slot) => slot,
+            None if cell.is_some() => summaries.begin(key, Summary::new(Told::Runs)),
+            None => {
+                summaries.begin(key, Summary::new(Told::IsOver(Some(Box::new(self.replayer(&view, attempt).await?)))))
+            }
+        };
+        // One reads, and whoever asks meanwhile waits for it.
+        let turn = slot.turn.lock().await;
+        let (next, is_whole) = {
+            let summary = slot.summary();
+            (summary.next(), summary.is_whole())
+        };
+        if !is_whole {
+            let (view, mut records) = self.history(name, Some(attempt), next, u64::MAX).await?;
+            while let Some(window) = records.next_window().await? {
+                let (slot, timeline) = (Arc::clone(&slot), cell.as_ref().map(|cell| cell.timeline().clone()));
+                aside(move || slot.summary().take(&window, timeline.as_deref())).await?;
+            }
+            self.check_still_whole(&view).await?;
+            // Of an attempt that ended meanwhile the summary is begun anew.
+            slot.summary().finish();
+        }
+        summaries.count(key, &slot);
+        drop(turn);
+        let (plateaus, off_told) = aside(move || slot.summary().shown()).await?;
+        Ok(Outlook { plateaus, off_told })
     }
 
-    /// Stretches of the newest attempt that ran at another rate than told, as first and last step, as far as down-sampled telemetry shows.
-    ///
-    /// # Errors
-    /// If there is no such job.
-    pub async fn off_told(&self, name: &JobName) -> Result<Vec<(u64, u64)>, Error> {
-        if self.job(name).await?.attempt == 0 {
-            return Ok(Vec::new());
+    /// What works out once more what an attempt that is over was told.
+    async fn replayer(&self, view: &JobView, attempt: u32) -> Result<Replayer, Error> {
+        let store = &*self.0.context.store;
+        let attempts = store.attempts(view.row.id).await?;
+        let newest = attempts.last().map_or(0, |row| row.attempt);
+        if attempt > newest {
+            return Err(Error::UnknownAttempt { job: view.row.name.clone(), attempt: attempt.into(), newest });
         }
-        let query = TelemetryQuery {
-            attempt: None,
-            start_step: 0,
-            end_step: u64::MAX,
-            metrics: vec!["learning_rate".to_owned()],
-            amount: TelemetryAmount::DownSampled { max_points: PLATEAU_POINTS },
-        };
-        let (steps, used) = self.telemetry(name, query).await?.series.remove("learning_rate").unwrap_or_default();
-        let told = self.rates(name, &steps);
-        let mut stretches: Vec<(u64, u64)> = Vec::new();
-        let mut goes_on = false;
-        for ((step, told), used) in steps.iter().zip(&told).zip(&used) {
-            let off = told.rates.first().is_some_and(|told| differs(told.learning_rate, *used));
-            match stretches.last_mut() {
-                Some(stretch) if off && goes_on => stretch.1 = *step,
-                _ if off => stretches.push((*step, *step)),
-                _ => {}
-            }
-            goes_on = off;
-        }
-        Ok(stretches)
+        let people = recover::people(store, view.row.id).await?;
+        let people = people.iter().map(|(decision, _)| decision);
+        Replayer::try_new(&view.row.initial_spec, &attempts, people, attempt).map_err(Error::Invalid)
     }
 
     /// What a job's newest attempt is told for these steps, as far as is known now. Gives nothing out. Empty for a job that has ended or
@@ -159,24 +177,18 @@ impl Engine {
 }
 
 impl Glance {
-    /// Of a job with these last steps, where it was `told` these rates.
-    pub(super) fn of(view: &JobView, past: Past, told: &[f64]) -> Self {
-        let off = told.iter().zip(&past.rates).filter(|(told, (_, used))| differs(**told, *used)).count();
+    /// Of a job with these last steps, of which this is the count of [`off_told`].
+    pub(super) fn of(view: &JobView, past: Past, off_told: (usize, usize)) -> Self {
         let (steps, losses) = past.losses.into_iter().unzip();
-        let recent = Recent { steps, losses, off_told: (off, told.len()) };
+        let recent = Recent { steps, losses, off_told };
         Self { health: health::of(view, &recent), losses: recent.losses }
     }
 }
 
-/// What the first group was told for the steps of which the rate is known. Empty if no attempt runs.
-pub(super) fn told(entry: &Entry, past: &Past) -> Vec<f64> {
-    let Some(cell) = entry.cell_full() else { return Vec::new() };
+/// Of the newest steps with a rate, how many ran at another rate than told, and how many there are. None if no attempt runs.
+pub(super) fn off_told(entry: &Entry, past: &Past) -> (usize, usize) {
+    let Some(cell) = entry.cell_full() else { return (0, 0) };
     let timeline = cell.timeline();
-    let rate = |step: u64| timeline.directive_at(step).rates.first().map_or(0.0, |rate| rate.learning_rate);
-    past.rates.iter().map(|(step, _)| rate(*step)).collect()
-}
-
-/// Whether a rate that was used is another than the one told, beyond single precision.
-fn differs(told: f64, used: f64) -> bool {
-    (told - used).abs() > 1e-6 * told.abs()
+    let off = past.rates.iter().filter(|(step, used)| is_off(&timeline, *step, *used)).count();
+    (off, past.rates.len())
 }
