@@ -7,7 +7,7 @@ use std::{future::Future, pin::pin};
 use axum::{
     Router,
     extract::DefaultBodyLimit,
-    http::{HeaderMap, Method, Uri},
+    http::{HeaderMap, HeaderValue, Method, Uri, header},
     middleware,
     response::{IntoResponse as _, Response},
     routing::{get, post},
@@ -29,6 +29,7 @@ use crate::{
 
 mod body;
 mod dashboard;
+mod file;
 mod fleet;
 mod jobs;
 mod origin;
@@ -81,6 +82,7 @@ pub fn router(services: Services, metrics: PrometheusHandle, limits: Limits) -> 
         .method_not_allowed_fallback(unknown_method)
         .layer(DefaultBodyLimit::max(limits.message_bytes))
         .layer(middleware::from_fn(origin::check))
+        .layer(middleware::map_response(say_what_it_is))
         .layer(middleware::from_fn_with_state(traffic::Slots::new(limits.calls), traffic::pass))
         .with_state(Shared { services, metrics, fleet, places });
     (router, chore)
@@ -117,15 +119,21 @@ pub async fn serve(
     tasks.join_all().await;
 }
 
+/// Everything is what its content-type says, and no browser is to guess.
+async fn say_what_it_is(mut response: Response) -> Response {
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
 /// What there is: for a browser the fleet, for a program a list.
 async fn index(headers: HeaderMap) -> Response {
-    if probes::accepts(&headers, "text/html") { dashboard::fleet() } else { probes::index() }
+    if probes::accepts(&headers, "text/html") { dashboard::fleet(headers).await } else { probes::index() }
 }
 
 /// Nothing is here: for a browser a page that leads on, for a program a problem.
 async fn unknown_path(uri: Uri, headers: HeaderMap) -> Response {
     if uri.path().split('/').nth(1) != Some("v1") && probes::accepts(&headers, "text/html") {
-        return dashboard::nothing();
+        return dashboard::nothing().await;
     }
     let status = Status::not_found(format!("there is nothing at {}; GET / lists what there is", uri.path()));
     Problem::from(status).into_response()

@@ -129,3 +129,44 @@ async fn a_browser_that_is_lost_finds_the_fleet() {
     problem(&request(&server, "GET", "/v1/nothing", accept, "").await, 404, None);
     problem(&get(&server, "/nothing").await, 404, None);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_pages_load_is_packed_and_sent_once() {
+    let server = Server::sqlite().await;
+    for (path, media_type, cache) in [
+        ("/assets/plotly.min.js", "text/javascript", "max-age=86400"),
+        ("/assets/fleet.js", "text/javascript", "no-cache"),
+        ("/assets/base.css", "text/css", "no-cache"),
+        ("/jobs/test/a", "text/html; charset=utf-8", "no-cache"),
+    ] {
+        let plain = get(&server, path).await;
+        let packed = request(&server, "GET", path, "accept-encoding: gzip, deflate, br\r\n", "").await;
+        assert_eq!((plain.status, packed.status), (200, 200), "{path}");
+        assert_eq!(
+            (plain.header("content-encoding"), packed.header("content-encoding")),
+            (None, Some("gzip")),
+            "{path}"
+        );
+        for answer in [&plain, &packed] {
+            assert_eq!(answer.header("content-type"), Some(media_type), "{path}");
+            assert_eq!(answer.header("cache-control"), Some(cache), "{path}");
+            assert_eq!(answer.header("x-content-type-options"), Some("nosniff"), "{path}");
+            assert_eq!(answer.header("vary"), Some("accept-encoding"), "{path}");
+        }
+        let mut unpacked = Vec::new();
+        std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(&*packed.body), &mut unpacked).unwrap();
+        assert!(unpacked == plain.body, "{path} packed is not what it is plain");
+        println!("{path}: {} bytes, {} packed", plain.body.len(), packed.body.len());
+        assert!(packed.body.len() < plain.body.len() * 6 / 10, "{path}");
+
+        let tags = [plain.header("etag").unwrap(), packed.header("etag").unwrap()];
+        assert!(tags[0] != tags[1] && tags.iter().all(|tag| tag.starts_with('"')), "{tags:?}");
+        let known = format!("accept-encoding: gzip\r\nif-none-match: {}\r\n", tags[1]);
+        let again = request(&server, "GET", path, &known, "").await;
+        assert_eq!((again.status, again.body.len(), again.header("etag")), (304, 0, Some(tags[1])), "{path}");
+        let other = request(&server, "GET", path, "if-none-match: \"other\"\r\n", "").await;
+        assert_eq!((other.status, other.body.len()), (200, plain.body.len()), "{path}");
+    }
+    problem(&get(&server, "/assets/nothing.js").await, 404, None);
+    assert_eq!(get(&server, "/v1/fleet").await.header("x-content-type-options"), Some("nosniff"));
+}

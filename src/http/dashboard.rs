@@ -3,14 +3,15 @@
 use std::sync::LazyLock;
 
 use axum::{
+    body::Bytes,
     extract::Path,
-    http::{HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use rust_embed::RustEmbed;
 use tonic::Status;
 
-use super::Problem;
+use super::{Problem, file::File};
 
 /// The files under `src/http/dashboard/assets/`, in the program itself.
 #[derive(RustEmbed)]
@@ -22,39 +23,43 @@ const POLICY: &str = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-
                       object-src 'none'; base-uri 'none'; frame-ancestors 'none'";
 
 /// All jobs.
-pub(super) fn fleet() -> Response {
-    page("index.html", StatusCode::OK)
+pub(super) async fn fleet(request: HeaderMap) -> Response {
+    page("index.html", &request).await
 }
 
 /// One job; the page itself says if there is none.
-pub(super) async fn job() -> Response {
-    page("job.html", StatusCode::OK)
+pub(super) async fn job(request: HeaderMap) -> Response {
+    page("job.html", &request).await
 }
 
 /// Several jobs over one another.
-pub(super) async fn compare() -> Response {
-    page("compare.html", StatusCode::OK)
+pub(super) async fn compare(request: HeaderMap) -> Response {
+    page("compare.html", &request).await
 }
 
 /// There is no such page.
-pub(super) fn nothing() -> Response {
-    page("nothing.html", StatusCode::NOT_FOUND)
+pub(super) async fn nothing() -> Response {
+    let mut response = page("nothing.html", &HeaderMap::new()).await;
+    *response.status_mut() = StatusCode::NOT_FOUND;
+    response
 }
 
 /// A script, a style sheet or an icon.
-pub(super) async fn asset(Path(name): Path<String>) -> Response {
-    if name == "plotly.min.js" {
-        return ([(header::CONTENT_TYPE, "text/javascript"), (header::CACHE_CONTROL, "max-age=86400")], plotly())
-            .into_response();
-    }
-    let kind = match name.rsplit('.').next() {
+pub(super) async fn asset(Path(name): Path<String>, request: HeaderMap) -> Response {
+    let media_type = match name.rsplit('.').next() {
         Some("js") => "text/javascript",
         Some("css") => "text/css",
         Some("svg") => "image/svg+xml",
         _ => return missing(&name),
     };
-    let Some(file) = Assets::get(&name) else { return missing(&name) };
-    ([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-cache")], file.data).into_response()
+    let (contents, cache) = if name == "plotly.min.js" {
+        // It changes when the program does, and is large.
+        (Bytes::from_static(plotly().as_bytes()), "max-age=86400")
+    } else {
+        let Some(file) = Assets::get(&name) else { return missing(&name) };
+        (file.data.into_owned().into(), "no-cache")
+    };
+    File { name, contents, media_type, cache }.answer(&request).await
 }
 
 /// The drawing library, as it comes with its crate: the first of the scripts that it gives out.
@@ -64,14 +69,13 @@ fn plotly() -> &'static str {
     inner.split_once("</script>").map_or(inner, |(script, _)| script)
 }
 
-fn page(name: &'static str, status: StatusCode) -> Response {
+async fn page(name: &'static str, request: &HeaderMap) -> Response {
     let Some(file) = Assets::get(name) else { return missing(name) };
-    let mut response = (status, file.data).into_response();
+    let contents = file.data.into_owned().into();
+    let file = File { name: name.to_owned(), contents, media_type: "text/html; charset=utf-8", cache: "no-cache" };
+    let mut response = file.answer(request).await;
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
     headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     response
 }

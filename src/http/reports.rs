@@ -65,10 +65,9 @@ async fn report(shared: &Shared, subject: Subject, params: Params) -> Result<Res
     let text = tokio::task::spawn_blocking(move || write(&report))
         .await
         .map_err(|_| Status::internal("the report could not be written"))?;
-    let headers: [(HeaderName, HeaderValue); 3] = [
+    let headers: [(HeaderName, HeaderValue); 2] = [
         (header::CONTENT_TYPE, HeaderValue::from_static(media_type)),
         (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(PAGE_POLICY)),
-        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
     ];
     Ok((headers, text).into_response())
 }
