@@ -4,7 +4,10 @@
 #[expect(dead_code, reason = "shared with other tests, which use the rest")]
 mod server;
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use lrs::proto::{JobSpec, StreamTelemetryRequest};
 use serde_json::Value;
@@ -12,6 +15,7 @@ use server::{PATIENCE, Server, Stream, spec, spec_json, wait_for};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
     net::TcpStream,
+    time::Instant,
 };
 
 /// A job whose trainer reports.
@@ -42,7 +46,8 @@ async fn row(server: &Server, job: &str, is_right: impl Fn(&Value) -> bool) -> V
 }
 
 fn at(step: i64) -> impl Fn(&Value) -> bool {
-    move |row| row["job"]["progress"]["watermark_step"] == step.to_string()
+    let step = Value::from(step.to_string());
+    move |row| row["job"]["progress"]["watermark_step"] == step
 }
 
 /// The losses of a job that falls, step by step.
@@ -243,8 +248,7 @@ async fn how_fresh_the_fleet_is_with_500_busy_jobs() {
     for number in 0..JOBS {
         trainers.push(train(&server, &format!("busy-{number}"), spec(0.1)).await);
     }
-    let reported: std::sync::Arc<Vec<std::sync::Mutex<Vec<Instant>>>> =
-        std::sync::Arc::new((0..JOBS).map(|_| std::sync::Mutex::default()).collect());
+    let reported: Arc<Vec<Mutex<Vec<Instant>>>> = Arc::new((0..JOBS).map(|_| Mutex::default()).collect());
     let mut tasks = tokio::task::JoinSet::new();
     for (number, (_, mut stream)) in trainers.into_iter().enumerate() {
         let reported = reported.clone();

@@ -183,13 +183,13 @@ impl Summaries {
     pub fn get(&self, key: (JobId, u32), is_over: bool) -> Option<Arc<Slot>> {
         let mut kept = self.lock();
         kept.uses += 1;
-        let uses = kept.uses;
-        let used = kept.slots.get_mut(&key)?;
-        if is_over != matches!(used.slot.summary().told, Told::IsOver(_)) {
+        let now = kept.uses;
+        let found = kept.slots.get_mut(&key)?;
+        if is_over != matches!(found.slot.summary().told, Told::IsOver(_)) {
             return None;
         }
-        used.last = uses;
-        Some(Arc::clone(&used.slot))
+        found.last = now;
+        Some(Arc::clone(&found.slot))
     }
 
     /// Keeps a summary that is begun, unless someone else began it just now.
