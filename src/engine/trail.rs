@@ -59,7 +59,8 @@ impl Trail {
             return;
         }
         let Inner { past, .. } = &mut *self.lock();
-        for record in records {
+        // No more than is kept, so that a long report leaves no room behind.
+        for record in &records[records.len().saturating_sub(STEPS)..] {
             let of = |value: Option<f64>| value.map(|value| (record.step, value));
             past.losses.extend(of(record.loss));
             past.rates.extend(of(record.learning_rate));
