@@ -102,8 +102,16 @@ pub async fn answer(mut records: Records<'_>, query: &TelemetryQuery) -> Result<
             while let Some(window) = records.next_window().await? {
                 for record in window {
                     for (name, bits) in record.values().filter(|(name, _)| wanted(name)) {
-                        let extremes = series.entry(name.to_owned()).or_insert_with(|| Extremes::new(max_points));
-                        extremes.push(record.step, f64::from_bits(bits));
+                        let value = f64::from_bits(bits);
+                        // Almost always there, and then its name need not be owned.
+                        match series.get_mut(name) {
+                            Some(extremes) => extremes.push(record.step, value),
+                            None => {
+                                let mut extremes = Extremes::new(max_points);
+                                extremes.push(record.step, value);
+                                series.insert(name.to_owned(), extremes);
+                            }
+                        }
                     }
                 }
             }
