@@ -27,8 +27,8 @@ use crate::{
 
 /// How old what is shown may be.
 const PERIOD: Duration = Duration::from_millis(300);
-/// A look at the jobs is followed by a rest of so many times what it took.
-const REST: u32 = 2;
+/// A look at the jobs is followed by a rest as long as it took, but no longer than this.
+const LONGEST_REST: Duration = Duration::from_secs(1);
 /// Jobs that are shown: the running ones, and then those that ended last.
 const JOBS_AT_MOST: usize = 10_000;
 /// Points of the small line beside a job.
@@ -141,7 +141,7 @@ impl Board {
         let mut reader = self.0.reader.lock().await;
         let begun = Instant::now();
         reader.looked = Some(begun);
-        if reader.read.is_some_and(|(read, took)| read.elapsed() < PERIOD.max(REST * took)) {
+        if reader.read.is_some_and(|(read, took)| read.elapsed() < PERIOD.max(took.min(LONGEST_REST))) {
             return Ok(());
         }
         let tell = |name: &str, row: Option<Result<Bytes, Status>>| match row {
@@ -151,7 +151,9 @@ impl Board {
         };
         engine.look(&mut reader.fleet, JOBS_AT_MOST, row, tell).await?;
         self.rows().is_truncated = reader.fleet.is_truncated();
-        reader.read = Some((Instant::now(), begun.elapsed()));
+        let took = begun.elapsed();
+        tracing::debug!(?took, "Looked at all jobs");
+        reader.read = Some((Instant::now(), took));
         Ok(())
     }
 
