@@ -104,13 +104,12 @@ pub async fn answer(mut records: Records<'_>, query: &TelemetryQuery) -> Result<
                     for (name, bits) in record.values().filter(|(name, _)| wanted(name)) {
                         let value = f64::from_bits(bits);
                         // Almost always there, and then its name need not be owned.
-                        match series.get_mut(name) {
-                            Some(extremes) => extremes.push(record.step, value),
-                            None => {
-                                let mut extremes = Extremes::new(max_points);
-                                extremes.push(record.step, value);
-                                series.insert(name.to_owned(), extremes);
-                            }
+                        if let Some(extremes) = series.get_mut(name) {
+                            extremes.push(record.step, value);
+                        } else {
+                            let mut extremes = Extremes::new(max_points);
+                            extremes.push(record.step, value);
+                            series.insert(name.to_owned(), extremes);
                         }
                     }
                 }
