@@ -80,7 +80,7 @@ async fn experiment(server: &Server) {
 async fn report(server: &Server, subject: impl Into<Option<Subject>>) -> Result<AuditReport, Status> {
     let subject = subject.into();
     let mut reports = ReportServiceClient::new(server.channel().await);
-    reports.get_audit_report(GetAuditReportRequest { subject }).await.map(tonic::Response::into_inner)
+    reports.get_audit_report(GetAuditReportRequest { subject, target: None }).await.map(tonic::Response::into_inner)
 }
 
 fn of_experiment(name: &str) -> Subject {
@@ -153,6 +153,29 @@ async fn an_experiment_is_reported_in_every_way_with_the_same_bits() {
     let (_, markdown) = server.http_get(&format!("{EXPERIMENT_PATH}?format=markdown")).await;
     std::fs::write(path, &json).unwrap();
     assert_eq!(succeeds(lrs(&server, &["report", "--from", path])), markdown);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_target_can_be_asked_for_and_changes_only_what_is_about_the_target() {
+    let server = Server::sqlite().await;
+    experiment(&server).await;
+    let own = report(&server, of_experiment(EXPERIMENT)).await.unwrap();
+
+    let (status, json) = server.http_get(&format!("{EXPERIMENT_PATH}?target=1.5")).await;
+    assert_eq!(status, 200, "{json}");
+    let asked: AuditReport = serde_json::from_str(&json).unwrap();
+
+    let [own_arms, arms] = [&own, &asked].map(|report| report.comparison.as_ref().unwrap());
+    assert_eq!(arms.measures[..2], own_arms.measures[..2]);
+    assert_eq!(arms.objective.as_ref().unwrap().target, Some(1.5));
+    // 2 - 1.5 s / 100 <= 1.5 at the evaluation of step 39, the baseline's at that of step 49.
+    assert_eq!((arms.savings.as_ref().unwrap().pairs, arms.savings.as_ref().unwrap().steps), (2, Some(20.0)));
+    let printed = succeeds(lrs(&server, &["report", "--experiment", "a b/c:d", "--target", "1.5", "--json"]));
+    assert_eq!(serde_json::from_str::<AuditReport>(&printed).unwrap(), asked);
+    for wrong in ["NaN", "inf", "x", ""] {
+        let (status, answer) = server.http_get(&format!("{EXPERIMENT_PATH}?target={wrong}")).await;
+        assert!(status == 400 && answer.contains("target"), "{wrong}: {status} {answer}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

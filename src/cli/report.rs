@@ -25,6 +25,7 @@ The same record gives the same report, bit by bit. docs/reports.md says what eac
 Examples:
   lrs report vision/cifar
   lrs report --experiment digits -n vision
+  lrs report --experiment digits -n vision --target 0.93
   lrs report --experiment digits -n vision --format html -o digits.html
   lrs report vision/cifar --json > cifar.json
   lrs report --from cifar.json --format html -o cifar.html        no server needed")]
@@ -38,6 +39,9 @@ pub struct Args {
     /// A report that was written as JSON; `-` is standard input
     #[arg(long, value_name = "FILE")]
     from: Option<PathBuf>,
+    /// The value of the objective's metric to reach, in place of the specs' own
+    #[arg(long, value_name = "VALUE", conflicts_with = "from", allow_negative_numbers = true)]
+    target: Option<f64>,
     #[command(flatten)]
     format: FormatArgs,
     #[command(flatten)]
@@ -100,11 +104,11 @@ pub async fn run(args: Args) -> Result<(), Failure> {
         (_, _, Some(path)) => from_file(path)?,
         (Some(job), _, _) => {
             let subject = Subject::Job(args.namespace.resolve(job)?.to_string());
-            read(&args.connect.connect().await?, subject).await?
+            read(&args.connect.connect().await?, subject, args.target).await?
         }
         (_, Some(experiment), _) => {
             let subject = experiment_subject(&args.namespace.namespace, experiment);
-            read(&args.connect.connect().await?, subject).await?
+            read(&args.connect.connect().await?, subject, args.target).await?
         }
         (None, None, None) => return Err(Failure::invalid("give a JOB, --experiment or --from")),
     };
@@ -117,12 +121,12 @@ pub fn experiment_subject(namespace: &str, experiment: &str) -> Subject {
     Subject::Experiment(format!("{}/experiments/{experiment}", parent(namespace)))
 }
 
-/// The report of a subject, from the server.
+/// The report of a subject, from the server; with another target than the specs', if there is one.
 ///
 /// # Errors
 /// What the server says.
-pub async fn read(server: &Connection, subject: Subject) -> Result<AuditReport, Failure> {
-    let request = GetAuditReportRequest { subject: Some(subject) };
+pub async fn read(server: &Connection, subject: Subject, target: Option<f64>) -> Result<AuditReport, Failure> {
+    let request = GetAuditReportRequest { subject: Some(subject), target };
     server.call_reports(async |mut service| service.get_audit_report(request.clone()).await).await
 }
 

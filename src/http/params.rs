@@ -88,23 +88,6 @@ impl Params {
         serde_json::from_value(fields.into()).map_err(|problem| invalid_error("query", problem))
     }
 
-    /// The value of the one parameter that a method takes, if it is given.
-    ///
-    /// # Errors
-    /// If there are others, or it is given twice.
-    pub(super) fn only(self, name: &str) -> Result<Option<String>, Error> {
-        let mut violations = Violations::new();
-        let mut value = None;
-        for (given, text) in self.0 {
-            if given != name {
-                violations.add(given, format_args!("is no parameter of this method: there is {name}"));
-            } else if value.replace(text).is_some() {
-                violations.add(given, "is given twice");
-            }
-        }
-        violations.into_result(value).map_err(Error::Invalid)
-    }
-
     /// For methods whose fields all stand in the path and the body.
     ///
     /// # Errors
@@ -202,16 +185,6 @@ mod tests {
     fn a_method_with_a_body_has_no_parameters() {
         assert!(params(&[]).none().is_ok());
         assert!(params(&[("reason", "x")]).none().is_err());
-    }
-
-    #[test]
-    fn a_method_with_one_parameter_takes_no_other() {
-        assert_eq!(params(&[]).only("format").unwrap(), None);
-        assert_eq!(params(&[("format", "html")]).only("format").unwrap().as_deref(), Some("html"));
-        let Err(Error::Invalid(v)) = params(&[("format", "a"), ("format", "b"), ("x", "")]).only("format") else {
-            panic!("accepted")
-        };
-        assert_eq!(v.iter().map(|violation| violation.field.as_str()).collect::<Vec<_>>(), ["format", "x"]);
     }
 
     #[test]

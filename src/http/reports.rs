@@ -7,6 +7,7 @@ use axum::{
     http::{HeaderName, HeaderValue, header},
     response::{IntoResponse as _, Response},
 };
+use serde::Deserialize;
 use tonic::{Request, Status};
 
 use super::{
@@ -22,6 +23,14 @@ use crate::{
 /// A page may run its own scripts and reach nothing.
 const PAGE_POLICY: &str =
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:";
+
+/// The query of a report.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    format: Option<String>,
+    target: Option<String>,
+}
 
 /// The report of a job.
 pub(super) async fn of_job(shared: &Shared, target: &Target, params: Params) -> Result<Response, Problem> {
@@ -43,12 +52,12 @@ pub(super) async fn of_experiment(
 }
 
 async fn report(shared: &Shared, subject: Subject, params: Params) -> Result<Response, Problem> {
-    let format = params.only("format")?.unwrap_or_else(|| "json".to_owned());
+    let asked: Asked = params.read()?;
+    let format = asked.format.unwrap_or_else(|| "json".to_owned());
+    let target = asked.target.map(|text| number("target", &text)).transpose()?;
+    let request = GetAuditReportRequest { subject: Some(subject), target };
     let write: fn(&crate::proto::AuditReport) -> String = match format.as_str() {
-        "json" => {
-            let request = GetAuditReportRequest { subject: Some(subject) };
-            return answer(shared.services.reports.get_audit_report(Request::new(request)).await);
-        }
+        "json" => return answer(shared.services.reports.get_audit_report(Request::new(request)).await),
         "html" => document::html,
         "markdown" => document::markdown,
         other => {
@@ -59,7 +68,6 @@ async fn report(shared: &Shared, subject: Subject, params: Params) -> Result<Res
             .into());
         }
     };
-    let request = GetAuditReportRequest { subject: Some(subject) };
     let report = shared.services.reports.get_audit_report(Request::new(request)).await?.into_inner();
     let media_type = if format == "html" { "text/html; charset=utf-8" } else { "text/markdown; charset=utf-8" };
     let text = tokio::task::spawn_blocking(move || write(&report))
@@ -70,4 +78,8 @@ async fn report(shared: &Shared, subject: Subject, params: Params) -> Result<Res
         (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(PAGE_POLICY)),
     ];
     Ok((headers, text).into_response())
+}
+
+fn number(field: &str, text: &str) -> Result<f64, Problem> {
+    text.parse().map_err(|_| invalid_error(field, format_args!("{text:?} is no number")).into())
 }

@@ -32,17 +32,23 @@ impl Reports {
 impl ReportService for Reports {
     async fn get_audit_report(&self, request: Request<GetAuditReportRequest>) -> Result<Response<AuditReport>, Status> {
         let engine = self.door.engine()?;
-        let audit = audit(engine, request.into_inner().subject).await?;
+        let audit = audit(engine, request.into_inner()).await?;
         Ok(Response::new(report::to_proto(&audit)))
     }
 }
 
-async fn audit(engine: &Engine, subject: Option<Subject>) -> Result<Audit, Error> {
-    match subject {
-        Some(Subject::Job(name)) => engine.audit_job(&only_job_name("job", &name)?).await,
+async fn audit(engine: &Engine, request: GetAuditReportRequest) -> Result<Audit, Error> {
+    let mut violations = Violations::new();
+    let target = request.target;
+    if target.is_some_and(|target| !target.is_finite()) {
+        violations.add("target", "must be a finite number");
+    }
+    checked(violations, Some(()))?;
+    match request.subject {
+        Some(Subject::Job(name)) => engine.audit_job(&only_job_name("job", &name)?, target).await,
         Some(Subject::Experiment(name)) => {
             let (namespace, experiment) = experiment(&name)?;
-            engine.audit_experiment(namespace, experiment).await
+            engine.audit_experiment(namespace, experiment, target).await
         }
         None => {
             let mut violations = Violations::new();

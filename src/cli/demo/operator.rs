@@ -127,7 +127,7 @@ impl Operator {
     /// What became of an experiment.
     pub async fn report(&self, experiment: &str) -> Result<AuditReport, Error> {
         let subject = Some(Subject::Experiment(format!("{NAMESPACE}/experiments/{experiment}")));
-        let request = GetAuditReportRequest { subject };
+        let request = GetAuditReportRequest { subject, target: None };
         answered(async || self.reports.clone().get_audit_report(request.clone()).await)
             .await
             .map_err(|status| Error::Call { what: format!("reporting {experiment}"), status })

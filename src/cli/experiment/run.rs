@@ -119,7 +119,7 @@ pub(super) async fn run(connect: &ConnectArgs, namespace: &NamespaceArg, args: &
     wait::until_reported(&server, &experiment, args.wait_timeout).await?;
     let Some(format) = args.report else { return Ok(()) };
     let subject = report::experiment_subject(&experiment.namespace, &experiment.name);
-    let found = report::read(&server, subject).await?;
+    let found = report::read(&server, subject, None).await?;
     report::write(&report::text(&found, format)?, args.output.as_deref())
 }
 

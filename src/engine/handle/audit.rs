@@ -1,5 +1,7 @@
 //! Audit reports: what is on record of a job or an experiment, read step by step and turned into figures.
 
+use std::sync::Arc;
+
 use super::{Engine, aside, records::check_whole};
 use crate::{
     engine::{
@@ -10,7 +12,7 @@ use crate::{
     model::{
         decision::{Decision, DecisionId},
         filter::{Comparison, Condition, JobOrder, JobQuery, OrderKey},
-        job::AttemptRow,
+        job::{AttemptRow, JobRow},
         name::JobName,
         violation::Violations,
     },
@@ -21,22 +23,27 @@ use crate::{
 const DECISIONS: u32 = 1000;
 
 impl Engine {
-    /// The report of one job.
+    /// The report of one job, with `target` in place of its objective's own.
     ///
     /// # Errors
     /// If there is none, too many reports are being made, or the store is away.
-    pub async fn audit_job(&self, name: &JobName) -> Result<Audit, Error> {
+    pub async fn audit_job(&self, name: &JobName, target: Option<f64>) -> Result<Audit, Error> {
         let _slot = self.report_slot()?;
         let view = self.job(name).await?;
-        let figures = self.figures(view).await?;
+        let figures = self.figures(view, target).await?;
         finish(Subject::Job(name.to_string()), vec![figures]).await
     }
 
-    /// The report of the jobs of `namespace` whose spec names `experiment`.
+    /// The report of the jobs of `namespace` whose spec names `experiment`, with `target` in place of their objectives' own.
     ///
     /// # Errors
     /// If there are none, or more than a report may have, too many reports are being made, or the store is away.
-    pub async fn audit_experiment(&self, namespace: &str, experiment: &str) -> Result<Audit, Error> {
+    pub async fn audit_experiment(
+        &self,
+        namespace: &str,
+        experiment: &str,
+        target: Option<f64>,
+    ) -> Result<Audit, Error> {
         let _slot = self.report_slot()?;
         let limit = self.0.context.settings.max_report_jobs;
         let query = JobQuery {
@@ -59,7 +66,7 @@ impl Engine {
         }
         let mut jobs = Vec::with_capacity(views.len());
         for view in views {
-            jobs.push(self.figures(view).await?);
+            jobs.push(self.figures(view, target).await?);
         }
         let subject = Subject::Experiment { namespace: namespace.to_owned(), experiment: experiment.to_owned() };
         finish(subject, jobs).await
@@ -72,7 +79,7 @@ impl Engine {
     }
 
     /// The figures of a job's newest history.
-    async fn figures(&self, view: JobView) -> Result<JobFigures, Error> {
+    async fn figures(&self, view: JobView, target: Option<f64>) -> Result<JobFigures, Error> {
         let name = view.row.name.clone();
         let attempts = self.attempts(&name).await?;
         let parts = lineage(&attempts, view.attempt);
@@ -80,7 +87,7 @@ impl Engine {
             is_stale: view.stale,
             attempt: view.attempt,
             stretches: parts.iter().filter_map(|part| stretch(part, &attempts)).collect(),
-            row: view.row.clone(),
+            row: aimed(view.row.clone(), target),
         };
         // Before the telemetry, so that it is known where rates changed. One that comes meanwhile is left to the next report.
         let decisions = self.decision_log(&name, &parts).await?;
@@ -113,6 +120,16 @@ impl Engine {
             }
         }
     }
+}
+
+/// The job with another target of its objective, if it has one.
+fn aimed(mut row: Arc<JobRow>, target: Option<f64>) -> Arc<JobRow> {
+    if target.is_some()
+        && let Some(objective) = &mut Arc::make_mut(&mut row).spec.objective
+    {
+        objective.target = target;
+    }
+    row
 }
 
 fn stretch(part: &Part, attempts: &[AttemptRow]) -> Option<Stretch> {
@@ -150,8 +167,6 @@ async fn finish(subject: Subject, jobs: Vec<JobFigures>) -> Result<Audit, Error>
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::{clock::SystemClock, engine::api::Settings, store};
 
@@ -166,9 +181,9 @@ mod tests {
         let name = JobName::new("a", "b").unwrap();
 
         let held = engine.report_slot().unwrap();
-        let refused = engine.audit_job(&name).await.unwrap_err();
+        let refused = engine.audit_job(&name, None).await.unwrap_err();
         drop(held);
-        let answered = engine.audit_job(&name).await.unwrap_err();
+        let answered = engine.audit_job(&name, None).await.unwrap_err();
 
         assert!(matches!(refused, Error::Overloaded { limit: 1, .. }), "{refused}");
         assert!(matches!(answered, Error::JobNotFound(_)), "{answered}");
