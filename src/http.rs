@@ -61,6 +61,7 @@ pub fn router(services: Services, metrics: PrometheusHandle, limits: Limits) -> 
         .route("/", get(index))
         .route("/jobs/{namespace}/{job}", get(dashboard::job))
         .route("/compare", get(dashboard::compare))
+        .route("/reports", get(dashboard::reports))
         .route("/assets/{name}", get(dashboard::asset))
         .route("/v1/fleet", get(fleet::list))
         .route("/v1/fleet:watch", get(fleet::watch))

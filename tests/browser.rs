@@ -27,3 +27,5 @@ mod live;
 mod orders;
 #[path = "browser/pictures.rs"]
 mod pictures;
+#[path = "browser/report.rs"]
+mod report;

@@ -44,6 +44,11 @@ pub(super) async fn nothing() -> Response {
     response
 }
 
+/// The experiments, or the audit report of one or of a job; the page itself says if there is none.
+pub(super) async fn reports() -> Response {
+    page("reports.html")
+}
+
 /// A script, a style sheet or an icon.
 pub(super) async fn asset(Path(name): Path<String>, request: HeaderMap) -> Response {
     let media_type = match name.rsplit('.').next() {

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use crate::{
     browser::{Browser, Theme},
-    pictures::{COMPARISON, FLEET, JOB, gallery},
+    pictures::{COMPARISON, EXPERIMENT_REPORT, FLEET, JOB, JOB_REPORT, REPORTS, gallery},
     server::Server,
 };
 
@@ -41,7 +41,7 @@ async fn no_page_has_a_serious_fault_in_either_theme_and_at_either_width() {
         browser.prefer(theme).await;
         for (width, height) in [(1280, 900), (390, 844)] {
             browser.size(width, height).await;
-            for page in [FLEET, JOB, COMPARISON] {
+            for page in [FLEET, JOB, COMPARISON, REPORTS, EXPERIMENT_REPORT, JOB_REPORT] {
                 browser.open(&server, page).await;
                 all.extend(
                     faults(&browser, &axe).await.into_iter().map(|fault| format!("{page} {theme:?} {width}: {fault}")),

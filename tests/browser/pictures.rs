@@ -13,6 +13,9 @@ use crate::{
 pub const FLEET: &str = "/";
 pub const JOB: &str = "/jobs/test/resnet50-imagenet";
 pub const COMPARISON: &str = "/compare?experiment=digits";
+pub const REPORTS: &str = "/reports";
+pub const EXPERIMENT_REPORT: &str = "/reports?experiment=namespaces/test/experiments/digits";
+pub const JOB_REPORT: &str = "/reports?job=namespaces/test/jobs/resnet50-imagenet";
 
 const RESNET: &str = r#"{
     "display_name": "ResNet-50, batch 1024, ImageNet subset", "total_steps": 6000, "steps_per_epoch": 500,

@@ -5,6 +5,7 @@ import { byId, el, refill, say, svg } from "./dom.js";
 const PAGES = [
   ["/", "Fleet"],
   ["/compare", "Compare"],
+  ["/reports", "Reports"],
 ];
 
 const STATES = {

@@ -11,6 +11,7 @@ import { count, figure, jobPath, nameParts } from "./format.js";
 import { Live } from "./api.js";
 import { readAll, readCurves } from "./job-data.js";
 import { axisBase, CONFIG, DASHES, layoutBase, palette } from "./palette.js";
+import { experimentReportPath } from "./report-data.js";
 import { bestSoFar, middle, smoothed } from "./smoothing.js";
 
 const JOBS_AT_MOST = 12;
@@ -209,10 +210,19 @@ async function read(name) {
   }
 }
 
+// An experiment's name may be used in several namespaces: each has a report of its own.
+function drawReports() {
+  const members = [...fleet.values()].filter((row) => view.experiment && row.experiment === view.experiment);
+  const namespaces = [...new Set(members.map((row) => nameParts(row.name).namespace))].sort();
+  refill(byId("reports"), namespaces.map((namespace) =>
+    el("a", { class: "button", href: experimentReportPath(namespace, view.experiment) }, namespaces.length > 1 ? `Report in ${namespace}` : "Report")));
+}
+
 /** Reads what is chosen and not read yet, or has changed. */
 async function fill() {
   const names = chosen().filter((name) => !runs.has(name) || stale.has(name));
   for (const name of names) stale.delete(name);
+  drawReports();
   await Promise.all(names.map(read));
   draw();
   ready();
@@ -262,6 +272,7 @@ function remove(name) {
   view.jobs = chosen().filter((other) => other !== name);
   view.experiment = "";
   byId("experiment").value = "";
+  drawReports();
   writeView();
   draw();
 }

@@ -38,6 +38,23 @@ export function percent(share) {
   return `${Math.floor(Math.min(1, Math.max(0, share)) * 100)}%`;
 }
 
+/** The same with its sign, and a digit more: a change. */
+export function signedPercent(share) {
+  if (share === null || share === undefined || !Number.isFinite(share)) return "–";
+  return minus(`${share > 0 ? "+" : ""}${(100 * share).toFixed(1)}%`);
+}
+
+/** A stretch of time: `12.3 s`, `4 min 05 s`, `7 h 12 min`. */
+export function duration(seconds) {
+  if (seconds === null || seconds === undefined) return "–";
+  const size = Math.round(Math.abs(seconds));
+  const sign = seconds < 0 ? "−" : "";
+  const two = (value) => String(value).padStart(2, "0");
+  if (size < 60) return `${figure(seconds, 3)} s`;
+  if (size < 3600) return `${sign}${Math.floor(size / 60)} min ${two(size % 60)} s`;
+  return `${sign}${count(Math.floor(size / 3600))} h ${two(Math.floor((size % 3600) / 60))} min`;
+}
+
 /** How long ago: `12 s ago`, `3 h ago`. */
 export function ago(then_ms, now_ms = Date.now()) {
   if (!then_ms) return "never";

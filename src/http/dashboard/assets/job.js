@@ -14,6 +14,7 @@ import { drawLog, markOf, pointOut } from "./log.js";
 import { OrderDialog, orderButtons } from "./orders.js";
 import { CONFIG, palette } from "./palette.js";
 import { drawRangeTest } from "./range-test.js";
+import { jobReportPath } from "./report-data.js";
 import { drawSpec } from "./spec.js";
 import { readView, writeView } from "./view.js";
 
@@ -174,7 +175,8 @@ function drawOrders() {
   if (group.dataset.orders !== wanted) {
     group.dataset.orders = wanted;
     const compare = el("a", { class: "button", href: `/compare?${new URLSearchParams([["job", name]])}` }, "Compare");
-    refill(group, orderButtons(data.job.allowed, openOrder), compare);
+    const report = el("a", { class: "button", href: jobReportPath(name) }, "Report");
+    refill(group, orderButtons(data.job.allowed, openOrder), compare, report);
   }
   dialog.refresh();
 }
