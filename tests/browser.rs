@@ -23,6 +23,8 @@ mod faults;
 mod fleet;
 #[path = "browser/live.rs"]
 mod live;
+#[path = "browser/measures.rs"]
+mod measures;
 #[path = "browser/orders.rs"]
 mod orders;
 #[path = "browser/pictures.rs"]

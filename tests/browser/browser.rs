@@ -103,6 +103,12 @@ impl Browser {
         self.until("the page to be filled", "document.body.dataset.ready === 'true'").await;
     }
 
+    /// Opens another tab or window, and goes on in it.
+    pub async fn another(&self, as_tab: bool) {
+        let opened = self.client.new_window(as_tab).await.unwrap();
+        self.client.switch_to_window(opened.handle).await.unwrap();
+    }
+
     /// The page's path and query.
     pub async fn location(&self) -> String {
         self.string("location.pathname + location.search").await
