@@ -238,7 +238,7 @@ async fn a_line_of_few_points_has_the_first_the_last_and_the_extremes() {
     assert_eq!((steps[0], steps[steps.len() - 1]), ("0", "9999"));
 }
 
-/// `cargo test --release --test monitor -- --ignored --nocapture`: the figures of docs/performance.md.
+/// `make bench-monitor`: the figures of docs/performance.md.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "a measurement"]
 async fn how_fresh_the_fleet_is_with_500_busy_jobs() {
@@ -312,7 +312,7 @@ async fn how_fresh_the_fleet_is_with_500_busy_jobs() {
     watchers.iter().for_each(tokio::task::JoinHandle::abort);
 }
 
-/// `cargo test --release --test monitor -- --ignored --nocapture`: the figures of docs/performance.md.
+/// `make bench-monitor`: the figures of docs/performance.md.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "a measurement"]
 async fn how_long_the_outlook_of_a_million_steps_takes() {

@@ -45,8 +45,8 @@ pub(super) async fn nothing() -> Response {
 }
 
 /// The experiments, or the audit report of one or of a job; the page itself says if there is none.
-pub(super) async fn reports() -> Response {
-    page("reports.html")
+pub(super) async fn reports(request: HeaderMap) -> Response {
+    page("reports.html", &request).await
 }
 
 /// A script, a style sheet or an icon.
