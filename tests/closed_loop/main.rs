@@ -56,6 +56,15 @@ fn a_rate_that_is_wrong_by_thirty_times_ends_where_the_right_one_does() {
 }
 
 #[test]
+fn a_search_that_runs_out_of_steps_goes_on_from_where_it_is() {
+    for (total_steps, rate) in [(100, BEST_RATE), (150, BEST_RATE), (200, 0.1 * BEST_RATE)] {
+        let mut run = Run::new(&spec(rate, Tier::Restore, total_steps), Habits::default(), 1);
+        run.train_until(total_steps);
+        assert!(run.missed().is_empty(), "of {total_steps} steps: {:?} were never to be kept", run.missed());
+    }
+}
+
+#[test]
 fn spikes_and_nans_cost_next_to_nothing() {
     let spec = spec(BEST_RATE, Tier::Restore, STEPS);
     let undisturbed = final_loss(&spec, Habits::default());

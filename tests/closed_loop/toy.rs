@@ -59,6 +59,7 @@ pub struct Run {
     pub decisions: Vec<Decision>,
     model: Model,
     copies: HashMap<String, Model>,
+    missed: Vec<String>,
     habits: Habits,
     random: Random,
 }
@@ -79,6 +80,7 @@ impl Run {
             decisions: Vec::new(),
             model,
             copies: HashMap::new(),
+            missed: Vec::new(),
             habits,
             random: Random(seed),
         }
@@ -116,12 +118,20 @@ impl Run {
         self.copies.len()
     }
 
+    /// Copies that it was to go back to and did not have.
+    pub fn missed(&self) -> &[String] {
+        &self.missed
+    }
+
     fn obey(&mut self, directive: &Directive) {
         for action in &directive.told.actions {
             match action {
                 Action::Snapshot(id) => drop(self.copies.insert(id.clone(), self.model.clone())),
-                // One that is not kept is passed over.
-                Action::Restore(id) => self.model = self.copies.get(id).unwrap_or(&self.model).clone(),
+                Action::Restore(id) => match self.copies.get(id) {
+                    Some(copy) => self.model = copy.clone(),
+                    // One that is not kept is passed over.
+                    None => self.missed.push(id.clone()),
+                },
                 Action::Forget(id) => drop(self.copies.remove(id)),
             }
         }
