@@ -34,8 +34,8 @@ pub struct Segment {
     start: u64,
     /// What the schedule's clock shows there.
     clock: u64,
-    /// Whether the clock stands still.
-    paused: bool,
+    /// Since which step the clock stands still, if it does.
+    paused_at: Option<u64>,
     spec: Arc<CompiledSpec>,
     rate_override: Option<Arc<RateOverride>>,
     /// Why a person advises to stop.
@@ -144,7 +144,7 @@ impl Timeline {
     /// Whether the schedule's clock stands still at `step`.
     #[must_use]
     pub fn is_paused_at(&self, step: u64) -> bool {
-        self.segment(step).paused
+        self.segment(step).paused_at.is_some()
     }
 
     /// Whether any rate depends on telemetry.
@@ -178,10 +178,10 @@ impl Timeline {
     pub fn directive_at(&self, step: u64) -> Directive {
         let segment = self.segment(step);
         // While the clock stands still, so do the rates.
-        let at = if segment.paused { segment.start } else { step };
-        let clock = segment.clock + (at - segment.start);
+        let at = segment.paused_at.unwrap_or(step);
+        let clock = segment.clock + at.saturating_sub(segment.start);
         let spec = segment.spec.spec();
-        let mut source = if segment.paused { Source::Pause } else { Source::Schedule };
+        let mut source = if segment.paused_at.is_some() { Source::Pause } else { Source::Schedule };
         let bases = self.bases(segment, step);
         let factor = shape::factor_at(&bases.shape, bases.since, at, spec.total_steps);
         let base_lrs = bases.iter().map(|base_lr| base_lr * factor);
@@ -260,7 +260,7 @@ fn lay_out(events: Vec<Event>) -> Vec<Segment> {
                 Kind::Spec(spec) => Segment {
                     start: 0,
                     clock: 0,
-                    paused: false,
+                    paused_at: None,
                     spec: spec.clone(),
                     rate_override: None,
                     stop_advice: None,
@@ -271,7 +271,7 @@ fn lay_out(events: Vec<Event>) -> Vec<Segment> {
             },
             Some(last) => Segment {
                 start: step,
-                clock: if last.paused { last.clock } else { last.clock + (step - last.start) },
+                clock: if last.paused_at.is_some() { last.clock } else { last.clock + (step - last.start) },
                 ..last.clone()
             },
         };
@@ -292,7 +292,7 @@ fn lay_out(events: Vec<Event>) -> Vec<Segment> {
             Kind::OverrideEnds if seq == override_seq => now.rate_override = None,
             Kind::Paused(paused) if seq >= pause_seq => {
                 pause_seq = seq;
-                now.paused = paused;
+                now.paused_at = paused.then(|| now.paused_at.unwrap_or(now.start));
             }
             Kind::Stop(advice) if seq >= stop_seq => {
                 stop_seq = seq;
@@ -402,6 +402,25 @@ mod tests {
         assert_rate(&timeline, 60, 0.70);
         assert_eq!(timeline.directive_at(49).source, Source::Pause);
         assert_eq!(timeline.directive_at(50).source, Source::Schedule);
+    }
+
+    #[test]
+    fn what_else_is_ordered_in_a_pause_moves_no_rate_that_it_holds() {
+        let shape = RateShape { ramp_steps: 40, ..RateShape::default() };
+        let spec = Spec { groups: vec![group("default", 1.0)], ..Spec::default() };
+        let decisions = [
+            person(1, 20, Effect::Pause),
+            person(2, 30, factor(0.5, Some(35))),
+            person(3, 40, Effect::Advice(Topic::Stop)),
+            person(4, 50, Effect::Resume),
+        ];
+        let mut timeline = Timeline::try_new(&spec, &decisions).unwrap();
+        let base_lrs = Arc::from([0.4]);
+        timeline.steer().push_move(BaseMove { effective_step: 11, base_lrs, shape });
+
+        for (step, expected) in [(20, 0.1), (29, 0.1), (30, 0.05), (35, 0.1), (45, 0.1), (50, 0.4)] {
+            assert_rate(&timeline, step, expected);
+        }
     }
 
     #[test]
