@@ -9,8 +9,8 @@ mod server;
 use std::process::{Command, Output};
 
 use lrs::proto::{
-    CompleteJobRequest, CreateJobRequest, ForkJobRequest, GetJobRequest, Job, JobSpec, ListDecisionsRequest,
-    QueryTelemetryRequest, job::State,
+    CompleteJobRequest, CreateJobRequest, DeleteJobRequest, ForkJobRequest, GetJobRequest, Job, JobSpec,
+    ListDecisionsRequest, QueryTelemetryRequest, job::State,
 };
 use postgres::TestPostgres;
 use server::{Server, spec_json, wait_for};
@@ -136,6 +136,30 @@ async fn telemetry_goes_when_its_time_has_come(url: &str) {
     let diagnosis: serde_json::Value = serde_json::from_slice(&doctor.stdout).unwrap();
     assert!(doctor.status.success(), "{diagnosis}");
     assert_eq!(diagnosis["counts"]["jobs_without_telemetry"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_is_deleted_while_it_is_read_is_not_read_in_part() {
+    let server = Server::sqlite().await;
+    for number in 0..20 {
+        let job = register(&server, "test", &format!("job-{number}")).await;
+        let attempt = server.start_attempt(&job, "t", 0).await;
+        let mut stream = server.stream(&job, attempt, 0).await;
+        // Far apart, so that they are read one after another.
+        for i in 0..40 {
+            stream.losses(i * 20_000, &[1.0]).await;
+        }
+        stream.until_durable(39 * 20_000).await;
+        let delete = async {
+            let request = DeleteJobRequest { name: job.clone(), force: true, ..DeleteJobRequest::default() };
+            server.jobs().await.delete_job(request).await.unwrap();
+        };
+        let (read, ()) = tokio::join!(losses(&server, &job), delete);
+        match read {
+            Ok(count) => assert_eq!(count, 40),
+            Err(refusal) => assert_eq!(refusal.code(), Code::NotFound, "{refusal:?}"),
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

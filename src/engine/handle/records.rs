@@ -99,15 +99,14 @@ impl Engine {
         Ok((view, records))
     }
 
-    /// Whether all telemetry of a job is still there, after some of it was read.
+    /// Whether all telemetry of a job is still there, after some of it was read: a removal that began meanwhile may have taken some of it
+    /// away, and so may a deletion.
     pub(super) async fn check_still_whole(&self, view: &JobView) -> Result<(), Error> {
-        if view.row.state.is_ended()
-            && let Some(row) = self.0.context.store.job(&view.row.name).await?
-        {
-            // A removal that began meanwhile may have taken some of it away.
-            check_whole(&row)?;
+        let row = self.0.context.store.job(&view.row.name).await?;
+        match row.filter(|row| row.id == view.row.id) {
+            Some(row) => check_whole(&row),
+            None => Err(Error::JobNotFound(view.row.name.to_string())),
         }
-        Ok(())
     }
 }
 
