@@ -1,6 +1,6 @@
 //! The server as a whole: the only place that sees every room.
 
-mod retention;
+pub mod retention;
 mod statistics;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};

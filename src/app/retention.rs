@@ -26,7 +26,7 @@ const LONGEST_PERIOD: Duration = Duration::from_mins(10);
 const SHORTEST_PERIOD: Duration = Duration::from_secs(1);
 
 /// Keeps to `retention` until it is dropped, which it may be at any moment.
-pub(super) async fn keep(store: Arc<dyn Store>, clock: Arc<dyn Clock>, retention: Retention) {
+pub async fn keep(store: Arc<dyn Store>, clock: Arc<dyn Clock>, retention: Retention) {
     let rules = rules(retention);
     let Some(shortest) = rules.iter().map(|rule| rule.kept_for).min() else { return };
     let mut ticks = ticks((shortest / 10).clamp(SHORTEST_PERIOD, LONGEST_PERIOD));

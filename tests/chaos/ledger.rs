@@ -3,6 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use lrs::{
+    engine::Told,
     model::{name::JobName, spec::Spec, telemetry::Report},
     proto,
 };
@@ -73,7 +74,8 @@ impl Ledger {
     }
 
     pub fn given(&self, job: &JobName, attempt: u32, step: u64, rates: &[f64]) {
-        let checked = self.history().given(job, attempt, step, rates, None);
+        // Its jobs' controllers tell nothing beside the rates.
+        let checked = self.history().given(job, attempt, step, rates, &Told::default(), None);
         self.note(checked);
     }
 

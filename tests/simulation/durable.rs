@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use lrs::{
     model::{
         decision::Decision,
-        job::JobRow,
+        job::{JobRow, Timestamp},
         name::{JobId, JobName},
         telemetry::Sample,
     },
-    store::{Chunk, DecisionRow, Error, Outcome, StateRow, Write},
+    store::{Chunk, DecisionRow, Error, ExpiredJob, Outcome, Removal, StateRow, Write},
 };
 
 use crate::promises::Stored;
@@ -19,6 +19,8 @@ use crate::promises::Stored;
 pub struct Durable {
     jobs: BTreeMap<JobId, (Stored, Option<StateRow>)>,
     position: u64,
+    /// Jobs with no telemetry left: it was past its time.
+    emptied: BTreeSet<JobId>,
 }
 
 impl Durable {
@@ -28,10 +30,17 @@ impl Durable {
         Ok(batch.iter().map(|write| self.apply(write)).collect())
     }
 
-    /// The one constraint that a write can violate: a token belongs to one attempt.
+    /// What a write can violate: a token belongs to one attempt, and a fork needs all that it shares.
     fn check(&self, batch: &[Write]) -> Result<(), Error> {
         let mut new = BTreeSet::new();
         for write in batch {
+            if let Write::ForkJob { row, source, .. } = write
+                && !self.jobs.contains_key(&row.id)
+                && self.job(*source).is_some_and(|source| source.row.telemetry_removed_time.is_some())
+            {
+                let problem = format!("the telemetry of job {source}, which it would share, has been removed");
+                return Err(Error::Refused { what: "to fork a job", problem });
+            }
             let Write::StartAttempt(job, row) = write else { continue };
             let known = self.jobs.get(job).is_some_and(|(stored, _)| {
                 stored.attempts.iter().any(|other| other.token == row.token && other.attempt != row.attempt)
@@ -61,8 +70,9 @@ impl Durable {
             Write::DeleteJob(job) => drop(self.jobs.remove(job)),
             Write::UpdateJob(row) => {
                 if let Some((stored, _)) = self.jobs.get_mut(&row.id) {
-                    let JobRow { id, name, initial_spec, create_time, .. } = stored.row.clone();
-                    stored.row = JobRow { id, name, initial_spec, create_time, ..JobRow::clone(row) };
+                    let JobRow { id, name, initial_spec, create_time, telemetry_removed_time, .. } = stored.row.clone();
+                    let changed = JobRow::clone(row);
+                    stored.row = JobRow { id, name, initial_spec, create_time, telemetry_removed_time, ..changed };
                 }
             }
             Write::StartAttempt(job, row) => {
@@ -176,6 +186,35 @@ impl Durable {
             return gone.len() as u64 - 1;
         }
         0
+    }
+
+    /// Jobs that ended before a time and have telemetry, the first that ended first; of those that ended together by name, since
+    /// identifiers are random.
+    pub fn expired(&self, ended_before: Timestamp) -> Vec<ExpiredJob> {
+        let ended = self.jobs().filter(|stored| !self.emptied.contains(&stored.row.id));
+        let mut ended: Vec<_> = ended
+            .filter_map(|stored| Some((stored.row.end_time?, stored.row.name.to_string(), stored.row.id)))
+            .filter(|(end, ..)| *end < ended_before)
+            .collect();
+        ended.sort_unstable();
+        ended.into_iter().map(|(_, name, id)| ExpiredJob { id: id.0, name }).collect()
+    }
+
+    /// Removes up to `limit` chunks of a job that has ended, and with the last of them its snapshot; marks it, unless a bug does not.
+    pub fn remove(&mut self, job: JobId, now: Timestamp, limit: usize, marks: bool) -> Removal {
+        let Some((stored, state)) = self.jobs.get_mut(&job).filter(|(stored, _)| stored.row.state.is_ended()) else {
+            return Removal { chunks: 0, is_complete: true };
+        };
+        if marks {
+            stored.row.telemetry_removed_time.get_or_insert(now);
+        }
+        let gone = stored.chunks.drain(..limit.min(stored.chunks.len())).count();
+        let is_complete = gone < limit;
+        if is_complete {
+            *state = None;
+            self.emptied.insert(job);
+        }
+        Removal { chunks: gone as u64, is_complete }
     }
 
     /// As a bug would: the first value that a rank reported is replaced by another.

@@ -7,6 +7,7 @@
 mod promises;
 
 mod durable;
+mod model;
 mod network;
 mod operator;
 mod planted;
@@ -28,7 +29,7 @@ use promises::{Counts, Violation};
 use run::run;
 
 /// Seeds in CI.
-const SEEDS: u64 = 2000;
+const SEEDS: u64 = 1000;
 /// Failures after which no more seeds are run.
 const MAX_FAILURES: usize = 10;
 
@@ -88,6 +89,19 @@ fn no_seed_breaks_a_promise() {
     println!("{count} seeds from {first} on: {counts:?}");
     assert_kept(&failed);
     assert!(counts.compared > count && counts.acknowledged > count, "the runs did nothing: {counts:?}");
+    let Counts { searches, cuts, divergences, stops, kept, restored, advised, removed, .. } = counts;
+    for (times, what) in [
+        (searches, "search for a rate comes to its end"),
+        (cuts, "cut on a plateau"),
+        (divergences, "divergence"),
+        (stops, "advice of a controller to stop"),
+        (kept, "copy is kept"),
+        (restored, "copy is gone back to"),
+        (advised, "advice is given out"),
+        (removed, "telemetry is removed"),
+    ] {
+        assert!(times > count / 200, "hardly any {what}: {counts:?}");
+    }
 }
 
 #[test]
@@ -100,7 +114,7 @@ fn seeds_that_found_something_find_nothing_any_more() {
 
 #[test]
 fn a_seed_gives_one_run() {
-    for seed in 0..20 {
+    for seed in 0..10 {
         let (first, again) = (run(seed, None, true), run(seed, None, true));
         let difference = first.lines.iter().zip(&again.lines).find(|(a, b)| a != b);
         assert_eq!(first.fingerprint, again.fingerprint, "seed {seed}: {difference:?}");
@@ -110,10 +124,20 @@ fn a_seed_gives_one_run() {
 /// The checker notices a planted bug within so many seeds, and names the promise it breaks.
 #[track_caller]
 fn assert_caught(plant: Plant, promises: &[u8], within: u64) {
+    assert_caught_by(plant, promises, within, "");
+}
+
+/// The same, by the check that says this.
+#[track_caller]
+fn assert_caught_by(plant: Plant, promises: &[u8], within: u64, check: &str) {
     let found = (0..within).find_map(|seed| Some((seed, run(seed, Some(plant), false).violation?)));
     let (seed, violation) = found.unwrap_or_else(|| panic!("{plant:?} went unnoticed for {within} seeds"));
     println!("{plant:?} is caught after {} seeds: {violation}", seed + 1);
     assert!(promises.contains(&violation.promise), "{plant:?} breaks {promises:?}, seed {seed} says {violation}");
+    assert!(
+        violation.what.contains(check),
+        "{plant:?} is to be found by another check than seed {seed} says: {violation}"
+    );
 }
 
 #[test]
@@ -144,4 +168,34 @@ fn losing_the_last_commit_is_caught() {
 #[test]
 fn handing_out_a_provisional_rate_as_final_is_caught() {
     assert_caught(Plant::ProvisionalAsFinal, &[1, 3], 50);
+}
+
+#[test]
+fn leaving_out_what_is_to_be_done_with_copies_is_caught() {
+    assert_caught_by(Plant::ForgetActions, &[1, 3], 100, "Snapshot");
+}
+
+#[test]
+fn going_back_to_a_copy_that_was_lost_is_caught() {
+    assert_caught_by(Plant::SilentRestart, &[1], 200, "which it has not kept");
+}
+
+#[test]
+fn showing_advice_before_it_is_stored_is_caught() {
+    assert_caught_by(Plant::AdviseEarly, &[1, 3], 100, "stop_advice: Some");
+}
+
+#[test]
+fn giving_advice_to_one_rank_alone_is_caught() {
+    assert_caught_by(Plant::AdviseOne, &[1, 3], 200, "stop_advice: Some");
+}
+
+#[test]
+fn removing_telemetry_before_its_time_is_caught() {
+    assert_caught_by(Plant::RemoveEarly, &[2], 100, "within its time");
+}
+
+#[test]
+fn reading_what_is_left_of_removed_telemetry_is_caught() {
+    assert_caught_by(Plant::RemoveUnmarked, &[2], 200, "left out of what is read");
 }

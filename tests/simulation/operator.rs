@@ -10,18 +10,20 @@ use std::{
 use lrs::{
     engine::{Change, Engine, Error, Event, Fork, NewJob, Order, TelemetryAmount, TelemetryQuery},
     model::{
-        controller::{ControllerSpec, Greedy, ReduceLrOnPlateau},
+        controller::{Auto, ControllerSpec, Greedy, ReduceLrOnPlateau},
         decision::{OverrideSetting, RateOverride},
         job::State,
         name::JobName,
         schedule::{Decay, ScheduleSpec},
-        spec::{Group as ParameterGroup, RateLimits, Spec},
+        spec::{Group as ParameterGroup, RateLimits, Spec, Tier},
     },
 };
 
 use crate::{
+    model::Valley,
     network::{Failure, Network},
     planted::Plant,
+    promises::History,
     trainer::Group,
     world::World,
 };
@@ -72,13 +74,36 @@ impl Office {
     }
 
     fn employ(self: &Rc<Self>, job: JobName, spec: Spec, resume_step: u64) {
-        let steps = 15 + self.world().below(45);
-        let group = Group { network: self.network.clone(), job: job.clone(), spec, steps: steps.max(resume_step + 5) };
+        let world = self.world();
+        let valley = (spec.tier == Tier::Restore).then(|| draw_valley(world));
+        let steps = if valley.is_some() { spec.total_steps.unwrap_or(150) } else { 15 + world.below(45) };
+        let steps = steps.max(resume_step + 5);
+        let group = Rc::new(Group { steps, valley, ..Group::watcher(self.network.clone(), job.clone(), spec) });
         self.jobs.borrow_mut().push(job.clone());
-        let trainer = tokio::task::spawn_local(Rc::new(group).train(resume_step));
+        let office = self.clone();
+        let trainer = tokio::task::spawn_local(async move {
+            let job = group.job.clone();
+            group.train(resume_step).await;
+            office.leave(&job).await;
+        });
         self.trainers.borrow_mut().push(trainer);
         if self.world().below(2) == 0 {
             drop(tokio::task::spawn_local(self.clone().watch(job)));
+        }
+    }
+
+    /// A job is trained. Where telemetry is kept for a time only, it may end here, and its time pass while others train on and
+    /// somebody reads.
+    async fn leave(&self, job: &JobName) {
+        let world = self.world();
+        if world.profile.kept_for.is_none() || world.below(3) == 0 {
+            return;
+        }
+        self.complete(job).await;
+        for _ in 0..world.below(8) {
+            tokio::time::sleep(Duration::from_millis(world.below(1500))).await;
+            world.clock.jump(i64::try_from(world.below(300_000_000)).unwrap() - 100_000_000);
+            self.read(job).await;
         }
     }
 
@@ -129,7 +154,7 @@ impl Office {
                 continue;
             }
             let job = world.pick(&jobs);
-            match world.below(24) {
+            match world.below(29) {
                 0..=5 => self.change(&job, Change::Override(draw_override(world))).await,
                 6 | 7 => self.change(&job, Change::ClearOverride).await,
                 8..=10 => self.change(&job, Change::Pause).await,
@@ -138,6 +163,10 @@ impl Office {
                 18 | 19 => self.read(&job).await,
                 20 | 21 => self.clone().fork(&job).await,
                 22 => self.complete(&job).await,
+                23..=25 => {
+                    self.change(&job, Change::AdviseStop { evidence: BTreeMap::from([("gap".into(), 0.5)]) }).await
+                }
+                26 | 27 => self.change(&job, Change::WithdrawStop).await,
                 _ => self.delete(&job).await,
             }
         }
@@ -145,7 +174,12 @@ impl Office {
 
     async fn change(&self, job: &JobName, change: Change) {
         let world = self.world();
-        let order = Order { author: "ann".into(), reason: String::new(), request_id: Some(self.request_id()) };
+        let request_id = self.request_id();
+        // Trainers are told why they are advised to stop.
+        let order = Order { author: "ann".into(), reason: request_id.clone(), request_id: Some(request_id) };
+        if matches!(change, Change::AdviseStop { .. }) {
+            *world.advised.lock().unwrap() = Some(order.reason.as_str().into());
+        }
         world.log(|| format!("{job}: {change:?} is ordered"));
         let request = async |engine: &Engine| {
             let (_, decision) = engine.change_job(job, change.clone(), order.clone()).await?;
@@ -177,8 +211,9 @@ impl Office {
     }
 
     async fn read(&self, job: &JobName) {
+        let wanted = self.world().history().readable(job);
         let query = TelemetryQuery {
-            attempt: None,
+            attempt: Some(wanted.0).filter(|attempt| *attempt > 0),
             start_step: 0,
             end_step: 1000,
             metrics: Vec::new(),
@@ -188,8 +223,9 @@ impl Office {
             engine.decisions(job, None, None, 1000).await?;
             engine.telemetry(job, query.clone()).await
         };
-        // An attempt may begin between two reads.
-        let _ = self.network.call(read).await;
+        if let Ok(answer) = self.network.call(read).await {
+            self.world().check(History::read(job, &wanted, &answer));
+        }
     }
 
     async fn fork(self: Rc<Self>, job: &JobName) {
@@ -282,14 +318,38 @@ impl Office {
     }
 }
 
+fn group(name: &str, base_lr: f64) -> ParameterGroup {
+    ParameterGroup { name: name.to_owned(), base_lr, base_momentum: None, base_weight_decay: None, schedule: None }
+}
+
+/// A job whose trainer keeps copies, under the controller that asks for them.
+fn draw_guided_spec(world: &World) -> Spec {
+    Spec {
+        groups: vec![group("default", world.pick(&[0.02, 0.5, 8.0]))],
+        total_steps: (world.below(4) > 0).then(|| 90 + world.below(90)),
+        controllers: vec![draw_auto(world)],
+        decision_lag: world.pick(&[1, 1, 2, 8]),
+        commit_ahead: world.pick(&[1, 8, 64]),
+        reporting_ranks: world.pick(&[1, 1, 2]),
+        tier: Tier::Restore,
+        ..Spec::default()
+    }
+}
+
+fn draw_auto(world: &World) -> ControllerSpec {
+    let search = world.pick(&[None, None, Some(false)]);
+    ControllerSpec::Auto(Auto { search, ..Auto::default() })
+}
+
+fn draw_valley(world: &World) -> Valley {
+    let steeper = (50 + world.below(80), world.pick(&[1.0, 50.0, 5000.0]));
+    Valley { steeper, noise: world.pick(&[0.01, 0.3]), evaluates_every: world.pick(&[0, 1, 1, 5]) }
+}
+
 fn draw_spec(world: &World) -> Spec {
-    let group = |name: &str, base_lr: f64| ParameterGroup {
-        name: name.to_owned(),
-        base_lr,
-        base_momentum: None,
-        base_weight_decay: None,
-        schedule: None,
-    };
+    if world.below(4) == 0 {
+        return draw_guided_spec(world);
+    }
     let mut groups = vec![group("default", 0.5)];
     if world.below(3) == 0 {
         groups.push(ParameterGroup { schedule: Some(draw_schedule(world)), ..group("other", 0.125) });
@@ -333,11 +393,12 @@ fn draw_controllers(world: &World) -> Vec<ControllerSpec> {
         let (patience, cooldown) = (world.below(2), world.below(3));
         ControllerSpec::Greedy(Greedy { factor: 0.75, patience, cooldown, ..Greedy::default() })
     };
-    match world.below(6) {
+    match world.below(7) {
         0 => Vec::new(),
         1 | 2 => vec![plateau(0.5)],
         3 => vec![greedy()],
         4 => vec![plateau(0.75), greedy()],
+        5 => vec![draw_auto(world)],
         _ => vec![plateau(0.9), plateau(0.5)],
     }
 }

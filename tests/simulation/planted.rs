@@ -28,6 +28,18 @@ pub enum Plant {
     LoseLastCommit,
     /// A rate that is not final is handed out as final.
     ProvisionalAsFinal,
+    /// What a trainer is to do with copies is left out of what is answered, and not out of what is streamed.
+    ForgetActions,
+    /// A trainer that has lost its copies is not noticed.
+    SilentRestart,
+    /// A person's advice to stop is shown to trainers before it is stored.
+    AdviseEarly,
+    /// A person's advice to stop is shown to the first rank alone.
+    AdviseOne,
+    /// Telemetry is removed before its time.
+    RemoveEarly,
+    /// Telemetry is removed, and its job does not say so.
+    RemoveUnmarked,
 }
 
 impl Plant {

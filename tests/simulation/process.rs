@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use lrs::{engine::Engine, store::Write};
+use lrs::{app::retention, config::Retention, engine::Engine, store::Write};
 use tokio::sync::{Notify, watch};
 
 use crate::{
@@ -136,7 +136,9 @@ impl Address {
         loop {
             let process = Process::new();
             let store = Arc::new(SimStore { world: world.clone(), process: process.clone() });
-            let engine = Engine::start(world.settings.clone(), store, world.clock.clone());
+            let engine = Engine::start(world.settings.clone(), store.clone(), world.clock.clone());
+            let terms = Retention { default: world.profile.kept_for, ..Retention::default() };
+            let removal = tokio::spawn(retention::keep(store, world.clock.clone(), terms));
             world.log(|| "the server starts".to_owned());
             self.server.send_replace(Some((engine.clone(), process.clone())));
             tokio::select! {
@@ -145,6 +147,7 @@ impl Address {
                 () = self.time_to_die() => self.end(&engine, &process).await,
             }
             self.server.send_replace(None);
+            removal.abort();
             drop(engine);
             tokio::time::sleep(Duration::from_millis(world.below(200))).await;
         }

@@ -121,7 +121,7 @@ async fn look_back(world: &Arc<World>, network: &Network) {
     for job in jobs {
         let steps = world.history().given_steps(&job);
         let spec = lrs::model::spec::Spec::default();
-        let group = Rc::new(Group { network: network.clone(), job: job.clone(), spec, steps: 0 });
+        let group = Rc::new(Group::watcher(network.clone(), job.clone(), spec));
         for (attempt, step) in steps {
             if world.history().is_ended(&job) {
                 break;

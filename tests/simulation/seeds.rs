@@ -10,4 +10,10 @@ pub const FOUND: &[(u64, &str)] = &[
         2_825_862_178,
         "a new spec for a fork that nobody trains yet took effect at step 0, and so changed the history that it shares",
     ),
+    (
+        4_083_077_958,
+        "a search that ran out of steps told the trainer to go back to the end of its last stage, of which no copy had been asked for",
+    ),
+    (3_620_830_292, "what else was ordered in a pause let ramps and cooldowns go on to there"),
+    (3_620_830_447, "of a job that was deleted while its telemetry was read a part was given out as the whole"),
 ];

@@ -262,13 +262,42 @@ impl Store for SimStore {
         Ok(self.world.durable().state(job))
     }
 
-    /// Retention is not simulated: nothing expires.
-    async fn expired_jobs(&self, _: &ExpiryQuery) -> Result<Vec<ExpiredJob>, Error> {
-        Ok(Vec::new())
+    async fn expired_jobs(&self, query: &ExpiryQuery) -> Result<Vec<ExpiredJob>, Error> {
+        self.read().await?;
+        let is_early = self.world.plant == Some(Plant::RemoveEarly);
+        let ended_before = if is_early { Timestamp(i64::MAX) } else { query.ended_before };
+        let mut expired = self.world.durable().expired(ended_before);
+        expired.truncate((query.limit as usize).min(2));
+        Ok(expired)
     }
 
-    async fn remove_telemetry(&self, job: JobId, _: Timestamp, _: u32) -> Result<Removal, Error> {
-        unreachable!("nothing expires, and telemetry of {job} least of all")
+    async fn remove_telemetry(&self, job: JobId, now: Timestamp, limit: u32) -> Result<Removal, Error> {
+        let (world, profile) = (&self.world, &self.world.profile);
+        world.pause().await;
+        self.hang().await?;
+        self.point(profile.crash_at_commit, "before a removal").await;
+        if world.chance(profile.removal_fails) {
+            return Err(unavailable("a removal failed"));
+        }
+        let limit = usize::try_from(world.below(u64::from(limit.min(6)))).unwrap() + 1;
+        let removal = {
+            let mut durable = world.durable();
+            if let (Some(stored), Some(kept_for)) =
+                (durable.job(job).filter(|s| s.row.state.is_ended()), profile.kept_for)
+            {
+                world.check(world.history().removing(stored, world.clock.latest(), kept_for));
+            }
+            durable.remove(job, now, limit, world.plant != Some(Plant::RemoveUnmarked))
+        };
+        // Identifiers are random, and the log is that of the seed.
+        let name = world.durable().job(job).map(|stored| stored.row.name.to_string()).unwrap_or_default();
+        world.log(|| format!("{} chunks of {name} are removed", removal.chunks));
+        self.point(profile.crash_at_commit, "after a removal").await;
+        world.pause().await;
+        if world.chance(profile.removal_fails) {
+            return Err(unavailable("the connection was lost"));
+        }
+        Ok(removal)
     }
 
     async fn ping(&self) -> Result<(), Error> {

@@ -103,9 +103,13 @@ impl End {
                 () = self.process.dead() => false,
                 Some((message, receipt)) = pending.next(), if !pending.is_empty() => self.acknowledge(&message, receipt).await,
                 directives = self.reporter.next_directives(), if wants_directives => match directives {
-                    Ok(directives) => {
+                    Ok(mut directives) => {
+                        if world.plant == Some(Plant::AdviseOne) && self.rank > 0 {
+                            directives.iter_mut().for_each(|directive| directive.told.stop_advice = None);
+                        }
                         self.group.note(self.attempt, &directives);
-                        self.shared.directed.borrow_mut().extend(directives.iter().map(|directive| directive.step));
+                        let directives = directives.into_iter().map(|directive| (directive.step, directive));
+                        self.shared.directed.borrow_mut().extend(directives);
                         true
                     }
                     Err(error) => self.bear(error),

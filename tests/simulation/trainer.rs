@@ -2,7 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     rc::Rc,
     time::Duration,
 };
@@ -10,6 +10,7 @@ use std::{
 use lrs::{
     engine::{Directive, DirectiveAnswer, Error},
     model::{
+        decision::Action,
         name::JobName,
         spec::Spec,
         telemetry::{Report, Sample},
@@ -18,7 +19,9 @@ use lrs::{
 use tokio::{task::JoinHandle, time::Instant};
 
 use crate::{
+    model::{Model, Valley},
     network::{Failure, Network},
+    planted::Plant,
     promises::Violation,
     stream::{Message, Stream},
 };
@@ -34,6 +37,10 @@ pub struct Group {
     pub job: JobName,
     pub spec: Spec,
     pub steps: u64,
+    /// What is trained, where it matters.
+    pub valley: Option<Valley>,
+    /// The weight before each step, as in a checkpoint.
+    pub checkpoints: RefCell<BTreeMap<u64, f64>>,
 }
 
 /// The job takes nothing more.
@@ -44,12 +51,17 @@ pub struct Over;
 pub struct Shared {
     /// Steps below this are acknowledged.
     pub acknowledged: Cell<u64>,
-    /// Steps whose final directive has arrived.
-    pub directed: RefCell<BTreeSet<u64>>,
+    /// Final directives that have arrived, by step.
+    pub directed: RefCell<BTreeMap<u64, Directive>>,
     pub over: Cell<bool>,
 }
 
 impl Group {
+    /// Somebody who asks for a job's rates and does not train.
+    pub fn watcher(network: Network, job: JobName, spec: Spec) -> Self {
+        Self { network, job, spec, steps: 0, valley: None, checkpoints: RefCell::default() }
+    }
+
     /// Trains all steps from `resume_step` on, with restarts from earlier and later ones.
     pub async fn train(self: Rc<Self>, mut resume_step: u64) {
         let world = &self.network.world;
@@ -136,8 +148,9 @@ impl Group {
         for directive in directives {
             let rates: Vec<f64> = directive.rates.iter().map(|rate| rate.learning_rate).collect();
             let step = directive.step;
-            world.log(|| format!("{} given {attempt}/{step}: {rates:?}", self.job));
-            world.check_job(&self.job, |history, stored| history.given(&self.job, attempt, step, &rates, stored));
+            let told = &directive.told;
+            world.log(|| format!("{} given {attempt}/{step}: {rates:?} {told:?}", self.job));
+            world.check_job(&self.job, |history, stored| history.given(&self.job, attempt, step, &rates, told, stored));
         }
     }
 
@@ -155,8 +168,16 @@ impl Group {
             answer
         };
         let mut answer = self.network.call(ask).await?;
-        if world.plant == Some(crate::planted::Plant::ProvisionalAsFinal) {
-            answer.is_final = true;
+        match world.plant {
+            Some(Plant::ProvisionalAsFinal) => answer.is_final = true,
+            Some(Plant::ForgetActions) => {
+                std::iter::once(&mut answer.directive).chain(&mut answer.plan).for_each(|d| d.told.actions.clear());
+            }
+            Some(Plant::AdviseEarly) => {
+                let advice = world.advised.lock().unwrap().clone();
+                answer.directive.told.stop_advice = answer.directive.told.stop_advice.or(advice);
+            }
+            _ => {}
         }
         let end = answer.final_steps;
         if answer.is_final {
@@ -180,6 +201,9 @@ struct Rank {
     outbox: VecDeque<Report>,
     /// A sample that is acknowledged.
     known: Option<Sample>,
+    model: Option<Model>,
+    /// It went on with a directive that was not final, and may have missed what it was to do.
+    was_impatient: bool,
 }
 
 impl Rank {
@@ -187,7 +211,10 @@ impl Rank {
         let shared = Rc::new(Shared::default());
         shared.acknowledged.set(resume_step);
         let (stream, gathered, outbox) = (None, Vec::new(), VecDeque::new());
-        Self { group, attempt, rank, next: resume_step, shared, stream, gathered, outbox, known: None }
+        let checkpoint = group.checkpoints.borrow().range(..=resume_step).next_back().map(|(_, weight)| *weight);
+        let model = group.valley.map(|valley| Model::new(valley, checkpoint.unwrap_or(1.0)));
+        let (next, known, was_impatient) = (resume_step, None, false);
+        Self { group, attempt, rank, next, shared, stream, gathered, outbox, known, model, was_impatient }
     }
 
     /// Trains to the end; whether that was reached.
@@ -206,16 +233,16 @@ impl Rank {
                 tokio::time::sleep(Duration::from_millis(10)).await;
                 continue;
             }
-            match self.direct().await {
-                Ok(true) => {}
-                Ok(false) => {
+            let directive = match self.direct().await {
+                Ok(Some(directive)) => directive,
+                Ok(None) => {
                     // It may depend on what is not sent yet.
                     self.report().await;
                     continue;
                 }
                 Err(Over) => return false,
-            }
-            let sample = self.sample();
+            };
+            let sample = if self.model.is_some() { self.learn(&directive) } else { self.sample() };
             self.gathered.push(sample);
             self.next += 1;
             furthest.set(furthest.get().max(self.next));
@@ -230,11 +257,11 @@ impl Rank {
         self.shared.acknowledged.get() >= self.group.steps
     }
 
-    /// Gets the directive of the next step, final if at all possible; whether to go on with it.
-    async fn direct(&self) -> Result<bool, Over> {
+    /// The directive of the next step, final if at all possible, unless it is better to wait.
+    async fn direct(&mut self) -> Result<Option<Directive>, Over> {
         let world = &self.group.network.world;
-        if self.shared.directed.borrow().contains(&self.next) {
-            return Ok(true);
+        if let Some(directive) = self.shared.directed.borrow_mut().remove(&self.next) {
+            return Ok(Some(directive));
         }
         let wait = world.pick(&[Duration::ZERO, Duration::from_millis(20), Duration::from_secs(1)]);
         let plan = usize::try_from(world.below(6)).unwrap();
@@ -243,16 +270,55 @@ impl Rank {
         match self.group.ask(attempt, self.next, plan, wait).await {
             Ok(answer) if answer.attempt != self.attempt => return Err(Over),
             Ok(answer) if answer.is_final => {
-                let end = self.next + 1 + answer.final_steps as u64;
-                self.shared.directed.borrow_mut().extend(self.next..end);
-                return Ok(true);
+                let plan = answer.plan.into_iter().take(answer.final_steps);
+                self.shared.directed.borrow_mut().extend(plan.map(|directive| (directive.step, directive)));
+                return Ok(Some(answer.directive));
             }
-            Ok(_) if world.chance(world.profile.impatient) => return Ok(true),
+            Ok(answer) if world.chance(world.profile.impatient) => {
+                self.was_impatient = true;
+                return Ok(Some(answer.directive));
+            }
             Ok(_) => {}
             Err(failure) => self.group.bear(failure)?,
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
-        Ok(false)
+        Ok(None)
+    }
+
+    /// Does what it is told, and trains the next step.
+    fn learn(&mut self, directive: &Directive) -> Sample {
+        let (group, world) = (&self.group, &self.group.network.world);
+        let Some(model) = &mut self.model else { return Sample::new(self.next) };
+        if self.rank == 0 {
+            group.checkpoints.borrow_mut().insert(self.next, model.weight());
+        }
+        if world.plant == Some(Plant::SilentRestart) && world.below(40) == 0 {
+            model.lose_copies();
+        }
+        for action in &directive.told.actions {
+            match model.obey(action) {
+                Ok(()) if matches!(action, Action::Forget(_)) => {}
+                Ok(()) => world.history().obeyed(matches!(action, Action::Restore(_))),
+                Err(_) if self.was_impatient => {}
+                Err(copy) => {
+                    let at = format!("step {} of attempt {}", self.next, self.attempt);
+                    let what = format!("{}: before {at} it is to go back to {copy}, which it has not kept", group.job);
+                    world.fail(Violation { promise: 1, what });
+                }
+            }
+        }
+        let trained = model.train(directive, world.noise());
+        let mut sample = Sample {
+            loss: Some(trained.loss),
+            grad_norm: Some(trained.grad_norm),
+            learning_rate: Some(directive.rates[0].learning_rate),
+            ..Sample::new(self.next)
+        };
+        if let Some(evaluation) = trained.evaluation {
+            sample.set_metric("val_loss".into(), evaluation);
+        }
+        sample.canonicalise();
+        sample
     }
 
     /// What comes of training the next step.

@@ -53,6 +53,10 @@ pub struct Profile {
     pub impatient: f64,
     pub rewinds: f64,
     pub orders: u32,
+    /// For how long the telemetry of jobs that have ended is kept.
+    pub kept_for: Option<Duration>,
+    /// The removal of telemetry fails.
+    pub removal_fails: f64,
 }
 
 impl Profile {
@@ -77,6 +81,10 @@ impl Profile {
         let crash_every = (crashes > 0.0).then(|| Duration::from_secs_f64(0.05 + 2.0 * (1.0 - crashes)));
         let delay_ms = [0, 3, 20, 100][random.random_range(0..4)];
         let orders = random.random_range(0..14);
+        let is_kept_for_ever = random.random_bool(0.6);
+        let kept_for = [5, 60, 200][random.random_range(0..3)];
+        let kept_for = (!is_kept_for_ever).then(|| Duration::from_secs(kept_for));
+        let removal_fails = 0.3 * random.random::<f64>();
         Self {
             commit_fails,
             hangs,
@@ -93,23 +101,38 @@ impl Profile {
             impatient,
             rewinds,
             orders,
+            kept_for,
+            removal_fails,
         }
     }
 }
 
 /// A clock that jumps, back too.
 #[derive(Debug)]
-pub struct JumpingClock(AtomicI64);
+pub struct JumpingClock {
+    now: AtomicI64,
+    latest: AtomicI64,
+}
 
 impl JumpingClock {
+    fn at(now: i64) -> Self {
+        Self { now: AtomicI64::new(now), latest: AtomicI64::new(now) }
+    }
+
     pub fn jump(&self, micros: i64) {
-        self.0.fetch_add(micros, SeqCst);
+        let now = self.now.fetch_add(micros, SeqCst) + micros;
+        self.latest.fetch_max(now, SeqCst);
+    }
+
+    /// The latest that it has shown.
+    pub fn latest(&self) -> Timestamp {
+        Timestamp(self.latest.load(SeqCst))
     }
 }
 
 impl Clock for JumpingClock {
     fn now(&self) -> Timestamp {
-        Timestamp(self.0.load(SeqCst).max(1))
+        Timestamp(self.now.load(SeqCst).max(1))
     }
 }
 
@@ -123,6 +146,8 @@ pub struct World {
     pub clock: Arc<JumpingClock>,
     pub plant: Option<Plant>,
     pub unflushed: Unflushed,
+    /// For a planted bug: the last advice to stop that anybody gave.
+    pub advised: Mutex<Option<Arc<str>>>,
     dice: Mutex<ChaCha8Rng>,
     durable: Mutex<Durable>,
     history: Mutex<History>,
@@ -163,9 +188,10 @@ impl World {
         Arc::new(Self {
             profile,
             settings,
-            clock: Arc::new(JumpingClock(AtomicI64::new(1_700_000_000_000_000))),
+            clock: Arc::new(JumpingClock::at(1_700_000_000_000_000)),
             plant,
             unflushed: Unflushed::default(),
+            advised: Mutex::default(),
             dice: Mutex::new(dice),
             durable: Mutex::default(),
             history: Mutex::default(),
@@ -198,6 +224,11 @@ impl World {
     /// One of `choices`.
     pub fn pick<T: Clone>(&self, choices: &[T]) -> T {
         choices[usize::try_from(self.below(choices.len() as u64)).unwrap()].clone()
+    }
+
+    /// A number in `[-1, 1]`.
+    pub fn noise(&self) -> f64 {
+        lock(&self.dice).random_range(-1.0..=1.0)
     }
 
     /// A message or a disk takes its time; or another task is given way to.

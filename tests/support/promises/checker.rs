@@ -10,15 +10,17 @@ pub mod oracle;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
+    time::Duration,
 };
 
 use lrs::{
+    engine::{TelemetryAnswer, Told},
     model::{
-        decision::{Decision, DecisionId, Effect},
-        job::{AttemptRow, JobRow},
+        decision::{Decision, DecisionId, Effect, Topic},
+        job::{AttemptRow, JobRow, Timestamp},
         name::JobName,
         spec::Spec,
-        telemetry::{Report, Sample},
+        telemetry::{LOSS, Report, Sample},
     },
     store::{Chunk, DecisionQuery, DecisionRow, Error, Store},
 };
@@ -113,6 +115,18 @@ pub struct Counts {
     pub orders: u64,
     /// Decisions by controllers that were held against the oracle.
     pub decisions: u64,
+    /// Of those: searches for a rate that came to their end, cuts on a plateau, divergences, and advice to stop.
+    pub searches: u64,
+    pub cuts: u64,
+    pub divergences: u64,
+    pub stops: u64,
+    /// Copies that trainers kept, and those that they went back to.
+    pub kept: u64,
+    pub restored: u64,
+    /// Steps that were given out with a person's or a controller's advice to stop.
+    pub advised: u64,
+    /// Jobs whose telemetry was removed because it was past its time.
+    pub removed: u64,
 }
 
 impl Counts {
@@ -123,6 +137,28 @@ impl Counts {
         self.given += more.given;
         self.orders += more.orders;
         self.decisions += more.decisions;
+        self.searches += more.searches;
+        self.cuts += more.cuts;
+        self.divergences += more.divergences;
+        self.stops += more.stops;
+        self.kept += more.kept;
+        self.restored += more.restored;
+        self.advised += more.advised;
+        self.removed += more.removed;
+    }
+
+    /// Counts what a controller decided, by the figures that it rests on.
+    fn decided(&mut self, decision: &Decision) {
+        self.decisions += 1;
+        let has = |figure| u64::from(decision.evidence.contains_key(figure));
+        match &decision.effect {
+            Effect::BaseRates(_) => {
+                self.searches += has("best_scale");
+                self.cuts += has("best_step");
+                self.divergences += has("median_loss");
+            }
+            effect => self.stops += u64::from(*effect == Effect::Advice(Topic::Stop)),
+        }
     }
 }
 
@@ -146,7 +182,7 @@ struct JobHistory {
     closed: BTreeMap<(u32, u32), u64>,
     /// Steps below this were acknowledged, by attempt and rank.
     acknowledged: BTreeMap<(u32, u32), u64>,
-    given: BTreeMap<(u32, u64), Vec<u64>>,
+    given: BTreeMap<(u32, u64), Gift>,
     /// Steps below this were given out or reported, in any attempt.
     furthest: u64,
     orders: BTreeMap<u64, Decision>,
@@ -161,6 +197,20 @@ struct JobHistory {
     gone: bool,
     /// Someone asked for its end.
     ended: bool,
+    /// Its telemetry was past its time, and is going or gone.
+    removed: bool,
+}
+
+/// What was given out for a step: the bits of the rates of all groups, and what was told beside them.
+#[derive(Clone, Debug, PartialEq)]
+struct Gift(Vec<u64>, Told);
+
+impl fmt::Display for Gift {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rates: Vec<String> = self.0.iter().map(|bits| format!("{:?}", f64::from_bits(*bits))).collect();
+        write!(f, "rate {}", rates.join(", "))?;
+        if self.1 == Told::default() { Ok(()) } else { write!(f, " and {:?}", self.1) }
+    }
 }
 
 impl History {
@@ -187,6 +237,7 @@ impl History {
             verified: BTreeSet::new(),
             gone: false,
             ended: false,
+            removed: false,
         };
         self.jobs.insert(job.clone(), history);
     }
@@ -291,7 +342,7 @@ impl History {
         stored: Option<&Stored>,
     ) -> Checked {
         let history = self.jobs.get_mut(job).unwrap_or_else(|| panic!("{job} was never registered"));
-        if history.gone {
+        if history.gone || history.removed {
             return Ok(());
         }
         let before = history.acknowledged.get(&(attempt, rank)).copied().unwrap_or(0);
@@ -319,27 +370,81 @@ impl History {
         self.counts.acknowledged += more as u64;
     }
 
-    /// Rates of all groups, by bits, were given out as final for a step.
-    pub fn given(&mut self, job: &JobName, attempt: u32, step: u64, rates: &[f64], stored: Option<&Stored>) -> Checked {
-        let rates: Vec<u64> = rates.iter().map(|rate| rate.to_bits()).collect();
+    /// Rates of all groups were given out as final for a step, and this was told beside them.
+    pub fn given(
+        &mut self,
+        job: &JobName,
+        attempt: u32,
+        step: u64,
+        rates: &[f64],
+        told: &Told,
+        stored: Option<&Stored>,
+    ) -> Checked {
+        let gift = Gift(rates.iter().map(|rate| rate.to_bits()).collect(), told.clone());
         let history = self.jobs.get_mut(job).unwrap_or_else(|| panic!("{job} was never registered"));
         if history.gone {
             return Ok(());
         }
         self.counts.given += 1;
+        self.counts.advised += u64::from(told.stop_advice.is_some());
         if let Some(first) = history.given.get(&(attempt, step)) {
             self.counts.compared += 1;
-            if *first == rates {
+            if *first == gift {
                 return Ok(());
             }
-            let (first, now) = (shown(first), shown(&rates));
-            return broken(1, format!("{job}: step {step} of attempt {attempt} had rate {first}, and now {now}"));
+            return broken(1, format!("{job}: step {step} of attempt {attempt} had {first}, and now {gift}"));
         }
-        history.given.insert((attempt, step), rates.clone());
+        history.given.insert((attempt, step), gift.clone());
         history.furthest = history.furthest.max(step + 1);
         let Some(stored) = stored else { return Ok(()) };
         self.counts.compared += 1;
-        history.check_rate(job, attempt, step, &rates, stored)
+        history.check_gift(job, attempt, step, &gift, stored)
+    }
+
+    /// A trainer keeps a copy as it is told, or goes back to one.
+    pub fn obeyed(&mut self, is_restore: bool) {
+        if is_restore {
+            self.counts.restored += 1;
+        } else {
+            self.counts.kept += 1;
+        }
+    }
+
+    /// Telemetry of a job is about to go. Everybody's clock has shown `latest` at most.
+    pub fn removing(&mut self, stored: &Stored, latest: Timestamp, kept_for: Duration) -> Checked {
+        let job = &stored.row.name;
+        let Some(history) = self.jobs.get_mut(job).filter(|history| !history.gone) else { return Ok(()) };
+        let term = i64::try_from(kept_for.as_micros()).unwrap_or(i64::MAX);
+        let is_over = stored.row.end_time.is_some_and(|end| end.0.saturating_add(term) < latest.0);
+        if !(stored.row.state.is_ended() && history.ended && is_over) {
+            return broken(2, format!("{job}: telemetry is removed within its time: {:?}", stored.row.end_time));
+        }
+        self.counts.removed += u64::from(!std::mem::replace(&mut history.removed, true));
+        Ok(())
+    }
+
+    /// The steps of the newest attempt whose losses are acknowledged by all ranks, see [`History::read`].
+    pub fn readable(&self, job: &JobName) -> (u32, BTreeSet<u64>) {
+        let Some(history) = self.jobs.get(job) else { return Default::default() };
+        let newest = history.tokens.values().copied().max().unwrap_or(0);
+        let ends = (0..history.spec.reporting_ranks).map(|rank| history.acknowledged.get(&(newest, rank)).copied());
+        let end = ends.map(Option::unwrap_or_default).min().unwrap_or(0);
+        let sent = history.sent.range((newest, 0)..(newest, end));
+        let with_loss = sent.filter(|(_, ranks)| ranks.values().any(|sample| sample.loss.is_some()));
+        (newest, with_loss.map(|((_, step), _)| *step).collect())
+    }
+
+    /// A reader got a job's telemetry of that attempt: all of it that was [readable](History::readable) when it asked.
+    pub fn read(job: &JobName, wanted: &(u32, BTreeSet<u64>), answer: &TelemetryAnswer) -> Checked {
+        let found = answer.series.get(LOSS).map(|(steps, _)| steps.as_slice()).unwrap_or_default();
+        match wanted.1.iter().find(|step| found.binary_search(step).is_err()) {
+            Some(step) if answer.next_step.is_none() => {
+                let what =
+                    format!("step {step} of attempt {} was acknowledged and is left out of what is read", wanted.0);
+                broken(2, format!("{job}: {what}"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// A person's order was answered.
@@ -373,7 +478,7 @@ impl History {
         let inherited = history.inherited;
         for decision in stored.controllers().filter(|decision| decision.attempt > inherited) {
             if history.verified.insert(decision.id) {
-                self.counts.decisions += 1;
+                self.counts.decided(decision);
                 history.check_decision(job, decision, stored)?;
             }
         }
@@ -392,7 +497,7 @@ impl History {
                 );
             }
         }
-        for (&(attempt, rank), &end) in &history.acknowledged {
+        for (&(attempt, rank), &end) in history.acknowledged.iter().filter(|_| !history.removed) {
             if let Some(step) = history.missing(stored, attempt, rank, 0..end).0.first() {
                 let what = format!("step {step} of rank {rank} in attempt {attempt} was acknowledged and is lost");
                 return broken(2, format!("{job}: {what}"));
@@ -403,12 +508,16 @@ impl History {
                 return broken(2, format!("{job}: order {:?} was answered and is lost", order.id));
             }
         }
-        let given: Vec<_> = history.given.iter().map(|(place, rates)| (*place, rates.clone())).collect();
-        let compared = given.len() as u64;
-        for ((attempt, step), rates) in given {
-            history.check_rate(job, attempt, step, &rates, stored)?;
+        if history.removed && history.inherited > 0 {
+            // What it shared with another job was known from its telemetry alone.
+            return Ok(());
         }
-        let checked = history.check_all_decisions(job, stored);
+        let given: Vec<_> = history.given.iter().map(|(place, gift)| (*place, gift.clone())).collect();
+        let compared = given.len() as u64;
+        for ((attempt, step), gift) in given {
+            history.check_gift(job, attempt, step, &gift, stored)?;
+        }
+        let checked = if history.removed { Ok(()) } else { history.check_all_decisions(job, stored) };
         self.counts.compared += compared;
         checked
     }
@@ -462,7 +571,7 @@ impl JobHistory {
             let now = Past::of(&stored.chunks, parent);
             match self.frozen.get(&parent) {
                 None => drop(self.frozen.insert(parent, now)),
-                Some(then) if *then == now => {}
+                Some(then) if *then == now || self.removed => {}
                 Some(_) => {
                     let attempt = next.attempt;
                     return broken(
@@ -502,8 +611,8 @@ impl JobHistory {
         let Some((_, oracle)) = self.oracles.get_mut(&attempt) else { unreachable!("it was just made") };
         let (sent, closed, inherited, frozen) = (&self.sent, &self.closed, self.inherited, &self.frozen);
         let ranks = self.spec.reporting_ranks;
-        // As far as anyone asked, and as any telemetry reaches.
-        oracle.advance(self.furthest + 1, |part, step| {
+        // As far as anyone asked, and as any telemetry reaches; and past where the trainer begins.
+        oracle.advance(self.furthest + 1 + self.spec.decision_lag, |part, step| {
             let mine = part.attempt == attempt && attempt > inherited;
             if mine {
                 let complete = (0..ranks).all(|rank| closed.get(&(attempt, rank)).is_some_and(|end| *end > step));
@@ -537,14 +646,11 @@ impl JobHistory {
         oracle
     }
 
-    fn check_rate(&mut self, job: &JobName, attempt: u32, step: u64, rates: &[u64], stored: &Stored) -> Checked {
+    fn check_gift(&mut self, job: &JobName, attempt: u32, step: u64, gift: &Gift, stored: &Stored) -> Checked {
         let at = format!("{job}: step {step} of attempt {attempt}");
-        match self.oracle(attempt, stored).rates(step) {
-            Some(expected) if expected == rates => Ok(()),
-            Some(expected) => {
-                let (now, expected) = (shown(rates), shown(&expected));
-                broken(3, format!("{at} was given rate {now}; spec, decisions and telemetry say {expected}"))
-            }
+        match self.oracle(attempt, stored).gift(step).map(|(rates, told)| Gift(rates, told)) {
+            Some(expected) if expected == *gift => Ok(()),
+            Some(expected) => broken(3, format!("{at} was given {gift}; spec, decisions and telemetry say {expected}")),
             None => broken(3, format!("{at} was given out as final before the telemetry was sent that it depends on")),
         }
     }
@@ -595,14 +701,4 @@ impl JobHistory {
         }
         Ok(())
     }
-}
-
-fn shown(rates: &[u64]) -> String {
-    let rates: Vec<String> = rates.iter().map(|bits| format!("{:?}", f64::from_bits(*bits))).collect();
-    rates.join(", ")
-}
-
-/// Whether a decision is of the kinds that the oracle knows.
-pub fn is_known(effect: &Effect) -> bool {
-    !matches!(effect, Effect::Advice(_) | Effect::WithdrawAdvice(_))
 }

@@ -1,17 +1,20 @@
 //! Rates and decisions worked out once more, step by step from 0, from what was registered, ordered and reported.
 //!
 //! One loop over the steps: people's decisions that take effect at a step, then the record `d` steps before it, then the rate. Only the
-//! schedules' formulas are the program's, which have golden curves of their own. It knows the plateau of PyTorch and the greedy controller.
+//! schedules' formulas are the program's, which have golden curves of their own, and the transitions of all controllers but two: it
+//! knows the plateau of PyTorch and the greedy controller. What each of them meets, and what becomes of what it says, is worked out here.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use lrs::{
+    control::{self, Controller, Move, Observation, Opening, Outcome, Ruling, Setting, shape::factor_at},
+    engine::Told,
     model::{
         controller::{ControllerSpec, Greedy, Mode, ReduceLrOnPlateau, ThresholdMode},
-        decision::{Decision, DecisionId, Effect, OverrideSetting, RateOverride},
+        decision::{Action, Decision, DecisionId, Effect, NormBound, OverrideSetting, RateOverride, RateShape, Topic},
         job::AttemptRow,
         spec::Spec,
-        telemetry::Sample,
+        telemetry::{GRAD_NORM, LEARNING_RATE, LOSS, Sample},
         violation::Violations,
     },
     schedule::Schedule,
@@ -71,7 +74,7 @@ impl Past {
 /// Means over ranks, by the metric's name.
 pub type Record = BTreeMap<String, f64>;
 
-/// The record of what ranks reported: the mean of each figure, summed from the lowest rank up.
+/// The record of what ranks reported: the mean of each figure, summed from the lowest rank up. The rate is the lowest rank's.
 pub fn record(ranks: &BTreeMap<u32, Sample>) -> Record {
     let mut sums: BTreeMap<String, (f64, f64)> = BTreeMap::new();
     for sample in ranks.values() {
@@ -82,7 +85,26 @@ pub fn record(ranks: &BTreeMap<u32, Sample>) -> Record {
                 .or_insert((value, 1.0));
         }
     }
-    sums.into_iter().map(|(name, (sum, n))| (name, sum / n)).collect()
+    let mut record: Record = sums.into_iter().map(|(name, (sum, n))| (name, sum / n)).collect();
+    if let Some(rate) = ranks.values().find_map(|sample| sample.learning_rate) {
+        record.insert(LEARNING_RATE.to_owned(), rate);
+    }
+    record
+}
+
+/// The record as a controller of the program's reads it.
+fn sample(step: u64, record: &Record) -> Sample {
+    let mut sample = Sample::new(step);
+    for (name, value) in record {
+        match name.as_str() {
+            LOSS => sample.loss = Some(*value),
+            GRAD_NORM => sample.grad_norm = Some(*value),
+            LEARNING_RATE => sample.learning_rate = Some(*value),
+            _ => sample.set_metric(name.as_str().into(), *value),
+        }
+    }
+    sample.canonicalise();
+    sample
 }
 
 /// A decision as the oracle makes it.
@@ -90,16 +112,28 @@ pub fn record(ranks: &BTreeMap<u32, Sample>) -> Record {
 pub struct Made {
     pub id: DecisionId,
     pub effective_step: u64,
-    pub base_lrs: Vec<f64>,
+    pub what: What,
+}
+
+/// What a decision does.
+#[derive(Clone, Debug, PartialEq)]
+pub enum What {
+    Rates { base_lrs: Vec<f64>, shape: RateShape, restore: Option<String> },
+    Advice(Topic),
 }
 
 impl Made {
     /// Whether this is that one.
     pub fn is(&self, decision: &Decision) -> bool {
-        let Effect::BaseRates(rates) = &decision.effect else { return false };
-        let same =
-            rates.groups.iter().map(|group| group.base_lr.to_bits()).eq(self.base_lrs.iter().map(|lr| lr.to_bits()));
-        self.id == decision.id && self.effective_step == decision.effective_step && same
+        let same = match (&self.what, &decision.effect) {
+            (What::Rates { base_lrs, shape, restore }, Effect::BaseRates(rates)) => {
+                let found = rates.groups.iter().map(|group| group.base_lr.to_bits());
+                found.eq(base_lrs.iter().map(|lr| lr.to_bits())) && *shape == rates.shape && *restore == rates.restore
+            }
+            (What::Advice(topic), Effect::Advice(found)) => topic == found,
+            _ => false,
+        };
+        same && self.id == decision.id && self.effective_step == decision.effective_step
     }
 }
 
@@ -113,11 +147,30 @@ pub struct Oracle {
     now: Now,
     /// Whether the events of the next step have been taken.
     entered: bool,
-    rates: Vec<Vec<u64>>,
+    /// What was in force at each step.
+    steps: Vec<Step>,
     decisions: BTreeMap<DecisionId, Made>,
     controllers: Vec<(ControllerSpec, Memory)>,
+    /// The controllers are those of this step.
+    controllers_at: u64,
+    /// Trainers whose beginning the controllers have been told.
+    arrived: usize,
+    /// What controllers told beside the rates.
+    bounds: BTreeMap<u64, NormBound>,
+    actions: BTreeMap<u64, Vec<Action>>,
+    stops: BTreeMap<u64, Option<Arc<str>>>,
     /// Records that met no controller because there was none.
     idle: Vec<(Part, u64)>,
+}
+
+/// What was in force at a step that is over.
+struct Step {
+    laid: Arc<Laid>,
+    opened_at: u64,
+    rates: Vec<u64>,
+    /// Whether the rates are those of the schedule and the controllers.
+    is_scheduled: bool,
+    stop_advice: Option<Arc<str>>,
 }
 
 enum Event {
@@ -125,18 +178,52 @@ enum Event {
     Override(Option<RateOverride>),
     OverrideEnds,
     Paused(bool),
+    Stop(Option<Arc<str>>),
+}
+
+/// A spec, and what it stands for.
+struct Laid {
+    spec: Spec,
+    schedules: Vec<Schedule>,
+    controllers: Vec<Controller>,
+    opening: Option<Opening>,
+}
+
+impl Laid {
+    fn new(spec: &Spec) -> Arc<Self> {
+        let violations = &mut Violations::new();
+        let setting = Setting::of(spec);
+        let schedules = spec.groups.iter().map(|group| {
+            let schedule = group.schedule.as_ref().unwrap_or(&spec.schedule);
+            Schedule::try_new(schedule, spec, violations).expect("a spec that was checked")
+        });
+        let schedules = schedules.collect();
+        let controllers = spec.controllers.iter();
+        let controllers: Vec<Controller> = controllers
+            .map(|controller| Controller::try_new(controller, &setting, violations).expect("a spec that was checked"))
+            .collect();
+        let opening = controllers.iter().find_map(Controller::opening);
+        Arc::new(Self { spec: spec.clone(), schedules, controllers, opening })
+    }
 }
 
 /// What is in force at a step.
 struct Now {
-    spec: Spec,
-    schedules: Vec<Schedule>,
+    laid: Arc<Laid>,
     base_lrs: Vec<f64>,
+    /// For each group, whether its base rate is one that a controller set.
+    is_moved: Vec<bool>,
+    shape: RateShape,
+    shaped_at: u64,
+    /// Where the controllers began that do not begin with the rates written.
+    opened_at: u64,
     clock: u64,
-    paused: bool,
+    /// Since when the clock stands still.
+    paused_at: Option<u64>,
     rate_override: Option<RateOverride>,
+    stop_advice: Option<Arc<str>>,
     /// The latest order of each kind.
-    seqs: [u64; 3],
+    seqs: [u64; 4],
 }
 
 impl Oracle {
@@ -156,6 +243,8 @@ impl Oracle {
                 Effect::ClearOverride => Event::Override(None),
                 Effect::Pause => Event::Paused(true),
                 Effect::Resume => Event::Paused(false),
+                Effect::Advice(Topic::Stop) => Event::Stop(Some(decision.reason.as_str().into())),
+                Effect::WithdrawAdvice(Topic::Stop) => Event::Stop(None),
                 Effect::BaseRates(_) | Effect::Advice(_) | Effect::WithdrawAdvice(_) => continue,
             };
             events.push((decision.effective_step, seq, event));
@@ -167,91 +256,169 @@ impl Oracle {
             lag: spec.decision_lag,
             parts,
             events,
-            now: Now {
-                schedules: schedules(spec),
-                base_lrs: spec.groups.iter().map(|group| group.base_lr).collect(),
-                spec: spec.clone(),
-                clock: 0,
-                paused: false,
-                rate_override: None,
-                seqs: [0; 3],
-            },
+            now: Now::new(Laid::new(spec)),
             entered: false,
-            rates: Vec::new(),
+            steps: Vec::new(),
             decisions: BTreeMap::new(),
             controllers: Vec::new(),
+            controllers_at: 0,
+            arrived: 0,
+            bounds: BTreeMap::new(),
+            actions: BTreeMap::new(),
+            stops: BTreeMap::new(),
             idle: Vec::new(),
         }
     }
 
     /// Goes on to `end`, or as far as there are records. `record` says `Err` of a step that is not complete yet.
     pub fn advance(&mut self, end: u64, record: impl Fn(Part, u64) -> Result<Option<Record>, ()>) {
-        while (self.rates.len() as u64) < end {
-            let step = self.rates.len() as u64;
+        loop {
+            let step = self.steps.len() as u64;
+            if self.parts.get(self.arrived).is_some_and(|part| part.start + self.lag <= step) {
+                self.arrive(&record);
+                continue;
+            }
+            if step >= end {
+                return;
+            }
             if !self.entered {
-                self.enter(step, &record);
+                while let Some((_, seq, event)) = self.events.pop_if(|(at, ..)| *at <= step) {
+                    self.now.take(step, seq, event);
+                }
                 self.entered = true;
             }
             let reported = step.checked_sub(self.lag);
             let part = reported.and_then(|at| self.parts.iter().find(|part| (part.start..part.end).contains(&at)));
-            if let (Some(at), Some(&part), false) = (reported, part, self.now.paused) {
-                if self.now.spec.controllers.is_empty() {
+            if let (Some(at), Some(&part), None) = (reported, part, self.now.paused_at) {
+                if self.now.laid.controllers.is_empty() {
                     self.idle.push((part, at));
                 } else {
                     let Ok(found) = record(part, at) else { return };
-                    if self.idle.drain(..).any(|(part, at)| matches!(record(part, at), Ok(Some(_)))) {
-                        self.controllers.clear();
-                    }
+                    self.look_at_idle(&record);
                     if let Some(found) = found {
                         self.meet(part, at, &found);
                     }
                 }
             }
-            self.rates.push(self.now.rates());
+            self.steps.push(self.now.step(step));
             self.entered = false;
-            self.now.clock += u64::from(!self.now.paused);
+            self.now.clock += u64::from(self.now.paused_at.is_none());
         }
     }
 
-    /// What people decided for `step` is in force from here on, and a trainer may begin here.
-    fn enter(&mut self, step: u64, record: &impl Fn(Part, u64) -> Result<Option<Record>, ()>) {
-        while let Some((_, seq, event)) = self.events.pop_if(|(at, ..)| *at <= step) {
-            self.now.take(seq, event);
+    /// A record that met no controllers ended those that there had been.
+    fn look_at_idle(&mut self, record: &impl Fn(Part, u64) -> Result<Option<Record>, ()>) {
+        for (part, at) in self.idle.drain(..) {
+            if matches!(record(part, at), Ok(Some(_))) {
+                self.controllers.clear();
+                self.controllers_at = at + self.lag;
+            }
         }
-        let begins = self.parts.iter().skip(1).any(|part| part.start == step);
-        let told = |at: u64| {
-            let part = self.parts.iter().find(|part| (part.start..part.end).contains(&at));
-            part.is_some_and(|part| matches!(record(*part, at), Ok(Some(_))))
+    }
+
+    /// A trainer begins, and the controllers have met all that was reported of steps before: it has no copies, so what older records would
+    /// have it do from here on is not to be done.
+    fn arrive(&mut self, record: &impl Fn(Part, u64) -> Result<Option<Record>, ()>) {
+        let start = self.parts[self.arrived].start;
+        if self.arrived == 0 {
+            let laid = &self.steps[0].laid;
+            let first = laid.spec.controllers.iter().zip(&laid.controllers);
+            self.controllers = first.map(|(spec, known)| (spec.clone(), Memory::new(spec, known, start))).collect();
+        }
+        self.arrived += 1;
+        self.look_at_idle(record);
+        self.renew(start.max(self.controllers_at));
+        let laid = self.steps[usize::try_from(self.controllers_at).unwrap()].laid.clone();
+        drop(self.actions.split_off(&start));
+        for ((_, memory), controller) in self.controllers.iter_mut().zip(&laid.controllers) {
+            let told = memory.begin_attempt(controller, start);
+            push(&mut self.actions, start, told);
+        }
+    }
+
+    /// A controller that the spec has otherwise than before begins afresh, and so does one whose beginning a person changed.
+    fn renew(&mut self, step: u64) {
+        let at = |step: u64| match self.steps.get(usize::try_from(step).unwrap()) {
+            Some(over) => (over.laid.clone(), over.opened_at),
+            None => (self.now.laid.clone(), self.now.opened_at),
         };
-        if begins && !(step.saturating_sub(self.lag)..step).any(told) {
-            self.renew();
-        }
-    }
-
-    /// A controller that the spec has otherwise than before begins afresh.
-    fn renew(&mut self) {
+        let (_, opened_before) = at(self.controllers_at);
+        let (laid, opened_at) = at(step);
+        let opens = laid.opening.is_some() && opened_at != opened_before;
+        self.controllers_at = step;
         let old = std::mem::take(&mut self.controllers);
-        let wanted = self.now.spec.controllers.iter().enumerate();
-        let renewed = wanted.map(|(i, spec)| match old.get(i) {
-            Some((known, memory)) if known == spec => (spec.clone(), *memory),
-            _ => (spec.clone(), Memory::new(spec)),
-        });
-        self.controllers = renewed.collect();
-    }
-
-    fn meet(&mut self, part: Part, step: u64, record: &Record) {
-        self.renew();
-        for (i, (spec, memory)) in self.controllers.iter_mut().enumerate() {
-            let Some(base_lrs) = memory.observe(spec, step, record, &self.now.base_lrs) else { continue };
-            self.now.base_lrs.clone_from(&base_lrs);
-            let id = DecisionId::Controller { attempt: part.attempt, step, controller: u32::try_from(i).unwrap() };
-            self.decisions.insert(id, Made { id, effective_step: step + self.lag, base_lrs });
+        for (i, (spec, controller)) in laid.spec.controllers.iter().zip(&laid.controllers).enumerate() {
+            let memory = match old.get(i) {
+                Some((known, memory)) if known == spec && !opens => memory.clone(),
+                _ => {
+                    let mut memory = Memory::new(spec, controller, step);
+                    let told = memory.begin_attempt(controller, step);
+                    push(&mut self.actions, step, told);
+                    memory
+                }
+            };
+            self.controllers.push((spec.clone(), memory));
         }
     }
 
-    /// The bits of the rates of all groups at a step, once they are known.
-    pub fn rates(&self, step: u64) -> Option<Vec<u64>> {
-        self.rates.get(usize::try_from(step).ok()?).cloned()
+    fn meet(&mut self, part: Part, at: u64, record: &Record) {
+        let step = at + self.lag;
+        self.renew(step);
+        let laid = self.now.laid.clone();
+        let then = &self.steps[usize::try_from(at).unwrap()];
+        let given = f64::from_bits(then.rates[0]);
+        let is_given = |used: &f64| (used - given).abs() <= 1e-6 * given.abs();
+        let is_as_directed = then.is_scheduled && record.get(LEARNING_RATE).is_none_or(is_given);
+        let sample = sample(at, record);
+        for (i, (spec, memory)) in self.controllers.iter_mut().enumerate() {
+            let base_lrs = self.now.base_lrs.clone();
+            let observation =
+                Observation { sample: &sample, effective_step: step, base_lrs: &base_lrs, is_as_directed };
+            let outcome = memory.observe(spec, &laid.controllers[i], record, &observation);
+            if let Some(bound) = outcome.bound {
+                self.bounds.insert(step, bound);
+            }
+            let restore = outcome.actions.iter().find_map(|action| match action {
+                Action::Restore(copy) => Some(copy.clone()),
+                Action::Snapshot(_) | Action::Forget(_) => None,
+            });
+            push(&mut self.actions, step, outcome.actions);
+            let advised = self.stops.last_key_value().is_some_and(|(_, advice)| advice.is_some());
+            let what = match outcome.ruling {
+                None => continue,
+                Some(Ruling::Advice(advice)) => {
+                    if advice.topic == Topic::Stop && !advised {
+                        self.stops.insert(step, Some(advice.reason.into()));
+                    }
+                    What::Advice(advice.topic)
+                }
+                Some(Ruling::Move(Move { base_lrs, shape, .. })) => {
+                    if advised {
+                        self.stops.insert(step, None);
+                    }
+                    self.now.is_moved.fill(true);
+                    (self.now.base_lrs, self.now.shape, self.now.shaped_at) = (base_lrs.clone(), shape, step);
+                    What::Rates { base_lrs, shape, restore }
+                }
+            };
+            let id = DecisionId::Controller { attempt: part.attempt, step: at, controller: u32::try_from(i).unwrap() };
+            self.decisions.insert(id, Made { id, effective_step: step, what });
+        }
+    }
+
+    /// The bits of the rates of all groups at a step, and what is told beside them, once they are known.
+    pub fn gift(&self, step: u64) -> Option<(Vec<u64>, Told)> {
+        let known = self.steps.get(usize::try_from(step).ok()?)?;
+        if self.parts.get(self.arrived).is_some_and(|part| part.start <= step) {
+            return None;
+        }
+        let advice = self.stops.range(..=step).next_back().and_then(|(_, advice)| advice.clone());
+        let told = Told {
+            bound: self.bounds.range(..=step).next_back().map(|(_, bound)| *bound).unwrap_or_default(),
+            actions: self.actions.get(&step).cloned().unwrap_or_default(),
+            stop_advice: known.stop_advice.clone().or(advice),
+        };
+        Some((known.rates.clone(), told))
     }
 
     /// The decision of this identity.
@@ -270,65 +437,129 @@ impl Oracle {
     }
 }
 
-fn schedules(spec: &Spec) -> Vec<Schedule> {
-    let compile =
-        |schedule| Schedule::try_new(schedule, spec, &mut Violations::new()).expect("a spec that was checked");
-    spec.groups.iter().map(|group| compile(group.schedule.as_ref().unwrap_or(&spec.schedule))).collect()
+/// Adds what is to be done before a step.
+fn push(actions: &mut BTreeMap<u64, Vec<Action>>, step: u64, more: Vec<Action>) {
+    if !more.is_empty() {
+        actions.entry(step).or_default().extend(more);
+    }
 }
 
 impl Now {
+    fn new(laid: Arc<Laid>) -> Self {
+        let groups = laid.spec.groups.len();
+        let mut now = Self {
+            base_lrs: vec![0.0; groups],
+            is_moved: vec![false; groups],
+            shape: RateShape::default(),
+            shaped_at: 0,
+            opened_at: 0,
+            clock: 0,
+            paused_at: None,
+            rate_override: None,
+            stop_advice: None,
+            seqs: [0; 4],
+            laid,
+        };
+        now.settle();
+        now
+    }
+
+    /// Base rates that no controller has moved are those to begin with.
+    fn settle(&mut self) {
+        let opening = self.laid.opening.as_ref();
+        for (i, group) in self.laid.spec.groups.iter().enumerate().filter(|(i, _)| !self.is_moved[*i]) {
+            self.base_lrs[i] = opening.map_or(group.base_lr, |opening| opening.base_lrs[i]);
+        }
+        if !self.is_moved.contains(&true) {
+            (self.shape, self.shaped_at) = opening.map_or_else(Default::default, |o| (o.shape, self.opened_at));
+        }
+    }
+
     /// Of two orders of a kind the later one is in force wherever both would be.
-    fn take(&mut self, seq: u64, event: Event) {
+    fn take(&mut self, step: u64, seq: u64, event: Event) {
         let kind = match event {
             Event::Spec(_) => 0,
             Event::Override(_) | Event::OverrideEnds => 1,
             Event::Paused(_) => 2,
+            Event::Stop(_) => 3,
         };
         if seq < self.seqs[kind] {
             return;
         }
         match event {
-            Event::Spec(spec) => {
-                let names = |spec: &Spec| spec.groups.iter().map(|group| group.name.clone()).collect::<Vec<_>>();
-                let same_groups = names(&spec) == names(&self.spec);
-                for (i, group) in spec.groups.iter().enumerate() {
-                    let keeps = same_groups && self.spec.groups[i].base_lr.to_bits() == group.base_lr.to_bits();
-                    if !keeps {
-                        self.base_lrs.resize(spec.groups.len(), 0.0);
-                        self.base_lrs[i] = group.base_lr;
-                    }
-                }
-                self.schedules = schedules(&spec);
-                self.spec = *spec;
-            }
+            Event::Spec(spec) => self.rewrite(step, Laid::new(&spec)),
             Event::Override(order) => self.rate_override = order,
             Event::OverrideEnds if seq == self.seqs[1] => self.rate_override = None,
             Event::OverrideEnds => return,
-            Event::Paused(paused) => self.paused = paused,
+            Event::Paused(true) => self.paused_at = self.paused_at.or(Some(step)),
+            Event::Paused(false) => self.paused_at = None,
+            Event::Stop(advice) => self.stop_advice = advice,
         }
         self.seqs[kind] = seq;
     }
 
-    fn rates(&self) -> Vec<u64> {
-        let groups = self.spec.groups.iter().zip(&self.schedules).zip(&self.base_lrs);
+    /// A base rate that a person changes is that from here on, whatever controllers had made of it; and so are all of them where other
+    /// groups, or other controllers that do not begin with what is written, come.
+    fn rewrite(&mut self, step: u64, laid: Arc<Laid>) {
+        let (old, new) = (&self.laid.spec, &laid.spec);
+        let names = |spec: &Spec| spec.groups.iter().map(|group| group.name.clone()).collect::<Vec<_>>();
+        let keeps_loop = (&old.controllers, &old.objective, &old.groups, &old.schedule)
+            == (&new.controllers, &new.objective, &new.groups, &new.schedule);
+        let begins = laid.opening.is_some() && !keeps_loop;
+        let is_other = names(old) != names(new) || begins;
+        let keeps = |i: usize| !is_other && old.groups[i].base_lr.to_bits() == new.groups[i].base_lr.to_bits();
+        self.is_moved = (0..new.groups.len()).map(|i| keeps(i) && self.is_moved[i]).collect();
+        self.base_lrs.resize(new.groups.len(), 0.0);
+        if begins {
+            self.opened_at = step;
+        }
+        self.laid = laid;
+        self.settle();
+    }
+
+    fn step(&self, step: u64) -> Step {
+        let spec = &self.laid.spec;
+        // While the clock stands still, so do the rates.
+        let factor = factor_at(&self.shape, self.shaped_at, self.paused_at.unwrap_or(step), spec.total_steps);
+        let mut is_scheduled = self.paused_at.is_none();
+        let groups = spec.groups.iter().zip(&self.laid.schedules).zip(&self.base_lrs);
         let rates = groups.map(|((group, schedule), &base_lr)| {
-            let mut rate = schedule.value_at(self.clock, base_lr);
+            let base_lr = base_lr * factor;
+            let mut rate = if self.shape.is_flat { base_lr } else { schedule.value_at(self.clock, base_lr) };
             match self.rate_override.as_ref().map(|order| &order.setting) {
-                Some(OverrideSetting::Factor(factor)) => rate = (rate * factor).clamp(f64::MIN, f64::MAX),
-                Some(OverrideSetting::Fixed(fixed)) => rate = fixed.get(&group.name).copied().unwrap_or(rate),
+                Some(OverrideSetting::Factor(factor)) => {
+                    is_scheduled = false;
+                    rate = (rate * factor).clamp(f64::MIN, f64::MAX);
+                }
+                Some(OverrideSetting::Fixed(fixed)) => {
+                    if let Some(fixed) = fixed.get(&group.name) {
+                        is_scheduled = false;
+                        rate = *fixed;
+                    }
+                }
                 None => {}
             }
-            let limits = &self.spec.rate_limits;
+            let limits = &spec.rate_limits;
             let rate = limits.min_lr.map_or(rate, |min| rate.max(min));
             limits.max_lr.map_or(rate, |max| rate.min(max)).to_bits()
         });
-        rates.collect()
+        let rates = rates.collect();
+        let (laid, opened_at, stop_advice) = (self.laid.clone(), self.opened_at, self.stop_advice.clone());
+        Step { laid, opened_at, rates, is_scheduled, stop_advice }
     }
 }
 
 /// What a controller remembers.
+#[derive(Clone, Debug)]
+enum Memory {
+    /// One that the oracle knows.
+    Counts(Counts),
+    /// One of the program's.
+    State(Box<control::State>),
+}
+
 #[derive(Clone, Copy, Debug)]
-struct Memory {
+struct Counts {
     best: f64,
     good: u64,
     bad: u64,
@@ -336,25 +567,45 @@ struct Memory {
 }
 
 impl Memory {
-    fn new(spec: &ControllerSpec) -> Self {
+    fn new(spec: &ControllerSpec, controller: &Controller, start: u64) -> Self {
         let mode = match spec {
             ControllerSpec::ReduceLrOnPlateau(spec) => spec.mode,
             ControllerSpec::Greedy(spec) => spec.mode,
-            other => panic!("the oracle does not know {}", other.kind()),
+            _ => return Self::State(Box::new(controller.initial(start))),
         };
         let best = if mode == Mode::Min { f64::INFINITY } else { f64::NEG_INFINITY };
-        Self { best, good: 0, bad: 0, wait: 0 }
+        Self::Counts(Counts { best, good: 0, bad: 0, wait: 0 })
     }
 
-    /// The base rates after a record, if they move.
-    fn observe(&mut self, spec: &ControllerSpec, step: u64, record: &Record, base_lrs: &[f64]) -> Option<Vec<f64>> {
-        match spec {
-            ControllerSpec::ReduceLrOnPlateau(spec) => self.plateau(spec, step, record, base_lrs),
-            ControllerSpec::Greedy(spec) => self.greedy(spec, record, base_lrs),
-            other => panic!("the oracle does not know {}", other.kind()),
+    fn begin_attempt(&mut self, controller: &Controller, start: u64) -> Vec<Action> {
+        match self {
+            Self::Counts(_) => Vec::new(),
+            Self::State(state) => controller.begin_attempt(state, start),
         }
     }
 
+    fn observe(
+        &mut self,
+        spec: &ControllerSpec,
+        controller: &Controller,
+        record: &Record,
+        observation: &Observation<'_>,
+    ) -> Outcome {
+        let (step, base_lrs) = (observation.sample.step, observation.base_lrs);
+        let moved = match (self, spec) {
+            (Self::State(state), _) => return controller.observe(state, observation),
+            (Self::Counts(counts), ControllerSpec::ReduceLrOnPlateau(spec)) => {
+                counts.plateau(spec, step, record, base_lrs)
+            }
+            (Self::Counts(counts), ControllerSpec::Greedy(spec)) => counts.greedy(spec, record, base_lrs),
+            (Self::Counts(_), other) => panic!("the oracle does not know {}", other.kind()),
+        };
+        let ruling = moved.map(|base_lrs| Ruling::Move(Move { base_lrs, ..Move::default() }));
+        Outcome { ruling, ..Outcome::default() }
+    }
+}
+
+impl Counts {
     fn plateau(&mut self, spec: &ReduceLrOnPlateau, step: u64, record: &Record, base_lrs: &[f64]) -> Option<Vec<f64>> {
         let value = *record.get(&spec.metric).filter(|_| step >= spec.start_step)?;
         if is_better(spec.mode, spec.threshold_mode, spec.threshold, value, self.best) {
