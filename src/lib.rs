@@ -1,6 +1,7 @@
 //! `lrs`, the learning-rate scheduling service.
 
 pub mod app;
+pub mod aside;
 pub mod cli;
 pub mod client;
 pub mod clock;

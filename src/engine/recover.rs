@@ -10,6 +10,7 @@ use super::{
     timeline::Timeline,
 };
 use crate::{
+    aside::aside,
     model::{
         decision::Decision,
         job::{AttemptRow, JobRow, State},
@@ -92,7 +93,7 @@ pub fn lineage(attempts: &[AttemptRow], attempt: u32) -> Vec<Part> {
 pub async fn load(store: &dyn Store, row: JobRow) -> Result<Loaded, store::Error> {
     let attempts = store.attempts(row.id).await?;
     let people = people(store, row.id).await?;
-    let timeline = Timeline::try_new(&row.initial_spec, people.iter().map(|(decision, _)| decision))
+    let timeline = aside(|| Timeline::try_new(&row.initial_spec, people.iter().map(|(decision, _)| decision)))
         .map_err(|violations| inconsistent("jobs", row.id, &violations.to_string()))?;
     let running = if row.state == State::Pending || attempts.is_empty() {
         None

@@ -9,7 +9,13 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use super::status;
-use crate::engine::Engine;
+use crate::{
+    aside::{Turn, Turns},
+    engine::Engine,
+};
+
+/// Bytes of a request from which on its caller takes turns with others.
+const LARGE_BYTES: usize = 64 << 10;
 
 /// The way to the engine, and the word that the process is about to end.
 #[derive(Clone)]
@@ -17,13 +23,14 @@ pub struct Door {
     engine: Engine,
     has_opened: Arc<AtomicBool>,
     drain: CancellationToken,
+    turns: Turns,
 }
 
 impl Door {
     /// A door in front of `engine`.
     #[must_use]
     pub fn new(engine: Engine, drain: CancellationToken) -> Self {
-        Self { engine, has_opened: Arc::default(), drain }
+        Self { engine, has_opened: Arc::default(), drain, turns: Turns::default() }
     }
 
     /// The engine, once it has recovered. From then on the door stays open: a database that goes away later does not
@@ -45,6 +52,16 @@ impl Door {
     /// Why not, for people.
     pub fn ready(&self) -> Result<(), String> {
         if self.drain.is_cancelled() { Err("the server is shutting down".to_owned()) } else { self.engine.ready() }
+    }
+
+    /// A turn at large work, to be held until it is done.
+    pub async fn turn(&self) -> Turn {
+        self.turns.take().await
+    }
+
+    /// The same for a request, if it is a large one.
+    pub async fn turn_for(&self, request: &impl prost::Message) -> Option<Turn> {
+        if request.encoded_len() < LARGE_BYTES { None } else { Some(self.turn().await) }
     }
 
     /// Cancelled when streams are to end because the process will.

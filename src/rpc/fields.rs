@@ -5,6 +5,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
+    aside::aside,
     engine::{Engine, Error, Order},
     model::{
         name::{InvalidName, JobName, check_part, parse_parent},
@@ -79,7 +80,7 @@ pub fn spec(v: &mut Violations, engine: &Engine, field: &str, wire: Option<proto
             v.add("", "is required");
             return None;
         };
-        let spec = convert::spec::from_proto(wire, v);
+        let spec = aside(|| convert::spec::from_proto(wire, v));
         match engine.check_spec(&spec) {
             Ok(()) => {}
             Err(Error::Invalid(found)) => v.absorb(&found),

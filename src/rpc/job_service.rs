@@ -11,6 +11,7 @@ use super::{
     fields::{self, checked, only_job_name},
 };
 use crate::{
+    aside::aside,
     engine::{Change, Error, Fork, NewJob},
     model::{
         job::State,
@@ -62,6 +63,7 @@ impl Jobs {
 #[tonic::async_trait]
 impl JobService for Jobs {
     async fn create_job(&self, request: Request<CreateJobRequest>) -> Result<Response<Job>, Status> {
+        let _turn = self.door.turn_for(request.get_ref()).await;
         let CreateJobRequest { parent, job_id, job, request_id, validate_only } = request.into_inner();
         let engine = self.door.engine()?;
         let mut v = Violations::new();
@@ -74,7 +76,7 @@ impl JobService for Jobs {
             return Ok(Response::new(Job { name: name.to_string(), spec, ..Job::default() }));
         }
         let job = engine.create_job(NewJob { name, spec, request_id }).await.map_err(below("job.spec"))?;
-        Ok(Response::new(convert::job::to_proto(&job)))
+        Ok(Response::new(aside(|| convert::job::to_proto(&job))))
     }
 
     async fn get_job(&self, request: Request<GetJobRequest>) -> Result<Response<Job>, Status> {
@@ -88,8 +90,9 @@ impl JobService for Jobs {
     }
 
     async fn update_job(&self, request: Request<UpdateJobRequest>) -> Result<Response<Job>, Status> {
+        let _turn = self.door.turn_for(request.get_ref()).await;
         let job = update::update(self.door.engine()?, request.into_inner()).await?;
-        Ok(Response::new(convert::job::to_proto(&job)))
+        Ok(Response::new(aside(|| convert::job::to_proto(&job))))
     }
 
     async fn delete_job(&self, request: Request<DeleteJobRequest>) -> Result<Response<pbjson_types::Empty>, Status> {
@@ -152,11 +155,12 @@ impl JobService for Jobs {
     }
 
     async fn fork_job(&self, request: Request<ForkJobRequest>) -> Result<Response<Job>, Status> {
+        let _turn = self.door.turn_for(request.get_ref()).await;
         let engine = self.door.engine()?;
         let mut v = Violations::new();
         let fork = fork_from_proto(&mut v, request.into_inner(), |v, spec| fields::spec(v, engine, "spec", Some(spec)));
         let job = engine.fork_job(checked(v, fork)?).await?;
-        Ok(Response::new(convert::job::to_proto(&job)))
+        Ok(Response::new(aside(|| convert::job::to_proto(&job))))
     }
 
     type WatchJobStream = Pin<Box<dyn Stream<Item = Result<WatchJobResponse, Status>> + Send>>;

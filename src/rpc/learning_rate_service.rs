@@ -12,6 +12,7 @@ use super::{
     telemetry_stream,
 };
 use crate::{
+    aside::aside,
     engine::Error,
     model::violation::Violations,
     proto::{
@@ -22,17 +23,25 @@ use crate::{
 
 const MAX_TOKEN_CHARS: usize = 200;
 const MAX_PLAN_STEPS: u64 = 65_536;
+/// Messages of telemetry, of all streams, that may be read and not accepted yet; two a processor where that is more.
+const LEAST_PLACES: usize = 8;
+/// Steps of a plan that is looked at, and rates from which on whoever asks for one takes turns with others.
+const LONG_PLAN_STEPS: usize = 1000;
+const LARGE_PLAN_RATES: usize = 32_768;
 
 /// [`LearningRateService`] in front of the engine.
 #[derive(Clone)]
 pub struct LearningRates {
     door: Door,
     stream_messages: usize,
+    places: telemetry_stream::Places,
 }
 
 impl LearningRates {
     pub(super) fn new(door: Door, stream_messages: usize) -> Self {
-        Self { door, stream_messages }
+        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let places = telemetry_stream::Places::new(LEAST_PLACES.max(2 * processors));
+        Self { door, stream_messages, places }
     }
 }
 
@@ -59,8 +68,16 @@ impl LearningRateService for LearningRates {
     ) -> Result<Response<GetLearningRateResponse>, Status> {
         let request = request.into_inner();
         let call = Call::from_proto(&request)?;
-        let answer =
-            self.door.engine()?.directive(&request.job, call.attempt, call.step, call.plan_steps, call.wait).await?;
+        let engine = self.door.engine()?;
+        if call.plan_steps >= LONG_PLAN_STEPS {
+            // First it waits for its step, and then for its turn.
+            let first = engine.directive(&request.job, call.attempt, call.step, 0, call.wait).await?;
+            let is_large = call.plan_steps * first.directive.rates.len() >= LARGE_PLAN_RATES;
+            let _turn = if is_large { Some(self.door.turn().await) } else { None };
+            let plan = engine.directive(&request.job, call.attempt, call.step, call.plan_steps, Duration::ZERO).await?;
+            return Ok(Response::new(aside(|| convert::directive::answer_to_proto(&plan))));
+        }
+        let answer = engine.directive(&request.job, call.attempt, call.step, call.plan_steps, call.wait).await?;
         Ok(Response::new(convert::directive::answer_to_proto(&answer)))
     }
 
@@ -72,7 +89,8 @@ impl LearningRateService for LearningRates {
     ) -> Result<Response<Self::StreamTelemetryStream>, Status> {
         let engine = self.door.engine()?.clone();
         let drain = self.door.drain().clone();
-        let answers = telemetry_stream::answer(engine, request.into_inner(), drain, self.stream_messages);
+        let answers =
+            telemetry_stream::answer(engine, request.into_inner(), drain, self.stream_messages, self.places.clone());
         Ok(Response::new(Box::pin(answers)))
     }
 }

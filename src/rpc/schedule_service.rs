@@ -8,7 +8,8 @@ use super::{
     fields::{self, checked},
 };
 use crate::{
-    engine::{CurveSteps, Error},
+    aside::aside,
+    engine::CurveSteps,
     model::{MAX_STEP, violation::Violations},
     proto::{PreviewScheduleRequest, PreviewScheduleResponse, schedule_service_server::ScheduleService},
 };
@@ -34,17 +35,16 @@ impl ScheduleService for Schedules {
         &self,
         request: Request<PreviewScheduleRequest>,
     ) -> Result<Response<PreviewScheduleResponse>, Status> {
+        // A curve may take milliseconds: it is drawn where it keeps nobody waiting.
+        let _turn = self.door.turn().await;
         let mut request = request.into_inner();
-        let engine = self.door.engine()?.clone();
+        let engine = self.door.engine()?;
         let mut violations = Violations::new();
-        let spec = fields::spec(&mut violations, &engine, "spec", request.spec.take());
+        let spec = fields::spec(&mut violations, engine, "spec", request.spec.take());
         let steps = curve_steps(&mut violations, &request);
         let spec = checked(violations, spec)?;
-        // A curve may take milliseconds: it is drawn where it keeps nobody waiting.
-        let curve = tokio::task::spawn_blocking(move || engine.preview(&spec, steps))
-            .await
-            .map_err(|_| Error::ShuttingDown)??;
-        Ok(Response::new(convert::directive::curve_to_proto(&curve)))
+        let curve = aside(|| engine.preview(&spec, steps).map(|curve| convert::directive::curve_to_proto(&curve)))?;
+        Ok(Response::new(curve))
     }
 }
 

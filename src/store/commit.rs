@@ -18,10 +18,13 @@ use super::{
     },
     statements,
 };
-use crate::model::{
-    decision::Decision,
-    job::{AttemptRow, JobRow},
-    name::JobId,
+use crate::{
+    aside::aside,
+    model::{
+        decision::Decision,
+        job::{AttemptRow, JobRow},
+        name::JobId,
+    },
 };
 
 /// A batch being applied.
@@ -105,7 +108,7 @@ where
     }
 
     async fn create_job(&mut self, job: &JobRow) -> Result<Outcome, Failure> {
-        let row = StoredJob::try_from(job)?;
+        let row = aside(|| StoredJob::try_from(job))?;
         let searchable = Searchable::try_from(job)?;
         let result = query(DB::INSERT_JOB)
             .bind(row.id)
@@ -142,7 +145,7 @@ where
     }
 
     async fn update_job(&mut self, job: &JobRow) -> Result<(), Failure> {
-        let row = StoredJob::try_from(job)?;
+        let row = aside(|| StoredJob::try_from(job))?;
         let searchable = Searchable::try_from(job)?;
         query(DB::UPDATE_JOB)
             .bind(row.id)

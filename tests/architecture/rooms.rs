@@ -58,21 +58,26 @@ pub const ROOMS: &[Room] = &[
     room("report", Only(&["model", "proto", "stats"]), &[IMPURE, SERVERS, SQL, CUDA]),
     pure("report::audit", Only(&["model", "stats"])),
     // It remembers, it does not decide.
-    room("store", Only(&["clock", "metrics", "model"]), &[WIRE, CUDA]),
+    room("store", Only(&["aside", "clock", "metrics", "model"]), &[WIRE, CUDA]),
     // Testable without a socket or a database.
     room(
         "engine",
-        Only(&["clock", "control", "metrics", "model", "report", "schedule", "stats", "store"]),
+        Only(&["aside", "clock", "control", "metrics", "model", "report", "schedule", "stats", "store"]),
         &[WIRE, SQL, CUDA],
     ),
     pure("engine::job", Only(&["control", "model", "schedule", "stats"])),
     // These translate and nothing more. The JSON form of a call is answered by the service that answers it on gRPC.
     room("proto", Only(&[]), &[SQL, CUDA]),
-    room("rpc", Only(&["clock", "connections", "engine", "metrics", "model", "proto", "report"]), &[SQL, CUDA]),
+    room(
+        "rpc",
+        Only(&["aside", "clock", "connections", "engine", "metrics", "model", "proto", "report"]),
+        &[SQL, CUDA],
+    ),
     room("http", Only(&["clock", "connections", "engine", "metrics", "model", "proto", "report", "rpc"]), &[SQL, CUDA]),
     // On the other side of the wire, like anyone else.
     room("client", Only(&["clock", "model", "proto"]), &[SQL, CUDA, &["axum"]]),
     // What every process needs. The config gathers the settings of the others, so none of them reads it.
+    room("aside", Only(&[]), &[SERVERS, SQL, CUDA]),
     room("clock", Only(&["model"]), &[SERVERS, SQL, CUDA]),
     room("connections", Only(&[]), &[SQL, CUDA, &["axum"]]),
     room("metrics", Only(&[]), &[SQL, CUDA, &["axum"]]),

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::{Engine, records::check_whole};
 use crate::{
+    aside::aside,
     control::proportion::in_proportion,
     engine::{
         api::{Error, Fork, JobView, NewJob},
@@ -40,7 +41,7 @@ impl Engine {
         let row = JobRow {
             id: JobId(Uuid::now_v7()),
             name: job.name,
-            initial_spec: native(&spec),
+            initial_spec: aside(|| native(&spec)),
             spec,
             state: State::Pending,
             state_reason: String::new(),
@@ -113,7 +114,7 @@ impl Engine {
     /// # Errors
     /// Every violation.
     pub fn check_spec(&self, spec: &Spec) -> Result<(), Error> {
-        CompiledSpec::try_new(spec.clone()).map(drop).map_err(Error::Invalid)
+        aside(|| CompiledSpec::try_new(spec.clone())).map(drop).map_err(Error::Invalid)
     }
 
     /// A new job that shares another's history up to a step.
@@ -132,7 +133,7 @@ impl Engine {
             violations.refuse("step", fork.step, allowed);
         }
         let spec = fork.spec.unwrap_or_else(|| source.row.spec.clone());
-        if let Err(wrong) = CompiledSpec::try_new(spec.clone()) {
+        if let Err(wrong) = aside(|| CompiledSpec::try_new(spec.clone())) {
             violations.within("spec", |v| wrong.iter().for_each(|w| v.add(&w.field, &w.description)));
         }
         for (field, old, new) in [
@@ -273,7 +274,7 @@ impl Engine {
         let loaded = if row.forked_from.is_some() {
             self.load_written(row).await?
         } else {
-            let timeline = Timeline::try_new(&row.initial_spec, []).map_err(Error::Invalid)?;
+            let timeline = aside(|| Timeline::try_new(&row.initial_spec, [])).map_err(Error::Invalid)?;
             Loaded { row, attempts: Vec::new(), people: Vec::new(), timeline, running: None, unrecorded: Vec::new() }
         };
         let entry = self.0.adopt(loaded).await?;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::Engine;
 use crate::{
+    aside::aside,
     engine::{
         api::{AttemptInfo, DirectiveAnswer, Error},
         cell::Cell,
@@ -13,6 +14,9 @@ use crate::{
     },
     model::{name::JobName, violation::Violations},
 };
+
+/// Steps of a plan that take more than some hundred microseconds.
+const LONG_PLAN_STEPS: usize = 1000;
 
 impl Engine {
     /// Begins an attempt, or finds the one with this token.
@@ -117,8 +121,8 @@ async fn wait_final(cell: &Cell, step: u64, end: u64) -> u64 {
 fn answer(cell: &Cell, step: u64, given_end: u64, plan_steps: usize) -> DirectiveAnswer {
     let timeline = cell.timeline();
     let first = step.saturating_add(1);
-    let plan: Vec<_> =
-        (first..first.saturating_add(plan_steps as u64)).map(|step| timeline.directive_at(step)).collect();
+    let plan = || (first..first.saturating_add(plan_steps as u64)).map(|step| timeline.directive_at(step)).collect();
+    let plan: Vec<_> = if plan_steps < LONG_PLAN_STEPS { plan() } else { aside(plan) };
     DirectiveAnswer {
         attempt: cell.attempt,
         directive: timeline.directive_at(step),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Context, Owned, Reply, Shard};
 use crate::{
+    aside::aside,
     engine::{
         api::{Change, Error, Event, JobView, Order},
         compiled::{CompiledSpec, same_rates},
@@ -166,7 +167,7 @@ impl Owned {
             create_time: now,
         };
         let people = self.people.iter().map(|(decision, _)| decision).chain([&decision]);
-        let timeline = Timeline::try_new(&row.initial_spec, people).map_err(Error::Invalid)?;
+        let timeline = aside(|| Timeline::try_new(&row.initial_spec, people)).map_err(Error::Invalid)?;
         Ok(Prepared::Commit(Box::new(Pending {
             decision: Some(decision),
             request_id: order.request_id,
@@ -296,7 +297,7 @@ fn bits(figures: &BTreeMap<String, f64>) -> impl Iterator<Item = (&str, u64)> {
 
 /// What can not change once a job is registered.
 fn check_spec_change(old: &Spec, new: &Spec) -> Result<(), Error> {
-    let mut violations = CompiledSpec::try_new(new.clone()).err().unwrap_or_default();
+    let mut violations = aside(|| CompiledSpec::try_new(new.clone())).err().unwrap_or_default();
     let mut fixed = |field: &str, old: u64, new: u64| {
         if old != new {
             violations.refuse(field, new, format_args!("{old}, as registered: fork the job to change it"));

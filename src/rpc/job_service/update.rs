@@ -1,6 +1,7 @@
 //! `UpdateJob`: a job's spec with some fields replaced.
 
 use crate::{
+    aside::aside,
     engine::{Change, Engine, Error, JobView, Order},
     model::{name::JobName, violation::Violations},
     proto::{JobSpec, UpdateJobRequest},
@@ -30,7 +31,7 @@ pub(super) async fn update(engine: &Engine, request: UpdateJobRequest) -> Result
             None => current.row.version,
         };
         let mut v = Violations::new();
-        let wire = update_mask::apply(&mut v, convert::spec::to_proto(&current.row.spec), &spec, &paths);
+        let wire = aside(|| update_mask::apply(&mut v, convert::spec::to_proto(&current.row.spec), &spec, &paths));
         let changed = fields::spec(&mut v, engine, "job.spec", Some(wire));
         let change = Change::Spec { spec: Box::new(checked(v, changed)?), version };
         match engine.change_job(&name, change, order.clone()).await {
