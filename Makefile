@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test fmt lint doc unit conformance browser deploy-check audit chaos fuzz kernels gpu-check \
-	bench-stats bench-rpc bench-training bench-monitor python bench-python
+	bench-stats bench-rpc bench-limits bench-monitor bench-training python bench-python
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -74,6 +74,10 @@ bench-monitor: ## How fresh the monitor is, how it grows in a day, and what thos
 	@scripts/need.sh build-essential chromium chromium-driver
 	cargo test --locked --test monitor -- --ignored --nocapture --test-threads 1
 	cargo test --locked --test browser measures -- --ignored --nocapture --test-threads 1
+
+bench-limits: ## Latencies of a well-behaved trainer while others do their worst
+	@scripts/need.sh build-essential
+	cargo bench --locked --bench limits
 
 bench-training: ## Train under the service and without: [SET=folder ANCHORS=file SEEDS=3 NAMES=a,b POLICIES=p,q SCEN=m1,nan]
 	@scripts/bench-training.sh $(if $(SET),--set $(SET)) $(if $(ANCHORS),--anchors $(ANCHORS)) \
