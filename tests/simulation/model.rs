@@ -69,7 +69,7 @@ impl Model {
         if bound.skip_above_norm.is_none_or(|norm| gradient.abs() <= norm) {
             self.weight -= directive.rates[0].learning_rate * clipped;
         }
-        let evaluates = self.valley.evaluates_every > 0 && directive.step % self.valley.evaluates_every == 0;
+        let evaluates = self.valley.evaluates_every > 0 && directive.step.is_multiple_of(self.valley.evaluates_every);
         Trained { evaluation: evaluates.then(|| loss(self.weight) + 0.1 * noise), ..trained }
     }
 }

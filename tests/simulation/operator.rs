@@ -164,7 +164,7 @@ impl Office {
                 20 | 21 => self.clone().fork(&job).await,
                 22 => self.complete(&job).await,
                 23..=25 => {
-                    self.change(&job, Change::AdviseStop { evidence: BTreeMap::from([("gap".into(), 0.5)]) }).await
+                    self.change(&job, Change::AdviseStop { evidence: BTreeMap::from([("gap".into(), 0.5)]) }).await;
                 }
                 26 | 27 => self.change(&job, Change::WithdrawStop).await,
                 _ => self.delete(&job).await,

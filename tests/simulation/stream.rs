@@ -105,7 +105,9 @@ impl End {
                 directives = self.reporter.next_directives(), if wants_directives => match directives {
                     Ok(mut directives) => {
                         if world.plant == Some(Plant::AdviseOne) && self.rank > 0 {
-                            directives.iter_mut().for_each(|directive| directive.told.stop_advice = None);
+                            for directive in &mut directives {
+                                directive.told.stop_advice = None;
+                            }
                         }
                         self.group.note(self.attempt, &directives);
                         let directives = directives.into_iter().map(|directive| (directive.step, directive));
