@@ -23,8 +23,6 @@ use crate::{
 
 const MAX_TOKEN_CHARS: usize = 200;
 const MAX_PLAN_STEPS: u64 = 65_536;
-/// Messages of telemetry, of all streams, that may be read and not accepted yet; two a processor where that is more.
-const LEAST_PLACES: usize = 8;
 /// Steps of a plan that is looked at, and rates from which on whoever asks for one takes turns with others.
 const LONG_PLAN_STEPS: usize = 1000;
 const LARGE_PLAN_RATES: usize = 32_768;
@@ -34,14 +32,11 @@ const LARGE_PLAN_RATES: usize = 32_768;
 pub struct LearningRates {
     door: Door,
     stream_messages: usize,
-    places: telemetry_stream::Places,
 }
 
 impl LearningRates {
     pub(super) fn new(door: Door, stream_messages: usize) -> Self {
-        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let places = telemetry_stream::Places::new(LEAST_PLACES.max(2 * processors));
-        Self { door, stream_messages, places }
+        Self { door, stream_messages }
     }
 }
 
@@ -89,8 +84,7 @@ impl LearningRateService for LearningRates {
     ) -> Result<Response<Self::StreamTelemetryStream>, Status> {
         let engine = self.door.engine()?.clone();
         let drain = self.door.drain().clone();
-        let answers =
-            telemetry_stream::answer(engine, request.into_inner(), drain, self.stream_messages, self.places.clone());
+        let answers = telemetry_stream::answer(engine, request.into_inner(), drain, self.stream_messages);
         Ok(Response::new(Box::pin(answers)))
     }
 }

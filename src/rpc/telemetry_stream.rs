@@ -2,22 +2,18 @@
 //!
 //! Nothing is spawned: the answer is a stream that does its work when it is polled, and whose end, by whichever side, drops
 //! all there is. What the engine has accepted by then stays accepted; its acknowledgement is lost, so the client sends it
-//! again. Reading stops while as many messages are not durable yet as are allowed, which pushes back on the client; and so it
-//! does while as many messages of all streams are read and not accepted yet as are allowed.
+//! again. Reading stops while as many messages are not durable yet as are allowed, which pushes back on the client.
 //! An acknowledgement goes down at once, or with the next directives where its client lets it wait for them.
 
-use std::{future, sync::Arc, task::ready, time::Duration};
+use std::time::Duration;
 
 use futures::{
     FutureExt as _, Stream, StreamExt as _, TryFutureExt as _,
     future::BoxFuture,
     stream::{self, FuturesOrdered},
 };
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::{Instant, sleep_until},
-};
-use tokio_util::sync::{CancellationToken, PollSemaphore};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use super::{
@@ -42,44 +38,15 @@ pub(super) fn answer<S>(
     requests: S,
     drain: CancellationToken,
     max_pending: usize,
-    places: Places,
 ) -> impl Stream<Item = Result<StreamTelemetryResponse, Status>> + Send
 where
     S: Stream<Item = Result<StreamTelemetryRequest, Status>> + Send + Unpin + 'static,
 {
-    let session = Session { engine, requests, drain, max_pending, places, phase: Phase::Opening };
+    let session = Session { engine, requests, drain, max_pending, phase: Phase::Opening };
     stream::unfold(session, |mut session| async move {
         let item = session.next().await?;
         Some((item, session))
     })
-}
-
-/// Places for messages of all streams that are read and wait for room behind: what is not read stays with its client, or in the windows of
-/// HTTP/2.
-#[derive(Clone)]
-pub(super) struct Places(Arc<Semaphore>);
-
-impl Places {
-    /// As many as there are.
-    pub(super) fn new(count: usize) -> Self {
-        Self(Arc::new(Semaphore::new(count)))
-    }
-
-    /// The next message, and its place, which is free when it is dropped. A stream on which nothing comes holds none. Cancel safe.
-    async fn next<S: Stream + Unpin>(&self, requests: &mut S) -> (Option<S::Item>, Place) {
-        let mut places = PollSemaphore::new(Arc::clone(&self.0));
-        future::poll_fn(|context| {
-            // Given back at once if there is no message.
-            let place = Place { _permit: ready!(places.poll_acquire(context)) };
-            requests.poll_next_unpin(context).map(|message| (message, place))
-        })
-        .await
-    }
-}
-
-/// A message's place.
-struct Place {
-    _permit: Option<OwnedSemaphorePermit>,
 }
 
 struct Session<S> {
@@ -87,7 +54,6 @@ struct Session<S> {
     requests: S,
     drain: CancellationToken,
     max_pending: usize,
-    places: Places,
     phase: Phase,
 }
 
@@ -117,7 +83,7 @@ struct Open {
 enum Happening {
     Durable(Result<(Receipt, Duration), Error>),
     WaitedLongEnough,
-    Requested(Option<Result<StreamTelemetryRequest, Status>>, Place),
+    Requested(Option<Result<StreamTelemetryRequest, Status>>),
     Directives(Result<Vec<Directive>, Error>),
     Draining,
 }
@@ -150,7 +116,7 @@ where
                 };
                 return Some(Err(self.end(status)));
             }
-            match open.happening(&mut self.requests, &self.drain, self.max_pending, &self.places).await {
+            match open.happening(&mut self.requests, &self.drain, self.max_pending).await {
                 Happening::Durable(outcome) => {
                     open.settle(outcome);
                     if open.tell_by.is_some_and(|by| by <= Instant::now()) {
@@ -160,9 +126,9 @@ where
                 Happening::WaitedLongEnough => return Some(Ok(open.tell(&[]))),
                 Happening::Directives(Ok(directives)) => return Some(Ok(open.tell(&directives))),
                 Happening::Directives(Err(error)) => open.ending = Some(Err(error.into())),
-                Happening::Requested(None, _) => open.ending = Some(Ok(())),
-                Happening::Requested(Some(Err(status)), _) => open.ending = Some(Err(status)),
-                Happening::Requested(Some(Ok(request)), _place) => {
+                Happening::Requested(None) => open.ending = Some(Ok(())),
+                Happening::Requested(Some(Err(status))) => open.ending = Some(Err(status)),
+                Happening::Requested(Some(Ok(request))) => {
                     if let Err(error) = open.report(request).await {
                         open.ending = Some(Err(error.into()));
                     }
@@ -174,9 +140,9 @@ where
 
     /// Takes the first message. `None` if the client left without one.
     async fn open(&mut self) -> Result<Option<Open>, Status> {
-        let (first, _place) = tokio::select! {
+        let first = tokio::select! {
             () = self.drain.cancelled() => return Err(Error::ShuttingDown.into()),
-            first = self.places.next(&mut self.requests) => first,
+            first = self.requests.next() => first,
         };
         let Some(first) = first.transpose()? else { return Ok(None) };
         let wants_directives = first.want_directives;
@@ -206,13 +172,7 @@ where
 impl Open {
     /// What happens next. Cancel safe, as all that it waits for is. There is always something to wait for: when no more is
     /// read, something is pending.
-    async fn happening<S>(
-        &mut self,
-        requests: &mut S,
-        drain: &CancellationToken,
-        max_pending: usize,
-        places: &Places,
-    ) -> Happening
+    async fn happening<S>(&mut self, requests: &mut S, drain: &CancellationToken, max_pending: usize) -> Happening
     where
         S: Stream<Item = Result<StreamTelemetryRequest, Status>> + Unpin,
     {
@@ -228,9 +188,7 @@ impl Open {
                 Happening::WaitedLongEnough
             }
             () = drain.cancelled(), if is_open => Happening::Draining,
-            (request, place) = places.next(requests), if is_open && self.pending.len() < max_pending => {
-                Happening::Requested(request, place)
-            }
+            request = requests.next(), if is_open && self.pending.len() < max_pending => Happening::Requested(request),
         }
     }
 
@@ -375,24 +333,7 @@ impl Sums {
 
 #[cfg(test)]
 mod tests {
-    use futures::{FutureExt as _, stream};
-
     use super::*;
-
-    #[tokio::test]
-    async fn a_message_holds_a_place_and_a_stream_that_is_silent_none() {
-        let places = Places::new(1);
-        let (mut silent, mut busy) = (stream::pending::<u32>(), stream::iter([1, 2]));
-        assert!(places.next(&mut silent).now_or_never().is_none());
-
-        let (message, place) = places.next(&mut busy).now_or_never().unwrap();
-
-        assert_eq!(message, Some(1));
-        let mut next = Box::pin(places.next(&mut busy));
-        assert!(next.as_mut().now_or_never().is_none(), "it is not read");
-        drop(place);
-        assert_eq!(next.await.0, Some(2));
-    }
 
     fn first() -> StreamTelemetryRequest {
         StreamTelemetryRequest {
