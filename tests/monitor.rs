@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use lrs::proto::{JobSpec, StreamTelemetryRequest};
+use lrs::proto::{CompleteJobRequest, JobSpec, StreamTelemetryRequest};
 use serde_json::Value;
 use server::{PATIENCE, Server, Stream, spec, spec_json, wait_for};
 use tokio::{
@@ -156,6 +156,22 @@ async fn who_watches_the_fleet_is_told_of_what_changes_and_of_what_is_gone() {
         assert_eq!(gone["name"], job.as_str());
     }
     assert!(rows(&server).await.is_empty());
+}
+
+/// All ended jobs are listed once a minute; that one has ended is seen before.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_came_and_ended_while_nobody_looked_is_seen_at_the_next_look() {
+    let server = Server::sqlite().await;
+    assert!(rows(&server).await.is_empty());
+    let (job, stream) = train(&server, "short", spec(0.1)).await;
+    drop(stream);
+    let complete = CompleteJobRequest { name: job.clone(), outcome: 5, reason: String::new() };
+    server.jobs().await.complete_job(complete).await.unwrap();
+
+    let looked = Instant::now();
+    row(&server, &job, |row| row["job"]["state"] == "STATE_COMPLETED").await;
+
+    assert!(looked.elapsed() < Duration::from_secs(50), "it was found by the listing of each minute");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,7 +11,10 @@ mod reports;
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::SeqCst},
+    },
 };
 
 use futures::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
@@ -150,6 +153,8 @@ pub struct Context {
     pub clock: Arc<dyn Clock>,
     /// Where readers find jobs.
     pub directory: Arc<Directory>,
+    /// How many jobs have left it.
+    pub departures: Arc<AtomicU64>,
     /// Attempts with many small chunks, to be merged: job, attempt, chunks below this `seq`.
     pub merges: mpsc::Sender<(JobId, u32, u64)>,
 }
@@ -294,6 +299,7 @@ impl Shard {
         if let Some(owned) = self.jobs.remove(&id) {
             let same = |_: &String, entry: &Arc<Entry>| Arc::ptr_eq(entry, &owned.entry);
             let _ = self.context.directory.pin().remove_if(owned.entry.name.as_str(), same);
+            self.context.departures.fetch_add(1, SeqCst);
             owned.entry.tell_no_more();
             if let Some(cell) = owned.entry.cell_full() {
                 cell.close(why.clone());

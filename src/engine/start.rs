@@ -46,8 +46,15 @@ pub(super) fn start(settings: Settings, store: Arc<dyn Store>, clock: Arc<dyn Cl
     let pipeline = Pipeline::new(&settings);
     let reports = Semaphore::new(settings.max_reports);
     let (merges, to_merge) = mpsc::channel(MERGE_QUEUE);
-    let context =
-        Context { settings: Arc::new(settings), store, pipeline, clock, directory: Arc::new(Directory::new()), merges };
+    let context = Context {
+        settings: Arc::new(settings),
+        store,
+        pipeline,
+        clock,
+        directory: Arc::new(Directory::new()),
+        departures: Arc::default(),
+        merges,
+    };
     let mut tasks = JoinSet::new();
     let shards = (0..context.settings.shards.max(1)).map(|_| {
         let (commands, queue) = mpsc::channel::<Command>(SHARD_QUEUE);

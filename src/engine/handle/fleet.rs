@@ -35,7 +35,10 @@ const READ_AT_ONCE: usize = 8;
 const BATCH: usize = 128;
 /// Jobs listed, or decisions read, at once.
 const PAGE: u32 = 1000;
-/// How often ended jobs are listed again: they change only when their telemetry is removed. Deleting one is noticed at once.
+/// Jobs listed at once of those that ended since.
+const FEW: u32 = 100;
+/// How often all ended jobs are listed again: they change only when their telemetry is removed. That one ends or is deleted is
+/// noticed at once.
 const ENDED_AGAIN: Duration = Duration::from_mins(1);
 
 /// What was seen of all jobs.
@@ -52,6 +55,7 @@ pub struct Fleet {
 struct EndedList {
     time: Timestamp,
     removals: u64,
+    departures: u64,
     is_truncated: bool,
 }
 
@@ -202,24 +206,28 @@ impl Engine {
         tell: &mut (impl FnMut(&str, Option<T>) + Send),
     ) -> Result<(), Error> {
         let (time, removals) = (self.0.context.clock.now(), self.0.removals.load(SeqCst));
+        let departures = self.0.context.departures.load(SeqCst);
         let again = i64::try_from(ENDED_AGAIN.as_micros()).unwrap_or(i64::MAX);
-        let is_listed = |list: &EndedList| list.removals == removals && time.0.saturating_sub(list.time.0) < again;
-        if fleet.ended.as_ref().is_some_and(is_listed) {
+        let listed =
+            fleet.ended.as_ref().filter(|list| list.removals == removals && time.0.saturating_sub(list.time.0) < again);
+        let is_all = listed.is_none();
+        if listed.is_some_and(|list| list.departures == departures) {
             return Ok(());
         }
         let mut room = limit.saturating_sub(fleet.known.values().filter(|known| known.entry.is_some()).count());
         let not = |state| Condition::State(Comparison::NotEqual, state);
+        let page = if is_all { PAGE } else { FEW };
         let mut query = JobQuery {
             namespace: None,
             conditions: [State::Pending, State::Running, State::Paused].map(not).into(),
             order: JobOrder { key: OrderKey::UpdateTime, descending: true },
             after: None,
-            limit: PAGE,
+            limit: page,
         };
         let mut is_truncated = false;
         loop {
             let rows = self.0.context.store.list_jobs(&query).await?;
-            let is_full = rows.len() == PAGE as usize;
+            let is_full = rows.len() == page as usize;
             query.after = rows.last().map(|row| JobCursor::Time(row.update_time, row.id));
             is_truncated |= rows.len() > room;
             let mut unread = Vec::new();
@@ -232,15 +240,22 @@ impl Engine {
                     _ => unread.push(unread_ended(fleet, row)),
                 }
             }
+            // Of those that ended since, until none is new; one that hides behind a page of known ones is found within the minute.
+            let is_enough = !is_all && unread.is_empty();
             self.show(fleet, unread, show, tell).await?;
-            if !is_full || is_truncated {
+            if !is_full || is_truncated || is_enough {
                 break;
             }
+        }
+        if let Some(list) = fleet.ended.as_mut().filter(|_| !is_all) {
+            list.departures = departures;
+            list.is_truncated |= is_truncated;
+            return Ok(());
         }
         let looks = fleet.looks;
         let gone = fleet.known.extract_if(|_, known| known.entry.is_none() && known.look != looks);
         gone.for_each(|(name, _)| tell(&name, None));
-        fleet.ended = Some(EndedList { time, removals, is_truncated });
+        fleet.ended = Some(EndedList { time, removals, departures, is_truncated });
         Ok(())
     }
 
