@@ -6,11 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{
-    controller::{self as spec, ControllerSpec},
-    decision::Action,
-    violation::Violations,
-};
+use crate::model::{controller::ControllerSpec, decision::Action, violation::Violations};
 
 pub mod auto;
 pub mod compat;
@@ -221,16 +217,9 @@ fn keep<S>(state: &mut S, (next, step_move): (S, Option<Move>)) -> Outcome {
     step_move.into()
 }
 
-/// What is `written`, in our own words where it is in a library's, and with the newest revision of what has several. One that is wrong stays as
-/// it is.
+/// `spec` in our own words, where it is in a library's. One that is wrong stays as it is.
 #[must_use]
-pub fn expand(written: &ControllerSpec) -> ControllerSpec {
-    match written {
-        ControllerSpec::Library(named) => compat::translate(named, &mut Violations::new())
-            .map_or_else(|| written.clone(), |translation| translation.controller),
-        ControllerSpec::Auto(auto) => {
-            ControllerSpec::Auto(spec::Auto { revision: auto.revision.or(Some(spec::Auto::REVISION)), ..auto.clone() })
-        }
-        _ => written.clone(),
-    }
+pub fn expand(spec: &ControllerSpec) -> ControllerSpec {
+    let ControllerSpec::Library(named) = spec else { return spec.clone() };
+    compat::translate(named, &mut Violations::new()).map_or_else(|| spec.clone(), |translation| translation.controller)
 }

@@ -85,6 +85,8 @@ pub(super) struct SearchState {
 struct Ahead {
     begins_at: u64,
     scale: f64,
+    /// Whether the trainer keeps the state at its beginning, which is the end of the stage before.
+    is_kept: bool,
 }
 
 /// A stage that is over.
@@ -182,6 +184,8 @@ impl SearchState {
     pub(super) fn lose_copies(&mut self) {
         self.losses.clear();
         self.stages.iter_mut().for_each(|stage| stage.is_kept = false);
+        // What the trainer before was to do it does not do.
+        self.ahead.iter_mut().for_each(|next| next.is_kept = false);
     }
 
     /// The stage begins again: some of its steps ran at another rate.
@@ -189,9 +193,9 @@ impl SearchState {
         self.losses.clear();
     }
 
-    /// The next stage, which has been decided on, is this one from now on.
-    fn enter(&mut self, next: Ahead) {
-        (self.scale, self.begins_at) = (next.scale, next.begins_at);
+    /// The next stage is this one from now on.
+    fn enter(&mut self, begins_at: u64, scale: f64) {
+        (self.begins_at, self.scale) = (begins_at, scale);
     }
 
     fn best(&self) -> Option<&Stage> {
@@ -258,7 +262,7 @@ impl Search {
         state.losses.extend(loss);
         let mut next = Next::Stay;
         if state.ahead.is_none() && state.losses.len() >= self.enough(PROBE_STEPS) {
-            state.ahead = Some(Ahead { begins_at: when.effective_step, scale: FIRST_SHARE });
+            state.ahead = Some(Ahead { begins_at: when.effective_step, scale: FIRST_SHARE, is_kept: false });
             next = Next::Begin(vec![
                 ("first_loss", median(&state.losses)),
                 ("first_error", standard_error(&state.losses)),
@@ -269,7 +273,7 @@ impl Search {
         {
             let losses = std::mem::take(&mut state.losses);
             state.first = Some((median(&losses), standard_error(&losses)));
-            state.enter(stage);
+            state.enter(stage.begins_at, stage.scale);
         }
         next
     }
@@ -281,7 +285,7 @@ impl Search {
         let has_left = is_left(&so_far, first) || state.best().is_some_and(|best| is_left(best, first));
         let scale = state.scale * self.rise(has_left);
         let figures = figures_of(&so_far, state.stages.len(), first);
-        state.ahead = Some(Ahead { begins_at: when.effective_step, scale });
+        state.ahead = Some(Ahead { begins_at: when.effective_step, scale, is_kept: true });
         Next::Rise { kept: state.stages.len(), figures }
     }
 
@@ -311,7 +315,7 @@ impl Search {
             && losses.len() < MIN_LOSSES
         {
             // Most of the stage ran at another rate: it counts for nothing.
-            state.enter(next);
+            state.enter(next.begins_at, next.scale);
             return Next::Stay;
         }
         let mut over = Stage { loss: None, error: 0.0, scale: state.scale, is_kept: false };
@@ -324,7 +328,7 @@ impl Search {
         if state.stages.is_empty() && is_worse && state.restarts < RESTARTS {
             state.restarts += 1;
             let scale = state.scale * RESTART_FACTOR;
-            state.enter(Ahead { begins_at: when.effective_step, scale });
+            state.enter(when.effective_step, scale);
             return Next::Restart(figures);
         }
         let spread = first.1 * count(PROBE_STEPS).sqrt();
@@ -338,17 +342,18 @@ impl Search {
         };
         let is_over = no_gain || when.step >= state.limit_step || state.stages.len() + 1 >= MAX_STAGES;
         // A copy is taken when the next stage is decided on. The first revision named one here that was never taken.
-        over.is_kept = can_keep && !no_gain && (ahead.is_some() || !is_over || self.revision == 1);
+        let is_copied = ahead.map_or(!is_over || self.revision == 1, |next| next.is_kept);
+        over.is_kept = can_keep && !no_gain && is_copied;
         state.stages.push(over);
         let Some(best) = state.best().copied() else { return Next::Stay };
         let has_left = is_left(&best, first);
         if !is_over {
             let Some(next) = ahead else {
                 let scale = state.scale * self.rise(has_left);
-                state.enter(Ahead { begins_at: when.effective_step, scale });
+                state.enter(when.effective_step, scale);
                 return Next::Rise { kept: state.stages.len() - 1, figures };
             };
-            state.enter(next);
+            state.enter(next.begins_at, next.scale);
             return Next::Stay;
         }
         figures.push(("best_loss", best.loss.unwrap_or(f64::INFINITY)));
@@ -470,7 +475,7 @@ mod tests {
     /// Falls with each stage up to a scale of 1, and blows up beyond 4.
     #[expect(clippy::unnecessary_wraps, reason = "as `run` wants it")]
     fn bowl(step: u64, scale: f64) -> Option<f64> {
-        let fallen = (scale.min(1.0) * 4096.0).log2().max(0.0) / 4.0;
+        let fallen = libm::log2(scale.min(1.0) * 4096.0).max(0.0) / 4.0;
         Some(if scale > 4.0 { 90.0 } else { 4.0 - fallen + wave(step) })
     }
 
@@ -527,6 +532,25 @@ mod tests {
         state.begin_stage_again();
         assert!((12..20).all(|step| see(&mut state, step, 4.0) == Next::Stay || step == 19));
         assert!(state.stages() <= 1 && (state.scale() - FIRST_SHARE * 4.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_trainer_that_starts_anew_has_not_kept_what_the_one_before_was_to_keep() {
+        let search = search(8, 2);
+        let mut state = SearchState::new(0, Some(STEPS));
+        let see = |state: &mut SearchState, step: u64, loss: f64| {
+            search.observe(state, When { step, effective_step: step + 8 }, Some(loss), true, 1.0)
+        };
+        let falling = |step: u64| 4.0 - 0.1 * number(step);
+        let begun = (0..13).map(|step| see(&mut state, step, falling(step))).collect::<Vec<_>>();
+        assert!(begun.iter().any(|next| matches!(next, Next::Rise { kept: 0, .. })), "{begun:?}");
+        state.lose_copies();
+        let rest = (13..STEPS).map(|step| see(&mut state, step, if step < 21 { falling(step) } else { 90.0 }));
+        let from = rest.into_iter().find_map(|next| match next {
+            Next::Found { from, .. } => Some(from),
+            _ => None,
+        });
+        assert_eq!((from, state.stages[0].is_kept), (Some(Origin::Start), false));
     }
 
     #[test]

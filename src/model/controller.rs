@@ -207,8 +207,8 @@ pub struct Auto {
 }
 
 impl Auto {
-    /// The newest revision of the machine. A job is registered with it and keeps it, so that a release with a better machine changes
-    /// no running job, and old ones replay.
+    /// The newest revision of the machine. A job is registered with it and keeps it (`Spec::with_revision`), so that a release with a better machine
+    /// changes no running job, and old ones replay.
     ///
     /// 2: what ties in a search has left the first loss itself; a search does not wait out the decision lag; a longer cooldown.
     pub const REVISION: u64 = 2;

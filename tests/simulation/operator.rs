@@ -338,7 +338,8 @@ fn draw_guided_spec(world: &World) -> Spec {
 
 fn draw_auto(world: &World) -> ControllerSpec {
     let search = world.pick(&[None, None, Some(false)]);
-    ControllerSpec::Auto(Auto { search, ..Auto::default() })
+    // Written down, as the service does.
+    ControllerSpec::Auto(Auto { search, revision: Some(Auto::REVISION), ..Auto::default() })
 }
 
 fn draw_valley(world: &World) -> Valley {

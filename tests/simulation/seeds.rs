@@ -14,6 +14,7 @@ pub const FOUND: &[(u64, &str)] = &[
         4_083_077_958,
         "a search that ran out of steps told the trainer to go back to the end of its last stage, of which no copy had been asked for",
     ),
+    (190, "a fork in the middle of a search was told to go back to a copy that its source's trainer was to keep"),
     (3_620_830_292, "what else was ordered in a pause let ramps and cooldowns go on to there"),
     (3_620_830_447, "of a job that was deleted while its telemetry was read a part was given out as the whole"),
 ];

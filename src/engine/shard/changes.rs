@@ -87,6 +87,12 @@ enum Prepared {
 
 impl Owned {
     fn prepare(&mut self, change: Change, order: Order, limit: usize, now: Timestamp) -> Result<Prepared, Error> {
+        let change = match change {
+            Change::Spec { spec, version } => {
+                Change::Spec { spec: Box::new(spec.with_revision(Some(&self.entry.row().spec))), version }
+            }
+            change => change,
+        };
         if let Some(known) = self.known_request(&change, &order)? {
             return Ok(Prepared::Known(Some(Box::new(known))));
         }
