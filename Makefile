@@ -72,8 +72,7 @@ bench-rpc: ## Latency and ingest against a bare tonic echo
 
 bench-monitor: ## How fresh the monitor is, how it grows in a day, and what those who look cost the server
 	@scripts/need.sh build-essential chromium chromium-driver
-	cargo test --locked --test monitor -- --ignored --nocapture --test-threads 1
-	cargo test --locked --test browser measures -- --ignored --nocapture --test-threads 1
+	cargo bench --locked --bench monitor
 
 bench-limits: ## Latencies of a well-behaved trainer while others do their worst
 	@scripts/need.sh build-essential

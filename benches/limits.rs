@@ -10,6 +10,8 @@
     reason = "figures of a few digits, for people"
 )]
 
+#[path = "../tests/support/large.rs"]
+mod large;
 #[path = "../tests/support/server.rs"]
 #[expect(dead_code, reason = "shared with other tests, which use the rest")]
 mod server;
@@ -21,9 +23,10 @@ use std::{
 };
 
 use hdrhistogram::Histogram;
+use large::large;
 use lrs::proto::{
-    CreateJobRequest, DeleteJobRequest, GetLearningRateRequest, Job, JobSpec, MetricSeries, MultiStep, ParameterGroup,
-    Schedule, StartAttemptRequest, StreamTelemetryRequest, job_service_client::JobServiceClient,
+    CreateJobRequest, DeleteJobRequest, GetLearningRateRequest, Job, JobSpec, MultiStep, ParameterGroup, Schedule,
+    StartAttemptRequest, StreamTelemetryRequest, job_service_client::JobServiceClient,
     learning_rate_service_client::LearningRateServiceClient, schedule,
 };
 use server::{Server, spec_json};
@@ -87,23 +90,6 @@ fn largest_spec() -> JobSpec {
     let milestones = (1..4096).map(|i| 10 * i).collect();
     let form = schedule::Form::MultiStep(MultiStep { milestones, gamma: Some(0.999) });
     many_groups(Some(&Schedule { form: Some(form), ..Schedule::default() }))
-}
-
-/// A message of the largest kind.
-fn large(first_step: i64) -> StreamTelemetryRequest {
-    let step: Vec<i64> = (first_step..first_step + 10_000).collect();
-    let metric = |number: u32| MetricSeries {
-        name: format!("m{number}"),
-        step: step.clone(),
-        value: vec![f64::from(number); 10_000],
-    };
-    StreamTelemetryRequest {
-        loss: vec![1.0; 10_000],
-        through_step: step.last().copied(),
-        metrics: (0..8).map(metric).collect(),
-        step: step.clone(),
-        ..StreamTelemetryRequest::default()
-    }
 }
 
 /// Sends one message after the other as far as the server lets it, and reads the answers or not.

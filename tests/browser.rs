@@ -4,6 +4,7 @@
 //! these tests fail. Screenshots are written to `target/screenshots/`.
 
 #[path = "browser/browser.rs"]
+#[expect(dead_code, reason = "shared with a bench, which uses the rest")]
 mod browser;
 #[path = "browser/scene.rs"]
 mod scene;
@@ -23,8 +24,6 @@ mod faults;
 mod fleet;
 #[path = "browser/live.rs"]
 mod live;
-#[path = "browser/measures.rs"]
-mod measures;
 #[path = "browser/orders.rs"]
 mod orders;
 #[path = "browser/pictures.rs"]

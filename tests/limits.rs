@@ -1,14 +1,17 @@
 //! What a caller can not do: fill the memory, or the way of others. Each of these callers does its worst, and meanwhile and afterwards
 //! the server is small, answers others, and says what it refuses and when to come back.
 
+#[path = "support/large.rs"]
+mod large;
 #[path = "support/server.rs"]
 #[expect(dead_code, reason = "shared with other tests, which use the rest")]
 mod server;
 
 use std::{fs, time::Duration};
 
+use large::large;
 use lrs::proto::{
-    CreateJobRequest, Job, JobSpec, MetricSeries, ParameterGroup, StreamTelemetryRequest,
+    CreateJobRequest, Job, JobSpec, ParameterGroup, StreamTelemetryRequest,
     learning_rate_service_client::LearningRateServiceClient,
 };
 use server::{PATIENCE, Server, spec, spec_json, wait_for};
@@ -58,23 +61,6 @@ fn many_groups() -> JobSpec {
 
 fn retry_delay(status: &Status) -> Option<Duration> {
     status.get_error_details().retry_info()?.retry_delay
-}
-
-/// A message of the largest kind: ten thousand steps with eight metrics each.
-fn large(first_step: i64) -> StreamTelemetryRequest {
-    let step: Vec<i64> = (first_step..first_step + 10_000).collect();
-    let metric = |number: u32| MetricSeries {
-        name: format!("m{number}"),
-        step: step.clone(),
-        value: vec![f64::from(number); 10_000],
-    };
-    StreamTelemetryRequest {
-        loss: vec![1.0; 10_000],
-        through_step: step.last().copied(),
-        metrics: (0..8).map(metric).collect(),
-        step: step.clone(),
-        ..StreamTelemetryRequest::default()
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -239,7 +225,7 @@ async fn a_plan_of_a_million_steps_is_refused_and_one_of_the_longest_is_given() 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_spec_as_large_as_is_allowed_is_taken_and_a_larger_one_refused() {
     let server = Server::with_sqlite(&[]).await;
-    let large = |groups: usize, milestones: usize| {
+    let with = |groups: usize, milestones: usize| {
         let milestones: Vec<String> = (1..=milestones).map(|i| (10 * i).to_string()).collect();
         let schedule = format!(r#"{{"multi_step": {{"milestones": [{}], "gamma": 0.999}}}}"#, milestones.join(","));
         let group = |i| format!(r#"{{"name": "g{i}", "base_lr": 0.1, "schedule": {schedule}}}"#);
@@ -247,7 +233,7 @@ async fn a_spec_as_large_as_is_allowed_is_taken_and_a_larger_one_refused() {
         spec_json(&format!(r#"{{"total_steps": 100000, "groups": [{}]}}"#, groups.join(",")))
     };
 
-    for (spec, what) in [(large(65, 1), "groups"), (large(1, 4096), "parts")] {
+    for (spec, what) in [(with(65, 1), "groups"), (with(1, 4096), "parts")] {
         let refused = server.try_register("beyond", spec).await.unwrap_err();
         assert_eq!(refused.code(), Code::InvalidArgument);
         assert!(refused.message().contains(what) && refused.message().len() < 2000, "{refused:?}");
@@ -257,7 +243,7 @@ async fn a_spec_as_large_as_is_allowed_is_taken_and_a_larger_one_refused() {
     let request = CreateJobRequest {
         parent: "namespaces/test".to_owned(),
         job_id: "largest".to_owned(),
-        job: Some(Job { spec: Some(large(64, 4095)), ..Job::default() }),
+        job: Some(Job { spec: Some(with(64, 4095)), ..Job::default() }),
         ..CreateJobRequest::default()
     };
     let largest = jobs.create_job(request).await.unwrap().into_inner().name;

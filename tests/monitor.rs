@@ -1,36 +1,18 @@
 //! What the monitor's pages are made of, as it comes over HTTP: the fleet and a job's outlook.
 
+#[path = "support/monitor.rs"]
+mod monitor;
 #[path = "support/server.rs"]
 #[expect(dead_code, reason = "shared with other tests, which use the rest")]
 mod server;
 
-use std::{
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::time::Duration;
 
-use lrs::proto::{CompleteJobRequest, JobSpec, StreamTelemetryRequest};
+use lrs::proto::CompleteJobRequest;
+use monitor::{Events, at_rate, json, train};
 use serde_json::Value;
-use server::{PATIENCE, Server, Stream, spec, spec_json, wait_for};
-use tokio::{
-    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
-    net::TcpStream,
-    time::Instant,
-};
-
-/// A job whose trainer reports.
-async fn train(server: &Server, id: &str, spec: JobSpec) -> (String, Stream) {
-    let job = server.register(id, spec).await.name;
-    let attempt = server.start_attempt(&job, "t", 0).await;
-    let stream = server.stream(&job, attempt, 0).await;
-    (job, stream)
-}
-
-async fn json(server: &Server, path: &str) -> Value {
-    let (status, body) = server.http_get(path).await;
-    assert_eq!(status, 200, "{body}");
-    serde_json::from_str(&body).unwrap_or_else(|problem| panic!("{problem}: {body}"))
-}
+use server::{Server, spec, spec_json, wait_for};
+use tokio::time::Instant;
 
 /// The fleet's rows.
 async fn rows(server: &Server) -> Vec<Value> {
@@ -53,35 +35,6 @@ fn at(step: i64) -> impl Fn(&Value) -> bool {
 /// The losses of a job that falls, step by step.
 fn falling(steps: std::ops::Range<u32>) -> Vec<f64> {
     steps.map(|step| 1000.0 - f64::from(step)).collect()
-}
-
-/// The events of a stream, each with its name and its data.
-struct Events(BufReader<TcpStream>);
-
-impl Events {
-    async fn open(server: &Server, path: &str) -> Self {
-        let mut socket = TcpStream::connect(&server.http).await.unwrap();
-        socket.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).await.unwrap();
-        let mut events = Self(BufReader::new(socket));
-        while !events.line().await.is_empty() {}
-        events
-    }
-
-    async fn line(&mut self) -> String {
-        let mut line = String::new();
-        tokio::time::timeout(PATIENCE, self.0.read_line(&mut line)).await.expect("an event").unwrap();
-        line.trim_end().to_owned()
-    }
-
-    async fn next(&mut self) -> (String, Value) {
-        let name = loop {
-            if let Some(name) = self.line().await.strip_prefix("event: ") {
-                break name.to_owned();
-            }
-        };
-        let data = self.line().await;
-        (name, serde_json::from_str(data.strip_prefix("data: ").unwrap()).unwrap())
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -183,15 +136,6 @@ async fn the_fleet_takes_no_parameters_and_says_so() {
     }
 }
 
-/// Reports steps at this rate.
-async fn at_rate(stream: &mut Stream, steps: std::ops::Range<i64>, rate: f64) {
-    let step: Vec<i64> = steps.collect();
-    let through_step = step.last().copied();
-    let (loss, learning_rate) = (vec![1.0; step.len()], vec![rate; step.len()]);
-    stream.send(StreamTelemetryRequest { step, loss, learning_rate, through_step, ..Default::default() }).await;
-    stream.until_durable(through_step.unwrap()).await;
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn one_step_at_another_rate_than_told_is_found_in_the_attempt_that_ran_it() {
     let server = Server::sqlite().await;
@@ -252,117 +196,4 @@ async fn a_line_of_few_points_has_the_first_the_last_and_the_extremes() {
         answer["series"][0]["step"].as_array().unwrap().iter().map(|s| s.as_str().unwrap()).collect();
     assert!(steps.len() < 40 && steps.contains(&"7777"), "{steps:?}");
     assert_eq!((steps[0], steps[steps.len() - 1]), ("0", "9999"));
-}
-
-/// `make bench-monitor`: the figures of docs/performance.md.
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "a measurement"]
-async fn how_fresh_the_fleet_is_with_500_busy_jobs() {
-    const JOBS: usize = 500;
-    let server = Server::sqlite().await;
-    let mut trainers = Vec::new();
-    for number in 0..JOBS {
-        trainers.push(train(&server, &format!("busy-{number}"), spec(0.1)).await);
-    }
-    let reported: Arc<Vec<Mutex<Vec<Instant>>>> = Arc::new((0..JOBS).map(|_| Mutex::default()).collect());
-    let mut tasks = tokio::task::JoinSet::new();
-    for (number, (_, mut stream)) in trainers.into_iter().enumerate() {
-        let reported = reported.clone();
-        tasks.spawn(async move {
-            // Two reports a second, of five steps each.
-            let mut pause = tokio::time::interval(Duration::from_millis(500));
-            for report in 0.. {
-                pause.tick().await;
-                stream.losses(5 * report, &[1.0; 5]).await;
-                stream.until_durable(5 * report + 4).await;
-                reported[number].lock().unwrap().push(Instant::now());
-            }
-        });
-    }
-    wait_for("all to report", async || reported.iter().all(|times| times.lock().unwrap().len() > 2).then_some(()))
-        .await;
-    let before = (cpu_seconds(&server), Instant::now());
-    tokio::time::sleep(Duration::from_secs(10)).await;
-    let alone = (cpu_seconds(&server) - before.0) / before.1.elapsed().as_secs_f64();
-
-    // One watches; how old is what a row tells when it comes, counted from the acknowledgement of the report?
-    let mut events = Events::open(&server, "/v1/fleet:watch").await;
-    for _ in 0..3 * JOBS {
-        events.next().await;
-    }
-    let before = (cpu_seconds(&server), Instant::now());
-    let mut ages = Vec::new();
-    while before.1.elapsed() < Duration::from_secs(10) {
-        let (_, row) = events.next().await;
-        let number: usize = row["job"]["name"].as_str().unwrap().rsplit('-').next().unwrap().parse().unwrap();
-        let step: usize = row["job"]["progress"]["watermark_step"].as_str().unwrap().parse().unwrap();
-        // The newest report that the row does not have yet makes it stale; what it has is as old as its acknowledgement.
-        if let Some(time) = reported[number].lock().unwrap().get(step / 5) {
-            ages.push(time.elapsed().as_secs_f64());
-        }
-    }
-    let watched = (cpu_seconds(&server) - before.0) / before.1.elapsed().as_secs_f64();
-    ages.sort_unstable_by(f64::total_cmp);
-    println!(
-        "{JOBS} busy jobs: rows {:.2} s old in the median, {:.2} s at the 99th percentile, {:.2} s at most ({} rows in 10 s); \
-         {alone:.2} cores without anyone who looks, {watched:.2} with",
-        ages[ages.len() / 2],
-        ages[ages.len() * 99 / 100],
-        ages[ages.len() - 1],
-        ages.len()
-    );
-    let resident = resident_mb(&server);
-    let mut watchers = Vec::new();
-    for _ in 0..10 {
-        watchers.push(tokio::spawn({
-            let mut events = Events::open(&server, "/v1/fleet:watch").await;
-            async move {
-                loop {
-                    events.next().await;
-                }
-            }
-        }));
-    }
-    tokio::time::sleep(Duration::from_secs(10)).await;
-    println!("resident: {resident} MB with one who watches, {} MB with ten more", resident_mb(&server));
-    watchers.iter().for_each(tokio::task::JoinHandle::abort);
-}
-
-/// `make bench-monitor`: the figures of docs/performance.md.
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "a measurement"]
-async fn how_long_the_outlook_of_a_million_steps_takes() {
-    const STEPS: i64 = 1_000_000;
-    let server = Server::sqlite().await;
-    let (job, mut stream) = train(&server, "long", spec(0.1)).await;
-    for first in (0..STEPS).step_by(10_000) {
-        at_rate(&mut stream, first..first + 10_000, 0.1).await;
-    }
-    let ask = async |what: &str, path: &str| {
-        let begun = Instant::now();
-        json(&server, &format!("/v1/{job}/{path}")).await;
-        println!("{what}: {:.0} ms", begun.elapsed().as_secs_f64() * 1e3);
-    };
-    ask("outlook, first", &format!("outlook?start_step=0&end_step={STEPS}&points=500")).await;
-    ask("outlook, zoomed to a tenth", "outlook?start_step=400000&end_step=500000&points=500").await;
-    ask("outlook, zoomed to a thousandth", "outlook?start_step=450000&end_step=451000&points=500").await;
-    at_rate(&mut stream, STEPS..STEPS + 1000, 0.1).await;
-    ask("outlook, after 1000 further steps", &format!("outlook?start_step=0&end_step={STEPS}&points=500")).await;
-    ask("telemetry, whole", "telemetry?max_points=1600").await;
-    ask("telemetry, a tenth", "telemetry?start_step=400000&end_step=500000&max_points=1600").await;
-    ask("telemetry, a thousandth", "telemetry?start_step=450000&end_step=451000&max_points=1600").await;
-    println!("resident: {} MB", resident_mb(&server));
-}
-
-/// Processor time that the server has used.
-fn cpu_seconds(server: &Server) -> f64 {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", server.process_id())).unwrap();
-    let fields: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();
-    (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) / 100.0
-}
-
-fn resident_mb(server: &Server) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", server.process_id())).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
 }

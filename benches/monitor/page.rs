@@ -1,4 +1,4 @@
-//! What the monitor costs and how fresh it is, measured in the browser: `make bench-monitor` prints it, docs/performance.md has it.
+//! What the monitor costs and how fresh it is, measured in a browser.
 
 use std::time::Duration;
 
@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::{
     browser::Browser,
+    meter::{Meter, resident_mib},
     scene::{Report, Training, falling, page, train},
     server::Server,
 };
@@ -57,9 +58,8 @@ fn report(step: i64) -> Report {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "a measure: make bench-monitor"]
-async fn how_long_after_its_acknowledgement_a_point_is_drawn() {
+/// How long after its acknowledgement a point is drawn.
+pub async fn freshness() {
     const POINTS: u64 = 60;
     let server = Server::sqlite().await;
     let mut training = train(&server, "fresh", r#"{"groups": [{"base_lr": 0.1}], "total_steps": 20000}"#).await;
@@ -125,9 +125,8 @@ async fn feed(training: &mut Training, first: i64, steps: i64) {
     training.stream.until_durable(first + steps - 1).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "a measure: make bench-monitor"]
-async fn how_much_a_page_grows_in_a_day_of_a_step_a_second() {
+/// How much a page grows in a day of a step a second.
+pub async fn day() {
     const DAY: i64 = 86_400;
     const PARTS: i64 = 12;
     let server = Server::sqlite().await;
@@ -165,32 +164,8 @@ async fn how_much_a_page_grows_in_a_day_of_a_step_a_second() {
     browser.finish().await;
 }
 
-/// Seconds of CPU that a process has used, and the MiB it holds.
-fn used(pid: u32) -> (f64, f64) {
-    const TICKS: f64 = 100.0;
-    let read = |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap();
-    let stat = read("stat");
-    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
-    let ticks = |index: usize| fields[index].parse::<f64>().unwrap();
-    let status = read("status");
-    let held = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    let kib: f64 = held.trim().trim_end_matches("kB").trim().parse().unwrap();
-    ((ticks(11) + ticks(12)) / TICKS, kib / 1024.0)
-}
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "a measure: make bench-monitor"]
-async fn what_ten_tabs_of_a_window_cost_the_server() {
-    viewers(true).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "a measure: make bench-monitor"]
-async fn what_ten_windows_cost_the_server() {
-    viewers(false).await;
-}
-
-async fn viewers(as_tabs: bool) {
+/// What pages that are open cost the server, as tabs of one window or as windows that are all seen.
+pub async fn viewers(as_tabs: bool) {
     const SECONDS: i64 = 20;
     const A_SECOND: i64 = 10;
     let server = Server::sqlite().await;
@@ -211,16 +186,14 @@ async fn viewers(as_tabs: bool) {
             browser.open(&server, &page("watched")).await;
             open += 1;
         }
-        let (before, _) = used(server.process_id());
-        let begun = now_ms();
+        let meter = Meter::begin(&server);
         let mut ticks = tokio::time::interval(Duration::from_millis(1000 / A_SECOND.unsigned_abs()));
         for _ in 0..SECONDS * A_SECOND {
             ticks.tick().await;
             training.report([report(next)]).await;
             next += 1;
         }
-        let (after, held) = used(server.process_id());
-        let share = 100.0 * (after - before) / ((now_ms() - begun) / 1000.0);
+        let (share, held) = (100.0 * meter.cores(), resident_mib(&server));
         println!("{wanted} {what}: {share:.1}% of a core, {held:.0} MiB, {A_SECOND} steps a second");
     }
     for browser in browsers {
