@@ -18,10 +18,10 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     clock::{Clock, SystemClock},
     config::Config,
-    engine::Engine,
+    engine::{Engine, Fleet},
     http, metrics,
     rpc::{self, Door, Health, Services},
-    stats::{Backend, cpu::Cpu},
+    stats::Backend,
     store::{self, Store},
 };
 
@@ -72,11 +72,7 @@ impl Server {
         let store = store::open(config.database_url.expose())
             .await
             .with_context(|| format!("the database {} can not be opened", config.database_url))?;
-        let statistics = statistics::open(config.device).await?;
-        let mut server = Self::start_with(config, grpc, http, store, Arc::new(SystemClock)).await?;
-        statistics::show(statistics.as_ref());
-        server.statistics = statistics;
-        Ok(server)
+        Self::start_with(config, grpc, http, store, Arc::new(SystemClock)).await
     }
 
     /// The same on what is bound and open already.
@@ -91,6 +87,8 @@ impl Server {
         clock: Arc<dyn Clock>,
     ) -> anyhow::Result<Self> {
         let metrics = metrics::install()?;
+        let statistics = statistics::open(config.device).await?;
+        statistics::show(statistics.as_ref());
         let (grpc_address, http_address) = (grpc.local_addr()?, http.local_addr()?);
         let engine = Engine::start(config.engine.clone(), Arc::clone(&store), Arc::clone(&clock));
         let drain = CancellationToken::new();
@@ -99,7 +97,8 @@ impl Server {
         let health = Health::new().await;
 
         let mut tasks = JoinSet::new();
-        let (router, forget_unseen) = http::router(services.clone(), metrics.clone(), config.limits);
+        let (router, forget_unseen) =
+            http::router(services.clone(), metrics.clone(), Fleet::new(Arc::clone(&statistics)), config.limits);
         let (limits, stop) = (config.limits, drain.clone().cancelled_owned());
         tasks.spawn(async move {
             http::serve(http, router, limits, stop).await;
@@ -120,7 +119,7 @@ impl Server {
             http: http_address,
             grace_period: config.grace_period,
             engine,
-            statistics: Arc::new(Cpu),
+            statistics,
             store,
             door,
             health,

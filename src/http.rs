@@ -24,6 +24,7 @@ use tonic::Status;
 
 use crate::{
     connections,
+    engine::Fleet,
     rpc::{Limits, Services},
 };
 
@@ -54,8 +55,13 @@ struct Shared {
 }
 
 /// All routes, and a chore that keeps the memory of what they show tidy for as long as it is let run.
-pub fn router(services: Services, metrics: PrometheusHandle, limits: Limits) -> (Router, impl Future<Output = ()>) {
-    let (fleet, places) = (fleet::Board::default(), watch::Places::new(limits.watchers));
+pub fn router(
+    services: Services,
+    metrics: PrometheusHandle,
+    fleet: Fleet,
+    limits: Limits,
+) -> (Router, impl Future<Output = ()> + use<>) {
+    let (fleet, places) = (fleet::Board::new(fleet), watch::Places::new(limits.watchers));
     let chore = fleet.clone().forget_unseen();
     let router = Router::new()
         .route("/", get(index))

@@ -197,3 +197,36 @@ async fn a_line_of_few_points_has_the_first_the_last_and_the_extremes() {
     assert!(steps.len() < 40 && steps.contains(&"7777"), "{steps:?}");
     assert_eq!((steps[0], steps[steps.len() - 1]), ("0", "9999"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn how_all_jobs_fare_is_computed_in_batches_and_only_of_those_that_changed() {
+    const JOBS: usize = 20;
+    let server = Server::sqlite().await;
+    let mut trainers = Vec::new();
+    for number in 0..JOBS {
+        let (job, mut stream) = train(&server, &format!("flat-{number}"), spec(0.1)).await;
+        stream.losses(0, &[1.0; 512]).await;
+        stream.until_durable(511).await;
+        trainers.push((job, stream));
+    }
+    let counted = async |what: &str| {
+        let (_, text) = server.http_get("/metrics").await;
+        let name = format!("lrs_statistics_{what}_total{{device=\"cpu\"}} ");
+        let line =
+            text.lines().find_map(|line| line.strip_prefix(&name)).unwrap_or_else(|| panic!("no {name}: {text}"));
+        line.parse::<usize>().unwrap()
+    };
+    assert_eq!(counted("windows").await, 0, "nobody has looked");
+
+    for row in rows(&server).await {
+        assert_eq!(row["health"], "PLATEAU", "{row}");
+    }
+
+    // Of each the level before and now, the test of its trend, and its slope.
+    assert_eq!((counted("batches").await, counted("windows").await), (3, 4 * JOBS));
+    let (job, stream) = &mut trainers[0];
+    stream.losses(512, &[1.0]).await;
+    stream.until_durable(512).await;
+    row(&server, job, at(512)).await;
+    assert_eq!(counted("windows").await, 4 * JOBS + 4);
+}

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use crate::{
     metrics,
     stats::{
-        Backend,
+        Backend, Summary, Wanted, Windows,
         accelerated::Accelerated,
         break_even::BreakEven,
         choice::DeviceChoice,
@@ -34,7 +34,7 @@ fn choose(choice: DeviceChoice) -> anyhow::Result<Arc<dyn Backend>> {
         DeviceChoice::Auto => 0,
         DeviceChoice::Cpu => {
             tracing::info!(device = ON_CPU, "Statistics are computed on the CPU, as set");
-            return Ok(Arc::new(Cpu));
+            return Ok(Arc::new(OnCpu));
         }
         DeviceChoice::Cuda(ordinal) => ordinal,
     };
@@ -42,7 +42,7 @@ fn choose(choice: DeviceChoice) -> anyhow::Result<Arc<dyn Backend>> {
         Ok(backend) => Ok(backend),
         Err(why) if choice == DeviceChoice::Auto => {
             tracing::info!(device = ON_CPU, "Statistics are computed on the CPU: {why}");
-            Ok(Arc::new(Cpu))
+            Ok(Arc::new(OnCpu))
         }
         Err(why) => Err(anyhow::Error::new(why)
             .context(format!("statistics can not be computed on {choice}; choose --device auto"))),
@@ -77,6 +77,22 @@ pub(super) fn show(backend: &dyn Backend) {
     }
 }
 
+/// The CPU, its batches counted.
+struct OnCpu;
+
+impl Backend for OnCpu {
+    fn name(&self) -> &'static str {
+        ON_CPU
+    }
+
+    fn summarise(&self, windows: &Windows, wanted: Wanted) -> Vec<Summary> {
+        if !windows.is_empty() {
+            Counted.computed(ON_CPU, windows.len());
+        }
+        Cpu.summarise(windows, wanted)
+    }
+}
+
 /// Counts batches, and logs the loss of the device.
 struct Counted;
 
@@ -94,7 +110,7 @@ impl Witness for Counted {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stats::{Wanted, Windows, device::fake::Fake};
+    use crate::stats::device::fake::Fake;
 
     #[test]
     fn the_cpu_is_there_and_a_device_that_no_machine_has_is_refused_by_name() {

@@ -3,12 +3,7 @@
 use crate::{
     engine::api::JobView,
     model::job::State,
-    stats::{
-        linear::{mean, neighbour_correlation},
-        number,
-        order::median_and_mad,
-        rank::{mann_kendall, theil_sen},
-    },
+    stats::{Backend, MAX_WINDOW, Summary, Wanted, Windows, cpu::Cpu, linear::mean, number},
 };
 
 /// In the order of what needs attention first.
@@ -77,11 +72,28 @@ const LOOKED_AT: usize = 512;
 const FEWEST: usize = 256;
 /// In standard deviations: above this there is no downward trend. As `statistical_plateau` has it.
 const Z: f64 = -2.0;
+/// What the test of a trend needs.
+const TEST: Wanted = Wanted { linear: true, order: false, mann_kendall: true, theil_sen: false };
+/// What a divergence is seen by.
+const LEVELS: Wanted = Wanted { linear: false, order: true, mann_kendall: false, theil_sen: false };
 
-/// The health of a job.
+/// The health of each of these jobs, their statistics in batches.
 #[must_use]
-pub fn of(view: &JobView, recent: &Recent) -> Health {
-    let (verdict, reason) = match view.row.state {
+pub fn of(jobs: &[(&JobView, &Recent)], statistics: &dyn Backend) -> Vec<Health> {
+    let mut found: Vec<Option<Finding>> = jobs.iter().map(|(view, recent)| plain(view, recent)).collect();
+    let open: Vec<usize> = (0..jobs.len()).filter(|&i| found[i].is_none()).collect();
+    let recents: Vec<&Recent> = open.iter().map(|&i| jobs[i].1).collect();
+    for (i, finding) in open.into_iter().zip(training(&recents, statistics)) {
+        found[i] = Some(finding);
+    }
+    found.into_iter().flatten().map(|(verdict, reason)| Health { verdict, reason }).collect()
+}
+
+type Finding = (Verdict, String);
+
+/// What needs no statistics; `None` of a job that trains.
+fn plain(view: &JobView, recent: &Recent) -> Option<Finding> {
+    Some(match view.row.state {
         State::Failed => (Verdict::Failed, view.row.state_reason.clone()),
         State::Completed | State::Cancelled => (Verdict::Ended, view.row.state_reason.clone()),
         State::Paused => (Verdict::Paused, view.row.state_reason.clone()),
@@ -92,50 +104,62 @@ pub fn of(view: &JobView, recent: &Recent) -> Health {
             (Verdict::Stale, format!("nothing heard of the trainer since {since}"))
         }
         State::Running if recent.losses.is_empty() => (Verdict::Waiting, "nothing reported yet".to_owned()),
-        State::Running => running(recent),
+        State::Running => return None,
+    })
+}
+
+fn training(recents: &[&Recent], statistics: &dyn Backend) -> Vec<Finding> {
+    let broken = divergences(recents, statistics);
+    let flat = standstills(recents, statistics);
+    let finding = |((recent, broken), flat): ((&&Recent, Option<String>), Option<Stretch>)| {
+        let (off, reports) = recent.off_told;
+        if let Some(reason) = broken {
+            (Verdict::Diverging, reason)
+        } else if 2 * off > reports {
+            (Verdict::OnPlan, format!("{off} of the last {reports} steps ran at another rate than told"))
+        } else if let Some(stretch) = flat {
+            (Verdict::Plateau, stretch.reason)
+        } else {
+            (Verdict::Fine, String::new())
+        }
     };
-    Health { verdict, reason }
+    recents.iter().zip(broken).zip(flat).map(finding).collect()
 }
 
-fn running(recent: &Recent) -> (Verdict, String) {
-    if let Some(reason) = divergence(&recent.losses) {
-        return (Verdict::Diverging, reason);
-    }
-    let (off, reports) = recent.off_told;
-    if reports > 0 && 2 * off > reports {
-        return (Verdict::OnPlan, format!("{off} of the last {reports} steps ran at another rate than told"));
-    }
-    match standstill(&recent.steps, &recent.losses) {
-        Some(stretch) => (Verdict::Plateau, stretch.reason),
-        None => (Verdict::Fine, String::new()),
-    }
+/// Of each job the last 512 losses as one stretch, if they do not fall.
+fn standstills(recents: &[&Recent], statistics: &dyn Backend) -> Vec<Option<Stretch>> {
+    let newest = |recent: &&Recent| {
+        let finite = finite(&recent.steps, &recent.losses);
+        let newest = &finite[finite.len().saturating_sub(LOOKED_AT)..];
+        if newest.len() < FEWEST { Vec::new() } else { blocks(newest, newest.len() / BLOCKS) }
+    };
+    let jobs: Vec<Vec<Block>> = recents.iter().map(newest).collect();
+    let tests = statistics.summarise(&batch(jobs.iter().map(|blocks| means(blocks))), TEST);
+    let is_flat = |(blocks, test): (&Vec<Block>, &Summary)| !blocks.is_empty() && z(test) > Z;
+    let is_flat: Vec<bool> = jobs.iter().zip(&tests).map(is_flat).collect();
+    let flat = jobs.iter().zip(&is_flat).filter(|(_, is_flat)| **is_flat).map(|(blocks, _)| blocks.as_slice());
+    let mut described = describe(&flat.collect::<Vec<_>>(), statistics).into_iter();
+    is_flat.into_iter().map(|is_flat| if is_flat { described.next() } else { None }).collect()
 }
 
-/// The last 512 losses as one stretch, if they do not fall.
-fn standstill(steps: &[u64], losses: &[f64]) -> Option<Stretch> {
-    let finite = finite(steps, losses);
-    let newest = &finite[finite.len().saturating_sub(LOOKED_AT)..];
-    if newest.len() < FEWEST {
-        return None;
-    }
-    let blocks = blocks(newest, newest.len() / BLOCKS);
-    (z(&means(&blocks)) > Z).then(|| describe(&blocks))
+fn divergences(recents: &[&Recent], statistics: &dyn Backend) -> Vec<Option<String>> {
+    let levels = recents.iter().flat_map(|recent| {
+        let (before, newest) = recent.losses.split_at(recent.losses.len().saturating_sub(NEWEST));
+        [before.to_vec(), newest.to_vec()]
+    });
+    let levels = statistics.summarise(&batch(levels), LEVELS);
+    recents.iter().zip(levels.chunks_exact(2)).map(|(recent, pair)| divergence(recent, &pair[0], &pair[1])).collect()
 }
 
-fn divergence(losses: &[f64]) -> Option<String> {
-    let (before, newest) = losses.split_at(losses.len().saturating_sub(NEWEST));
-    let broken = newest.iter().filter(|loss| !loss.is_finite()).count();
-    if broken > 0 {
-        return Some(format!("{broken} of the last {} losses are not finite", newest.len()));
+/// From the losses but the newest ones, and from those.
+fn divergence(recent: &Recent, before: &Summary, newest: &Summary) -> Option<String> {
+    let reported = recent.losses.len().min(NEWEST);
+    if newest.finite < reported {
+        return Some(format!("{} of the last {reported} losses are not finite", reported - newest.finite));
     }
-    let before: Vec<f64> = before.iter().copied().filter(|loss| loss.is_finite()).collect();
-    if before.len() < NEWEST {
-        return None;
-    }
-    let (usual, spread) = median_and_mad(&before);
-    let (now, _) = median_and_mad(newest);
-    let deviation = (1.4826 * spread).max(1e-3 * usual.abs());
-    let above = (now - usual) / deviation;
+    let (usual, now) = (before.quantiles.filter(|_| before.finite >= NEWEST)?, newest.quantiles?.median);
+    let deviation = (1.4826 * usual.mad).max(1e-3 * usual.median.abs());
+    let (usual, above) = (usual.median, (now - usual.median) / deviation);
     (above > DEVIATIONS)
         .then(|| format!("loss {now:.4}, {above:.0} robust deviations above its median before, {usual:.4}"))
 }
@@ -150,20 +174,21 @@ pub fn plateaus(steps: &[u64], losses: &[f64]) -> Vec<Stretch> {
     // A window has at least 256 steps and, of a long run, an eighth of it.
     let block = (FEWEST * finite.len()).div_ceil(BLOCKS * span).max(finite.len().div_ceil(8 * BLOCKS));
     let blocks = blocks(&finite, block);
-    let mut flat: Vec<(usize, usize)> = Vec::new(); // places of blocks, the end open
-    let stride = BLOCKS / 8;
-    let mut end = BLOCKS;
-    while end <= blocks.len() {
-        if z(&means(&blocks[end - BLOCKS..end])) > Z {
-            match flat.last_mut() {
-                Some(before) if before.1 >= end - BLOCKS => before.1 = end,
-                _ => flat.push((end - BLOCKS, end)),
-            }
-        }
-        // The last window ends with the series.
-        end = if end == blocks.len() { end + 1 } else { (end + stride).min(blocks.len()) };
+    let mut ends: Vec<usize> = (BLOCKS..=blocks.len()).step_by(BLOCKS / 8).collect();
+    // The last window ends with the series.
+    if ends.last().is_some_and(|end| *end < blocks.len()) {
+        ends.push(blocks.len());
     }
-    flat.into_iter().map(|(from, to)| describe(&blocks[from..to])).collect()
+    let tests = Cpu.summarise(&batch(ends.iter().map(|end| means(&blocks[end - BLOCKS..*end]))), TEST);
+    let mut flat: Vec<(usize, usize)> = Vec::new(); // places of blocks, the end open
+    for (end, _) in ends.into_iter().zip(tests).filter(|(_, test)| z(test) > Z) {
+        match flat.last_mut() {
+            Some(before) if before.1 >= end - BLOCKS => before.1 = end,
+            _ => flat.push((end - BLOCKS, end)),
+        }
+    }
+    let flat: Vec<&[Block]> = flat.into_iter().map(|(from, to)| &blocks[from..to]).collect();
+    describe(&flat, &Cpu)
 }
 
 /// First step, last step and mean loss.
@@ -185,33 +210,62 @@ fn means(blocks: &[Block]) -> Vec<f64> {
     blocks.iter().map(|(_, _, mean)| *mean).collect()
 }
 
+/// Windows in one batch, of each the newest values that fit.
+fn batch(windows: impl Iterator<Item = Vec<f64>>) -> Windows {
+    let mut batch = Windows::default();
+    for window in windows {
+        // It has no more than what fits.
+        let _ = batch.push(&window[window.len().saturating_sub(MAX_WINDOW)..]);
+    }
+    batch
+}
+
 /// The test's figure, below 0 for a falling series; 0 where all values are the same.
-fn z(values: &[f64]) -> f64 {
-    let Some(test) = mann_kendall(values) else { return 0.0 };
-    let correlation = neighbour_correlation(values, mean(values)).clamp(0.0, 0.9);
+fn z(series: &Summary) -> f64 {
+    let Some(test) = series.mann_kendall else { return 0.0 };
+    let correlation = series.trend.map_or(0.0, |trend| trend.neighbour_correlation).clamp(0.0, 0.9);
     test.signed().signum() * (test.z2() * (1.0 - correlation) / (1.0 + correlation)).sqrt()
 }
 
-fn describe(blocks: &[Block]) -> Stretch {
-    let (from, to) = (blocks[0].0, blocks[blocks.len() - 1].1);
-    let thin = blocks.len().div_ceil(2 * BLOCKS);
-    let values: Vec<f64> = blocks.iter().step_by(thin).map(|(_, _, mean)| *mean).collect();
-    let steps_a_place = number(usize::try_from(to - from).unwrap_or(usize::MAX)) / number(values.len().max(2) - 1);
-    let slope = theil_sen(&values).map_or(0.0, |trend| trend.slope / steps_a_place);
-    let reason = format!(
-        "loss flat for {} steps: Mann–Kendall z = {:.1}, slope {slope:.0e} per step",
-        to - from + 1,
-        z(&values)
-    );
-    Stretch { from, to, reason }
+/// Each of these stretches with its figures.
+fn describe(stretches: &[&[Block]], statistics: &dyn Backend) -> Vec<Stretch> {
+    let thinned = |blocks: &&[Block]| -> Vec<f64> {
+        let thin = blocks.len().div_ceil(2 * BLOCKS);
+        blocks.iter().step_by(thin.max(1)).map(|(_, _, mean)| *mean).collect()
+    };
+    let figures = statistics.summarise(&batch(stretches.iter().map(thinned)), Wanted { theil_sen: true, ..TEST });
+    let described = |(blocks, figures): (&&[Block], Summary)| {
+        let (from, to) = (blocks[0].0, blocks[blocks.len() - 1].1);
+        let steps_a_place =
+            number(usize::try_from(to - from).unwrap_or(usize::MAX)) / number(figures.finite.max(2) - 1);
+        let slope = figures.theil_sen.map_or(0.0, |trend| trend.slope / steps_a_place);
+        let reason = format!(
+            "loss flat for {} steps: Mann–Kendall z = {:.1}, slope {slope:.0e} per step",
+            to - from + 1,
+            z(&figures)
+        );
+        Stretch { from, to, reason }
+    };
+    stretches.iter().zip(figures).map(described).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::stats::{
+        accelerated::Accelerated,
+        break_even::BreakEven,
+        device::fake::{Fake, Told},
+    };
 
     fn steps(n: u64) -> Vec<u64> {
         (0..n).collect()
+    }
+
+    fn recent(losses: Vec<f64>) -> Recent {
+        Recent { steps: steps(losses.len() as u64), losses, off_told: (0, 0) }
     }
 
     /// Numbers without a pattern in [-0.5, 0.5), the same in every run.
@@ -247,7 +301,9 @@ mod tests {
         let still = |slope: f64| {
             let loss = |seed, step| 1.0 - slope * f64::from(step) + noise(seed, step);
             let losses = |seed| -> Vec<f64> { (0..512).map(|step| loss(seed, step)).collect() };
-            (0..400).filter(|&seed| standstill(&steps(512), &losses(seed)).is_some()).count()
+            let recents: Vec<Recent> = (0..400).map(|seed| recent(losses(seed))).collect();
+            let found = standstills(&recents.iter().collect::<Vec<_>>(), &Cpu);
+            found.iter().flatten().count()
         };
         // By chance one of 44 looks like a fall of two deviations.
         assert!((380..=398).contains(&still(0.0)), "{}", still(0.0));
@@ -255,8 +311,31 @@ mod tests {
     }
 
     #[test]
+    fn who_computes_and_whether_it_breaks_changes_no_verdict() {
+        let jobs = [
+            recent(Vec::new()),
+            recent((0..200).map(|step| 1.0 + 0.05 * noise(1, step)).chain([9.0; 16]).collect()),
+            recent((0..512).map(|step| 1.0 + noise(2, step)).collect()),
+            recent((0..512).map(|step| 3.0 - 0.01 * f64::from(step)).collect()),
+            recent(vec![1.0, f64::NAN]),
+            Recent { off_told: (9, 16), ..recent(vec![1.0; 300]) },
+        ];
+        let jobs: Vec<&Recent> = jobs.iter().collect();
+        let found = training(&jobs, &Cpu);
+        let verdicts: Vec<Verdict> = found.iter().map(|(verdict, _)| *verdict).collect();
+        let [fine, diverging, plateau, on_plan] =
+            [Verdict::Fine, Verdict::Diverging, Verdict::Plateau, Verdict::OnPlan];
+        assert_eq!(verdicts, [fine, diverging, plateau, fine, diverging, on_plan]);
+        // Three batches: levels, trends, and the figures of what is flat.
+        for calls in 0..=3 {
+            let device = Accelerated::new(Box::new(Fake::new(0, calls)), BreakEven::NEVER_CPU, Arc::<Told>::default());
+            assert_eq!(training(&jobs, &device), found, "a device that breaks at call {calls}");
+        }
+    }
+
+    #[test]
     fn too_few_steps_say_nothing() {
-        assert_eq!(standstill(&steps(200), &[1.0; 200]), None);
+        assert_eq!(standstills(&[&recent(vec![1.0; 200])], &Cpu), [None]);
         assert_eq!(plateaus(&steps(200), &[1.0; 200]), []);
         assert_eq!(plateaus(&[], &[]), []);
         assert_eq!(plateaus(&steps(500), &[f64::NAN; 500]), []);
@@ -265,10 +344,11 @@ mod tests {
     #[test]
     fn a_loss_far_above_what_it_was_diverges() {
         let mut losses: Vec<f64> = (0..200).map(|step| 1.0 + 0.05 * noise(1, step)).collect();
-        assert_eq!(divergence(&losses), None);
+        let diverges = |losses: &[f64]| divergences(&[&recent(losses.to_vec())], &Cpu).remove(0);
+        assert_eq!(diverges(&losses), None);
         losses.extend([9.0; 16]);
-        assert!(divergence(&losses).unwrap().contains("robust deviations above"));
+        assert!(diverges(&losses).unwrap().contains("robust deviations above"));
         losses.push(f64::NAN);
-        assert_eq!(divergence(&losses).unwrap(), "1 of the last 16 losses are not finite");
+        assert_eq!(diverges(&losses).unwrap(), "1 of the last 16 losses are not finite");
     }
 }

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::job::Brief;
+use super::{health::Recent, job::Brief};
 use crate::model::decision::Decision;
 
 /// Steps that are kept: those that a job's health is read from.
@@ -37,6 +37,15 @@ pub struct Past {
     pub rates: VecDeque<(u64, f64)>,
     /// The newest decision about the job.
     pub decision: Option<Arc<Decision>>,
+}
+
+impl Past {
+    /// What a job's health is read from; `off_told` counts the rates that were not those told, and all.
+    #[must_use]
+    pub fn recent(self, off_told: (usize, usize)) -> Recent {
+        let (steps, losses) = self.losses.into_iter().unzip();
+        Recent { steps, losses, off_told }
+    }
 }
 
 impl Trail {

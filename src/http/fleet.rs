@@ -39,17 +39,15 @@ const GONE_AT_MOST: usize = 1000;
 const UNSEEN: Duration = Duration::from_mins(1);
 
 /// What is known of all jobs. Cheap to clone.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(super) struct Board(Arc<Inner>);
 
-#[derive(Default)]
 struct Inner {
     reader: tokio::sync::Mutex<Reader>,
     rows: Mutex<Rows>,
 }
 
 /// What was read, by the one of those who look that reads for all.
-#[derive(Default)]
 struct Reader {
     fleet: Fleet,
     read: Option<(Instant, Duration)>,
@@ -136,6 +134,12 @@ fn event(change: Change) -> Event {
 }
 
 impl Board {
+    /// Of nothing read yet.
+    pub(super) fn new(fleet: Fleet) -> Self {
+        let reader = Reader { fleet, read: None, looked: None };
+        Self(Arc::new(Inner { reader: tokio::sync::Mutex::new(reader), rows: Mutex::default() }))
+    }
+
     /// Reads what has changed, unless that was done just now. One of those who look does it for all.
     async fn refresh(&self, engine: &Engine) -> Result<(), Status> {
         let mut reader = self.0.reader.lock().await;
@@ -164,7 +168,8 @@ impl Board {
             ticks.tick().await;
             let mut reader = self.0.reader.lock().await;
             if reader.looked.is_some_and(|looked| looked.elapsed() >= UNSEEN) {
-                *reader = Reader::default();
+                (reader.read, reader.looked) = (None, None);
+                reader.fleet.forget();
                 self.rows().clear();
             }
         }

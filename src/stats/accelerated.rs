@@ -47,8 +47,11 @@ impl Backend for Accelerated {
     }
 
     fn summarise(&self, windows: &Windows, wanted: Wanted) -> Vec<Summary> {
+        if windows.is_empty() {
+            return Vec::new();
+        }
         let there = self.break_even.on_device(windows, wanted);
-        let found = if windows.is_empty() || there.is_empty() { None } else { self.on_device(windows, there) };
+        let found = if there.is_empty() { None } else { self.on_device(windows, there) };
         let Some(found) = found else {
             self.witness.computed(ON_CPU, windows.len());
             return Cpu.summarise(windows, wanted);

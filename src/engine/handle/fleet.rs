@@ -17,7 +17,7 @@ use crate::{
     engine::{
         api::{Error, JobView},
         entry::{Entry, Pulse},
-        health::{Health, Verdict},
+        health::{self, Health, Recent, Verdict},
         trail::{Past, Trail},
     },
     model::{
@@ -26,13 +26,14 @@ use crate::{
         job::{JobRow, State, Timestamp},
         name::JobName,
     },
+    stats::Backend,
     store::DecisionQuery,
 };
 
 /// Jobs of which something is read from the store at once.
 const READ_AT_ONCE: usize = 8;
-/// Jobs that are made ready to be shown at once.
-const BATCH: usize = 128;
+/// Jobs that are made ready to be shown at once: as many as make a batch that is worth a device's while.
+const BATCH: usize = 1024;
 /// Jobs listed, or decisions read, at once.
 const PAGE: u32 = 1000;
 /// Jobs listed at once of those that ended since.
@@ -42,8 +43,9 @@ const FEW: u32 = 100;
 const ENDED_AGAIN: Duration = Duration::from_mins(1);
 
 /// What was seen of all jobs.
-#[derive(Default)]
 pub struct Fleet {
+    /// What computes how they fare.
+    statistics: Arc<dyn Backend>,
     known: HashMap<String, Known>,
     looks: u64,
     ended: Option<EndedList>,
@@ -108,13 +110,24 @@ enum Subject {
 /// All that there is to be seen of a job, before anything is computed of it.
 struct Read {
     view: JobView,
-    past: Past,
-    off_told: (usize, usize),
+    recent: Recent,
+    decision: Option<Arc<Decision>>,
     damage: Option<Error>,
     known: Known,
 }
 
 impl Fleet {
+    /// Of nothing seen yet. The jobs' health is computed by this backend, in batches.
+    #[must_use]
+    pub fn new(statistics: Arc<dyn Backend>) -> Self {
+        Self { statistics, known: HashMap::new(), looks: 0, ended: None, is_truncated: false }
+    }
+
+    /// Forgets all that was seen.
+    pub fn forget(&mut self) {
+        *self = Self::new(Arc::clone(&self.statistics));
+    }
+
     /// Whether there are more jobs than the most that were wanted.
     #[must_use]
     pub fn is_truncated(&self) -> bool {
@@ -275,12 +288,10 @@ impl Engine {
                 Ok(batch) => (batch, None),
                 Err(failure) => (failure.0, Some(failure.1)),
             };
+            let statistics = Arc::clone(&fleet.statistics);
             let sights = aside(move || {
-                let shown = |read: Read| {
-                    let (sight, known) = sight(read);
-                    (sight.view.row.name.to_string(), show(&sight), known)
-                };
-                batch.into_iter().map(shown).collect::<Vec<_>>()
+                let shown = |(sight, known): (Sight, Known)| (sight.view.row.name.to_string(), show(&sight), known);
+                sights(batch, statistics.as_ref()).map(shown).collect::<Vec<_>>()
             });
             for (name, shown, mut known) in sights.await? {
                 known.look = fleet.looks;
@@ -319,7 +330,7 @@ impl Engine {
         let view = entry.view(self.0.context.stale_before());
         let off_told = off_told(&entry, &past);
         let known = Known { pulse, entry: Some(entry), decisions, look: 0 };
-        Ok(Read { view, past, off_told, damage, known })
+        Ok(Read::new(view, past, off_told, damage, known))
     }
 
     /// The last steps of a job that runs: from memory, where they are kept from the first look on.
@@ -340,7 +351,7 @@ impl Engine {
         let view = self.ended_view(row).await?;
         let (past, damage) = apart(self.stored(&view, &mut decisions).await)?;
         let known = Known { pulse, entry: None, decisions, look: 0 };
-        Ok(Read { view, past, off_told: (0, 0), damage, known })
+        Ok(Read::new(view, past, (0, 0), damage, known))
     }
 
     /// The last steps of a job, and the newest decision, as they are stored.
@@ -384,14 +395,22 @@ fn unread_ended(fleet: &Fleet, row: JobRow) -> Unread {
     Unread { pulse, decisions, subject: Subject::Ended(Box::new(row)) }
 }
 
-fn sight(read: Read) -> (Sight, Known) {
-    let Read { view, mut past, off_told, damage, known } = read;
-    let decision = past.decision.take();
-    let mut glance = Glance::of(&view, past, off_told);
-    if let Some(damage) = damage {
-        glance.health = Health { verdict: Verdict::Failed, reason: damage.to_string() };
+impl Read {
+    fn new(view: JobView, mut past: Past, off_told: (usize, usize), damage: Option<Error>, known: Known) -> Self {
+        let decision = past.decision.take();
+        Self { view, recent: past.recent(off_told), decision, damage, known }
     }
-    (Sight { view, glance, decision }, known)
+}
+
+fn sights(jobs: Vec<Read>, statistics: &dyn Backend) -> impl Iterator<Item = (Sight, Known)> {
+    let subjects: Vec<(&JobView, &Recent)> = jobs.iter().map(|job| (&job.view, &job.recent)).collect();
+    let healths = health::of(&subjects, statistics);
+    jobs.into_iter().zip(healths).map(|(job, found)| {
+        let Read { view, recent, decision, damage, known } = job;
+        let broken = damage.map(|damage| Health { verdict: Verdict::Failed, reason: damage.to_string() });
+        let glance = Glance { health: broken.unwrap_or(found), losses: recent.losses };
+        (Sight { view, glance, decision }, known)
+    })
 }
 
 #[cfg(test)]
@@ -401,6 +420,7 @@ mod tests {
         clock::SystemClock,
         engine::api::{NewJob, Settings},
         model::spec::{Group, Spec},
+        stats::cpu::Cpu,
         store,
     };
 
@@ -445,7 +465,7 @@ mod tests {
         let store = store::open(&url).await.unwrap();
         let engine = Engine::start(Settings::default(), store, Arc::new(SystemClock));
         engine.recovered().await.unwrap();
-        (Looking { engine, fleet: Fleet::default(), limit }, directory)
+        (Looking { engine, fleet: Fleet::new(Arc::new(Cpu)), limit }, directory)
     }
 
     #[tokio::test]

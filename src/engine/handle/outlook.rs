@@ -7,7 +7,7 @@ use crate::{
     engine::{
         api::{Directive, Error, JobView, TelemetryAmount, TelemetryQuery},
         entry::Entry,
-        health::{self, Health, Recent, Stretch},
+        health::{self, Health, Stretch},
         recover,
         replay::Replayer,
         summary::{Summary, Told, is_off},
@@ -17,6 +17,7 @@ use crate::{
         name::{JobId, JobName},
         telemetry::{LEARNING_RATE, LOSS},
     },
+    stats::cpu::Cpu,
 };
 
 /// Of an attempt that is over, the last step is looked for from so far before the end of what was reserved for it.
@@ -48,7 +49,9 @@ impl Engine {
     pub async fn glance(&self, view: &JobView) -> Result<Glance, Error> {
         let past = self.past(view).await?;
         let off_told = self.entry(view.row.name.as_str()).map(|entry| off_told(&entry, &past)).unwrap_or_default();
-        Ok(Glance::of(view, past, off_told))
+        let recent = past.recent(off_told);
+        let health = health::of(&[(view, &recent)], &Cpu).remove(0);
+        Ok(Glance { health, losses: recent.losses })
     }
 
     /// What was reported of the last steps of a job's newest attempt, from the store.
@@ -173,15 +176,6 @@ impl Engine {
         let Some(cell) = self.entry(name.as_str()).and_then(|entry| entry.cell_full()) else { return Vec::new() };
         let timeline = cell.timeline();
         steps.iter().map(|step| timeline.directive_at(*step)).collect()
-    }
-}
-
-impl Glance {
-    /// Of a job with these last steps, of which this is the count of [`off_told`].
-    pub(super) fn of(view: &JobView, past: Past, off_told: (usize, usize)) -> Self {
-        let (steps, losses) = past.losses.into_iter().unzip();
-        let recent = Recent { steps, losses, off_told };
-        Self { health: health::of(view, &recent), losses: recent.losses }
     }
 }
 
