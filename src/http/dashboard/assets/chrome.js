@@ -1,5 +1,6 @@
 // The bar on top of every page: where one is, whether the page is live, light or dark.
 
+import { Problem } from "./api.js";
 import { byId, el, refill, say, svg } from "./dom.js";
 
 const PAGES = [
@@ -79,6 +80,15 @@ export function showLink(state) {
 /** The page has what it shows; tests wait for this. */
 export function ready() {
   document.body.dataset.ready = "true";
+}
+
+/** Says what the server complains of, in `words` if they say it better; that it is away is said by the bar. */
+export function complain(problem, words = problem.message) {
+  if (!(problem instanceof Problem)) throw problem;
+  if (problem.status === 0) return;
+  say(byId("problem"), words);
+  byId("problem").hidden = false;
+  ready();
 }
 
 /** Shows that there is nothing to show, and why. */

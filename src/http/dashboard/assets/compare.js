@@ -2,7 +2,7 @@
 
 import { Problem, get } from "./api.js";
 import { interpolate, UNITS } from "./axis.js";
-import { chrome, ready, showLink } from "./chrome.js";
+import { chrome, complain, ready, showLink } from "./chrome.js";
 import { byId, el, refill, say, settled, svg, throttled } from "./dom.js";
 import { downloadPng } from "./download.js";
 import { escaped } from "./figure.js";
@@ -242,11 +242,7 @@ async function readFleet() {
     for (const name of runs.keys()) stale.add(name);
     await fill();
   } catch (problem) {
-    if (!(problem instanceof Problem)) throw problem;
-    if (problem.status === 0) return;
-    say(byId("problem"), problem.message);
-    byId("problem").hidden = false;
-    ready();
+    complain(problem);
   }
 }
 

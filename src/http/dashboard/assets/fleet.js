@@ -1,7 +1,7 @@
 // The fleet: every job, what needs attention first, live.
 
-import { Live, Problem, get } from "./api.js";
-import { chrome, nothing, ready, showLink } from "./chrome.js";
+import { Live, get } from "./api.js";
+import { chrome, complain, nothing, ready, showLink } from "./chrome.js";
 import { byId, el, refill, say, throttled } from "./dom.js";
 import { FLEET_URL, FLEET_EVENTS_URL, rowOf } from "./fleet-data.js";
 import { count, jobPath, nameParts } from "./format.js";
@@ -214,10 +214,7 @@ async function readAll() {
     draw();
     ready();
   } catch (problem) {
-    if (!(problem instanceof Problem) || problem.status === 0) return;
-    say(byId("problem"), problem.message);
-    byId("problem").hidden = false;
-    ready();
+    complain(problem);
   }
 }
 

@@ -1,8 +1,8 @@
 // A job: its curves, what was decided about it, and what one can do about it, live.
 
-import { Live, Problem, get, jobUrl } from "./api.js";
+import { Live, get, jobUrl } from "./api.js";
 import { axisOf, UNITS } from "./axis.js";
-import { chrome, nothing, ready, showLink } from "./chrome.js";
+import { chrome, complain, nothing, ready, showLink } from "./chrome.js";
 import { byId, el, refill, say, settled, svg, throttled } from "./dom.js";
 import { downloadCsv, downloadPng } from "./download.js";
 import { described, figureOf, GROUP_DASHES, MARKS } from "./figure.js";
@@ -109,7 +109,7 @@ async function loadCurves() {
     await drawChart();
     ready();
   } catch (problem) {
-    if (problem.name !== "AbortError") complain(problem);
+    if (problem.name !== "AbortError") fail(problem);
   }
 }
 
@@ -127,20 +127,14 @@ async function loadAll() {
     drawRangeTest(data);
     if (ENDED.includes(data.job.state)) live.end();
   } catch (problem) {
-    complain(problem);
+    fail(problem);
   }
 }
 
-function complain(problem) {
-  if (!(problem instanceof Problem)) throw problem;
-  if (problem.status === 404) {
-    live.end();
-    nothing("There is no such job", `${namespace}/${id}`, problem.message);
-  } else if (problem.status !== 0) {
-    say(byId("problem"), problem.message);
-    byId("problem").hidden = false;
-    ready();
-  }
+function fail(problem) {
+  if (problem.status !== 404) return complain(problem);
+  live.end();
+  nothing("There is no such job", `${namespace}/${id}`, problem.message);
 }
 
 function drawJob() {
@@ -191,7 +185,7 @@ async function readJob() {
   try {
     takeJob({ job: await get(jobUrl(name)) });
   } catch (problem) {
-    complain(problem);
+    fail(problem);
   }
 }
 
@@ -269,7 +263,7 @@ function listen() {
   byId("whole").addEventListener("click", () => look(null, null));
   byId("csv").addEventListener("click", async () => {
     const [from, to] = span();
-    const words = await downloadCsv(name, { attempt: view.attempt, from, to }).catch((problem) => complain(problem));
+    const words = await downloadCsv(name, { attempt: view.attempt, from, to }).catch((problem) => fail(problem));
     if (words) tell(words);
   });
   byId("png").addEventListener("click", () => downloadPng(byId("chart"), id, palette()));
@@ -318,7 +312,7 @@ const loadNewest = throttled(NEWEST_MS, async () => {
     if (curves.points > POINTS_AT_MOST) await loadCurves();
     else drawChart();
   } catch (problem) {
-    complain(problem);
+    fail(problem);
   } finally {
     asking = false;
     if (ask_again) loadNewest();

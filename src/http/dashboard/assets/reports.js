@@ -1,7 +1,7 @@
 // The audit reports: of a job, of an experiment, or the list of experiments there are; live as far as jobs still train.
 
-import { Live, Problem, get } from "./api.js";
-import { chrome, nothing, ready, showLink } from "./chrome.js";
+import { Live, get } from "./api.js";
+import { chrome, complain, nothing, ready, showLink } from "./chrome.js";
 import { byId, el, refill, say, throttled } from "./dom.js";
 import { FLEET_EVENTS_URL, rowOf } from "./fleet-data.js";
 import { count, nameParts } from "./format.js";
@@ -35,7 +35,7 @@ async function load() {
     show(report, view);
     ready();
   } catch (problem) {
-    complain(problem);
+    fail(problem);
   } finally {
     making = false;
     showRunning();
@@ -46,9 +46,7 @@ async function load() {
 
 const remake = throttled(REMAKE_MS, () => !document.hidden && load());
 
-function complain(problem) {
-  if (!(problem instanceof Problem)) throw problem;
-  if (problem.status === 0) return; // the notice of the connection says so
+function fail(problem) {
   if (problem.status === 404) {
     live.end();
     byId("link").hidden = true;
@@ -61,10 +59,8 @@ function complain(problem) {
   // Only so many reports are made at once: this one's turn comes.
   const busy = problem.status === 429 || problem.status === 503;
   if (busy) setTimeout(remake, BUSY_MS);
-  say(byId("problem"), busy ? `${problem.message}\nThis page tries again by itself.` : problem.message);
-  byId("problem").hidden = false;
-  if (!report) byId("making").hidden = !busy;
-  ready();
+  if (!report && problem.status !== 0) byId("making").hidden = !busy;
+  complain(problem, busy ? `${problem.message}\nThis page tries again by itself.` : problem.message);
 }
 
 // Who still trains, from when the report is, and what has come since.
@@ -119,11 +115,7 @@ async function loadList() {
     drawList(view.search);
     ready();
   } catch (problem) {
-    if (!(problem instanceof Problem)) throw problem;
-    if (problem.status === 0) return;
-    say(byId("problem"), problem.message);
-    byId("problem").hidden = false;
-    ready();
+    complain(problem);
   }
 }
 
