@@ -13,8 +13,10 @@ use crate::{
     server::{Server, spec, wait_for},
 };
 
-/// How long is measured at a time.
+/// How long those who look are measured.
 const STRETCH: Duration = Duration::from_secs(10);
+/// Reports of every job that go by in a stretch without: as many as come in that time.
+const REPORTS: usize = 20;
 
 /// How old the rows of many busy jobs are when they come, and what it costs the server that someone looks.
 pub async fn freshness() {
@@ -39,10 +41,14 @@ pub async fn freshness() {
             }
         });
     }
-    wait_for("all to report", async || reported.iter().all(|times| times.lock().unwrap().len() > 2).then_some(()))
-        .await;
+    let all_report = async |more: usize| {
+        let wanted: Vec<usize> = reported.iter().map(|times| times.lock().unwrap().len() + more).collect();
+        let have = || reported.iter().zip(&wanted).all(|(times, wanted)| times.lock().unwrap().len() >= *wanted);
+        wait_for("all to report", async || have().then_some(())).await;
+    };
+    all_report(3).await;
     let meter = Meter::begin(&server);
-    tokio::time::sleep(STRETCH).await;
+    all_report(REPORTS).await;
     let alone = meter.cores();
 
     // One watches; how old is what a row tells when it comes, counted from the acknowledgement of the report?
@@ -83,7 +89,7 @@ pub async fn freshness() {
             }
         }));
     }
-    tokio::time::sleep(STRETCH).await;
+    all_report(REPORTS).await;
     println!("resident: {resident:.0} MiB with one who watches, {:.0} MiB with ten more", resident_mib(&server));
     watchers.iter().for_each(tokio::task::JoinHandle::abort);
 }

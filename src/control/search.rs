@@ -520,13 +520,14 @@ mod tests {
         }
     }
 
+    /// A loss comes in at a decision lag of 8.
+    fn see(state: &mut SearchState, step: u64, loss: f64) -> Next {
+        search(8, 2).observe(state, When { step, effective_step: step + 8 }, Some(loss), true, 1.0)
+    }
+
     #[test]
     fn a_stage_that_ran_otherwise_counts_for_nothing() {
-        let search = search(8, 2);
         let mut state = SearchState::new(0, Some(STEPS));
-        let see = |state: &mut SearchState, step: u64, loss: f64| {
-            search.observe(state, When { step, effective_step: step + 8 }, Some(loss), true, 1.0)
-        };
         let begun = (0..12).map(|step| see(&mut state, step, 4.0 + wave(step))).collect::<Vec<_>>();
         assert!(matches!(begun[0], Next::Begin(_)) && matches!(begun[11], Next::Rise { kept: 0, .. }), "{begun:?}");
         state.begin_stage_again();
@@ -536,11 +537,7 @@ mod tests {
 
     #[test]
     fn a_trainer_that_starts_anew_has_not_kept_what_the_one_before_was_to_keep() {
-        let search = search(8, 2);
         let mut state = SearchState::new(0, Some(STEPS));
-        let see = |state: &mut SearchState, step: u64, loss: f64| {
-            search.observe(state, When { step, effective_step: step + 8 }, Some(loss), true, 1.0)
-        };
         let falling = |step: u64| 4.0 - 0.1 * number(step);
         let begun = (0..13).map(|step| see(&mut state, step, falling(step))).collect::<Vec<_>>();
         assert!(begun.iter().any(|next| matches!(next, Next::Rise { kept: 0, .. })), "{begun:?}");
