@@ -60,7 +60,7 @@ pub fn router(
     metrics: PrometheusHandle,
     fleet: Fleet,
     limits: Limits,
-) -> (Router, impl Future<Output = ()> + use<>) {
+) -> (Router, impl Future<Output = ()>) {
     let (fleet, places) = (fleet::Board::new(fleet), watch::Places::new(limits.watchers));
     let chore = fleet.clone().forget_unseen();
     let router = Router::new()
