@@ -190,6 +190,7 @@ fn engine_settings(v: &mut Violations, options: &Options) -> Settings {
         queue_items: count(v, "queue_items", options.queue_items, defaults.queue_items, 1, 1 << 20),
         queue_values: count(v, "queue_values", options.queue_values, defaults.queue_values, 1000, 1 << 31),
         batch_items: count(v, "batch_items", options.batch_items, defaults.batch_items, 1, 1 << 16),
+        piece_values: defaults.piece_values,
         max_jobs: count(v, "max_jobs", options.max_jobs, defaults.max_jobs, 1, 100_000_000),
         max_open_steps: count(v, "max_open_steps", options.max_open_steps, defaults.max_open_steps, 1, 10_000_000),
         max_person_decisions: count(

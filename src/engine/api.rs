@@ -337,6 +337,17 @@ pub struct Receipt {
     pub conflict_step: Option<u64>,
 }
 
+impl Receipt {
+    /// Of this report and the next of the same rank.
+    pub fn add(&mut self, next: &Self) {
+        self.durable_through_step = self.durable_through_step.max(next.durable_through_step);
+        self.repeated += next.repeated;
+        self.conflicting += next.conflicting;
+        self.late += next.late;
+        self.conflict_step = self.conflict_step.into_iter().chain(next.conflict_step).min();
+    }
+}
+
 /// Something that happened to a job.
 #[derive(Clone, Debug)]
 pub enum Event {
@@ -436,6 +447,8 @@ pub struct Settings {
     pub queue_values: usize,
     /// Items in one transaction.
     pub batch_items: usize,
+    /// Values of telemetry that are taken at once; a larger report is taken in pieces.
+    pub piece_values: usize,
     /// Jobs that have not ended.
     pub max_jobs: usize,
     /// Steps of one rank that may be reported but not yet closed by `through_step`.
@@ -464,6 +477,7 @@ impl Default for Settings {
             queue_items: 4096,
             queue_values: 4_000_000,
             batch_items: 512,
+            piece_values: 4096,
             max_jobs: 1_000_000,
             max_open_steps: 10_000,
             max_person_decisions: 10_000,

@@ -1,11 +1,13 @@
-//! The commit pipeline: writes of many jobs in one transaction after another, in the order they came.
+//! The commit pipeline: writes of many jobs in one transaction after another, those of one job in the order they came.
 //!
-//! While a transaction is under way the next one gathers, so a quiet server answers at once and a busy one batches. A
+//! While a transaction is under way the next one gathers, so a quiet server answers at once and a busy one batches. Jobs
+//! take turns, so that one that reports much waits for itself. A
 //! transaction whose outcome is unknown is written again until it is known: every write is idempotent. What waits is bounded by
 //! permits, which are taken at the door; without one nobody's report is accepted.
 
+mod queue;
+
 use std::{
-    collections::VecDeque,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -17,14 +19,24 @@ use super::{
     api::{Error, Settings},
     entry::Entry,
 };
-use crate::store::{self, Outcome, Store, Write};
+use crate::{
+    model::name::JobId,
+    store::{self, Outcome, Store, Write},
+};
+
+/// Values of telemetry of one job that may wait for the database, however much room there is.
+const JOB_VALUES: usize = 65_536;
+/// What an item weighs beside its values of telemetry, in such values.
+const ITEM_WEIGHT: usize = 64;
+/// When items weigh this much there are no more turns in the transaction: some milliseconds, for which others wait.
+const BATCH_WEIGHT: usize = 4 * queue::TURN;
 
 /// The handle of the pipeline.
 #[derive(Clone)]
 pub struct Pipeline(Arc<Inner>);
 
 struct Inner {
-    queue: Mutex<Queue>,
+    waiting: Mutex<Waiting>,
     filled: Notify,
     door: Arc<Semaphore>,
     /// Room for values of telemetry, so that a few large reports weigh as much as many small ones.
@@ -35,8 +47,8 @@ struct Inner {
 }
 
 #[derive(Default)]
-struct Queue {
-    items: VecDeque<Item>,
+struct Waiting {
+    items: queue::Queue<Item>,
     closed: bool,
 }
 
@@ -52,8 +64,18 @@ struct Item {
 /// A place in the queue, given back when it is dropped.
 #[derive(Debug)]
 pub struct Permit {
-    _item: OwnedSemaphorePermit,
-    _values: Option<OwnedSemaphorePermit>,
+    values: usize,
+    _given: Vec<OwnedSemaphorePermit>,
+}
+
+/// Room for the values of telemetry of one job that wait, so that it leaves others theirs.
+#[derive(Debug)]
+pub struct Room(Arc<Semaphore>);
+
+impl Default for Room {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(JOB_VALUES)))
+    }
 }
 
 /// The answer to come for what was submitted.
@@ -72,7 +94,7 @@ impl Pipeline {
     #[must_use]
     pub fn new(settings: &Settings) -> Self {
         Self(Arc::new(Inner {
-            queue: Mutex::default(),
+            waiting: Mutex::default(),
             filled: Notify::new(),
             door: Arc::new(Semaphore::new(settings.queue_items)),
             room: Arc::new(Semaphore::new(settings.queue_values)),
@@ -82,17 +104,21 @@ impl Pipeline {
         }))
     }
 
-    /// A place in the queue for a report of so many values; waits until there is one. Cancel safe.
+    /// A place in the queue for a report of so many values about a job; waits until there is one. Cancel safe.
     ///
     /// A report that is larger than all the room there is waits until it has that to itself.
     ///
     /// # Errors
     /// When the server is shutting down.
-    pub async fn admit(&self, values: usize) -> Result<Permit, Error> {
-        let item = self.0.door.clone().acquire_owned().await.map_err(|_| Error::ShuttingDown)?;
-        let values = u32::try_from(values.min(self.0.max_values)).unwrap_or(u32::MAX);
-        let values = self.0.room.clone().acquire_many_owned(values).await.map_err(|_| Error::ShuttingDown)?;
-        Ok(Permit { _item: item, _values: Some(values) })
+    pub async fn admit(&self, entry: &Entry, values: usize) -> Result<Permit, Error> {
+        let rooms =
+            [(&entry.room.0, JOB_VALUES, values), (&self.0.room, self.0.max_values, values), (&self.0.door, 1, 1)];
+        let mut given = Vec::with_capacity(rooms.len());
+        for (room, size, wanted) in rooms {
+            let wanted = u32::try_from(wanted.min(size)).unwrap_or(u32::MAX);
+            given.push(room.clone().acquire_many_owned(wanted).await.map_err(|_| Error::ShuttingDown)?);
+        }
+        Ok(Permit { values, _given: given })
     }
 
     /// A place in the queue, now.
@@ -104,31 +130,46 @@ impl Pipeline {
             tokio::sync::TryAcquireError::NoPermits => Error::Overloaded { what: "the queue of changes", limit },
             tokio::sync::TryAcquireError::Closed => Error::ShuttingDown,
         })?;
-        Ok(Permit { _item: item, _values: None })
+        Ok(Permit { values: 0, _given: vec![item] })
     }
 
-    /// Hands over writes that belong together; they are committed after all that was submitted before.
+    /// Hands over writes that belong together; they are committed after all that was submitted for `job` before.
     ///
     /// Without a permit only for what the owner of a job itself has to write, of which there is a bounded number a job. With `ahead` that
     /// job is taken out of service if the writes are refused.
     #[must_use]
-    pub fn submit(&self, writes: Vec<Write>, permit: Option<Permit>, ahead: Option<Arc<Entry>>) -> Committed {
+    pub fn submit(
+        &self,
+        job: JobId,
+        writes: Vec<Write>,
+        permit: Option<Permit>,
+        ahead: Option<Arc<Entry>>,
+    ) -> Committed {
         let (done, committed) = oneshot::channel();
-        let mut queue = self.0.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        if queue.closed {
+        let mut waiting = self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.closed {
             let _ = done.send(Err(Error::ShuttingDown));
         } else {
-            queue.items.push_back(Item { writes, ahead, done, _permit: permit });
-            metrics::gauge!("lrs_queue_depth").set(f64::from(u32::try_from(queue.items.len()).unwrap_or(u32::MAX)));
+            let weight = ITEM_WEIGHT + permit.as_ref().map_or(0, |permit| permit.values);
+            waiting.items.push(job, weight, Item { writes, ahead, done, _permit: permit });
+            metrics::gauge!("lrs_queue_depth").set(f64::from(u32::try_from(waiting.items.len()).unwrap_or(u32::MAX)));
             self.0.filled.notify_one();
         }
         committed
     }
 
+    /// Waits until all that was submitted for a job before is durable, so that a read sees it.
+    ///
+    /// # Errors
+    /// When the server is shutting down.
+    pub async fn settle(&self, job: JobId) -> Result<(), Error> {
+        outcome(self.submit(job, Vec::new(), None, None)).await.map(drop)
+    }
+
     /// Hands over what the owner of a job has to write and nobody waits for.
     pub fn submit_own(&self, writes: Vec<Write>, entry: &Arc<Entry>) {
         if !writes.is_empty() {
-            drop(self.submit(writes, None, Some(entry.clone())));
+            drop(self.submit(entry.id, writes, None, Some(entry.clone())));
         }
     }
 
@@ -157,7 +198,7 @@ impl Pipeline {
     pub fn close(&self) {
         self.0.door.close();
         self.0.room.close();
-        self.0.queue.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
+        self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
         self.0.filled.notify_one();
     }
 
@@ -165,9 +206,8 @@ impl Pipeline {
     pub async fn run(self, store: Arc<dyn Store>) {
         loop {
             let (mut batch, closed) = {
-                let mut queue = self.0.queue.lock().unwrap_or_else(PoisonError::into_inner);
-                let count = queue.items.len().min(self.0.batch_items);
-                (queue.items.drain(..count).collect::<Vec<_>>(), queue.closed)
+                let mut waiting = self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+                (waiting.items.take(self.0.batch_items, BATCH_WEIGHT), waiting.closed)
             };
             let was_empty = batch.is_empty();
             batch = batch.into_iter().filter_map(Item::unless_void).collect();

@@ -12,6 +12,7 @@ use tracing::error;
 use super::{
     api::{Error, Event, JobView, Progress},
     cell::Cell,
+    commit::Room,
     job::Brief,
     trail::Trail,
 };
@@ -28,6 +29,8 @@ pub struct Entry {
     pub id: JobId,
     /// The job's name.
     pub name: JobName,
+    /// Where its reports wait for the database.
+    pub room: Room,
     row: ArcSwap<JobRow>,
     attempt: AtomicU32,
     cell: ArcSwapOption<Cell>,
@@ -82,6 +85,7 @@ impl Entry {
         Self {
             id: row.id,
             name: row.name.clone(),
+            room: Room::default(),
             row: ArcSwap::from_pointee(row),
             attempt: AtomicU32::new(attempt),
             cell: ArcSwapOption::empty(),

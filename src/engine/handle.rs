@@ -150,7 +150,7 @@ impl Engine {
         };
         let context = &self.0.context;
         let permit = context.pipeline.try_admit(context.settings.queue_items)?;
-        outcome(context.pipeline.submit(vec![Write::DeleteJob(id)], Some(permit), None)).await?;
+        outcome(context.pipeline.submit(id, vec![Write::DeleteJob(id)], Some(permit), None)).await?;
         self.0.removals.fetch_add(1, SeqCst);
         let same = |_: &String, entry: &Arc<Entry>| entry.id == id;
         if let Ok(Some(_)) = context.directory.pin().remove_if(name.as_str(), same) {
@@ -225,11 +225,6 @@ impl Engine {
         let mut background = std::mem::take(&mut *self.0.background.lock().unwrap_or_else(PoisonError::into_inner));
         background.shutdown().await;
         self.0.context.store.close().await;
-    }
-
-    /// Waits until all that was submitted before is durable, so that a read sees it.
-    async fn settle(&self) -> Result<(), Error> {
-        outcome(self.0.context.pipeline.submit(Vec::new(), None, None)).await.map(drop)
     }
 
     async fn ask<T>(&self, entry: &Entry, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, Error> {

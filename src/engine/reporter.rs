@@ -54,29 +54,40 @@ impl Reporter {
         &self.entry.name
     }
 
-    /// Hands over a report; waits while the pipeline is full. Cancel safe: a report is accepted as a whole or not at all.
+    /// Hands over a report; waits while the pipeline is full.
+    ///
+    /// A large one is accepted in pieces, so that others need not wait for all of it. Where this is cancelled or fails half-way what was
+    /// accepted stays, without a receipt: it may be reported again like everything that has none.
     ///
     /// # Errors
-    /// If the report is wrong, the attempt over, or the job ended: the report changed nothing.
+    /// If the report is wrong, the attempt over, or the job ended.
     pub async fn report(&self, report: Report) -> Result<PendingReceipt, Error> {
-        self.cell.check_open()?;
-        let permit = self.context.pipeline.admit(report.value_count()).await?;
-        let place = self.shard.reserve().await.map_err(|_| Error::ShuttingDown)?;
-        let (reply, accepted) = oneshot::channel();
-        let (id, attempt, rank) = (self.entry.id, self.cell.attempt, self.rank);
-        place.send(Command::Report { id, attempt, rank, report, permit, reply });
-        let accepted = match accepted.await.map_err(|_| Error::ShuttingDown)? {
-            // The job ended while the report was on its way.
-            Err(Error::JobNotFound(_)) => return Err(self.cell.check_open().err().unwrap_or(Error::ShuttingDown)),
-            accepted => accepted?,
-        };
+        let mut accepted = Vec::with_capacity(1);
+        for piece in report.into_pieces(self.context.settings.piece_values) {
+            accepted.push(self.accept(piece).await?);
+        }
         Ok(PendingReceipt {
             context: self.context.clone(),
             entry: self.entry.clone(),
             cell: self.cell.clone(),
-            rank,
+            rank: self.rank,
             accepted,
         })
+    }
+
+    /// Hands over a piece, as a whole or not at all. Cancel safe.
+    async fn accept(&self, report: Report) -> Result<Accepted, Error> {
+        self.cell.check_open()?;
+        let permit = self.context.pipeline.admit(&self.entry, report.value_count()).await?;
+        let place = self.shard.reserve().await.map_err(|_| Error::ShuttingDown)?;
+        let (reply, accepted) = oneshot::channel();
+        let (id, attempt, rank) = (self.entry.id, self.cell.attempt, self.rank);
+        place.send(Command::Report { id, attempt, rank, report, permit, reply });
+        match accepted.await.map_err(|_| Error::ShuttingDown)? {
+            // The job ended while the report was on its way.
+            Err(Error::JobNotFound(_)) => Err(self.cell.check_open().err().unwrap_or(Error::ShuttingDown)),
+            accepted => accepted,
+        }
     }
 
     /// Directives that became final since the last call, in step order without gaps; waits until there is one. Cancel safe.
@@ -113,7 +124,8 @@ pub struct PendingReceipt {
     entry: Arc<Entry>,
     cell: Arc<Cell>,
     rank: u32,
-    accepted: Accepted,
+    /// Of each piece.
+    accepted: Vec<Accepted>,
 }
 
 impl PendingReceipt {
@@ -122,24 +134,26 @@ impl PendingReceipt {
     /// # Errors
     /// If the database refused it, or the server shuts down first.
     pub async fn receipt(self) -> Result<Receipt, Error> {
-        let Accepted { committed, through_step, repeated, conflicting, conflict_step, closed } = self.accepted;
-        outcome(committed).await?;
-        let mut receipt = Receipt { durable_through_step: through_step, repeated, conflicting, late: 0, conflict_step };
-        if let (Some(first), Some(last)) = (closed.first(), closed.last()) {
+        let mut receipt = Receipt::default();
+        for Accepted { committed, through_step, repeated, conflicting, conflict_step, closed } in self.accepted {
+            outcome(committed).await?;
+            receipt.add(&Receipt { durable_through_step: through_step, repeated, conflicting, late: 0, conflict_step });
+            let (Some(first), Some(last)) = (closed.first(), closed.last()) else { continue };
             let (start, end) = (first.step, last.step.saturating_add(1));
             let job = self.entry.id;
             let chunks = self.context.store.telemetry_of_steps(job, self.cell.attempt, start, end).await?;
             let own = chunks.into_iter().filter(|chunk| chunk.rank == self.rank).flat_map(|chunk| chunk.samples);
-            let (before, conflicts) = (receipt.repeated, receipt.conflicting);
-            compare(&closed, own, &mut receipt);
-            self.cell.count(receipt.repeated - before, receipt.conflicting - conflicts, receipt.late);
+            let compared = compare(&closed, own);
+            self.cell.count(compared.repeated, compared.conflicting, compared.late);
+            receipt.add(&compared);
         }
         Ok(receipt)
     }
 }
 
-/// Counts how samples of closed steps stand to what is stored of them.
-fn compare(closed: &[Sample], stored: impl Iterator<Item = Sample>, receipt: &mut Receipt) {
+/// How samples of closed steps stand to what is stored of them.
+fn compare(closed: &[Sample], stored: impl Iterator<Item = Sample>) -> Receipt {
+    let mut receipt = Receipt::default();
     let mut known: BTreeMap<u64, Sample> = BTreeMap::new();
     for sample in stored {
         match known.get_mut(&sample.step) {
@@ -152,9 +166,11 @@ fn compare(closed: &[Sample], stored: impl Iterator<Item = Sample>, receipt: &mu
             Some(Agreement::Repeat) => receipt.repeated += 1,
             Some(Agreement::Conflict) => {
                 receipt.conflicting += 1;
-                receipt.conflict_step = Some(receipt.conflict_step.map_or(sample.step, |step| step.min(sample.step)));
+                // Steps rise.
+                receipt.conflict_step.get_or_insert(sample.step);
             }
             Some(Agreement::More) | None => receipt.late += 1,
         }
     }
+    receipt
 }

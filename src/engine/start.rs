@@ -18,7 +18,7 @@ use tracing::{error, info, warn};
 
 use super::{
     api::Settings,
-    commit::{Pipeline, outcome},
+    commit::Pipeline,
     entry::Entry,
     handle::{Inner, SHARD_QUEUE},
     recover,
@@ -152,7 +152,7 @@ pub(super) fn take_out_of_service(inner: &Inner, id: JobId, name: &str, failure:
 /// chunk that it was merged into.
 async fn merge(store: Arc<dyn Store>, pipeline: Pipeline, mut attempts: mpsc::Receiver<(JobId, u32, u64)>) {
     while let Some((job, attempt, below_seq)) = attempts.recv().await {
-        if outcome(pipeline.submit(Vec::new(), None, None)).await.is_err() {
+        if pipeline.settle(job).await.is_err() {
             return;
         }
         if let Err(failure) = store.merge_telemetry(job, attempt, below_seq, MERGE_TARGET).await {

@@ -97,6 +97,12 @@ impl Sample {
         }
     }
 
+    /// How much it is to hold: its step, loss, norm and rate, and its metrics.
+    #[must_use]
+    pub fn value_count(&self) -> usize {
+        4 + self.metrics.len()
+    }
+
     /// Every value by name, with its bits.
     pub fn values(&self) -> impl Iterator<Item = (&str, u64)> {
         [(LOSS, self.loss), (GRAD_NORM, self.grad_norm), (LEARNING_RATE, self.learning_rate)]
@@ -174,10 +180,39 @@ pub struct Report {
 }
 
 impl Report {
-    /// How much it is to hold: a step, loss, norm and rate for each sample, and its metrics.
+    /// How much its samples are to hold.
     #[must_use]
     pub fn value_count(&self) -> usize {
-        self.samples.iter().map(|sample| 4 + sample.metrics.len()).sum()
+        self.samples.iter().map(Sample::value_count).sum()
+    }
+
+    /// The same in pieces of at most so many values, or of a single sample, to be taken one after another: each closes what it can.
+    #[must_use]
+    pub fn into_pieces(self, max_values: usize) -> Vec<Self> {
+        if self.value_count() <= max_values {
+            return vec![self];
+        }
+        let mut pieces: Vec<Self> = Vec::new();
+        let mut room = 0;
+        for sample in self.samples {
+            let values = sample.value_count();
+            match pieces.last_mut().filter(|_| values <= room) {
+                Some(piece) => piece.samples.push(sample),
+                None => {
+                    room = max_values.max(values);
+                    pieces.push(Self { samples: vec![sample], through_step: None });
+                }
+            }
+            room -= values;
+        }
+        for piece in &mut pieces {
+            let last = piece.samples.last().map(|sample| sample.step);
+            piece.through_step = self.through_step.min(last);
+        }
+        if let Some(piece) = pieces.last_mut() {
+            piece.through_step = self.through_step;
+        }
+        pieces
     }
 }
 
@@ -218,6 +253,23 @@ mod tests {
         let text = serde_json::to_string(&known).unwrap();
         assert_eq!(text, r#"{"step":7,"loss":"NaN","metrics":{"val_loss":"Infinity"}}"#);
         assert_eq!(serde_json::from_str::<Sample>(&text).unwrap(), known);
+    }
+
+    #[test]
+    fn a_report_may_be_taken_in_pieces() {
+        let samples: Vec<Sample> = (10..15).map(|step| sample(step, 1.0)).collect();
+        let pieces = |through_step| {
+            let pieces = Report { samples: samples.clone(), through_step }.into_pieces(8);
+            let joined: Vec<Sample> = pieces.iter().flat_map(|piece| piece.samples.clone()).collect();
+            assert_eq!(joined, samples);
+            pieces.iter().map(|piece| (piece.samples.len(), piece.through_step)).collect::<Vec<_>>()
+        };
+        assert_eq!(pieces(Some(20)), [(2, Some(11)), (2, Some(13)), (1, Some(20))], "each closes what it holds");
+        assert_eq!(pieces(Some(12)), [(2, Some(11)), (2, Some(12)), (1, Some(12))], "and nothing that stays open");
+        assert_eq!(pieces(None), [(2, None), (2, None), (1, None)]);
+        let alone = Report { samples: samples[..1].to_vec(), through_step: None };
+        assert_eq!(alone.clone().into_pieces(1), [alone], "a sample is never split");
+        assert_eq!(Report::default().into_pieces(8), [Report::default()], "nothing is one piece too");
     }
 
     #[test]

@@ -295,37 +295,28 @@ impl Speaker {
 /// Sums over a stream so far.
 #[derive(Debug, Default)]
 struct Sums {
-    durable_through_step: Option<u64>,
-    durable_messages: u64,
-    repeated: u64,
-    conflicting: u64,
-    late: u64,
-    /// Not a sum: the lowest of the messages acknowledged together, until it is told.
-    conflict_step: Option<u64>,
+    messages: u64,
+    /// Of all of them; but a step in conflict only until it is told.
+    receipt: Receipt,
 }
 
 impl Sums {
     fn add(&mut self, receipt: &Receipt) {
-        self.durable_messages += 1;
-        self.durable_through_step = self.durable_through_step.max(receipt.durable_through_step);
-        self.repeated += receipt.repeated;
-        self.conflicting += receipt.conflicting;
-        self.late += receipt.late;
-        self.conflict_step = match (self.conflict_step, receipt.conflict_step) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        };
+        self.messages += 1;
+        self.receipt.add(receipt);
     }
 
     /// The directives of a reporter are final. A conflict is told once.
     fn tell(&mut self, directives: &[Directive]) -> StreamTelemetryResponse {
+        let told = self.receipt.clone();
+        self.receipt.conflict_step = None;
         StreamTelemetryResponse {
-            durable_through_step: self.durable_through_step.map(int64),
-            durable_messages: int64(self.durable_messages),
-            repeated_samples: int64(self.repeated),
-            conflicting_samples: int64(self.conflicting),
-            late_samples: int64(self.late),
-            conflict_step: self.conflict_step.take().map(int64),
+            durable_through_step: told.durable_through_step.map(int64),
+            durable_messages: int64(self.messages),
+            repeated_samples: int64(told.repeated),
+            conflicting_samples: int64(told.conflicting),
+            late_samples: int64(told.late),
+            conflict_step: told.conflict_step.map(int64),
             directives: directives.iter().map(|each| directive::to_proto(each, true)).collect(),
         }
     }

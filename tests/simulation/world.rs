@@ -175,6 +175,8 @@ impl World {
             queue_items: dice.random_range(2..24),
             queue_values: 1000,
             batch_items: dice.random_range(1..9),
+            // Off the dice, so that seeds kept from before there were pieces throw as they did.
+            piece_values: [4, 6, 10, 20, 40, 400][usize::try_from(seed % 6).unwrap()],
             max_jobs: 16,
             max_open_steps: dice.random_range(12..64),
             max_person_decisions: dice.random_range(6..40),

@@ -362,7 +362,7 @@ impl Engine {
 
     /// The newest decision that is stored.
     async fn newest_decision(&self, row: &JobRow, mut decisions: Decisions) -> Result<Decisions, Error> {
-        self.settle().await?;
+        self.0.context.pipeline.settle(row.id).await?;
         loop {
             let query = DecisionQuery { after: decisions.after, limit: PAGE, ..DecisionQuery::default() };
             let mut rows = self.0.context.store.decisions(row.id, &query).await?;

@@ -53,7 +53,7 @@ impl Engine {
         limit: u32,
     ) -> Result<DecisionPage, Error> {
         let view = self.job(name).await?;
-        self.settle().await?;
+        self.0.context.pipeline.settle(view.row.id).await?;
         let query = DecisionQuery { attempt, people_only: false, after, limit: limit.saturating_add(1) };
         let mut rows = self.0.context.store.decisions(view.row.id, &query).await?;
         let more = rows.len() > limit as usize;
@@ -85,7 +85,7 @@ impl Engine {
         let cell = entry.as_ref().and_then(|entry| entry.cell_full());
         let view = self.job(name).await?;
         check_whole(&view.row)?;
-        self.settle().await?;
+        self.0.context.pipeline.settle(view.row.id).await?;
         let store = &*self.0.context.store;
         let attempts = store.attempts(view.row.id).await?;
         let newest = attempts.last().map_or(0, |row| row.attempt);

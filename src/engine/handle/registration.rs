@@ -55,7 +55,7 @@ impl Engine {
             telemetry_removed_time: None,
         };
         let write = Write::CreateJob(Box::new(row.clone()));
-        self.register(row, vec![write]).await
+        self.register(row.id, row, vec![write]).await
     }
 
     /// The spec with the base rates that its `base_lr_from` names.
@@ -202,11 +202,12 @@ impl Engine {
         if people.iter().any(is_advice) {
             writes.push(order(next_seq + 3, Effect::WithdrawAdvice(Topic::Stop)));
         }
-        self.register(row, writes).await
+        // After what the source has reported so far.
+        self.register(source.row.id, row, writes).await
     }
 
-    /// Writes a new job and takes it into service.
-    async fn register(&self, row: JobRow, writes: Vec<Write>) -> Result<JobView, Error> {
+    /// Writes a new job, after all that was submitted for `behind`, and takes it into service.
+    async fn register(&self, behind: JobId, row: JobRow, writes: Vec<Write>) -> Result<JobView, Error> {
         let context = &self.0.context;
         let limit = context.settings.max_jobs;
         if self.0.jobs.fetch_add(1, SeqCst) >= limit {
@@ -217,7 +218,7 @@ impl Engine {
         let permit = permit.inspect_err(|_| {
             self.0.jobs.fetch_sub(1, SeqCst);
         })?;
-        let committed = context.pipeline.submit(writes, Some(permit), None);
+        let committed = context.pipeline.submit(behind, writes, Some(permit), None);
         // On a task of its own, so that a job that is written is taken into service even if the caller goes.
         let engine = self.clone();
         let (done, answer) = oneshot::channel();

@@ -52,7 +52,7 @@ impl Shard {
         owned.refusing = Some(Error::StaleAttempt { job, attempt: parent_attempt, newest: row.attempt });
         owned.changing = true;
         let writes = vec![Write::StartAttempt(id, row.clone()), Write::UpdateJob(Box::new(job_row.clone()))];
-        let committed = self.context.pipeline.submit(writes, None, None);
+        let committed = self.context.pipeline.submit(id, writes, None, None);
         self.after_commit(committed, move |shard, result| {
             let Some(owned) = shard.jobs.get_mut(&id) else { return };
             if let Err(error) = result {

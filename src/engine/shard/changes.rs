@@ -61,7 +61,7 @@ impl Shard {
             writes.push(Write::UpdateJob(Box::new(row.clone())));
         }
         owned.changing = true;
-        let committed = context.pipeline.submit(writes, None, None);
+        let committed = context.pipeline.submit(id, writes, None, None);
         self.after_commit(committed, move |shard, result| {
             let Some(owned) = shard.jobs.get_mut(&id) else { return };
             let decision = pending.decision.clone();

@@ -19,7 +19,7 @@ impl Shard {
         let ended = Error::JobEnded { job: owned.entry.name.clone(), state: outcome };
         owned.changing = true;
         owned.refusing = Some(ended.clone());
-        let committed = self.context.pipeline.submit(vec![Write::UpdateJob(Box::new(row.clone()))], None, None);
+        let committed = self.context.pipeline.submit(id, vec![Write::UpdateJob(Box::new(row.clone()))], None, None);
         self.after_commit(committed, move |shard, result| {
             let Some(owned) = shard.jobs.get_mut(&id) else { return };
             if let Err(error) = result {
@@ -53,7 +53,7 @@ impl Shard {
         let gone = Error::JobNotFound(name.to_string());
         owned.changing = true;
         owned.refusing = Some(gone.clone());
-        let committed = self.context.pipeline.submit(vec![Write::DeleteJob(id)], None, None);
+        let committed = self.context.pipeline.submit(id, vec![Write::DeleteJob(id)], None, None);
         self.after_commit(committed, move |shard, result| {
             let Some(owned) = shard.jobs.get_mut(&id) else { return };
             if let Err(error) = result {
