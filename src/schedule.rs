@@ -95,6 +95,12 @@ impl Schedule {
         self.root.at(node::saturate(time.max(0.0)), base) + 0.0
     }
 
+    /// Of how many parts it is made, written out in the algebra.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.root.size()
+    }
+
     /// Whether the value may depend on the base rate. If not, moving the base rate moves nothing.
     #[must_use]
     pub fn uses_base(&self) -> bool {

@@ -213,11 +213,12 @@ async fn a_plan_of_a_million_steps_is_refused_and_one_of_the_longest_is_given() 
 
     assert_eq!(status.code(), Code::InvalidArgument);
     assert!(status.message().contains("plan_steps: 1000000") && status.message().contains("65536"), "{status:?}");
-    // 64 groups of 65,536 steps are 34 MB on the wire; a client that asks for them must be willing to read them.
-    let mut rates = server.rates().await.max_decoding_message_size(64 << 20);
-    let request = lrs::proto::GetLearningRateRequest { job, attempt, step: 0, plan_steps: 65_536, wait: None };
-    let plan = rates.get_learning_rate(request).await.unwrap().into_inner().plan.unwrap();
-    assert_eq!((plan.groups.len(), plan.groups[63].learning_rate.len()), (64, 65_536));
+    let plan = server.ask(&job, attempt, 0, 65_536, Duration::ZERO).await.unwrap().plan.unwrap();
+    assert_eq!((plan.groups.len(), plan.groups[63].learning_rate.len()), (64, 4096), "2 MiB, as every client reads");
+    let single = server.register("b", spec(0.1)).await.name;
+    let attempt = server.start_attempt(&single, "t", 0).await;
+    let plan = server.ask(&single, attempt, 0, 65_536, Duration::ZERO).await.unwrap().plan.unwrap();
+    assert_eq!(plan.groups[0].learning_rate.len(), 65_536);
     another_trains(&server).await;
     assert_small(&server);
 }
@@ -233,20 +234,12 @@ async fn a_spec_as_large_as_is_allowed_is_taken_and_a_larger_one_refused() {
         spec_json(&format!(r#"{{"total_steps": 100000, "groups": [{}]}}"#, groups.join(",")))
     };
 
-    for (spec, what) in [(with(65, 1), "groups"), (with(1, 4096), "parts")] {
+    for (spec, what) in [(with(65, 1), "groups"), (with(1, 4096), "parts"), (with(64, 311), "20032 parts")] {
         let refused = server.try_register("beyond", spec).await.unwrap_err();
         assert_eq!(refused.code(), Code::InvalidArgument);
         assert!(refused.message().contains(what) && refused.message().len() < 2000, "{refused:?}");
     }
-    // Its answer has the spec as written and in the algebra, 6 MB: as much as the command line is willing to read.
-    let mut jobs = server.jobs().await.max_decoding_message_size(64 << 20);
-    let request = CreateJobRequest {
-        parent: "namespaces/test".to_owned(),
-        job_id: "largest".to_owned(),
-        job: Some(Job { spec: Some(with(64, 4095)), ..Job::default() }),
-        ..CreateJobRequest::default()
-    };
-    let largest = jobs.create_job(request).await.unwrap().into_inner().name;
+    let largest = server.register("largest", with(64, 310)).await.name;
     let attempt = server.start_attempt(&largest, "t", 0).await;
     assert_eq!(server.final_rate(&largest, attempt, 0).await.to_bits(), 0.1f64.to_bits());
 

@@ -1,9 +1,9 @@
 //! The commit pipeline: writes of many jobs in one transaction after another, those of one job in the order they came.
 //!
 //! While a transaction is under way the next one gathers, so a quiet server answers at once and a busy one batches. Jobs
-//! take turns, so that one that reports much waits for itself. A
-//! transaction whose outcome is unknown is written again until it is known: every write is idempotent. What waits is bounded by
-//! permits, which are taken at the door; without one nobody's report is accepted.
+//! take turns, so that one that reports much waits for itself alone. A transaction whose outcome is unknown is written again until
+//! it is known: every write is idempotent. What waits is bounded by permits, which are taken at the door; without one nobody's
+//! report is accepted.
 
 mod queue;
 
@@ -64,6 +64,7 @@ struct Item {
 /// A place in the queue, given back when it is dropped.
 #[derive(Debug)]
 pub struct Permit {
+    /// Of telemetry.
     values: usize,
     _given: Vec<OwnedSemaphorePermit>,
 }

@@ -17,6 +17,9 @@ use crate::{
     schedule::{Schedule, compat},
 };
 
+/// The most parts of the schedules of a spec that is new, all together.
+pub const MAX_PARTS: usize = 20_000;
+
 /// A checked spec. Immutable; shared by every reader of the job's rates.
 #[derive(Debug)]
 pub struct CompiledSpec {
@@ -105,6 +108,35 @@ impl CompiledSpec {
         violations.into_result(Self { spec: Arc::new(spec), groups, controllers, opening })
     }
 
+    /// Checks a spec that comes from outside: its size too, which an earlier release may not have bounded.
+    ///
+    /// # Errors
+    /// Every violation, with paths that begin at the spec.
+    pub fn admit(spec: Spec) -> Result<Self, Violations> {
+        let compiled = Self::try_new(spec)?;
+        let parts = compiled.parts();
+        let mut violations = Violations::new();
+        if parts > MAX_PARTS {
+            let allowed = format_args!("at most {MAX_PARTS} in all, named forms counted as they expand");
+            violations.refuse("groups", format_args!("{parts} parts of schedules"), allowed);
+        }
+        violations.into_result(compiled)
+    }
+
+    /// How many parts the schedules have. One that several groups share counts once.
+    fn parts(&self) -> usize {
+        let mut seen = HashSet::new();
+        self.schedules().filter(|schedule| seen.insert(Arc::as_ptr(schedule))).map(|schedule| schedule.size()).sum()
+    }
+
+    /// Every schedule of every group.
+    fn schedules(&self) -> impl Iterator<Item = &Arc<Schedule>> {
+        self.groups.iter().flat_map(|group| {
+            let others = [&group.momentum, &group.weight_decay].into_iter().flatten().map(|(schedule, _)| schedule);
+            others.chain([&group.learning_rate])
+        })
+    }
+
     /// The spec as written.
     #[must_use]
     pub fn spec(&self) -> &Arc<Spec> {
@@ -142,11 +174,7 @@ impl CompiledSpec {
     /// Steps in `0..=end` at and before every boundary of any of the schedules, rising.
     #[must_use]
     pub fn breakpoints(&self, end: u64) -> Vec<u64> {
-        let schedules = self.groups.iter().flat_map(|group| {
-            let others = [&group.momentum, &group.weight_decay].into_iter().flatten().map(|(schedule, _)| schedule);
-            others.chain([&group.learning_rate])
-        });
-        let mut steps: Vec<u64> = schedules.flat_map(|schedule| schedule.breakpoints(end)).collect();
+        let mut steps: Vec<u64> = self.schedules().flat_map(|schedule| schedule.breakpoints(end)).collect();
         steps.sort_unstable();
         steps.dedup();
         steps

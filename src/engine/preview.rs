@@ -9,8 +9,9 @@ use crate::model::{MAX_STEP, spec::Spec, violation::Violations};
 
 /// Steps of a curve where nobody says how many.
 const USUAL_STEPS: u64 = 1000;
-/// The most steps of a curve.
+/// The most steps of a curve, and steps times groups.
 const MAX_STEPS: usize = 100_000;
+const MAX_RATES: usize = 1_000_000;
 
 /// The curve of `spec` at `steps`.
 ///
@@ -47,11 +48,16 @@ pub fn preview(spec: &Spec, steps: CurveSteps) -> Result<Curve, Error> {
     if steps.len() > MAX_STEPS {
         violations.refuse("steps", format_args!("{} steps", steps.len()), format_args!("at most {MAX_STEPS}"));
     }
+    let groups = spec.groups.len();
+    if steps.len() * groups > MAX_RATES {
+        let asked = format_args!("{} steps of {groups} groups", steps.len());
+        violations.refuse("steps", asked, format_args!("at most {} of so many groups", MAX_RATES / groups));
+    }
     if let Some(last) = steps.last().filter(|last| **last > MAX_STEP) {
         violations.refuse("steps", last, format_args!("from 0 to {MAX_STEP}"));
     }
+    violations.into_result(()).map_err(Error::Invalid)?;
     let expanded = native(spec);
     let directives = steps.iter().map(|step| timeline.directive_at((*step).min(MAX_STEP))).collect();
-    violations.into_result(()).map_err(Error::Invalid)?;
     Ok(Curve { steps, directives, expanded })
 }

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     aside::aside,
-    engine::Error,
+    engine::{Error, GroupRate},
     model::violation::Violations,
     proto::{
         GetLearningRateRequest, GetLearningRateResponse, StartAttemptRequest, StartAttemptResponse,
@@ -23,6 +23,8 @@ use crate::{
 
 const MAX_TOKEN_CHARS: usize = 200;
 const MAX_PLAN_STEPS: u64 = 65_536;
+/// Rates, momenta and weight decays in a plan: 2 MiB, so that every client reads it.
+const MAX_PLAN_NUMBERS: usize = 1 << 18;
 /// Steps of a plan that is looked at, and rates from which on whoever asks for one takes turns with others.
 const LONG_PLAN_STEPS: usize = 1000;
 const LARGE_PLAN_RATES: usize = 32_768;
@@ -67,9 +69,11 @@ impl LearningRateService for LearningRates {
         if call.plan_steps >= LONG_PLAN_STEPS {
             // First it waits for its step, and then for its turn.
             let first = engine.directive(&request.job, call.attempt, call.step, 0, call.wait).await?;
-            let is_large = call.plan_steps * first.directive.rates.len() >= LARGE_PLAN_RATES;
+            let rates = &first.directive.rates;
+            let plan_steps = call.plan_steps.min(MAX_PLAN_NUMBERS / numbers_of_a_step(rates));
+            let is_large = plan_steps * rates.len() >= LARGE_PLAN_RATES;
             let _turn = if is_large { Some(self.door.turn().await) } else { None };
-            let plan = engine.directive(&request.job, call.attempt, call.step, call.plan_steps, Duration::ZERO).await?;
+            let plan = engine.directive(&request.job, call.attempt, call.step, plan_steps, Duration::ZERO).await?;
             return Ok(Response::new(aside(|| convert::directive::answer_to_proto(&plan))));
         }
         let answer = engine.directive(&request.job, call.attempt, call.step, call.plan_steps, call.wait).await?;
@@ -110,6 +114,13 @@ impl Call {
         };
         v.into_result(call).map_err(Error::Invalid)
     }
+}
+
+/// How many numbers a plan has for each step of a job with these rates.
+fn numbers_of_a_step(rates: &[GroupRate]) -> usize {
+    let numbers =
+        |rate: &GroupRate| 1 + usize::from(rate.momentum.is_some()) + usize::from(rate.weight_decay.is_some());
+    rates.iter().map(numbers).sum::<usize>().max(1)
 }
 
 fn check_token(v: &mut Violations, token: &str) {

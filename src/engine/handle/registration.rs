@@ -115,7 +115,7 @@ impl Engine {
     /// # Errors
     /// Every violation.
     pub fn check_spec(&self, spec: &Spec) -> Result<(), Error> {
-        aside(|| CompiledSpec::try_new(spec.clone())).map(drop).map_err(Error::Invalid)
+        aside(|| CompiledSpec::admit(spec.clone())).map(drop).map_err(Error::Invalid)
     }
 
     /// A new job that shares another's history up to a step.
@@ -134,7 +134,7 @@ impl Engine {
             violations.refuse("step", fork.step, allowed);
         }
         let spec = fork.spec.unwrap_or_else(|| source.row.spec.clone()).with_revision(Some(&source.row.spec));
-        if let Err(wrong) = aside(|| CompiledSpec::try_new(spec.clone())) {
+        if let Err(wrong) = aside(|| CompiledSpec::admit(spec.clone())) {
             violations.within("spec", |v| wrong.iter().for_each(|w| v.add(&w.field, &w.description)));
         }
         for (field, old, new) in [

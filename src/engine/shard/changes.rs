@@ -303,7 +303,7 @@ fn bits(figures: &BTreeMap<String, f64>) -> impl Iterator<Item = (&str, u64)> {
 
 /// What can not change once a job is registered.
 fn check_spec_change(old: &Spec, new: &Spec) -> Result<(), Error> {
-    let mut violations = aside(|| CompiledSpec::try_new(new.clone())).err().unwrap_or_default();
+    let mut violations = aside(|| CompiledSpec::admit(new.clone())).err().unwrap_or_default();
     let mut fixed = |field: &str, old: u64, new: u64| {
         if old != new {
             violations.refuse(field, new, format_args!("{old}, as registered: fork the job to change it"));
