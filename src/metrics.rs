@@ -17,6 +17,9 @@ pub const STREAMS_OPEN: &str = "lrs_telemetry_streams_open";
 /// Telemetry streams that ended, by `code`.
 pub const STREAMS_ENDED: &str = "lrs_telemetry_streams_ended_total";
 
+/// Seconds that a transaction of the commit pipeline took, whatever came of it.
+pub const COMMIT_DURATION: &str = "lrs_commit_duration_seconds";
+
 /// Chunks of telemetry removed because they were past their namespace's retention.
 pub const REMOVED_CHUNKS: &str = "lrs_telemetry_removed_chunks_total";
 /// Jobs whose telemetry was removed, all of it.
@@ -63,6 +66,7 @@ fn describe() {
     describe_histogram!(HTTP_DURATION, Unit::Seconds, "Time to the beginning of an HTTP answer, by route and status");
     describe_gauge!(STREAMS_OPEN, "Telemetry streams that are open");
     describe_counter!(STREAMS_ENDED, "Telemetry streams that ended, by code");
+    describe_histogram!(COMMIT_DURATION, Unit::Seconds, "Time of a transaction of the commit pipeline");
     describe_counter!(STATISTICS_WINDOWS, "Windows whose statistics were computed in a batch, by device");
     describe_counter!(STATISTICS_BATCHES, "Batches of windows whose statistics were computed, by device");
     describe_counter!(STATISTICS_DEVICES_LOST, "Devices that were lost; their work is done on the CPU since");

@@ -12,7 +12,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use tokio::{
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot, watch},
+    time::Instant,
+};
 use tracing::{error, info, warn};
 
 use super::{
@@ -20,6 +23,7 @@ use super::{
     entry::Entry,
 };
 use crate::{
+    metrics::COMMIT_DURATION,
     model::name::JobId,
     store::{self, Outcome, Store, Write},
 };
@@ -256,7 +260,10 @@ impl Pipeline {
             if writes.is_empty() {
                 return Ok(Vec::new());
             }
-            match store.commit(writes).await {
+            let begun = Instant::now();
+            let result = store.commit(writes).await;
+            metrics::histogram!(COMMIT_DURATION).record(begun.elapsed().as_secs_f64());
+            match result {
                 Err(store::Error::Unavailable(problem)) => {
                     self.note_health(Err(problem));
                     tokio::time::sleep(backoff).await;

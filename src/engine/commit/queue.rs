@@ -42,12 +42,19 @@ impl<T> Queue<T> {
         self.len
     }
 
-    /// The next items: at most `max_items`, and no more turns once they weigh `max_weight`.
+    /// The next items: at most `max_items`, and no more turns once they weigh `max_weight`. After those of fresh lanes, which are not to
+    /// wait long, there is but one turn of the others.
     pub fn take(&mut self, max_items: usize, max_weight: usize) -> Vec<T> {
         let mut taken = Vec::new();
         let mut weight = 0;
-        while taken.len() < max_items && weight < max_weight {
-            let Some(job) = self.fresh.pop_front().or_else(|| self.others.pop_front()) else { break };
+        let mut max_with_others = max_weight;
+        while taken.len() < max_items {
+            let max_weight_now = if self.fresh.is_empty() { max_with_others } else { max_weight };
+            if weight >= max_weight_now {
+                break;
+            }
+            let fresh = self.fresh.pop_front();
+            let Some(job) = fresh.or_else(|| self.others.pop_front()) else { break };
             let Some(lane) = self.lanes.get_mut(&job).filter(|lane| !lane.is_empty()) else {
                 self.lanes.remove(&job);
                 continue;
@@ -61,6 +68,9 @@ impl<T> Queue<T> {
                 taken.push(item);
             }
             weight += turn;
+            if fresh.is_some() {
+                max_with_others = max_weight.min(weight + TURN);
+            }
             self.others.push_back(job);
         }
         self.len -= taken.len();
@@ -88,12 +98,18 @@ mod tests {
         queue
     }
 
+    fn drain<T>(queue: &mut Queue<T>) -> Vec<T> {
+        let mut taken = Vec::new();
+        while queue.len() > 0 {
+            taken.extend(queue.take(usize::MAX, usize::MAX));
+        }
+        taken
+    }
+
     #[test]
     fn jobs_take_turns() {
         let mut queue = filled(&[(1, 3), (2, 3)], TURN);
-        assert_eq!(queue.take(4, usize::MAX), [(1, 0), (2, 0), (1, 1), (2, 1)]);
-        assert_eq!(queue.take(4, usize::MAX), [(1, 2), (2, 2)]);
-        assert_eq!(queue.len(), 0);
+        assert_eq!(drain(&mut queue), [(1, 0), (2, 0), (1, 1), (2, 1), (1, 2), (2, 2)]);
     }
 
     #[test]
@@ -107,7 +123,8 @@ mod tests {
         let mut queue = filled(&[(1, 100), (2, 100)], TURN);
         queue.take(7, usize::MAX);
         queue.push(job(3), 1, (3, 0));
-        assert_eq!(queue.take(2, usize::MAX)[0], (3, 0));
+        let taken = queue.take(usize::MAX, 10 * TURN);
+        assert_eq!((taken[0], taken.len()), ((3, 0), 2), "and takes one turn of the others along");
     }
 
     #[test]
@@ -118,7 +135,7 @@ mod tests {
             queue.push(job(3), TURN, (3, count));
             queue.take(1, usize::MAX);
         }
-        let left = queue.take(usize::MAX, usize::MAX);
+        let left = drain(&mut queue);
         let served = |number| 100 - left.iter().filter(|(job, _)| *job == number).count();
         assert!(served(1) >= 6, "job 1 had {} of 20 turns", served(1));
     }
@@ -143,8 +160,8 @@ mod tests {
                 *count += 1;
                 taken.extend(queue.take(items, max_weight));
             }
-            taken.extend(queue.take(usize::MAX, usize::MAX));
-            prop_assert_eq!(queue.len(), 0);
+            taken.extend(drain(&mut queue));
+            queue.take(usize::MAX, usize::MAX);
             prop_assert!(queue.lanes.is_empty() && queue.fresh.is_empty() && queue.others.is_empty(), "empty lanes go");
             for (number, count) in pushed {
                 let of_job: Vec<usize> = taken.iter().filter(|(job, _)| *job == number).map(|(_, count)| *count).collect();

@@ -1,7 +1,5 @@
 //! Rows of `telemetry`, with arrays as columns.
 
-use std::sync::LazyLock;
-
 use sqlx::{FromRow, PgConnection};
 
 use crate::{
@@ -11,7 +9,7 @@ use crate::{
         columns::{Columns, Figures},
         dialect::Arrived,
         failure::Failure,
-        rows::chunk::ChunkHead,
+        rows::chunk::{ChunkHead, inserts},
     },
 };
 
@@ -48,58 +46,32 @@ impl TryFrom<(JobId, StoredChunk)> for Chunk {
     }
 }
 
-const COLUMNS: usize = 16;
-/// Rows go in so many at a time: few statements to prepare, few answers to wait for.
-const WIDTHS: [usize; 3] = [64, 8, 1];
-static INSERTS: LazyLock<[String; 3]> = LazyLock::new(|| WIDTHS.map(insert_of_width));
-
-fn insert_of_width(rows: usize) -> String {
-    let row = |row: usize| {
-        let parameters: Vec<_> = (1..=COLUMNS).map(|column| format!("${}", row * COLUMNS + column)).collect();
-        format!("({})", parameters.join(", "))
-    };
-    let rows: Vec<_> = (0..rows).map(row).collect();
-    format!(
-        "
-    -- insert_chunks
-    insert into telemetry (job_id, attempt, seq, rank, through_step, first_step, last_step, arrivals, steps, loss,
-        grad_norm, learning_rate, metric_names, metric_indices, metric_steps, metric_values)
-    values {}
-    on conflict (job_id, attempt, seq) do nothing",
-        rows.join(", ")
-    )
-}
-
 /// Inserts the chunks that are not there yet.
 pub(super) async fn insert(connection: &mut PgConnection, chunks: &[Arrived<'_>]) -> Result<(), Failure> {
-    let mut rest = chunks;
-    for (width, statement) in WIDTHS.into_iter().zip(&*INSERTS) {
-        while let Some((rows, after)) = rest.split_at_checked(width) {
-            rest = after;
-            let mut insert = sqlx::query(statement.as_str());
-            for Arrived { job, chunk, arrivals } in rows {
-                let head = ChunkHead::try_from(*chunk)?;
-                let columns = Columns::try_from(*chunk)?;
-                insert = insert
-                    .bind(job.0)
-                    .bind(head.attempt)
-                    .bind(head.seq)
-                    .bind(head.rank)
-                    .bind(head.through_step)
-                    .bind(head.first_step)
-                    .bind(head.last_step)
-                    .bind(*arrivals)
-                    .bind(columns.steps)
-                    .bind(columns.loss)
-                    .bind(columns.grad_norm)
-                    .bind(columns.learning_rate)
-                    .bind(columns.metric_names)
-                    .bind(columns.metric_indices)
-                    .bind(columns.metric_steps)
-                    .bind(columns.metric_values);
-            }
-            insert.execute(&mut *connection).await?;
+    for (statement, rows) in inserts(chunks) {
+        let mut insert = sqlx::query(statement);
+        for Arrived { job, chunk, arrivals } in rows {
+            let head = ChunkHead::try_from(*chunk)?;
+            let columns = Columns::try_from(*chunk)?;
+            insert = insert
+                .bind(job.0)
+                .bind(head.attempt)
+                .bind(head.seq)
+                .bind(head.rank)
+                .bind(head.through_step)
+                .bind(head.first_step)
+                .bind(head.last_step)
+                .bind(*arrivals)
+                .bind(columns.steps)
+                .bind(columns.loss)
+                .bind(columns.grad_norm)
+                .bind(columns.learning_rate)
+                .bind(columns.metric_names)
+                .bind(columns.metric_indices)
+                .bind(columns.metric_steps)
+                .bind(columns.metric_values);
         }
+        insert.execute(&mut *connection).await?;
     }
     Ok(())
 }

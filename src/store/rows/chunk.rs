@@ -1,6 +1,6 @@
 //! What of a row of `telemetry` is the same in both databases.
 
-use std::ops::Range;
+use std::{ops::Range, sync::LazyLock};
 
 use sqlx::FromRow;
 
@@ -10,6 +10,7 @@ use crate::{
     store::{
         Chunk, Error,
         columns::{Columns, stored_step},
+        dialect::Arrived,
     },
 };
 
@@ -49,6 +50,41 @@ impl TryFrom<&Chunk> for Columns {
     fn try_from(chunk: &Chunk) -> Result<Self, Error> {
         Self::of(&chunk.samples).map_err(refused)
     }
+}
+
+const COLUMNS: usize = 16;
+/// Rows go in so many at a time: few statements to prepare, few answers to wait for.
+const WIDTHS: [usize; 3] = [64, 8, 1];
+static INSERTS: LazyLock<[(usize, String); 3]> = LazyLock::new(|| WIDTHS.map(|rows| (rows, insert_of_width(rows))));
+
+/// The statements that insert those of `chunks` that are not there yet, with the rows that each takes: [`COLUMNS`] parameters a row.
+pub(in crate::store) fn inserts<'s, 'c>(
+    chunks: &'s [Arrived<'c>],
+) -> impl Iterator<Item = (&'static str, &'s [Arrived<'c>])> {
+    let mut rest = chunks;
+    std::iter::from_fn(move || {
+        let (width, statement) = INSERTS.iter().find(|(width, _)| *width <= rest.len())?;
+        let (rows, after) = rest.split_at(*width);
+        rest = after;
+        Some((statement.as_str(), rows))
+    })
+}
+
+fn insert_of_width(rows: usize) -> String {
+    let row = |row: usize| {
+        let parameters: Vec<_> = (1..=COLUMNS).map(|column| format!("${}", row * COLUMNS + column)).collect();
+        format!("({})", parameters.join(", "))
+    };
+    let rows: Vec<_> = (0..rows).map(row).collect();
+    format!(
+        "
+    -- insert_chunks
+    insert into telemetry (job_id, attempt, seq, rank, through_step, first_step, last_step, arrivals, steps, loss,
+        grad_norm, learning_rate, metric_names, metric_indices, metric_steps, metric_values)
+    values {}
+    on conflict (job_id, attempt, seq) do nothing",
+        rows.join(", ")
+    )
 }
 
 fn refused(problem: String) -> Error {

@@ -9,7 +9,10 @@ use crate::{
         columns::Columns,
         dialect::Arrived,
         failure::Failure,
-        rows::{chunk::ChunkHead, stored_json},
+        rows::{
+            chunk::{ChunkHead, inserts},
+            stored_json,
+        },
     },
 };
 
@@ -85,37 +88,32 @@ pub(in crate::store) fn fuzz_chunk(job: JobId, columns: [Option<Vec<u8>>; 8]) ->
     (job, row).try_into()
 }
 
-const INSERT_CHUNK: &str = "
-    -- insert_chunk
-    insert into telemetry (job_id, attempt, seq, rank, through_step, first_step, last_step, arrivals, steps, loss,
-        grad_norm, learning_rate, metric_names, metric_indices, metric_steps, metric_values)
-    values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
-    on conflict (job_id, attempt, seq) do nothing";
-
 /// Inserts the chunks that are not there yet.
 pub(super) async fn insert(connection: &mut SqliteConnection, chunks: &[Arrived<'_>]) -> Result<(), Failure> {
-    for Arrived { job, chunk, arrivals } in chunks {
-        let head = ChunkHead::try_from(*chunk)?;
-        let columns = Columns::try_from(*chunk)?;
-        sqlx::query(INSERT_CHUNK)
-            .bind(job.0)
-            .bind(head.attempt)
-            .bind(head.seq)
-            .bind(head.rank)
-            .bind(head.through_step)
-            .bind(head.first_step)
-            .bind(head.last_step)
-            .bind(*arrivals)
-            .bind(encode(&columns.steps, i64::to_le_bytes))
-            .bind(columns.loss.as_deref().map(encode_figures))
-            .bind(columns.grad_norm.as_deref().map(encode_figures))
-            .bind(columns.learning_rate.as_deref().map(encode_figures))
-            .bind(stored_json("to store telemetry", &columns.metric_names)?)
-            .bind(encode(&columns.metric_indices, i32::to_le_bytes))
-            .bind(encode(&columns.metric_steps, i64::to_le_bytes))
-            .bind(encode(&columns.metric_values, f64::to_le_bytes))
-            .execute(&mut *connection)
-            .await?;
+    for (statement, rows) in inserts(chunks) {
+        let mut insert = sqlx::query(statement);
+        for Arrived { job, chunk, arrivals } in rows {
+            let head = ChunkHead::try_from(*chunk)?;
+            let columns = Columns::try_from(*chunk)?;
+            insert = insert
+                .bind(job.0)
+                .bind(head.attempt)
+                .bind(head.seq)
+                .bind(head.rank)
+                .bind(head.through_step)
+                .bind(head.first_step)
+                .bind(head.last_step)
+                .bind(*arrivals)
+                .bind(encode(&columns.steps, i64::to_le_bytes))
+                .bind(columns.loss.as_deref().map(encode_figures))
+                .bind(columns.grad_norm.as_deref().map(encode_figures))
+                .bind(columns.learning_rate.as_deref().map(encode_figures))
+                .bind(stored_json("to store telemetry", &columns.metric_names)?)
+                .bind(encode(&columns.metric_indices, i32::to_le_bytes))
+                .bind(encode(&columns.metric_steps, i64::to_le_bytes))
+                .bind(encode(&columns.metric_values, f64::to_le_bytes));
+        }
+        insert.execute(&mut *connection).await?;
     }
     Ok(())
 }
