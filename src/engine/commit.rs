@@ -30,10 +30,8 @@ use crate::{
 
 /// Values of telemetry of one job that may wait for the database, however much room there is.
 const JOB_VALUES: usize = 65_536;
-/// What an item weighs beside its values of telemetry, in such values.
-const ITEM_WEIGHT: usize = 64;
-/// When items weigh this much there are no more turns in the transaction: some milliseconds, for which others wait.
-const BATCH_WEIGHT: usize = 4 * queue::TURN;
+/// Values of telemetry with which a transaction is full: two milliseconds or so, for which others wait.
+const BATCH_VALUES: usize = 8192;
 
 /// The handle of the pipeline.
 #[derive(Clone)]
@@ -155,8 +153,8 @@ impl Pipeline {
         if waiting.closed {
             let _ = done.send(Err(Error::ShuttingDown));
         } else {
-            let weight = ITEM_WEIGHT + permit.as_ref().map_or(0, |permit| permit.values);
-            waiting.items.push(job, weight, Item { writes, ahead, done, _permit: permit });
+            let values = permit.as_ref().map_or(0, |permit| permit.values);
+            waiting.items.push(job, values, Item { writes, ahead, done, _permit: permit });
             metrics::gauge!("lrs_queue_depth").set(f64::from(u32::try_from(waiting.items.len()).unwrap_or(u32::MAX)));
             self.0.filled.notify_one();
         }
@@ -212,7 +210,7 @@ impl Pipeline {
         loop {
             let (mut batch, closed) = {
                 let mut waiting = self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-                (waiting.items.take(self.0.batch_items, BATCH_WEIGHT), waiting.closed)
+                (waiting.items.take(self.0.batch_items, BATCH_VALUES), waiting.closed)
             };
             let was_empty = batch.is_empty();
             batch = batch.into_iter().filter_map(Item::unless_void).collect();
