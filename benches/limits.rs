@@ -53,7 +53,7 @@ const ABUSERS: [(&str, &str); 6] = [
     ("deaf", "8 trainers that never read an answer"),
     ("idle", "10,000 idle streams on 10 connections"),
     ("plans", "4 callers of plans of a million steps, refused"),
-    ("longest", "4 callers of the longest plan: 4096 steps of 64 groups"),
+    ("longest", "4 callers of the longest plan: 2048 steps of 64 groups"),
     ("specs", "2 callers who register the largest spec and delete it"),
 ];
 
@@ -87,8 +87,8 @@ fn many_groups(schedule: Option<&Schedule>) -> JobSpec {
 }
 
 fn largest_spec() -> JobSpec {
-    // 312 parts a group, 19,968 in all.
-    let milestones = (1..311).map(|i| 10 * i).collect();
+    // 156 parts a group, 9984 in all.
+    let milestones = (1..155).map(|i| 10 * i).collect();
     let form = schedule::Form::MultiStep(MultiStep { milestones, gamma: Some(0.999) });
     many_groups(Some(&Schedule { form: Some(form), ..Schedule::default() }))
 }

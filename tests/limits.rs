@@ -11,8 +11,7 @@ use std::{fs, time::Duration};
 
 use large::large;
 use lrs::proto::{
-    CreateJobRequest, Job, JobSpec, ParameterGroup, StreamTelemetryRequest,
-    learning_rate_service_client::LearningRateServiceClient,
+    JobSpec, ParameterGroup, StreamTelemetryRequest, learning_rate_service_client::LearningRateServiceClient,
 };
 use server::{PATIENCE, Server, spec, spec_json, wait_for};
 use tokio::{
@@ -214,7 +213,7 @@ async fn a_plan_of_a_million_steps_is_refused_and_one_of_the_longest_is_given() 
     assert_eq!(status.code(), Code::InvalidArgument);
     assert!(status.message().contains("plan_steps: 1000000") && status.message().contains("65536"), "{status:?}");
     let plan = server.ask(&job, attempt, 0, 65_536, Duration::ZERO).await.unwrap().plan.unwrap();
-    assert_eq!((plan.groups.len(), plan.groups[63].learning_rate.len()), (64, 4096), "2 MiB, as every client reads");
+    assert_eq!((plan.groups.len(), plan.groups[63].learning_rate.len()), (64, 2048), "1 MiB, which every client reads");
     let single = server.register("b", spec(0.1)).await.name;
     let attempt = server.start_attempt(&single, "t", 0).await;
     let plan = server.ask(&single, attempt, 0, 65_536, Duration::ZERO).await.unwrap().plan.unwrap();
@@ -234,12 +233,12 @@ async fn a_spec_as_large_as_is_allowed_is_taken_and_a_larger_one_refused() {
         spec_json(&format!(r#"{{"total_steps": 100000, "groups": [{}]}}"#, groups.join(",")))
     };
 
-    for (spec, what) in [(with(65, 1), "groups"), (with(1, 4096), "parts"), (with(64, 311), "20032 parts")] {
+    for (spec, what) in [(with(65, 1), "groups"), (with(1, 4096), "parts"), (with(64, 155), "10048 parts")] {
         let refused = server.try_register("beyond", spec).await.unwrap_err();
         assert_eq!(refused.code(), Code::InvalidArgument);
         assert!(refused.message().contains(what) && refused.message().len() < 2000, "{refused:?}");
     }
-    let largest = server.register("largest", with(64, 310)).await.name;
+    let largest = server.register("largest", with(64, 154)).await.name;
     let attempt = server.start_attempt(&largest, "t", 0).await;
     assert_eq!(server.final_rate(&largest, attempt, 0).await.to_bits(), 0.1f64.to_bits());
 

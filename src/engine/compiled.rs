@@ -14,11 +14,8 @@ use crate::{
         telemetry::{GRAD_NORM, LOSS, is_metric_name},
         violation::Violations,
     },
-    schedule::{Schedule, compat},
+    schedule::{MAX_NODES, Schedule, compat},
 };
-
-/// The most parts of the schedules of a spec that is new, all together.
-pub const MAX_PARTS: usize = 20_000;
 
 /// A checked spec. Immutable; shared by every reader of the job's rates.
 #[derive(Debug)]
@@ -116,8 +113,8 @@ impl CompiledSpec {
         let compiled = Self::try_new(spec)?;
         let parts = compiled.parts();
         let mut violations = Violations::new();
-        if parts > MAX_PARTS {
-            let allowed = format_args!("at most {MAX_PARTS} in all, named forms counted as they expand");
+        if parts > MAX_NODES {
+            let allowed = format_args!("at most {MAX_NODES} in all, named forms counted as they expand");
             violations.refuse("groups", format_args!("{parts} parts of schedules"), allowed);
         }
         violations.into_result(compiled)

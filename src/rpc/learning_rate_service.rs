@@ -23,8 +23,8 @@ use crate::{
 
 const MAX_TOKEN_CHARS: usize = 200;
 const MAX_PLAN_STEPS: u64 = 65_536;
-/// Rates, momenta and weight decays in a plan: 2 MiB, so that every client reads it.
-const MAX_PLAN_NUMBERS: usize = 1 << 18;
+/// Rates, momenta and weight decays in a plan: 1 MiB, which every client reads.
+const MAX_PLAN_NUMBERS: usize = 1 << 17;
 /// Steps of a plan that is looked at, and rates from which on whoever asks for one takes turns with others.
 const LONG_PLAN_STEPS: usize = 1000;
 const LARGE_PLAN_RATES: usize = 32_768;
@@ -86,9 +86,8 @@ impl LearningRateService for LearningRates {
         &self,
         request: Request<Streaming<StreamTelemetryRequest>>,
     ) -> Result<Response<Self::StreamTelemetryStream>, Status> {
-        let engine = self.door.engine()?.clone();
-        let drain = self.door.drain().clone();
-        let answers = telemetry_stream::answer(engine, request.into_inner(), drain, self.stream_messages);
+        self.door.engine()?;
+        let answers = telemetry_stream::answer(self.door.clone(), request.into_inner(), self.stream_messages);
         Ok(Response::new(Box::pin(answers)))
     }
 }

@@ -18,11 +18,12 @@ use tonic::Status;
 
 use super::{
     convert::{self, directive, int64},
+    door::Door,
     fields::{self, checked},
 };
 use crate::{
-    aside::aside,
-    engine::{Directive, Engine, Error, Receipt, Reporter},
+    aside::{Turn, aside},
+    engine::{Directive, Error, Receipt, Reporter},
     metrics,
     model::{MAX_STEP, name::JobName, telemetry::Report, violation::Violations},
     proto::{StreamTelemetryRequest, StreamTelemetryResponse},
@@ -34,15 +35,14 @@ const MANY_STEPS: usize = 1000;
 /// The answers to a stream of reports. Ends with a status when it can not go on, after all that was accepted has been
 /// acknowledged.
 pub(super) fn answer<S>(
-    engine: Engine,
+    door: Door,
     requests: S,
-    drain: CancellationToken,
     max_pending: usize,
 ) -> impl Stream<Item = Result<StreamTelemetryResponse, Status>> + Send
 where
     S: Stream<Item = Result<StreamTelemetryRequest, Status>> + Send + Unpin + 'static,
 {
-    let session = Session { engine, requests, drain, max_pending, phase: Phase::Opening };
+    let session = Session { door, requests, max_pending, phase: Phase::Opening };
     stream::unfold(session, |mut session| async move {
         let item = session.next().await?;
         Some((item, session))
@@ -50,9 +50,8 @@ where
 }
 
 struct Session<S> {
-    engine: Engine,
+    door: Door,
     requests: S,
-    drain: CancellationToken,
     max_pending: usize,
     phase: Phase,
 }
@@ -116,7 +115,7 @@ where
                 };
                 return Some(Err(self.end(status)));
             }
-            match open.happening(&mut self.requests, &self.drain, self.max_pending).await {
+            match open.happening(&mut self.requests, self.door.drain(), self.max_pending).await {
                 Happening::Durable(outcome) => {
                     open.settle(outcome);
                     if open.tell_by.is_some_and(|by| by <= Instant::now()) {
@@ -129,7 +128,7 @@ where
                 Happening::Requested(None) => open.ending = Some(Ok(())),
                 Happening::Requested(Some(Err(status))) => open.ending = Some(Err(status)),
                 Happening::Requested(Some(Ok(request))) => {
-                    if let Err(error) = open.report(request).await {
+                    if let Err(error) = open.report(&self.door, request).await {
                         open.ending = Some(Err(error.into()));
                     }
                 }
@@ -141,13 +140,15 @@ where
     /// Takes the first message. `None` if the client left without one.
     async fn open(&mut self) -> Result<Option<Open>, Status> {
         let first = tokio::select! {
-            () = self.drain.cancelled() => return Err(Error::ShuttingDown.into()),
+            () = self.door.drain().cancelled() => return Err(Error::ShuttingDown.into()),
             first = self.requests.next() => first,
         };
         let Some(first) = first.transpose()? else { return Ok(None) };
         let wants_directives = first.want_directives;
+        let turn = turn_for(&self.door, &first).await;
         let (speaker, message) = Speaker::introduce(first)?;
-        let reporter = self.engine.reporter(&speaker.job, speaker.attempt, speaker.rank).await?;
+        drop(turn);
+        let reporter = self.door.engine()?.reporter(&speaker.job, speaker.attempt, speaker.rank).await?;
         let mut open = Open {
             reporter,
             speaker,
@@ -192,9 +193,11 @@ impl Open {
         }
     }
 
-    async fn report(&mut self, request: StreamTelemetryRequest) -> Result<(), Error> {
-        let message = self.speaker.go_on(request)?;
-        self.accept(message).await
+    async fn report(&mut self, door: &Door, request: StreamTelemetryRequest) -> Result<(), Error> {
+        let turn = turn_for(door, &request).await;
+        let message = self.speaker.go_on(request);
+        drop(turn);
+        self.accept(message?).await
     }
 
     async fn accept(&mut self, Message { report, patience }: Message) -> Result<(), Error> {
@@ -233,6 +236,16 @@ impl Open {
     }
 }
 
+/// How many steps the columns of a message have.
+fn steps(message: &StreamTelemetryRequest) -> usize {
+    message.metrics.iter().map(|series| series.step.len()).sum::<usize>() + message.step.len()
+}
+
+/// A turn at reading a message, if it is a large one.
+async fn turn_for(door: &Door, message: &StreamTelemetryRequest) -> Option<Turn> {
+    if steps(message) > MANY_STEPS { Some(door.turn().await) } else { None }
+}
+
 /// A message of a stream, read.
 #[derive(Debug)]
 struct Message {
@@ -244,8 +257,7 @@ struct Message {
 impl Message {
     fn from_proto(message: StreamTelemetryRequest, v: &mut Violations) -> Self {
         let patience = fields::wait(v, "acknowledge_within", message.acknowledge_within.as_ref());
-        let steps = message.metrics.iter().map(|series| series.step.len()).sum::<usize>() + message.step.len();
-        let is_large = steps > MANY_STEPS;
+        let is_large = steps(&message) > MANY_STEPS;
         let read = |v: &mut Violations| convert::telemetry::from_proto(message, v);
         let report = if is_large { aside(|| read(v)) } else { read(v) };
         Self { report, patience }
