@@ -196,12 +196,11 @@ impl Report {
         let mut room = 0;
         for sample in self.samples {
             let values = sample.value_count();
-            match pieces.last_mut().filter(|_| values <= room) {
-                Some(piece) => piece.samples.push(sample),
-                None => {
-                    room = max_values.max(values);
-                    pieces.push(Self { samples: vec![sample], through_step: None });
-                }
+            if let Some(piece) = pieces.last_mut().filter(|_| values <= room) {
+                piece.samples.push(sample);
+            } else {
+                room = max_values.max(values);
+                pieces.push(Self { samples: vec![sample], through_step: None });
             }
             room -= values;
         }
