@@ -25,7 +25,7 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 /// What a server of a few jobs may use, whatever its callers do, with the limits that each test sets. A debug build at rest uses 40 MB.
-const MEMORY_MB: u64 = 400;
+const MEMORY_MB: u64 = 250;
 
 /// The most that the process has had in memory.
 fn peak_mb(server: &Server) -> u64 {
