@@ -355,3 +355,41 @@ fn check_groups(groups: &[Group], v: &mut Violations) {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::schedule::MultiStep;
+
+    /// So many groups with 157 parts of their own each.
+    fn with_stairs(groups: usize) -> Spec {
+        let stairs = ScheduleSpec::MultiStep(MultiStep { milestones: (1..=155).collect(), gamma: 0.999 });
+        let group = |number| Group {
+            name: format!("g{number}"),
+            base_lr: 0.1,
+            base_momentum: None,
+            base_weight_decay: None,
+            schedule: Some(stairs.clone()),
+        };
+        Spec { groups: (0..groups).map(group).collect(), ..Spec::default() }
+    }
+
+    #[test]
+    fn the_schedules_of_a_new_spec_are_bounded_in_all_and_those_of_a_stored_one_are_not() {
+        assert!(CompiledSpec::admit(with_stairs(63)).is_ok());
+        let wrong = CompiledSpec::admit(with_stairs(64)).unwrap_err();
+        assert_eq!(
+            wrong.to_string(),
+            "groups: 10048 parts of schedules is not allowed: must be at most 10000 in all, named forms counted as they expand"
+        );
+        assert!(CompiledSpec::try_new(with_stairs(64)).is_ok());
+    }
+
+    #[test]
+    fn a_schedule_that_groups_share_counts_once() {
+        let Spec { mut groups, .. } = with_stairs(64);
+        let schedule = groups.iter_mut().filter_map(|group| group.schedule.take()).last();
+        let spec = Spec { groups, schedule: schedule.unwrap(), ..Spec::default() };
+        assert_eq!(CompiledSpec::admit(spec).unwrap().parts(), 157);
+    }
+}
