@@ -20,9 +20,9 @@ build() {
   local name target
   for name in kernels stats_devices; do
     target=$([[ $name == kernels ]] && echo "--test" || echo "--bench")
-    # The last executable that cargo names is the one asked for.
+    # Cargo names the server's program too, which tests may start.
     executable=$(cargo "${vendored[@]}" test --release --locked "$target" "$name" --no-run --message-format=json |
-      sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1)
+      grep -F "\"name\":\"$name\"" | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p')
     cp "$executable" "$CARRIED/$name"
   done
 }
