@@ -11,7 +11,7 @@ use super::{
     failure::Failure,
     rows::{
         attempt::StoredAttempt,
-        capped,
+        capped, chunk,
         decision::StoredDecision,
         job::{Searchable, StoredJob},
         stored_number,
@@ -75,7 +75,7 @@ where
                 chunks.push(Arrived { job: *job, chunk, arrivals: Some(1) });
             }
         }
-        DB::insert_chunks(self.connection, &chunks).await
+        chunk::insert::<DB>(self.connection, &chunks).await
     }
 
     /// Applies all but telemetry, which has been taken care of.

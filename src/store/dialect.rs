@@ -1,9 +1,9 @@
 //! What differs between the databases.
 
-use sqlx::{Database, error::DatabaseError};
+use sqlx::{Database, error::DatabaseError, query::Query};
 use uuid::Uuid;
 
-use super::{Chunk, Error, failure::Failure};
+use super::{Chunk, Error, columns::Columns, failure::Failure};
 use crate::model::name::JobId;
 
 /// A chunk to be stored.
@@ -16,6 +16,9 @@ pub(super) struct Arrived<'a> {
     /// How many chunks that arrived it stands for; `None` if they were not counted.
     pub(super) arrivals: Option<i64>,
 }
+
+/// A statement with what has been bound so far.
+pub(super) type Insert<'q, DB> = Query<'q, DB, <DB as Database>::Arguments>;
 
 /// A database that jobs are stored in.
 pub(super) trait Dialect: Database {
@@ -56,9 +59,6 @@ pub(super) trait Dialect: Database {
         jobs: &[Uuid],
     ) -> impl Future<Output = Result<Vec<Uuid>, Failure>> + Send;
 
-    /// Inserts the chunks that are not there yet.
-    fn insert_chunks(
-        connection: &mut Self::Connection,
-        chunks: &[Arrived<'_>],
-    ) -> impl Future<Output = Result<(), Failure>> + Send;
+    /// Binds the columns of a row of `telemetry`, in their order there.
+    fn bind_columns(insert: Insert<'_, Self>, columns: Columns) -> Result<Insert<'_, Self>, Error>;
 }

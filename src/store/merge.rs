@@ -10,7 +10,7 @@ use super::{
     dialect::{Arrived, Dialect},
     failure::{Failure, bounded},
     reading::ANSWER_TIMEOUT,
-    rows::capped,
+    rows::{capped, chunk},
     statements,
 };
 use crate::model::{name::JobId, telemetry::Sample};
@@ -29,6 +29,7 @@ where
     for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
     for<'c> &'c Pool<DB>: Executor<'c, Database = DB>,
     for<'q> i64: Encode<'q, DB> + Type<DB>,
+    for<'q> Option<i64>: Encode<'q, DB> + Type<DB>,
     for<'q> Uuid: Encode<'q, DB> + Type<DB>,
     for<'r> ChunkSize: FromRow<'r, DB::Row>,
     for<'r> DB::StoredChunk: FromRow<'r, DB::Row>,
@@ -56,6 +57,7 @@ where
     DB::Arguments: IntoArguments<DB>,
     for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
     for<'q> i64: Encode<'q, DB> + Type<DB>,
+    for<'q> Option<i64>: Encode<'q, DB> + Type<DB>,
     for<'q> Uuid: Encode<'q, DB> + Type<DB>,
     for<'r> DB::StoredChunk: FromRow<'r, DB::Row>,
 {
@@ -86,7 +88,7 @@ where
         .execute(&mut *transaction)
         .await?;
     if let Some(whole) = merged(chunks) {
-        DB::insert_chunks(&mut transaction, &[Arrived { job, chunk: &whole, arrivals }]).await?;
+        chunk::insert::<DB>(&mut transaction, &[Arrived { job, chunk: &whole, arrivals }]).await?;
     }
     transaction.commit().await?;
     Ok(DB::rows_affected(&deleted).saturating_sub(1))

@@ -1,15 +1,14 @@
 //! Rows of `telemetry`, with arrays as columns.
 
-use sqlx::{FromRow, PgConnection};
+use sqlx::{FromRow, Postgres};
 
 use crate::{
     model::name::JobId,
     store::{
         Chunk, Error,
         columns::{Columns, Figures},
-        dialect::Arrived,
-        failure::Failure,
-        rows::chunk::{ChunkHead, inserts},
+        dialect::Insert,
+        rows::chunk::ChunkHead,
     },
 };
 
@@ -46,32 +45,15 @@ impl TryFrom<(JobId, StoredChunk)> for Chunk {
     }
 }
 
-/// Inserts the chunks that are not there yet.
-pub(super) async fn insert(connection: &mut PgConnection, chunks: &[Arrived<'_>]) -> Result<(), Failure> {
-    for (statement, rows) in inserts(chunks) {
-        let mut insert = sqlx::query(statement);
-        for Arrived { job, chunk, arrivals } in rows {
-            let head = ChunkHead::try_from(*chunk)?;
-            let columns = Columns::try_from(*chunk)?;
-            insert = insert
-                .bind(job.0)
-                .bind(head.attempt)
-                .bind(head.seq)
-                .bind(head.rank)
-                .bind(head.through_step)
-                .bind(head.first_step)
-                .bind(head.last_step)
-                .bind(*arrivals)
-                .bind(columns.steps)
-                .bind(columns.loss)
-                .bind(columns.grad_norm)
-                .bind(columns.learning_rate)
-                .bind(columns.metric_names)
-                .bind(columns.metric_indices)
-                .bind(columns.metric_steps)
-                .bind(columns.metric_values);
-        }
-        insert.execute(&mut *connection).await?;
-    }
-    Ok(())
+/// Binds the columns of one row.
+pub(super) fn bind(insert: Insert<'_, Postgres>, columns: Columns) -> Insert<'_, Postgres> {
+    insert
+        .bind(columns.steps)
+        .bind(columns.loss)
+        .bind(columns.grad_norm)
+        .bind(columns.learning_rate)
+        .bind(columns.metric_names)
+        .bind(columns.metric_indices)
+        .bind(columns.metric_steps)
+        .bind(columns.metric_values)
 }

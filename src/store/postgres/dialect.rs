@@ -11,7 +11,8 @@ use crate::{
     model::name::JobId,
     store::{
         Chunk, Error,
-        dialect::{Arrived, Dialect},
+        columns::Columns,
+        dialect::{Dialect, Insert},
         failure::Failure,
     },
 };
@@ -83,7 +84,7 @@ impl Dialect for Postgres {
         Ok(query_scalar(LOCK_JOBS).bind(jobs).fetch_all(connection).await?)
     }
 
-    async fn insert_chunks(connection: &mut PgConnection, chunks: &[Arrived<'_>]) -> Result<(), Failure> {
-        chunk::insert(connection, chunks).await
+    fn bind_columns(insert: Insert<'_, Self>, columns: Columns) -> Result<Insert<'_, Self>, Error> {
+        Ok(chunk::bind(insert, columns))
     }
 }

@@ -2,7 +2,8 @@
 
 use std::{ops::Range, sync::LazyLock};
 
-use sqlx::FromRow;
+use sqlx::{Encode, Executor, FromRow, IntoArguments, Type};
+use uuid::Uuid;
 
 use super::{Place, stored_number};
 use crate::{
@@ -10,7 +11,8 @@ use crate::{
     store::{
         Chunk, Error,
         columns::{Columns, stored_step},
-        dialect::Arrived,
+        dialect::{Arrived, Dialect},
+        failure::Failure,
     },
 };
 
@@ -57,17 +59,38 @@ const COLUMNS: usize = 16;
 const WIDTHS: [usize; 3] = [64, 8, 1];
 static INSERTS: LazyLock<[(usize, String); 3]> = LazyLock::new(|| WIDTHS.map(|rows| (rows, insert_of_width(rows))));
 
-/// The statements that insert those of `chunks` that are not there yet, with the rows that each takes: [`COLUMNS`] parameters a row.
-pub(in crate::store) fn inserts<'s, 'c>(
-    chunks: &'s [Arrived<'c>],
-) -> impl Iterator<Item = (&'static str, &'s [Arrived<'c>])> {
+/// Inserts the chunks that are not there yet.
+pub(in crate::store) async fn insert<DB>(connection: &mut DB::Connection, chunks: &[Arrived<'_>]) -> Result<(), Failure>
+where
+    DB: Dialect,
+    DB::Arguments: IntoArguments<DB>,
+    for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
+    for<'q> i64: Encode<'q, DB> + Type<DB>,
+    for<'q> Option<i64>: Encode<'q, DB> + Type<DB>,
+    for<'q> Uuid: Encode<'q, DB> + Type<DB>,
+{
     let mut rest = chunks;
-    std::iter::from_fn(move || {
-        let (width, statement) = INSERTS.iter().find(|(width, _)| *width <= rest.len())?;
-        let (rows, after) = rest.split_at(*width);
-        rest = after;
-        Some((statement.as_str(), rows))
-    })
+    for (width, statement) in &*INSERTS {
+        while let Some((rows, after)) = rest.split_at_checked(*width) {
+            rest = after;
+            let mut insert = sqlx::query(statement.as_str());
+            for Arrived { job, chunk, arrivals } in rows {
+                let head = ChunkHead::try_from(*chunk)?;
+                insert = insert
+                    .bind(job.0)
+                    .bind(head.attempt)
+                    .bind(head.seq)
+                    .bind(head.rank)
+                    .bind(head.through_step)
+                    .bind(head.first_step)
+                    .bind(head.last_step)
+                    .bind(*arrivals);
+                insert = DB::bind_columns(insert, Columns::try_from(*chunk)?)?;
+            }
+            insert.execute(&mut *connection).await?;
+        }
+    }
+    Ok(())
 }
 
 fn insert_of_width(rows: usize) -> String {

@@ -1,18 +1,14 @@
 //! Rows of `telemetry`, with blobs as columns.
 
-use sqlx::{FromRow, SqliteConnection};
+use sqlx::{FromRow, Sqlite};
 
 use crate::{
     model::name::JobId,
     store::{
         Chunk, Error,
         columns::Columns,
-        dialect::Arrived,
-        failure::Failure,
-        rows::{
-            chunk::{ChunkHead, inserts},
-            stored_json,
-        },
+        dialect::Insert,
+        rows::{chunk::ChunkHead, stored_json},
     },
 };
 
@@ -88,34 +84,17 @@ pub(in crate::store) fn fuzz_chunk(job: JobId, columns: [Option<Vec<u8>>; 8]) ->
     (job, row).try_into()
 }
 
-/// Inserts the chunks that are not there yet.
-pub(super) async fn insert(connection: &mut SqliteConnection, chunks: &[Arrived<'_>]) -> Result<(), Failure> {
-    for (statement, rows) in inserts(chunks) {
-        let mut insert = sqlx::query(statement);
-        for Arrived { job, chunk, arrivals } in rows {
-            let head = ChunkHead::try_from(*chunk)?;
-            let columns = Columns::try_from(*chunk)?;
-            insert = insert
-                .bind(job.0)
-                .bind(head.attempt)
-                .bind(head.seq)
-                .bind(head.rank)
-                .bind(head.through_step)
-                .bind(head.first_step)
-                .bind(head.last_step)
-                .bind(*arrivals)
-                .bind(encode(&columns.steps, i64::to_le_bytes))
-                .bind(columns.loss.as_deref().map(encode_figures))
-                .bind(columns.grad_norm.as_deref().map(encode_figures))
-                .bind(columns.learning_rate.as_deref().map(encode_figures))
-                .bind(stored_json("to store telemetry", &columns.metric_names)?)
-                .bind(encode(&columns.metric_indices, i32::to_le_bytes))
-                .bind(encode(&columns.metric_steps, i64::to_le_bytes))
-                .bind(encode(&columns.metric_values, f64::to_le_bytes));
-        }
-        insert.execute(&mut *connection).await?;
-    }
-    Ok(())
+/// Binds the columns of one row.
+pub(super) fn bind<'q>(insert: Insert<'q, Sqlite>, columns: &Columns) -> Result<Insert<'q, Sqlite>, Error> {
+    Ok(insert
+        .bind(encode(&columns.steps, i64::to_le_bytes))
+        .bind(columns.loss.as_deref().map(encode_figures))
+        .bind(columns.grad_norm.as_deref().map(encode_figures))
+        .bind(columns.learning_rate.as_deref().map(encode_figures))
+        .bind(stored_json("to store telemetry", &columns.metric_names)?)
+        .bind(encode(&columns.metric_indices, i32::to_le_bytes))
+        .bind(encode(&columns.metric_steps, i64::to_le_bytes))
+        .bind(encode(&columns.metric_values, f64::to_le_bytes)))
 }
 
 fn encode<T: Copy, const N: usize>(values: &[T], to_bytes: fn(T) -> [u8; N]) -> Vec<u8> {

@@ -11,7 +11,8 @@ use crate::{
     model::name::JobId,
     store::{
         Chunk, Error,
-        dialect::{Arrived, Dialect},
+        columns::Columns,
+        dialect::{Dialect, Insert},
         failure::Failure,
         rows::stored_json,
     },
@@ -88,7 +89,7 @@ impl Dialect for Sqlite {
         Ok(query_scalar(EXISTING_JOBS).bind(named).fetch_all(connection).await?)
     }
 
-    async fn insert_chunks(connection: &mut SqliteConnection, chunks: &[Arrived<'_>]) -> Result<(), Failure> {
-        chunk::insert(connection, chunks).await
+    fn bind_columns(insert: Insert<'_, Self>, columns: Columns) -> Result<Insert<'_, Self>, Error> {
+        chunk::bind(insert, &columns)
     }
 }
