@@ -22,7 +22,7 @@ use super::{
     fields::{self, checked},
 };
 use crate::{
-    aside::{Turn, aside},
+    aside::aside,
     engine::{Directive, Error, Receipt, Reporter},
     metrics,
     model::{MAX_STEP, name::JobName, telemetry::Report, violation::Violations},
@@ -145,7 +145,7 @@ where
         };
         let Some(first) = first.transpose()? else { return Ok(None) };
         let wants_directives = first.want_directives;
-        let turn = turn_for(&self.door, &first).await;
+        let turn = self.door.turn_for(&first).await;
         let (speaker, message) = Speaker::introduce(first)?;
         drop(turn);
         let reporter = self.door.engine()?.reporter(&speaker.job, speaker.attempt, speaker.rank).await?;
@@ -194,7 +194,7 @@ impl Open {
     }
 
     async fn report(&mut self, door: &Door, request: StreamTelemetryRequest) -> Result<(), Error> {
-        let turn = turn_for(door, &request).await;
+        let turn = door.turn_for(&request).await;
         let message = self.speaker.go_on(request);
         drop(turn);
         self.accept(message?).await
@@ -236,16 +236,6 @@ impl Open {
     }
 }
 
-/// How many steps the columns of a message have.
-fn steps(message: &StreamTelemetryRequest) -> usize {
-    message.metrics.iter().map(|series| series.step.len()).sum::<usize>() + message.step.len()
-}
-
-/// A turn at reading a message, if it is a large one.
-async fn turn_for(door: &Door, message: &StreamTelemetryRequest) -> Option<Turn> {
-    if steps(message) > MANY_STEPS { Some(door.turn().await) } else { None }
-}
-
 /// A message of a stream, read.
 #[derive(Debug)]
 struct Message {
@@ -257,7 +247,8 @@ struct Message {
 impl Message {
     fn from_proto(message: StreamTelemetryRequest, v: &mut Violations) -> Self {
         let patience = fields::wait(v, "acknowledge_within", message.acknowledge_within.as_ref());
-        let is_large = steps(&message) > MANY_STEPS;
+        let steps = message.metrics.iter().map(|series| series.step.len()).sum::<usize>() + message.step.len();
+        let is_large = steps > MANY_STEPS;
         let read = |v: &mut Violations| convert::telemetry::from_proto(message, v);
         let report = if is_large { aside(|| read(v)) } else { read(v) };
         Self { report, patience }

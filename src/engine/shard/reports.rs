@@ -4,7 +4,6 @@ use tracing::info;
 
 use super::{Accepted, Attempt, Context, Owned, Shard};
 use crate::{
-    aside::aside,
     engine::{
         api::{Error, Event},
         commit::Permit,
@@ -17,9 +16,6 @@ use crate::{
     },
     store::{Chunk, Write},
 };
-
-/// Samples of a report that take more than some hundred microseconds.
-const MANY_SAMPLES: usize = 1000;
 
 impl Shard {
     /// Takes a report. What it decides is known at once; the answer says where to wait until it is durable.
@@ -50,13 +46,9 @@ impl Shard {
 
         let limit = context.settings.max_open_steps;
         let heart = &mut running.heart;
-        let taken = if report.samples.len() > MANY_SAMPLES {
-            aside(|| heart.take(rank, report, limit))
-        } else {
-            heart.take(rank, report, limit)
-        };
-        let taken =
-            taken.map_err(|_| Error::Overloaded { what: "the window of steps not closed by through_step", limit })?;
+        let taken = heart
+            .take(rank, report, limit)
+            .map_err(|_| Error::Overloaded { what: "the window of steps not closed by through_step", limit })?;
 
         let mut writes = Vec::new();
         if !taken.accepted.is_empty() || taken.through_rose {
