@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::{controller::ControllerSpec, decision::Action, violation::Violations};
 
 pub mod auto;
+mod climb;
 pub mod compat;
 pub mod greedy;
 mod guard;

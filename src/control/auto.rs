@@ -1,9 +1,9 @@
 //! The recommended closed loop: finds the rate, holds it, cuts it on a plateau, cools down, and guards the run.
 //!
-//! Composed of the parts beside it: the line-search warm-up (`search`), the hold with plateau cuts (`hold`), the guard
-//! (`guard`), and the cooldown ([`shape`](super::shape)). One default configuration for all jobs; what it needs to know it
-//! takes from the job: the length of the training, the tier of the trainer, the decision lag. docs/controllers.md describes
-//! the machine and what was measured.
+//! Composed of the parts beside it: the line-search warm-up (`search`), raises on trial after it (`climb`), the hold with
+//! plateau cuts (`hold`), the guard (`guard`), and the cooldown ([`shape`](super::shape)). One default configuration for all
+//! jobs; what it needs to know it takes from the job: the length of the training, the tier of the trainer, the decision lag.
+//! docs/controllers.md describes the machine and what was measured.
 //!
 //! All rates are the written base rates times one factor, so that groups keep their proportions.
 
@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Advice, Move, Observation, Opening, Outcome, Ruling, Setting, Status,
+    climb::{self, ClimbState},
     guard::{COPIES, GuardState, Sight},
     hold::{HoldState, Verdict},
     search::{BLOWN_LOSS, Figures, Next, Origin, Search, SearchState, When},
@@ -30,6 +31,8 @@ use crate::model::{
 const EVALUATION: &str = "val_loss";
 /// What a plateau and a divergence multiply the rate by.
 const CUT: f64 = 0.5;
+/// And what a raise on trial does. The same the other way round, so that a plateau or a divergence takes it back.
+const RAISE: f64 = 2.0;
 /// The share of the training that is cooled down over, with evaluations (in the first revision, and since) and without.
 const FIRST_COOLDOWN_SHARE: f64 = 0.2;
 const COOLDOWN_SHARE: f64 = 0.3;
@@ -55,6 +58,7 @@ const MISSING_AFTER: u64 = 64;
 
 const START: &str = "start";
 const BEST: &str = "best";
+const LOWER: &str = "lower-rate";
 
 /// The controller, for one job.
 #[derive(Clone, Debug, PartialEq)]
@@ -69,6 +73,8 @@ pub struct Auto {
     /// Whether the job says that there will be evaluations.
     expects_evaluations: bool,
     search: Option<Search>,
+    /// Whether a rate found may be raised.
+    climbs: bool,
     cuts: bool,
     cools: bool,
     /// The share of the training that is cooled down over, where there are evaluations.
@@ -102,6 +108,9 @@ pub struct AutoState {
     losses_seen: u64,
     evaluations_seen: u64,
     plateau: StatisticalPlateauState,
+    /// Where a rate found may be raised; not in what a release stored that knew two revisions.
+    #[serde(default)]
+    climb: Option<ClimbState>,
 }
 
 /// What it is doing.
@@ -152,6 +161,7 @@ impl Auto {
                 decision_lag: setting.decision_lag,
                 revision,
             }),
+            climbs: revision >= 3 && is_full && spec.search != Some(false),
             cuts: spec.plateau_cuts.unwrap_or(true),
             cools: spec.cooldown.unwrap_or(setting.total_steps.is_some() && !setting.has_schedule),
             cooldown_share: if revision == 1 { FIRST_COOLDOWN_SHARE } else { COOLDOWN_SHARE },
@@ -177,6 +187,7 @@ impl Auto {
             losses_seen: 0,
             evaluations_seen: 0,
             plateau: StatisticalPlateauState::default(),
+            climb: self.climbs.then(ClimbState::default),
         }
     }
 
@@ -195,6 +206,7 @@ impl Auto {
     pub(super) fn status(&self, state: &AutoState) -> Status {
         let phase = match &state.phase {
             Phase::Search(_) => "searching",
+            Phase::Hold if state.climb.as_ref().is_some_and(ClimbState::is_on_trial) => "trying twice the rate",
             Phase::Hold => "holding",
         };
         let mut missing = Vec::new();
@@ -222,6 +234,7 @@ impl Auto {
         state.from = state.from.max(step);
         state.guard.lose_copies();
         state.is_best_kept = false;
+        state.climb.iter_mut().for_each(ClimbState::lose_copies);
         if let Phase::Search(search) = &mut state.phase {
             search.lose_copies();
         }
@@ -251,7 +264,7 @@ impl Auto {
                     let loss = is_finite.then_some(loss);
                     self.observe_loss(state, observation.effective_step, sample.step, loss, &mut outcome);
                 } else {
-                    Self::begin_again(state);
+                    Self::begin_again(state, sample.step);
                 }
             }
         }
@@ -271,10 +284,13 @@ impl Auto {
     }
 
     /// A step ran at another rate than this controller's.
-    fn begin_again(state: &mut AutoState) {
+    fn begin_again(state: &mut AutoState, step: u64) {
         match &mut state.phase {
             Phase::Search(search) => search.begin_stage_again(),
-            Phase::Hold => state.guard.forget_losses(),
+            Phase::Hold => {
+                state.guard.forget_losses();
+                state.climb.iter_mut().for_each(|climb| climb.begin_at(step + 1));
+            }
         }
     }
 
@@ -327,6 +343,7 @@ impl Auto {
                     Origin::Stage(number) => outcome.actions.push(Action::Restore(stage_copy(number))),
                 }
                 state.from = effective_step;
+                state.climb.iter_mut().for_each(|climb| climb.begin_at(effective_step));
                 outcome.actions.extend((0..stages).map(|stage| Action::Forget(stage_copy(stage))));
                 state.phase = Phase::Hold;
                 state.scale = scale;
@@ -352,6 +369,7 @@ impl Auto {
                 places.push(START.to_owned());
                 let place = places.swap_remove(passed_over.min(places.len() - 1));
                 outcome.actions.push(Action::Restore(place));
+                Self::end_the_climb(state, outcome);
                 state.scale *= CUT;
                 state.from = effective_step;
                 let ramp_steps = self.total_steps.map_or(OPEN_REWARM_STEPS, |total| total / REWARM_SHARE);
@@ -386,6 +404,51 @@ impl Auto {
             }
             Verdict::Best | Verdict::Wait | Verdict::Cut => {}
         }
+        let is_held = matches!(state.phase, Phase::Hold) && !matches!(outcome.ruling, Some(Ruling::Move(_)));
+        if let (Some(total), Some(climb)) = (self.total_steps, &mut state.climb)
+            && is_held
+            && value.is_finite()
+        {
+            let verdict = climb.observe(&state.hold, When { step, effective_step }, total);
+            self.climb_on(state, effective_step, verdict, outcome);
+        }
+    }
+
+    /// What is to be done about the rate found, as an outcome.
+    fn climb_on(&self, state: &mut AutoState, effective_step: u64, verdict: climb::Verdict, outcome: &mut Outcome) {
+        let metric = &self.evaluation;
+        let (factor, mut figures, reason) = match verdict {
+            climb::Verdict::Wait => return,
+            climb::Verdict::Stay => {
+                outcome.actions.push(Action::Forget(LOWER.to_owned()));
+                return;
+            }
+            climb::Verdict::Raise(figures) => {
+                outcome.actions.push(Action::Snapshot(LOWER.to_owned()));
+                (RAISE, figures, format!("{metric} improves clearly: twice the rate is tried"))
+            }
+            climb::Verdict::Fall { goes_back, figures } => {
+                outcome.actions.extend(goes_back.then(|| Action::Restore(LOWER.to_owned())));
+                outcome.actions.push(Action::Forget(LOWER.to_owned()));
+                let back = if goes_back { ": back to there, and on at half of it" } else { ": on at half of it" };
+                (1.0 / RAISE, figures, format!("{metric} is no better for twice the rate{back}"))
+            }
+        };
+        for (name, value) in &mut figures {
+            if name.starts_with("evaluation") {
+                *value = self.lower_is_better(*value);
+            }
+        }
+        state.scale *= factor;
+        state.from = state.from.max(effective_step);
+        outcome.ruling = Some(self.ruling(state.scale, self.held(state.cooldown_share, 0), reason, figures));
+    }
+
+    /// Something else has moved the rate, and takes back a raise that is on trial.
+    fn end_the_climb(state: &mut AutoState, outcome: &mut Outcome) {
+        let Some(climb) = &mut state.climb else { return };
+        outcome.actions.extend(climb.is_on_trial().then(|| Action::Forget(LOWER.to_owned())));
+        climb.end();
     }
 
     /// A plateau of the evaluation.
@@ -413,6 +476,7 @@ impl Auto {
         if goes_back {
             outcome.actions.push(Action::Restore(BEST.to_owned()));
         }
+        Self::end_the_climb(state, outcome);
         let reason = format!("{metric} has not improved since step {best_step}{back}");
         outcome.ruling = Some(self.ruling(state.scale, self.held(state.cooldown_share, 0), reason, figures));
     }

@@ -135,14 +135,14 @@ impl HoldState {
         (size > 0.0).then(|| gain / size)
     }
 
-    /// The standard deviation of an evaluation around where it should be, from second differences; 0 for fewer than five.
+    /// The remembered evaluations of steps at or past `since`, in step order.
+    pub(super) fn since(&self, since: u64) -> impl Iterator<Item = (u64, f64)> {
+        self.recent.iter().copied().filter(move |(step, _)| *step >= since)
+    }
+
+    /// The standard deviation of an evaluation around where it should be; 0 for fewer than five.
     pub(super) fn error(&self) -> f64 {
-        if self.recent.len() < MIN_SCATTER {
-            return 0.0;
-        }
-        let bends: Vec<f64> =
-            self.newest(SCATTER).windows(3).map(|three| (three[2] - 2.0 * three[1] + three[0]).abs()).collect();
-        median(&bends) * NORMAL / SECOND_DIFFERENCE.sqrt()
+        if self.recent.len() < MIN_SCATTER { 0.0 } else { scatter(&self.newest(SCATTER)) }
     }
 
     /// Whether the best evaluation is better than the last one beyond the error.
@@ -167,9 +167,15 @@ impl HoldState {
     }
 }
 
+/// The standard deviation of at least three evaluations around where they should be, from second differences.
+pub(super) fn scatter(evaluations: &[f64]) -> f64 {
+    let bends: Vec<f64> = evaluations.windows(3).map(|three| (three[2] - 2.0 * three[1] + three[0]).abs()).collect();
+    median(&bends) * NORMAL / SECOND_DIFFERENCE.sqrt()
+}
+
 /// Steps lie below 2^53.
 #[expect(clippy::cast_precision_loss, reason = "steps are exact in f64")]
-fn exact(steps: u64) -> f64 {
+pub(super) fn exact(steps: u64) -> f64 {
     steps as f64
 }
 

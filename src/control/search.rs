@@ -27,8 +27,9 @@ const PROBE_SHARE: f64 = 1.0 / 4096.0;
 const FIRST_SHARE: f64 = 1.0 / 64.0;
 /// How many standard errors make a difference.
 const CLEAR: f64 = 4.0;
-/// How many standard errors are still a tie.
+/// How many standard errors are still a tie; and since the third revision, where a rate that is too high can be undone.
 const TIE: f64 = 3.0;
+const NARROW_TIE: f64 = 2.0;
 /// How often the search may begin anew, and how much lower each time.
 const RESTARTS: u32 = 4;
 const RESTART_FACTOR: f64 = 1.0 / 64.0;
@@ -379,8 +380,9 @@ impl Search {
     /// The least rate whose stage is as good as the best within the error, and has left the first loss itself: where the first loss
     /// is still close, stages that gained nothing would tie with it.
     fn least_tie(self, state: &SearchState, best: Stage, first: (f64, f64)) -> (Option<usize>, f64) {
+        let tie = if self.revision >= 3 && !self.is_cautious { NARROW_TIE } else { TIE };
         let is_tied = |stage: &Stage| {
-            let bound = best.loss.unwrap_or(f64::INFINITY) + TIE * stage.error_to(best.error);
+            let bound = best.loss.unwrap_or(f64::INFINITY) + tie * stage.error_to(best.error);
             stage.loss.is_some_and(|loss| loss <= bound) && (self.revision == 1 || is_left(stage, first))
         };
         let good = state.stages.iter().enumerate().filter(|(_, stage)| is_tied(stage));

@@ -211,7 +211,8 @@ impl Auto {
     /// changes no running job, and old ones replay.
     ///
     /// 2: what ties in a search has left the first loss itself; a search does not wait out the decision lag; a longer cooldown.
-    pub const REVISION: u64 = 2;
+    /// 3: a rate found is raised while that pays; fewer errors are a tie.
+    pub const REVISION: u64 = 3;
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "serde wants the field's type")]

@@ -56,6 +56,35 @@ fn a_rate_that_is_wrong_by_thirty_times_ends_where_the_right_one_does() {
 }
 
 #[test]
+fn where_a_search_leaves_the_rate_too_low_evaluations_raise_it() {
+    let habits = Habits { floor: 3.5, ..Habits::default() };
+    let run_of = |revision, seed| {
+        let auto = Auto { revision: Some(revision), ..Auto::default() };
+        let spec = Spec { controllers: vec![ControllerSpec::Auto(auto)], ..spec(BEST_RATE, Tier::Restore, STEPS) };
+        let mut run = Run::new(&spec, habits, seed);
+        run.train_until(STEPS);
+        let replayed = replay(&spec, &[], &[], run.records.clone(), 1).unwrap();
+        assert_eq!(replayed.decisions, run.decisions);
+        run
+    };
+    let (before, now) = (mean(|seed| run_of(2, seed).loss()), mean(|seed| run_of(3, seed).loss()));
+    println!("a loss that says little: {now:.4}, without raises {before:.4}");
+    assert!(now < 0.7 * before, "{now} against {before} without raises");
+
+    let raises = |revision| -> Vec<u64> {
+        let runs = SEEDS.map(|seed| run_of(revision, seed));
+        assert!(runs.iter().all(|run| run.missed().is_empty()), "copies were never to be kept");
+        let decisions = runs.into_iter().flat_map(|run| run.decisions);
+        decisions
+            .filter(|decision| decision.reason.contains("twice the rate is tried"))
+            .map(|raise| raise.step)
+            .collect()
+    };
+    assert!(raises(2).is_empty());
+    assert!(raises(3).len() >= 3, "{:?}", raises(3));
+}
+
+#[test]
 fn a_search_that_runs_out_of_steps_goes_on_from_where_it_is() {
     for (total_steps, rate) in [(100, BEST_RATE), (150, BEST_RATE), (200, 0.1 * BEST_RATE)] {
         let mut run = Run::new(&spec(rate, Tier::Restore, total_steps), Habits::default(), 1);
@@ -210,7 +239,9 @@ fn where_higher_is_better_it_decides_the_same_and_shows_evaluations_as_they_were
     turned.train_until(STEPS);
 
     assert_eq!(run.directives, turned.directives);
-    let shown = |decision: &Decision| ["best", "last"].map(|name| decision.evidence.get(name).copied());
+    let shown = |decision: &Decision| {
+        ["best", "last", "evaluation", "evaluation_before"].map(|name| decision.evidence.get(name).copied())
+    };
     let mut seen = 0;
     for (decision, turned) in run.decisions.iter().zip(&turned.decisions) {
         assert_eq!(shown(decision), shown(turned).map(|value| value.map(|value| -value)), "{turned:?}");

@@ -43,11 +43,13 @@ pub struct Habits {
     pub negates: bool,
     /// What the gradient of a step is multiplied by.
     pub fault: fn(u64) -> f64,
+    /// A reported training loss stays above this, as one does that has a large part which no training lowers.
+    pub floor: f64,
 }
 
 impl Default for Habits {
     fn default() -> Self {
-        Self { reports_norm: true, evaluates: true, negates: false, fault: |_| 1.0 }
+        Self { reports_norm: true, evaluates: true, negates: false, fault: |_| 1.0, floor: 0.0 }
     }
 }
 
@@ -139,7 +141,7 @@ impl Run {
 
     fn train(&mut self, step: u64, directive: &Directive) -> Sample {
         let rate = directive.rates[0].learning_rate;
-        let observed = loss(&self.model.weights) * (1.0 + 0.02 * self.random.normal());
+        let observed = loss(&self.model.weights).max(self.habits.floor) * (1.0 + 0.02 * self.random.normal());
         let mut gradient = self.model.weights;
         for (i, slope) in gradient.iter_mut().enumerate() {
             *slope = (*slope * curvature(i) + 0.05 * self.random.normal()) * (self.habits.fault)(step);

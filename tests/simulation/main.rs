@@ -89,9 +89,10 @@ fn no_seed_breaks_a_promise() {
     println!("{count} seeds from {first} on: {counts:?}");
     assert_kept(&failed);
     assert!(counts.compared > count && counts.acknowledged > count, "the runs did nothing: {counts:?}");
-    let Counts { searches, cuts, divergences, stops, kept, restored, advised, removed, .. } = counts;
+    let Counts { searches, raises, cuts, divergences, stops, kept, restored, advised, removed, .. } = counts;
     for (times, what) in [
         (searches, "search for a rate comes to its end"),
+        (raises, "raise is tried"),
         (cuts, "cut on a plateau"),
         (divergences, "divergence"),
         (stops, "advice of a controller to stop"),

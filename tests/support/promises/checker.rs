@@ -115,8 +115,10 @@ pub struct Counts {
     pub orders: u64,
     /// Decisions by controllers that were held against the oracle.
     pub decisions: u64,
-    /// Of those: searches for a rate that came to their end, cuts on a plateau, divergences, and advice to stop.
+    /// Of those: searches for a rate that came to their end, raises that were tried and that were taken back, cuts on a plateau,
+    /// divergences, and advice to stop.
     pub searches: u64,
+    pub raises: u64,
     pub cuts: u64,
     pub divergences: u64,
     pub stops: u64,
@@ -138,6 +140,7 @@ impl Counts {
         self.orders += more.orders;
         self.decisions += more.decisions;
         self.searches += more.searches;
+        self.raises += more.raises;
         self.cuts += more.cuts;
         self.divergences += more.divergences;
         self.stops += more.stops;
@@ -154,6 +157,7 @@ impl Counts {
         match &decision.effect {
             Effect::BaseRates(_) => {
                 self.searches += has("best_scale");
+                self.raises += has("evaluation");
                 self.cuts += has("best_step");
                 self.divergences += has("median_loss");
             }
