@@ -145,15 +145,16 @@ async fn the_report_is_downloaded_as_a_page_as_text_and_as_json_and_printed_with
     assert!(browser.download("warmup.html").await.starts_with(b"<!DOCTYPE html>"));
     assert!(browser.text("#answer").await.contains("One seed is an example"));
 
-    browser.prefer(Theme::Dark).await;
     browser.devtools("Emulation.setEmulatedMedia", json!({"media": "print"})).await;
     assert_eq!(browser.string("getComputedStyle(document.querySelector('.top')).display").await, "none");
     assert_eq!(browser.string("getComputedStyle(document.querySelector('.actions')).display").await, "none");
-    browser.devtools("Emulation.setEmulatedMedia", json!({"media": ""})).await;
+    browser.prefer(Theme::Dark).await;
+    let is_dark = "document.documentElement.dataset.theme === 'dark'";
+    browser.until("the dark theme", is_dark).await;
     let printed = browser.devtools("Page.printToPDF", json!({"printBackground": true})).await;
     assert!(printed["data"].as_str().unwrap().len() > 20_000);
     assert_eq!(browser.value("document.querySelector('details').open").await, true, "on paper all is open");
-    assert_eq!(browser.string("document.documentElement.dataset.theme").await, "light");
+    browser.until("the theme of before the printing", is_dark).await;
     browser.finish().await;
 }
 
