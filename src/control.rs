@@ -11,6 +11,7 @@ use crate::model::{controller::ControllerSpec, decision::Action, violation::Viol
 pub mod auto;
 mod climb;
 pub mod compat;
+mod copies;
 pub mod greedy;
 mod guard;
 mod hold;

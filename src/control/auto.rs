@@ -14,7 +14,8 @@ use serde::{Deserialize, Serialize};
 use super::{
     Advice, Move, Observation, Opening, Outcome, Ruling, Setting, Status,
     climb::{self, ClimbState},
-    guard::{COPIES, GuardState, Sight},
+    copies::{BEST, LOWER, START, good_copy, stage_copy},
+    guard::{GuardState, Sight},
     hold::{HoldState, Verdict},
     search::{BLOWN_LOSS, Figures, Next, Origin, Search, SearchState, When},
     statistical_plateau::{StatisticalPlateau, StatisticalPlateauState},
@@ -55,10 +56,6 @@ const OPEN_REWARM_STEPS: u64 = 20;
 const GIVE_UP: f64 = 1.0 / 64.0;
 /// Steps without a metric after which it counts as missing.
 const MISSING_AFTER: u64 = 64;
-
-const START: &str = "start";
-const BEST: &str = "best";
-const LOWER: &str = "lower-rate";
 
 /// The controller, for one job.
 #[derive(Clone, Debug, PartialEq)]
@@ -574,15 +571,6 @@ impl Auto {
 /// Rates that are tried as they are.
 fn flat() -> RateShape {
     RateShape { is_flat: true, ..RateShape::default() }
-}
-
-fn stage_copy(stage: usize) -> String {
-    format!("stage-{stage}")
-}
-
-fn good_copy(copy: u64) -> String {
-    debug_assert!(copy < COPIES, "copies are numbered below {COPIES}");
-    format!("good-{copy}")
 }
 
 fn evidence(figures: Figures) -> BTreeMap<String, f64> {
