@@ -19,6 +19,8 @@ pub const STREAMS_ENDED: &str = "lrs_telemetry_streams_ended_total";
 
 /// Seconds that a transaction of the commit pipeline took, whatever came of it.
 pub const COMMIT_DURATION: &str = "lrs_commit_duration_seconds";
+/// Reports and other changes that wait for the next transaction of the commit pipeline.
+pub const QUEUE_DEPTH: &str = "lrs_queue_depth";
 
 /// Chunks of telemetry removed because they were past their namespace's retention.
 pub const REMOVED_CHUNKS: &str = "lrs_telemetry_removed_chunks_total";
@@ -67,6 +69,7 @@ fn describe() {
     describe_gauge!(STREAMS_OPEN, "Telemetry streams that are open");
     describe_counter!(STREAMS_ENDED, "Telemetry streams that ended, by code");
     describe_histogram!(COMMIT_DURATION, Unit::Seconds, "Time of a transaction of the commit pipeline");
+    describe_gauge!(QUEUE_DEPTH, "Reports and other changes that wait for the next transaction of the commit pipeline");
     describe_counter!(STATISTICS_WINDOWS, "Windows whose statistics were computed in a batch, by device");
     describe_counter!(STATISTICS_BATCHES, "Batches of windows whose statistics were computed, by device");
     describe_counter!(STATISTICS_DEVICES_LOST, "Devices that were lost; their work is done on the CPU since");

@@ -649,6 +649,12 @@ async fn operators_find_health_metrics_and_reflection() {
     let (status, metrics) = server.http_get("/metrics").await;
     assert_eq!(status, 200);
     assert!(metrics.contains("lrs_rpc_duration_seconds"), "{metrics}");
+    // What was registered has been written, so nothing waits.
+    server::wait_for("the queue of the commit pipeline to be empty", async || {
+        let (_, metrics) = server.http_get("/metrics").await;
+        metrics.lines().any(|line| line == "lrs_queue_depth 0").then_some(())
+    })
+    .await;
 
     let mut health = HealthClient::new(server.channel().await);
     // Health follows readiness a moment later.

@@ -23,7 +23,7 @@ use super::{
     entry::Entry,
 };
 use crate::{
-    metrics::COMMIT_DURATION,
+    metrics::{COMMIT_DURATION, QUEUE_DEPTH},
     model::name::JobId,
     store::{self, Outcome, Store, Write},
 };
@@ -52,6 +52,13 @@ struct Inner {
 struct Waiting {
     items: queue::Queue<Item>,
     closed: bool,
+}
+
+impl Waiting {
+    /// To be called whenever `items` has changed.
+    fn tell_depth(&self) {
+        metrics::gauge!(QUEUE_DEPTH).set(f64::from(u32::try_from(self.items.len()).unwrap_or(u32::MAX)));
+    }
 }
 
 struct Item {
@@ -155,7 +162,7 @@ impl Pipeline {
         } else {
             let values = permit.as_ref().map_or(0, |permit| permit.values);
             waiting.items.push(job, values, Item { writes, ahead, done, _permit: permit });
-            metrics::gauge!("lrs_queue_depth").set(f64::from(u32::try_from(waiting.items.len()).unwrap_or(u32::MAX)));
+            waiting.tell_depth();
             self.0.filled.notify_one();
         }
         committed
@@ -210,7 +217,9 @@ impl Pipeline {
         loop {
             let (mut batch, closed) = {
                 let mut waiting = self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-                (waiting.items.take(self.0.batch_items, BATCH_VALUES), waiting.closed)
+                let batch = waiting.items.take(self.0.batch_items, BATCH_VALUES);
+                waiting.tell_depth();
+                (batch, waiting.closed)
             };
             let was_empty = batch.is_empty();
             batch = batch.into_iter().filter_map(Item::unless_void).collect();
