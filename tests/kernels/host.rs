@@ -67,11 +67,14 @@ fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kernels/host.cpp");
-        let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("kernels-{}", std::process::id()));
+        let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("kernels");
+        // Under a name of its own until it is whole: other test processes may run the one there is.
+        let fresh = program.with_extension(std::process::id().to_string());
         let options = ["-std=c++14", "-O2", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror", "-o"];
-        let status = Command::new("c++").args(options).arg(&program).arg(source).status();
+        let status = Command::new("c++").args(options).arg(&fresh).arg(source).status();
         let status = status.expect("there is a C++ compiler: build-essential has it");
         assert!(status.success(), "the kernels do not compile for the host");
+        std::fs::rename(&fresh, &program).expect("it can be renamed");
         program
     })
 }
