@@ -151,6 +151,21 @@ class Workload:
         return losses, steering, scores
 
 
+class Classifier(Workload):
+    """Tells classes: a subclass defines data(), setting x, y, vx and vy, params(key) and logits(p, x)."""
+
+    batch = 32
+
+    def sample(self, key):
+        return pick(key, self.batch, (self.x, self.y))
+
+    def loss(self, p, b):
+        return xent(self.logits(p, b[0]), b[1])
+
+    def val(self, p):
+        return xent(self.logits(p, self.vx), self.vy)
+
+
 def _capped(v):
     return v if math.isfinite(v) else BAD
 
@@ -201,6 +216,15 @@ def split(x, y, n_val, seed):
     i = np.random.RandomState(seed).permutation(len(x))
     train, val = i[n_val:], i[:n_val]
     return jnp.asarray(x[train]), jnp.asarray(y[train]), jnp.asarray(x[val]), jnp.asarray(y[val])
+
+
+def mislabelled(y, share, classes, seed):
+    """Classes of which this share has been drawn anew."""
+    r = np.random.RandomState(seed)
+    y = np.array(y)
+    wrong = r.rand(len(y)) < share
+    y[wrong] = r.randint(0, classes, wrong.sum())
+    return jnp.asarray(y)
 
 
 def chars(text, vocab=64):

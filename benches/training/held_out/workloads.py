@@ -4,10 +4,10 @@ import jax.numpy as jnp
 import numpy as np
 import sklearn.datasets
 
-from engine import Workload, aff, dense, mlp, mlp_f, mse, pick, split, xent
+from engine import Classifier, Workload, aff, dense, mislabelled, mlp, mlp_f, mse, pick, split, xent
 
 
-class DigitsAdam(Workload):
+class DigitsAdam(Classifier):
     """A network on scikit-learn's digits; Adam."""
 
     name, T, lr0, opt = "digits_mlp_adam", 1000, 3e-3, "adam"
@@ -20,14 +20,8 @@ class DigitsAdam(Workload):
     def params(self, key):
         return mlp(key, (64, 48, 48, 10))
 
-    def sample(self, key):
-        return pick(key, 32, (self.x, self.y))
-
-    def loss(self, p, b):
-        return xent(mlp_f(p, b[0]), b[1])
-
-    def val(self, p):
-        return xent(mlp_f(p, self.vx), self.vy)
+    def logits(self, p, x):
+        return mlp_f(p, x)
 
 
 class Attention(Workload):
@@ -84,10 +78,11 @@ class Attention(Workload):
         return xent(self.logits(p, self.te[:, :-1]), self.te[:, 1:])
 
 
-class Logistic(Workload):
+class Logistic(Classifier):
     """Logistic regression on the breast cancer data, columns of uneven size: ill-conditioned and convex; plain SGD."""
 
     name, T, lr0, mu = "cancer_logistic_sgd", 1000, 0.1, 0.0
+    batch = 8
 
     def data(self):
         d = sklearn.datasets.load_breast_cancer()
@@ -97,20 +92,18 @@ class Logistic(Workload):
     def params(self, key):
         return dense(key, 30, 2, 0.01)
 
-    def sample(self, key):
-        return pick(key, 8, (self.x, self.y))
+    def logits(self, p, x):
+        return aff(p, x)
 
     def loss(self, p, b):
-        return xent(aff(p, b[0]), b[1]) + 1e-3 * jnp.sum(p["w"] ** 2)
-
-    def val(self, p):
-        return xent(aff(p, self.vx), self.vy)
+        return super().loss(p, b) + 1e-3 * jnp.sum(p["w"] ** 2)
 
 
-class Spirals(Workload):
+class Spirals(Classifier):
     """A residual network on three noisy spirals; SGD with momentum."""
 
     name, T, lr0 = "spirals_residual_sgdm", 1200, 0.03
+    batch = 24
 
     def data(self):
         r = np.random.RandomState(10)
@@ -130,15 +123,6 @@ class Spirals(Workload):
         for first, second in p["b"]:
             h = h + aff(second, jax.nn.relu(aff(first, h)))
         return aff(p["o"], jax.nn.relu(h))
-
-    def sample(self, key):
-        return pick(key, 24, (self.x, self.y))
-
-    def loss(self, p, b):
-        return xent(self.logits(p, b[0]), b[1])
-
-    def val(self, p):
-        return xent(self.logits(p, self.vx), self.vy)
 
 
 class Recurrent(Workload):
@@ -189,20 +173,17 @@ class Recurrent(Workload):
         return self.run(p, self.te)
 
 
-class Convolutions(Workload):
+class Convolutions(Classifier):
     """Two convolutions on digits with a tenth of the labels wrong; Adam."""
 
     name, T, eval_every, lr0, opt = "digits_conv_noisy_adam", 800, 20, 3e-3, "adam"
+    batch = 16
 
     def data(self):
         d = sklearn.datasets.load_digits()
         x, y = (d.images[..., None] / 16 - 0.3).astype(np.float32), d.target.astype(np.int32)
         self.x, self.y, self.vx, self.vy = split(x, y, 800, 12)
-        r = np.random.RandomState(12)
-        y = np.array(self.y)
-        wrong = r.rand(len(y)) < 0.1
-        y[wrong] = r.randint(0, 10, wrong.sum())
-        self.y = jnp.asarray(y)
+        self.y = mislabelled(self.y, 0.1, 10, 12)
 
     def params(self, key):
         k = jax.random.split(key, 3)
@@ -217,15 +198,6 @@ class Convolutions(Workload):
             dimensions = ("NHWC", "HWIO", "NHWC")
             x = jax.nn.relu(jax.lax.conv_general_dilated(x, w, (2, 2), "SAME", dimension_numbers=dimensions))
         return aff(p["o"], x.reshape(x.shape[0], -1))
-
-    def sample(self, key):
-        return pick(key, 16, (self.x, self.y))
-
-    def loss(self, p, b):
-        return xent(self.logits(p, b[0]), b[1])
-
-    def val(self, p):
-        return xent(self.logits(p, self.vx), self.vy)
 
 
 ALL = [DigitsAdam, Attention, Logistic, Spirals, Recurrent, Convolutions]

@@ -4,13 +4,14 @@ import jax.numpy as jnp
 import numpy as np
 import sklearn.datasets
 
-from engine import Workload, aff, dense, mlp, mlp_f, mse, pick, split, xent
+from engine import Classifier, Workload, aff, dense, mislabelled, mlp, mlp_f, mse, pick, split
 
 
-class Softmax(Workload):
+class Softmax(Classifier):
     """Softmax regression on scikit-learn's digits: convex; SGD with momentum."""
 
     name, T, lr0 = "digits_softmax_sgdm", 1000, 0.1
+    batch = 16
 
     def data(self):
         d = sklearn.datasets.load_digits()
@@ -20,14 +21,8 @@ class Softmax(Workload):
     def params(self, key):
         return dense(key, 64, 10, 0.01)
 
-    def sample(self, key):
-        return pick(key, 16, (self.x, self.y))
-
-    def loss(self, p, b):
-        return xent(aff(p, b[0]), b[1])
-
-    def val(self, p):
-        return xent(aff(p, self.vx), self.vy)
+    def logits(self, p, x):
+        return aff(p, x)
 
 
 class Autoencoder(Workload):
@@ -76,19 +71,16 @@ class DeepTanh(Workload):
         return mse(mlp_f(p, self.vx, jnp.tanh)[:, 0], self.vy)
 
 
-class LayerNorm(Workload):
+class LayerNorm(Classifier):
     """A network with layer norms on 300 rows, a fifth of whose labels are wrong: it overfits; AdamW."""
 
     name, T, eval_every, lr0, opt, wd = "layernorm_noisy_adamw", 800, 20, 3e-3, "adam", 0.05
+    batch = 16
 
     def data(self):
         x, y = sklearn.datasets.make_classification(1100, 20, n_informative=8, n_classes=4, random_state=5)
         self.x, self.y, self.vx, self.vy = split(x.astype(np.float32) / 2, y.astype(np.int32), 800, 5)
-        r = np.random.RandomState(5)
-        y = np.array(self.y)
-        wrong = r.rand(len(y)) < 0.2
-        y[wrong] = r.randint(0, 4, wrong.sum())
-        self.y = jnp.asarray(y)
+        self.y = mislabelled(self.y, 0.2, 4, 5)
 
     def params(self, key):
         return mlp(key, (20, 48, 48, 4))
@@ -98,15 +90,6 @@ class LayerNorm(Workload):
             h = aff(layer, x)
             x = jax.nn.relu((h - jnp.mean(h, -1, keepdims=True)) * jax.lax.rsqrt(jnp.var(h, -1, keepdims=True) + 1e-5))
         return aff(p[-1], x)
-
-    def sample(self, key):
-        return pick(key, 16, (self.x, self.y))
-
-    def loss(self, p, b):
-        return xent(self.logits(p, b[0]), b[1])
-
-    def val(self, p):
-        return xent(self.logits(p, self.vx), self.vy)
 
 
 class Friedman(Workload):

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import sklearn.datasets
 
-from engine import Workload, aff, chars, dense, mlp, mlp_f, mse, pick, split, xent
+from engine import Classifier, Workload, aff, chars, dense, mislabelled, mlp, mlp_f, mse, pick, split, xent
 
 
 class Quad(Workload):
@@ -31,7 +31,7 @@ class Quad(Workload):
         return 0.5 * jnp.sum(self.h * p * p) + 0.05
 
 
-class DigitsMLP(Workload):
+class DigitsMLP(Classifier):
     """scikit-learn's digits with 10% of the training labels wrong, an MLP; SGD with momentum."""
 
     name, T, lr0 = "digits_mlp_sgdm", 1500, 0.03
@@ -40,26 +40,16 @@ class DigitsMLP(Workload):
         d = sklearn.datasets.load_digits()
         x, y = (d.data / 16 - 0.3).astype(np.float32), d.target.astype(np.int32)
         self.x, self.y, self.vx, self.vy = split(x, y, 500, 0)
-        r = np.random.RandomState(1)
-        y = np.array(self.y)
-        wrong = r.rand(len(y)) < 0.1
-        y[wrong] = r.randint(0, 10, wrong.sum())
-        self.y = jnp.asarray(y)
+        self.y = mislabelled(self.y, 0.1, 10, 1)
 
     def params(self, key):
         return mlp(key, (64, 64, 64, 10))
 
-    def sample(self, key):
-        return pick(key, 32, (self.x, self.y))
-
-    def loss(self, p, b):
-        return xent(mlp_f(p, b[0]), b[1])
-
-    def val(self, p):
-        return xent(mlp_f(p, self.vx), self.vy)
+    def logits(self, p, x):
+        return mlp_f(p, x)
 
 
-class DigitsCNN(Workload):
+class DigitsCNN(Classifier):
     """A small convolutional net on digits; Adam."""
 
     name, T, eval_every, lr0, opt = "digits_cnn_adam", 800, 20, 3e-3, "adam"
@@ -79,15 +69,6 @@ class DigitsCNN(Workload):
             x = jax.lax.conv_general_dilated(x, w, (2, 2), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
             x = jax.nn.relu(x)
         return aff(p["o"], x.reshape(x.shape[0], -1))
-
-    def sample(self, key):
-        return pick(key, 32, (self.x, self.y))
-
-    def loss(self, p, b):
-        return xent(self.logits(p, b[0]), b[1])
-
-    def val(self, p):
-        return xent(self.logits(p, self.vx), self.vy)
 
 
 class CharLM(Workload):
