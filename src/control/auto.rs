@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Advice, Move, Observation, Opening, Outcome, Ruling, Setting, Status,
-    climb::{self, ClimbState},
+    climb::{self, Climb, ClimbState},
     copies::{BEST, LOWER, START, good_copy, stage_copy},
     guard::{GuardState, Sight},
     hold::{HoldState, Verdict},
@@ -32,8 +32,6 @@ use crate::model::{
 const EVALUATION: &str = "val_loss";
 /// What a plateau and a divergence multiply the rate by.
 const CUT: f64 = 0.5;
-/// And what a raise on trial does. The same the other way round, so that a plateau or a divergence takes it back.
-const RAISE: f64 = 2.0;
 /// The share of the training that is cooled down over, with evaluations (in the first revision, and since) and without.
 const FIRST_COOLDOWN_SHARE: f64 = 0.2;
 const COOLDOWN_SHARE: f64 = 0.3;
@@ -70,8 +68,8 @@ pub struct Auto {
     /// Whether the job says that there will be evaluations.
     expects_evaluations: bool,
     search: Option<Search>,
-    /// Whether a rate found may be raised.
-    climbs: bool,
+    /// Where a rate found may be raised.
+    climb: Option<Climb>,
     cuts: bool,
     cools: bool,
     /// The share of the training that is cooled down over, where there are evaluations.
@@ -158,7 +156,7 @@ impl Auto {
                 decision_lag: setting.decision_lag,
                 revision,
             }),
-            climbs: revision >= 3 && is_full && spec.search != Some(false),
+            climb: (revision >= 3 && is_full && spec.search != Some(false)).then_some(Climb { revision }),
             cuts: spec.plateau_cuts.unwrap_or(true),
             cools: spec.cooldown.unwrap_or(setting.total_steps.is_some() && !setting.has_schedule),
             cooldown_share: if revision == 1 { FIRST_COOLDOWN_SHARE } else { COOLDOWN_SHARE },
@@ -184,7 +182,7 @@ impl Auto {
             losses_seen: 0,
             evaluations_seen: 0,
             plateau: StatisticalPlateauState::default(),
-            climb: self.climbs.then(ClimbState::default),
+            climb: self.climb.map(|_| ClimbState::default()),
         }
     }
 
@@ -203,7 +201,7 @@ impl Auto {
     pub(super) fn status(&self, state: &AutoState) -> Status {
         let phase = match &state.phase {
             Phase::Search(_) => "searching",
-            Phase::Hold if state.climb.as_ref().is_some_and(ClimbState::is_on_trial) => "trying twice the rate",
+            Phase::Hold if state.climb.as_ref().is_some_and(ClimbState::is_on_trial) => "trying a higher rate",
             Phase::Hold => "holding",
         };
         let mut missing = Vec::new();
@@ -402,11 +400,11 @@ impl Auto {
             Verdict::Best | Verdict::Wait | Verdict::Cut => {}
         }
         let is_held = matches!(state.phase, Phase::Hold) && !matches!(outcome.ruling, Some(Ruling::Move(_)));
-        if let (Some(total), Some(climb)) = (self.total_steps, &mut state.climb)
+        if let (Some(total), Some(machine), Some(climb)) = (self.total_steps, self.climb, &mut state.climb)
             && is_held
             && value.is_finite()
         {
-            let verdict = climb.observe(&state.hold, When { step, effective_step }, total);
+            let verdict = machine.observe(climb, &state.hold, When { step, effective_step }, total);
             self.climb_on(state, effective_step, verdict, outcome);
         }
     }
@@ -420,15 +418,17 @@ impl Auto {
                 outcome.actions.push(Action::Forget(LOWER.to_owned()));
                 return;
             }
-            climb::Verdict::Raise(figures) => {
+            climb::Verdict::Raise { factor, figures } => {
                 outcome.actions.push(Action::Snapshot(LOWER.to_owned()));
-                (RAISE, figures, format!("{metric} improves clearly: twice the rate is tried"))
+                let (how, higher, _) = climb::words(factor);
+                (factor, figures, format!("{metric} improves {how}: {higher} the rate is tried"))
             }
-            climb::Verdict::Fall { goes_back, figures } => {
+            climb::Verdict::Fall { factor, goes_back, figures } => {
                 outcome.actions.extend(goes_back.then(|| Action::Restore(LOWER.to_owned())));
                 outcome.actions.push(Action::Forget(LOWER.to_owned()));
-                let back = if goes_back { ": back to there, and on at half of it" } else { ": on at half of it" };
-                (1.0 / RAISE, figures, format!("{metric} is no better for twice the rate{back}"))
+                let (_, higher, lower) = climb::words(factor);
+                let back = if goes_back { ": back to there, and on" } else { ": on" };
+                (1.0 / factor, figures, format!("{metric} is no better for {higher} the rate{back} at {lower} of it"))
             }
         };
         for (name, value) in &mut figures {
@@ -441,7 +441,7 @@ impl Auto {
         outcome.ruling = Some(self.ruling(state.scale, self.held(state.cooldown_share, 0), reason, figures));
     }
 
-    /// Something else has moved the rate, and takes back a raise that is on trial.
+    /// Something else lowers the rate: nothing is on trial any more.
     fn end_the_climb(state: &mut AutoState, outcome: &mut Outcome) {
         let Some(climb) = &mut state.climb else { return };
         outcome.actions.extend(climb.is_on_trial().then(|| Action::Forget(LOWER.to_owned())));

@@ -3,8 +3,9 @@
 //! A search takes the least rate that is as good as the best within the error. Where losses are noisy, or fall slowly for a
 //! while, short stages hardly tell rates apart, and the least can be a tenth of the right one. Evaluations tell more. So while the
 //! evaluation improves clearly over a window of steps, and not so fast that there is no need, twice the rate is tried for the next
-//! window. If the evaluation is better then, twice the rate stays, and is doubled again if it was much better. Otherwise the rate
-//! goes back, and the trainer to its state before the raise if the evaluation has become clearly worse.
+//! window, and four times where it hardly scatters, as far below the right rate. If the evaluation is better then, the rate stays,
+//! and is raised again if it was much better. Otherwise the rate goes back, and the trainer to its state before the raise if the
+//! evaluation has become clearly worse.
 //!
 //! Whether a rate is too high shows soon, whether it is too low does not: the loss falls at once where a rate is lowered, and
 //! for a while rises where it is raised. So raises are tried, and it is the plateau cuts that lower a rate. Our own;
@@ -32,6 +33,19 @@ const WORSE: f64 = 2.0;
 const PACES: std::ops::Range<f64> = 1.0..5.0;
 /// A raise is followed by another one if it brought this pace.
 const WORTHWHILE: f64 = 0.3;
+/// What a raise multiplies the rate by.
+const FACTOR: f64 = 2.0;
+/// At a rate far too low an evaluation improves evenly, by so many standard errors, if slowly. Then so much more is tried.
+const EVEN: f64 = 8.0;
+const EVEN_PACES: std::ops::Range<f64> = 0.1..5.0;
+const EVEN_FACTOR: f64 = 4.0;
+
+/// The raises of a job.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Climb {
+    /// See [`crate::model::controller::Auto::REVISION`].
+    pub(super) revision: u64,
+}
 
 /// What is remembered.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -40,6 +54,9 @@ pub(super) struct ClimbState {
     since: u64,
     /// The evaluation before the raise that is on trial.
     before: Option<f64>,
+    /// What that raise multiplied the rate by, where not by two. Before the fourth revision all did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    factor: Option<f64>,
     /// Whether the trainer keeps the state before that raise.
     is_kept: bool,
     is_over: bool,
@@ -50,12 +67,12 @@ pub(super) struct ClimbState {
 pub(super) enum Verdict {
     /// Nothing.
     Wait,
-    /// Try twice the rate, and keep the state as it is now.
-    Raise(Figures),
+    /// Try `factor` times the rate, and keep the state as it is now.
+    Raise { factor: f64, figures: Figures },
     /// The raise has paid and stays.
     Stay,
-    /// The raise has not paid: on at half the rate, and `goes_back` to the state before it.
-    Fall { goes_back: bool, figures: Figures },
+    /// The raise has not paid: on at the rate before it, `factor` times lower, and `goes_back` to the state before it.
+    Fall { factor: f64, goes_back: bool, figures: Figures },
 }
 
 impl ClimbState {
@@ -78,13 +95,15 @@ impl ClimbState {
     pub(super) fn is_on_trial(&self) -> bool {
         self.before.is_some()
     }
+}
 
+impl Climb {
     /// Looks at the evaluations of a training of `total_steps`, the newest of which is that of `when`.
-    pub(super) fn observe(&mut self, hold: &HoldState, when: When, total_steps: u64) -> Verdict {
+    pub(super) fn observe(self, state: &mut ClimbState, hold: &HoldState, when: When, total_steps: u64) -> Verdict {
         let window = total_steps / WINDOW_SHARE;
-        let evaluations: Vec<(u64, f64)> = hold.since(self.since).collect();
+        let evaluations: Vec<(u64, f64)> = hold.since(state.since).collect();
         let Some(most) = evaluations.len().checked_sub(MIN_EVALUATIONS) else { return Verdict::Wait };
-        if self.is_over || when.step.saturating_sub(self.since) < window {
+        if state.is_over || when.step.saturating_sub(state.since) < window {
             return Verdict::Wait;
         }
         let begin = evaluations.partition_point(|(step, _)| step.saturating_add(window) < when.step).min(most);
@@ -96,29 +115,39 @@ impl ClimbState {
         // What a gain in these steps comes to in the length of the training, relative to what is left.
         let pace = |gain: f64| gain * (exact(total_steps) / exact(when.step - steps[0])) / level.abs();
 
-        let mut figures = vec![("evaluation", level), ("error", error), ("pace", pace(2.0 * (older - level)))];
-        let mut is_worthwhile = older - level > CLEAR * error && PACES.contains(&pace(2.0 * (older - level)));
-        if let Some(before) = self.before.take() {
+        let (gain, now) = (older - level, pace(2.0 * (older - level)));
+        let mut figures = vec![("evaluation", level), ("error", error), ("pace", now)];
+        let is_even = self.revision >= 4 && gain > EVEN * error && EVEN_PACES.contains(&now);
+        let mut is_worthwhile = is_even || gain > CLEAR * error && PACES.contains(&now);
+        if let Some(before) = state.before.take() {
+            let factor = state.factor.take().unwrap_or(FACTOR);
             figures.push(("evaluation_before", before));
             if level >= before {
-                let goes_back = std::mem::take(&mut self.is_kept) && level > before + WORSE * error;
-                self.since = when.effective_step;
-                return Verdict::Fall { goes_back, figures };
+                let goes_back = std::mem::take(&mut state.is_kept) && level > before + WORSE * error;
+                state.since = when.effective_step;
+                return Verdict::Fall { factor, goes_back, figures };
             }
             is_worthwhile |= pace(before - level) > WORTHWHILE;
         }
-        self.is_over = when.step > total_steps / LIMIT_SHARE;
-        if is_worthwhile && !self.is_over {
+        state.is_over = when.step > total_steps / LIMIT_SHARE;
+        if is_worthwhile && !state.is_over {
+            let factor = is_even.then_some(EVEN_FACTOR);
             // The last one before the raise takes effect is where the next window begins.
-            *self = Self { since: when.effective_step - 1, before: Some(level), is_kept: true, is_over: false };
-            return Verdict::Raise(figures);
+            let since = when.effective_step - 1;
+            *state = ClimbState { since, before: Some(level), factor, is_kept: true, is_over: false };
+            return Verdict::Raise { factor: factor.unwrap_or(FACTOR), figures };
         }
-        if std::mem::take(&mut self.is_kept) {
-            self.since = when.step;
+        if std::mem::take(&mut state.is_kept) {
+            state.since = when.step;
             return Verdict::Stay;
         }
         Verdict::Wait
     }
+}
+
+/// How an evaluation improves before a raise by `factor`, and what the raise and its end are called.
+pub(super) fn words(factor: f64) -> (&'static str, &'static str, &'static str) {
+    if factor > FACTOR { ("evenly", "four times", "a quarter") } else { ("clearly", "twice", "half") }
 }
 
 #[cfg(test)]
@@ -126,12 +155,15 @@ mod tests {
     use super::*;
 
     const STEPS: u64 = 1000;
+    const DOUBLES: Climb = Climb { revision: 3 };
+    const NEWEST: Climb = Climb { revision: 4 };
 
     /// What came of a training.
     #[derive(Debug)]
     struct Climbed {
         rate: f64,
         raises: Vec<u64>,
+        factors: Vec<f64>,
         /// With whether it went back.
         falls: Vec<(u64, bool)>,
     }
@@ -147,9 +179,9 @@ mod tests {
     const USUAL: Habits = Habits { every: 20, decision_lag: 1, scatter: 0.0 };
 
     /// A training whose evaluation is 1 at first and at a rate falls by `slope` of itself a step.
-    fn climb(habits: Habits, slope: impl Fn(f64) -> f64) -> Climbed {
+    fn climb(machine: Climb, habits: Habits, slope: impl Fn(f64) -> f64) -> Climbed {
         let (mut hold, mut state) = (HoldState::new(0), ClimbState::default());
-        let mut climbed = Climbed { rate: 1.0, raises: Vec::new(), falls: Vec::new() };
+        let mut climbed = Climbed { rate: 1.0, raises: Vec::new(), factors: Vec::new(), falls: Vec::new() };
         let (mut evaluation, mut rate, mut kept) = (1.0, 1.0, 1.0);
         // From which step on which rate is in force, and whether the state before is gone back to.
         let mut next = (0, rate, false);
@@ -167,16 +199,17 @@ mod tests {
             let sign = if ((step + 1) / habits.every).is_multiple_of(2) { 1.0 } else { -1.0 };
             hold.observe(step, evaluation * (1.0 + sign * habits.scatter), Some(STEPS), false);
             let when = When { step, effective_step: step + habits.decision_lag };
-            match state.observe(&hold, when, STEPS) {
+            match machine.observe(&mut state, &hold, when, STEPS) {
                 Verdict::Wait | Verdict::Stay => {}
-                Verdict::Raise(_) => {
+                Verdict::Raise { factor, .. } => {
                     kept = evaluation;
-                    climbed.rate *= 2.0;
+                    climbed.rate *= factor;
                     climbed.raises.push(step);
+                    climbed.factors.push(factor);
                     next = (when.effective_step, climbed.rate, false);
                 }
-                Verdict::Fall { goes_back, .. } => {
-                    climbed.rate /= 2.0;
+                Verdict::Fall { factor, goes_back, .. } => {
+                    climbed.rate /= factor;
                     climbed.falls.push((step, goes_back));
                     next = (when.effective_step, climbed.rate, goes_back);
                 }
@@ -192,18 +225,45 @@ mod tests {
 
     #[test]
     fn a_rate_that_is_too_low_is_raised_until_it_no_longer_pays() {
-        for (every, decision_lag) in [(20, 1), (20, 8), (1, 1), (5, 3)] {
-            let climbed = climb(Habits { every, decision_lag, ..USUAL }, up_to(4.0, 0.002));
-            assert_eq!(climbed.rate.to_bits(), 4.0_f64.to_bits(), "{climbed:?}");
-            assert!(climbed.raises[0] < STEPS / 8, "{climbed:?}");
-            assert!(climbed.falls.iter().all(|(_, goes_back)| *goes_back), "{climbed:?}");
+        for machine in [DOUBLES, NEWEST] {
+            for (every, decision_lag) in [(20, 1), (20, 8), (1, 1), (5, 3)] {
+                let climbed = climb(machine, Habits { every, decision_lag, ..USUAL }, up_to(4.0, 0.002));
+                assert_eq!(climbed.rate.to_bits(), 4.0_f64.to_bits(), "{climbed:?}");
+                assert!(climbed.raises[0] < STEPS / 8, "{climbed:?}");
+                assert!(climbed.falls.iter().all(|(_, goes_back)| *goes_back), "{climbed:?}");
+            }
         }
+    }
+
+    #[test]
+    fn a_rate_far_too_low_is_raised_by_four_where_the_evaluation_hardly_scatters() {
+        let slowly = up_to(64.0, 0.0003);
+        let climbed = climb(NEWEST, USUAL, &slowly);
+        assert_eq!(climbed.factors[..2], [4.0; 2], "{climbed:?}");
+        assert!(climbed.rate >= 16.0, "{climbed:?}");
+        assert!(climb(DOUBLES, USUAL, &slowly).raises.is_empty(), "an older revision thought it too slow");
+        let scattered = climb(NEWEST, Habits { scatter: 0.01, ..USUAL }, &slowly);
+        assert!(scattered.raises.is_empty(), "{scattered:?}");
+    }
+
+    #[test]
+    fn four_times_the_rate_is_taken_back_by_four() {
+        let climbed = climb(NEWEST, USUAL, up_to(1.0, 0.002));
+        assert!(!climbed.falls.is_empty() && climbed.factors.iter().all(|&factor| factor > 2.0), "{climbed:?}");
+        assert_eq!(climbed.rate.to_bits(), 1.0_f64.to_bits());
+    }
+
+    #[test]
+    fn what_an_older_release_stored_is_read_and_written_the_same() {
+        let stored = r#"{"since":9,"before":0.5,"is_kept":true,"is_over":false}"#;
+        let state: ClimbState = serde_json::from_str(stored).expect("it was written so");
+        assert_eq!(serde_json::to_string(&state).expect("a state is JSON"), stored);
     }
 
     #[test]
     fn a_raise_that_makes_it_worse_within_the_error_is_taken_back_and_training_goes_on_from_there() {
         let slope = |rate| if rate > 1.0 { -0.0015 } else { 0.003 };
-        let climbed = climb(Habits { scatter: 0.03, ..USUAL }, slope);
+        let climbed = climb(NEWEST, Habits { scatter: 0.03, ..USUAL }, slope);
         assert!(!climbed.falls.is_empty() && climbed.falls.iter().all(|(_, goes_back)| !goes_back), "{climbed:?}");
         assert_eq!(climbed.rate.to_bits(), 1.0_f64.to_bits());
     }
@@ -211,7 +271,10 @@ mod tests {
     #[test]
     fn what_improves_slowly_or_fast_enough_is_left_alone() {
         for slope in [0.0, 0.0005, -0.001, 0.01] {
-            assert!(climb(USUAL, |_| slope).raises.is_empty(), "{slope}");
+            assert!(climb(DOUBLES, USUAL, |_| slope).raises.is_empty(), "{slope}");
+        }
+        for slope in [0.0, 0.00005, -0.001, 0.01] {
+            assert!(climb(NEWEST, USUAL, |_| slope).raises.is_empty(), "{slope}");
         }
     }
 
@@ -222,16 +285,16 @@ mod tests {
             let scattered = if i % 2 == 0 { 1.0 } else { 1.2 } - 0.01 * f64::from(i);
             let step = 20 * u64::from(i);
             hold.observe(step, scattered, Some(STEPS), false);
-            let verdict = state.observe(&hold, When { step, effective_step: step + 1 }, STEPS);
+            let verdict = NEWEST.observe(&mut state, &hold, When { step, effective_step: step + 1 }, STEPS);
             assert_eq!(verdict, Verdict::Wait, "step {step}");
         }
     }
 
     #[test]
     fn nothing_is_raised_in_the_second_half_or_from_few_evaluations() {
-        assert!(climb(USUAL, up_to(1e9, 0.002)).raises.iter().all(|step| 2 * step <= STEPS));
+        assert!(climb(NEWEST, USUAL, up_to(1e9, 0.002)).raises.iter().all(|step| 2 * step <= STEPS));
         assert!(
-            climb(Habits { every: 150, ..USUAL }, up_to(1e9, 0.002)).raises.is_empty(),
+            climb(NEWEST, Habits { every: 150, ..USUAL }, up_to(1e9, 0.002)).raises.is_empty(),
             "the fourth comes after half the training"
         );
     }
@@ -244,13 +307,14 @@ mod tests {
             step += 20;
             assert!(step < STEPS / 2, "nothing was raised");
             hold.observe(step, 1.0 - 0.0015 * exact(step), Some(STEPS), false);
-            state.observe(&hold, When { step, effective_step: step + 1 }, STEPS);
+            NEWEST.observe(&mut state, &hold, When { step, effective_step: step + 1 }, STEPS);
         }
         state.end();
         assert!(!state.is_on_trial());
         for step in (step + 20..STEPS).step_by(20) {
             hold.observe(step, 1.0 - 0.0015 * exact(step), Some(STEPS), false);
-            assert_eq!(state.observe(&hold, When { step, effective_step: step + 1 }, STEPS), Verdict::Wait);
+            let when = When { step, effective_step: step + 1 };
+            assert_eq!(NEWEST.observe(&mut state, &hold, when, STEPS), Verdict::Wait);
         }
     }
 
@@ -261,7 +325,7 @@ mod tests {
             for step in (0..STEPS).step_by(20) {
                 let evaluation = scale * (1.0 - 0.001 * exact(step));
                 hold.observe(step, evaluation, Some(STEPS), false);
-                state.observe(&hold, When { step, effective_step: step + 1 }, STEPS);
+                NEWEST.observe(&mut state, &hold, When { step, effective_step: step + 1 }, STEPS);
             }
         }
     }

@@ -17,6 +17,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::stats::{linear::standard_error, order::median};
 
+mod stage;
+
+use stage::Stage;
+
 /// Steps at almost no rate, for the first loss and its error.
 const PROBE_STEPS: usize = 8;
 /// The fewest losses of a stage that the next one is decided on ahead from, and that a verdict rests on.
@@ -30,6 +34,12 @@ const CLEAR: f64 = 4.0;
 /// How many standard errors are still a tie; and since the third revision, where a rate that is too high can be undone.
 const TIE: f64 = 3.0;
 const NARROW_TIE: f64 = 2.0;
+/// How many standard errors a stage must be worse than the best to end the search, once the first loss is left: since the fourth
+/// revision, where a rate that is too high can be undone. Before, it ended at any that was no better.
+const WORSE: f64 = 1.0;
+/// A loss that lies so many times the size of the first one and its spread above it does harm that no later stage shows: since the
+/// fourth revision its stage is too high, whatever the others are.
+const SPIKE: f64 = 10.0;
 /// How often the search may begin anew, and how much lower each time.
 const RESTARTS: u32 = 4;
 const RESTART_FACTOR: f64 = 1.0 / 64.0;
@@ -88,30 +98,6 @@ struct Ahead {
     scale: f64,
     /// Whether the trainer keeps the state at its beginning, which is the end of the stage before.
     is_kept: bool,
-}
-
-/// A stage that is over.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-struct Stage {
-    /// The median of its losses; `None` if it blew up.
-    loss: Option<f64>,
-    /// Its standard error.
-    error: f64,
-    scale: f64,
-    /// Whether the trainer has kept the state at its end.
-    is_kept: bool,
-}
-
-impl Stage {
-    /// For finding the best: one that blew up comes last.
-    fn key(&self) -> (f64, f64, f64) {
-        (self.loss.unwrap_or(f64::INFINITY), self.error, self.scale)
-    }
-
-    /// The standard error of the difference to another figure with `error`.
-    fn error_to(&self, error: f64) -> f64 {
-        (self.error * self.error + error * error).sqrt()
-    }
 }
 
 /// What comes next.
@@ -283,9 +269,9 @@ impl Search {
     fn look_ahead(self, state: &mut SearchState, first: (f64, f64), when: When) -> Next {
         let (loss, error) = (median(&state.losses), standard_error(&state.losses));
         let so_far = Stage { loss: Some(loss), error, scale: state.scale, is_kept: false };
-        let has_left = is_left(&so_far, first) || state.best().is_some_and(|best| is_left(best, first));
+        let has_left = so_far.has_left(first) || state.best().is_some_and(|best| best.has_left(first));
         let scale = state.scale * self.rise(has_left);
-        let figures = figures_of(&so_far, state.stages.len(), first);
+        let figures = so_far.figures(state.stages.len(), first);
         state.ahead = Some(Ahead { begins_at: when.effective_step, scale, is_kept: true });
         Next::Rise { kept: state.stages.len(), figures }
     }
@@ -323,7 +309,7 @@ impl Search {
         if !is_blown {
             (over.loss, over.error) = (Some(median(&losses)), standard_error(&losses));
         }
-        let mut figures = figures_of(&over, state.stages.len(), first);
+        let mut figures = over.figures(state.stages.len(), first);
 
         let is_worse = over.loss.is_none_or(|loss| loss > first.0 + CLEAR * over.error_to(first.1));
         if state.stages.is_empty() && is_worse && state.restarts < RESTARTS {
@@ -338,7 +324,12 @@ impl Search {
             (Some(_), None | Some((_, None))) => false,
             (Some(loss), Some((best, Some(best_loss)))) => {
                 let clearly = (CLEAR * over.error_to(best.error)).max(3.0 * spread);
-                if is_left(&best, first) { loss >= best_loss } else { loss > best_loss + clearly }
+                let worse = if self.revision >= 4 && !self.is_cautious { WORSE } else { 0.0 };
+                if best.has_left(first) {
+                    loss >= best_loss + worse * over.error_to(best.error)
+                } else {
+                    loss > best_loss + clearly
+                }
             }
         };
         let is_over = no_gain || when.step >= state.limit_step || state.stages.len() + 1 >= MAX_STAGES;
@@ -347,7 +338,7 @@ impl Search {
         over.is_kept = can_keep && !no_gain && is_copied;
         state.stages.push(over);
         let Some(best) = state.best().copied() else { return Next::Stay };
-        let has_left = is_left(&best, first);
+        let has_left = best.has_left(first);
         if !is_over {
             let Some(next) = ahead else {
                 let scale = state.scale * self.rise(has_left);
@@ -359,7 +350,8 @@ impl Search {
         }
         figures.push(("best_loss", best.loss.unwrap_or(f64::INFINITY)));
         figures.push(("best_scale", best.scale));
-        let (chosen, scale) = if has_left { self.least_tie(state, best, first) } else { stability_limit(state, best) };
+        let (chosen, scale) =
+            if has_left { self.least_tie(state, best, first) } else { self.stability_limit(state, best) };
         state.scale = scale / caution;
         let from = match chosen {
             Some(number) if state.stages[number].is_kept => Origin::Stage(number),
@@ -374,47 +366,35 @@ impl Search {
         let Some(last) = state.losses.len().checked_sub(3).map(|i| median(&state.losses[i..])) else { return false };
         let lowest = state.stages.iter().filter_map(|stage| stage.loss).fold(first.0, f64::min);
         let spread = first.1 * count(PROBE_STEPS).sqrt();
-        last > 2.0 * first.0 + 10.0 * first.1 || self.is_cautious && last > lowest + 4.0 * spread
+        // Before the fourth revision any loss below 0 was too high.
+        let size = if self.revision >= 4 { first.0.abs() } else { first.0 };
+        let is_spike = |loss: &f64| *loss > first.0 + SPIKE * (size + spread);
+        last > first.0 + size + 10.0 * first.1
+            || self.is_cautious && last > lowest + 4.0 * spread
+            || self.revision >= 4 && state.losses.iter().any(is_spike)
     }
 
     /// The least rate whose stage is as good as the best within the error, and has left the first loss itself: where the first loss
     /// is still close, stages that gained nothing would tie with it.
     fn least_tie(self, state: &SearchState, best: Stage, first: (f64, f64)) -> (Option<usize>, f64) {
         let tie = if self.revision >= 3 && !self.is_cautious { NARROW_TIE } else { TIE };
-        let is_tied = |stage: &Stage| {
-            let bound = best.loss.unwrap_or(f64::INFINITY) + tie * stage.error_to(best.error);
-            stage.loss.is_some_and(|loss| loss <= bound) && (self.revision == 1 || is_left(stage, first))
-        };
+        let is_tied = |stage: &Stage| stage.ties(&best, tie) && (self.revision == 1 || stage.has_left(first));
         let good = state.stages.iter().enumerate().filter(|(_, stage)| is_tied(stage));
         let least = good.min_by(|(_, a), (_, b)| a.scale.total_cmp(&b.scale));
         (least.map(|(i, _)| i), least.map_or(best.scale, |(_, stage)| stage.scale))
     }
-}
 
-/// The figures behind the end of a stage.
-fn figures_of(stage: &Stage, number: usize, first: (f64, f64)) -> Figures {
-    vec![
-        ("first_loss", first.0),
-        ("first_error", first.1),
-        ("stage_loss", stage.loss.unwrap_or(f64::INFINITY)),
-        ("stage_error", stage.error),
-        ("stage", count(number)),
-        ("scale", stage.scale),
-    ]
-}
-
-/// Whether a stage is clearly below the first loss.
-fn is_left(stage: &Stage, first: (f64, f64)) -> bool {
-    stage.loss.is_some_and(|loss| loss < first.0 - CLEAR * stage.error_to(first.1))
-}
-
-/// Where no stage left the first loss only the limit of stability is known: a quarter of the highest rate that held.
-fn stability_limit(state: &SearchState, best: Stage) -> (Option<usize>, f64) {
-    let held = state.stages.iter().filter(|stage| stage.loss.is_some()).map(|stage| stage.scale);
-    let highest = held.fold(None, |high: Option<f64>, scale| Some(high.map_or(scale, |high| high.max(scale))));
-    let from =
-        state.stages.iter().position(|stage| stage.loss.is_some() && stage.scale.to_bits() == best.scale.to_bits());
-    (from, highest.unwrap_or(best.scale / 8.0) / 4.0)
+    /// Where no stage left the first loss only the limit of stability is known: a quarter of the highest rate that held, which since
+    /// the fourth revision one that is worse than the best beyond a tie has not.
+    fn stability_limit(self, state: &SearchState, best: Stage) -> (Option<usize>, f64) {
+        let has_held =
+            |stage: &&Stage| if self.revision >= 4 { stage.ties(&best, NARROW_TIE) } else { stage.loss.is_some() };
+        let held = state.stages.iter().filter(has_held).map(|stage| stage.scale);
+        let highest = held.fold(None, |high: Option<f64>, scale| Some(high.map_or(scale, |high| high.max(scale))));
+        let from =
+            state.stages.iter().position(|stage| stage.loss.is_some() && stage.scale.to_bits() == best.scale.to_bits());
+        (from, highest.unwrap_or(best.scale / 8.0) / 4.0)
+    }
 }
 
 /// A small count as a number.
@@ -511,6 +491,53 @@ mod tests {
         assert!(run(search(1, 1), saddle).scale < 0.1);
         let over = run(search(1, 2), saddle);
         assert_eq!(over.scale.to_bits(), 4.0_f64.to_bits(), "{over:?}");
+    }
+
+    #[test]
+    fn a_stage_that_is_worse_by_less_than_an_error_does_not_end_the_search() {
+        // The stage at an eighth is a little unlucky.
+        let unlucky = |step: u64, scale: f64| {
+            let luck = if (scale - 0.125).abs() < 1e-9 { 0.262 } else { 0.0 };
+            bowl(step, scale).map(|loss| loss + luck)
+        };
+        assert!(run(search(1, 3), unlucky).scale < 0.1);
+        let over = run(search(1, 4), unlucky);
+        assert!((0.5..=1.0).contains(&over.scale), "{over:?}");
+    }
+
+    #[test]
+    fn one_loss_far_above_the_first_makes_a_stage_too_high() {
+        let spiking = |step: u64, scale: f64| {
+            let is_spike = scale > 1e-3 && step.is_multiple_of(5);
+            bowl(step, scale * 1e3).map(|loss| if is_spike { 90.0 } else { loss.min(4.0) })
+        };
+        assert!(run(search(1, 3), spiking).scale > 1e-3);
+        let over = run(search(1, 4), spiking);
+        assert!(over.scale < 1e-3 && over.stages.len() > 3, "{over:?}");
+    }
+
+    #[test]
+    fn a_loss_may_be_negative() {
+        for below in [0.0, 4.0, 40.0] {
+            let over = run(search(1, 4), |step, scale| bowl(step, scale).map(|loss| loss - below));
+            assert!((0.5..=1.0).contains(&over.scale), "{below} lower: {over:?}");
+        }
+    }
+
+    #[test]
+    fn where_no_stage_leaves_the_first_loss_a_rate_that_is_clearly_worse_has_not_held() {
+        // The first loss is badly known, and all there is to gain is little against that.
+        let shallow = |step: u64, scale: f64| {
+            let level = match scale {
+                ..0.25 => 4.0,
+                ..4.0 => 3.6,
+                ..16.0 => 5.0,
+                _ => 90.0,
+            };
+            Some(level + wave(step) * if step < 8 { 60.0 } else { 1.0 })
+        };
+        let scale = |revision| run(search(1, revision), shallow).scale;
+        assert!((scale(3) - 1.0).abs() < 1e-12 && (scale(4) - 0.25).abs() < 1e-12, "{} and {}", scale(3), scale(4));
     }
 
     #[test]

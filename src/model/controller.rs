@@ -212,7 +212,9 @@ impl Auto {
     ///
     /// 2: what ties in a search has left the first loss itself; a search does not wait out the decision lag; a longer cooldown.
     /// 3: a rate found is raised while that pays; fewer errors are a tie.
-    pub const REVISION: u64 = 3;
+    /// 4: a search ends at a stage that is worse by an error, and at a loss far above the first; where an evaluation improves
+    /// evenly, more is tried.
+    pub const REVISION: u64 = 4;
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "serde wants the field's type")]
