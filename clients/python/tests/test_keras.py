@@ -7,7 +7,7 @@ import pytest
 import lrs
 from lrs.keras import LrsCallback
 
-LINEAR = {"schedule": {"linear": {}}, "deadline": 20.0}
+LINEAR = {"schedule": {"linear": {}}, "deadline": 20.0, "close_timeout": 20.0}
 
 
 @pytest.fixture

@@ -308,7 +308,7 @@ class Link:
         call = connection.stream_telemetry(self._requests(over))
         self._call = call
         try:
-            self.listening = True
+            self.listening, self.last_failure = True, ""
             self._wake.give()
             self._news.give()
             for answer in call:

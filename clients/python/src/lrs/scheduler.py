@@ -404,10 +404,11 @@ class Scheduler:
             # An evaluation after the last step: on record at the step that would have come next.
             figures, self._pending_metrics = self._pending_metrics, {}
             self._hand_over(Report(self._link.next_step, None, None, None, None, figures))
-        left = self._link.close(self._options.close_timeout if timeout is None else timeout)
+        wait = self._options.close_timeout if timeout is None else timeout
+        left = self._link.close(wait)
         self._hand_over = self._warn_once_closed
         if left:
-            text = f"{left} steps of {self.job} are not known to be durable: {self._why_away()}"
+            text = f"{left} steps of {self.job} were not known to be durable within {wait:g} s: {self._why_away()}"
             if self._options.strict:
                 raise errors.NotDurableError(text, code="UNAVAILABLE")
             if self._link.refusal is None:  # which has been said
@@ -547,7 +548,9 @@ class Scheduler:
             )
         if link.listening:
             return f"{self.server} is connected and silent."
-        return f"{self.server} can not be reached ({link.last_failure or 'not yet'})."
+        if not link.last_failure:
+            return f"{self.server} has not answered yet."
+        return f"{self.server} can not be reached ({link.last_failure})."
 
     def _hold(self, step: int) -> Directive:
         job = self._link.job
