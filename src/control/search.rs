@@ -2,7 +2,7 @@
 //!
 //! First the loss and its error are taken at almost no rate. Then stages of some steps each, at rates that rise from a
 //! sixty-fourth of the one given. A stage is judged by the median of its losses and their standard error: while the first loss is
-//! not clearly left the rate rises in big steps, then in small ones, until a stage brings no gain or blows up. The rate
+//! not clearly left the rate rises in big steps, then in small ones, until a stage is worse than the best or blows up. The rate
 //! chosen is the least one whose stage is as good as the best within the error, and training goes on from the end of that
 //! stage. A stage that is too high is cut short; if even the first one is, the search begins anew much lower.
 //!
@@ -366,7 +366,7 @@ impl Search {
         let Some(last) = state.losses.len().checked_sub(3).map(|i| median(&state.losses[i..])) else { return false };
         let lowest = state.stages.iter().filter_map(|stage| stage.loss).fold(first.0, f64::min);
         let spread = first.1 * count(PROBE_STEPS).sqrt();
-        // Before the fourth revision any loss below 0 was too high.
+        // Before the fourth revision a loss that began below 0 was too high wherever it went.
         let size = if self.revision >= 4 { first.0.abs() } else { first.0 };
         let is_spike = |loss: &f64| *loss > first.0 + SPIKE * (size + spread);
         last > first.0 + size + 10.0 * first.1

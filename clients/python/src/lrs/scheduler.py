@@ -549,7 +549,7 @@ class Scheduler:
         if link.listening:
             return f"{self.server} is connected and silent."
         if not link.last_failure:
-            return f"{self.server} has not answered yet."
+            return f"{self.server} is slow to answer."
         return f"{self.server} can not be reached ({link.last_failure})."
 
     def _hold(self, step: int) -> Directive:
