@@ -94,7 +94,12 @@ fn crossing(works: [f64; 2], cpu: [f64; 2], gpu: [f64; 2]) -> Option<f64> {
     let (cpu_slope, gpu_slope) = (slope(cpu), slope(gpu));
     let fixed = (gpu[0] - gpu_slope * works[0]) - (cpu[0] - cpu_slope * works[0]);
     let gain = cpu_slope - gpu_slope;
-    if gain > 0.0 { Some((fixed / gain).max(0.0)) } else { (fixed < 0.0).then_some(0.0) }
+    if gain > 0.0 {
+        Some((fixed / gain).max(0.0))
+    } else {
+        // The larger a batch, the worse the device does: it pays if it still does at the larger one.
+        (gpu[1] < cpu[1]).then_some(0.0)
+    }
 }
 
 fn seconds(now: &dyn Fn() -> Duration, run: impl FnOnce()) -> f64 {
@@ -127,6 +132,8 @@ mod tests {
         assert!((found - 100.0 / 9.0).abs() < 1e-9, "{found}");
         assert_eq!(crossing([1.0, 101.0], [1.0, 11.0], [10.0, 110.0]), None, "slower from the first to the last");
         assert_eq!(crossing([1.0, 101.0], [5.0, 105.0], [1.0, 2.0]), Some(0.0), "faster from the first to the last");
+        assert_eq!(crossing([1.0, 101.0], [1.0, 11.0], [0.5, 110.0]), None, "faster for the smaller one alone");
+        assert_eq!(crossing([1.0, 101.0], [9.0, 109.0], [1.0, 102.0]), Some(0.0), "slower by work, faster for both");
     }
 
     #[test]
