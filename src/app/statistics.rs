@@ -52,7 +52,7 @@ fn choose(choice: DeviceChoice) -> anyhow::Result<Arc<dyn Backend>> {
 fn accelerated(ordinal: usize) -> Result<Arc<dyn Backend>, Absent> {
     let mut device = Cuda::open(ordinal)?;
     let begun = tokio::time::Instant::now();
-    let break_even = BreakEven::measure(&mut device, &|| begun.elapsed())?;
+    let break_even = BreakEven::measure(&mut device, &|| begun.elapsed()).map_err(Absent::Unusable)?;
     let backend = Accelerated::new(Box::new(device), break_even, Arc::new(Counted));
     let from: Vec<String> = break_even
         .windows_of(SHOWN_LENGTH)

@@ -48,7 +48,7 @@ pub enum Absent {
     },
     /// The driver refuses.
     #[error("the device can not be used: {0}")]
-    Unusable(#[from] Failure),
+    Unusable(Failure),
 }
 
 /// A device that is ready.
@@ -469,5 +469,9 @@ fn index(place: u64) -> usize {
 }
 
 fn failure(call: &'static str, error: DriverError) -> Failure {
-    Failure { call, problem: error.to_string() }
+    let problem = match error.error_string() {
+        Ok(said) => format!("{} ({:?})", said.to_string_lossy(), error.0),
+        Err(_) => format!("{:?}", error.0),
+    };
+    Failure { call, problem }
 }

@@ -1,9 +1,11 @@
-//! The kernels on a real device against the CPU. Where there is none, it says so.
+//! The kernels on a device against the CPU. Where there is none, it says so. `stand_in` runs these tests, too.
 
 use std::sync::{Arc, Mutex};
 
 use lrs::stats::{
-    MAX_WINDOW, Wanted, Windows,
+    Backend as _, MAX_WINDOW, Wanted, Windows,
+    accelerated::Accelerated,
+    break_even::BreakEven,
     cuda::Cuda,
     device::{Device as _, Failure, ON_DEVICE, Witness},
     record::Layout,
@@ -27,16 +29,26 @@ fn device() -> Option<Cuda> {
     }
 }
 
+/// So many on a GPU; few on the stand-in, which is slow.
+fn some(many: usize, device: &Cuda) -> usize {
+    if device.name().contains("stand-in") { many / 20 } else { many }
+}
+
+fn batch(windows: &[Vec<f64>]) -> Windows {
+    let mut batch = Windows::default();
+    for window in windows {
+        batch.push(window).unwrap();
+    }
+    batch
+}
+
 #[test]
 fn batches_on_a_device_have_the_bits_of_the_cpu() {
     let Some(mut device) = device() else { return };
-    for round in 0..20 {
+    for round in 0..some(20, &device) {
         let seed: u64 = rand::random();
-        let windows = windows::windows(seed, 400, if round % 4 == 0 { MAX_WINDOW } else { 200 });
-        let mut batch = Windows::default();
-        for window in &windows {
-            batch.push(window).unwrap();
-        }
+        let windows = windows::windows(seed, some(400, &device), if round % 4 == 0 { MAX_WINDOW } else { 200 });
+        let batch = batch(&windows);
         let rings: Vec<Ring> = (0..batch.len())
             .map(|i| batch.range(i).unwrap())
             .map(|range| {
@@ -64,24 +76,27 @@ impl Witness for Told {
     }
 
     fn lost(&self, device: &str, failure: &Failure) {
-        self.0.lock().unwrap().push(format!("{device} was lost: {failure}"));
+        println!("{device} was lost: {failure}");
+        self.0.lock().unwrap().push(format!("{device} was lost"));
     }
 }
 
 #[test]
 fn windows_that_stay_on_a_device_and_grow_there_have_the_bits_of_the_cpu() {
     let Some(device) = device() else { return };
+    let count = some(300, &device);
     let told = Arc::new(Told::default());
     let witness: Arc<dyn Witness> = told.clone();
     let mut resident = Resident::new(Box::new(device), witness);
     let seed: u64 = rand::random();
-    let mut expected = vec![Vec::new(); 300];
-    let numbers: Vec<u64> = (0..300).collect();
+    let mut expected = vec![Vec::new(); count];
+    let numbers: Vec<u64> = (0..count as u64).collect();
     for window in &numbers {
         resident.hold(*window, 256);
     }
     for pass in 0..8 {
-        for ((number, held), values) in numbers.iter().zip(&mut expected).zip(windows::windows(seed ^ pass, 300, 90)) {
+        for ((number, held), values) in numbers.iter().zip(&mut expected).zip(windows::windows(seed ^ pass, count, 90))
+        {
             resident.append(*number, &values);
             held.extend(values);
             held.drain(..held.len().saturating_sub(256));
@@ -93,4 +108,35 @@ fn windows_that_stay_on_a_device_and_grow_there_have_the_bits_of_the_cpu() {
     }
     let told = told.0.lock().unwrap();
     assert!(told.iter().all(|told| told == ON_DEVICE), "{told:?}");
+}
+
+#[test]
+fn a_device_that_may_be_lost_changes_no_bits() {
+    let told = Arc::new(Told::default());
+    let wanted = Wanted { theil_sen: false, ..Wanted::ALL };
+    let seed: u64 = rand::random();
+    let windows = windows::windows(seed, 3, 24);
+    let expected: Vec<String> = on_the_cpu(&windows, wanted).iter().map(text).collect();
+    let Some(device) = device() else { return };
+    let mut resident = Resident::new(Box::new(device), Arc::<Told>::clone(&told) as Arc<dyn Witness>);
+    let numbers: Vec<u64> = (0..windows.len() as u64).collect();
+    for (&number, window) in numbers.iter().zip(&windows) {
+        resident.hold(number, 32);
+        // Its ring grows on the device.
+        for part in window.chunks(10) {
+            resident.append(number, part);
+            resident.summarise(&numbers[..1], Wanted::default());
+        }
+    }
+    let found = resident.summarise(&numbers, wanted);
+    assert_eq!(found.iter().map(|found| text(&found.unwrap())).collect::<Vec<_>>(), expected, "seed {seed}");
+    drop(resident);
+
+    let Some(device) = self::device() else { return };
+    let backend =
+        Accelerated::new(Box::new(device), BreakEven::NEVER_CPU, Arc::<Told>::clone(&told) as Arc<dyn Witness>);
+    for _ in 0..2 {
+        let found = backend.summarise(&batch(&windows), wanted);
+        assert_eq!(found.iter().map(text).collect::<Vec<_>>(), expected, "seed {seed}");
+    }
 }

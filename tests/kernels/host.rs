@@ -9,6 +9,8 @@ use std::{
 
 use lrs::stats::{Wanted, record::Layout, rings::Ring};
 
+use crate::cpp;
+
 /// Orders in which the threads of a block run; see `host_order` in machine.h.
 pub const ORDERS: [u64; 3] = [0, 1, 2];
 
@@ -62,19 +64,8 @@ pub fn run(batch: &Batch, wanted: Wanted, order: u64) -> (Vec<u64>, Vec<f64>) {
     (rows, pool.into_iter().map(f64::from_bits).collect())
 }
 
-/// Compiles once a test process. `-ffp-contract=off` is the host's `-fmad=false`.
+/// Compiled once a test process.
 fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kernels/host.cpp");
-        let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("kernels");
-        // Under a name of its own until it is whole: other test processes may run the one there is.
-        let fresh = program.with_extension(std::process::id().to_string());
-        let options = ["-std=c++14", "-O2", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror", "-o"];
-        let status = Command::new("c++").args(options).arg(&fresh).arg(source).status();
-        let status = status.expect("there is a C++ compiler: build-essential has it");
-        assert!(status.success(), "the kernels do not compile for the host");
-        std::fs::rename(&fresh, &program).expect("it can be renamed");
-        program
-    })
+    PROGRAM.get_or_init(|| cpp::build("host.cpp", "kernels", &[]))
 }

@@ -1,8 +1,11 @@
-//! The kernels against the CPU, bit for bit: their own source built for the host, and where there is a device, there too.
+//! The kernels against the CPU, bit for bit: their own source built for the host; their PTX, on a stand-in for the driver; and where
+//! there is a device, there too.
 
+mod cpp;
 mod device;
 mod host;
 mod stale;
+mod stand_in;
 mod windows;
 
 use host::{Batch, ORDERS, run};
