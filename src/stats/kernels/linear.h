@@ -4,32 +4,38 @@
 
 enum { LANES = 32 };
 
-// Each sum has a place of its own, so that no barrier is needed between reading one and beginning the next.
 struct LinearMemory {
   double values[MAX_WINDOW];
-  double lanes[LANES];
-  double min[LANES], max[LANES];
-  int argmin[LANES], argmax[LANES];
-  int counts[LANES];
   int finite;
-  double all, squares, places, neighbours, first, first_squares, second, second_squares, batches, batch_squares;
 };
 
-// The sum of `term(i)`: lane l adds i = l, l + 32, … to 0, then lanes 16, 8, 4, 2 and 1 apart are added.
-template <class Term> FUNCTION void sum(double *lanes, double *total, int n, Term term) {
-  PHASE(t, LANES) {
-    double lane = 0.0;
-    for (int i = t; i < n; i += LANES) lane += term(i);
-    lanes[t] = lane;
+// What is summed by lanes: lane l adds the terms i = l, l + 32, … to 0, then the lanes are added.
+struct TwoSums {
+  double first, second;
+};
+
+// The sums of `first(i)` for i below n, and of `second(i)` for i below n or n + 1, which is `m`.
+template <class First, class Second> FUNCTION TwoSums sums(int n, First first, int m, Second second) {
+  OWN(double, lane_first, LANES);
+  OWN(double, lane_second, LANES);
+  ALONE(t, LANES) {
+    double of_first = 0.0, of_second = 0.0;
+    int i = t;
+    for (; i < n; i += LANES) of_first += first(i), of_second += second(i);
+    if (i < m) of_second += second(i);
+    OF(lane_first, t) = of_first, OF(lane_second, t) = of_second;
   }
-  for (int width = LANES / 2; width > 1; width /= 2) {
-    PHASE(t, LANES) {
-      if (t < width) lanes[t] += lanes[t + width];
-    }
+  return {sum_of_lanes(lane_first), sum_of_lanes(lane_second)};
+}
+
+template <class Term> FUNCTION double sum(int n, Term term) {
+  OWN(double, lane, LANES);
+  ALONE(t, LANES) {
+    double terms = 0.0;
+    for (int i = t; i < n; i += LANES) terms += term(i);
+    OF(lane, t) = terms;
   }
-  PHASE(t, LANES) {
-    if (t == 0) *total = lanes[0] + lanes[1];
-  }
+  return sum_of_lanes(lane);
 }
 
 FUNCTION double ratio(double part, double rest) {
@@ -37,45 +43,18 @@ FUNCTION double ratio(double part, double rest) {
   return rest > 0.0 ? part / rest : from_bits(0x7ff0000000000000ull);
 }
 
-// Least and greatest, of equal ones the first: -0 and 0 are equal and differ in their bits.
-FUNCTION void extremes(LinearMemory &m, int n) {
-  PHASE(t, LANES) {
-    int least = t, greatest = t;
-    for (int i = t; i < n; i += LANES) {
-      if (m.values[i] < m.values[least]) least = i;
-      if (m.values[i] > m.values[greatest]) greatest = i;
-    }
-    m.argmin[t] = least, m.argmax[t] = greatest;
-    if (t < n) m.min[t] = m.values[least], m.max[t] = m.values[greatest];
-  }
-  PHASE(t, LANES) {
-    if (t == 0) {
-      for (int lane = 1; lane < LANES && lane < n; ++lane) {
-        if (m.min[lane] < m.min[0] || (m.min[lane] == m.min[0] && m.argmin[lane] < m.argmin[0])) {
-          m.min[0] = m.min[lane], m.argmin[0] = m.argmin[lane];
-        }
-        if (m.max[lane] > m.max[0] || (m.max[lane] == m.max[0] && m.argmax[lane] < m.argmax[0])) {
-          m.max[0] = m.max[lane], m.argmax[0] = m.argmax[lane];
-        }
-      }
-    }
-  }
-}
-
-// The means of whole batches go to the first value of each. Overwrites the window.
-FUNCTION void batch_means(LinearMemory &m, int skipped, int batches, int length) {
-  double *values = m.values + skipped;
-  for (int width = length / 2; width >= 1; width /= 2) {
+// The sums of whole batches of 2^`log_length` values go to the first value of each. Overwrites the window.
+FUNCTION void sum_batches(double *values, int batches, int log_length) {
+  const int end = batches << log_length;
+  for (int log_width = log_length - 1; log_width >= 0; --log_width) {
+    const int width = 1 << log_width;
+    // Lanes begin at 0, which makes -0 a 0; later there is none.
+    const double begin = log_width == log_length - 1 ? 0.0 : -0.0;
     PHASE(t, LANES) {
-      for (int i = t; i < batches * width; i += LANES) {
-        double *low = values + i / width * length + i % width;
-        // Lanes begin at 0, which makes -0 a 0.
-        if (width == length / 2) {
-          *low = (0.0 + *low) + (0.0 + low[width]);
-        } else {
-          *low += low[width];
-        }
-        if (width == 1) *low /= (double)length;
+      // A thread has the same place in each of its batches.
+      const int first = (t >> log_width << log_length) + (t & (width - 1));
+      for (int low = first; low < end; low += LANES << (log_length - log_width)) {
+        values[low] = (begin + values[low]) + (begin + values[low + width]);
       }
     }
   }
@@ -86,50 +65,88 @@ FUNCTION void batch_means(LinearMemory &m, int skipped, int batches, int length)
 KERNEL linear(const double *pool, const Ring *rings, Word *rows, Count stride, Count offset) {
   BLOCK_MEMORY(LinearMemory, m);
   Word *row = rows + (Word)BLOCK * stride;
-  load<LANES>(pool, rings[BLOCK], m.values, m.counts, &m.finite);
+  load<LANES>(pool, rings[BLOCK], m.values, &m.finite);
   const int n = m.finite;
   const double count = (double)n;
+  const double *values = m.values;
   Word *words = row + offset;
-  PHASE(t, LANES) {
+  ALONE(t, LANES) {
     if (t == 0) row[0] = (Word)n;
   }
   if (n == 0) return;
 
-  const double *values = m.values;
-  extremes(m, n);
-  sum(m.lanes, &m.all, n, [=](int i) { return values[i]; });
-  const double mean = m.all / count;
-  sum(m.lanes, &m.squares, n, [=](int i) { return (values[i] - mean) * (values[i] - mean); });
-  PHASE(t, LANES) {
+  // Of equal extremes the first: -0 and 0 are equal and differ in their bits.
+  OWN(double, all, LANES);
+  OWN(double, least, LANES);
+  OWN(double, most, LANES); // turned round, to be a least one too
+  OWN(int, argmin, LANES);
+  OWN(int, argmax, LANES);
+  ALONE(t, LANES) {
+    const double beyond = from_bits(0x7ff0000000000000ull);
+    double sum = 0.0, min = beyond, max = -beyond;
+    int min_place = n, max_place = n;
+    for (int i = t; i < n; i += LANES) {
+      const double value = values[i];
+      sum += value;
+      if (value < min) min = value, min_place = i;
+      if (value > max) max = value, max_place = i;
+    }
+    OF(all, t) = sum, OF(least, t) = min, OF(argmin, t) = min_place, OF(most, t) = -max, OF(argmax, t) = max_place;
+  }
+  const double mean = sum_of_lanes(all) / count;
+  const int first_argmin = place_of_least(least, argmin), first_argmax = place_of_least(most, argmax);
+
+  const double middle = (count - 1.0) / 2.0;
+  OWN(double, lane_squares, LANES);
+  OWN(double, lane_places, LANES);
+  OWN(double, lane_neighbours, LANES);
+  ALONE(t, LANES) {
+    double squares = 0.0, places = 0.0, neighbours = 0.0, place = (double)t - middle;
+    int i = t;
+    for (; i < n - 1; i += LANES) {
+      const double off = values[i] - mean;
+      squares += off * off;
+      places += place * off;
+      neighbours += (values[i + 1] - mean) * off;
+      place += (double)LANES; // exact: halves of whole numbers
+    }
+    if (i == n - 1) { // the last has no neighbour
+      const double off = values[i] - mean;
+      squares += off * off;
+      places += place * off;
+    }
+    OF(lane_squares, t) = squares, OF(lane_places, t) = places, OF(lane_neighbours, t) = neighbours;
+  }
+  const double squares = sum_of_lanes(lane_squares);
+  ALONE(t, LANES) {
     if (t == 0) {
       words[0] = bits_of(values[n - 1]);
-      words[1] = bits_of(m.min[0]);
-      words[2] = (Word)m.argmin[0];
-      words[3] = bits_of(m.max[0]);
+      words[1] = bits_of(values[first_argmin]);
+      words[2] = (Word)first_argmin;
+      words[3] = bits_of(values[first_argmax]);
       words[4] = bits_of(mean);
-      words[5] = bits_of(n < 2 ? 0.0 : m.squares / (count - 1.0));
+      words[5] = bits_of(n < 2 ? 0.0 : squares / (count - 1.0));
     }
   }
   if (n < 3) return;
 
-  const double middle = (count - 1.0) / 2.0;
-  sum(m.lanes, &m.places, n, [=](int i) { return ((double)i - middle) * (values[i] - mean); });
-  sum(m.lanes, &m.neighbours, n - 1, [=](int i) { return (values[i + 1] - mean) * (values[i] - mean); });
+  const double places = sum_of_lanes(lane_places), neighbours = sum_of_lanes(lane_neighbours);
   const int half = n / 2, other_half = n - half;
   const double *later = values + half;
-  sum(m.lanes, &m.first, half, [=](int i) { return values[i]; });
-  sum(m.lanes, &m.second, other_half, [=](int i) { return later[i]; });
-  const double m1 = m.first / (double)half, m2 = m.second / (double)other_half;
-  sum(m.lanes, &m.first_squares, half, [=](int i) { return (values[i] - m1) * (values[i] - m1); });
-  sum(m.lanes, &m.second_squares, other_half, [=](int i) { return (later[i] - m2) * (later[i] - m2); });
+  const TwoSums halves = sums(half, [=](int i) { return values[i]; }, other_half, [=](int i) { return later[i]; });
+  const double m1 = halves.first / (double)half, m2 = halves.second / (double)other_half;
+  const TwoSums half_squares = sums(
+      half, [=](int i) { return (values[i] - m1) * (values[i] - m1); },
+      other_half, [=](int i) { return (later[i] - m2) * (later[i] - m2); });
+  // Behind the barrier the window may be overwritten.
   PHASE(t, LANES) {
     if (t == 0) {
       const double stt = count * (count * count - 1.0) / 12.0;
-      const double slope = m.places / stt;
-      const double rest = m.squares - slope * m.places;
-      const double r1 = m.squares == 0.0 ? 0.0 : m.neighbours / m.squares;
-      const double v1 = half < 2 ? 0.0 : m.first_squares / (double)(half - 1);
-      const double v2 = other_half < 2 ? 0.0 : m.second_squares / (double)(other_half - 1);
+      const double slope = places / stt;
+      const double rest = squares - slope * places;
+      const double r1 = squares == 0.0 ? 0.0 : neighbours / squares;
+      const double v1 = half < 2 ? 0.0 : half_squares.first / (double)(half - 1);
+      const double v2 = other_half < 2 ? 0.0 : half_squares.second / (double)(other_half - 1);
       words[6] = bits_of(slope);
       words[7] = bits_of(ratio(slope * slope * stt * (count - 2.0), rest));
       words[8] = bits_of(r1);
@@ -140,15 +157,16 @@ KERNEL linear(const double *pool, const Ring *rings, Word *rows, Count stride, C
   }
   if (n < 16) return;
 
-  const int length = n < 256 ? 8 : n < 1024 ? 16 : 32;
-  const int skipped = n % length, batches = n / length;
-  batch_means(m, skipped, batches, length);
-  const double *means = values + skipped;
-  sum(m.lanes, &m.batches, batches, [=](int j) { return means[j * length]; });
-  const double mean_of_means = m.batches / (double)batches;
-  sum(m.lanes, &m.batch_squares, batches,
-      [=](int j) { return (means[j * length] - mean_of_means) * (means[j * length] - mean_of_means); });
-  PHASE(t, LANES) {
-    if (t == 0) words[12] = bits_of((double)length * (m.batch_squares / (double)(batches - 1)));
+  const int log_length = n < 256 ? 3 : n < 1024 ? 4 : 5, batches = n >> log_length;
+  double *whole = m.values + (n - (batches << log_length));
+  sum_batches(whole, batches, log_length);
+  const double length = (double)(1 << log_length), share = 1.0 / length; // both exact
+  const double mean_of_means = sum(batches, [=](int j) { return whole[j << log_length] * share; }) / (double)batches;
+  const double batch_squares = sum(batches, [=](int j) {
+    const double off = whole[j << log_length] * share - mean_of_means;
+    return off * off;
+  });
+  ALONE(t, LANES) {
+    if (t == 0) words[12] = bits_of(length * (batch_squares / (double)(batches - 1)));
   }
 }

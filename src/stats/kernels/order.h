@@ -7,7 +7,6 @@ enum { ORDER_THREADS = 128 };
 struct OrderMemory {
   double values[MAX_WINDOW];
   Word keys[MAX_WINDOW];
-  int counts[ORDER_THREADS];
   int finite;
   double median;
 };
@@ -42,7 +41,7 @@ FUNCTION double middle_of(const Word *sorted, int n) {
 KERNEL order(const double *pool, const Ring *rings, Word *rows, Count stride, Count offset) {
   BLOCK_MEMORY(OrderMemory, m);
   Word *row = rows + (Word)BLOCK * stride;
-  load<ORDER_THREADS>(pool, rings[BLOCK], m.values, m.counts, &m.finite);
+  load<ORDER_THREADS>(pool, rings[BLOCK], m.values, &m.finite);
   const int n = m.finite;
   Word *words = row + offset;
   PHASE(t, ORDER_THREADS) {

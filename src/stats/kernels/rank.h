@@ -63,7 +63,6 @@ FUNCTION void kendall(const double *values, int n, KendallMemory &m) {
 
 struct MannKendallMemory {
   double values[MAX_WINDOW];
-  int counts[RANK_THREADS];
   int finite;
   KendallMemory kendall;
 };
@@ -72,7 +71,7 @@ struct MannKendallMemory {
 KERNEL mann_kendall(const double *pool, const Ring *rings, Word *rows, Count stride, Count offset) {
   BLOCK_MEMORY(MannKendallMemory, m);
   Word *row = rows + (Word)BLOCK * stride;
-  load<RANK_THREADS>(pool, rings[BLOCK], m.values, m.counts, &m.finite);
+  load<RANK_THREADS>(pool, rings[BLOCK], m.values, &m.finite);
   const int n = m.finite;
   PHASE(t, RANK_THREADS) {
     if (t == 0) row[0] = (Word)n;
@@ -99,7 +98,6 @@ struct Target {
 
 struct TheilSenMemory {
   double values[MAX_WINDOW];
-  int counts[RANK_THREADS];
   int finite;
   KendallMemory kendall;
   union {
@@ -220,7 +218,7 @@ FUNCTION int place_of(double exact) {
 KERNEL theil_sen(const double *pool, const Ring *rings, Word *rows, Count stride, Count offset) {
   BLOCK_MEMORY(TheilSenMemory, m);
   Word *row = rows + (Word)BLOCK * stride;
-  load<RANK_THREADS>(pool, rings[BLOCK], m.values, m.counts, &m.finite);
+  load<RANK_THREADS>(pool, rings[BLOCK], m.values, &m.finite);
   const int n = m.finite;
   PHASE(t, RANK_THREADS) {
     if (t == 0) row[0] = (Word)n;

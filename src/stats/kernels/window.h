@@ -12,34 +12,28 @@ struct Ring {
   Count unused;
 };
 
-FUNCTION bool is_finite(double value) { return (bits_of(value) & 0x7ff0000000000000ull) != 0x7ff0000000000000ull; }
+FUNCTION bool is_finite(double value) { return ((Count)(bits_of(value) >> 32) & 0x7ff00000u) != 0x7ff00000u; }
 
 // Brings the finite values of a ring into `values`, in order, and their number into `*finite`.
-template <int THREADS>
-FUNCTION void load(const double *pool, const Ring &ring, double *values, int *counts, int *finite) {
-  const int length = (int)ring.length;
+template <int THREADS> FUNCTION void load(const double *pool, const Ring &ring, double *values, int *finite) {
+  const int length = (int)ring.length, room = (int)(ring.capacity - ring.head), to_the_end = length < room ? length : room;
+  const double *oldest = pool + ring.base + ring.head, *round = oldest - ring.capacity;
   PHASE(t, THREADS) {
-    int count = 0;
-    for (int i = t; i < length; i += THREADS) {
-      Count place = ring.head + (Count)i;
-      if (place >= ring.capacity) place -= ring.capacity;
-      const double value = pool[ring.base + place];
-      values[i] = value;
-      count += is_finite(value);
-    }
-    counts[t] = count;
+    if (t == 0) *finite = length;
   }
   PHASE(t, THREADS) {
+    int odd = 0, i = t;
+    for (; i < to_the_end; i += THREADS) values[i] = oldest[i], odd += !is_finite(oldest[i]);
+    for (; i < length; i += THREADS) values[i] = round[i], odd += !is_finite(round[i]);
+    if (odd > 0) ATOMIC_ADD(finite, -odd);
+  }
+  if (*finite == length) return;
+  PHASE(t, THREADS) {
+    // One thread closes the gaps: few windows have any.
     if (t == 0) {
-      int count = 0;
-      for (int other = 0; other < THREADS; ++other) count += counts[other];
-      // One thread closes the gaps: few windows have any.
-      if (count < length) {
-        for (int i = 0, kept = 0; i < length; ++i) {
-          if (is_finite(values[i])) values[kept++] = values[i];
-        }
+      for (int i = 0, kept = 0; i < length; ++i) {
+        if (is_finite(values[i])) values[kept++] = values[i];
       }
-      *finite = count;
     }
   }
 }

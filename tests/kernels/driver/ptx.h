@@ -1,8 +1,9 @@
 // Runs PTX on the host: the instructions that NVRTC makes of our kernels, and no others. A module with any other does not load.
 //
-// The threads of a block run one after the other from barrier to barrier, in an order that differs from phase to phase. What the
-// language leaves undefined ends the launch with a message: an access outside of what was allocated, a place in the block's memory
-// that two threads use between two barriers and one of them writes, threads that wait at different barriers.
+// The threads of a block run one after the other from barrier to barrier, and those of a warp from one exchange of registers to the
+// next, in an order that differs each time. What the language leaves undefined ends the launch with a message: an access outside of
+// what was allocated, a place in the block's memory that two threads use between two barriers and one of them writes, threads that
+// wait at different barriers.
 #pragma once
 #include <algorithm>
 #include <cmath>
@@ -26,7 +27,8 @@ struct Fault : std::runtime_error {
 };
 
 enum class Op {
-  ABS, ADD, AND, ATOM_ADD, BAR, BRA, CVT, DIV, LD, MAD, MAX, MIN, MOV, MUL, NEG, NOT, OR, RET, SELP, SETP, SHL, SHR, SQRT, ST, SUB, XOR,
+  ABS, ADD, AND, ATOM_ADD, BAR, BRA, CVT, DIV, JOIN, LD, MAD, MAX, MIN, MOV, MUL, NEG, NOT, OR, RCP, RET, SELP, SETP, SHFL, SHL, SHR,
+  SPLIT, SQRT, ST, SUB, XOR,
 };
 enum class Space { PARAM, GLOBAL, SHARED };
 enum class Part { LOW, HIGH, WIDE };
@@ -51,6 +53,7 @@ struct Instruction {
   Part part = Part::LOW;       // of MUL and MAD
   Compare compare = Compare::EQ;
   bool round = false; // CVT from a number to a whole one, toward even (`rni`); else toward 0
+  bool down = false;  // SHFL from so many lanes on; else from that lane
   int guard = -1;     // the predicate that must hold, or must not
   bool guard_holds = true;
   std::vector<Operand> to, with;
@@ -158,8 +161,8 @@ class Reader {
         {"abs", Op::ABS}, {"add", Op::ADD},   {"and", Op::AND},   {"atom", Op::ATOM_ADD}, {"bar", Op::BAR}, {"bra", Op::BRA},
         {"cvt", Op::CVT}, {"cvta", Op::MOV},  {"div", Op::DIV},   {"ld", Op::LD},         {"mad", Op::MAD}, {"max", Op::MAX},
         {"min", Op::MIN}, {"mov", Op::MOV},   {"mul", Op::MUL},   {"neg", Op::NEG},       {"not", Op::NOT}, {"or", Op::OR},
-        {"ret", Op::RET}, {"selp", Op::SELP}, {"setp", Op::SETP}, {"shl", Op::SHL},       {"shr", Op::SHR}, {"sqrt", Op::SQRT},
-        {"st", Op::ST},   {"sub", Op::SUB},   {"xor", Op::XOR},
+        {"rcp", Op::RCP}, {"ret", Op::RET},   {"selp", Op::SELP}, {"setp", Op::SETP},     {"shl", Op::SHL}, {"shr", Op::SHR},
+        {"shfl", Op::SHFL}, {"sqrt", Op::SQRT}, {"st", Op::ST},   {"sub", Op::SUB},       {"xor", Op::XOR},
     };
     const auto op = ops.find(parts[0]);
     if (op == ops.end()) refuse("unknown instruction " + parts[0]);
@@ -181,9 +184,11 @@ class Reader {
       else if (part == "wide") made.part = Part::WIDE;
       else if (part == "hi") made.part = Part::HIGH;
       else if (part == "rni") made.round = true;
+      else if (part == "down") made.down = true;
       else if (part == "add") is_sum = true;
-      // What is left as it is: the low half, the nearest number, no rounding, a vector, barriers of all, jumps of all threads.
-      else if (part != "lo" && part != "rn" && part != "rzi" && part != "v2" && part != "v4" && part != "sync" && part != "uni")
+      // What is left as it is: the low half, the nearest number, no rounding, a vector, barriers of all, jumps of all threads, one lane.
+      else if (part != "lo" && part != "rn" && part != "rzi" && part != "v2" && part != "v4" && part != "sync" && part != "uni" &&
+               part != "idx")
         refuse("unknown ." + part);
     }
     if (made.op == Op::ATOM_ADD && !is_sum) refuse("an atomic that is no sum");
@@ -203,18 +208,33 @@ class Reader {
       made.offset = plus == std::string::npos ? 0 : std::stoll(inner.substr(plus + 1));
       for (auto word = words.begin(); word != words.end(); ++word) {
         if (word == at) continue;
-        const std::string name = word->substr(word->front() == '{', word->size() - (word->front() == '{') - (word->back() == '}'));
-        (made.op == Op::LD || (made.op == Op::ATOM_ADD && word < at) ? made.to : made.with).push_back(operand(name, made.type));
+        (made.op == Op::LD || (made.op == Op::ATOM_ADD && word < at) ? made.to : made.with).push_back(operand(bare(*word), made.type));
       }
+    } else if (made.op == Op::MOV && words.size() == 3) {
+      const bool splits = words[0].front() == '{';
+      made.op = splits ? Op::SPLIT : Op::JOIN;
+      if (made.type.bits != 64) refuse("halves of what has not 64 bits");
+      for (size_t i = 0; i < 3; ++i) (i < (splits ? 2 : 1) ? made.to : made.with).push_back(operand(bare(words[i]), made.type));
+    } else if (made.op == Op::SHFL) {
+      if (words.size() != 5 || made.type.bits != 32) refuse("an exchange that is not of 32 bits between 32 lanes");
+      words[0] = words[0].substr(0, words[0].find('|')); // whether the other lane is there: ours do not look
+      made.to.push_back(operand(words[0], made.type));
+      for (size_t i = 1; i < 5; ++i) made.with.push_back(operand(words[i], made.type));
     } else if (made.op != Op::BAR && made.op != Op::RET) {
       if (words.empty()) refuse("no operands");
       made.to.push_back(operand(words[0], made.type));
       for (size_t i = 1; i < words.size(); ++i) made.with.push_back(operand(words[i], made.from));
       static const std::map<Op, size_t> operands = {{Op::ABS, 1}, {Op::CVT, 1},  {Op::MOV, 1}, {Op::NEG, 1},
-                                                    {Op::NOT, 1}, {Op::SQRT, 1}, {Op::MAD, 3}, {Op::SELP, 3}};
+                                                    {Op::NOT, 1}, {Op::RCP, 1},  {Op::SQRT, 1}, {Op::MAD, 3}, {Op::SELP, 3}};
       if (made.with.size() != (operands.count(made.op) != 0 ? operands.at(made.op) : 2)) refuse("a wrong number of operands");
     }
     kernel_->code.push_back(made);
+  }
+
+  // Without the brackets of a vector.
+  static std::string bare(const std::string &word) {
+    const size_t begin = word.front() == '{';
+    return word.substr(begin, word.size() - begin - (word.back() == '}'));
   }
 
   Word number_of(const std::string &name) const {
@@ -276,20 +296,19 @@ class Launch {
       shared_.assign(kernel_.shared, (char)0xa5);
       cells_.assign(kernel_.shared / CELL + 1, Cell());
       std::vector<size_t> places(threads, 0);
-      std::vector<int> order(threads);
-      for (int t = 0; t < threads; ++t) order[t] = t;
+      std::vector<int> warps;
+      for (int first = 0; first < threads; first += WARP) warps.push_back(first);
       for (phase_ = 1; places[0] != ENDED; ++phase_) {
-        std::shuffle(order.begin(), order.end(), random_);
-        for (int t : order) places[t] = run_to_barrier(t, places[t]);
-        if (std::adjacent_find(places.begin(), places.end(), std::not_equal_to<size_t>()) != places.end()) {
-          throw Fault(kernel_.name + ": threads of a block wait at different barriers");
-        }
+        std::shuffle(warps.begin(), warps.end(), random_);
+        for (int first : warps) run_warp(first, std::min(threads, first + WARP), places);
+        same(places.begin(), places.end());
       }
     }
   }
 
  private:
   static constexpr size_t ENDED = SIZE_MAX;
+  static constexpr int WARP = 32;
   static constexpr size_t CELL = 4;
 
   // Who used four bytes of the block's memory last, and in which phase.
@@ -300,6 +319,36 @@ class Launch {
 
   [[noreturn]] void fail(const Instruction &at, const std::string &why) const {
     throw Fault(kernel_.name + ", line " + std::to_string(at.line) + ": " + why);
+  }
+
+  void same(std::vector<size_t>::const_iterator begin, std::vector<size_t>::const_iterator end) const {
+    if (std::adjacent_find(begin, end, std::not_equal_to<size_t>()) != end) {
+      throw Fault(kernel_.name + ": threads wait at different barriers");
+    }
+  }
+
+  // Runs the threads of a warp to a barrier of the block.
+  void run_warp(int first, int end, std::vector<size_t> &places) {
+    std::vector<int> order;
+    for (int t = first; t < end; ++t) order.push_back(t);
+    for (;;) {
+      std::shuffle(order.begin(), order.end(), random_);
+      for (int t : order) places[t] = run_to_barrier(t, places[t]);
+      same(places.begin() + first, places.begin() + end);
+      if (places[first] == ENDED || kernel_.code[places[first] - 1].op != Op::SHFL) return;
+      exchange(kernel_.code[places[first] - 1], first, end);
+    }
+  }
+
+  void exchange(const Instruction &at, int first, int end) {
+    if (end - first != WARP) fail(at, "an exchange in a warp that is not whole");
+    std::vector<Word> given;
+    for (int t = first; t < end; ++t) given.push_back(value(at.with[0], t));
+    for (int t = first; t < end; ++t) {
+      const Word by = value(at.with[1], t), lane = at.down ? (Word)(t - first) + by : by;
+      if (value(at.with[2], t) != 31 || value(at.with[3], t) != 0xffffffffu) fail(at, "an exchange that is not between all lanes");
+      registers_[(size_t)t * kernel_.registers + at.to[0].value] = given[lane < WARP ? lane : (Word)(t - first)];
+    }
   }
 
   void touch(const Instruction &at, int thread, Word address, size_t bytes) {
@@ -329,23 +378,27 @@ class Launch {
     return shared_.data() + address;
   }
 
+  Word value(const Operand &operand, int thread) const {
+    switch (operand.kind) {
+      case Operand::REGISTER: return registers_[(size_t)thread * kernel_.registers + operand.value];
+      case Operand::THREAD: return (Word)thread;
+      case Operand::BLOCK: return block_;
+      default: return operand.value;
+    }
+  }
+
+  // Runs a thread to where it waits for others. Returns where it goes on.
   size_t run_to_barrier(int thread, size_t place_in_code) {
-    Word *registers = registers_.data() + thread * kernel_.registers;
-    const auto value = [&](const Operand &operand) -> Word {
-      switch (operand.kind) {
-        case Operand::REGISTER: return registers[operand.value];
-        case Operand::THREAD: return (Word)thread;
-        case Operand::BLOCK: return block_;
-        default: return operand.value;
-      }
-    };
+    Word *registers = registers_.data() + (size_t)thread * kernel_.registers;
+    const auto value = [&](const Operand &operand) { return this->value(operand, thread); };
     for (size_t next = place_in_code;;) {
       if (next >= kernel_.code.size()) throw Fault(kernel_.name + ": a thread runs past the end");
       const Instruction &at = kernel_.code[next++];
       if (at.guard >= 0 && (registers[at.guard] != 0) != at.guard_holds) continue;
       switch (at.op) {
         case Op::RET: return ENDED;
-        case Op::BAR: return next;
+        case Op::BAR:
+        case Op::SHFL: return next;
         case Op::BRA: next = at.target; break;
         case Op::LD:
         case Op::ST:
@@ -362,6 +415,10 @@ class Launch {
           }
           break;
         }
+        case Op::SPLIT:
+          registers[at.to[1].value] = value(at.with[0]) >> 32;
+          registers[at.to[0].value] = low(value(at.with[0]), 32);
+          break;
         default: {
           const Word a = value(at.with[0]), b = at.with.size() > 1 ? value(at.with[1]) : 0;
           const Word c = at.with.size() > 2 ? value(at.with[2]) : 0;
@@ -396,6 +453,7 @@ class Launch {
       case Op::SUB: return bits_of(a - b);
       case Op::MUL: return bits_of(a * b);
       case Op::DIV: return bits_of(a / b);
+      case Op::RCP: return bits_of(1.0 / a);
       case Op::SQRT: return bits_of(std::sqrt(a));
       case Op::ABS: return bits_of(std::fabs(a));
       case Op::NEG: return bits_of(-a);
@@ -410,6 +468,7 @@ class Launch {
     const int64_t sa = with_sign(a, bits), sb = with_sign(b, bits);
     switch (at.op) {
       case Op::MOV: return low(a, bits);
+      case Op::JOIN: return a | b << 32;
       case Op::ADD: return low(a + b, bits);
       case Op::SUB: return low(a - b, bits);
       case Op::AND: return a & b;
