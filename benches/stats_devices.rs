@@ -12,10 +12,10 @@ use lrs::stats::{
     break_even::BreakEven,
     cpu::Cpu,
     cuda::Cuda,
-    device::{Device as _, Failure, Witness},
+    device::{Device, Failure, Witness},
     record::Layout,
-    resident::Resident,
-    rings::{Ring, Writes},
+    resident::{Resident, WindowId},
+    rings::Ring,
 };
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -23,7 +23,7 @@ use tokio::time::Instant;
 const SIZES: [usize; 4] = [256, 4096, 32_768, 100_000];
 const ROUNDS: u16 = 5;
 /// Windows of a pass from end to end.
-const LIVE: u64 = 100_000;
+const LIVE: usize = 100_000;
 /// Bytes of the copy that throughputs are held against: several times any cache.
 const COPY: usize = 2 << 30;
 
@@ -77,41 +77,78 @@ fn main() {
             }
         }
     }
-    let pass = device.as_ref().and_then(|_| pass_over_all());
-    if let Some(pass) = pass {
-        println!(
-            "one new value for each of {LIVE} windows of 256 on the device, and their linear statistics: {pass:.2} ms"
-        );
+    let pass = device.as_ref().and_then(|_| pass_over_all(Box::new(Cuda::open(0).ok()?)));
+    let host = pass_over_all(Box::new(Idle));
+    for (pass, of) in [(pass, ""), (host, ", on a device that takes no time")] {
+        let Some(pass) = pass else { continue };
+        println!("one new value for each of {LIVE} windows of 256, and their linear statistics{of}: {pass:.2} ms");
     }
     let even =
         break_even.map(|even| even.windows_of(256).map(|(group, from)| json!({"statistic": group, "windows": from})));
     let line = json!({
         "bench": "stats", "device": device.as_ref().map(|device| device.name().to_owned()),
-        "copy_bytes_a_second": copy, "break_even_of_256": even.map(|even| even.to_vec()), "rows": rows, "pass_ms": pass,
+        "copy_bytes_a_second": copy, "break_even_of_256": even.map(|even| even.to_vec()), "rows": rows, "pass_ms": pass, "pass_ms_of_the_host": host,
     });
     println!("{line}");
 }
 
 /// From the values in memory to the summaries in memory: milliseconds, or `None` if not all windows stayed on the device.
-fn pass_over_all() -> Option<f64> {
-    let mut resident = Resident::new(Box::new(Cuda::open(0).ok()?), Arc::new(Silent));
-    let due: Vec<u64> = (0..LIVE).collect();
+fn pass_over_all(device: Box<dyn Device>) -> Option<f64> {
+    let mut resident = Resident::new(device, Arc::new(Silent));
     let wanted = Wanted { linear: true, ..Wanted::default() };
-    let batch = windows(due.len(), 256);
+    let batch = windows(LIVE, 256);
+    let due: Vec<WindowId> = (0..LIVE).map(|_| resident.hold(256)).collect();
     for (i, &window) in due.iter().enumerate() {
-        resident.hold(window, 256);
         resident.append(window, batch.get(i)?);
     }
-    resident.summarise(&due, wanted);
-    let pass = || {
+    let mut found = Vec::new();
+    resident.summarise(&due, wanted, &mut found);
+    let mut pass = || {
         for &window in &due {
             resident.append(window, &[1.0]);
         }
-        resident.summarise(&due, wanted);
+        resident.summarise(&due, wanted, &mut found);
         Ok(())
     };
-    let milliseconds = median(pass).ok()?;
-    (resident.on_device() == due.len()).then_some(milliseconds)
+    let milliseconds = median(&mut pass).ok()?;
+    (resident.on_device() == LIVE).then_some(milliseconds)
+}
+
+/// A device with room for all that answers at once, with rows of constant windows: what is left is the host's part.
+struct Idle;
+
+impl Device for Idle {
+    fn name(&self) -> &'static str {
+        "idle"
+    }
+
+    fn room(&self) -> u64 {
+        1 << 28
+    }
+
+    fn write(&mut self, _: &[(u64, f64)]) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    fn compute(&mut self, rings: &[Ring], wanted: Wanted, rows: &mut Vec<u64>) -> Result<(), Failure> {
+        let stride = Layout::new(wanted).stride;
+        rows.clear();
+        rows.resize(rings.len() * stride, 0);
+        for (row, ring) in rows.chunks_exact_mut(stride).zip(rings) {
+            row[0] = u64::from(ring.length);
+        }
+        Ok(())
+    }
+
+    fn compute_values(
+        &mut self,
+        _: &[f64],
+        rings: &[Ring],
+        wanted: Wanted,
+        rows: &mut Vec<u64>,
+    ) -> Result<(), Failure> {
+        self.compute(rings, wanted, rows)
+    }
 }
 
 struct Silent;
@@ -147,11 +184,13 @@ fn measure(
     let there: Vec<Ring> = (0..size)
         .map(|i| Ring { base: (i * length) as u64, capacity: small(length), head: 0, length: small(length) })
         .collect();
-    times.brought = Some(median(|| device.compute_values(batch.values(), &there, wanted).map(drop))?);
+    let mut rows = Vec::new();
+    times.brought = Some(median(|| device.compute_values(batch.values(), &there, wanted, &mut rows))?);
     if batch.values().len() as u64 <= device.room() {
-        let appended = batch.values().iter().enumerate().map(|(place, &value)| (place as u64, value)).collect();
-        device.write(&Writes { appended, moved: Vec::new() })?;
-        times.resident = Some(median(|| device.compute(&there, wanted).map(drop))?);
+        let writes: Vec<(u64, f64)> =
+            batch.values().iter().enumerate().map(|(place, &value)| (place as u64, value)).collect();
+        device.write(&writes)?;
+        times.resident = Some(median(|| device.compute(&there, wanted, &mut rows))?);
         times.kernels = Some(device.kernel_seconds(&there, wanted, ROUNDS)? * 1e3);
     }
     Ok(times)

@@ -81,18 +81,22 @@ pub(super) fn on(device: &mut dyn Device, windows: &Windows, wanted: Wanted) -> 
             Ring { base: range.start as u64, capacity: length, head: 0, length }
         })
         .collect();
-    let rows = device.compute_values(windows.values(), &rings, wanted)?;
+    let mut rows = Vec::new();
+    device.compute_values(windows.values(), &rings, wanted, &mut rows)?;
     read(&rows, &rings, wanted)
 }
 
 /// The summaries that rows stand for.
-pub(super) fn read(rows: &[u64], rings: &[Ring], wanted: Wanted) -> Result<Vec<Summary>, Failure> {
+fn read(rows: &[u64], rings: &[Ring], wanted: Wanted) -> Result<Vec<Summary>, Failure> {
     let layout = Layout::new(wanted);
     let summaries: Option<Vec<Summary>> =
         rows.chunks_exact(layout.stride).zip(rings).map(|(row, ring)| layout.read(row, ring.length as usize)).collect();
-    summaries
-        .filter(|summaries| summaries.len() == rings.len())
-        .ok_or_else(|| Failure { call: "read", problem: "the rows are not of these windows".to_owned() })
+    summaries.filter(|summaries| summaries.len() == rings.len()).ok_or_else(unbelievable)
+}
+
+/// The device gave rows that can not be these windows'.
+pub(super) fn unbelievable() -> Failure {
+    Failure { call: "read", problem: "the rows are not of these windows".to_owned() }
 }
 
 #[cfg(test)]

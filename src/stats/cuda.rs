@@ -18,7 +18,7 @@ use super::{
     Wanted,
     device::{Device, Failure},
     record::Layout,
-    rings::{Ring, Writes},
+    rings::Ring,
 };
 
 /// Made by `make kernels`; a test says when it is stale.
@@ -73,7 +73,6 @@ struct Kernels {
     mann_kendall: CudaFunction,
     theil_sen: CudaFunction,
     append: CudaFunction,
-    relocate: CudaFunction,
 }
 
 /// The buffers of one batch on its way: words to the device, and rows back.
@@ -118,7 +117,6 @@ impl Cuda {
             mann_kendall: kernel("mann_kendall")?,
             theil_sen: kernel("theil_sen")?,
             append: kernel("append")?,
-            relocate: kernel("relocate")?,
         };
         let (free, _) = context.mem_get_info().map_err(said("ask for free memory"))?;
         Ok(Self {
@@ -157,7 +155,7 @@ impl Cuda {
     /// # Errors
     /// If the device fails.
     pub fn kernel_seconds(&mut self, rings: &[Ring], wanted: Wanted, rounds: u16) -> Result<f64, Failure> {
-        self.compute(rings, wanted)?;
+        self.compute(rings, wanted, &mut Vec::new())?;
         let Self { kernels, compute, pool: Some(pool), .. } = self else { return Ok(0.0) };
         let said = |error| failure("measure kernels", error);
         let layout = Layout::new(wanted);
@@ -179,33 +177,17 @@ impl Cuda {
         self.turn
     }
 
-    fn append(&mut self, appended: &[(u64, f64)]) -> Result<(), DriverError> {
+    fn append(&mut self, writes: &[(u64, f64)]) -> Result<(), DriverError> {
         let turn = self.next_turn();
         let Self { kernels, compute, upload, lanes, pool: Some(pool), .. } = self else { return Ok(()) };
-        let n = appended.len();
-        let words = appended.iter().map(|(_, value)| value.to_bits()).chain(appended.iter().map(|&(place, _)| place));
+        let n = writes.len();
+        let words = writes.iter().map(|(_, value)| value.to_bits()).chain(writes.iter().map(|&(place, _)| place));
         let staged = lanes[turn].send(upload, 2 * n, words)?;
         let (values, places, count) = (staged.slice(..n), staged.slice(n..2 * n), count(n));
         let mut launch = compute.launch_builder(&kernels.append);
         launch.arg(pool).arg(&values).arg(&places).arg(&count);
         #[expect(unsafe_code, reason = "a kernel is called")]
         // SAFETY: the arguments are those of `append` in kernels/rings.h, `count` of each; `write` has checked that places lie in
-        // the pool.
-        unsafe { launch.launch(each(count)) }?;
-        Ok(())
-    }
-
-    fn relocate(&mut self, moved: &[(u64, u64)]) -> Result<(), DriverError> {
-        let turn = self.next_turn();
-        let Self { kernels, compute, upload, lanes, pool: Some(pool), .. } = self else { return Ok(()) };
-        let n = moved.len();
-        let words = moved.iter().map(|&(from, _)| from).chain(moved.iter().map(|&(_, to)| to));
-        let staged = lanes[turn].send(upload, 2 * n, words)?;
-        let (from, to, count) = (staged.slice(..n), staged.slice(n..2 * n), count(n));
-        let mut launch = compute.launch_builder(&kernels.relocate);
-        launch.arg(pool).arg(&from).arg(&to).arg(&count);
-        #[expect(unsafe_code, reason = "a kernel is called")]
-        // SAFETY: the arguments are those of `relocate` in kernels/rings.h, `count` of each; `write` has checked that places lie in
         // the pool.
         unsafe { launch.launch(each(count)) }?;
         Ok(())
@@ -270,44 +252,43 @@ impl Device for Cuda {
         self.room
     }
 
-    fn write(&mut self, writes: &Writes) -> Result<(), Failure> {
+    fn write(&mut self, writes: &[(u64, f64)]) -> Result<(), Failure> {
         let said = |error| failure("write", error);
-        let outside = |&place: &u64| place >= self.room;
-        let mut places =
-            writes.appended.iter().map(|&(place, _)| place).chain(writes.moved.iter().flat_map(|&(a, b)| [a, b]));
-        if let Some(place) = places.find(outside) {
+        if let Some((place, _)) = writes.iter().find(|(place, _)| *place >= self.room) {
             return Err(Failure { call: "write", problem: format!("place {place} lies outside of the pool") });
         }
         if self.pool.is_none() {
             let room = usize::try_from(self.room).unwrap_or(0);
             self.pool = Some(self.compute.alloc_zeros(room).map_err(|error| failure("allocate the pool", error))?);
         }
-        for piece in writes.appended.chunks(PIECE / 2) {
+        for piece in writes.chunks(PIECE / 2) {
             self.append(piece).map_err(said)?;
-        }
-        for piece in writes.moved.chunks(PIECE / 2) {
-            self.relocate(piece).map_err(said)?;
         }
         Ok(())
     }
 
-    fn compute(&mut self, rings: &[Ring], wanted: Wanted) -> Result<Vec<u64>, Failure> {
+    fn compute(&mut self, rings: &[Ring], wanted: Wanted, rows: &mut Vec<u64>) -> Result<(), Failure> {
         let said = |error| failure("compute", error);
+        rows.clear();
         let room = if self.pool.is_some() { self.room } else { 0 };
         check(rings, room)?;
         let stride = Layout::new(wanted).stride;
-        let mut found = Vec::with_capacity(rings.len() * stride);
         for piece in rings.chunks(PIECE / stride.max(WORDS_A_RING)) {
-            self.begin(None, piece, wanted, &mut found).map_err(said)?;
+            self.begin(None, piece, wanted, rows).map_err(said)?;
         }
-        self.finish(&mut found).map_err(said)?;
-        Ok(found)
+        self.finish(rows).map_err(said)
     }
 
-    fn compute_values(&mut self, values: &[f64], rings: &[Ring], wanted: Wanted) -> Result<Vec<u64>, Failure> {
+    fn compute_values(
+        &mut self,
+        values: &[f64],
+        rings: &[Ring],
+        wanted: Wanted,
+        rows: &mut Vec<u64>,
+    ) -> Result<(), Failure> {
         let said = |error| failure("compute values", error);
+        rows.clear();
         check(rings, values.len() as u64)?;
-        let mut found = Vec::with_capacity(rings.len() * Layout::new(wanted).stride);
         let mut rest = rings;
         while let Some(first) = rest.first() {
             // Windows stand one after the other, so that a piece of them is a piece of the values.
@@ -318,11 +299,10 @@ impl Device for Cuda {
             let last = piece.iter().map(end).max().unwrap_or(first.base);
             let rebased: Vec<Ring> = piece.iter().map(|ring| Ring { base: ring.base - first.base, ..*ring }).collect();
             let range = index(first.base)..index(last);
-            self.begin(Some(&values[range]), &rebased, wanted, &mut found).map_err(said)?;
+            self.begin(Some(&values[range]), &rebased, wanted, rows).map_err(said)?;
             rest = left;
         }
-        self.finish(&mut found).map_err(said)?;
-        Ok(found)
+        self.finish(rows).map_err(said)
     }
 }
 

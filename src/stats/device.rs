@@ -1,9 +1,6 @@
 //! What the statistics ask of a device: a thin layer, so that all else is tested without one.
 
-use super::{
-    Wanted,
-    rings::{Ring, Writes},
-};
+use super::{Wanted, rings::Ring};
 
 /// A call of the device failed. It is not asked again: its memory and its work may be lost.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -23,23 +20,30 @@ pub trait Device: Send {
     /// How many values the pool has room for.
     fn room(&self) -> u64;
 
-    /// Writes and moves values in the pool. It may return before that is done, and does it before what is asked next.
+    /// Writes values to places in the pool; a place that comes twice has the same value. It may return before that is done, and does
+    /// it before what is asked next.
     ///
     /// # Errors
     /// If the device fails.
-    fn write(&mut self, writes: &Writes) -> Result<(), Failure>;
+    fn write(&mut self, writes: &[(u64, f64)]) -> Result<(), Failure>;
 
-    /// Computes the statistics of windows in the pool: a row each, as [`Layout`](super::record::Layout) says, in one copy.
+    /// Computes the statistics of windows in the pool: `rows` is then a row each, as [`Layout`](super::record::Layout) says.
     ///
     /// # Errors
     /// If the device fails.
-    fn compute(&mut self, rings: &[Ring], wanted: Wanted) -> Result<Vec<u64>, Failure>;
+    fn compute(&mut self, rings: &[Ring], wanted: Wanted, rows: &mut Vec<u64>) -> Result<(), Failure>;
 
     /// The same for windows in `values`, which are brought along and forgotten.
     ///
     /// # Errors
     /// If the device fails.
-    fn compute_values(&mut self, values: &[f64], rings: &[Ring], wanted: Wanted) -> Result<Vec<u64>, Failure>;
+    fn compute_values(
+        &mut self,
+        values: &[f64],
+        rings: &[Ring],
+        wanted: Wanted,
+        rows: &mut Vec<u64>,
+    ) -> Result<(), Failure>;
 }
 
 /// Is told what happens to batches, to log and to count it: this room does neither.
@@ -86,16 +90,14 @@ pub(crate) mod fake {
         usize::try_from(place).unwrap()
     }
 
-    fn rows(pool: &[f64], rings: &[Ring], wanted: Wanted) -> Vec<u64> {
+    fn put_rows(pool: &[f64], rings: &[Ring], wanted: Wanted, rows: &mut Vec<u64>) {
         let layout = Layout::new(wanted);
-        rings
-            .iter()
-            .flat_map(|ring| {
-                let at = |i: u32| place(ring.base) + ((ring.head + i) % ring.capacity.max(1)) as usize;
-                let window: Vec<f64> = (0..ring.length).map(|i| pool[at(i)]).collect();
-                layout.row(&cpu::summarise(&window, wanted, &mut Vec::new()))
-            })
-            .collect()
+        rows.clear();
+        rows.extend(rings.iter().flat_map(|ring| {
+            let at = |i: u32| place(ring.base) + ((ring.head + i) % ring.capacity.max(1)) as usize;
+            let window: Vec<f64> = (0..ring.length).map(|i| pool[at(i)]).collect();
+            layout.row(&cpu::summarise(&window, wanted, &mut Vec::new()))
+        }));
     }
 
     impl Device for Fake {
@@ -107,25 +109,30 @@ pub(crate) mod fake {
             self.pool.len() as u64
         }
 
-        fn write(&mut self, writes: &Writes) -> Result<(), Failure> {
+        fn write(&mut self, writes: &[(u64, f64)]) -> Result<(), Failure> {
             self.call("write")?;
-            for &(to, value) in &writes.appended {
+            for &(to, value) in writes {
                 self.pool[place(to)] = value;
-            }
-            for &(from, to) in &writes.moved {
-                self.pool[place(to)] = self.pool[place(from)];
             }
             Ok(())
         }
 
-        fn compute(&mut self, rings: &[Ring], wanted: Wanted) -> Result<Vec<u64>, Failure> {
+        fn compute(&mut self, rings: &[Ring], wanted: Wanted, rows: &mut Vec<u64>) -> Result<(), Failure> {
             self.call("compute")?;
-            Ok(rows(&self.pool, rings, wanted))
+            put_rows(&self.pool, rings, wanted, rows);
+            Ok(())
         }
 
-        fn compute_values(&mut self, values: &[f64], rings: &[Ring], wanted: Wanted) -> Result<Vec<u64>, Failure> {
+        fn compute_values(
+            &mut self,
+            values: &[f64],
+            rings: &[Ring],
+            wanted: Wanted,
+            rows: &mut Vec<u64>,
+        ) -> Result<(), Failure> {
             self.call("compute values")?;
-            Ok(rows(values, rings, wanted))
+            put_rows(values, rings, wanted, rows);
+            Ok(())
         }
     }
 

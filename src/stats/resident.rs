@@ -1,102 +1,110 @@
 //! Windows that stay on a device from pass to pass: only new values go there, and a pass computes the windows that are due.
 //!
-//! The truth is here, in memory; the device holds a copy of the windows that fit into its pool. Those that do not, and after a failure
-//! all of them, are computed on the CPU, with the same bits.
+//! The truth is here, in memory; the device has the first part of it. Windows that do not fit there, and after a failure all of them,
+//! are computed on the CPU, with the same bits.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::Arc,
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
 };
+
+use rayon::prelude::*;
+use slotmap::SlotMap;
 
 use super::{
     Backend as _, MAX_WINDOW, Summary, Wanted, Windows,
-    accelerated::read,
+    accelerated::unbelievable,
     cpu::Cpu,
     device::{Device, Failure, ON_CPU, ON_DEVICE, Witness},
-    rings::{Ring, Rings},
+    record::Layout,
+    rings::{Pool, Ring},
 };
 
-/// The windows of jobs, by numbers of the caller's.
+slotmap::new_key_type! {
+    /// A window that is held. Once it is forgotten this is no window's any more.
+    pub struct WindowId;
+}
+
+/// The windows of jobs.
 pub struct Resident {
     /// `None` once it has failed.
     device: Option<Box<dyn Device>>,
-    rings: Rings,
-    windows: HashMap<u64, Window>,
-    /// Windows that the device does not have as they are.
-    stale: Vec<u64>,
+    pool: Pool,
+    windows: SlotMap<WindowId, Window>,
     witness: Arc<dyn Witness>,
+    /// Memory that each pass needs again.
+    pass: Pass,
 }
 
 struct Window {
-    values: VecDeque<f64>,
+    ring: Ring,
     limit: usize,
-    /// How many of the newest values the device does not have.
-    fresh: usize,
-    is_stale: bool,
+}
+
+#[derive(Default)]
+struct Pass {
+    writes: Vec<(u64, f64)>,
+    /// Of the windows that are due and on the device.
+    rings: Vec<Ring>,
+    /// For each window that is due its place in `rings`.
+    places: Vec<Option<usize>>,
+    rows: Vec<u64>,
 }
 
 impl Resident {
     /// No windows yet.
     #[must_use]
     pub fn new(device: Box<dyn Device>, witness: Arc<dyn Witness>) -> Self {
-        let rings = Rings::new(device.room());
-        Self { device: Some(device), rings, windows: HashMap::new(), stale: Vec::new(), witness }
+        let pool = Pool::new(device.room());
+        Self { device: Some(device), pool, windows: SlotMap::with_key(), witness, pass: Pass::default() }
     }
 
-    /// Lets a window hold its newest `limit` values, at most [`MAX_WINDOW`]; a new window is empty.
-    pub fn hold(&mut self, window: u64, limit: usize) {
-        let limit = limit.min(MAX_WINDOW);
-        let held = self.windows.entry(window).or_insert_with(|| Window {
-            values: VecDeque::new(),
-            limit,
-            fresh: 0,
-            is_stale: false,
-        });
-        held.limit = limit;
-        held.trim();
-        self.mark(window);
+    /// A new window, empty, which is to hold its newest `limit` values, at most [`MAX_WINDOW`].
+    pub fn hold(&mut self, limit: usize) -> WindowId {
+        self.windows.insert(Window { ring: Ring::default(), limit: limit.min(MAX_WINDOW) })
+    }
+
+    /// Lets a window hold its newest `limit` values from now on, at most [`MAX_WINDOW`].
+    pub fn resize(&mut self, window: WindowId, limit: usize) {
+        if let Some(held) = self.windows.get_mut(window) {
+            held.limit = limit.min(MAX_WINDOW);
+        }
+        self.append(window, &[]);
     }
 
     /// Adds values to a window that is held.
-    pub fn append(&mut self, window: u64, values: &[f64]) {
-        if let Some(held) = self.windows.get_mut(&window) {
-            held.values.extend(values);
-            held.fresh += values.len();
-            held.trim();
-            self.mark(window);
+    pub fn append(&mut self, window: WindowId, values: &[f64]) {
+        if let Some(held) = self.windows.get_mut(window) {
+            held.ring = self.pool.append(held.ring, values, held.limit);
         }
     }
 
     /// Holds a window no longer.
-    pub fn forget(&mut self, window: u64) {
-        self.windows.remove(&window);
-        self.rings.remove(window);
+    pub fn forget(&mut self, window: WindowId) {
+        if let Some(held) = self.windows.remove(window) {
+            self.pool.remove(held.ring);
+        }
     }
 
-    /// How many windows lie on the device, after the last pass.
+    /// How many windows the device has room for and is to have, or has.
     #[must_use]
     pub fn on_device(&self) -> usize {
-        if self.device.is_some() { self.rings.len() } else { 0 }
+        let is_there = |held: &&Window| self.device.is_some() && self.pool.is_on_device(held.ring);
+        self.windows.values().filter(is_there).count()
     }
 
-    /// The statistics of the windows that are due, in their order; `None` for those that are not held.
-    pub fn summarise(&mut self, due: &[u64], wanted: Wanted) -> Vec<Option<Summary>> {
-        let mut found = vec![None; due.len()];
-        match self.on(due, wanted) {
-            Ok(there) if !there.is_empty() => {
-                self.witness.computed(ON_DEVICE, there.len());
-                for (i, summary) in there {
-                    found[i] = Some(summary);
-                }
-            }
-            Ok(_) => {}
-            Err(failure) => {
-                if let Some(device) = self.device.take() {
-                    self.witness.lost(device.name(), &failure);
-                }
-            }
+    /// Puts the statistics of the windows that are due into `found`, in their order; `None` for those that are not held.
+    pub fn summarise(&mut self, due: &[WindowId], wanted: Wanted, found: &mut Vec<Option<Summary>>) {
+        found.clear();
+        if let Err(failure) = self.on(due, wanted, found)
+            && let Some(device) = self.device.take()
+        {
+            found.clear();
+            self.pool.leave_device();
+            self.witness.lost(device.name(), &failure);
         }
-        let is_left = |i: &usize| found[*i].is_none() && self.windows.contains_key(&due[*i]);
+        found.resize(due.len(), None);
+        let is_left = |i: &usize| found[*i].is_none() && self.windows.contains_key(due[*i]);
         let left: Vec<usize> = (0..due.len()).filter(is_left).collect();
         if !left.is_empty() {
             self.witness.computed(ON_CPU, left.len());
@@ -105,61 +113,60 @@ impl Resident {
                 found[i] = Some(summary);
             }
         }
-        found
     }
 
-    /// Brings the device up to date, and computes there what is there: each summary behind its place in `due`.
-    fn on(&mut self, due: &[u64], wanted: Wanted) -> Result<Vec<(usize, Summary)>, Failure> {
-        let Some(device) = self.device.as_mut() else { return Ok(Vec::new()) };
-        for window in std::mem::take(&mut self.stale) {
-            let Some(held) = self.windows.get_mut(&window).filter(|held| held.is_stale) else { continue };
-            let values = held.values.make_contiguous();
-            let known = if self.rings.get(window).is_some() { values.len() - held.fresh } else { 0 };
-            self.rings.append(window, &values[known..], values.len());
-            (held.fresh, held.is_stale) = (0, false);
-        }
-        let writes = self.rings.flush();
+    /// Brings the device up to date, and computes there what is there. Leaves `found` empty if nothing is.
+    fn on(&mut self, due: &[WindowId], wanted: Wanted, found: &mut Vec<Option<Summary>>) -> Result<(), Failure> {
+        let Some(device) = self.device.as_mut() else { return Ok(()) };
+        let Pass { writes, rings, places, rows } = &mut self.pass;
+        self.pool.flush(writes);
         if !writes.is_empty() {
-            device.write(&writes)?;
+            device.write(writes)?;
         }
-        let (there, rings): (Vec<usize>, Vec<Ring>) =
-            due.iter().enumerate().filter_map(|(i, &window)| Some((i, self.rings.get(window)?))).unzip();
-        if there.is_empty() || wanted.is_empty() {
-            return Ok(Vec::new());
+        rings.clear();
+        places.clear();
+        for &window in due {
+            let ring = self.windows.get(window).map(|held| held.ring).filter(|ring| self.pool.is_on_device(*ring));
+            places.push(ring.map(|_| rings.len()));
+            rings.extend(ring);
         }
-        let summaries = read(&device.compute(&rings, wanted)?, &rings, wanted)?;
-        Ok(there.into_iter().zip(summaries).collect())
+        if rings.is_empty() || wanted.is_empty() {
+            return Ok(());
+        }
+        device.compute(rings, wanted, rows)?;
+        let layout = Layout::new(wanted);
+        let believable = AtomicBool::new(rows.len() == rings.len() * layout.stride);
+        let summary = |place: &Option<usize>| {
+            let place = (*place)?;
+            let row = rows.chunks_exact(layout.stride).nth(place);
+            let summary = row.and_then(|row| layout.read(row, rings[place].length as usize));
+            if summary.is_none() {
+                believable.store(false, Ordering::Relaxed);
+            }
+            summary
+        };
+        places.par_iter().map(summary).collect_into_vec(found);
+        if !believable.into_inner() {
+            return Err(unbelievable());
+        }
+        self.witness.computed(ON_DEVICE, rings.len());
+        Ok(())
     }
 
-    fn batch(&self, windows: impl Iterator<Item = u64>) -> Windows {
+    fn batch(&self, windows: impl Iterator<Item = WindowId>) -> Windows {
         let mut batch = Windows::default();
-        for window in windows.filter_map(|window| self.windows.get(&window)) {
-            let values: Vec<f64> = window.values.iter().copied().collect();
+        for held in windows.filter_map(|window| self.windows.get(window)) {
             // It holds at most MAX_WINDOW values.
-            let _ = batch.push(&values);
+            let _ = batch.push(&self.pool.values(held.ring).concat());
         }
         batch
-    }
-
-    fn mark(&mut self, window: u64) {
-        if let Some(held) = self.windows.get_mut(&window).filter(|held| !held.is_stale) {
-            held.is_stale = true;
-            if self.device.is_some() {
-                self.stale.push(window);
-            }
-        }
-    }
-}
-
-impl Window {
-    fn trim(&mut self) {
-        self.values.drain(..self.values.len().saturating_sub(self.limit));
-        self.fresh = self.fresh.min(self.values.len());
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -185,6 +192,11 @@ mod tests {
         prop::collection::vec(act, 1..60)
     }
 
+    /// That of a window that is held, of one that was, or of none that ever was.
+    fn id(ids: &HashMap<u64, WindowId>, window: u64) -> WindowId {
+        ids.get(&window).copied().unwrap_or_default()
+    }
+
     proptest! {
         /// The pool holds two of the largest rings, so that windows leave it; the device fails at any call.
         #[test]
@@ -196,28 +208,34 @@ mod tests {
             let told = Arc::new(Told::default());
             let witness: Arc<dyn Witness> = told.clone();
             let mut resident = Resident::new(Box::new(Fake::new(2048, calls)), witness);
+            let mut ids: HashMap<u64, WindowId> = HashMap::new();
+            let mut found = Vec::new();
             let mut expected: HashMap<u64, (Vec<f64>, usize)> = HashMap::new();
             for act in acts {
                 match act {
                     Act::Hold(window, limit) => {
-                        resident.hold(window, limit);
+                        match ids.get(&window).filter(|_| expected.contains_key(&window)) {
+                            Some(id) => resident.resize(*id, limit),
+                            None => drop(ids.insert(window, resident.hold(limit))),
+                        }
                         let held = expected.entry(window).or_default();
                         held.1 = limit;
                         held.0.drain(..held.0.len().saturating_sub(limit));
                     }
                     Act::Append(window, values) => {
-                        resident.append(window, &values);
+                        resident.append(id(&ids, window), &values);
                         if let Some((held, limit)) = expected.get_mut(&window) {
                             held.extend(values);
                             held.drain(..held.len().saturating_sub(*limit));
                         }
                     }
                     Act::Forget(window) => {
-                        resident.forget(window);
+                        resident.forget(id(&ids, window));
                         expected.remove(&window);
                     }
                     Act::Pass(due) => {
-                        let found = resident.summarise(&due, wanted);
+                        let held: Vec<WindowId> = due.iter().map(|window| id(&ids, *window)).collect();
+                        resident.summarise(&held, wanted, &mut found);
                         let by_cpu: Vec<Option<Summary>> = due
                             .iter()
                             .map(|window| Some(super::super::cpu::summarise(&expected.get(window)?.0, wanted, &mut Vec::new())))
@@ -237,13 +255,14 @@ mod tests {
         let witness: Arc<dyn Witness> = told.clone();
         // Two passes: each one write and one computation.
         let mut resident = Resident::new(Box::new(Fake::new(4096, 3)), witness);
-        for window in 0..3 {
-            resident.hold(window, 64);
+        let held = [(); 3].map(|()| resident.hold(64));
+        for window in held {
             resident.append(window, &[1.0, 2.0, 3.0]);
         }
-        resident.summarise(&[0, 2], Wanted::ALL);
+        let mut found = Vec::new();
+        resident.summarise(&[held[0], held[2]], Wanted::ALL, &mut found);
         assert_eq!(resident.on_device(), 3);
-        resident.summarise(&[1], Wanted::ALL);
+        resident.summarise(&held[1..2], Wanted::ALL, &mut found);
         assert_eq!(told.0.lock().unwrap().0, [(ON_DEVICE, 2), (ON_DEVICE, 1)], "nothing was new in the second pass");
     }
 }

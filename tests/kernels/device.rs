@@ -9,7 +9,7 @@ use lrs::stats::{
     cuda::Cuda,
     device::{Device as _, Failure, ON_DEVICE, Witness},
     record::Layout,
-    resident::Resident,
+    resident::{Resident, WindowId},
     rings::Ring,
 };
 
@@ -57,7 +57,8 @@ fn batches_on_a_device_have_the_bits_of_the_cpu() {
             })
             .collect();
         let layout = Layout::new(Wanted::ALL);
-        let rows = device.compute_values(batch.values(), &rings, Wanted::ALL).unwrap();
+        let mut rows = Vec::new();
+        device.compute_values(batch.values(), &rings, Wanted::ALL, &mut rows).unwrap();
         let expected = on_the_cpu(&windows, Wanted::ALL);
         assert_eq!(rows.len(), windows.len() * layout.stride);
         for ((row, expected), window) in rows.chunks_exact(layout.stride).zip(&expected).zip(&windows) {
@@ -90,18 +91,15 @@ fn windows_that_stay_on_a_device_and_grow_there_have_the_bits_of_the_cpu() {
     let mut resident = Resident::new(Box::new(device), witness);
     let seed: u64 = rand::random();
     let mut expected = vec![Vec::new(); count];
-    let numbers: Vec<u64> = (0..count as u64).collect();
-    for window in &numbers {
-        resident.hold(*window, 256);
-    }
+    let held: Vec<WindowId> = (0..count).map(|_| resident.hold(256)).collect();
+    let mut found = Vec::new();
     for pass in 0..8 {
-        for ((number, held), values) in numbers.iter().zip(&mut expected).zip(windows::windows(seed ^ pass, count, 90))
-        {
-            resident.append(*number, &values);
-            held.extend(values);
-            held.drain(..held.len().saturating_sub(256));
+        for ((&id, expected), values) in held.iter().zip(&mut expected).zip(windows::windows(seed ^ pass, count, 90)) {
+            resident.append(id, &values);
+            expected.extend(values);
+            expected.drain(..expected.len().saturating_sub(256));
         }
-        let found = resident.summarise(&numbers, Wanted::ALL);
+        resident.summarise(&held, Wanted::ALL, &mut found);
         for ((found, expected), window) in found.iter().zip(on_the_cpu(&expected, Wanted::ALL)).zip(&expected) {
             assert_eq!(text(&found.unwrap()), text(&expected), "seed {seed}, pass {pass}, window {window:?}");
         }
@@ -119,16 +117,16 @@ fn a_device_that_may_be_lost_changes_no_bits() {
     let expected: Vec<String> = on_the_cpu(&windows, wanted).iter().map(text).collect();
     let Some(device) = device() else { return };
     let mut resident = Resident::new(Box::new(device), Arc::<Told>::clone(&told) as Arc<dyn Witness>);
-    let numbers: Vec<u64> = (0..windows.len() as u64).collect();
-    for (&number, window) in numbers.iter().zip(&windows) {
-        resident.hold(number, 32);
+    let held: Vec<WindowId> = windows.iter().map(|_| resident.hold(32)).collect();
+    let mut found = Vec::new();
+    for (&id, window) in held.iter().zip(&windows) {
         // Its ring grows on the device.
         for part in window.chunks(10) {
-            resident.append(number, part);
-            resident.summarise(&numbers[..1], Wanted::default());
+            resident.append(id, part);
+            resident.summarise(&held[..1], Wanted::default(), &mut found);
         }
     }
-    let found = resident.summarise(&numbers, wanted);
+    resident.summarise(&held, wanted, &mut found);
     assert_eq!(found.iter().map(|found| text(&found.unwrap())).collect::<Vec<_>>(), expected, "seed {seed}");
     drop(resident);
 

@@ -1,8 +1,8 @@
 // The kernels' own source, built for the host: reads one batch from the standard input, writes its rows to the standard output.
 //
 // In: 64-bit words: order of threads, values in the pool, rings, words a row, offsets of linear, order, mann_kendall and theil_sen
-// (0: not wanted), values to append, values to move; then the pool, the rings, the values to append and their places, and the
-// places to move from and to. Out: the rows, then the pool. Moves come after the appended values, statistics after both.
+// (0: not wanted), values to append; then the pool, the rings, the values to append and their places. Out: the rows, then the
+// pool. Statistics come after the appended values.
 #include <cstdio>
 #include <cstdlib>
 #include <vector>
@@ -28,16 +28,15 @@ template <class Kernel> static void for_each_block(size_t blocks, Kernel kernel)
 static size_t copy_blocks(size_t count) { return (count + COPY_THREADS - 1) / COPY_THREADS; }
 
 int main() {
-  const std::vector<Word> head = read<Word>(10);
+  const std::vector<Word> head = read<Word>(9);
   host_order = (int)head[0];
-  const size_t count = head[2], appended = head[8], moved = head[9];
+  const size_t count = head[2], appended = head[8];
   const Count stride = (Count)head[3];
   std::vector<double> pool = read<double>(head[1]);
   const std::vector<Ring> rings = read<Ring>(count);
   const std::vector<double> values = read<double>(appended);
-  const std::vector<Word> places = read<Word>(appended), from = read<Word>(moved), to = read<Word>(moved);
+  const std::vector<Word> places = read<Word>(appended);
   for_each_block(copy_blocks(appended), [&] { append(pool.data(), values.data(), places.data(), (Count)appended); });
-  for_each_block(copy_blocks(moved), [&] { relocate(pool.data(), from.data(), to.data(), (Count)moved); });
 
   std::vector<Word> rows(count * stride, 0xdeadbeefdeadbeefull);
   void (*const kernels[])(const double *, const Ring *, Word *, Count, Count) = {linear, order, mann_kendall, theil_sen};

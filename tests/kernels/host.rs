@@ -20,7 +20,6 @@ pub struct Batch {
     pub pool: Vec<f64>,
     pub rings: Vec<Ring>,
     pub appended: Vec<(u64, f64)>,
-    pub moved: Vec<(u64, u64)>,
 }
 
 /// The rows, and the pool after the batch.
@@ -37,7 +36,6 @@ pub fn run(batch: &Batch, wanted: Wanted, order: u64) -> (Vec<u64>, Vec<f64>) {
         offset(layout.mann_kendall),
         offset(layout.theil_sen),
         batch.appended.len() as u64,
-        batch.moved.len() as u64,
     ];
     input.extend(batch.pool.iter().map(|value| value.to_bits()));
     input.extend(
@@ -47,8 +45,6 @@ pub fn run(batch: &Batch, wanted: Wanted, order: u64) -> (Vec<u64>, Vec<f64>) {
     );
     input.extend(batch.appended.iter().map(|(_, value)| value.to_bits()));
     input.extend(batch.appended.iter().map(|(place, _)| place));
-    input.extend(batch.moved.iter().map(|(from, _)| from));
-    input.extend(batch.moved.iter().map(|(_, to)| to));
     let bytes: Vec<u8> = input.iter().flat_map(|word| word.to_ne_bytes()).collect();
 
     let mut process =

@@ -111,19 +111,15 @@ fn each_group_alone_has_the_same_bits() {
 }
 
 #[test]
-fn values_are_appended_and_moved_to_their_places_and_nowhere_else() {
+fn values_are_appended_to_their_places_and_nowhere_else() {
     let batch = Batch {
         pool: (0..1000).map(f64::from).collect(),
         appended: (0..300u32).map(|i| (u64::from(i) * 3, -1.0 - f64::from(i))).collect(),
-        moved: (0..200).map(|i| (i, 901 - i)).filter(|(_, to)| to % 2 == 0).collect(),
         ..Batch::default()
     };
     let mut expected = batch.pool.clone();
     for &(place, value) in &batch.appended {
         expected[usize::try_from(place).unwrap()] = value;
-    }
-    for &(from, to) in &batch.moved {
-        expected[usize::try_from(to).unwrap()] = expected[usize::try_from(from).unwrap()];
     }
     for order in ORDERS {
         assert_eq!(run(&batch, Wanted::default(), order).1, expected);
