@@ -187,7 +187,8 @@ async fn a_pause_holds_the_rate_until_the_job_is_resumed() {
 
     let pause = PauseJobRequest { name: job.clone(), reason: "looking".to_owned(), ..Default::default() };
     let paused = server.jobs().await.pause_job(pause).await.unwrap().into_inner();
-    assert_eq!((paused.state(), paused.state_reason.as_str()), (State::Paused, "looking"));
+    let found = (paused.state(), paused.state_author.as_str(), paused.state_reason.as_str());
+    assert_eq!(found, (State::Paused, "anonymous", "looking"));
     let held = server.final_rate(&job, attempt, 20).await;
     assert_eq!(server.final_rate(&job, attempt, 39).await.to_bits(), held.to_bits());
 
@@ -450,12 +451,20 @@ async fn what_can_not_be_answered_has_its_own_status() {
     assert_eq!(server.ask(&job, 2, 1 << 53, 0, AT_ONCE).await.unwrap_err().code(), Code::InvalidArgument);
 
     let mut running = server.stream(&job, 2, 0).await;
-    let complete = CompleteJobRequest { name: job.clone(), ..Default::default() };
+    let complete = CompleteJobRequest {
+        name: job.clone(),
+        author: "ana".to_owned(),
+        reason: "enough".to_owned(),
+        ..Default::default()
+    };
     let mut jobs = server.jobs().await;
-    assert_eq!(jobs.complete_job(complete.clone()).await.unwrap().into_inner().state(), State::Completed);
+    let ended = jobs.complete_job(complete.clone()).await.unwrap().into_inner();
+    let who_and_why = |job: &Job| (job.state(), job.state_author.clone(), job.state_reason.clone());
+    assert_eq!(who_and_why(&ended), (State::Completed, "ana".to_owned(), "enough".to_owned()));
     assert_eq!(reason(&running.end().await), "JOB_ENDED");
     assert_eq!(code(server.ask(&job, 2, 0, 0, AT_ONCE).await), precondition("JOB_ENDED"));
-    assert_eq!(jobs.complete_job(complete).await.unwrap().into_inner().state(), State::Completed);
+    let repeated = jobs.complete_job(CompleteJobRequest { author: "ben".to_owned(), ..complete }).await.unwrap();
+    assert_eq!(who_and_why(repeated.get_ref()), who_and_why(&ended), "nothing changed");
     let late = jobs.override_learning_rate(factor(&job, 0.5)).await.unwrap_err();
     assert_eq!(reason(&late), "JOB_ENDED");
 }

@@ -118,7 +118,7 @@ async fn a_job_that_came_and_ended_while_nobody_looked_is_seen_at_the_next_look(
     assert!(rows(&server).await.is_empty());
     let (job, stream) = train(&server, "short", spec(0.1)).await;
     drop(stream);
-    let complete = CompleteJobRequest { name: job.clone(), outcome: 5, reason: String::new() };
+    let complete = CompleteJobRequest { name: job.clone(), outcome: 5, ..Default::default() };
     server.jobs().await.complete_job(complete).await.unwrap();
 
     let looked = Instant::now();

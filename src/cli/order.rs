@@ -2,15 +2,23 @@
 
 use uuid::Uuid;
 
-/// What every change of a job's rate is recorded with.
+/// What a change is recorded with.
 #[derive(Clone, Debug, clap::Args)]
-pub struct OrderArgs {
+pub struct RecordArgs {
     /// Why, for the record
     #[arg(short, long, default_value = "", hide_default_value = true)]
     pub reason: String,
     /// Who, for the record
     #[arg(long, env = "USER", default_value = "", hide_default_value = true, hide_env_values = true)]
     pub author: String,
+}
+
+/// What every change of a job's rate is recorded with, and under which identifier.
+#[derive(Clone, Debug, clap::Args)]
+pub struct OrderArgs {
+    /// Who and why.
+    #[command(flatten)]
+    pub record: RecordArgs,
     #[command(flatten)]
     request: RequestArgs,
 }

@@ -178,11 +178,11 @@ impl Engine {
     ///
     /// # Errors
     /// If there is none, or it has ended otherwise already.
-    pub async fn complete_job(&self, name: &JobName, outcome: State, reason: String) -> Result<JobView, Error> {
+    pub async fn complete_job(&self, name: &JobName, outcome: State, order: Order) -> Result<JobView, Error> {
         let completed = match self.live(name).await {
             Ok(entry) => {
                 let id = entry.id;
-                self.ask(&entry, |reply| Command::Complete { id, outcome, reason, reply }).await
+                self.ask(&entry, |reply| Command::Complete { id, outcome, order, reply }).await
             }
             Err(error) => Err(error),
         };

@@ -94,8 +94,8 @@ pub enum Command {
         id: JobId,
         /// How.
         outcome: State,
-        /// Why.
-        reason: String,
+        /// By whom and why.
+        order: Order,
         /// Told when it is durable.
         reply: Reply<JobView>,
     },
@@ -277,7 +277,7 @@ impl Shard {
         match command {
             Command::Start { token, resume_step, reply, .. } => self.start_attempt(id, token, resume_step, reply),
             Command::Change { change, order, reply, .. } => self.change(id, change, order, reply),
-            Command::Complete { outcome, reason, reply, .. } => self.complete(id, outcome, reason, reply),
+            Command::Complete { outcome, order, reply, .. } => self.complete(id, outcome, order, reply),
             Command::Delete { etag, force, reply, .. } => self.delete(id, etag.as_deref(), force, reply),
             _ => {}
         }

@@ -88,6 +88,8 @@ pub struct JobRow {
     pub state: State,
     /// Why, by whoever changed it last.
     pub state_reason: String,
+    /// Who that was; empty if nobody has, or if an older release recorded it.
+    pub state_author: String,
     /// Rises by one with every change of spec, state or attempt.
     pub version: u64,
     /// The `request_id` it was created with.
@@ -115,6 +117,7 @@ impl JobRow {
             spec: Spec::default(),
             state: State::Failed,
             state_reason: String::new(),
+            state_author: String::new(),
             version: 0,
             request_id: None,
             forked_from: None,

@@ -112,12 +112,6 @@ pub fn figures(violations: &mut Violations, field: &str, figures: &BTreeMap<Stri
     }
 }
 
-/// Why, on its own.
-pub fn reason(violations: &mut Violations, reason: String) -> String {
-    at_most_chars(violations, "reason", &reason, MAX_REASON_CHARS);
-    reason
-}
-
 /// What makes a repeat harmless.
 pub fn request_id(violations: &mut Violations, request_id: String) -> Option<String> {
     at_most_chars(violations, "request_id", &request_id, MAX_REQUEST_ID_CHARS);

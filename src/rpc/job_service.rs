@@ -114,13 +114,13 @@ impl JobService for Jobs {
     }
 
     async fn complete_job(&self, request: Request<CompleteJobRequest>) -> Result<Response<Job>, Status> {
-        let CompleteJobRequest { name, outcome, reason } = request.into_inner();
+        let CompleteJobRequest { name, outcome, reason, author } = request.into_inner();
         let mut v = Violations::new();
         let name = fields::job_name(&mut v, "name", &name);
         let outcome = outcome_from_proto(&mut v, outcome);
-        let reason = fields::reason(&mut v, reason);
+        let order = fields::order(&mut v, author, reason, String::new());
         let (name, outcome) = checked(v, name.zip(outcome))?;
-        let job = self.door.engine()?.complete_job(&name, outcome, reason).await?;
+        let job = self.door.engine()?.complete_job(&name, outcome, order).await?;
         Ok(Response::new(convert::job::to_proto(&job)))
     }
 

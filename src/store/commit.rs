@@ -128,6 +128,7 @@ where
             .bind(row.create_time)
             .bind(row.update_time)
             .bind(row.end_time)
+            .bind(row.state_author)
             .execute(&mut *self.connection)
             .await?;
         if DB::rows_affected(&result) == 1 || self.exists(job.id).await? {
@@ -161,6 +162,7 @@ where
             .bind(row.forked_from)
             .bind(row.update_time)
             .bind(row.end_time)
+            .bind(row.state_author)
             .execute(&mut *self.connection)
             .await?;
         Ok(())

@@ -39,6 +39,7 @@ pub(crate) fn job(text: &str) {
         spec: next(),
         state: next(),
         state_reason: String::new(),
+        state_author: String::new(),
         version: 1,
         request_id: None,
         forked_from: Some(next()).filter(|point| !point.is_empty()),

@@ -111,12 +111,15 @@ async fn only_what_a_job_can_do_is_offered_through_its_life() {
 
     browser.click("#orders [data-order=complete]").await;
     assert!(browser.text("#order-effect").await.contains("test/life will end"));
+    browser.enter("#order input[name=author]", "ana").await;
     browser.click("#order option[value=STATE_FAILED]").await;
     give_reason(&browser, "it never learned").await;
     browser.until("no orders any more", "document.querySelectorAll('#orders button').length === 0").await;
     let job = server.jobs().await.get_job(lrs::proto::GetJobRequest { name: training.job.clone() }).await.unwrap();
-    assert_eq!((job.get_ref().state(), job.get_ref().state_reason.as_str()), (State::Failed, "it never learned"));
-    assert!(browser.text("#facts").await.contains("it never learned"));
+    let job = job.into_inner();
+    let found = (job.state(), job.state_author.as_str(), job.state_reason.as_str());
+    assert_eq!(found, (State::Failed, "ana", "it never learned"));
+    assert!(browser.text("#facts").await.contains("by ana: it never learned"));
     browser.finish().await;
 }
 

@@ -25,6 +25,7 @@ pub fn job(name: &str) -> JobRow {
         spec,
         state: State::Pending,
         state_reason: String::new(),
+        state_author: String::new(),
         version: 1,
         request_id: None,
         forked_from: None,

@@ -93,7 +93,7 @@ pub async fn a_sound_database_has_nothing_to_find(database: &TestDatabase) {
     pause_and_resume(&engine, &rewound).await;
     report(&engine, &rewound, 30, 60).await;
     let ended = train(&engine, "ended", true, &[(0, 30)]).await;
-    engine.complete_job(&ended, State::Completed, String::new()).await.unwrap();
+    engine.complete_job(&ended, State::Completed, Order::default()).await.unwrap();
     let fork = lrs::engine::Fork { source: rewound, name: name("fork"), step: 25, spec: None, request_id: None };
     engine.fork_job(fork).await.unwrap();
     engine.start_attempt(&name("fork"), "t".into(), 25).await.unwrap();

@@ -42,6 +42,7 @@ fn odd_job() -> JobRow {
     odd.spec.rate_limits = RateLimits { min_lr: Some(0.0), max_lr: None };
     odd.state = State::Cancelled;
     odd.state_reason = "weil".into();
+    odd.state_author = "Zoë".into();
     odd.version = i64::MAX.cast_unsigned();
     odd.request_id = Some("r 1".into());
     odd.forked_from = Some(ForkPoint { job: "namespaces/x/jobs/y".into(), attempt: u32::MAX, step: MAX_STEP });

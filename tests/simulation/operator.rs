@@ -268,8 +268,9 @@ impl Office {
     async fn complete(&self, job: &JobName) {
         self.world().history().end(job);
         self.world().log(|| format!("{job} is to end"));
+        let order = Order { author: "ann".into(), reason: "enough".into(), request_id: None };
         let complete =
-            async |engine: &Engine| engine.complete_job(job, State::Completed, "enough".into()).await.map(drop);
+            async |engine: &Engine| engine.complete_job(job, State::Completed, order.clone()).await.map(drop);
         self.insist(job, complete).await;
     }
 

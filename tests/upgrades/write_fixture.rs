@@ -108,7 +108,7 @@ async fn write_history(server: &mut Server) {
     let ended = server.register("ended", plateau(1)).await.name;
     let attempt = server.start_attempt(&ended, "first", 0).await;
     report(server, &ended, attempt, 0, 0, 80).await;
-    let complete = CompleteJobRequest { name: ended, outcome: 5, reason: "done".to_owned() };
+    let complete = CompleteJobRequest { name: ended, outcome: 5, reason: "done".to_owned(), ..Default::default() };
     server.jobs().await.complete_job(complete).await.unwrap();
 
     let fork = ForkJobRequest { name: steered, step: 120, job_id: "forked".to_owned(), ..Default::default() };

@@ -68,6 +68,7 @@ def test_a_study_prunes_what_falls_behind_and_validates_what_is_best(server):
         job = server.job(trial.user_attrs["lrs_job"])
         assert job.spec.experiment == "whole"
         assert dict(job.spec.labels) == {"study": "whole", "trial": str(trial.number)}
+        assert job.state_author == "study"
         if trial in pruned:
             assert job.state == Job.STATE_CANCELLED
             assert "the median of the means" in job.state_reason

@@ -62,8 +62,12 @@ impl Operator {
 
     /// Ends a run's job, as done.
     pub async fn complete_job(&self, run: &Run) -> Result<(), Error> {
-        let request =
-            CompleteJobRequest { name: run.job(), reason: "trained to its end".to_owned(), ..Default::default() };
+        let request = CompleteJobRequest {
+            name: run.job(),
+            reason: "trained to its end".to_owned(),
+            author: "lrs demo".to_owned(),
+            ..Default::default()
+        };
         self.call(&format!("completing {}", run.job_id), async |mut client| client.complete_job(request.clone()).await)
             .await
             .map(drop)

@@ -32,8 +32,8 @@ pub(super) async fn run(session: &Session, args: &Args) -> Result<(), Failure> {
     let request = AdviseStopRequest {
         name: session.name(&args.job)?.to_string(),
         withdraw: args.withdraw,
-        reason: args.order.reason.clone(),
-        author: args.order.author.clone(),
+        reason: args.order.record.reason.clone(),
+        author: args.order.record.author.clone(),
         evidence: BTreeMap::new(),
         request_id: args.order.request_id(),
     };

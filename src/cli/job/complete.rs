@@ -2,7 +2,7 @@
 
 use super::{Session, show};
 use crate::{
-    cli::{failure::Failure, output::FormatArgs},
+    cli::{failure::Failure, order::RecordArgs, output::FormatArgs},
     proto::{CompleteJobRequest, job::State},
 };
 
@@ -18,9 +18,8 @@ pub struct Args {
     /// How it ended
     #[arg(long, value_enum, default_value_t = Outcome::Completed)]
     outcome: Outcome,
-    /// Why, for the record
-    #[arg(short, long, default_value = "", hide_default_value = true)]
-    reason: String,
+    #[command(flatten)]
+    record: RecordArgs,
     #[command(flatten)]
     format: FormatArgs,
 }
@@ -44,9 +43,9 @@ pub(super) async fn run(session: &Session, args: &Args) -> Result<(), Failure> {
     let request = CompleteJobRequest {
         name: session.name(&args.job)?.to_string(),
         outcome: outcome.into(),
-        reason: args.reason.clone(),
+        reason: args.record.reason.clone(),
+        author: args.record.author.clone(),
     };
-    // Not repeated: if only the answer was lost, a second call would say that the job has ended.
-    let job = session.server.service().complete_job(request).await?.into_inner();
+    let job = session.server.call(async |mut service| service.complete_job(request.clone()).await).await?;
     args.format.print(&job, || show::outcome(&job))
 }

@@ -62,8 +62,8 @@ pub(super) async fn run(session: &Session, args: &Args) -> Result<(), Failure> {
     let request = OverrideLearningRateRequest {
         name: name.to_string(),
         order: Some(args.setting.order(&spec, args.until_step)),
-        reason: args.order.reason.clone(),
-        author: args.order.author.clone(),
+        reason: args.order.record.reason.clone(),
+        author: args.order.record.author.clone(),
         request_id: args.order.request_id(),
     };
     let decision =

@@ -24,8 +24,8 @@ pub struct Args {
 pub(super) async fn pause(session: &Session, args: &Args) -> Result<(), Failure> {
     let request = PauseJobRequest {
         name: session.name(&args.job)?.to_string(),
-        reason: args.order.reason.clone(),
-        author: args.order.author.clone(),
+        reason: args.order.record.reason.clone(),
+        author: args.order.record.author.clone(),
         request_id: args.order.request_id(),
     };
     let job = session.server.call(async |mut service| service.pause_job(request.clone()).await).await?;
@@ -35,8 +35,8 @@ pub(super) async fn pause(session: &Session, args: &Args) -> Result<(), Failure>
 pub(super) async fn resume(session: &Session, args: &Args) -> Result<(), Failure> {
     let request = ResumeJobRequest {
         name: session.name(&args.job)?.to_string(),
-        reason: args.order.reason.clone(),
-        author: args.order.author.clone(),
+        reason: args.order.record.reason.clone(),
+        author: args.order.record.author.clone(),
         request_id: args.order.request_id(),
     };
     let job = session.server.call(async |mut service| service.resume_job(request.clone()).await).await?;

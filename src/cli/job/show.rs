@@ -205,7 +205,8 @@ fn state(job: &Job) -> &'static str {
 }
 
 fn state_and_reason(job: &Job) -> String {
-    format!("{}{}", state(job), in_parentheses(&job.state_reason))
+    let by = if job.state_author.is_empty() { String::new() } else { format!(" by {}", job.state_author) };
+    format!("{}{by}{}", state(job), in_parentheses(&job.state_reason))
 }
 
 fn in_parentheses(reason: &str) -> String {

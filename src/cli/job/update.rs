@@ -47,8 +47,8 @@ pub(super) async fn run(session: &Session, args: &Args) -> Result<(), Failure> {
         // With the etag of the job that was read, so that nobody's change in between is lost.
         job: Some(Job { name: name.to_string(), etag: job.etag, spec: job.spec, ..Job::default() }),
         update_mask,
-        reason: args.order.reason.clone(),
-        author: args.order.author.clone(),
+        reason: args.order.record.reason.clone(),
+        author: args.order.record.author.clone(),
         request_id: args.order.request_id(),
     };
     let job = session.server.call(async |mut service| service.update_job(request.clone()).await).await?;

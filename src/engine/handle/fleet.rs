@@ -418,7 +418,7 @@ mod tests {
     use super::*;
     use crate::{
         clock::SystemClock,
-        engine::api::{NewJob, Settings},
+        engine::api::{NewJob, Order, Settings},
         model::spec::{Group, Spec},
         stats::cpu::Cpu,
         store,
@@ -475,7 +475,7 @@ mod tests {
         assert_eq!(looking.look().await, ["a PENDING", "b PENDING"]);
         assert_eq!(looking.look().await, [""; 0]);
 
-        looking.engine.complete_job(&a, State::Completed, String::new()).await.unwrap();
+        looking.engine.complete_job(&a, State::Completed, Order::default()).await.unwrap();
         assert_eq!(looking.look().await, ["a COMPLETED"]);
         looking.engine.start_attempt(&b, "t".to_owned(), 0).await.unwrap();
         assert_eq!(looking.look().await, ["b RUNNING"]);
@@ -492,9 +492,9 @@ mod tests {
     async fn jobs_beyond_the_most_that_are_wanted_are_not_left_out_silently() {
         let (mut looking, _data) = looking(2).await;
         let a = looking.register("a").await;
-        looking.engine.complete_job(&a, State::Failed, String::new()).await.unwrap();
+        looking.engine.complete_job(&a, State::Failed, Order::default()).await.unwrap();
         let b = looking.register("b").await;
-        looking.engine.complete_job(&b, State::Failed, String::new()).await.unwrap();
+        looking.engine.complete_job(&b, State::Failed, Order::default()).await.unwrap();
         let c = looking.register("c").await;
 
         assert_eq!(looking.look().await, ["b FAILED", "c PENDING"], "those that run, and then what ended last");

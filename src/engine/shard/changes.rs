@@ -102,17 +102,17 @@ impl Owned {
             state: row.state,
             problem: problem.to_owned(),
         };
-        let reason = order.reason.clone();
+        let (author, reason) = (order.author.clone(), order.reason.clone());
         let mut evidence = BTreeMap::new();
         let (effect, next_row) = match change {
             Change::Pause => match row.state {
                 State::Paused => return Ok(Prepared::Known(None)),
-                State::Running => (Effect::Pause, Some(self.with_state(now, State::Paused, reason))),
+                State::Running => (Effect::Pause, Some(self.with_state(now, State::Paused, author, reason))),
                 _ => return Err(wrong_state("only a running job can be paused")),
             },
             Change::Resume => match row.state {
                 State::Running => return Ok(Prepared::Known(None)),
-                State::Paused => (Effect::Resume, Some(self.with_state(now, State::Running, reason))),
+                State::Paused => (Effect::Resume, Some(self.with_state(now, State::Running, author, reason))),
                 _ => return Err(wrong_state("only a paused job can be resumed")),
             },
             Change::Override(rate_override) => {
@@ -281,9 +281,10 @@ impl Owned {
         violations.into_result(()).map_err(Error::Invalid)
     }
 
-    fn with_state(&self, now: Timestamp, state: State, reason: String) -> JobRow {
+    fn with_state(&self, now: Timestamp, state: State, author: String, reason: String) -> JobRow {
         self.next_row(now, |row| {
             row.state = state;
+            row.state_author = author;
             row.state_reason = reason;
         })
     }

@@ -2,18 +2,19 @@
 
 use super::{Reply, Shard};
 use crate::{
-    engine::api::{Error, Event, JobView},
+    engine::api::{Error, Event, JobView, Order},
     model::{job::State, name::JobId},
     store::Write,
 };
 
 impl Shard {
-    pub(super) fn complete(&mut self, id: JobId, outcome: State, reason: String, reply: Reply<JobView>) {
+    pub(super) fn complete(&mut self, id: JobId, outcome: State, order: Order, reply: Reply<JobView>) {
         let now = self.context.clock.now();
         let Some(owned) = self.jobs.get_mut(&id) else { return };
         let row = owned.next_row(now, |row| {
             row.state = outcome;
-            row.state_reason = reason;
+            row.state_author = order.author;
+            row.state_reason = order.reason;
             row.end_time = Some(now);
         });
         let ended = Error::JobEnded { job: owned.entry.name.clone(), state: outcome };

@@ -24,6 +24,7 @@ pub(in crate::store) struct StoredJob {
     pub(in crate::store) spec: String,
     pub(in crate::store) state: String,
     pub(in crate::store) state_reason: String,
+    pub(in crate::store) state_author: String,
     pub(in crate::store) version: i64,
     pub(in crate::store) request_id: Option<String>,
     pub(in crate::store) forked_from: Option<String>,
@@ -44,6 +45,7 @@ impl TryFrom<&JobRow> for StoredJob {
             spec: stored_json(WHAT, &job.spec)?,
             state: job.state.as_str().to_owned(),
             state_reason: job.state_reason.clone(),
+            state_author: job.state_author.clone(),
             version: stored_number(WHAT, job.version)?,
             request_id: job.request_id.clone(),
             forked_from: job.forked_from.as_ref().map(|point| stored_json(WHAT, point)).transpose()?,
@@ -88,6 +90,7 @@ impl TryFrom<StoredJob> for JobRow {
             state: State::parse(&row.state)
                 .ok_or_else(|| place.inconsistent(format_args!("state {:?} is unknown", row.state)))?,
             state_reason: row.state_reason,
+            state_author: row.state_author,
             version: place.number("version", row.version)?,
             request_id: row.request_id,
             forked_from: row.forked_from.map(|point| place.json("forked_from", &point)).transpose()?,

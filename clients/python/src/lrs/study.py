@@ -111,7 +111,8 @@ class Study:
 
         A study goes on whatever becomes of this: a service that is away is a warning.
         """
-        request = CompleteJobRequest(name=self.job(number), outcome=f"STATE_{outcome}", reason=reason[:1000])
+        name, outcome = self.job(number), f"STATE_{outcome}"
+        request = CompleteJobRequest(name=name, outcome=outcome, reason=reason[:1000], author="study")
         try:
             self._call("JobService/CompleteJob", request, Job, request.name)
         except errors.JobEndedError:

@@ -72,6 +72,7 @@ export function jobOf(job) {
     title: spec.display_name ?? "",
     state: word(job.state, "STATE_"),
     state_reason: job.state_reason ?? "",
+    state_author: job.state_author ?? "",
     experiment: spec.experiment ?? "",
     arm: word(spec.arm, "ARM_"),
     attempt: Number(job.attempt ?? 0),

@@ -150,7 +150,7 @@ function drawJob() {
   const fact = (word, value, small) => el("div", {}, el("dt", {}, word), el("dd", {}, value, small ? el("small", {}, small) : null));
   refill(
     byId("facts"),
-    fact("State", job.state, job.state_reason),
+    fact("State", job.state, [job.state_author && `by ${job.state_author}`, job.state_reason].filter(Boolean).join(": ")),
     el("div", {}, el("dt", {}, "Step"), el("dd", {}, count(job.step), job.total ? el("small", {}, `of ${count(job.total)}, ${percent(share)}`) : null,
       job.total ? el("span", { class: "bar" }, bar) : null)),
     fact("Loss", figure(job.loss)),

@@ -79,10 +79,8 @@ export class OrderDialog {
     }
     fields.push(el("label", { class: "row" }, "Reason",
       el("textarea", { name: "reason", required: true, maxlength: "1000", placeholder: "Why? It is kept with the decision." })));
-    if (order !== "complete") {
-      fields.push(el("label", { class: "row" }, "Your name",
-        el("input", { type: "text", name: "author", maxlength: "200", value: rememberedAuthor(), autocomplete: "name", placeholder: "anonymous" })));
-    }
+    fields.push(el("label", { class: "row" }, "Your name",
+      el("input", { type: "text", name: "author", maxlength: "200", value: rememberedAuthor(), autocomplete: "name", placeholder: "anonymous" })));
     return fields;
   }
 
@@ -130,7 +128,7 @@ function overrideFields(job) {
 function body(order, form, request_id) {
   const reason = form.get("reason");
   const author = form.get("author") || undefined;
-  if (order === "complete") return { outcome: form.get("outcome"), reason };
+  if (order === "complete") return { outcome: form.get("outcome"), reason, author };
   if (order === "clear") return { clear: {}, reason, author, request_id };
   if (order !== "override") return { reason, author, request_id };
   const end_step = form.get("end_step") ? { end_step: form.get("end_step") } : {};
