@@ -75,7 +75,7 @@ impl Resident {
     /// Adds values to a window that is held.
     pub fn append(&mut self, window: WindowId, values: &[f64]) {
         if let Some(held) = self.windows.get_mut(window) {
-            held.ring = self.pool.append(held.ring, values, held.limit);
+            self.pool.append(&mut held.ring, values, held.limit);
         }
     }
 
@@ -96,12 +96,16 @@ impl Resident {
     /// Puts the statistics of the windows that are due into `found`, in their order; `None` for those that are not held.
     pub fn summarise(&mut self, due: &[WindowId], wanted: Wanted, found: &mut Vec<Option<Summary>>) {
         found.clear();
-        if let Err(failure) = self.on(due, wanted, found)
-            && let Some(device) = self.device.take()
-        {
-            found.clear();
-            self.pool.leave_device();
-            self.witness.lost(device.name(), &failure);
+        match self.on(due, wanted, found) {
+            Ok(there) if there == due.len() => return,
+            Ok(_) => {}
+            Err(failure) => {
+                found.clear();
+                self.pool.leave_device();
+                if let Some(device) = self.device.take() {
+                    self.witness.lost(device.name(), &failure);
+                }
+            }
         }
         found.resize(due.len(), None);
         let is_left = |i: &usize| found[*i].is_none() && self.windows.contains_key(due[*i]);
@@ -115,9 +119,9 @@ impl Resident {
         }
     }
 
-    /// Brings the device up to date, and computes there what is there. Leaves `found` empty if nothing is.
-    fn on(&mut self, due: &[WindowId], wanted: Wanted, found: &mut Vec<Option<Summary>>) -> Result<(), Failure> {
-        let Some(device) = self.device.as_mut() else { return Ok(()) };
+    /// Brings the device up to date, and computes there what is there. Returns for how many windows; for none `found` stays empty.
+    fn on(&mut self, due: &[WindowId], wanted: Wanted, found: &mut Vec<Option<Summary>>) -> Result<usize, Failure> {
+        let Some(device) = self.device.as_mut() else { return Ok(0) };
         let Pass { writes, rings, places, rows } = &mut self.pass;
         self.pool.flush(writes);
         if !writes.is_empty() {
@@ -131,7 +135,7 @@ impl Resident {
             rings.extend(ring);
         }
         if rings.is_empty() || wanted.is_empty() {
-            return Ok(());
+            return Ok(0);
         }
         device.compute(rings, wanted, rows)?;
         let layout = Layout::new(wanted);
@@ -150,7 +154,7 @@ impl Resident {
             return Err(unbelievable());
         }
         self.witness.computed(ON_DEVICE, rings.len());
-        Ok(())
+        Ok(rings.len())
     }
 
     fn batch(&self, windows: impl Iterator<Item = WindowId>) -> Windows {

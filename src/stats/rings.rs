@@ -83,30 +83,28 @@ impl Pool {
         [&oldest[..first], &round[..ring.length as usize - first]]
     }
 
-    /// Adds values to a window, of which the newest `limit` stay, at most [`MAX_WINDOW`]. Returns its ring, which may be another.
+    /// Adds values to a window, of which the newest `limit` stay, at most [`MAX_WINDOW`]. Its ring may be another then.
     ///
-    /// `ring` is the one that it has, or an empty one. It stays on the device, or comes there, as long as there is room.
-    #[must_use]
-    pub fn append(&mut self, ring: Ring, values: &[f64], limit: usize) -> Ring {
+    /// A new window's is an empty one. It stays on the device, or comes there, as long as there is room.
+    pub fn append(&mut self, ring: &mut Ring, values: &[f64], limit: usize) {
         let limit = limit.min(MAX_WINDOW);
         let values = &values[values.len().saturating_sub(limit)..];
         let kept = u64::from(ring.length).min((limit - values.len()) as u64);
         let skipped = u64::from(ring.length) - kept;
         let length = kept + values.len() as u64;
-        let now = match self.elsewhere(ring, length) {
-            None => Ring { head: small(ring.place(skipped) - ring.base), length: small(length), ..ring },
+        match self.elsewhere(*ring, length) {
+            None => (ring.head, ring.length) = (small(ring.place(skipped) - ring.base), small(length)),
             Some(now) => {
                 for i in 0..kept {
                     self.put(now.place(i), self.values[index(ring.place(skipped + i))]);
                 }
-                self.remove(ring);
-                now
+                self.remove(*ring);
+                *ring = now;
             }
-        };
-        for (i, &value) in values.iter().enumerate() {
-            self.put(now.place(kept + i as u64), value);
         }
-        now
+        for (i, &value) in values.iter().enumerate() {
+            self.put(ring.place(kept + i as u64), value);
+        }
     }
 
     /// Gives the places of a ring back.
@@ -125,15 +123,15 @@ impl Pool {
     }
 
     fn put(&mut self, place: u64, value: f64) {
-        self.values[index(place)] = value;
         if place < self.room {
-            self.changed.push(place);
             // Nobody asks for it: once each is enough.
             if self.changed.len() > 2 * self.values.len() {
                 self.changed.sort_unstable();
                 self.changed.dedup();
             }
+            self.changed.push(place);
         }
+        self.values[index(place)] = value;
     }
 
     /// The ring that a window is to have which has outgrown its own, or can come to the device.
@@ -223,8 +221,9 @@ mod tests {
     /// Not whole largest rings.
     const ROOM: u64 = 4096 + 100;
 
-    fn append(pool: &mut Pool, ring: Ring, count: usize) -> Ring {
-        pool.append(ring, &vec![1.0; count], MAX_WINDOW)
+    fn append(pool: &mut Pool, mut ring: Ring, count: usize) -> Ring {
+        pool.append(&mut ring, &vec![1.0; count], MAX_WINDOW);
+        ring
     }
 
     #[test]
@@ -263,7 +262,7 @@ mod tests {
         for _ in 0..100 {
             ring = append(&mut pool, ring, 1000);
         }
-        assert!(pool.changed.len() <= 2 * pool.values.len());
+        assert!(pool.changed.len() <= 2 * pool.values.len() + 1);
     }
 
     #[derive(Clone, Debug)]
@@ -299,7 +298,7 @@ mod tests {
                         let (ring, whole) = expected.entry(window).or_default();
                         whole.extend(&values);
                         whole.drain(..whole.len().saturating_sub(limit));
-                        *ring = pool.append(*ring, &values, limit);
+                        pool.append(ring, &values, limit);
                     }
                     Act::Remove(window) => {
                         if let Some((ring, _)) = expected.remove(&window) {
