@@ -87,7 +87,8 @@ fn main() {
         break_even.map(|even| even.windows_of(256).map(|(group, from)| json!({"statistic": group, "windows": from})));
     let line = json!({
         "bench": "stats", "device": device.as_ref().map(|device| device.name().to_owned()),
-        "copy_bytes_a_second": copy, "break_even_of_256": even.map(|even| even.to_vec()), "rows": rows, "pass_ms": pass, "pass_ms_of_the_host": host,
+        "copy_bytes_a_second": copy, "break_even_of_256": even.map(|even| even.to_vec()), "rows": rows, "pass_ms": pass,
+        "pass_ms_of_the_host": host,
     });
     println!("{line}");
 }
@@ -103,14 +104,14 @@ fn pass_over_all(device: Box<dyn Device>) -> Option<f64> {
     }
     let mut found = Vec::new();
     resident.summarise(&due, wanted, &mut found);
-    let mut pass = || {
+    let pass = || {
         for &window in &due {
             resident.append(window, &[1.0]);
         }
         resident.summarise(&due, wanted, &mut found);
         Ok(())
     };
-    let milliseconds = median(&mut pass).ok()?;
+    let milliseconds = median(pass).ok()?;
     (resident.on_device() == LIVE).then_some(milliseconds)
 }
 

@@ -86,7 +86,7 @@ impl Resident {
         }
     }
 
-    /// How many windows the device has room for and is to have, or has.
+    /// How many windows lie on the device, once what is new has been written there.
     #[must_use]
     pub fn on_device(&self) -> usize {
         let is_there = |held: &&Window| self.device.is_some() && self.pool.is_on_device(held.ring);

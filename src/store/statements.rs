@@ -4,15 +4,15 @@
 
 /// The columns of [`StoredJob`](super::rows::job::StoredJob), to be followed by conditions.
 pub(super) const JOBS: &str = "
-    select id, name, cast(initial_spec as text) as initial_spec, cast(spec as text) as spec, state, state_reason, state_author,
-        version, request_id, cast(forked_from as text) as forked_from, create_time, update_time, end_time,
+    select id, name, cast(initial_spec as text) as initial_spec, cast(spec as text) as spec, state, state_reason,
+        state_author, version, request_id, cast(forked_from as text) as forked_from, create_time, update_time, end_time,
         telemetry_removed_time
     from jobs";
 
 pub(super) const JOB_BY_NAME: &str = "
     -- job_by_name
-    select id, name, cast(initial_spec as text) as initial_spec, cast(spec as text) as spec, state, state_reason, state_author,
-        version, request_id, cast(forked_from as text) as forked_from, create_time, update_time, end_time,
+    select id, name, cast(initial_spec as text) as initial_spec, cast(spec as text) as spec, state, state_reason,
+        state_author, version, request_id, cast(forked_from as text) as forked_from, create_time, update_time, end_time,
         telemetry_removed_time
     from jobs where name = $1";
 
@@ -23,8 +23,8 @@ pub(super) const JOB_EXISTS: &str = "
 /// The states are written out so that the planner sees that the index `jobs_unended` has them all.
 pub(super) const UNENDED_JOBS: &str = "
     -- unended_jobs
-    select id, name, cast(initial_spec as text) as initial_spec, cast(spec as text) as spec, state, state_reason, state_author,
-        version, request_id, cast(forked_from as text) as forked_from, create_time, update_time, end_time,
+    select id, name, cast(initial_spec as text) as initial_spec, cast(spec as text) as spec, state, state_reason,
+        state_author, version, request_id, cast(forked_from as text) as forked_from, create_time, update_time, end_time,
         telemetry_removed_time
     from jobs
     where state not in ('COMPLETED', 'FAILED', 'CANCELLED') and id > $1
@@ -33,8 +33,8 @@ pub(super) const UNENDED_JOBS: &str = "
 /// All jobs, for an inspection.
 pub(super) const ALL_JOBS: &str = "
     -- all_jobs
-    select id, name, cast(initial_spec as text) as initial_spec, cast(spec as text) as spec, state, state_reason, state_author,
-        version, request_id, cast(forked_from as text) as forked_from, create_time, update_time, end_time,
+    select id, name, cast(initial_spec as text) as initial_spec, cast(spec as text) as spec, state, state_reason,
+        state_author, version, request_id, cast(forked_from as text) as forked_from, create_time, update_time, end_time,
         telemetry_removed_time
     from jobs where id > $1 order by id limit $2";
 

@@ -120,7 +120,6 @@ fn a_device_that_may_be_lost_changes_no_bits() {
     let held: Vec<WindowId> = windows.iter().map(|_| resident.hold(32)).collect();
     let mut found = Vec::new();
     for (&id, window) in held.iter().zip(&windows) {
-        // Its ring grows on the device.
         for part in window.chunks(10) {
             resident.append(id, part);
             resident.summarise(&held[..1], Wanted::default(), &mut found);

@@ -54,6 +54,10 @@ fn the_ptx_has_the_bits_of_the_cpu_whenever_the_driver_does_its_work() {
 fn a_device_that_is_lost_at_any_call_changes_nothing_but_where_it_is_computed() {
     let (mut unusable, mut lost) = (0, 0);
     for call in 1.. {
+        assert!(
+            call < 10_000,
+            "every call fails: the settings reach the stand-in no more, or it is opened again and again"
+        );
         let settings = [("STAND_IN_FAILS_AT", call.to_string()), ("STAND_IN_BYTES", (1 << 22).to_string())];
         let text = run("device::a_device_that_may_be_lost", &settings);
         if text.contains("was lost") {

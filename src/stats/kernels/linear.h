@@ -9,12 +9,22 @@ struct LinearMemory {
   int finite;
 };
 
-// What is summed by lanes: lane l adds the terms i = l, l + 32, … to 0, then the lanes are added.
+// The sum of `term(i)` for i below n: lane l adds i = l, l + 32, … to 0, then the lanes are added.
+template <class Term> FUNCTION double sum(int n, Term term) {
+  OWN(double, lane, LANES);
+  ALONE(t, LANES) {
+    double terms = 0.0;
+    for (int i = t; i < n; i += LANES) terms += term(i);
+    OF(lane, t) = terms;
+  }
+  return sum_of_lanes(lane);
+}
+
 struct TwoSums {
   double first, second;
 };
 
-// The sums of `first(i)` for i below n, and of `second(i)` for i below n or n + 1, which is `m`.
+// Two such sums at once: of `first(i)` for i below n, and of `second(i)` for i below m, which is n or n + 1.
 template <class First, class Second> FUNCTION TwoSums sums(int n, First first, int m, Second second) {
   OWN(double, lane_first, LANES);
   OWN(double, lane_second, LANES);
@@ -26,16 +36,6 @@ template <class First, class Second> FUNCTION TwoSums sums(int n, First first, i
     OF(lane_first, t) = of_first, OF(lane_second, t) = of_second;
   }
   return {sum_of_lanes(lane_first), sum_of_lanes(lane_second)};
-}
-
-template <class Term> FUNCTION double sum(int n, Term term) {
-  OWN(double, lane, LANES);
-  ALONE(t, LANES) {
-    double terms = 0.0;
-    for (int i = t; i < n; i += LANES) terms += term(i);
-    OF(lane, t) = terms;
-  }
-  return sum_of_lanes(lane);
 }
 
 FUNCTION double ratio(double part, double rest) {

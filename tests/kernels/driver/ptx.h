@@ -38,7 +38,6 @@ enum class Compare { EQ, NE, LT, LE, GT, GE, LTU, LEU, GTU, GEU, EQU, NEU };
 struct Type {
   char kind = 'b';
   int bits = 64;
-  bool operator==(const Type &other) const { return kind == other.kind && bits == other.bits; }
 };
 
 struct Operand {
