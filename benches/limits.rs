@@ -24,7 +24,7 @@ use std::{
 
 use hdrhistogram::Histogram;
 use large::large;
-use lrs::proto::{
+use lrs_proto::{
     CreateJobRequest, DeleteJobRequest, GetLearningRateRequest, Job, JobSpec, MultiStep, ParameterGroup, Schedule,
     StartAttemptRequest, StreamTelemetryRequest, job_service_client::JobServiceClient,
     learning_rate_service_client::LearningRateServiceClient, schedule,
@@ -258,7 +258,7 @@ struct Trainer {
     job: String,
     rates: Channel,
     requests: mpsc::Sender<StreamTelemetryRequest>,
-    answers: tonic::Streaming<lrs::proto::StreamTelemetryResponse>,
+    answers: tonic::Streaming<lrs_proto::StreamTelemetryResponse>,
     step: i64,
 }
 

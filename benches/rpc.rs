@@ -26,7 +26,7 @@ use std::{
 
 use futures::Stream;
 use hdrhistogram::Histogram;
-use lrs::proto::{
+use lrs_proto::{
     Directive, GetLearningRateRequest, GetLearningRateResponse, GroupRate, StartAttemptRequest, StartAttemptResponse,
     StreamTelemetryRequest, StreamTelemetryResponse,
     learning_rate_service_client::LearningRateServiceClient,
@@ -229,8 +229,8 @@ async fn register(server: &Server, count: usize) -> Vec<String> {
     let (mut jobs, mut rates) = (server.jobs().await, server.rates().await);
     let mut names = Vec::new();
     for i in 0..count {
-        let job = lrs::proto::Job { spec: Some(spec.clone()), ..Default::default() };
-        let request = lrs::proto::CreateJobRequest {
+        let job = lrs_proto::Job { spec: Some(spec.clone()), ..Default::default() };
+        let request = lrs_proto::CreateJobRequest {
             parent: "namespaces/bench".to_owned(),
             job_id: format!("job-{i}"),
             job: Some(job),

@@ -4,22 +4,20 @@
 //! listed below the times of each line that has any.
 
 use divan::{AllocProfiler, Bencher, black_box, counter::ItemsCount};
-use lrs::{
-    control::{Controller, Observation, Setting},
-    engine::timeline::Timeline,
-    model::{
-        controller::{ControllerSpec, ReduceLrOnPlateau},
-        library::LibraryCall,
-        schedule::{
-            CosineRestarts, Cyclic, Decay, LibrarySchedule, OneCycle, ScheduleSpec as S, Shape, StepDecay, Unit,
-            Warmup, WarmupStableDecay,
-        },
-        spec::{Group, Spec},
-        telemetry::Sample,
-        violation::Violations,
+use lrs_control::{Controller, Observation, Setting};
+use lrs_engine::timeline::Timeline;
+use lrs_model::{
+    controller::{ControllerSpec, ReduceLrOnPlateau},
+    library::LibraryCall,
+    schedule::{
+        CosineRestarts, Cyclic, Decay, LibrarySchedule, OneCycle, ScheduleSpec as S, Shape, StepDecay, Unit, Warmup,
+        WarmupStableDecay,
     },
-    schedule::Schedule,
+    spec::{Group, Spec},
+    telemetry::Sample,
+    violation::Violations,
 };
+use lrs_schedule::Schedule;
 use serde_json::{Value, json};
 
 #[global_allocator]

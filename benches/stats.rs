@@ -3,7 +3,7 @@
 //! `cargo bench --bench stats`. Throughput is in bytes of windows a second, so that it compares with the copy's.
 
 use divan::{Bencher, black_box, counter::BytesCount};
-use lrs::stats::{Backend, Wanted, Windows, cpu::Cpu};
+use lrs_stats::{Backend, Wanted, Windows, cpu::Cpu};
 
 fn main() {
     divan::main();

@@ -7,7 +7,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use lrs::stats::{
+use lrs_stats::{
     Backend as _, Wanted, Windows,
     break_even::BreakEven,
     cpu::Cpu,

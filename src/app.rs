@@ -16,14 +16,18 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    clock::{Clock, SystemClock},
     config::Config,
-    engine::{Engine, Fleet},
-    http, metrics,
+    http,
     rpc::{self, Door, Health, Services},
-    stats::Backend,
-    store::{self, Store},
 };
+use lrs_engine::{Engine, Fleet};
+use lrs_runtime::{
+    clock::{Clock, SystemClock},
+    metrics,
+};
+use lrs_stats::Backend;
+use lrs_store as store;
+use lrs_store::Store;
 
 /// How often the metrics are tidied: what was recorded since waits in memory.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);

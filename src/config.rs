@@ -3,12 +3,12 @@
 use std::{net::SocketAddr, path::Path, time::Duration};
 
 use crate::{
-    engine::Settings,
-    model::violation::Violations,
     observability::{self, LogConfig},
     rpc::Limits,
-    stats::choice::DeviceChoice,
 };
+use lrs_engine::Settings;
+use lrs_model::violation::Violations;
+use lrs_stats::choice::DeviceChoice;
 
 mod database_url;
 pub(crate) mod duration;

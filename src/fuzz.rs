@@ -10,7 +10,7 @@ mod rows;
 mod smoke;
 mod specs;
 
-use crate::model::violation::Violations;
+use lrs_model::violation::Violations;
 
 /// A decoder.
 #[derive(Clone, Copy, Debug)]

@@ -24,9 +24,9 @@ use tonic::Status;
 
 use crate::{
     connections,
-    engine::Fleet,
     rpc::{Limits, Services},
 };
+use lrs_engine::Fleet;
 
 mod body;
 mod dashboard;

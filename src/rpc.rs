@@ -7,13 +7,11 @@ use tokio_util::sync::CancellationToken;
 use tonic::{codec::CompressionEncoding, service::Routes};
 use tonic_health::{ServingStatus, server::HealthReporter};
 
-use crate::{
-    connections,
-    engine::Engine,
-    proto::{
-        DESCRIPTORS, job_service_server::JobServiceServer, learning_rate_service_server::LearningRateServiceServer,
-        report_service_server::ReportServiceServer, schedule_service_server::ScheduleServiceServer,
-    },
+use crate::connections;
+use lrs_engine::Engine;
+use lrs_proto::{
+    DESCRIPTORS, job_service_server::JobServiceServer, learning_rate_service_server::LearningRateServiceServer,
+    report_service_server::ReportServiceServer, schedule_service_server::ScheduleServiceServer,
 };
 
 pub mod convert;
@@ -25,7 +23,7 @@ mod learning_rate_service;
 pub(crate) mod page_token;
 mod report_service;
 mod schedule_service;
-mod status;
+pub(crate) mod status;
 mod telemetry_stream;
 mod traffic;
 mod update_mask;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lrs::clock::{Clock as _, SystemClock};
+use lrs_runtime::clock::{Clock as _, SystemClock};
 use serde_json::json;
 
 use crate::{
@@ -110,7 +110,7 @@ async fn feed(training: &mut Training, first: i64, steps: i64) {
     const AHEAD: i64 = 40;
     for step in first..first + steps {
         let one = report(step);
-        let request = lrs::proto::StreamTelemetryRequest {
+        let request = lrs_proto::StreamTelemetryRequest {
             step: vec![step],
             loss: vec![one.loss],
             grad_norm: one.grad_norm.into_iter().collect(),

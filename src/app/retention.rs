@@ -9,13 +9,10 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep};
 
 use super::ticks;
-use crate::{
-    clock::Clock,
-    config::Retention,
-    metrics,
-    model::job::Timestamp,
-    store::{Error, ExpiredJob, ExpiryQuery, Namespaces, Store},
-};
+use crate::config::Retention;
+use lrs_model::job::Timestamp;
+use lrs_runtime::{clock::Clock, metrics};
+use lrs_store::{Error, ExpiredJob, ExpiryQuery, Namespaces, Store};
 
 /// Chunks removed in one transaction.
 const CHUNKS: u32 = 64;

@@ -4,17 +4,15 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
-use crate::{
-    metrics,
-    stats::{
-        Backend, Summary, Wanted, Windows,
-        accelerated::Accelerated,
-        break_even::BreakEven,
-        choice::DeviceChoice,
-        cpu::Cpu,
-        cuda::{Absent, Cuda},
-        device::{Failure, ON_CPU, ON_DEVICE, Witness},
-    },
+use lrs_runtime::metrics;
+use lrs_stats::{
+    Backend, Summary, Wanted, Windows,
+    accelerated::Accelerated,
+    break_even::BreakEven,
+    choice::DeviceChoice,
+    cpu::Cpu,
+    cuda::{Absent, Cuda},
+    device::{Failure, ON_CPU, ON_DEVICE, Witness},
 };
 
 /// The length of windows for which the log says from how many the device is used.
@@ -110,7 +108,7 @@ impl Witness for Counted {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stats::device::fake::Fake;
+    use lrs_stats::device::fake::Fake;
 
     #[test]
     fn the_cpu_is_there_and_a_device_that_no_machine_has_is_refused_by_name() {

@@ -9,7 +9,7 @@ use tonic::{
 };
 
 use super::failure::{Exit, Failure, retry_delay};
-use crate::proto::{job_service_client::JobServiceClient, report_service_client::ReportServiceClient};
+use lrs_proto::{job_service_client::JobServiceClient, report_service_client::ReportServiceClient};
 
 /// How long to wait for the server to take the connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,7 +1,8 @@
 //! The database of the commands that open it themselves.
 
 use super::failure::{Exit, Failure};
-use crate::{config::DatabaseUrl, store};
+use crate::config::DatabaseUrl;
+use lrs_store as store;
 
 /// Which database.
 #[derive(Clone, Debug, clap::Args)]

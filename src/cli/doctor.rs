@@ -7,10 +7,9 @@ use super::{
     failure::{Exit, Failure},
     output,
 };
-use crate::{
-    engine::doctor::{self, Counts, Diagnosis, Finding},
-    store::{self, Schema},
-};
+use lrs_engine::doctor::{self, Counts, Diagnosis, Finding};
+use lrs_store as store;
+use lrs_store::Schema;
 
 /// Which database, and how to tell.
 #[derive(Clone, Debug, clap::Args)]
@@ -100,7 +99,7 @@ fn document(schema: &Schema, diagnosis: &Diagnosis) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::doctor::Ailment;
+    use lrs_engine::doctor::Ailment;
 
     fn schema() -> Schema {
         Schema { applied: Vec::new(), pending: Vec::new() }

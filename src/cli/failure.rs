@@ -9,10 +9,8 @@ use std::{
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use crate::{
-    config,
-    model::{name::InvalidName, violation::Violations},
-};
+use crate::config;
+use lrs_model::{name::InvalidName, violation::Violations};
 
 /// The exit codes, as every `--help` lists them.
 pub const EXIT_CODES: &str = "\

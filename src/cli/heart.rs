@@ -1,20 +1,19 @@
 //! The pure rooms that `preview` and `replay` compute with, in process: the only place of the client commands that sees them.
 
-use crate::{
-    engine::{self, Curve, CurveSteps, Directive, Error},
-    model::{
-        decision::{Author, Decision, Effect, RateOverride},
-        job::AttemptRow,
-        library::unknown,
-        schedule::ScheduleSpec,
-        spec::Spec,
-        telemetry::Sample,
-        violation::Violations,
-    },
-    proto,
-    rpc::convert,
-    schedule::compat,
+use crate::rpc::convert;
+use lrs_engine as engine;
+use lrs_engine::{Curve, CurveSteps, Directive, Error};
+use lrs_model::{
+    decision::{Author, Decision, Effect, RateOverride},
+    job::AttemptRow,
+    library::unknown,
+    schedule::ScheduleSpec,
+    spec::Spec,
+    telemetry::Sample,
+    violation::Violations,
 };
+use lrs_proto as proto;
+use lrs_schedule::compat;
 
 /// The spec that `message` writes.
 ///

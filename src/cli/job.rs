@@ -7,7 +7,8 @@ use super::{
     failure::Failure,
     job_name::NamespaceArg,
 };
-use crate::{model::name::JobName, proto};
+use lrs_model::name::JobName;
+use lrs_proto as proto;
 
 mod advise_stop;
 pub(super) mod attempts;

@@ -1,7 +1,7 @@
 //! Names of jobs as people type them: in full, as `namespace/job`, or as `job` alone.
 
 use super::failure::Failure;
-use crate::model::name::{InvalidName, JobName, check_part};
+use lrs_model::name::{InvalidName, JobName, check_part};
 
 /// In which namespace names without one are.
 #[derive(Clone, Debug, clap::Args)]

@@ -7,7 +7,7 @@ use serde_json::Value;
 use serde_saphyr::Error;
 
 use super::{assignment::Assignment, failure::Failure};
-use crate::proto::{Job, json::Canonical};
+use lrs_proto::{Job, json::Canonical};
 
 /// A file larger than this is no job file.
 pub const MAX_FILE_BYTES: u64 = 16 << 20;
@@ -130,7 +130,7 @@ pub(super) fn display(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::{JobSpec, schedule::Form};
+    use lrs_proto::{JobSpec, schedule::Form};
 
     const JOB: &str = "
 name: namespaces/vision/jobs/cifar

@@ -5,7 +5,8 @@ use super::{
     failure::{Exit, Failure},
     output,
 };
-use crate::store::{self, Migration, Schema};
+use lrs_store as store;
+use lrs_store::{Migration, Schema};
 
 /// Which database, and whether to change it.
 #[derive(Clone, Debug, clap::Args)]

@@ -7,8 +7,8 @@ use pbjson_types::Timestamp;
 use serde::Serialize;
 
 use super::failure::{Exit, Failure};
-pub use crate::model::number::for_people as number;
-use crate::proto::json::Canonical;
+pub use lrs_model::number::for_people as number;
+use lrs_proto::json::Canonical;
 
 /// How an answer is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -147,7 +147,7 @@ pub fn time(time: Option<&Timestamp>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::TelemetryRecord;
+    use lrs_proto::TelemetryRecord;
 
     #[test]
     fn a_piped_table_is_plain_columns() {

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::failure::Failure;
-use crate::proto::{JobSpec, json::Canonical};
+use lrs_proto::{JobSpec, json::Canonical};
 
 /// `base` with the fields that `over` has, each as a whole; a field that is null there is left out. Names may be written in either case.
 ///

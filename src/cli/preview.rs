@@ -8,11 +8,9 @@ use super::{
     heart, jobfile, output,
     steps::StepList,
 };
-use crate::{
-    engine::{Curve, CurveSteps, Error},
-    model::{name::JobName, spec::Spec, violation::Violations},
-    proto::{Job, JobSpec},
-};
+use lrs_engine::{Curve, CurveSteps, Error};
+use lrs_model::{name::JobName, spec::Spec, violation::Violations};
+use lrs_proto::{Job, JobSpec};
 
 mod chart;
 mod columns;

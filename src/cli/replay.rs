@@ -9,7 +9,7 @@ use super::{
     job_name::NamespaceArg,
     output,
 };
-use crate::model::{
+use lrs_model::{
     decision::{Author, Decision},
     job::AttemptRow,
     spec::Spec,

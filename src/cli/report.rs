@@ -11,10 +11,8 @@ use super::{
     job_name::{NamespaceArg, parent},
     jobfile, output,
 };
-use crate::{
-    proto::{AuditReport, GetAuditReportRequest, get_audit_report_request::Subject},
-    report::document,
-};
+use lrs_proto::{AuditReport, GetAuditReportRequest, get_audit_report_request::Subject};
+use lrs_report as document;
 
 /// Which report, and how to write it.
 #[derive(Clone, Debug, clap::Args)]

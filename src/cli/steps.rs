@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use crate::model::MAX_STEP;
+use lrs_model::MAX_STEP;
 
 /// The most steps that one list may name.
 const MAX_STEPS: usize = 100_000;

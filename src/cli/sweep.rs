@@ -16,7 +16,7 @@ use super::{
     job_name::{self, NamespaceArg},
     output,
 };
-use crate::proto::{AdviseStopRequest, Decision};
+use lrs_proto::{AdviseStopRequest, Decision};
 
 mod board;
 mod median;

@@ -2,11 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::{
-    cli::{connect::Connection, failure::Failure},
-    model::telemetry::{GRAD_NORM, LEARNING_RATE, LOSS, Sample},
-    proto::{QueryTelemetryRequest, QueryTelemetryResponse, TelemetryRecord, TelemetrySeries, json::Canonical},
-};
+use crate::cli::{connect::Connection, failure::Failure};
+use lrs_model::telemetry::{GRAD_NORM, LEARNING_RATE, LOSS, Sample};
+use lrs_proto::{QueryTelemetryRequest, QueryTelemetryResponse, TelemetryRecord, TelemetrySeries, json::Canonical};
 
 /// All pages of an answer, as one.
 ///

@@ -6,7 +6,7 @@ use super::{
     failure::Failure,
     output::{self, FormatArgs},
 };
-use crate::store;
+use lrs_store as store;
 
 /// How to say it.
 #[derive(Clone, Copy, Debug, clap::Args)]

@@ -3,7 +3,8 @@
 use serde::Deserialize;
 
 use super::{duration::Length, retention::RetentionTerms};
-use crate::{observability::LogFormat, stats::choice::DeviceChoice};
+use crate::observability::LogFormat;
+use lrs_stats::choice::DeviceChoice;
 
 /// Declares the options once, with their help, and how two sources of them go together.
 macro_rules! options {

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, str::FromStr, time::Duration};
 use serde::{Deserialize, Deserializer, de::Error as _};
 
 use super::{duration, duration::Length};
-use crate::model::{name::JobName, violation::Violations};
+use lrs_model::{name::JobName, violation::Violations};
 
 const FOREVER: &str = "forever";
 /// The shortest and the longest that can be set; a hundred years are more than anybody means.

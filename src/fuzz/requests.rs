@@ -3,12 +3,10 @@
 use prost::Message as _;
 
 use super::{check_violations, text};
-use crate::{
-    model::{MAX_STEP, violation::Violations},
-    proto,
-    rpc::{convert, filter as grammar, page_token as tokens},
-    store,
-};
+use crate::rpc::{convert, filter as grammar, page_token as tokens};
+use lrs_model::{MAX_STEP, violation::Violations};
+use lrs_proto as proto;
+use lrs_store as store;
 
 pub(super) fn telemetry(data: &[u8]) {
     let Ok(message) = proto::StreamTelemetryRequest::decode(data) else { return };

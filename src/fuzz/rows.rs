@@ -1,18 +1,16 @@
 //! What is read back from a database, which may be damaged.
 
 use super::text;
-use crate::{
-    engine::{
-        job::{Job, Snapshot},
-        timeline::Timeline,
-    },
-    model::{
-        controller::{ControllerSpec, ReduceLrOnPlateau},
-        spec::{Group, Spec},
-        telemetry::{Report, Sample},
-    },
-    store,
+use lrs_engine::{
+    job::{Job, Snapshot},
+    timeline::Timeline,
 };
+use lrs_model::{
+    controller::{ControllerSpec, ReduceLrOnPlateau},
+    spec::{Group, Spec},
+    telemetry::{Report, Sample},
+};
+use lrs_store as store;
 
 /// The input is `initial_spec`, `spec`, `state` and `forked_from`, a line each.
 pub(super) fn stored_job(data: &[u8]) {

@@ -3,13 +3,12 @@
 use prost::Message as _;
 
 use super::{check_violations, text};
-use crate::{
-    cli::jobfile,
-    engine::{self, Curve, CurveSteps, native},
-    model::{MAX_STEP, spec::Spec, violation::Violations},
-    proto::{self, json::Canonical},
-    rpc::convert,
-};
+use crate::{cli::jobfile, rpc::convert};
+use lrs_engine as engine;
+use lrs_engine::{Curve, CurveSteps, native};
+use lrs_model::{MAX_STEP, spec::Spec, violation::Violations};
+use lrs_proto as proto;
+use lrs_proto::json::Canonical;
 
 pub(super) fn job_spec(data: &[u8]) {
     if let Ok(message) = proto::JobSpec::decode(data) {

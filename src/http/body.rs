@@ -10,7 +10,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use tonic::Status;
 
 use super::{Problem, params::invalid_error};
-use crate::{engine::Error, proto::json::Canonical};
+use lrs_engine::Error;
+use lrs_proto::json::Canonical;
 
 /// The body of a request.
 #[derive(Debug)]
@@ -63,7 +64,7 @@ fn refused(problem: &BytesRejection) -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::{Job, PauseJobRequest};
+    use lrs_proto::{Job, PauseJobRequest};
 
     #[test]
     fn an_empty_body_is_an_empty_message() {

@@ -20,10 +20,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tonic::Status;
 
 use super::{Problem, Shared, body::to_json, params::Params, watch::stream};
-use crate::{
-    engine::{Engine, Fleet, Sight, health::Verdict},
-    rpc::convert,
-};
+use crate::rpc::convert;
+use lrs_engine::{Engine, Fleet, Sight, health::Verdict};
 
 /// How old what is shown may be.
 const PERIOD: Duration = Duration::from_millis(300);
@@ -153,7 +151,7 @@ impl Board {
             Some(Err(status)) => tracing::error!(%status, "The row of {name} can not be written"),
             None => self.rows().put(name, None),
         };
-        engine.look(&mut reader.fleet, JOBS_AT_MOST, row, tell).await?;
+        engine.look(&mut reader.fleet, JOBS_AT_MOST, row, tell).await.map_err(crate::rpc::status::of)?;
         self.rows().is_truncated = reader.fleet.is_truncated();
         let took = begun.elapsed();
         tracing::debug!(?took, "Looked at all jobs");

@@ -11,7 +11,7 @@ use super::{
     params::{Params, Target},
     reports, watch,
 };
-use crate::proto::{
+use lrs_proto::{
     AdviseStopRequest, CompleteJobRequest, CreateJobRequest, DeleteJobRequest, ForkJobRequest, GetJobRequest,
     ListAttemptsRequest, ListDecisionsRequest, ListJobsRequest, OverrideLearningRateRequest, PauseJobRequest,
     QueryTelemetryRequest, ResumeJobRequest, UpdateJobRequest, WatchJobRequest, job_service_server::JobService as _,

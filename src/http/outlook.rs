@@ -14,7 +14,7 @@ use super::{
     fleet::word,
     params::{Params, Target},
 };
-use crate::model::name::JobName;
+use lrs_model::name::JobName;
 
 /// Points of a curve of rates at most.
 const POINTS_AT_MOST: u64 = 4000;

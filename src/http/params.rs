@@ -10,7 +10,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::Problem;
-use crate::{engine::Error, model::violation::Violations};
+use lrs_engine::Error;
+use lrs_model::violation::Violations;
 
 /// The names in the path: `namespaces/{namespace}/jobs/{job}:{verb}`.
 #[derive(Debug)]
@@ -144,7 +145,7 @@ pub(super) fn invalid_error(field: &str, problem: impl std::fmt::Display) -> Err
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::{DeleteJobRequest, ListJobsRequest, QueryTelemetryRequest, UpdateJobRequest};
+    use lrs_proto::{DeleteJobRequest, ListJobsRequest, QueryTelemetryRequest, UpdateJobRequest};
 
     fn params(pairs: &[(&str, &str)]) -> Params {
         Params(pairs.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect())

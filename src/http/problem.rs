@@ -63,9 +63,9 @@ impl From<Status> for Problem {
     }
 }
 
-impl From<crate::engine::Error> for Problem {
-    fn from(error: crate::engine::Error) -> Self {
-        Status::from(error).into()
+impl From<lrs_engine::Error> for Problem {
+    fn from(error: lrs_engine::Error) -> Self {
+        crate::rpc::status::of(error).into()
     }
 }
 
@@ -142,7 +142,8 @@ fn details(details: &ErrorDetails) -> Vec<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{engine::Error, model::violation::Violations};
+    use lrs_engine::Error;
+    use lrs_model::violation::Violations;
 
     #[test]
     fn violations_are_in_the_body() {

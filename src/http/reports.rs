@@ -15,10 +15,8 @@ use super::{
     body::answer,
     params::{Params, Target, invalid_error},
 };
-use crate::{
-    proto::{GetAuditReportRequest, get_audit_report_request::Subject, report_service_server::ReportService as _},
-    report::document,
-};
+use lrs_proto::{GetAuditReportRequest, get_audit_report_request::Subject, report_service_server::ReportService as _};
+use lrs_report as document;
 
 /// A page may run its own scripts and reach nothing.
 const PAGE_POLICY: &str =
@@ -56,7 +54,7 @@ async fn report(shared: &Shared, subject: Subject, params: Params) -> Result<Res
     let format = asked.format.unwrap_or_else(|| "json".to_owned());
     let target = asked.target.map(|text| number("target", &text)).transpose()?;
     let request = GetAuditReportRequest { subject: Some(subject), target };
-    let write: fn(&crate::proto::AuditReport) -> String = match format.as_str() {
+    let write: fn(&lrs_proto::AuditReport) -> String = match format.as_str() {
         "json" => return answer(shared.services.reports.get_audit_report(Request::new(request)).await),
         "html" => document::html,
         "markdown" => document::markdown,

@@ -8,7 +8,7 @@ use super::{
     body::{Body, answer},
     params::Params,
 };
-use crate::proto::{PreviewScheduleRequest, schedule_service_server::ScheduleService as _};
+use lrs_proto::{PreviewScheduleRequest, schedule_service_server::ScheduleService as _};
 
 /// The curve of a spec.
 pub(super) async fn preview(State(shared): State<Shared>, params: Params, body: Body) -> Result<Response, Problem> {

@@ -10,7 +10,8 @@ use axum::{
 use tokio::{sync::Semaphore, time::Instant};
 
 use super::Problem;
-use crate::{engine::Error, metrics::HTTP_DURATION};
+use lrs_engine::Error;
+use lrs_runtime::metrics::HTTP_DURATION;
 
 /// Places for requests under way.
 #[derive(Clone)]

@@ -11,10 +11,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
 
 use super::{Problem, body::to_json};
-use crate::{
-    engine::Error,
-    proto::{WatchJobResponse, watch_job_response},
-};
+use lrs_engine::Error;
+use lrs_proto::{WatchJobResponse, watch_job_response};
 
 /// Places for those who watch.
 #[derive(Clone)]

@@ -7,7 +7,7 @@
 
 use std::fmt::Display;
 
-use crate::model::{MAX_STEP, violation::Violations};
+use lrs_model::{MAX_STEP, violation::Violations};
 
 pub mod attempt;
 pub mod controller;

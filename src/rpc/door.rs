@@ -9,10 +9,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use super::status;
-use crate::{
-    aside::{Turn, Turns},
-    engine::Engine,
-};
+use lrs_engine::Engine;
+use lrs_runtime::aside::{Turn, Turns};
 
 /// Bytes of a request from which on its caller takes turns with others.
 const LARGE_BYTES: usize = 64 << 10;

@@ -4,17 +4,15 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use crate::{
-    aside::aside,
-    engine::{Engine, Error, Order},
-    model::{
-        name::{InvalidName, JobName, check_part, parse_parent},
-        spec::Spec,
-        violation::Violations,
-    },
-    proto,
-    rpc::convert::{self, at_most_chars, whole},
+use crate::rpc::convert::{self, at_most_chars, whole};
+use lrs_engine::{Engine, Error, Order};
+use lrs_model::{
+    name::{InvalidName, JobName, check_part, parse_parent},
+    spec::Spec,
+    violation::Violations,
 };
+use lrs_proto as proto;
+use lrs_runtime::aside::aside;
 
 const MAX_WAIT: Duration = Duration::from_mins(1);
 const MAX_REASON_CHARS: usize = 1000;

@@ -7,7 +7,7 @@
 //! operator   = "=" | "!=" | "<" | "<=" | ">" | ">="          key, value = a word, or a text in double quotes
 //! ```
 
-use crate::model::{
+use lrs_model::{
     filter::{Comparison, Condition, JobOrder, OrderKey},
     job::{State, Timestamp},
     spec::Arm,

@@ -1,5 +1,6 @@
 //! What operators call. Listings are in [`listing`], the change of a spec in [`update`], the stream of events in [`watch`].
 
+use crate::rpc::status;
 use std::{collections::BTreeMap, pin::Pin};
 
 use futures::Stream;
@@ -10,22 +11,20 @@ use super::{
     door::Door,
     fields::{self, checked, only_job_name},
 };
-use crate::{
-    aside::aside,
-    engine::{Change, Error, Fork, NewJob},
-    model::{
-        job::State,
-        name::{JobName, parse_parent},
-        violation::Violations,
-    },
-    proto::{
-        AdviseStopRequest, CompleteJobRequest, CreateJobRequest, Decision, DeleteJobRequest, ForkJobRequest,
-        GetJobRequest, Job, ListAttemptsRequest, ListAttemptsResponse, ListDecisionsRequest, ListDecisionsResponse,
-        ListJobsRequest, ListJobsResponse, OverrideLearningRateRequest, PauseJobRequest, QueryTelemetryRequest,
-        QueryTelemetryResponse, ResumeJobRequest, UpdateJobRequest, WatchJobRequest, WatchJobResponse, job,
-        job_service_server::JobService, override_learning_rate_request,
-    },
+use lrs_engine::{Change, Error, Fork, NewJob};
+use lrs_model::{
+    job::State,
+    name::{JobName, parse_parent},
+    violation::Violations,
 };
+use lrs_proto::{
+    AdviseStopRequest, CompleteJobRequest, CreateJobRequest, Decision, DeleteJobRequest, ForkJobRequest, GetJobRequest,
+    Job, ListAttemptsRequest, ListAttemptsResponse, ListDecisionsRequest, ListDecisionsResponse, ListJobsRequest,
+    ListJobsResponse, OverrideLearningRateRequest, PauseJobRequest, QueryTelemetryRequest, QueryTelemetryResponse,
+    ResumeJobRequest, UpdateJobRequest, WatchJobRequest, WatchJobResponse, job, job_service_server::JobService,
+    override_learning_rate_request,
+};
+use lrs_runtime::aside::aside;
 
 mod listing;
 mod update;
@@ -54,8 +53,8 @@ impl Jobs {
         let mut violations = Violations::new();
         let name = fields::job_name(&mut violations, "name", name);
         let order = fields::order(&mut violations, author, reason, request_id);
-        let name = checked(violations, name)?;
-        let (job, _) = self.door.engine()?.change_job(&name, change, order).await?;
+        let name = checked(violations, name).map_err(status::of)?;
+        let (job, _) = self.door.engine()?.change_job(&name, change, order).await.map_err(status::of)?;
         Ok(Response::new(convert::job::to_proto(&job)))
     }
 }
@@ -70,36 +69,40 @@ impl JobService for Jobs {
         let name = fields::child_name(&mut v, &parent, &job_id);
         let request_id = fields::request_id(&mut v, request_id);
         let spec = fields::spec(&mut v, engine, "job.spec", job.and_then(|job| job.spec));
-        let (name, spec) = checked(v, name.zip(spec))?;
+        let (name, spec) = checked(v, name.zip(spec)).map_err(status::of)?;
         if validate_only {
             let spec = Some(convert::spec::to_proto(&spec));
             return Ok(Response::new(Job { name: name.to_string(), spec, ..Job::default() }));
         }
-        let job = engine.create_job(NewJob { name, spec, request_id }).await.map_err(below("job.spec"))?;
+        let job = engine
+            .create_job(NewJob { name, spec, request_id })
+            .await
+            .map_err(below("job.spec"))
+            .map_err(status::of)?;
         Ok(Response::new(aside(|| convert::job::to_proto(&job))))
     }
 
     async fn get_job(&self, request: Request<GetJobRequest>) -> Result<Response<Job>, Status> {
-        let name = only_job_name("name", &request.get_ref().name)?;
-        let job = self.door.engine()?.job(&name).await?;
+        let name = only_job_name("name", &request.get_ref().name).map_err(status::of)?;
+        let job = self.door.engine()?.job(&name).await.map_err(status::of)?;
         Ok(Response::new(convert::job::to_proto(&job)))
     }
 
     async fn list_jobs(&self, request: Request<ListJobsRequest>) -> Result<Response<ListJobsResponse>, Status> {
-        Ok(Response::new(listing::jobs(self.door.engine()?, &request.into_inner()).await?))
+        Ok(Response::new(listing::jobs(self.door.engine()?, &request.into_inner()).await.map_err(status::of)?))
     }
 
     async fn update_job(&self, request: Request<UpdateJobRequest>) -> Result<Response<Job>, Status> {
         let _turn = self.door.turn_for(request.get_ref()).await;
-        let job = update::update(self.door.engine()?, request.into_inner()).await?;
+        let job = update::update(self.door.engine()?, request.into_inner()).await.map_err(status::of)?;
         Ok(Response::new(aside(|| convert::job::to_proto(&job))))
     }
 
     async fn delete_job(&self, request: Request<DeleteJobRequest>) -> Result<Response<pbjson_types::Empty>, Status> {
         let DeleteJobRequest { name, etag, force } = request.into_inner();
-        let name = only_job_name("name", &name)?;
+        let name = only_job_name("name", &name).map_err(status::of)?;
         let etag = (!etag.is_empty()).then_some(etag);
-        self.door.engine()?.delete_job(&name, etag, force).await?;
+        self.door.engine()?.delete_job(&name, etag, force).await.map_err(status::of)?;
         Ok(Response::new(pbjson_types::Empty {}))
     }
 
@@ -119,8 +122,8 @@ impl JobService for Jobs {
         let name = fields::job_name(&mut v, "name", &name);
         let outcome = outcome_from_proto(&mut v, outcome);
         let order = fields::order(&mut v, author, reason, String::new());
-        let (name, outcome) = checked(v, name.zip(outcome))?;
-        let job = self.door.engine()?.complete_job(&name, outcome, order).await?;
+        let (name, outcome) = checked(v, name.zip(outcome)).map_err(status::of)?;
+        let job = self.door.engine()?.complete_job(&name, outcome, order).await.map_err(status::of)?;
         Ok(Response::new(convert::job::to_proto(&job)))
     }
 
@@ -133,13 +136,16 @@ impl JobService for Jobs {
         let name = fields::job_name(&mut v, "name", &name);
         let change = override_change(&mut v, order);
         let order = fields::order(&mut v, author, reason, request_id);
-        let (name, change) = checked(v, name.zip(change))?;
-        let (job, decision) = self.door.engine()?.change_job(&name, change, order).await.map_err(below("set"))?;
-        let decision = decision.ok_or_else(|| Error::WrongState {
-            job: name.clone(),
-            state: job.row.state,
-            problem: "its learning rate is not overridden, so there is nothing to clear".to_owned(),
-        })?;
+        let (name, change) = checked(v, name.zip(change)).map_err(status::of)?;
+        let (job, decision) =
+            self.door.engine()?.change_job(&name, change, order).await.map_err(below("set")).map_err(status::of)?;
+        let decision = decision
+            .ok_or_else(|| Error::WrongState {
+                job: name.clone(),
+                state: job.row.state,
+                problem: "its learning rate is not overridden, so there is nothing to clear".to_owned(),
+            })
+            .map_err(status::of)?;
         Ok(Response::new(convert::decision::to_proto(&name, &decision)))
     }
 
@@ -149,7 +155,12 @@ impl JobService for Jobs {
         let name = fields::job_name(&mut v, "name", &name);
         let change = advice_change(&mut v, withdraw, &reason, evidence);
         let order = fields::order(&mut v, author, reason, request_id);
-        let (job, decision) = self.door.engine()?.change_job(&checked(v, name)?, change, order).await?;
+        let (job, decision) = self
+            .door
+            .engine()?
+            .change_job(&checked(v, name).map_err(status::of)?, change, order)
+            .await
+            .map_err(status::of)?;
         let decision = decision.ok_or_else(|| Status::internal("advice led to no decision"))?;
         Ok(Response::new(convert::decision::to_proto(&job.row.name, &decision)))
     }
@@ -159,15 +170,15 @@ impl JobService for Jobs {
         let engine = self.door.engine()?;
         let mut v = Violations::new();
         let fork = fork_from_proto(&mut v, request.into_inner(), |v, spec| fields::spec(v, engine, "spec", Some(spec)));
-        let job = engine.fork_job(checked(v, fork)?).await?;
+        let job = engine.fork_job(checked(v, fork).map_err(status::of)?).await.map_err(status::of)?;
         Ok(Response::new(aside(|| convert::job::to_proto(&job))))
     }
 
     type WatchJobStream = Pin<Box<dyn Stream<Item = Result<WatchJobResponse, Status>> + Send>>;
 
     async fn watch_job(&self, request: Request<WatchJobRequest>) -> Result<Response<Self::WatchJobStream>, Status> {
-        let name = only_job_name("name", &request.get_ref().name)?;
-        let events = self.door.engine()?.watch_job(&name).await?;
+        let name = only_job_name("name", &request.get_ref().name).map_err(status::of)?;
+        let events = self.door.engine()?.watch_job(&name).await.map_err(status::of)?;
         Ok(Response::new(Box::pin(watch::responses(name, events, self.door.drain().clone()))))
     }
 
@@ -175,21 +186,21 @@ impl JobService for Jobs {
         &self,
         request: Request<ListAttemptsRequest>,
     ) -> Result<Response<ListAttemptsResponse>, Status> {
-        Ok(Response::new(listing::attempts(self.door.engine()?, &request.into_inner()).await?))
+        Ok(Response::new(listing::attempts(self.door.engine()?, &request.into_inner()).await.map_err(status::of)?))
     }
 
     async fn list_decisions(
         &self,
         request: Request<ListDecisionsRequest>,
     ) -> Result<Response<ListDecisionsResponse>, Status> {
-        Ok(Response::new(listing::decisions(self.door.engine()?, &request.into_inner()).await?))
+        Ok(Response::new(listing::decisions(self.door.engine()?, &request.into_inner()).await.map_err(status::of)?))
     }
 
     async fn query_telemetry(
         &self,
         request: Request<QueryTelemetryRequest>,
     ) -> Result<Response<QueryTelemetryResponse>, Status> {
-        Ok(Response::new(listing::telemetry(self.door.engine()?, request.into_inner()).await?))
+        Ok(Response::new(listing::telemetry(self.door.engine()?, request.into_inner()).await.map_err(status::of)?))
     }
 }
 
@@ -246,7 +257,7 @@ fn advice_change(v: &mut Violations, withdraw: bool, reason: &str, evidence: BTr
 fn fork_from_proto(
     v: &mut Violations,
     request: ForkJobRequest,
-    read_spec: impl FnOnce(&mut Violations, crate::proto::JobSpec) -> Option<crate::model::spec::Spec>,
+    read_spec: impl FnOnce(&mut Violations, lrs_proto::JobSpec) -> Option<lrs_model::spec::Spec>,
 ) -> Option<Fork> {
     let source: Option<JobName> = fields::job_name(v, "name", &request.name);
     let step = step(v, "step", request.step);
@@ -265,7 +276,8 @@ fn fork_from_proto(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{model::decision::OverrideSetting, proto};
+    use lrs_model::decision::OverrideSetting;
+    use lrs_proto as proto;
 
     fn fields_of(v: &Violations) -> Vec<&str> {
         v.iter().map(|violation| violation.field.as_str()).collect()

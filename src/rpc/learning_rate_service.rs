@@ -1,5 +1,6 @@
 //! What trainers call.
 
+use crate::rpc::status;
 use std::{pin::Pin, time::Duration};
 
 use futures::Stream;
@@ -11,15 +12,13 @@ use super::{
     fields::{self, checked},
     telemetry_stream,
 };
-use crate::{
-    aside::aside,
-    engine::{Error, GroupRate},
-    model::violation::Violations,
-    proto::{
-        GetLearningRateRequest, GetLearningRateResponse, StartAttemptRequest, StartAttemptResponse,
-        StreamTelemetryRequest, StreamTelemetryResponse, learning_rate_service_server::LearningRateService,
-    },
+use lrs_engine::{Error, GroupRate};
+use lrs_model::violation::Violations;
+use lrs_proto::{
+    GetLearningRateRequest, GetLearningRateResponse, StartAttemptRequest, StartAttemptResponse, StreamTelemetryRequest,
+    StreamTelemetryResponse, learning_rate_service_server::LearningRateService,
 };
+use lrs_runtime::aside::aside;
 
 const MAX_TOKEN_CHARS: usize = 200;
 const MAX_PLAN_STEPS: u64 = 65_536;
@@ -53,8 +52,8 @@ impl LearningRateService for LearningRates {
         let job = fields::job_name(&mut violations, "job", &job);
         check_token(&mut violations, &attempt_token);
         let resume_step = step(&mut violations, "resume_step", resume_step);
-        let job = checked(violations, job)?;
-        let attempt = self.door.engine()?.start_attempt(&job, attempt_token, resume_step).await?;
+        let job = checked(violations, job).map_err(status::of)?;
+        let attempt = self.door.engine()?.start_attempt(&job, attempt_token, resume_step).await.map_err(status::of)?;
         Ok(Response::new(convert::attempt::to_start_response(&attempt)))
     }
 
@@ -64,19 +63,26 @@ impl LearningRateService for LearningRates {
         request: Request<GetLearningRateRequest>,
     ) -> Result<Response<GetLearningRateResponse>, Status> {
         let request = request.into_inner();
-        let call = Call::from_proto(&request)?;
+        let call = Call::from_proto(&request).map_err(status::of)?;
         let engine = self.door.engine()?;
         if call.plan_steps >= LONG_PLAN_STEPS {
             // First it waits for its step, and then for its turn.
-            let first = engine.directive(&request.job, call.attempt, call.step, 0, call.wait).await?;
+            let first =
+                engine.directive(&request.job, call.attempt, call.step, 0, call.wait).await.map_err(status::of)?;
             let rates = &first.directive.rates;
             let plan_steps = call.plan_steps.min(MAX_PLAN_NUMBERS / numbers_of_a_step(rates));
             let is_large = plan_steps * rates.len() >= LARGE_PLAN_RATES;
             let _turn = if is_large { Some(self.door.turn().await) } else { None };
-            let plan = engine.directive(&request.job, call.attempt, call.step, plan_steps, Duration::ZERO).await?;
+            let plan = engine
+                .directive(&request.job, call.attempt, call.step, plan_steps, Duration::ZERO)
+                .await
+                .map_err(status::of)?;
             return Ok(Response::new(aside(|| convert::directive::answer_to_proto(&plan))));
         }
-        let answer = engine.directive(&request.job, call.attempt, call.step, call.plan_steps, call.wait).await?;
+        let answer = engine
+            .directive(&request.job, call.attempt, call.step, call.plan_steps, call.wait)
+            .await
+            .map_err(status::of)?;
         Ok(Response::new(convert::directive::answer_to_proto(&answer)))
     }
 

@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher as _};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::model::violation::Violations;
+use lrs_model::violation::Violations;
 
 /// No token that was ever given out is longer.
 const MAX_TOKEN_BYTES: usize = 2048;

@@ -1,5 +1,6 @@
 //! What became of jobs.
 
+use crate::rpc::status;
 use tonic::{Request, Response, Status};
 
 use super::{
@@ -7,13 +8,11 @@ use super::{
     door::Door,
     fields::{checked, only_job_name},
 };
-use crate::{
-    engine::{Engine, Error},
-    model::{name::check_part, violation::Violations},
-    proto::{
-        AuditReport, GetAuditReportRequest, get_audit_report_request::Subject, report_service_server::ReportService,
-    },
-    report::audit::Audit,
+use lrs_audit::Audit;
+use lrs_engine::{Engine, Error};
+use lrs_model::{name::check_part, violation::Violations};
+use lrs_proto::{
+    AuditReport, GetAuditReportRequest, get_audit_report_request::Subject, report_service_server::ReportService,
 };
 
 /// [`ReportService`] in front of the engine.
@@ -32,7 +31,7 @@ impl Reports {
 impl ReportService for Reports {
     async fn get_audit_report(&self, request: Request<GetAuditReportRequest>) -> Result<Response<AuditReport>, Status> {
         let engine = self.door.engine()?;
-        let audit = audit(engine, request.into_inner()).await?;
+        let audit = audit(engine, request.into_inner()).await.map_err(status::of)?;
         Ok(Response::new(report::to_proto(&audit)))
     }
 }

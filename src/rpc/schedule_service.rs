@@ -1,5 +1,6 @@
 //! Schedules without jobs.
 
+use crate::rpc::status;
 use tonic::{Request, Response, Status};
 
 use super::{
@@ -7,12 +8,10 @@ use super::{
     door::Door,
     fields::{self, checked},
 };
-use crate::{
-    aside::aside,
-    engine::CurveSteps,
-    model::{MAX_STEP, violation::Violations},
-    proto::{PreviewScheduleRequest, PreviewScheduleResponse, schedule_service_server::ScheduleService},
-};
+use lrs_engine::CurveSteps;
+use lrs_model::{MAX_STEP, violation::Violations};
+use lrs_proto::{PreviewScheduleRequest, PreviewScheduleResponse, schedule_service_server::ScheduleService};
+use lrs_runtime::aside::aside;
 
 const MAX_STEPS: usize = 100_000;
 const DEFAULT_END_STEP: u64 = 1000;
@@ -42,8 +41,9 @@ impl ScheduleService for Schedules {
         let mut violations = Violations::new();
         let spec = fields::spec(&mut violations, engine, "spec", request.spec.take());
         let steps = curve_steps(&mut violations, &request);
-        let spec = checked(violations, spec)?;
-        let curve = aside(|| engine.preview(&spec, steps).map(|curve| convert::directive::curve_to_proto(&curve)))?;
+        let spec = checked(violations, spec).map_err(status::of)?;
+        let curve = aside(|| engine.preview(&spec, steps).map(|curve| convert::directive::curve_to_proto(&curve)))
+            .map_err(status::of)?;
         Ok(Response::new(curve))
     }
 }

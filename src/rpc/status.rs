@@ -8,7 +8,8 @@ use std::{collections::HashMap, time::Duration};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
 
-use crate::{engine::Error, model::violation::Violations};
+use lrs_engine::Error;
+use lrs_model::violation::Violations;
 
 /// The domain of every `ErrorInfo.reason`.
 pub const DOMAIN: &str = "lrs.v1";
@@ -25,60 +26,60 @@ const RETRY_WHEN_FULL: Duration = Duration::from_millis(100);
 /// When to come again after something was away.
 const RETRY_WHEN_AWAY: Duration = Duration::from_secs(1);
 
-impl From<Error> for Status {
-    fn from(error: Error) -> Self {
-        // No `_` arm: a new error does not compile until it has a code and a reason.
-        let (code, reason) = match &error {
-            Error::Invalid(_) => (Code::InvalidArgument, "INVALID_ARGUMENT"),
-            Error::JobNotFound(_) => (Code::NotFound, "JOB_NOT_FOUND"),
-            Error::ExperimentNotFound { .. } => (Code::NotFound, "EXPERIMENT_NOT_FOUND"),
-            Error::JobExists(_) => (Code::AlreadyExists, "JOB_EXISTS"),
-            // Not ALREADY_EXISTS: what exists is another change, and sending this one again will not help.
-            Error::RequestIdReused { .. } => (Code::FailedPrecondition, "REQUEST_ID_REUSED"),
-            Error::JobEnded { .. } => (Code::FailedPrecondition, "JOB_ENDED"),
-            Error::JobNotEnded { .. } => (Code::FailedPrecondition, "JOB_NOT_ENDED"),
-            Error::NoAttempt(_) => (Code::FailedPrecondition, "NO_ATTEMPT"),
-            Error::StaleAttempt { .. } => (Code::FailedPrecondition, "STALE_ATTEMPT"),
-            Error::UnknownAttempt { .. } => (Code::NotFound, "UNKNOWN_ATTEMPT"),
-            Error::AttemptTokenReused { .. } => (Code::FailedPrecondition, "ATTEMPT_TOKEN_REUSED"),
-            Error::EtagMismatch { .. } => (Code::Aborted, "ETAG_MISMATCH"),
-            Error::WrongState { .. } => (Code::FailedPrecondition, "WRONG_STATE"),
-            Error::TelemetryRemoved { .. } => (Code::FailedPrecondition, "TELEMETRY_REMOVED"),
-            Error::JobDamaged { .. } => (Code::DataLoss, "JOB_DAMAGED"),
-            Error::Overloaded { .. } => (Code::ResourceExhausted, "OVERLOADED"),
-            Error::StoreUnavailable(_) => (Code::Unavailable, "STORE_UNAVAILABLE"),
-            Error::Store(_) => (Code::Internal, "INTERNAL"),
-            Error::ShuttingDown => (Code::Unavailable, "SHUTTING_DOWN"),
-        };
-        let mut details = ErrorDetails::with_error_info(reason, DOMAIN, facts(&error));
-        if let Error::Invalid(violations) = &error {
-            details.set_bad_request(told(violations));
-        }
-        if let Some(delay) = retry_delay(&error) {
-            details.set_retry_info(Some(delay));
-        }
-        if let Some(job) = job_of(&error) {
-            details.set_resource_info(JOB, job, "", "");
-        }
-        let message = match &error {
-            // The caller sees no SQL; the log does.
-            Error::Store(problem) => {
-                tracing::error!(%problem, "The database refused, and would again: {problem}");
-                "the database refused; the server's log says why".to_owned()
-            }
-            Error::JobDamaged { job, problem } => {
-                tracing::error!(job.name = %job, %problem, "The stored data of {job} is damaged: {problem}");
-                error.to_string()
-            }
-            Error::Invalid(violations) => {
-                let told = told(violations);
-                let texts: Vec<String> = told.iter().map(|v| format!("{}: {}", v.field, v.description)).collect();
-                format!("invalid argument: {}", texts.join("; "))
-            }
-            other => shortened(&other.to_string()),
-        };
-        Self::with_error_details(code, message, details)
+/// The status of an error of the engine.
+#[must_use]
+pub fn of(error: Error) -> Status {
+    // No `_` arm: a new error does not compile until it has a code and a reason.
+    let (code, reason) = match &error {
+        Error::Invalid(_) => (Code::InvalidArgument, "INVALID_ARGUMENT"),
+        Error::JobNotFound(_) => (Code::NotFound, "JOB_NOT_FOUND"),
+        Error::ExperimentNotFound { .. } => (Code::NotFound, "EXPERIMENT_NOT_FOUND"),
+        Error::JobExists(_) => (Code::AlreadyExists, "JOB_EXISTS"),
+        // Not ALREADY_EXISTS: what exists is another change, and sending this one again will not help.
+        Error::RequestIdReused { .. } => (Code::FailedPrecondition, "REQUEST_ID_REUSED"),
+        Error::JobEnded { .. } => (Code::FailedPrecondition, "JOB_ENDED"),
+        Error::JobNotEnded { .. } => (Code::FailedPrecondition, "JOB_NOT_ENDED"),
+        Error::NoAttempt(_) => (Code::FailedPrecondition, "NO_ATTEMPT"),
+        Error::StaleAttempt { .. } => (Code::FailedPrecondition, "STALE_ATTEMPT"),
+        Error::UnknownAttempt { .. } => (Code::NotFound, "UNKNOWN_ATTEMPT"),
+        Error::AttemptTokenReused { .. } => (Code::FailedPrecondition, "ATTEMPT_TOKEN_REUSED"),
+        Error::EtagMismatch { .. } => (Code::Aborted, "ETAG_MISMATCH"),
+        Error::WrongState { .. } => (Code::FailedPrecondition, "WRONG_STATE"),
+        Error::TelemetryRemoved { .. } => (Code::FailedPrecondition, "TELEMETRY_REMOVED"),
+        Error::JobDamaged { .. } => (Code::DataLoss, "JOB_DAMAGED"),
+        Error::Overloaded { .. } => (Code::ResourceExhausted, "OVERLOADED"),
+        Error::StoreUnavailable(_) => (Code::Unavailable, "STORE_UNAVAILABLE"),
+        Error::Store(_) => (Code::Internal, "INTERNAL"),
+        Error::ShuttingDown => (Code::Unavailable, "SHUTTING_DOWN"),
+    };
+    let mut details = ErrorDetails::with_error_info(reason, DOMAIN, facts(&error));
+    if let Error::Invalid(violations) = &error {
+        details.set_bad_request(told(violations));
     }
+    if let Some(delay) = retry_delay(&error) {
+        details.set_retry_info(Some(delay));
+    }
+    if let Some(job) = job_of(&error) {
+        details.set_resource_info(JOB, job, "", "");
+    }
+    let message = match &error {
+        // The caller sees no SQL; the log does.
+        Error::Store(problem) => {
+            tracing::error!(%problem, "The database refused, and would again: {problem}");
+            "the database refused; the server's log says why".to_owned()
+        }
+        Error::JobDamaged { job, problem } => {
+            tracing::error!(job.name = %job, %problem, "The stored data of {job} is damaged: {problem}");
+            error.to_string()
+        }
+        Error::Invalid(violations) => {
+            let told = told(violations);
+            let texts: Vec<String> = told.iter().map(|v| format!("{}: {}", v.field, v.description)).collect();
+            format!("invalid argument: {}", texts.join("; "))
+        }
+        other => shortened(&other.to_string()),
+    };
+    Status::with_error_details(code, message, details)
 }
 
 /// Why no call can be answered yet.
@@ -167,7 +168,7 @@ fn shortened(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{job::State, name::JobName};
+    use lrs_model::{job::State, name::JobName};
 
     fn job() -> JobName {
         JobName::new("a", "b").unwrap()
@@ -183,7 +184,7 @@ mod tests {
         violations.refuse("job.spec.groups[0].base_lr", -1, "at least 0");
         violations.add("job_id", "is required");
 
-        let status = Status::from(Error::Invalid(violations));
+        let status = of(Error::Invalid(violations));
 
         assert_eq!(status.code(), Code::InvalidArgument);
         let found = status.get_details_bad_request().unwrap().field_violations;
@@ -199,7 +200,7 @@ mod tests {
         violations.refuse("name", "x".repeat(1 << 20), "shorter");
         (0..1000).for_each(|i| violations.add(format!("groups[{i}].schedule"), "is too large"));
 
-        let status = Status::from(Error::Invalid(violations));
+        let status = of(Error::Invalid(violations));
 
         let (text, details) = (status.message().len(), status.details().len());
         assert!(text + details * 4 / 3 < 8000, "{text} and {details}");
@@ -256,7 +257,7 @@ mod tests {
         ];
         for (error, code, expected) in cases {
             let shown = format!("{error:?}");
-            let status = Status::from(error);
+            let status = of(error);
             assert_eq!((status.code(), reason(&status).as_str()), (code, expected), "{shown}");
             assert_eq!(status.get_details_error_info().unwrap().domain, DOMAIN);
         }
@@ -269,22 +270,22 @@ mod tests {
             Error::StoreUnavailable("refused".into()),
             Error::ShuttingDown,
         ] {
-            let status = Status::from(error);
+            let status = of(error);
             assert!(status.get_details_retry_info().unwrap().retry_delay.unwrap() > Duration::ZERO);
         }
-        assert!(Status::from(Error::NoAttempt(job())).get_details_retry_info().is_none());
+        assert!(of(Error::NoAttempt(job())).get_details_retry_info().is_none());
     }
 
     #[test]
     fn a_caller_never_sees_sql() {
-        let status = Status::from(Error::Store("syntax error in: select seq from decisions".into()));
+        let status = of(Error::Store("syntax error in: select seq from decisions".into()));
         assert!(!status.message().contains("select"), "{}", status.message());
         assert!(!String::from_utf8_lossy(status.details()).contains("select"));
     }
 
     #[test]
     fn what_is_about_a_job_names_it() {
-        let status = Status::from(Error::StaleAttempt { job: job(), attempt: 1, newest: 2 });
+        let status = of(Error::StaleAttempt { job: job(), attempt: 1, newest: 2 });
         assert_eq!(status.get_details_resource_info().unwrap().resource_name, "namespaces/a/jobs/b");
         assert_eq!(status.get_details_error_info().unwrap().metadata["newest_attempt"], "2");
     }

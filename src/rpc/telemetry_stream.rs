@@ -5,6 +5,7 @@
 //! again. Reading stops while as many messages are not durable yet as are allowed, which pushes back on the client.
 //! An acknowledgement goes down at once, or with the next directives where its client lets it wait for them.
 
+use crate::rpc::status;
 use std::time::Duration;
 
 use futures::{
@@ -20,14 +21,12 @@ use super::{
     convert::{self, directive, int64},
     door::Door,
     fields::{self, checked},
+    traffic::code_name,
 };
-use crate::{
-    aside::aside,
-    engine::{Directive, Error, Receipt, Reporter},
-    metrics,
-    model::{MAX_STEP, name::JobName, telemetry::Report, violation::Violations},
-    proto::{StreamTelemetryRequest, StreamTelemetryResponse},
-};
+use lrs_engine::{Directive, Error, Receipt, Reporter};
+use lrs_model::{MAX_STEP, name::JobName, telemetry::Report, violation::Violations};
+use lrs_proto::{StreamTelemetryRequest, StreamTelemetryResponse};
+use lrs_runtime::{aside::aside, metrics};
 
 /// Steps in the columns of a message that take more than some hundred microseconds to read.
 const MANY_STEPS: usize = 1000;
@@ -110,7 +109,7 @@ where
             {
                 let Err(status) = ending else {
                     self.phase = Phase::Ended;
-                    metrics::stream_ended(tonic::Code::Ok);
+                    metrics::stream_ended(code_name(tonic::Code::Ok));
                     return None;
                 };
                 return Some(Err(self.end(status)));
@@ -124,15 +123,15 @@ where
                 }
                 Happening::WaitedLongEnough => return Some(Ok(open.tell(&[]))),
                 Happening::Directives(Ok(directives)) => return Some(Ok(open.tell(&directives))),
-                Happening::Directives(Err(error)) => open.ending = Some(Err(error.into())),
+                Happening::Directives(Err(error)) => open.ending = Some(Err(status::of(error))),
                 Happening::Requested(None) => open.ending = Some(Ok(())),
                 Happening::Requested(Some(Err(status))) => open.ending = Some(Err(status)),
                 Happening::Requested(Some(Ok(request))) => {
                     if let Err(error) = open.report(&self.door, request).await {
-                        open.ending = Some(Err(error.into()));
+                        open.ending = Some(Err(status::of(error)));
                     }
                 }
-                Happening::Draining => open.ending = Some(Err(Error::ShuttingDown.into())),
+                Happening::Draining => open.ending = Some(Err(status::of(Error::ShuttingDown))),
             }
         }
     }
@@ -140,15 +139,16 @@ where
     /// Takes the first message. `None` if the client left without one.
     async fn open(&mut self) -> Result<Option<Open>, Status> {
         let first = tokio::select! {
-            () = self.door.drain().cancelled() => return Err(Error::ShuttingDown.into()),
+            () = self.door.drain().cancelled() => return Err(status::of(Error::ShuttingDown)),
             first = self.requests.next() => first,
         };
         let Some(first) = first.transpose()? else { return Ok(None) };
         let wants_directives = first.want_directives;
         let turn = self.door.turn_for(&first).await;
-        let (speaker, message) = Speaker::introduce(first)?;
+        let (speaker, message) = Speaker::introduce(first).map_err(status::of)?;
         drop(turn);
-        let reporter = self.door.engine()?.reporter(&speaker.job, speaker.attempt, speaker.rank).await?;
+        let reporter =
+            self.door.engine()?.reporter(&speaker.job, speaker.attempt, speaker.rank).await.map_err(status::of)?;
         let mut open = Open {
             reporter,
             speaker,
@@ -159,13 +159,13 @@ where
             ending: None,
             _gauge: metrics::OpenStream::new(),
         };
-        open.accept(message).await?;
+        open.accept(message).await.map_err(status::of)?;
         Ok(Some(open))
     }
 
     fn end(&mut self, status: Status) -> Status {
         self.phase = Phase::Ended;
-        metrics::stream_ended(status.code());
+        metrics::stream_ended(code_name(status.code()));
         status
     }
 }
@@ -221,7 +221,7 @@ impl Open {
                 Err(error) => {
                     // Acknowledgements are in order, so that those before this message are the last.
                     self.pending.clear();
-                    self.ending = Some(Err(error.into()));
+                    self.ending = Some(Err(status::of(error)));
                     return;
                 }
             }

@@ -16,10 +16,8 @@ use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service};
 use tracing::Instrument as _;
 
-use crate::{
-    engine::Error,
-    metrics::{RPC_DURATION, RPC_IN_FLIGHT, code_name},
-};
+use lrs_engine::Error;
+use lrs_runtime::metrics::{RPC_DURATION, RPC_IN_FLIGHT};
 
 /// The methods that are told apart in metrics; any other path is [`OTHER`].
 const METHODS: [&str; 19] = [
@@ -105,7 +103,7 @@ where
         let Ok(slot) = Arc::clone(&self.layer.slots).try_acquire_owned() else {
             let full = Error::Overloaded { what: "the list of calls under way", limit: self.layer.limit };
             timer.finish(Code::ResourceExhausted);
-            return Box::pin(std::future::ready(Ok(Status::from(full).into_http())));
+            return Box::pin(std::future::ready(Ok(super::status::of(full).into_http())));
         };
         let path = request.uri().path();
         // At debug level, because a span that is recorded costs more than handing out a rate.
@@ -182,6 +180,29 @@ impl Started {
     }
 }
 
+/// A code as in the documentation of gRPC.
+pub(super) fn code_name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
@@ -200,7 +221,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_call_is_timed_by_its_method_and_code() {
-        let metrics = crate::metrics::install().unwrap();
+        let metrics = lrs_runtime::metrics::install().unwrap();
         answer(1, "/lrs.v1.JobService/ForkJob", Status::not_found("no")).await;
         answer(1, "/somewhere/Else", Status::unimplemented("no")).await;
         let text = metrics.render();

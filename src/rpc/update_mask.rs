@@ -1,6 +1,7 @@
 //! `UpdateJobRequest.update_mask`: which fields of a spec a change touches.
 
-use crate::{model::violation::Violations, proto::JobSpec};
+use lrs_model::violation::Violations;
+use lrs_proto::JobSpec;
 
 /// Every field of a spec that can be named after `spec.`; `labels.KEY` besides.
 const FIELDS: [&str; 22] = [

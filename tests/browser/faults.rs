@@ -1,6 +1,6 @@
 //! What the pages say when something is missing, and what they never do with words from outside.
 
-use lrs::proto::{Arm, CompleteJobRequest, MetricSeries, StreamTelemetryRequest};
+use lrs_proto::{Arm, CompleteJobRequest, MetricSeries, StreamTelemetryRequest};
 
 use crate::{
     browser::Browser,

@@ -1,6 +1,6 @@
 //! What a person can tell a job to do from its page.
 
-use lrs::proto::{Decision, ListDecisionsRequest, decision::Effect, job::State, rate_override::Setting};
+use lrs_proto::{Decision, ListDecisionsRequest, decision::Effect, job::State, rate_override::Setting};
 
 use crate::{
     browser::Browser,
@@ -115,7 +115,7 @@ async fn only_what_a_job_can_do_is_offered_through_its_life() {
     browser.click("#order option[value=STATE_FAILED]").await;
     give_reason(&browser, "it never learned").await;
     browser.until("no orders any more", "document.querySelectorAll('#orders button').length === 0").await;
-    let job = server.jobs().await.get_job(lrs::proto::GetJobRequest { name: training.job.clone() }).await.unwrap();
+    let job = server.jobs().await.get_job(lrs_proto::GetJobRequest { name: training.job.clone() }).await.unwrap();
     let job = job.into_inner();
     let found = (job.state(), job.state_author.as_str(), job.state_reason.as_str());
     assert_eq!(found, (State::Failed, "ana", "it never learned"));

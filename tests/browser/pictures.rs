@@ -1,6 +1,6 @@
 //! Pictures of the pages with all they can show, for `docs/dashboard.md` and to be looked at.
 
-use lrs::proto::CompleteJobRequest;
+use lrs_proto::CompleteJobRequest;
 
 use crate::{
     browser::{Browser, Theme},

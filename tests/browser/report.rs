@@ -1,7 +1,7 @@
 //! The audit report as a page: of an experiment and of a job, from finding it to printing it.
 
 use fantoccini::key::Key;
-use lrs::proto::{Arm, CompleteJobRequest};
+use lrs_proto::{Arm, CompleteJobRequest};
 use serde_json::{Value, json};
 
 use crate::{
@@ -346,8 +346,8 @@ async fn markup_in_any_word_of_a_report_stays_text() {
         assert_eq!(status, 200);
         let step: Vec<i64> = (20..60).collect();
         let metrics =
-            vec![lrs::proto::MetricSeries { name: MARKUP.to_owned(), step: step.clone(), value: vec![0.5; 40] }];
-        let request = lrs::proto::StreamTelemetryRequest {
+            vec![lrs_proto::MetricSeries { name: MARKUP.to_owned(), step: step.clone(), value: vec![0.5; 40] }];
+        let request = lrs_proto::StreamTelemetryRequest {
             step,
             loss: vec![1.0; 40],
             metrics,

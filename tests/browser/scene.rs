@@ -1,6 +1,6 @@
 //! Jobs to look at: registered and fed over gRPC, as trainers do.
 
-use lrs::proto::{JobSpec, MetricSeries, StreamTelemetryRequest};
+use lrs_proto::{JobSpec, MetricSeries, StreamTelemetryRequest};
 
 use crate::server::{Server, Stream, spec_json};
 

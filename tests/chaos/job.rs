@@ -8,16 +8,14 @@ use std::{
     time::Duration,
 };
 
-use lrs::{
-    model::{
-        controller::{ControllerSpec, Greedy, ReduceLrOnPlateau},
-        name::JobName,
-        schedule::{Decay, ScheduleSpec},
-        spec::{Group, Spec},
-    },
-    proto::{CreateJobRequest, Job as ProtoJob, job_service_client::JobServiceClient},
-    rpc::convert::spec::to_proto,
+use lrs::rpc::convert::spec::to_proto;
+use lrs_model::{
+    controller::{ControllerSpec, Greedy, ReduceLrOnPlateau},
+    name::JobName,
+    schedule::{Decay, ScheduleSpec},
+    spec::{Group, Spec},
 };
+use lrs_proto::{CreateJobRequest, Job as ProtoJob, job_service_client::JobServiceClient};
 use rand::{Rng as _, SeedableRng as _, seq::IndexedRandom as _};
 use rand_chacha::ChaCha8Rng;
 use tokio::{sync::watch, task::JoinSet};

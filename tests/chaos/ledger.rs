@@ -2,11 +2,9 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use lrs::{
-    engine::Told,
-    model::{name::JobName, spec::Spec, telemetry::Report},
-    proto,
-};
+use lrs_engine::Told;
+use lrs_model::{name::JobName, spec::Spec, telemetry::Report};
+use lrs_proto as proto;
 
 use tokio::sync::watch;
 

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use lrs::proto::{
+use lrs_proto::{
     Decision, OverrideCleared, OverrideLearningRateRequest, PauseJobRequest, RateOverride, ResumeJobRequest,
     job_service_client::JobServiceClient, override_learning_rate_request::Order, rate_override::Setting,
 };

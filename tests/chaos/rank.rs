@@ -9,12 +9,10 @@ use std::{
     time::Duration,
 };
 
-use lrs::{
-    model::telemetry::{Report, Sample},
-    proto::{
-        Directive, GetLearningRateRequest, GetLearningRateResponse, MetricSeries, StartAttemptRequest,
-        StreamTelemetryRequest, StreamTelemetryResponse, learning_rate_service_client::LearningRateServiceClient,
-    },
+use lrs_model::telemetry::{Report, Sample};
+use lrs_proto::{
+    Directive, GetLearningRateRequest, GetLearningRateResponse, MetricSeries, StartAttemptRequest,
+    StreamTelemetryRequest, StreamTelemetryResponse, learning_rate_service_client::LearningRateServiceClient,
 };
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;

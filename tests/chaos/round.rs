@@ -2,15 +2,13 @@
 
 use std::{process::Command, sync::Arc, time::Duration};
 
-use lrs::{
-    model::name::JobName,
-    proto::{
-        GetLearningRateRequest, ListDecisionsRequest, job_service_client::JobServiceClient,
-        learning_rate_service_client::LearningRateServiceClient,
-    },
-    rpc::convert::decision::to_proto,
-    store,
+use lrs::rpc::convert::decision::to_proto;
+use lrs_model::name::JobName;
+use lrs_proto::{
+    GetLearningRateRequest, ListDecisionsRequest, job_service_client::JobServiceClient,
+    learning_rate_service_client::LearningRateServiceClient,
 };
+use lrs_store as store;
 use tokio::{task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 

@@ -2,16 +2,14 @@
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 
-use lrs::{
-    model::{
-        decision::{Author, BaseRateChange, Decision, DecisionId, Effect, RateMove},
-        job::{AttemptRow, JobRow, State, Timestamp},
-        name::JobId,
-        spec::{Group, Spec},
-        telemetry::Sample,
-    },
-    store::{Chunk, Outcome, Store, Write},
+use lrs_model::{
+    decision::{Author, BaseRateChange, Decision, DecisionId, Effect, RateMove},
+    job::{AttemptRow, JobRow, State, Timestamp},
+    name::JobId,
+    spec::{Group, Spec},
+    telemetry::Sample,
 };
+use lrs_store::{Chunk, Outcome, Store, Write};
 use uuid::Uuid;
 
 pub fn job(name: &str) -> JobRow {

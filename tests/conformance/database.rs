@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use lrs::store::{self, Error, Store};
+use lrs_store as store;
+use lrs_store::{Error, Store};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, SqliteConnection};
 use tempfile::TempDir;
 

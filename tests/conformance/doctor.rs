@@ -2,21 +2,19 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use lrs::{
-    clock::SystemClock,
-    engine::{
-        Change, Engine, NewJob, Order, Settings,
-        doctor::{self, Ailment, Diagnosis},
-    },
-    model::{
-        controller::{ControllerSpec, ReduceLrOnPlateau},
-        job::State,
-        name::JobName,
-        spec::{Group, Spec},
-        telemetry::{Report, Sample},
-    },
-    store,
+use lrs_engine::{
+    Change, Engine, NewJob, Order, Settings,
+    doctor::{self, Ailment, Diagnosis},
 };
+use lrs_model::{
+    controller::{ControllerSpec, ReduceLrOnPlateau},
+    job::State,
+    name::JobName,
+    spec::{Group, Spec},
+    telemetry::{Report, Sample},
+};
+use lrs_runtime::clock::SystemClock;
+use lrs_store as store;
 
 use super::database::TestDatabase;
 
@@ -94,7 +92,7 @@ pub async fn a_sound_database_has_nothing_to_find(database: &TestDatabase) {
     report(&engine, &rewound, 30, 60).await;
     let ended = train(&engine, "ended", true, &[(0, 30)]).await;
     engine.complete_job(&ended, State::Completed, Order::default()).await.unwrap();
-    let fork = lrs::engine::Fork { source: rewound, name: name("fork"), step: 25, spec: None, request_id: None };
+    let fork = lrs_engine::Fork { source: rewound, name: name("fork"), step: 25, spec: None, request_id: None };
     engine.fork_job(fork).await.unwrap();
     engine.start_attempt(&name("fork"), "t".into(), 25).await.unwrap();
     report(&engine, &name("fork"), 25, 60).await;

@@ -2,16 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use lrs::{
-    model::{
-        MAX_STEP,
-        controller::Mode,
-        job::{AttemptRow, ForkPoint, JobRow, State, Timestamp},
-        schedule::ScheduleSpec,
-        spec::{Arm, Objective, RateLimits},
-    },
-    store::{DecisionQuery, Outcome, StateRow, Write},
+use lrs_model::{
+    MAX_STEP,
+    controller::Mode,
+    job::{AttemptRow, ForkPoint, JobRow, State, Timestamp},
+    schedule::ScheduleSpec,
+    spec::{Arm, Objective, RateLimits},
 };
+use lrs_store::{DecisionQuery, Outcome, StateRow, Write};
 
 use super::{
     builders::{append, attempt, chunk, controller, create, done, job, person, record, started_job},

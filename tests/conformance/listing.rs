@@ -2,14 +2,12 @@
 
 use std::{cmp::Ordering, collections::BTreeMap};
 
-use lrs::{
-    model::{
-        filter::{Comparison, Condition, JobCursor, JobOrder, JobQuery, OrderKey},
-        job::{JobRow, State, Timestamp},
-        spec::Arm,
-    },
-    store::Store,
+use lrs_model::{
+    filter::{Comparison, Condition, JobCursor, JobOrder, JobQuery, OrderKey},
+    job::{JobRow, State, Timestamp},
+    spec::Arm,
 };
+use lrs_store::Store;
 
 use super::{
     builders::{Random, create, done, job},

@@ -1,9 +1,8 @@
 //! Opening: schema, ownership, damage.
 
-use lrs::{
-    model::job::State,
-    store::{self, DecisionQuery, Error, StateRow, Write},
-};
+use lrs_model::job::State;
+use lrs_store as store;
+use lrs_store::{DecisionQuery, Error, StateRow, Write};
 use tokio::task::JoinSet;
 
 use super::{

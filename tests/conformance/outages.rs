@@ -6,7 +6,8 @@ use std::{
     time::Duration,
 };
 
-use lrs::store::{self, Error, Store};
+use lrs_store as store;
+use lrs_store::{Error, Store};
 use sqlx::{Connection as _, PgConnection};
 
 use super::{
@@ -16,7 +17,7 @@ use super::{
 use crate::postgres_server::TestPostgres;
 
 /// Commits until the database is away: how many commits were acknowledged.
-async fn commit_until_cut(store: &dyn Store, job: &lrs::model::job::JobRow, from: u64) -> u64 {
+async fn commit_until_cut(store: &dyn Store, job: &lrs_model::job::JobRow, from: u64) -> u64 {
     for seq in from.. {
         match store.commit(&[append(job, &chunk(seq, 0, [seq])), record(job, &person(seq + 1, seq))]).await {
             Ok(_) => {}
@@ -110,7 +111,7 @@ async fn a_server_whose_session_was_cut_commits_only_if_it_is_still_the_owner() 
 }
 
 /// The first failed commit only finds the session gone; the next asks for ownership.
-async fn once_refused(store: &dyn Store, job: &lrs::model::job::JobRow) -> Error {
+async fn once_refused(store: &dyn Store, job: &lrs_model::job::JobRow) -> Error {
     assert!(store.commit(&[create(job)]).await.unwrap_err().is_transient());
     let error = store.commit(&[create(job)]).await.unwrap_err();
     assert!(error.is_transient(), "{error}");

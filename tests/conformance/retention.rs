@@ -1,9 +1,7 @@
 //! Removing telemetry that is past its time.
 
-use lrs::{
-    model::job::{ForkPoint, JobRow, State, Timestamp},
-    store::{DecisionQuery, Error, ExpiryQuery, Namespaces, Removal, StateRow, Store, Write},
-};
+use lrs_model::job::{ForkPoint, JobRow, State, Timestamp};
+use lrs_store::{DecisionQuery, Error, ExpiryQuery, Namespaces, Removal, StateRow, Store, Write};
 
 use super::{
     builders::{append, attempt, chunk, controller, create, done, job, record, started_job},

@@ -2,10 +2,8 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use lrs::{
-    model::{MAX_STEP, telemetry::Sample},
-    store::{Chunk, Store, Write},
-};
+use lrs_model::{MAX_STEP, telemetry::Sample};
+use lrs_store::{Chunk, Store, Write};
 
 use super::{
     builders::{Random, append, chunk, done, sample, started_job},
@@ -91,7 +89,7 @@ pub async fn chunks_come_in_the_order_of_arrival(database: &TestDatabase) {
 }
 
 /// Of two ranks, with gaps between 20 and 30 and within the last chunk.
-async fn chunks_with_gaps(store: &dyn Store) -> (lrs::model::name::JobId, Vec<Chunk>) {
+async fn chunks_with_gaps(store: &dyn Store) -> (lrs_model::name::JobId, Vec<Chunk>) {
     let job = started_job(store, "x").await;
     let empty = Chunk { attempt: 1, rank: 0, seq: 2, through_step: Some(19), samples: Vec::new() };
     let chunks =

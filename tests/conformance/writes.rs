@@ -2,15 +2,13 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use lrs::{
-    model::{
-        MAX_STEP,
-        decision::{BaseRateChange, DecisionId, Effect, OverrideSetting, RateMove, RateOverride},
-        name::JobId,
-        telemetry::Sample,
-    },
-    store::{Chunk, DecisionQuery, DecisionRow, Error, Outcome, StateRow, Store, Write},
+use lrs_model::{
+    MAX_STEP,
+    decision::{BaseRateChange, DecisionId, Effect, OverrideSetting, RateMove, RateOverride},
+    name::JobId,
+    telemetry::Sample,
 };
+use lrs_store::{Chunk, DecisionQuery, DecisionRow, Error, Outcome, StateRow, Store, Write};
 use tokio::task::JoinSet;
 
 use super::{

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use lrs::stats::{
+use lrs_stats::{
     Backend as _, MAX_WINDOW, Wanted, Windows,
     accelerated::Accelerated,
     break_even::BreakEven,

@@ -7,7 +7,7 @@ use std::{
     sync::OnceLock,
 };
 
-use lrs::stats::{Wanted, record::Layout, rings::Ring};
+use lrs_stats::{Wanted, record::Layout, rings::Ring};
 
 use crate::cpp;
 

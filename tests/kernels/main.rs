@@ -9,7 +9,7 @@ mod stand_in;
 mod windows;
 
 use host::{Batch, ORDERS, run};
-use lrs::stats::{Backend as _, MAX_WINDOW, Summary, Wanted, Windows, cpu::Cpu, record::Layout, rings::Ring};
+use lrs_stats::{Backend as _, MAX_WINDOW, Summary, Wanted, Windows, cpu::Cpu, record::Layout, rings::Ring};
 
 /// Debug text shows every digit, the sign of a zero, and any NaN alike.
 fn text(summary: &Summary) -> String {

@@ -2,15 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lrs::{
-    model::{
-        decision::Decision,
-        job::{JobRow, Timestamp},
-        name::{JobId, JobName},
-        telemetry::Sample,
-    },
-    store::{Chunk, DecisionRow, Error, ExpiredJob, Outcome, Removal, StateRow, Write},
+use lrs_model::{
+    decision::Decision,
+    job::{JobRow, Timestamp},
+    name::{JobId, JobName},
+    telemetry::Sample,
 };
+use lrs_store::{Chunk, DecisionRow, Error, ExpiredJob, Outcome, Removal, StateRow, Write};
 
 use crate::promises::Stored;
 

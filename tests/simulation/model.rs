@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use lrs::{engine::Directive, model::decision::Action};
+use lrs_engine::Directive;
+use lrs_model::decision::Action;
 
 /// What is the same for all trainers of a job.
 #[derive(Clone, Copy, Debug)]

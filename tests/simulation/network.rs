@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use lrs::engine::{Engine, Error};
+use lrs_engine::{Engine, Error};
 
 use crate::{process::Address, world::World};
 

@@ -7,20 +7,18 @@ use std::{
     time::Duration,
 };
 
-use lrs::{
-    engine::{Change, Engine, Error, Event, Fork, NewJob, Order, TelemetryAmount, TelemetryQuery},
-    model::{
-        controller::{Auto, ControllerSpec, Greedy, ReduceLrOnPlateau},
-        decision::{OverrideSetting, RateOverride},
-        job::State,
-        name::JobName,
-        schedule::{Decay, ScheduleSpec},
-        spec::{Group as ParameterGroup, RateLimits, Spec, Tier},
-    },
+use lrs_engine::{Change, Engine, Error, Event, Fork, NewJob, Order, TelemetryAmount, TelemetryQuery};
+use lrs_model::{
+    controller::{Auto, ControllerSpec, Greedy, ReduceLrOnPlateau},
+    decision::{OverrideSetting, RateOverride},
+    job::State,
+    name::JobName,
+    schedule::{Decay, ScheduleSpec},
+    spec::{Group as ParameterGroup, RateLimits, Spec, Tier},
 };
 
+use crate::model::Valley;
 use crate::{
-    model::Valley,
     network::{Failure, Network},
     planted::Plant,
     promises::History,

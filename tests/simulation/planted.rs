@@ -2,14 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use lrs::{
-    model::{job::AttemptRow, spec::Spec},
-    store::{Outcome, Write},
-};
+use lrs_model::{job::AttemptRow, spec::Spec};
+use lrs_store::{Outcome, Write};
 
+use crate::store::{SimStore, apply};
 use crate::{
     durable::Durable,
-    store::{SimStore, apply},
     world::{World, lock},
 };
 

@@ -8,12 +8,14 @@ use std::{
     time::Duration,
 };
 
-use lrs::{app::retention, config::Retention, engine::Engine, store::Write};
+use lrs::{app::retention, config::Retention};
+use lrs_engine::Engine;
+use lrs_store::Write;
 use tokio::sync::{Notify, watch};
 
+use crate::store::{SimStore, apply};
 use crate::{
     planted::Plant,
-    store::{SimStore, apply},
     world::{World, lock},
 };
 

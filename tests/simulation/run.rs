@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use lrs::engine::Error;
+use lrs_engine::Error;
 use tokio::task::LocalSet;
 
 use crate::{
@@ -120,7 +120,7 @@ async fn look_back(world: &Arc<World>, network: &Network) {
     let jobs = world.history().names();
     for job in jobs {
         let steps = world.history().given_steps(&job);
-        let spec = lrs::model::spec::Spec::default();
+        let spec = lrs_model::spec::Spec::default();
         let group = Rc::new(Group::watcher(network.clone(), job.clone(), spec));
         for (attempt, step) in steps {
             if world.history().is_ended(&job) {
@@ -138,7 +138,7 @@ async fn look_back(world: &Arc<World>, network: &Network) {
             }
         }
         // Reads what is stored after all that was submitted before.
-        let settle = async |engine: &lrs::engine::Engine| engine.decisions(&job, None, None, 1).await;
+        let settle = async |engine: &lrs_engine::Engine| engine.decisions(&job, None, None, 1).await;
         match network.call(settle).await {
             Ok(_) => world.check_job(&job, |history, stored| match stored {
                 Some(stored) => history.finished(&job, stored),

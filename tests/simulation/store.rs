@@ -3,16 +3,14 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use lrs::{
-    model::{
-        filter::JobQuery,
-        job::{AttemptRow, JobRow, Timestamp},
-        name::{JobId, JobName},
-    },
-    store::{
-        Chunk, DecisionQuery, DecisionRow, Error, ExpiredJob, ExpiryQuery, LoadedJob, Outcome, Removal, StateRow,
-        Store, Write,
-    },
+use lrs_model::{
+    filter::JobQuery,
+    job::{AttemptRow, JobRow, Timestamp},
+    name::{JobId, JobName},
+};
+use lrs_store::{
+    Chunk, DecisionQuery, DecisionRow, Error, ExpiredJob, ExpiryQuery, LoadedJob, Outcome, Removal, StateRow, Store,
+    Write,
 };
 
 use crate::{planted::Plant, process::Process, promises::Violation, world::World};
@@ -249,7 +247,7 @@ impl Store for SimStore {
         let durable = self.world.durable();
         let decisions = durable.job(job).into_iter().flat_map(|stored| &stored.decisions);
         let wanted = decisions.filter(|row| {
-            let is_person = matches!(row.decision.author, lrs::model::decision::Author::Person(_));
+            let is_person = matches!(row.decision.author, lrs_model::decision::Author::Person(_));
             query.attempt.is_none_or(|attempt| attempt == row.decision.attempt)
                 && (!query.people_only || is_person)
                 && query.after.is_none_or(|after| row.position > after)

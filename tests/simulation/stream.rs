@@ -4,10 +4,8 @@
 use std::{cell::Cell, rc::Rc, time::Duration};
 
 use futures::{FutureExt as _, StreamExt as _, future::LocalBoxFuture, stream::FuturesOrdered};
-use lrs::{
-    engine::{Error, Receipt, Reporter},
-    model::telemetry::{Report, Sample},
-};
+use lrs_engine::{Error, Receipt, Reporter};
+use lrs_model::telemetry::{Report, Sample};
 use tokio::{sync::mpsc, task::AbortHandle};
 
 use crate::{

@@ -7,19 +7,17 @@ use std::{
     time::Duration,
 };
 
-use lrs::{
-    engine::{Directive, DirectiveAnswer, Error},
-    model::{
-        decision::Action,
-        name::JobName,
-        spec::Spec,
-        telemetry::{Report, Sample},
-    },
+use lrs_engine::{Directive, DirectiveAnswer, Error};
+use lrs_model::{
+    decision::Action,
+    name::JobName,
+    spec::Spec,
+    telemetry::{Report, Sample},
 };
 use tokio::{task::JoinHandle, time::Instant};
 
+use crate::model::{Model, Valley};
 use crate::{
-    model::{Model, Valley},
     network::{Failure, Network},
     planted::Plant,
     promises::Violation,
@@ -110,7 +108,7 @@ impl Group {
     async fn start(&self, token: &str, resume_step: u64) -> Result<u32, Over> {
         let world = &self.network.world;
         loop {
-            let start = async |engine: &lrs::engine::Engine| {
+            let start = async |engine: &lrs_engine::Engine| {
                 let info = engine.start_attempt(&self.job, token.to_owned(), resume_step).await?;
                 world.log(|| format!("{} is told attempt {} for {token}", self.job, info.row.attempt));
                 world.check_job(&self.job, |history, stored| history.attempt_started(&self.job, &info.row, stored));
@@ -157,7 +155,7 @@ impl Group {
     /// Asks for a step and some after it; an answer must come within the wait.
     pub async fn ask(&self, attempt: u64, step: u64, plan: usize, wait: Duration) -> Result<DirectiveAnswer, Failure> {
         let world = &self.network.world;
-        let ask = async |engine: &lrs::engine::Engine| {
+        let ask = async |engine: &lrs_engine::Engine| {
             let asked = Instant::now();
             let answer = engine.directive(self.job.as_str(), attempt, step, plan, wait).await;
             let took = asked.elapsed();

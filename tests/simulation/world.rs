@@ -9,11 +9,9 @@ use std::{
     time::Duration,
 };
 
-use lrs::{
-    clock::Clock,
-    engine::Settings,
-    model::{job::Timestamp, name::JobName},
-};
+use lrs_engine::Settings;
+use lrs_model::{job::Timestamp, name::JobName};
+use lrs_runtime::clock::Clock;
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use tokio::{sync::watch, time::Instant};

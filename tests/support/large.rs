@@ -1,6 +1,6 @@
 //! Messages of the largest kind.
 
-use lrs::proto::{MetricSeries, StreamTelemetryRequest};
+use lrs_proto::{MetricSeries, StreamTelemetryRequest};
 
 /// A message of the largest kind: ten thousand steps with eight metrics each.
 pub fn large(first_step: i64) -> StreamTelemetryRequest {

@@ -1,6 +1,6 @@
 //! What the monitor's pages are made of, as it comes over HTTP.
 
-use lrs::proto::{JobSpec, StreamTelemetryRequest};
+use lrs_proto::{JobSpec, StreamTelemetryRequest};
 use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use lrs::proto::{
+use lrs_proto::{
     CreateJobRequest, Directive, GetLearningRateRequest, GetLearningRateResponse, Job, JobSpec, ParameterGroup,
     StartAttemptRequest, StreamTelemetryRequest, StreamTelemetryResponse, job_service_client::JobServiceClient,
     learning_rate_service_client::LearningRateServiceClient, schedule_service_client::ScheduleServiceClient,

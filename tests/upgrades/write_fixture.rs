@@ -10,11 +10,7 @@ mod server;
 
 use std::{fs, path::Path, process::Command};
 
-use lrs::proto::{
-    CompleteJobRequest, ForkJobRequest, JobSpec, ListDecisionsRequest, ListJobsRequest, MetricSeries,
-    OverrideLearningRateRequest, PauseJobRequest, QueryTelemetryRequest, RateOverride, StreamTelemetryRequest,
-    override_learning_rate_request::Order, rate_override::Setting,
-};
+use lrs_proto::{CompleteJobRequest, ForkJobRequest, JobSpec, ListDecisionsRequest, ListJobsRequest, MetricSeries, OverrideLearningRateRequest, PauseJobRequest, QueryTelemetryRequest, RateOverride, StreamTelemetryRequest, override_learning_rate_request::Order, rate_override::Setting};
 use postgres::TestPostgres;
 use serde_json::{Value, json};
 use server::{Server, spec, spec_json};

@@ -5,7 +5,7 @@ use std::{io, path::PathBuf, process::ExitStatus};
 use tonic::Status;
 
 use super::data::DamagedLine;
-use crate::client;
+use lrs_client as client;
 
 /// Why a demo, or one of its trainers, failed.
 #[derive(Debug, thiserror::Error)]

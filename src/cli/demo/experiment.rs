@@ -4,8 +4,9 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::proto::{
-    self, Controller, JobSpec, Mode, Objective, ParameterGroup, ReduceLrOnPlateau, Schedule, Warmup, controller,
+use lrs_proto as proto;
+use lrs_proto::{
+    Controller, JobSpec, Mode, Objective, ParameterGroup, ReduceLrOnPlateau, Schedule, Warmup, controller,
     schedule::Form,
 };
 

@@ -12,13 +12,11 @@ use super::{
     Error,
     experiment::{NAMESPACE, Run},
 };
-use crate::{
-    client::Backoff,
-    proto::{
-        AuditReport, CompleteJobRequest, CreateJobRequest, GetAuditReportRequest, Job, ListDecisionsRequest,
-        QueryTelemetryRequest, TelemetrySeries, WatchJobRequest, WatchJobResponse, get_audit_report_request::Subject,
-        job_service_client::JobServiceClient, report_service_client::ReportServiceClient,
-    },
+use lrs_client::Backoff;
+use lrs_proto::{
+    AuditReport, CompleteJobRequest, CreateJobRequest, GetAuditReportRequest, Job, ListDecisionsRequest,
+    QueryTelemetryRequest, TelemetrySeries, WatchJobRequest, WatchJobResponse, get_audit_report_request::Subject,
+    job_service_client::JobServiceClient, report_service_client::ReportServiceClient,
 };
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);

@@ -7,7 +7,7 @@ use super::{
     experiment::{Arm, Run, TARGET_ACCURACY, TOTAL_STEPS, VAL_ACCURACY, VAL_LOSS},
     operator::Operator,
 };
-use crate::proto::TelemetrySeries;
+use lrs_proto::TelemetrySeries;
 
 /// A job's figures.
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -15,7 +15,8 @@ use super::{
     experiment::{Run, TOTAL_STEPS},
     operator::{Operator, is_transient},
 };
-use crate::{client::Backoff, proto::watch_job_response::Event};
+use lrs_client::Backoff;
+use lrs_proto::watch_job_response::Event;
 
 const BAR_INTERVAL: Duration = Duration::from_millis(100);
 const LINE_INTERVAL: Duration = Duration::from_secs(5);
@@ -139,7 +140,7 @@ async fn print_lines(runs: &[Run], positions: &[watch::Receiver<Position>]) -> I
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::{Decision, TelemetryRecord};
+    use lrs_proto::{Decision, TelemetryRecord};
 
     #[test]
     fn a_position_follows_records_and_counts_decisions() {

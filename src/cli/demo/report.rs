@@ -6,7 +6,8 @@ use std::{
 };
 
 use super::Error;
-use crate::{proto::AuditReport, report::document};
+use lrs_proto::AuditReport;
+use lrs_report as document;
 
 /// Writes the report to `path`, or else to a file of its own in the temporary directory; where it is.
 pub fn write(report: &AuditReport, path: Option<&Path>) -> Result<PathBuf, Error> {

@@ -12,7 +12,7 @@ use super::{
     experiment::{BATCH, EPOCHS, MOMENTUM, STEPS_PER_EPOCH, VAL_ACCURACY, VAL_LOSS},
     network::Network,
 };
-use crate::client::{Options, Sample, Trainer};
+use lrs_client::{Options, Sample, Trainer};
 
 /// A step takes about a millisecond here, so a busy machine is easily late by many steps; waiting longer than a trainer
 /// usually would makes the demo's result depend on its seeds alone.

@@ -6,15 +6,13 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::command::{Template, quoted};
-use crate::{
-    cli::{
-        failure::Failure,
-        jobfile,
-        overlay::{overlay, spec_of},
-    },
-    model::name::{JobName, check_part},
-    proto::{Arm, JobSpec},
+use crate::cli::{
+    failure::Failure,
+    jobfile,
+    overlay::{overlay, spec_of},
 };
+use lrs_model::name::{JobName, check_part};
+use lrs_proto::{Arm, JobSpec};
 
 /// The most seeds of an experiment.
 const MAX_SEEDS: usize = 1000;
@@ -178,7 +176,7 @@ fn check_free(name: &str, specs: &[(&str, &Value)]) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::schedule::Form;
+    use lrs_proto::schedule::Form;
 
     const FILE: &str = "
 name: warm up

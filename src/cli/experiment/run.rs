@@ -9,16 +9,14 @@ use super::{
     file::{self, Experiment, Run, Surroundings},
     wait,
 };
-use crate::{
-    cli::{
-        connect::{ConnectArgs, Connection},
-        failure::{Exit, Failure},
-        job_name::{NamespaceArg, parent},
-        output,
-        report::{self, Format as ReportFormat},
-    },
-    proto::{CreateJobRequest, GetJobRequest, Job, JobSpec},
+use crate::cli::{
+    connect::{ConnectArgs, Connection},
+    failure::{Exit, Failure},
+    job_name::{NamespaceArg, parent},
+    output,
+    report::{self, Format as ReportFormat},
 };
+use lrs_proto::{CreateJobRequest, GetJobRequest, Job, JobSpec};
 
 /// Which experiment, and how far to go.
 #[derive(Clone, Debug, clap::Args)]
@@ -200,7 +198,7 @@ fn text(experiment: &Experiment, registered: &[Registered], format: Format) -> R
         }
         Format::Table => {
             let row = |(run, registered): (&Run, &Registered)| {
-                let arm = if run.arm == crate::proto::Arm::Scheduled { "scheduled" } else { "baseline" };
+                let arm = if run.arm == lrs_proto::Arm::Scheduled { "scheduled" } else { "baseline" };
                 vec![run.job.to_string(), arm.to_owned(), run.seed.to_string(), registered.word().to_owned()]
             };
             let table = output::table(&["JOB", "ARM", "SEED", ""], runs().map(row).collect());

@@ -7,13 +7,11 @@ use jiff::SignedDuration;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::{file::Experiment, run::say};
-use crate::{
-    cli::{
-        connect::Connection,
-        failure::{Exit, Failure},
-    },
-    proto::{GetJobRequest, Job, job::State},
+use crate::cli::{
+    connect::Connection,
+    failure::{Exit, Failure},
 };
+use lrs_proto::{GetJobRequest, Job, job::State};
 
 /// Between two looks at the jobs.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -129,7 +127,7 @@ impl Display {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::{JobSpec, Progress};
+    use lrs_proto::{JobSpec, Progress};
 
     fn job(state: State, watermark_step: Option<i64>, total_steps: Option<i64>) -> Job {
         Job {

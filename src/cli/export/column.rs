@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use serde_json::{Value, json};
 
-use crate::model::telemetry::{GRAD_NORM, LEARNING_RATE, LOSS};
+use lrs_model::telemetry::{GRAD_NORM, LEARNING_RATE, LOSS};
 
 /// What there is to export of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

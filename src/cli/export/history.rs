@@ -6,22 +6,21 @@ use pbjson_types::Timestamp;
 use serde_json::{Value, json};
 
 use super::{column::Table, target::Target};
-use crate::{
-    cli::{
-        connect::{ConnectArgs, Connection},
-        failure::Failure,
-        heart::{self, Rates},
-        job, replay, telemetry,
-    },
-    engine::Directive,
-    model::{
-        decision::Decision,
-        job::AttemptRow,
-        name::JobName,
-        telemetry::{GRAD_NORM, LEARNING_RATE, LOSS},
-    },
-    proto::{self, GetJobRequest, ListDecisionsRequest, QueryTelemetryRequest, QueryTelemetryResponse},
+use crate::cli::{
+    connect::{ConnectArgs, Connection},
+    failure::Failure,
+    heart::{self, Rates},
+    job, replay, telemetry,
 };
+use lrs_engine::Directive;
+use lrs_model::{
+    decision::Decision,
+    job::AttemptRow,
+    name::JobName,
+    telemetry::{GRAD_NORM, LEARNING_RATE, LOSS},
+};
+use lrs_proto as proto;
+use lrs_proto::{GetJobRequest, ListDecisionsRequest, QueryTelemetryRequest, QueryTelemetryResponse};
 
 /// Steps a page. With the 67 metrics that a message may report, a page has 21 MB on both sides.
 const PAGE_STEPS: i32 = 20_000;

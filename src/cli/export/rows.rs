@@ -7,15 +7,13 @@ use arrow_schema::SchemaRef;
 use serde::Serialize;
 
 use super::failed;
-use crate::{
-    cli::failure::Failure,
-    engine::{Directive, Source},
-    model::telemetry::Sample,
-    proto::{
-        Decision,
-        decision::{Author, Effect},
-        json::Canonical,
-    },
+use crate::cli::failure::Failure;
+use lrs_engine::{Directive, Source};
+use lrs_model::telemetry::Sample;
+use lrs_proto::{
+    Decision,
+    decision::{Author, Effect},
+    json::Canonical,
 };
 
 /// A row a record; `metrics` are those of the columns after the first.

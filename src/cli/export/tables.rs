@@ -13,7 +13,10 @@ use super::{
     rows,
     target::Target,
 };
-use crate::{cli::failure::Failure, engine::Directive, model::telemetry::Sample, proto::Decision};
+use crate::cli::failure::Failure;
+use lrs_engine::Directive;
+use lrs_model::telemetry::Sample;
+use lrs_proto::Decision;
 
 /// A table on its way into a file.
 struct Part {

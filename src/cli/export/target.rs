@@ -1,7 +1,10 @@
 //! Who takes an export.
 
 use super::column::Table;
-use crate::{cli::failure::Failure, engine::Directive, model::telemetry::Sample, proto::Decision};
+use crate::cli::failure::Failure;
+use lrs_engine::Directive;
+use lrs_model::telemetry::Sample;
+use lrs_proto::Decision;
 
 /// What takes the history of a job, in step order.
 pub(super) trait Target {

@@ -13,12 +13,10 @@ use std::{
 use prost::Message as _;
 
 use super::{column::Table, files, history::History, target::Target};
-use crate::{
-    cli::failure::Failure,
-    engine::Directive,
-    model::telemetry::Sample,
-    proto::{Decision, decision::Author},
-};
+use crate::cli::failure::Failure;
+use lrs_engine::Directive;
+use lrs_model::telemetry::Sample;
+use lrs_proto::{Decision, decision::Author};
 
 mod event;
 

@@ -17,7 +17,8 @@ use super::{
     failed,
     files::{Sink, not_written},
 };
-use crate::{cli::failure::Failure, proto::json::Canonical};
+use crate::cli::failure::Failure;
+use lrs_proto::json::Canonical;
 
 /// A value of a row.
 enum Cell<'a> {

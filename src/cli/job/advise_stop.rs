@@ -3,10 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{Session, show};
-use crate::{
-    cli::{failure::Failure, order::OrderArgs, output::FormatArgs},
-    proto::AdviseStopRequest,
-};
+use crate::cli::{failure::Failure, order::OrderArgs, output::FormatArgs};
+use lrs_proto::AdviseStopRequest;
 
 /// Which job, and why.
 #[derive(Debug, clap::Args)]

@@ -1,10 +1,8 @@
 //! `lrs job attempts`: the stretches of training of a job.
 
 use super::{Session, show};
-use crate::{
-    cli::{connect::Connection, failure::Failure, output::FormatArgs},
-    proto::{Attempt, ListAttemptsRequest, ListAttemptsResponse},
-};
+use crate::cli::{connect::Connection, failure::Failure, output::FormatArgs};
+use lrs_proto::{Attempt, ListAttemptsRequest, ListAttemptsResponse};
 
 const PAGE_SIZE: i32 = 1000;
 

@@ -1,10 +1,8 @@
 //! `lrs job complete`: the end of a job.
 
 use super::{Session, show};
-use crate::{
-    cli::{failure::Failure, order::RecordArgs, output::FormatArgs},
-    proto::{CompleteJobRequest, job::State},
-};
+use crate::cli::{failure::Failure, order::RecordArgs, output::FormatArgs};
+use lrs_proto::{CompleteJobRequest, job::State};
 
 /// Which job, how it ended, and why.
 #[derive(Debug, clap::Args)]

@@ -1,10 +1,8 @@
 //! `lrs job decisions`: what changed a job's rate.
 
 use super::{Session, show};
-use crate::{
-    cli::{connect::Connection, failure::Failure, output::FormatArgs},
-    proto::{Decision, ListDecisionsRequest, ListDecisionsResponse},
-};
+use crate::cli::{connect::Connection, failure::Failure, output::FormatArgs};
+use lrs_proto::{Decision, ListDecisionsRequest, ListDecisionsResponse};
 
 const PAGE_SIZE: i32 = 1000;
 

@@ -3,13 +3,11 @@
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
 use super::Session;
-use crate::{
-    cli::{
-        failure::{Exit, Failure},
-        output,
-    },
-    proto::DeleteJobRequest,
+use crate::cli::{
+    failure::{Exit, Failure},
+    output,
 };
+use lrs_proto::DeleteJobRequest;
 
 /// Which job.
 #[derive(Debug, clap::Args)]

@@ -3,11 +3,9 @@
 use std::path::PathBuf;
 
 use super::{Session, show, update::one_job};
-use crate::{
-    cli::{assignment::Assignment, failure::Failure, job_name, jobfile, order::RequestArgs, output::FormatArgs},
-    model::name::JobName,
-    proto::{ForkJobRequest, JobSpec},
-};
+use crate::cli::{assignment::Assignment, failure::Failure, job_name, jobfile, order::RequestArgs, output::FormatArgs};
+use lrs_model::name::JobName;
+use lrs_proto::{ForkJobRequest, JobSpec};
 
 /// Which job, at which step, and what is to be different.
 #[derive(Debug, clap::Args)]

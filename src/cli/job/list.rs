@@ -1,10 +1,8 @@
 //! `lrs job list`: jobs, page after page.
 
 use super::{Session, show};
-use crate::{
-    cli::{failure::Failure, job_name, output::FormatArgs},
-    proto::{ListJobsRequest, ListJobsResponse},
-};
+use crate::cli::{failure::Failure, job_name, output::FormatArgs};
+use lrs_proto::{ListJobsRequest, ListJobsResponse};
 
 const PAGE_SIZE: usize = 1000;
 

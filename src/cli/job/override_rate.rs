@@ -3,13 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::{Session, show};
-use crate::{
-    cli::{failure::Failure, order::OrderArgs, output::FormatArgs},
-    model::spec::DEFAULT_GROUP,
-    proto::{
-        FixedRates, JobSpec, OverrideCleared, OverrideLearningRateRequest, RateOverride,
-        override_learning_rate_request::Order, rate_override::Setting,
-    },
+use crate::cli::{failure::Failure, order::OrderArgs, output::FormatArgs};
+use lrs_model::spec::DEFAULT_GROUP;
+use lrs_proto::{
+    FixedRates, JobSpec, OverrideCleared, OverrideLearningRateRequest, RateOverride,
+    override_learning_rate_request::Order, rate_override::Setting,
 };
 
 /// Which job, and what to set.
@@ -104,7 +102,7 @@ fn group_rate(text: &str) -> Result<(String, f64), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::ParameterGroup;
+    use lrs_proto::ParameterGroup;
 
     fn setting() -> SettingArgs {
         SettingArgs { lr: None, groups: Vec::new(), factor: None, clear: false }

@@ -1,10 +1,8 @@
 //! `lrs job pause` and `lrs job resume`: the schedule's clock.
 
 use super::{Session, show};
-use crate::{
-    cli::{failure::Failure, order::OrderArgs, output::FormatArgs},
-    proto::{PauseJobRequest, ResumeJobRequest},
-};
+use crate::cli::{failure::Failure, order::OrderArgs, output::FormatArgs};
+use lrs_proto::{PauseJobRequest, ResumeJobRequest};
 
 /// Which job, and why.
 #[derive(Debug, clap::Args)]

@@ -3,11 +3,9 @@
 use std::path::PathBuf;
 
 use super::{Session, show};
-use crate::{
-    cli::{assignment::Assignment, failure::Failure, job_name, jobfile, order::RequestArgs, output::FormatArgs},
-    model::name::JobName,
-    proto::{CreateJobRequest, Job, ListJobsResponse},
-};
+use crate::cli::{assignment::Assignment, failure::Failure, job_name, jobfile, order::RequestArgs, output::FormatArgs};
+use lrs_model::name::JobName;
+use lrs_proto::{CreateJobRequest, Job, ListJobsResponse};
 
 /// The file, and what to change about it.
 #[derive(Debug, clap::Args)]

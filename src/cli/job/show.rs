@@ -1,20 +1,18 @@
 //! Jobs and what belongs to them, for people.
 
-use crate::{
-    cli::{
-        failure::Failure,
-        output::{card, json_line, number, optional, table, time},
-        telemetry,
-    },
-    model::{name::JobName, spec::DEFAULT_GROUP, telemetry::Sample},
-    proto::{
-        Attempt, ControllerStatus, Decision, GroupRate, Job, JobSpec, Progress, TelemetryRecord,
-        advice::Topic,
-        decision::{Author, Effect},
-        job::State,
-        rate_override::Setting,
-        watch_job_response::Event,
-    },
+use crate::cli::{
+    failure::Failure,
+    output::{card, json_line, number, optional, table, time},
+    telemetry,
+};
+use lrs_model::{name::JobName, spec::DEFAULT_GROUP, telemetry::Sample};
+use lrs_proto::{
+    Attempt, ControllerStatus, Decision, GroupRate, Job, JobSpec, Progress, TelemetryRecord,
+    advice::Topic,
+    decision::{Author, Effect},
+    job::State,
+    rate_override::Setting,
+    watch_job_response::Event,
 };
 
 /// A job, a line a field.
@@ -275,7 +273,7 @@ fn short_name(name: &str, with_namespace: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::{BaseRateChange, FixedRates, GroupBaseRate, OverrideCleared, ParameterGroup, RateOverride};
+    use lrs_proto::{BaseRateChange, FixedRates, GroupBaseRate, OverrideCleared, ParameterGroup, RateOverride};
 
     fn some_job() -> Job {
         Job {
@@ -324,7 +322,7 @@ mod tests {
     #[test]
     fn a_decision_shows_the_figures_behind_it() {
         let evidence = [("best".to_owned(), 0.5), ("bad_eval_count".to_owned(), 3.0)].into();
-        let shown = decisions(&[Decision { evidence, ..decision(Effect::Advice(crate::proto::Advice::default())) }]);
+        let shown = decisions(&[Decision { evidence, ..decision(Effect::Advice(lrs_proto::Advice::default())) }]);
         assert!(shown.contains("bad_eval_count 3, best 0.5"), "{shown}");
     }
 

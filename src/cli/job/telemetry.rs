@@ -1,10 +1,8 @@
 //! `lrs job telemetry`: what a job's trainers reported.
 
 use super::{Session, show};
-use crate::{
-    cli::{failure::Failure, output, telemetry},
-    proto::QueryTelemetryRequest,
-};
+use crate::cli::{failure::Failure, output, telemetry};
+use lrs_proto::QueryTelemetryRequest;
 
 const PAGE_SIZE: i32 = 10_000;
 

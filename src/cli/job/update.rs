@@ -5,10 +5,8 @@ use std::path::PathBuf;
 use pbjson_types::FieldMask;
 
 use super::{Session, show};
-use crate::{
-    cli::{assignment::Assignment, failure::Failure, jobfile, order::OrderArgs, output::FormatArgs},
-    proto::{Job, UpdateJobRequest},
-};
+use crate::cli::{assignment::Assignment, failure::Failure, jobfile, order::OrderArgs, output::FormatArgs};
+use lrs_proto::{Job, UpdateJobRequest};
 
 /// Which job, and what to change.
 #[derive(Debug, clap::Args)]

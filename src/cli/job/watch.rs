@@ -3,13 +3,11 @@
 use std::time::Duration;
 
 use super::{Session, show};
-use crate::{
-    cli::{
-        failure::{Exit, Failure},
-        output::{self, Format, FormatArgs},
-    },
-    proto::{WatchJobRequest, WatchJobResponse, watch_job_response::Event},
+use crate::cli::{
+    failure::{Exit, Failure},
+    output::{self, Format, FormatArgs},
 };
+use lrs_proto::{WatchJobRequest, WatchJobResponse, watch_job_response::Event};
 
 /// How often in a row the connection may be lost before the command gives up.
 const MAX_LOSSES: u32 = 10;
@@ -90,7 +88,7 @@ fn pause_after(losses: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::{Job, job::State};
+    use lrs_proto::{Job, job::State};
 
     #[test]
     fn an_event_is_one_line_for_programs_and_for_people() {

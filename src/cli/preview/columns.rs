@@ -1,13 +1,11 @@
 //! Curves in columns: a line a step.
 
 use super::Preview;
-use crate::{
-    cli::{
-        failure::{Exit, Failure},
-        output,
-    },
-    engine::GroupRate,
+use crate::cli::{
+    failure::{Exit, Failure},
+    output,
 };
+use lrs_engine::GroupRate;
 
 /// One output of one group of one spec.
 pub(super) struct Column {

@@ -49,10 +49,8 @@ fn escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        engine::{Curve, Directive, GroupRate, Source},
-        model::spec::Spec,
-    };
+    use lrs_engine::{Curve, Directive, GroupRate, Source};
+    use lrs_model::spec::Spec;
 
     fn preview(label: &str, momentum: Option<f64>) -> Preview {
         let rate = GroupRate { group: "default".into(), learning_rate: 0.5, momentum, weight_decay: None };
@@ -60,7 +58,7 @@ mod tests {
             step,
             rates: vec![rate.clone()],
             source: Source::Schedule,
-            told: crate::engine::Told::default(),
+            told: lrs_engine::Told::default(),
         };
         let curve =
             Curve { steps: vec![0, 1], directives: vec![directive(0), directive(1)], expanded: Spec::default() };

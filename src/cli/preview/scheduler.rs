@@ -3,10 +3,8 @@
 use serde::Deserialize as _;
 use serde_json::{Map, Value, json};
 
-use crate::{
-    cli::failure::Failure,
-    proto::{Job, JobSpec},
-};
+use crate::cli::failure::Failure;
+use lrs_proto::{Job, JobSpec};
 
 /// Which scheduler, and what it has to know of a training.
 #[derive(Clone, Debug, clap::Args)]

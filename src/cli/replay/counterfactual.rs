@@ -5,15 +5,13 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::{History, report::decision_line};
-use crate::{
-    cli::{
-        failure::{Exit, Failure},
-        heart::{self, Counterfactual},
-        jobfile, output,
-        overlay::{object_of, overlay, spec_of},
-    },
-    model::{decision::Decision, spec::Spec},
+use crate::cli::{
+    failure::{Exit, Failure},
+    heart::{self, Counterfactual},
+    jobfile, output,
+    overlay::{object_of, overlay, spec_of},
 };
+use lrs_model::{decision::Decision, spec::Spec};
 
 /// How many steps are shown for people.
 const SHOWN_STEPS: usize = 20;
@@ -130,7 +128,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::model::telemetry::Sample;
+    use lrs_model::telemetry::Sample;
 
     const SPEC: &str = "
 groups: [{base_lr: 1}]

@@ -1,13 +1,12 @@
 //! Decisions off the wire, as the heart takes them.
 
-use crate::{
-    cli::{failure::Failure, heart},
-    model::{
-        decision::{Author, BaseRateChange, Decision, DecisionId, Effect, RateMove, RateShape, Topic},
-        job::Timestamp,
-    },
-    proto::{self, decision as wire},
+use crate::cli::{failure::Failure, heart};
+use lrs_model::{
+    decision::{Author, BaseRateChange, Decision, DecisionId, Effect, RateMove, RateShape, Topic},
+    job::Timestamp,
 };
+use lrs_proto as proto;
+use lrs_proto::decision as wire;
 
 /// The decision that `message` tells of.
 ///

@@ -5,10 +5,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::{
-    cli::heart,
-    model::decision::{Decision, DecisionId},
-};
+use crate::cli::heart;
+use lrs_model::decision::{Decision, DecisionId};
 
 /// A decision that is not on both sides, or not the same on both.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -91,7 +89,7 @@ fn fields(a: &Value, b: &Value) -> Vec<FieldDifference> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{
+    use lrs_model::{
         decision::{Author, Effect},
         job::Timestamp,
     };

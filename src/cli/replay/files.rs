@@ -3,11 +3,9 @@
 use std::{collections::BTreeSet, path::Path};
 
 use super::{History, decision};
-use crate::{
-    cli::{failure::Failure, heart, jobfile, telemetry},
-    model::decision::{Decision, DecisionId},
-    proto::ListDecisionsResponse,
-};
+use crate::cli::{failure::Failure, heart, jobfile, telemetry};
+use lrs_model::decision::{Decision, DecisionId};
+use lrs_proto::ListDecisionsResponse;
 
 /// The history of one attempt from step 0.
 pub(super) fn read(spec: &Path, telemetry_file: &Path, decisions: Option<&Path>) -> Result<History, Failure> {

@@ -1,14 +1,12 @@
 //! A job's history, read from its server.
 
 use super::{History, decision};
-use crate::{
-    cli::{connect::ConnectArgs, failure::Failure, heart, job, telemetry},
-    model::{
-        job::{AttemptRow, Timestamp},
-        name::JobName,
-    },
-    proto::{Attempt, GetJobRequest, QueryTelemetryRequest},
+use crate::cli::{connect::ConnectArgs, failure::Failure, heart, job, telemetry};
+use lrs_model::{
+    job::{AttemptRow, Timestamp},
+    name::JobName,
 };
+use lrs_proto::{Attempt, GetJobRequest, QueryTelemetryRequest};
 
 /// Records a page.
 const PAGE_SIZE: i32 = 10_000;

@@ -6,14 +6,12 @@ use super::{
     Finding,
     difference::{Difference, FieldDifference, WHOLE},
 };
-use crate::{
-    cli::{
-        failure::{Exit, Failure},
-        heart::Strayed,
-        output::number,
-    },
-    model::decision::{Decision, Effect},
+use crate::cli::{
+    failure::{Exit, Failure},
+    heart::Strayed,
+    output::number,
 };
+use lrs_model::decision::{Decision, Effect};
 
 /// How many of the steps that strayed are listed for people.
 const SHOWN_STEPS: usize = 10;

@@ -6,14 +6,12 @@ use super::{
     Rule,
     median::{Contender, Out, Standing, Verdict, judge},
 };
-use crate::{
-    cli::{connect::Connection, failure::Failure, job},
-    model::telemetry::LOSS,
-    proto::{
-        Decision, Job, ListJobsRequest, Mode, Objective, QueryTelemetryRequest,
-        decision::{Author, Effect},
-        job::State,
-    },
+use crate::cli::{connect::Connection, failure::Failure, job};
+use lrs_model::telemetry::LOSS;
+use lrs_proto::{
+    Decision, Job, ListJobsRequest, Mode, Objective, QueryTelemetryRequest,
+    decision::{Author, Effect},
+    job::State,
 };
 
 const PAGE_JOBS: i32 = 1000;

@@ -1,7 +1,9 @@
 //! Attempts.
 
 use super::{int64, time};
-use crate::{engine::AttemptInfo, model::job::AttemptRow, proto};
+use lrs_engine::AttemptInfo;
+use lrs_model::job::AttemptRow;
+use lrs_proto as proto;
 
 /// An attempt as people see it.
 #[must_use]

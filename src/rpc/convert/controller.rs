@@ -4,17 +4,15 @@ use super::{int64, schedule::library, step, whole};
 
 mod adaptive;
 
-use crate::{
-    model::{
-        MAX_STEP,
-        controller::{
-            ControllerSpec, Greedy, KerasPlateau, LibraryController, Mode, OptaxPlateau, ReduceLrOnPlateau,
-            ThresholdMode,
-        },
-        violation::Violations,
+use lrs_model::{
+    MAX_STEP,
+    controller::{
+        ControllerSpec, Greedy, KerasPlateau, LibraryController, Mode, OptaxPlateau, ReduceLrOnPlateau, ThresholdMode,
     },
-    proto::{self, controller::Kind},
+    violation::Violations,
 };
+use lrs_proto as proto;
+use lrs_proto::controller::Kind;
 
 /// A controller, with every default written out.
 pub fn from_proto(controller: proto::Controller, violations: &mut Violations) -> ControllerSpec {
@@ -264,8 +262,8 @@ fn threshold_mode_from_proto(mode: i32, default: ThresholdMode, v: &mut Violatio
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::controller::{Auto, NoiseScale, RangeTest, StatisticalPlateau};
-    use crate::model::library::LibraryCall;
+    use lrs_model::controller::{Auto, NoiseScale, RangeTest, StatisticalPlateau};
+    use lrs_model::library::LibraryCall;
 
     fn plateau(plateau: proto::ReduceLrOnPlateau) -> proto::Controller {
         proto::Controller { kind: Some(Kind::ReduceLrOnPlateau(plateau)), ..Default::default() }

@@ -1,15 +1,14 @@
 //! Decisions and the orders that become decisions.
 
 use super::{int64, optional_whole, spec, time};
-use crate::{
-    model::{
-        MAX_STEP,
-        decision::{Author, BaseRateChange, Decision, Effect, OverrideSetting, RateOverride, RateShape, Topic},
-        name::JobName,
-        violation::Violations,
-    },
-    proto::{self, rate_override::Setting},
+use lrs_model::{
+    MAX_STEP,
+    decision::{Author, BaseRateChange, Decision, Effect, OverrideSetting, RateOverride, RateShape, Topic},
+    name::JobName,
+    violation::Violations,
 };
+use lrs_proto as proto;
+use lrs_proto::rate_override::Setting;
 
 /// A decision of `job` on the wire.
 #[must_use]
@@ -105,7 +104,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::model::{
+    use lrs_model::{
         decision::{DecisionId, RateMove},
         job::Timestamp,
     };

@@ -1,11 +1,9 @@
 //! Directives and plans.
 
 use super::int64;
-use crate::{
-    engine::{Curve, Directive, DirectiveAnswer, GroupRate, Source},
-    model::decision::Action,
-    proto,
-};
+use lrs_engine::{Curve, Directive, DirectiveAnswer, GroupRate, Source};
+use lrs_model::decision::Action;
+use lrs_proto as proto;
 
 /// The rates of one group at one step.
 #[must_use]
@@ -100,7 +98,7 @@ fn columns(directives: &[Directive]) -> Vec<proto::GroupPlan> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::Told;
+    use lrs_engine::Told;
 
     fn directive(step: u64, learning_rate: f64) -> Directive {
         let rate = GroupRate { group: "all".into(), learning_rate, momentum: Some(0.9), weight_decay: None };

@@ -1,11 +1,9 @@
 //! Jobs and their progress.
 
 use super::{directive, int64, spec, time};
-use crate::{
-    engine::{ControllerStatus, JobView, Progress},
-    model::job::{ForkPoint, State},
-    proto,
-};
+use lrs_engine::{ControllerStatus, JobView, Progress};
+use lrs_model::job::{ForkPoint, State};
+use lrs_proto as proto;
 
 /// A job on the wire.
 #[must_use]
@@ -75,7 +73,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::model::{
+    use lrs_model::{
         job::{JobRow, Timestamp},
         name::{JobId, JobName},
         spec::Spec,

@@ -1,17 +1,15 @@
 //! Audit reports on the wire.
 
 use super::{decision, int64, job, spec, time};
-use crate::{
-    proto::{
-        self,
-        decision_report::SlopeChange as WireChange,
-        measure_report::{Measure as WireMeasure, Verdict as WireVerdict},
-    },
-    report::audit::{
-        Audit, Comparison, Curve, DecisionFigures, Decisions, Difference, JobFigures, LeftOut, LossFigures, Measure,
-        MeasureFigures, MeasuredPair, MetricFigures, ObjectiveFigures, Pair, PlateauFigures, Savings, Slope,
-        SlopeChange, StabilityFigures, Subject, Verdict,
-    },
+use lrs_audit::{
+    Audit, Comparison, Curve, DecisionFigures, Decisions, Difference, JobFigures, LeftOut, LossFigures, Measure,
+    MeasureFigures, MeasuredPair, MetricFigures, ObjectiveFigures, Pair, PlateauFigures, Savings, Slope, SlopeChange,
+    StabilityFigures, Subject, Verdict,
+};
+use lrs_proto as proto;
+use lrs_proto::{
+    decision_report::SlopeChange as WireChange,
+    measure_report::{Measure as WireMeasure, Verdict as WireVerdict},
 };
 
 /// A report on the wire.

@@ -1,17 +1,16 @@
 //! Schedules: the algebra here, the named forms in `named`, shapes and floors in `shape`.
 
 use super::{int64, optional_whole, step, whole};
-use crate::{
-    model::{
-        MAX_STEP,
-        schedule::{
-            Chain, ChainLink, Clamp, Ease, Geometric, Pace, Past, PowerLaw, Repeat, Resets, ScheduleSpec, Sequence,
-            Shift, Stair,
-        },
-        violation::Violations,
+use lrs_model::{
+    MAX_STEP,
+    schedule::{
+        Chain, ChainLink, Clamp, Ease, Geometric, Pace, Past, PowerLaw, Repeat, Resets, ScheduleSpec, Sequence, Shift,
+        Stair,
     },
-    proto::{self, schedule::Form},
+    violation::Violations,
 };
+use lrs_proto as proto;
+use lrs_proto::schedule::Form;
 
 pub(in crate::rpc::convert) mod library;
 mod named;

@@ -1,19 +1,17 @@
 //! Specs.
 
 use super::{at_most_chars, controller, int64, optional_whole, schedule, whole};
-use crate::{
-    model::{
-        MAX_STEP,
-        controller::{Auto, ControllerSpec},
-        name::{JobName, check_part},
-        spec::{
-            Arm, BaseLrFrom, DEFAULT_COMMIT_AHEAD, DEFAULT_DECISION_LAG, DEFAULT_GROUP, Group, Objective, RateLimits,
-            Spec, Suggestion, Tier,
-        },
-        violation::Violations,
+use lrs_model::{
+    MAX_STEP,
+    controller::{Auto, ControllerSpec},
+    name::{JobName, check_part},
+    spec::{
+        Arm, BaseLrFrom, DEFAULT_COMMIT_AHEAD, DEFAULT_DECISION_LAG, DEFAULT_GROUP, Group, Objective, RateLimits, Spec,
+        Suggestion, Tier,
     },
-    proto,
+    violation::Violations,
 };
+use lrs_proto as proto;
 
 const MAX_DISPLAY_NAME_CHARS: usize = 200;
 const MAX_EXPERIMENT_CHARS: usize = 200;
@@ -252,14 +250,14 @@ fn optional_schedule(
     field: &str,
     wire: Option<proto::Schedule>,
     v: &mut Violations,
-) -> Option<crate::model::schedule::ScheduleSpec> {
+) -> Option<lrs_model::schedule::ScheduleSpec> {
     wire.map(|wire| v.within(field, |v| schedule::from_proto(wire, v)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::schedule::ScheduleSpec;
+    use lrs_model::schedule::ScheduleSpec;
 
     fn read(json: &str) -> (Spec, Vec<String>) {
         let mut violations = Violations::new();

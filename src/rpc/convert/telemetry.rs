@@ -3,15 +3,13 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use super::{int64, optional_whole, step};
-use crate::{
-    engine::TelemetryAnswer,
-    model::{
-        MAX_STEP,
-        telemetry::{GRAD_NORM, LEARNING_RATE, LOSS, MAX_METRIC_NAME_CHARS, Report, Sample, is_metric_name},
-        violation::Violations,
-    },
-    proto,
+use lrs_engine::TelemetryAnswer;
+use lrs_model::{
+    MAX_STEP,
+    telemetry::{GRAD_NORM, LEARNING_RATE, LOSS, MAX_METRIC_NAME_CHARS, Report, Sample, is_metric_name},
+    violation::Violations,
 };
+use lrs_proto as proto;
 
 /// Steps that one message may report.
 pub const MAX_STEPS: usize = 10_000;

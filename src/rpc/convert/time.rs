@@ -1,6 +1,6 @@
 //! Times: microseconds in the model, seconds and nanoseconds on the wire.
 
-use crate::model::job::Timestamp;
+use lrs_model::job::Timestamp;
 
 const MICROS_PER_SECOND: i64 = 1_000_000;
 

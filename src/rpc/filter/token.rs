@@ -2,7 +2,7 @@
 
 use std::{iter::Peekable, str::Chars};
 
-use crate::model::filter::Comparison;
+use lrs_model::filter::Comparison;
 
 /// A word of a filter.
 #[derive(Clone, Debug, PartialEq)]

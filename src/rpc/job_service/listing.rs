@@ -2,24 +2,22 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    engine::{DecisionPage, Engine, Error, JobView, TelemetryAmount, TelemetryQuery},
-    model::{
-        MAX_STEP,
-        filter::{JobCursor, JobOrder, JobQuery, OrderKey},
-        job::{AttemptRow, Timestamp},
-        name::{JobId, parse_parent},
-        violation::Violations,
-    },
-    proto::{
-        ListAttemptsRequest, ListAttemptsResponse, ListDecisionsRequest, ListDecisionsResponse, ListJobsRequest,
-        ListJobsResponse, QueryTelemetryRequest, QueryTelemetryResponse,
-    },
-    rpc::{
-        convert::{self, optional_whole, step, whole},
-        fields::{self, checked},
-        filter, page_token,
-    },
+use crate::rpc::{
+    convert::{self, optional_whole, step, whole},
+    fields::{self, checked},
+    filter, page_token,
+};
+use lrs_engine::{DecisionPage, Engine, Error, JobView, TelemetryAmount, TelemetryQuery};
+use lrs_model::{
+    MAX_STEP,
+    filter::{JobCursor, JobOrder, JobQuery, OrderKey},
+    job::{AttemptRow, Timestamp},
+    name::{JobId, parse_parent},
+    violation::Violations,
+};
+use lrs_proto::{
+    ListAttemptsRequest, ListAttemptsResponse, ListDecisionsRequest, ListDecisionsResponse, ListJobsRequest,
+    ListJobsResponse, QueryTelemetryRequest, QueryTelemetryResponse,
 };
 
 /// The parent that stands for all namespaces.

@@ -1,16 +1,14 @@
 //! `UpdateJob`: a job's spec with some fields replaced.
 
-use crate::{
-    aside::aside,
-    engine::{Change, Engine, Error, JobView, Order},
-    model::{name::JobName, violation::Violations},
-    proto::{JobSpec, UpdateJobRequest},
-    rpc::{
-        convert,
-        fields::{self, checked},
-        update_mask,
-    },
+use crate::rpc::{
+    convert,
+    fields::{self, checked},
+    update_mask,
 };
+use lrs_engine::{Change, Engine, Error, JobView, Order};
+use lrs_model::{name::JobName, violation::Violations};
+use lrs_proto::{JobSpec, UpdateJobRequest};
+use lrs_runtime::aside::aside;
 
 /// How often to begin again when somebody else changed the job between our reading and our writing.
 const MAX_TRIES: usize = 5;
@@ -74,7 +72,7 @@ fn version_of(etag: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::Job;
+    use lrs_proto::Job;
 
     #[test]
     fn an_etag_is_a_version_in_quotes() {

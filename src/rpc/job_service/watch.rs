@@ -1,15 +1,14 @@
 //! The events of a job, as a stream.
 
+use crate::rpc::status;
 use futures::{Stream, stream};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use crate::{
-    engine::{Error, Event, Watch},
-    model::name::JobName,
-    proto::{WatchJobResponse, watch_job_response},
-    rpc::convert::{self, int64},
-};
+use crate::rpc::convert::{self, int64};
+use lrs_engine::{Error, Event, Watch};
+use lrs_model::name::JobName;
+use lrs_proto::{WatchJobResponse, watch_job_response};
 
 /// The events of `job`; when the process is about to end, `UNAVAILABLE` instead of the next one.
 pub(super) fn responses(
@@ -21,7 +20,7 @@ pub(super) fn responses(
         let mut events = events?;
         let event = tokio::select! {
             event = events.next() => event?,
-            () = drain.cancelled() => return Some((Err(Error::ShuttingDown.into()), (job, None, drain))),
+            () = drain.cancelled() => return Some((Err(status::of(Error::ShuttingDown)), (job, None, drain))),
         };
         let response = to_proto(&job, event);
         Some((Ok(response), (job, Some(events), drain)))
@@ -42,7 +41,7 @@ fn to_proto(job: &JobName, event: Event) -> WatchJobResponse {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::telemetry::Sample;
+    use lrs_model::telemetry::Sample;
 
     #[test]
     fn a_record_keeps_its_metrics() {

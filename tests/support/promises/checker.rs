@@ -13,17 +13,15 @@ use std::{
     time::Duration,
 };
 
-use lrs::{
-    engine::{TelemetryAnswer, Told},
-    model::{
-        decision::{Decision, DecisionId, Effect, Topic},
-        job::{AttemptRow, JobRow, Timestamp},
-        name::JobName,
-        spec::Spec,
-        telemetry::{LOSS, Report, Sample},
-    },
-    store::{Chunk, DecisionQuery, DecisionRow, Error, Store},
+use lrs_engine::{TelemetryAnswer, Told};
+use lrs_model::{
+    decision::{Decision, DecisionId, Effect, Topic},
+    job::{AttemptRow, JobRow, Timestamp},
+    name::JobName,
+    spec::Spec,
+    telemetry::{LOSS, Report, Sample},
 };
+use lrs_store::{Chunk, DecisionQuery, DecisionRow, Error, Store};
 
 use oracle::{Oracle, Part, Past};
 

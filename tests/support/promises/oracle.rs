@@ -6,20 +6,19 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use lrs::{
-    control::{self, Controller, Move, Observation, Opening, Outcome, Ruling, Setting, shape::factor_at},
-    engine::Told,
-    model::{
-        controller::{ControllerSpec, Greedy, Mode, ReduceLrOnPlateau, ThresholdMode},
-        decision::{Action, Decision, DecisionId, Effect, NormBound, OverrideSetting, RateOverride, RateShape, Topic},
-        job::AttemptRow,
-        spec::Spec,
-        telemetry::{GRAD_NORM, LEARNING_RATE, LOSS, Sample},
-        violation::Violations,
-    },
-    schedule::Schedule,
-    store::Chunk,
+use lrs_control as control;
+use lrs_control::{Controller, Move, Observation, Opening, Outcome, Ruling, Setting, shape::factor_at};
+use lrs_engine::Told;
+use lrs_model::{
+    controller::{ControllerSpec, Greedy, Mode, ReduceLrOnPlateau, ThresholdMode},
+    decision::{Action, Decision, DecisionId, Effect, NormBound, OverrideSetting, RateOverride, RateShape, Topic},
+    job::AttemptRow,
+    spec::Spec,
+    telemetry::{GRAD_NORM, LEARNING_RATE, LOSS, Sample},
+    violation::Violations,
 };
+use lrs_schedule::Schedule;
+use lrs_store::Chunk;
 
 /// Steps as one attempt trained them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

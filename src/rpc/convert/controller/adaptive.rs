@@ -1,13 +1,11 @@
 //! The controllers that no other library has.
 
 use super::{int64, named_or, whole};
-use crate::{
-    model::{
-        controller::{Auto, NoiseScale, RangeTest, StatisticalPlateau},
-        violation::Violations,
-    },
-    proto,
+use lrs_model::{
+    controller::{Auto, NoiseScale, RangeTest, StatisticalPlateau},
+    violation::Violations,
 };
+use lrs_proto as proto;
 
 pub(super) fn auto_from_proto(auto: proto::Auto, v: &mut Violations) -> Auto {
     Auto {

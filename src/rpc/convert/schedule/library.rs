@@ -5,16 +5,14 @@ use std::collections::HashMap;
 use pbjson_types::{ListValue, Struct, Value as Wire, value::Kind};
 use serde_json::{Map, Number, Value};
 
-use crate::{
-    model::{
-        MAX_STEP,
-        library::LibraryCall,
-        schedule::{LibrarySchedule, Unit},
-        violation::Violations,
-    },
-    proto,
-    rpc::convert::{int64, whole},
+use crate::rpc::convert::{int64, whole};
+use lrs_model::{
+    MAX_STEP,
+    library::LibraryCall,
+    schedule::{LibrarySchedule, Unit},
+    violation::Violations,
 };
+use lrs_proto as proto;
 
 /// Whether a schedule is written in a library's words.
 pub(super) fn is_named(schedule: &proto::Schedule) -> bool {

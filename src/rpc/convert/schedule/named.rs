@@ -4,18 +4,17 @@ use super::{
     boxed, int64, optional, optional_whole,
     shape::{self, floor_from_proto, floor_to_proto},
 };
-use crate::{
-    model::{
-        MAX_STEP,
-        schedule::{
-            CosineRestarts, Cyclic, Decay, Exponential, InverseSqrt, MultiStep, OneCycle, Polynomial, ScheduleSpec,
-            Shape, StepDecay, Warmup, WarmupStableDecay,
-        },
-        violation::Violations,
+use crate::rpc::convert::{step, whole};
+use lrs_model::{
+    MAX_STEP,
+    schedule::{
+        CosineRestarts, Cyclic, Decay, Exponential, InverseSqrt, MultiStep, OneCycle, Polynomial, ScheduleSpec, Shape,
+        StepDecay, Warmup, WarmupStableDecay,
     },
-    proto::{self, schedule::Form},
-    rpc::convert::{step, whole},
+    violation::Violations,
 };
+use lrs_proto as proto;
+use lrs_proto::schedule::Form;
 
 /// What `step` and `multi_step` multiply by where nothing is said.
 const DEFAULT_GAMMA: f64 = 0.1;

@@ -1,12 +1,11 @@
 //! Shapes of eases, and floors.
 
-use crate::{
-    model::{
-        schedule::{Floor, Shape},
-        violation::Violations,
-    },
-    proto::{self, floor::Level, shape::Curve},
+use lrs_model::{
+    schedule::{Floor, Shape},
+    violation::Violations,
 };
+use lrs_proto as proto;
+use lrs_proto::{floor::Level, shape::Curve};
 
 /// The shape in the field `shape`, if there is one.
 pub(super) fn from_proto(shape: Option<proto::Shape>, v: &mut Violations) -> Option<Shape> {

@@ -1,7 +1,7 @@
 //! Every form survives the wire; what is wrong is named by its path.
 
 use super::*;
-use crate::model::{
+use lrs_model::{
     library::LibraryCall,
     schedule::{
         CosineRestarts, Cyclic, Decay, Exponential, Floor, InverseSqrt, LibrarySchedule, MultiStep, OneCycle,

@@ -1,0 +1,262 @@
+//! The task behind a trainer: one stream to the service, opened again whenever it breaks.
+
+use std::{
+    future::Future,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    sync::{Notify, mpsc},
+    time::{Instant, timeout},
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{
+    Response, Status,
+    transport::{Channel, Endpoint},
+};
+
+use super::{Error, Options, error::is_permanent, outbox::Outbox, rates::RateBook, sample::wire_step};
+use lrs_proto::{
+    GetLearningRateRequest, GetLearningRateResponse, StartAttemptRequest, StartAttemptResponse, StreamTelemetryRequest,
+    StreamTelemetryResponse, learning_rate_service_client::LearningRateServiceClient,
+};
+
+/// Messages that may wait for the stream. The rest waits in the outbox.
+const STREAM_MESSAGES: usize = 16;
+/// How often a silent connection is probed, and how long the probe may take: a server that has vanished is noticed.
+const PROBE_INTERVAL: Duration = Duration::from_secs(5);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What the trainer and its link both see.
+#[derive(Debug)]
+pub(super) struct Shared {
+    ledger: Mutex<Ledger>,
+    /// Wakes the link: there is something to send or to ask.
+    pub(super) work: Notify,
+    /// Wakes the trainer: the ledger has changed.
+    pub(super) news: Notify,
+}
+
+#[derive(Debug)]
+pub(super) struct Ledger {
+    pub(super) outbox: Outbox,
+    pub(super) rates: RateBook,
+    pub(super) counts: Counts,
+    /// Set once the service has refused for good; the link has ended then.
+    pub(super) refusal: Option<Status>,
+    pub(super) last_failure: Option<String>,
+}
+
+/// What the service counted on the present stream.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Counts {
+    pub(super) repeated: u64,
+    pub(super) conflicting: u64,
+    pub(super) late: u64,
+}
+
+impl Shared {
+    /// The ledger, for a moment: never held while waiting.
+    pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+pub(super) struct Link {
+    client: LearningRateServiceClient<Channel>,
+    job: String,
+    attempt: i64,
+    options: Options,
+    shared: Arc<Shared>,
+}
+
+impl Link {
+    /// Starts the attempt and asks for its first rates, again and again until `start_timeout` is over.
+    pub(super) async fn establish(
+        endpoint: &str,
+        job: &str,
+        attempt_token: &str,
+        resume_step: u64,
+        options: &Options,
+    ) -> Result<(Self, StartAttemptResponse), Error> {
+        let client = LearningRateServiceClient::new(channel(endpoint, options)?);
+        let start = StartAttemptRequest {
+            job: job.to_owned(),
+            attempt_token: attempt_token.to_owned(),
+            resume_step: wire_step(resume_step),
+        };
+        let (attempt, answer) = until_answered(options, || {
+            let (mut client, start) = (client.clone(), start.clone());
+            async move {
+                let attempt = bounded(options, client.start_attempt(start)).await?;
+                let answer = ask_for_plan(&mut client, job, attempt.attempt, resume_step, options).await?;
+                Ok((attempt, answer))
+            }
+        })
+        .await?;
+        let rates = RateBook::try_new(answer).ok_or_else(|| Error::NoRates { job: job.to_owned() })?;
+        let ledger = Ledger {
+            outbox: Outbox::new(resume_step, options.max_unacknowledged),
+            rates,
+            counts: Counts::default(),
+            refusal: None,
+            last_failure: None,
+        };
+        let shared = Arc::new(Shared { ledger: Mutex::new(ledger), work: Notify::new(), news: Notify::new() });
+        let link = Self { client, job: job.to_owned(), attempt: attempt.attempt, options: options.clone(), shared };
+        Ok((link, attempt))
+    }
+
+    pub(super) fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.shared)
+    }
+
+    /// Streams until the service refuses for good, with a new stream after each that broke.
+    pub(super) async fn run(mut self) {
+        let mut failures = 0;
+        loop {
+            let mut heard = false;
+            let Err(status) = self.stream(&mut heard).await;
+            let refused = is_permanent(&status);
+            {
+                let mut ledger = self.shared.ledger();
+                ledger.last_failure = Some(status.message().to_owned());
+                ledger.refusal = refused.then_some(status);
+            }
+            self.shared.news.notify_one();
+            if refused {
+                return;
+            }
+            failures = if heard { 1 } else { failures + 1 };
+            self.options.backoff.sleep(failures).await;
+        }
+    }
+
+    /// One stream, to its end. `heard` becomes true once the service has answered on it.
+    async fn stream(&mut self, heard: &mut bool) -> Result<std::convert::Infallible, Status> {
+        let (sender, receiver) = mpsc::channel(STREAM_MESSAGES);
+        // The service may look at the first message before it answers the call, so that message must be there already.
+        sender.try_send(self.opening_message()).map_err(|_| Status::internal("a new channel is full"))?;
+        self.shared.ledger().outbox.begin_stream();
+        let call = self.client.stream_telemetry(ReceiverStream::new(receiver));
+        let mut answers = bounded(&self.options, call).await?;
+        // Directives that got lost with the last stream may not come again, and the plan may be of before a decision.
+        let step = self.shared.ledger().rates.next_step();
+        self.renew_plan(step).await?;
+        loop {
+            let unsent = self.shared.ledger().outbox.has_unsent();
+            tokio::select! {
+                answer = answers.message() => {
+                    let answer = answer?.ok_or_else(|| Status::unavailable("the service ended the stream"))?;
+                    *heard = true;
+                    self.take(answer);
+                }
+                permit = sender.reserve(), if unsent => {
+                    let permit = permit.map_err(|_| Status::unavailable("the stream is closed"))?;
+                    if let Some(message) = self.shared.ledger().outbox.next_message() {
+                        permit.send(message);
+                    }
+                }
+                () = self.shared.work.notified() => {}
+            }
+            let wanted = self.shared.ledger().rates.wants_plan(u64::from(self.options.plan_steps / 4));
+            if let Some(step) = wanted {
+                self.renew_plan(step).await?;
+            }
+        }
+    }
+
+    fn opening_message(&self) -> StreamTelemetryRequest {
+        StreamTelemetryRequest {
+            job: self.job.clone(),
+            attempt: self.attempt,
+            rank: i32::try_from(self.options.rank).unwrap_or(i32::MAX),
+            want_directives: true,
+            ..Default::default()
+        }
+    }
+
+    fn take(&self, answer: StreamTelemetryResponse) {
+        let mut ledger = self.shared.ledger();
+        let through_step = answer.durable_through_step.and_then(|step| u64::try_from(step).ok());
+        ledger.outbox.acknowledge(count(answer.durable_messages), through_step);
+        ledger.counts = Counts {
+            repeated: count(answer.repeated_samples),
+            conflicting: count(answer.conflicting_samples),
+            late: count(answer.late_samples),
+        };
+        for directive in answer.directives {
+            ledger.rates.take_final(directive);
+        }
+        drop(ledger);
+        self.shared.news.notify_one();
+    }
+
+    async fn renew_plan(&mut self, step: u64) -> Result<(), Status> {
+        let answer = ask_for_plan(&mut self.client, &self.job, self.attempt, step, &self.options).await?;
+        self.shared.ledger().rates.take_plan(answer);
+        self.shared.news.notify_one();
+        Ok(())
+    }
+}
+
+fn channel(endpoint: &str, options: &Options) -> Result<Channel, Error> {
+    let parsed = Endpoint::from_shared(endpoint.to_owned())
+        .map_err(|source| Error::Endpoint { endpoint: endpoint.to_owned(), source })?;
+    Ok(parsed
+        .connect_timeout(options.call_timeout)
+        .http2_keep_alive_interval(PROBE_INTERVAL)
+        .keep_alive_timeout(PROBE_TIMEOUT)
+        .connect_lazy())
+}
+
+async fn ask_for_plan(
+    client: &mut LearningRateServiceClient<Channel>,
+    job: &str,
+    attempt: i64,
+    step: u64,
+    options: &Options,
+) -> Result<GetLearningRateResponse, Status> {
+    let request = GetLearningRateRequest {
+        job: job.to_owned(),
+        attempt,
+        step: wire_step(step),
+        plan_steps: i32::from(options.plan_steps),
+        wait: None,
+    };
+    bounded(options, client.get_learning_rate(request)).await
+}
+
+/// A call's answer, within `call_timeout`.
+async fn bounded<T>(options: &Options, call: impl Future<Output = Result<Response<T>, Status>>) -> Result<T, Status> {
+    match timeout(options.call_timeout, call).await {
+        Ok(answer) => answer.map(Response::into_inner),
+        Err(_) => Err(Status::deadline_exceeded(format!("no answer within {:?}", options.call_timeout))),
+    }
+}
+
+/// Makes a call again and again until it is answered, refused for good, or `start_timeout` is over.
+async fn until_answered<T, F>(options: &Options, mut call: impl FnMut() -> F) -> Result<T, Error>
+where
+    F: Future<Output = Result<T, Status>>,
+{
+    let deadline = Instant::now() + options.start_timeout;
+    let mut failures = 0;
+    loop {
+        let status = match call().await {
+            Ok(answer) => return Ok(answer),
+            Err(status) if is_permanent(&status) => return Err(Error::Refused(status)),
+            Err(status) => status,
+        };
+        if Instant::now() >= deadline {
+            return Err(Error::Unreachable { waited: options.start_timeout, last: status });
+        }
+        failures += 1;
+        options.backoff.sleep(failures).await;
+    }
+}
+
+fn count(value: i64) -> u64 {
+    u64::try_from(value).unwrap_or(0)
+}

@@ -1,0 +1,186 @@
+//! Telemetry that is not durable yet: kept until it is acknowledged, and sent again on every new stream.
+//!
+//! A pure value. Samples are in step order and each closes its step, so that both ways of acknowledging, by messages and by
+//! steps, come down to a step: everything at or below it is durable.
+
+use std::collections::VecDeque;
+
+use super::{
+    Error,
+    sample::{Sample, batch_length, message},
+};
+use lrs_proto::StreamTelemetryRequest;
+
+/// Samples a message: small enough for the server's bound, large enough to catch up quickly.
+const MESSAGE_SAMPLES: usize = 1000;
+
+#[derive(Debug)]
+pub(super) struct Outbox {
+    waiting: VecDeque<Sample>,
+    limit: usize,
+    // How many of `waiting`, from the front on, were sent on this stream.
+    sent: usize,
+    // The last step of each message of this stream that is not known to be durable; `None` for the opening one.
+    in_flight: VecDeque<Option<u64>>,
+    // How many messages of this stream came before `in_flight`.
+    durable_messages: u64,
+    last_step: Option<u64>,
+}
+
+impl Outbox {
+    /// Keeps at most `limit` samples. Steps before `resume_step` are refused.
+    pub(super) fn new(resume_step: u64, limit: usize) -> Self {
+        Self {
+            waiting: VecDeque::new(),
+            limit,
+            sent: 0,
+            in_flight: VecDeque::new(),
+            durable_messages: 0,
+            last_step: resume_step.checked_sub(1),
+        }
+    }
+
+    /// Takes a sample over.
+    ///
+    /// # Errors
+    /// If its step does not come after all others, or too many samples wait to be acknowledged. It is not taken then.
+    pub(super) fn push(&mut self, sample: Sample) -> Result<(), Error> {
+        if self.last_step.is_some_and(|last| sample.step <= last) {
+            return Err(Error::StepNotRising { step: sample.step, last: self.last_step.unwrap_or_default() });
+        }
+        if self.waiting.len() >= self.limit {
+            return Err(Error::BacklogFull { limit: self.limit });
+        }
+        self.last_step = Some(sample.step);
+        self.waiting.push_back(sample);
+        Ok(())
+    }
+
+    /// A new stream has been opened with a message that has no samples: all that waits is to be sent on it.
+    pub(super) fn begin_stream(&mut self) {
+        self.sent = 0;
+        self.durable_messages = 0;
+        self.in_flight = VecDeque::from([None]);
+    }
+
+    /// The next message for this stream. It counts as sent.
+    pub(super) fn next_message(&mut self) -> Option<StreamTelemetryRequest> {
+        let length = batch_length(self.waiting.range(self.sent..), MESSAGE_SAMPLES);
+        if length == 0 {
+            return None;
+        }
+        let message = message(self.waiting.range(self.sent..self.sent + length));
+        self.sent += length;
+        self.in_flight.push_back(self.waiting.get(self.sent - 1).map(|sample| sample.step));
+        Some(message)
+    }
+
+    /// Whether [`next_message`](Self::next_message) would give one.
+    pub(super) fn has_unsent(&self) -> bool {
+        self.sent < self.waiting.len()
+    }
+
+    /// So many messages of this stream are durable, and all up to a step whichever stream it came by.
+    pub(super) fn acknowledge(&mut self, messages: u64, through_step: Option<u64>) {
+        let mut durable = through_step;
+        while self.durable_messages < messages
+            && let Some(last_step) = self.in_flight.pop_front()
+        {
+            self.durable_messages += 1;
+            durable = durable.max(last_step);
+        }
+        while self.waiting.front().is_some_and(|sample| Some(sample.step) <= durable) {
+            self.waiting.pop_front();
+            self.sent = self.sent.saturating_sub(1);
+        }
+    }
+
+    /// How many samples wait to be acknowledged.
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn sample(step: u64) -> Sample {
+        Sample { step, loss: 1.0, grad_norm: None, learning_rate: 0.1, metrics: BTreeMap::new() }
+    }
+
+    fn outbox_with(steps: std::ops::Range<u64>) -> Outbox {
+        let mut outbox = Outbox::new(0, 100);
+        outbox.begin_stream();
+        for step in steps {
+            outbox.push(sample(step)).unwrap();
+        }
+        outbox
+    }
+
+    fn sent_steps(outbox: &mut Outbox) -> Vec<i64> {
+        std::iter::from_fn(|| outbox.next_message()).flat_map(|message| message.step).collect()
+    }
+
+    #[test]
+    fn a_message_is_kept_until_it_is_acknowledged() {
+        let mut outbox = outbox_with(0..2);
+        assert_eq!(sent_steps(&mut outbox), [0, 1]);
+        outbox.push(sample(2)).unwrap();
+        assert_eq!(sent_steps(&mut outbox), [2]);
+        outbox.acknowledge(1, None); // the opening message
+        assert_eq!(outbox.len(), 3);
+        outbox.acknowledge(2, None);
+        assert_eq!(outbox.len(), 1);
+        outbox.acknowledge(3, None);
+        assert_eq!(outbox.len(), 0);
+    }
+
+    #[test]
+    fn a_new_stream_carries_all_that_was_not_acknowledged() {
+        let mut outbox = outbox_with(0..4);
+        sent_steps(&mut outbox);
+        outbox.acknowledge(0, Some(1));
+        outbox.begin_stream();
+        assert_eq!(sent_steps(&mut outbox), [2, 3]);
+    }
+
+    #[test]
+    fn a_step_found_durable_before_it_was_sent_again_is_not_sent() {
+        let mut outbox = outbox_with(0..4);
+        outbox.acknowledge(1, Some(2));
+        assert_eq!(sent_steps(&mut outbox), [3]);
+        outbox.acknowledge(2, None);
+        assert_eq!(outbox.len(), 0);
+    }
+
+    #[test]
+    fn an_acknowledgement_of_the_old_stream_does_not_count_for_the_new() {
+        let mut outbox = outbox_with(0..2);
+        sent_steps(&mut outbox);
+        outbox.begin_stream();
+        outbox.acknowledge(2, None);
+        assert_eq!(outbox.len(), 2, "nothing with samples has been sent on this stream");
+        assert_eq!(sent_steps(&mut outbox), [0, 1]);
+    }
+
+    #[test]
+    fn a_full_backlog_refuses_the_sample_and_takes_it_later() {
+        let mut outbox = Outbox::new(5, 1);
+        outbox.begin_stream();
+        outbox.push(sample(5)).unwrap();
+        assert!(matches!(outbox.push(sample(6)), Err(Error::BacklogFull { limit: 1 })));
+        outbox.acknowledge(0, Some(5));
+        outbox.push(sample(6)).unwrap();
+    }
+
+    #[test]
+    fn steps_must_rise_from_the_resume_step_on() {
+        let mut outbox = Outbox::new(5, 10);
+        assert!(matches!(outbox.push(sample(4)), Err(Error::StepNotRising { step: 4, last: 4 })));
+        outbox.push(sample(5)).unwrap();
+        assert!(matches!(outbox.push(sample(5)), Err(Error::StepNotRising { step: 5, last: 5 })));
+    }
+}

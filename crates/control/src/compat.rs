@@ -1,0 +1,219 @@
+//! Controllers of other libraries: a table from their names and keyword arguments to ours, defaults included.
+
+use serde_json::json;
+
+use lrs_model::{
+    controller::{
+        ControllerSpec, Greedy, KerasPlateau, LibraryController, Mode, OptaxPlateau, ReduceLrOnPlateau, ThresholdMode,
+    },
+    library::{Params, unknown},
+    schedule::{Ease, Past, ScheduleSpec, Shape},
+    telemetry::LOSS,
+    violation::Violations,
+};
+
+/// A library's controller in our words.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Translation {
+    /// The controller.
+    pub controller: ControllerSpec,
+    /// The warm-up that comes before it, which is a schedule.
+    pub opening: Option<ScheduleSpec>,
+}
+
+type Translate = fn(&mut Params<'_>, String) -> Translation;
+
+const TABLE: &[(&str, &str, Translate)] = &[
+    ("torch", "ReduceLROnPlateau", torch_plateau),
+    ("transformers", "reduce_lr_on_plateau", torch_plateau),
+    ("transformers", "greedy", greedy),
+    ("timm", "PlateauLRScheduler", timm_plateau),
+    ("keras", "ReduceLROnPlateau", keras_plateau),
+    ("optax", "contrib.reduce_on_plateau", optax_plateau),
+    ("optax", "reduce_on_plateau", optax_plateau),
+    ("fairseq", "reduce_lr_on_plateau", fairseq_plateau),
+];
+
+/// Every library's name and its controllers' names.
+pub fn names() -> impl Iterator<Item = (&'static str, &'static str)> {
+    TABLE.iter().map(|(library, name, _)| (*library, *name))
+}
+
+/// What a library's `controller` does, in our words; what is wrong is added to `violations`, and then there is no answer.
+pub fn translate(controller: &LibraryController, violations: &mut Violations) -> Option<Translation> {
+    let call = &controller.call;
+    let of_library: Vec<_> = TABLE.iter().filter(|(library, ..)| *library == call.library).collect();
+    if of_library.is_empty() {
+        let libraries: Vec<_> = names().map(|(library, _)| library).collect();
+        violations.add("library", unknown("library with controllers", &call.library, &libraries));
+        return None;
+    }
+    let Some((.., translate)) = of_library.iter().find(|(_, name, _)| *name == call.scheduler) else {
+        let names: Vec<_> = of_library.iter().map(|(_, name, _)| *name).collect();
+        let kind = format!("controller of {}", call.library);
+        violations.add("scheduler", unknown(&kind, &call.scheduler, &names));
+        return None;
+    };
+    let wrong_before = violations.len();
+    let metric = controller.metric.clone().unwrap_or_else(|| LOSS.to_owned());
+    let translation = violations.within("params", |v| {
+        let mut params = Params::new(&call.params, v);
+        let translation = translate(&mut params, metric);
+        params.finish();
+        translation
+    });
+    (violations.len() == wrong_before).then_some(translation)
+}
+
+impl From<ControllerSpec> for Translation {
+    fn from(controller: ControllerSpec) -> Self {
+        Self { controller, opening: None }
+    }
+}
+
+fn mode(p: &mut Params<'_>, default: &'static str) -> Mode {
+    match p.choice_or("mode", &["min", "max"], default) {
+        "max" => Mode::Max,
+        _ => Mode::Min,
+    }
+}
+
+fn threshold_mode(p: &mut Params<'_>, default: &'static str) -> ThresholdMode {
+    match p.choice_or("threshold_mode", &["rel", "abs"], default) {
+        "abs" => ThresholdMode::Abs,
+        _ => ThresholdMode::Rel,
+    }
+}
+
+/// A rate for all groups, or a list of one a group.
+fn rates(p: &mut Params<'_>, name: &'static str, default: f64) -> Vec<f64> {
+    if p.is_list(name) { p.numbers(name) } else { vec![p.number_or(name, default)] }
+}
+
+/// What a library prints is no matter of the curve.
+fn verbose(p: &mut Params<'_>) {
+    p.has("verbose");
+}
+
+/// A ramp from an absolute rate to the base rate.
+fn ramp(from: f64, over: u64) -> Option<ScheduleSpec> {
+    #[expect(clippy::cast_precision_loss, reason = "arguments are read up to 2^53")]
+    let over = (over > 0).then_some(over as f64)?;
+    let (start, end) = (ScheduleSpec::Constant(from), ScheduleSpec::Base(1.0));
+    Some(ScheduleSpec::Ease(Box::new(Ease { start, end, over, shape: Shape::Linear, past: Past::Hold, warp: 1.0 })))
+}
+
+fn torch_plateau(p: &mut Params<'_>, metric: String) -> Translation {
+    verbose(p);
+    ControllerSpec::ReduceLrOnPlateau(ReduceLrOnPlateau {
+        metric,
+        mode: mode(p, "min"),
+        factor: p.number_or("factor", 0.1),
+        patience: p.whole_or("patience", 0, 10),
+        threshold: p.number_or("threshold", 1e-4),
+        threshold_mode: threshold_mode(p, "rel"),
+        cooldown: p.whole_or("cooldown", 0, 0),
+        min_lr: rates(p, "min_lr", 0.0),
+        eps: p.number_or("eps", 1e-8),
+        start_step: 0,
+    })
+    .into()
+}
+
+/// PyTorch's after a warm-up, over a metric that by default is better when higher.
+fn timm_plateau(p: &mut Params<'_>, metric: String) -> Translation {
+    p.only("initialize", &[json!(true)], "is not used: the base rate is the job's");
+    p.only("noise_range_t", &[], "is not reproduced: timm draws the noise from torch's generator");
+    for name in ["noise_type", "noise_pct", "noise_std", "noise_seed"] {
+        let silent = [json!("normal"), json!(0.67), json!(1), json!(1.0)];
+        p.only(name, &silent, "is ignored without noise_range_t");
+    }
+    let warmup = p.whole_or("warmup_t", 0, 0);
+    let opening = ramp(p.number_or("warmup_lr_init", 0.0), warmup);
+    let controller = ControllerSpec::ReduceLrOnPlateau(ReduceLrOnPlateau {
+        metric,
+        mode: mode(p, "max"),
+        factor: p.number_or("decay_rate", 0.1),
+        patience: p.whole_or("patience_t", 0, 10),
+        threshold: p.number_or("threshold", 1e-4),
+        threshold_mode: ThresholdMode::Rel,
+        cooldown: p.whole_or("cooldown_t", 0, 0),
+        min_lr: vec![p.number_or("lr_min", 0.0)],
+        eps: 1e-8,
+        start_step: warmup,
+    });
+    Translation { controller, opening }
+}
+
+/// PyTorch's after a warm-up of updates.
+fn fairseq_plateau(p: &mut Params<'_>, metric: String) -> Translation {
+    let warmup = p.whole_or("warmup_updates", 0, 0);
+    let from = p.number_or("warmup_init_lr", -1.0);
+    let higher = p.flag_or("maximize_best_checkpoint_metric", false);
+    let controller = ControllerSpec::ReduceLrOnPlateau(ReduceLrOnPlateau {
+        metric,
+        mode: if higher { Mode::Max } else { Mode::Min },
+        factor: p.number_or("lr_shrink", 0.1),
+        patience: p.whole_or("lr_patience", 0, 0),
+        threshold: p.number_or("lr_threshold", 1e-4),
+        start_step: warmup,
+        ..ReduceLrOnPlateau::default()
+    });
+    Translation { controller, opening: ramp(from.max(0.0), warmup) }
+}
+
+/// The metric is an argument there, `val_loss` if it is left out.
+fn keras_plateau(p: &mut Params<'_>, _: String) -> Translation {
+    verbose(p);
+    let metric = p.text_or("monitor", "val_loss");
+    let mode = match p.choice_or("mode", &["auto", "min", "max"], "auto") {
+        "max" => Mode::Max,
+        "auto" if metric.contains("acc") => Mode::Max,
+        _ => Mode::Min,
+    };
+    ControllerSpec::KerasPlateau(KerasPlateau {
+        metric,
+        mode,
+        factor: p.number_or("factor", 0.1),
+        patience: p.whole_or("patience", 0, 10),
+        min_delta: p.number_or("min_delta", 1e-4),
+        cooldown: p.whole_or("cooldown", 0, 0),
+        min_lr: p.number_or("min_lr", 0.0),
+    })
+    .into()
+}
+
+fn optax_plateau(p: &mut Params<'_>, metric: String) -> Translation {
+    ControllerSpec::OptaxPlateau(OptaxPlateau {
+        metric,
+        factor: p.number_or("factor", 0.1),
+        patience: p.whole_or("patience", 0, 10),
+        rtol: p.number_or("rtol", 1e-4),
+        atol: p.number_or("atol", 0.0),
+        cooldown: p.whole_or("cooldown", 0, 0),
+        accumulation_size: p.whole_or("accumulation_size", 1, 1),
+        min_scale: p.number_or("min_scale", 0.0),
+    })
+    .into()
+}
+
+fn greedy(p: &mut Params<'_>, metric: String) -> Translation {
+    verbose(p);
+    let window = p.whole_or("window_size", 1, 50);
+    ControllerSpec::Greedy(Greedy {
+        metric,
+        mode: mode(p, "min"),
+        factor: p.number_or("factor", 0.95),
+        patience: p.whole_or("patience", 0, 10),
+        threshold: p.number_or("threshold", 1e-6),
+        threshold_mode: threshold_mode(p, "abs"),
+        cooldown: p.whole_or("cooldown", 0, 0),
+        warmup: p.whole_or("warmup", 0, 0),
+        min_lr: rates(p, "min_lr", 1e-3),
+        max_lr: rates(p, "max_lr", 1.0),
+        eps: p.number_or("eps", 1e-8),
+        window: if p.flag_or("smooth", false) { window } else { 1 },
+        reset_after: p.whole_or("reset_start", 0, 500),
+    })
+    .into()
+}

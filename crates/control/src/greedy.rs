@@ -1,0 +1,197 @@
+//! Raises the base rates while a metric improves, and lowers them while it does not.
+//!
+//! As `transformers`' `GreedyLR` (5.23), after the paper of that name, 2025, <https://arxiv.org/abs/2512.14527>. Once the rates have been at their floor for so many reductions,
+//! everything begins anew. A NaN in a smoothed metric stays in its sum for ever, as it does there.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Move,
+    judge::{Judge, explain, figure, per_group},
+    params::{metric, not_negative, shrinking},
+};
+use lrs_model::{controller::Greedy as Spec, telemetry::Sample, violation::Violations};
+
+/// The longest window of a smoothed metric.
+const MAX_WINDOW: u64 = 4096;
+
+/// The parameters, checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Greedy {
+    spec: Spec,
+    judge: Judge,
+    min_lrs: Vec<f64>, // one a group
+    max_lrs: Vec<f64>, // one a group
+}
+
+/// What is remembered between observations.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GreedyState {
+    #[serde(with = "lrs_model::number")]
+    best: f64,
+    /// Good observations in a row.
+    good_eval_count: u64,
+    /// Bad observations in a row.
+    bad_eval_count: u64,
+    /// How many observations are not judged, after the rates were lowered.
+    cooldown_left: u64,
+    /// How many observations are not judged, after the rates were raised.
+    warmup_left: u64,
+    /// How many more reductions at the floor are borne.
+    reset_left: u64,
+    /// The latest values, oldest first, where the metric is smoothed.
+    window: Vec<Value>,
+    #[serde(with = "lrs_model::number")]
+    sum: f64,
+    /// The rates before the first observation, to which everything may return.
+    first: Vec<f64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+struct Value(#[serde(with = "lrs_model::number")] f64);
+
+impl Greedy {
+    /// Checks the parameters for a job of so many parameter `groups`; says in `v` what is wrong.
+    pub(super) fn try_new(spec: &Spec, groups: usize, v: &mut Violations) -> Option<Self> {
+        let wrong_before = v.len();
+        metric(&spec.metric, v);
+        shrinking("factor", spec.factor, v);
+        not_negative("threshold", spec.threshold, v);
+        not_negative("eps", spec.eps, v);
+        let min_lrs = per_group("min_lr", &spec.min_lr, 1e-3, groups, v);
+        let max_lrs = per_group("max_lr", &spec.max_lr, 1.0, groups, v);
+        if !(1..=MAX_WINDOW).contains(&spec.window) {
+            v.refuse("window", spec.window, format!("from 1 to {MAX_WINDOW}"));
+        }
+        let judge = Judge { mode: spec.mode, threshold: spec.threshold, threshold_mode: spec.threshold_mode };
+        (v.len() == wrong_before).then(|| Self { spec: spec.clone(), judge, min_lrs, max_lrs })
+    }
+
+    pub(super) fn initial(&self) -> GreedyState {
+        GreedyState {
+            best: self.judge.worst(),
+            good_eval_count: 0,
+            bad_eval_count: 0,
+            cooldown_left: 0,
+            warmup_left: 0,
+            reset_left: self.spec.reset_after,
+            window: Vec::new(),
+            sum: 0.0,
+            first: Vec::new(),
+        }
+    }
+
+    pub(super) fn metric(&self) -> &str {
+        &self.spec.metric
+    }
+
+    /// Takes in one observation, if `sample` has one.
+    pub(super) fn observe(
+        &self,
+        state: &GreedyState,
+        sample: &Sample,
+        base_lrs: &[f64],
+    ) -> (GreedyState, Option<Move>) {
+        let mut next = state.clone();
+        let Some(value) = sample.metric(&self.spec.metric) else { return (next, None) };
+        if next.first.is_empty() {
+            next.first = base_lrs.to_vec();
+        }
+        let value = self.smoothed(&mut next, value);
+        if next.cooldown_left > 0 || next.warmup_left > 0 {
+            let waited = if next.cooldown_left > 0 { &mut next.cooldown_left } else { &mut next.warmup_left };
+            *waited -= 1;
+            next.good_eval_count = 0;
+            next.bad_eval_count = 0;
+            return (next, None);
+        }
+        if self.judge.is_better(value, next.best) {
+            next.best = value;
+            next.good_eval_count += 1;
+            next.bad_eval_count = 0;
+        } else {
+            next.good_eval_count = 0;
+            next.bad_eval_count += 1;
+        }
+        if next.good_eval_count > self.spec.patience {
+            self.raise(next, base_lrs, value)
+        } else if next.bad_eval_count > self.spec.patience {
+            self.lower(next, base_lrs, value)
+        } else {
+            (next, None)
+        }
+    }
+
+    /// The mean of the latest values. A running sum, as transformers keeps it.
+    fn smoothed(&self, state: &mut GreedyState, value: f64) -> f64 {
+        if self.spec.window <= 1 {
+            return value;
+        }
+        state.window.push(Value(value));
+        state.sum += value;
+        let length = u64::try_from(state.window.len()).unwrap_or(u64::MAX);
+        if length <= self.spec.window {
+            return state.sum / figure(length);
+        }
+        state.sum -= state.window.remove(0).0;
+        state.sum / figure(self.spec.window)
+    }
+
+    fn raise(&self, mut next: GreedyState, base_lrs: &[f64], value: f64) -> (GreedyState, Option<Move>) {
+        let raise = |(&lr, &max_lr): (&f64, &f64)| {
+            let new = (lr / self.spec.factor).min(max_lr);
+            if new - lr > self.spec.eps { new } else { lr }
+        };
+        let raised: Vec<f64> = base_lrs.iter().zip(&self.max_lrs).map(raise).collect();
+        let good = next.good_eval_count;
+        next.reset_left = self.spec.reset_after;
+        next.warmup_left = self.spec.warmup;
+        next.good_eval_count = 0;
+        let moved = (raised != base_lrs).then(|| {
+            let metric = &self.spec.metric;
+            let reason = format!("{metric} improved {good} times in a row (patience {})", self.spec.patience);
+            let evidence = self.evidence(&next, value, ("good_eval_count", good));
+            Move { reason, ..explain(metric, next.best, 0, 0, raised, &evidence) }
+        });
+        (next, moved)
+    }
+
+    fn lower(&self, mut next: GreedyState, base_lrs: &[f64], value: f64) -> (GreedyState, Option<Move>) {
+        let lower = |(&lr, &min_lr): (&f64, &f64)| {
+            let new = (lr * self.spec.factor).max(min_lr);
+            if lr - new > self.spec.eps { new } else { lr }
+        };
+        let mut lowered: Vec<f64> = base_lrs.iter().zip(&self.min_lrs).map(lower).collect();
+        let (best, bad) = (next.best, next.bad_eval_count);
+        let evidence = self.evidence(&next, value, ("bad_eval_count", bad));
+        let mut begins_anew = false;
+        if lowered.iter().zip(&self.min_lrs).all(|(lr, min_lr)| lr <= min_lr) {
+            next.reset_left = next.reset_left.saturating_sub(1);
+            begins_anew = next.reset_left == 0;
+        }
+        if begins_anew {
+            lowered.clone_from(&next.first);
+            next = GreedyState { first: next.first, ..self.initial() };
+        }
+        next.cooldown_left = self.spec.cooldown;
+        next.bad_eval_count = 0;
+        let moved = (lowered != base_lrs).then(|| {
+            let mut moved = explain(&self.spec.metric, best, bad, self.spec.patience, lowered, &evidence);
+            if begins_anew {
+                moved.reason.push_str(", and the rates had been at their floor: everything begins anew");
+            }
+            moved
+        });
+        (next, moved)
+    }
+
+    fn evidence<'a>(&self, state: &GreedyState, value: f64, (name, count): (&'a str, u64)) -> [(&'a str, f64); 5] {
+        [
+            ("value", value),
+            ("best", state.best),
+            (name, figure(count)),
+            ("patience", figure(self.spec.patience)),
+            ("factor", self.spec.factor),
+        ]
+    }
+}

@@ -1,0 +1,269 @@
+//! Holds the rate while the evaluation improves, and cuts it when it has not for long.
+//!
+//! Patience is counted in evaluations and in steps, so that it depends neither on how often a trainer evaluates nor on how long it
+//! trains. Evaluations on few rows are noisy: what counts is the median of the last three, and their error is learned from how
+//! they scatter around straight lines. With copies kept by the trainer (tier 2) a cut goes back to the best evaluation, if that
+//! is better beyond this error.
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+
+use lrs_model::number;
+use lrs_stats::order::median;
+
+/// Evaluations without a new best that are the least patience.
+const PATIENCE: u64 = 3;
+/// The least patience in steps, as a share of the training.
+const PATIENCE_SHARE: f64 = 0.15;
+/// The patience in evaluations where the length of the training is not known.
+const OPEN_PATIENCE: u64 = 8;
+/// What counts as better, relative to the best.
+const THRESHOLD: f64 = 1e-4;
+/// At the end the best is gone back to if it is better by this, relative to the last, and by an error.
+const FINISH_THRESHOLD: f64 = 0.01;
+/// How many evaluations make one smoothed figure.
+const SMOOTHED: usize = 3;
+/// How many are remembered.
+const RECENT: usize = 128;
+/// How many the error is learned from, and the fewest.
+const SCATTER: usize = 16;
+const MIN_SCATTER: usize = 5;
+/// The standard deviation of a normal distribution is its median distance from 0 times this; the second difference of independent
+/// values has six times their variance.
+const NORMAL: f64 = 1.0 / 0.6745;
+const SECOND_DIFFERENCE: f64 = 6.0;
+
+/// What is remembered of the evaluations.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct HoldState {
+    /// The last finite evaluations, with their steps.
+    recent: VecDeque<(u64, f64)>,
+    /// The best smoothed evaluation so far, and its step.
+    #[serde(with = "number")]
+    best: f64,
+    best_step: u64,
+    /// The last smoothed one; infinite if the last evaluation was not finite.
+    #[serde(with = "number")]
+    last: f64,
+    /// Evaluations since the best or the last cut, and the step of that.
+    bad_eval_count: u64,
+    since: u64,
+}
+
+/// What an evaluation says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// The best so far.
+    Best,
+    /// Not the best.
+    Wait,
+    /// Not the best for so long that the rate should be cut.
+    Cut,
+}
+
+impl HoldState {
+    /// Before the first evaluation.
+    pub(super) fn new(start: u64) -> Self {
+        Self {
+            recent: VecDeque::new(),
+            best: f64::INFINITY,
+            best_step: start,
+            last: f64::INFINITY,
+            bad_eval_count: 0,
+            since: start,
+        }
+    }
+
+    /// Takes in an evaluation at `step`, lower is better. One that is not finite is worse than anything.
+    ///
+    /// While a search goes on (`is_searching`) the best is kept, and nothing is bad. Patience begins with the first evaluation.
+    pub(super) fn observe(&mut self, step: u64, value: f64, total_steps: Option<u64>, is_searching: bool) -> Verdict {
+        self.last = self.smoothed(step, value);
+        let is_first = self.best.is_infinite() && self.last.is_finite();
+        if is_first || self.last < self.best - THRESHOLD * self.best.abs() {
+            (self.best, self.best_step, self.bad_eval_count, self.since) = (self.last, step, 0, step);
+            return Verdict::Best;
+        }
+        if is_searching {
+            return Verdict::Wait;
+        }
+        self.bad_eval_count += 1;
+        let steps = exact(step.saturating_sub(self.since));
+        let is_over = match total_steps {
+            Some(total) => self.bad_eval_count >= PATIENCE && steps >= PATIENCE_SHARE * exact(total),
+            None => self.bad_eval_count >= OPEN_PATIENCE,
+        };
+        if !is_over {
+            return Verdict::Wait;
+        }
+        self.bad_eval_count = 0;
+        self.since = step;
+        Verdict::Cut
+    }
+
+    /// The median of the last three, or the only one or two there are.
+    fn smoothed(&mut self, step: u64, value: f64) -> f64 {
+        if !value.is_finite() {
+            return f64::INFINITY;
+        }
+        if self.recent.len() == RECENT {
+            self.recent.pop_front();
+        }
+        self.recent.push_back((step, value));
+        let last = self.newest(SMOOTHED);
+        if last.len() < SMOOTHED { value } else { median(&last) }
+    }
+
+    /// The newest evaluations, at most so many, in step order.
+    fn newest(&self, count: usize) -> Vec<f64> {
+        self.recent.iter().skip(self.recent.len().saturating_sub(count)).map(|(_, value)| *value).collect()
+    }
+
+    /// How much the evaluation improves over so many steps at its present pace, relative to itself: from the medians of the two halves
+    /// of the evaluations of the last so many steps. `None` for fewer than four of them.
+    pub(super) fn pace(&self, steps: u64) -> Option<f64> {
+        let end = self.recent.back()?.0;
+        let recent: Vec<_> = self.recent.iter().filter(|(step, _)| step.saturating_add(steps) >= end).collect();
+        let values: Vec<f64> = recent.iter().map(|(_, value)| *value).collect();
+        let (first, second) = values.split_at(values.len() / 2);
+        let span = end.saturating_sub(recent.first()?.0);
+        if first.len() < 2 || span == 0 {
+            return None;
+        }
+        let size = median(&values).abs();
+        let gain = 2.0 * (median(first) - median(second)) * (exact(steps) / exact(span));
+        (size > 0.0).then(|| gain / size)
+    }
+
+    /// The remembered evaluations of steps at or past `since`, in step order.
+    pub(super) fn since(&self, since: u64) -> impl Iterator<Item = (u64, f64)> {
+        self.recent.iter().copied().filter(move |(step, _)| *step >= since)
+    }
+
+    /// The standard deviation of an evaluation around where it should be; 0 for fewer than five.
+    pub(super) fn error(&self) -> f64 {
+        if self.recent.len() < MIN_SCATTER { 0.0 } else { scatter(&self.newest(SCATTER)) }
+    }
+
+    /// Whether the best evaluation is better than the last one beyond the error.
+    pub(super) fn is_best_clearly_better(&self) -> bool {
+        self.best < self.last - self.error()
+    }
+
+    /// Whether the best evaluation is so much better than the last one that training should end with it.
+    pub(super) fn should_finish_at_best(&self) -> bool {
+        self.last.is_infinite() && self.best.is_finite()
+            || self.best < self.last - FINISH_THRESHOLD * self.last.abs() - self.error()
+    }
+
+    /// The best evaluation and its step; `None` before the first.
+    pub(super) fn best(&self) -> Option<(f64, u64)> {
+        (self.best < f64::INFINITY).then_some((self.best, self.best_step))
+    }
+
+    /// The last evaluation.
+    pub(super) fn last(&self) -> f64 {
+        self.last
+    }
+}
+
+/// The standard deviation of at least three evaluations around where they should be, from second differences.
+pub(super) fn scatter(evaluations: &[f64]) -> f64 {
+    let bends: Vec<f64> = evaluations.windows(3).map(|three| (three[2] - 2.0 * three[1] + three[0]).abs()).collect();
+    median(&bends) * NORMAL / SECOND_DIFFERENCE.sqrt()
+}
+
+/// Steps lie below 2^53.
+#[expect(clippy::cast_precision_loss, reason = "steps are exact in f64")]
+pub(super) fn exact(steps: u64) -> f64 {
+    steps as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The verdicts on evaluations every 20 steps of a training of 1000.
+    fn verdicts(state: &mut HoldState, values: &[f64]) -> Vec<Verdict> {
+        (1..).zip(values).map(|(i, value)| state.observe(20 * i, *value, Some(1000), false)).collect()
+    }
+
+    #[test]
+    fn a_cut_takes_three_evaluations_and_a_share_of_the_steps() {
+        let mut state = HoldState::new(0);
+        let mut values = vec![3.0, 2.0, 1.0];
+        values.extend([1.0; 20]);
+        let verdicts = verdicts(&mut state, &values);
+        // The median of three reaches 1 with the second 1, at step 80; 150 steps after that there is the next evaluation at 240.
+        let cuts: Vec<_> =
+            verdicts.iter().enumerate().filter(|(_, v)| **v == Verdict::Cut).map(|(i, _)| i + 1).collect();
+        assert_eq!(cuts, [12, 20]);
+    }
+
+    #[test]
+    fn one_lucky_evaluation_is_not_the_best() {
+        let mut state = HoldState::new(0);
+        let found = verdicts(&mut state, &[3.0, 3.0, 3.0, 1.0, 3.0, 3.0]);
+        assert_eq!(found[3], Verdict::Wait);
+        assert_eq!(state.best(), Some((3.0, 20)));
+    }
+
+    #[test]
+    fn the_error_is_that_of_the_scatter_and_not_of_the_slope() {
+        let mut state = HoldState::new(0);
+        let noise = [0.3, -0.1, 0.4, -0.5, 0.1, 0.2, -0.3, -0.1, 0.5, -0.4];
+        let line: Vec<f64> = (0..10).map(|i| 100.0 - 5.0 * f64::from(i)).collect();
+        verdicts(&mut state, &line);
+        assert!(state.error() < 1e-12, "{}", state.error());
+        let mut state = HoldState::new(0);
+        let scattered: Vec<f64> = line.iter().zip(noise).map(|(value, noise)| value + noise).collect();
+        verdicts(&mut state, &scattered);
+        assert!((0.1..0.9).contains(&state.error()), "{}", state.error());
+    }
+
+    #[test]
+    fn the_pace_is_that_of_a_line_and_none_of_a_constant() {
+        let mut state = HoldState::new(0);
+        let line: Vec<f64> = (0..40).map(|i| 100.0 - f64::from(i)).collect();
+        verdicts(&mut state, &line);
+        // A fall of 1 every 20 steps is 10 in 200, of about 66.
+        let pace = state.pace(200).unwrap();
+        assert!((0.13..0.18).contains(&pace), "{pace}");
+        let mut flat = HoldState::new(0);
+        verdicts(&mut flat, &[2.0; 40]);
+        assert_eq!(flat.pace(200), Some(0.0));
+        assert_eq!(flat.pace(20), None);
+    }
+
+    #[test]
+    fn what_is_not_finite_is_never_the_best_and_always_a_reason_to_go_back() {
+        let mut state = HoldState::new(0);
+        let found = verdicts(&mut state, &[f64::NAN, 2.0, f64::INFINITY]);
+        assert_eq!(found, [Verdict::Wait, Verdict::Best, Verdict::Wait]);
+        assert!(state.should_finish_at_best() && state.is_best_clearly_better());
+    }
+
+    #[test]
+    fn without_a_horizon_patience_is_counted_in_evaluations_alone() {
+        let mut state = HoldState::new(0);
+        let cut = (1..100).find(|i| state.observe(1000 * i, 1.0, None, false) == Verdict::Cut);
+        assert_eq!(cut, Some(1 + OPEN_PATIENCE));
+    }
+
+    #[test]
+    fn nothing_is_bad_while_the_search_goes_on() {
+        let mut state = HoldState::new(0);
+        assert!((1..100).all(|i| state.observe(20 * i, 1.0, Some(1000), true) != Verdict::Cut));
+    }
+
+    #[test]
+    fn the_state_survives_json() {
+        let mut state = HoldState::new(3);
+        for value in [f64::NAN, 0.1 + 0.2, 1e-300] {
+            state.observe(5, value, Some(10), false);
+            let json = serde_json::to_string(&state).expect("a state is JSON");
+            assert_eq!(serde_json::from_str::<HoldState>(&json).expect("and back"), state, "{json}");
+        }
+    }
+}

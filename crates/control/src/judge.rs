@@ -1,0 +1,74 @@
+//! When a value is better than the best so far, and what a move of the rates says about it.
+
+use super::{Move, params::not_negative};
+use lrs_model::{
+    controller::{Mode, ThresholdMode},
+    violation::Violations,
+};
+
+/// What counts as better.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Judge {
+    pub(super) mode: Mode,
+    pub(super) threshold: f64,
+    pub(super) threshold_mode: ThresholdMode,
+}
+
+impl Judge {
+    /// The infinity that any value is better than.
+    pub(super) fn worst(self) -> f64 {
+        match self.mode {
+            Mode::Min => f64::INFINITY,
+            Mode::Max => f64::NEG_INFINITY,
+        }
+    }
+
+    /// The order of operations is PyTorch's: at a tie, another one decides otherwise. A NaN is never better.
+    pub(super) fn is_better(self, value: f64, best: f64) -> bool {
+        match (self.mode, self.threshold_mode) {
+            (Mode::Min, ThresholdMode::Rel) => value < best * (1.0 - self.threshold),
+            (Mode::Min, ThresholdMode::Abs) => value < best - self.threshold,
+            (Mode::Max, ThresholdMode::Rel) => value > best * (self.threshold + 1.0),
+            (Mode::Max, ThresholdMode::Abs) => value > best + self.threshold,
+        }
+    }
+}
+
+/// `values` for so many `groups`: none is the default, one is for all.
+pub(super) fn per_group(field: &str, values: &[f64], default: f64, groups: usize, v: &mut Violations) -> Vec<f64> {
+    for (i, &value) in values.iter().enumerate() {
+        not_negative(&format!("{field}[{i}]"), value, v);
+    }
+    let each = match values {
+        [] => vec![default; groups],
+        [for_all] => vec![*for_all; groups],
+        each => each.to_vec(),
+    };
+    if each.len() != groups {
+        let found = each.len();
+        v.add(field, format!("{found} values are not allowed: must be none, one, or one for each of {groups} groups"));
+    }
+    each
+}
+
+/// A reduction after `bad` observations in a row that were no better than `best`.
+pub(super) fn explain(
+    metric: &str,
+    best: f64,
+    bad: u64,
+    patience: u64,
+    base_lrs: Vec<f64>,
+    evidence: &[(&str, f64)],
+) -> Move {
+    let on = if best.is_finite() { format!(" on {best}") } else { String::new() };
+    let plural = if bad == 1 { "" } else { "s" };
+    let reason = format!("{metric} did not improve{on} for {bad} observation{plural} in a row (patience {patience})");
+    let evidence = evidence.iter().map(|(name, x)| ((*name).to_owned(), *x)).collect();
+    Move { base_lrs, reason, evidence, ..Move::default() }
+}
+
+/// A count as a figure for people.
+#[expect(clippy::cast_precision_loss, reason = "a figure for people; the count itself is in the state")]
+pub(super) fn figure(count: u64) -> f64 {
+    count as f64
+}

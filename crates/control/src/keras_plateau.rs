@@ -1,0 +1,116 @@
+//! Reduces the base rates when a metric has stopped improving, with the counting of Keras.
+//!
+//! As `keras.callbacks.ReduceLROnPlateau` (3.15): <https://keras.io/api/callbacks/reduce_lr_on_plateau/>. It differs from
+//! PyTorch's in that `patience` observations suffice, the cooldown is counted down before judging, the first value is the
+//! best even if it is NaN (and then nothing is ever better), and nothing begins anew at the floor.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Move,
+    judge::{explain, figure},
+    params::{metric, not_negative, shrinking},
+};
+use lrs_model::{
+    controller::{KerasPlateau as Spec, Mode},
+    telemetry::Sample,
+    violation::Violations,
+};
+
+/// The parameters, checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KerasPlateau(Spec);
+
+/// What is remembered between observations.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct KerasPlateauState {
+    /// The best value so far; none before the first.
+    #[serde(with = "lrs_model::number::option")]
+    best: Option<f64>,
+    /// Observations since then that were no better. Keras' `wait`.
+    bad_eval_count: u64,
+    /// Keras' `cooldown_counter`.
+    cooldown_left: u64,
+}
+
+impl KerasPlateau {
+    /// Checks the parameters; says in `v` what is wrong, with fields as seen from the parameters.
+    pub(super) fn try_new(spec: &Spec, v: &mut Violations) -> Option<Self> {
+        let wrong_before = v.len();
+        metric(&spec.metric, v);
+        shrinking("factor", spec.factor, v);
+        not_negative("min_delta", spec.min_delta, v);
+        not_negative("min_lr", spec.min_lr, v);
+        (v.len() == wrong_before).then(|| Self(spec.clone()))
+    }
+
+    pub(super) fn metric(&self) -> &str {
+        &self.0.metric
+    }
+
+    /// Takes in one observation, if `sample` has one.
+    pub(super) fn observe(
+        &self,
+        state: &KerasPlateauState,
+        sample: &Sample,
+        base_lrs: &[f64],
+    ) -> (KerasPlateauState, Option<Move>) {
+        let mut next = *state;
+        let Some(value) = sample.metric(&self.0.metric) else { return (next, None) };
+        if next.cooldown_left > 0 {
+            next.cooldown_left -= 1;
+            next.bad_eval_count = 0;
+        }
+        if self.is_better(value, next.best) {
+            next.best = Some(value);
+            next.bad_eval_count = 0;
+            return (next, None);
+        }
+        if next.cooldown_left > 0 {
+            return (next, None);
+        }
+        next.bad_eval_count += 1;
+        if next.bad_eval_count < self.0.patience || !base_lrs.iter().any(|lr| self.is_above_floor(*lr)) {
+            return (next, None);
+        }
+        let reduced = self.reduced(base_lrs).map(|base_lrs| self.explain(base_lrs, &next, value));
+        next.cooldown_left = self.0.cooldown;
+        next.bad_eval_count = 0;
+        (next, reduced)
+    }
+
+    /// The order of operations is Keras'.
+    fn is_better(&self, value: f64, best: Option<f64>) -> bool {
+        let Some(best) = best else { return true };
+        match self.0.mode {
+            Mode::Min => value + self.0.min_delta < best,
+            Mode::Max => value - self.0.min_delta > best,
+        }
+    }
+
+    /// Keras compares with the floor in single precision.
+    fn is_above_floor(&self, lr: f64) -> bool {
+        #[expect(clippy::cast_possible_truncation, reason = "that is what is meant")]
+        let floor = self.0.min_lr as f32;
+        lr > f64::from(floor)
+    }
+
+    fn reduced(&self, base_lrs: &[f64]) -> Option<Vec<f64>> {
+        let reduce = |lr: &f64| if self.is_above_floor(*lr) { (lr * self.0.factor).max(self.0.min_lr) } else { *lr };
+        let reduced: Vec<f64> = base_lrs.iter().map(reduce).collect();
+        (reduced != base_lrs).then_some(reduced)
+    }
+
+    fn explain(&self, base_lrs: Vec<f64>, state: &KerasPlateauState, value: f64) -> Move {
+        let best = state.best.unwrap_or(f64::NAN);
+        let evidence = [
+            ("value", value),
+            ("best", best),
+            ("bad_eval_count", figure(state.bad_eval_count)),
+            ("patience", figure(self.0.patience)),
+            ("min_delta", self.0.min_delta),
+            ("factor", self.0.factor),
+        ];
+        explain(&self.0.metric, best, state.bad_eval_count, self.0.patience, base_lrs, &evidence)
+    }
+}

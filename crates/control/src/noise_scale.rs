@@ -1,0 +1,179 @@
+//! Measures the gradient noise scale, and says what it means for the batch size. Changes no rate.
+//!
+//! `McCandlish` and others, "An Empirical Model of Large-Batch Training", 2018, <https://arxiv.org/abs/1812.06162>. With a
+//! batch of B samples and a noise scale of N, training takes about `1 + N/B` times the fewest steps there could be, and
+//! `1 + B/N` times the fewest samples.
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Advice, Observation, Outcome, Ruling, Status, sighting::Sighting, wording::brief};
+use lrs_model::{controller, decision::Topic, telemetry::Sample, violation::Violations};
+use lrs_stats::noise::{Norms, noise_scale};
+
+const SMALL: &str = "grad2_small";
+const BATCH_SMALL: &str = "batch_small";
+const BIG: &str = "grad2_big";
+const BATCH_BIG: &str = "batch_big";
+/// Advice is given again when the scale has changed by this factor.
+const CHANGE: f64 = 2.0;
+
+/// The parameters, checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoiseScale {
+    window: usize,
+}
+
+/// What is remembered.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct NoiseScaleState {
+    /// Estimates of the squared norm of the true gradient, at most a window.
+    g2s: VecDeque<f64>,
+    /// Estimates of the trace of the covariance of a sample's gradient, as many.
+    ss: VecDeque<f64>,
+    /// Estimates since the last look.
+    unseen: usize,
+    /// The scale of the last advice.
+    told: Option<f64>,
+    sighting: Sighting,
+}
+
+impl NoiseScale {
+    /// The metrics that it needs.
+    pub(super) const METRICS: [&'static str; 4] = [SMALL, BATCH_SMALL, BIG, BATCH_BIG];
+
+    /// Checks the parameters; says in `v` what is wrong, with fields as seen from the parameters.
+    pub(super) fn try_new(spec: &controller::NoiseScale, v: &mut Violations) -> Option<Self> {
+        if !(32..=1024).contains(&spec.window) {
+            v.refuse("window", spec.window, "from 32 to 1024");
+            return None;
+        }
+        Some(Self { window: usize::try_from(spec.window).ok()? })
+    }
+
+    pub(super) fn status(self, state: &NoiseScaleState) -> Status {
+        let missing = state.sighting.is_missing(self.window as u64);
+        let sentence = "grad2_small, batch_small, grad2_big and batch_big are not all reported: there is no estimate";
+        let phase = if state.told.is_some() { "determined" } else { "undetermined" };
+        Status { phase, missing: missing.then_some(sentence).into_iter().collect() }
+    }
+
+    /// Takes in the norms of a step, if it has all four figures and they can be compared.
+    pub(super) fn observe(self, state: &mut NoiseScaleState, observation: &Observation<'_>) -> Outcome {
+        let norms = norms(observation.sample);
+        let estimates = norms.and_then(|norms| norms.estimates());
+        state.sighting.note(estimates.is_some());
+        let (Some(norms), Some((g2, s))) = (norms, estimates) else { return Outcome::default() };
+        if state.g2s.len() == self.window {
+            state.g2s.pop_front();
+            state.ss.pop_front();
+        }
+        state.g2s.push_back(g2);
+        state.ss.push_back(s);
+        state.unseen += 1;
+        if state.unseen < self.window {
+            return Outcome::default();
+        }
+        state.unseen = 0;
+        let Some(found) = noise_scale(state.g2s.make_contiguous(), state.ss.make_contiguous()) else {
+            return Outcome::default();
+        };
+        let is_news = |scale: &f64| state.told.is_none_or(|told| *scale >= CHANGE * told || CHANGE * *scale <= told);
+        let Some(scale) = found.simple.filter(is_news) else { return Outcome::default() };
+        state.told = Some(scale);
+        let batch = norms.batch_big;
+        let (more_steps, more_samples) = (1.0 + scale / batch, 1.0 + batch / scale);
+        let reason = format!(
+            "the gradient noise scale is about {} samples: at a batch of {} training takes {} times the fewest steps and \
+             {} times the fewest samples there could be",
+            brief(scale),
+            brief(batch),
+            brief(more_steps),
+            brief(more_samples)
+        );
+        let evidence = [
+            ("noise_scale", scale),
+            ("batch", batch),
+            ("g2", found.g2),
+            ("g2_variance", found.g2_variance),
+            ("s", found.s),
+            ("s_variance", found.s_variance),
+        ];
+        let evidence = evidence.into_iter().map(|(name, figure)| (name.to_owned(), figure)).collect();
+        let advice = Advice { topic: Topic::NoiseScale, reason, evidence };
+        Outcome { ruling: Some(Ruling::Advice(advice)), ..Outcome::default() }
+    }
+}
+
+fn norms(sample: &Sample) -> Option<Norms> {
+    Some(Norms {
+        small: sample.metric(SMALL)?,
+        batch_small: sample.metric(BATCH_SMALL)?,
+        big: sample.metric(BIG)?,
+        batch_big: sample.metric(BATCH_BIG)?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The steps and the evidence of all advice, for a true gradient and a noise per step.
+    fn run(true_norm2: impl Fn(u64) -> f64, noise: f64, steps: u64) -> Vec<(u64, f64)> {
+        let scale = NoiseScale::try_new(&controller::NoiseScale { window: 32 }, &mut Violations::new()).unwrap();
+        let mut state = NoiseScaleState::default();
+        let mut told = Vec::new();
+        for step in 0..steps {
+            let mut sample = Sample::new(step);
+            let wobble = if step % 2 == 0 { 1.01 } else { 0.99 };
+            let g2 = true_norm2(step) * wobble;
+            for (name, value) in
+                [(SMALL, g2 + noise / 8.0), (BATCH_SMALL, 8.0), (BIG, g2 + noise / 64.0), (BATCH_BIG, 64.0)]
+            {
+                sample.set_metric(name.into(), value);
+            }
+            let observation =
+                Observation { sample: &sample, effective_step: step + 1, base_lrs: &[0.1], is_as_directed: true };
+            state = serde_json::from_str(&serde_json::to_string(&state).unwrap()).unwrap();
+            if let Some(Ruling::Advice(advice)) = scale.observe(&mut state, &observation).ruling {
+                told.push((step, advice.evidence["noise_scale"]));
+            }
+        }
+        told
+    }
+
+    #[test]
+    fn a_steady_scale_is_told_once() {
+        let told = run(|_| 2.0, 256.0, 1000);
+        assert_eq!(told.len(), 1);
+        assert!(told[0].0 == 31 && (told[0].1 - 128.0).abs() < 1.0, "{told:?}");
+    }
+
+    #[test]
+    fn a_scale_that_has_doubled_is_told_again() {
+        let told = run(|step| if step < 500 { 2.0 } else { 0.5 }, 256.0, 1000);
+        assert!(told.len() >= 2 && told.last().unwrap().1 > 200.0, "{told:?}");
+    }
+
+    #[test]
+    fn without_the_four_figures_there_is_no_estimate_and_the_status_says_so() {
+        let scale = NoiseScale { window: 32 };
+        let mut state = NoiseScaleState::default();
+        for step in 0..32 {
+            let mut sample = Sample::new(step);
+            sample.set_metric(SMALL.into(), 1.0);
+            let observation =
+                Observation { sample: &sample, effective_step: step + 1, base_lrs: &[0.1], is_as_directed: true };
+            assert_eq!(scale.observe(&mut state, &observation), Outcome::default());
+        }
+        assert!(scale.status(&state).missing[0].contains("batch_big"));
+    }
+
+    #[test]
+    fn a_window_out_of_range_is_refused() {
+        let mut violations = Violations::new();
+        assert_eq!(NoiseScale::try_new(&controller::NoiseScale { window: 8 }, &mut violations), None);
+        assert!(violations.to_string().contains("window: 8 is not allowed"), "{violations}");
+    }
+}

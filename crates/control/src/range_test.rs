@@ -1,0 +1,428 @@
+//! Tries rising rates, and reports what they did to the loss.
+//!
+//! Smith, "Cyclical Learning Rates for Training Neural Networks", WACV 2017, <https://arxiv.org/abs/1506.01186>; smoothing,
+//! stopping rule and suggestions are those of fastai's `lr_find` (2.8.12). The rates are `start (end/start)^(i/(n-1))`, so each
+//! of the `n` stands to the next as the next to the one after. A rate is judged by the mean loss of its steps; steps that
+//! still ran under the rate before, because of the decision lag, do not count.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Advice, Move, Observation, Opening, Outcome, Ruling, Setting, Status, proportion::in_proportion,
+    sighting::Sighting, wording::brief,
+};
+use lrs_model::{
+    controller,
+    decision::{Action, RateShape, Topic},
+    spec::Tier,
+    telemetry::LOSS,
+    violation::Violations,
+};
+use lrs_stats::linear::mean;
+
+mod curve;
+mod suggestion;
+
+use curve::Curve;
+pub use curve::Point;
+
+const START: &str = "start";
+/// Steps without a loss after which it counts as missing.
+const MISSING_AFTER: u64 = 64;
+
+/// The parameters, checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RangeTest {
+    written: Vec<f64>,
+    /// What the groups' rates are for a tested rate of 1.
+    shares: Vec<f64>,
+    start_lr: f64,
+    end_lr: f64,
+    rates: usize,
+    steps_per_rate: usize,
+    divergence_factor: f64,
+    can_restore: bool,
+}
+
+/// What is remembered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RangeTestState {
+    curve: Curve,
+    /// Losses at the rate that is tried.
+    #[serde(with = "losses")]
+    losses: Vec<f64>,
+    /// Steps before this ran under the rate before.
+    from: u64,
+    progress: Progress,
+    sighting: Sighting,
+}
+
+/// How far the test has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Progress {
+    Testing,
+    /// The rates are back at those written; what was found is to be told.
+    Over,
+    Told,
+}
+
+impl RangeTest {
+    /// Checks the parameters; says in `v` what is wrong, with fields as seen from the parameters.
+    pub(super) fn try_new(spec: &controller::RangeTest, setting: &Setting, v: &mut Violations) -> Option<Self> {
+        let wrong_before = v.len();
+        if !(spec.start_lr.is_finite() && spec.start_lr > 0.0) {
+            v.refuse("start_lr", spec.start_lr, "finite and greater than 0");
+        }
+        if !(spec.end_lr.is_finite() && spec.end_lr > spec.start_lr) {
+            v.refuse("end_lr", spec.end_lr, format_args!("finite and greater than start_lr, {}", spec.start_lr));
+        }
+        if !(8..=512).contains(&spec.rates) {
+            v.refuse("rates", spec.rates, "from 8 to 512");
+        }
+        if !(1..=1024).contains(&spec.steps_per_rate) {
+            v.refuse("steps_per_rate", spec.steps_per_rate, "from 1 to 1024");
+        }
+        if !(spec.divergence_factor.is_finite() && spec.divergence_factor > 1.0) {
+            v.refuse("divergence_factor", spec.divergence_factor, "finite and greater than 1");
+        }
+        let shares = in_proportion(1.0, &setting.base_lrs);
+        if shares.is_none() {
+            v.add("", "tests the first group's rate, and the others in proportion: give that group a base_lr above 0");
+        }
+        let shares = shares.filter(|_| v.len() == wrong_before)?;
+        Some(Self {
+            written: setting.base_lrs.clone(),
+            shares,
+            start_lr: spec.start_lr,
+            end_lr: spec.end_lr,
+            rates: usize::try_from(spec.rates).ok()?,
+            steps_per_rate: usize::try_from(spec.steps_per_rate).ok()?,
+            divergence_factor: spec.divergence_factor,
+            can_restore: setting.tier == Tier::Restore,
+        })
+    }
+
+    pub(super) fn initial(start: u64) -> RangeTestState {
+        RangeTestState {
+            curve: Curve::new(),
+            losses: Vec::new(),
+            from: start,
+            progress: Progress::Testing,
+            sighting: Sighting::default(),
+        }
+    }
+
+    pub(super) fn opening(&self) -> Opening {
+        Opening { base_lrs: self.base_lrs(0), shape: flat() }
+    }
+
+    pub(super) fn status(state: &RangeTestState) -> Status {
+        let missing = state.sighting.is_missing(MISSING_AFTER);
+        Status {
+            phase: if state.progress == Progress::Testing { "testing" } else { "reported" },
+            missing: missing.then_some("loss is not reported: the range test can not begin").into_iter().collect(),
+        }
+    }
+
+    /// The loss at every rate tried so far.
+    #[must_use]
+    pub fn points(state: &RangeTestState) -> &[Point] {
+        state.curve.points()
+    }
+
+    /// A trainer begins at `step`, and has no copies: the rate that was being tried is tried again.
+    pub(super) fn begin_attempt(&self, state: &mut RangeTestState, step: u64) -> Vec<Action> {
+        state.from = state.from.max(step);
+        state.losses.clear();
+        let keeps = self.can_restore && state.progress == Progress::Testing;
+        keeps.then(|| Action::Snapshot(START.to_owned())).into_iter().collect()
+    }
+
+    pub(super) fn observe(&self, state: &mut RangeTestState, observation: &Observation<'_>) -> Outcome {
+        let sample = observation.sample;
+        state.sighting.note(sample.loss.is_some());
+        match state.progress {
+            Progress::Testing => {}
+            Progress::Over => {
+                state.progress = Progress::Told;
+                return Outcome { ruling: Some(self.report(state)), ..Outcome::default() };
+            }
+            Progress::Told => return Outcome::default(),
+        }
+        let Some(loss) = sample.metric(LOSS).filter(|_| sample.step >= state.from && observation.is_as_directed) else {
+            return Outcome::default();
+        };
+        state.losses.push(loss);
+        if state.losses.len() < self.steps_per_rate && loss.is_finite() {
+            return Outcome::default();
+        }
+        let losses = std::mem::take(&mut state.losses);
+        // A loss that is not finite speaks for its rate, whatever the others were.
+        let loss = if loss.is_finite() { mean(&losses) } else { loss };
+        state.curve.push(Point { learning_rate: self.rate(state.curve.points().len()), loss });
+        state.from = observation.effective_step;
+        self.go_on(state)
+    }
+
+    /// The next rate, or the end.
+    fn go_on(&self, state: &mut RangeTestState) -> Outcome {
+        let tried = state.curve.points().len();
+        let (smoothed, least) = (state.curve.smoothed, state.curve.least);
+        let why = if !smoothed.is_finite() {
+            "the loss is not finite"
+        } else if smoothed > self.divergence_factor * least {
+            "the smoothed loss is far above its least"
+        } else if tried >= self.rates {
+            "every rate has been tried"
+        } else {
+            let next = Move {
+                base_lrs: self.base_lrs(tried),
+                shape: flat(),
+                reason: format!("the next rate of the range test, {} of {}", tried + 1, self.rates),
+                evidence: [("smoothed_loss".to_owned(), smoothed)].into(),
+            };
+            return Outcome { ruling: Some(Ruling::Move(next)), ..Outcome::default() };
+        };
+        state.progress = Progress::Over;
+        let ruling = Ruling::Move(Move {
+            base_lrs: self.written.clone(),
+            shape: RateShape::default(),
+            reason: format!("the range test is over: {why}"),
+            evidence: self.evidence(state),
+        });
+        let back = self.can_restore.then(|| [Action::Restore(START.to_owned()), Action::Forget(START.to_owned())]);
+        Outcome { ruling: Some(ruling), actions: back.into_iter().flatten().collect(), ..Outcome::default() }
+    }
+
+    /// What was found, as advice.
+    fn report(&self, state: &RangeTestState) -> Ruling {
+        let suggestions = state.curve.suggestions(self.rates);
+        let told: Vec<String> =
+            suggestions.iter().map(|(suggestion, rate)| format!("{} {}", suggestion.as_str(), brief(*rate))).collect();
+        let tried = state.curve.points().len();
+        let reason = if told.is_empty() {
+            format!("{tried} rates are too few to suggest one")
+        } else {
+            format!("of {tried} rates: {}", told.join(", "))
+        };
+        Ruling::Advice(Advice { topic: Topic::RangeTest, reason, evidence: self.evidence(state) })
+    }
+
+    fn evidence(&self, state: &RangeTestState) -> std::collections::BTreeMap<String, f64> {
+        let suggestions = state.curve.suggestions(self.rates);
+        let suggestions = suggestions.into_iter().map(|(suggestion, rate)| (suggestion.as_str(), rate));
+        let rest = [
+            ("rates_tried", lrs_stats::number(state.curve.points().len())),
+            ("smoothed_loss", state.curve.smoothed),
+            ("least_smoothed_loss", state.curve.least),
+        ];
+        suggestions.chain(rest).map(|(name, figure)| (name.to_owned(), figure)).collect()
+    }
+
+    /// The `i`-th rate of the first group.
+    fn rate(&self, i: usize) -> f64 {
+        if i + 1 >= self.rates {
+            return self.end_lr;
+        }
+        let share = lrs_stats::number(i) / lrs_stats::number(self.rates - 1);
+        self.start_lr * libm::pow(self.end_lr / self.start_lr, share)
+    }
+
+    fn base_lrs(&self, i: usize) -> Vec<f64> {
+        let rate = self.rate(i);
+        self.shares.iter().map(|share| rate * share).collect()
+    }
+}
+
+/// Rates that are tried as they are.
+fn flat() -> RateShape {
+    RateShape { is_flat: true, ..RateShape::default() }
+}
+
+/// Losses as JSON, NaN and infinities included.
+mod losses {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(transparent)]
+    struct Loss(#[serde(with = "lrs_model::number")] f64);
+
+    pub(super) fn serialize<S: Serializer>(losses: &[f64], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(losses.iter().map(|&loss| Loss(loss)))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<f64>, D::Error> {
+        Ok(Vec::<Loss>::deserialize(deserializer)?.into_iter().map(|loss| loss.0).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lrs_model::{controller::RangeTest as Spec, spec::Suggestion, telemetry::Sample};
+
+    fn setting(tier: Tier) -> Setting {
+        Setting {
+            base_lrs: vec![0.1, 0.2],
+            total_steps: Some(1000),
+            decision_lag: 1,
+            tier,
+            has_schedule: false,
+            objective: None,
+        }
+    }
+
+    fn range_test(spec: &Spec, tier: Tier) -> RangeTest {
+        let mut violations = Violations::new();
+        RangeTest::try_new(spec, &setting(tier), &mut violations).unwrap_or_else(|| panic!("{violations}"))
+    }
+
+    /// Runs the test, each loss a function of the rate of the first group. Returns the outcomes with their steps.
+    fn run(test: &RangeTest, lag: u64, loss: impl Fn(f64) -> f64) -> (RangeTestState, Vec<(u64, Outcome)>) {
+        let mut state = RangeTest::initial(0);
+        let mut rates = vec![test.opening().base_lrs[0]; usize::try_from(lag).unwrap()];
+        let mut outcomes = Vec::new();
+        for step in 0..600_u64 {
+            let rate = rates[usize::try_from(step).unwrap()];
+            let sample = Sample { loss: Some(loss(rate)), ..Sample::new(step) };
+            let observation =
+                Observation { sample: &sample, effective_step: step + lag, base_lrs: &[rate], is_as_directed: true };
+            let json = serde_json::to_string(&state).unwrap();
+            state = serde_json::from_str(&json).unwrap();
+            let outcome = test.observe(&mut state, &observation);
+            let next = match &outcome.ruling {
+                Some(Ruling::Move(moved)) => moved.base_lrs[0],
+                _ => rates[rates.len() - 1],
+            };
+            rates.push(next);
+            if outcome != Outcome::default() {
+                outcomes.push((step, outcome));
+            }
+        }
+        (state, outcomes)
+    }
+
+    fn valley(rate: f64) -> f64 {
+        1.0 + (libm::log10(rate) + 2.0) * (libm::log10(rate) + 2.0)
+    }
+
+    #[test]
+    fn rates_rise_in_even_ratios_from_the_first_to_the_last_and_groups_keep_their_proportion() {
+        let test = range_test(&Spec { start_lr: 1e-4, end_lr: 1.0, rates: 9, ..Spec::default() }, Tier::Rates);
+        for (i, expected) in [1e-4, 3.162_277_660_168_379e-4, 1e-3].into_iter().enumerate() {
+            let found = test.base_lrs(i);
+            assert!((found[0] - expected).abs() < 1e-12 * expected, "{found:?} at {i}");
+            assert!((found[1] - 2.0 * found[0]).abs() < 1e-15);
+        }
+        assert_eq!(test.base_lrs(8)[0].to_bits(), 1.0_f64.to_bits());
+    }
+
+    #[test]
+    fn it_goes_back_to_the_beginning_and_tells_what_it_found() {
+        let test = range_test(&Spec { steps_per_rate: 2, divergence_factor: 1e9, ..Spec::default() }, Tier::Restore);
+        let (state, outcomes) = run(&test, 1, valley);
+
+        let ends: Vec<_> = outcomes.iter().filter(|(_, outcome)| !outcome.actions.is_empty()).collect();
+        assert_eq!(ends.len(), 1);
+        let Some(Ruling::Move(back)) = &ends[0].1.ruling else { panic!("{ends:?}") };
+        assert_eq!((back.base_lrs.as_slice(), back.shape), (&[0.1, 0.2][..], RateShape::default()));
+        assert_eq!(ends[0].1.actions[0], Action::Restore("start".to_owned()));
+        let Some((_, Outcome { ruling: Some(Ruling::Advice(advice)), .. })) = outcomes.last() else { panic!() };
+        assert_eq!(advice.topic, Topic::RangeTest);
+        let minimum = advice.evidence["minimum"];
+        assert!((1e-3 / 3.0..3e-1).contains(&minimum), "{minimum}: {}", advice.reason);
+        assert_eq!(RangeTest::points(&state).len(), 100);
+        assert_eq!(RangeTest::status(&state).phase, "reported");
+    }
+
+    #[test]
+    fn a_lag_makes_the_test_longer_and_changes_nothing_else() {
+        let test = range_test(&Spec { rates: 20, divergence_factor: 1e9, ..Spec::default() }, Tier::Restore);
+        let (prompt, _) = run(&test, 1, valley);
+        let (late, outcomes) = run(&test, 8, valley);
+        assert_eq!(RangeTest::points(&late), RangeTest::points(&prompt));
+        assert!(outcomes.last().unwrap().0 > 19 * 8);
+    }
+
+    #[test]
+    fn a_loss_that_explodes_ends_the_test() {
+        let test = range_test(&Spec::default(), Tier::Rates);
+        for explosion in [f64::NAN, f64::INFINITY, 1e12] {
+            let (state, outcomes) = run(&test, 1, |rate| if rate > 0.5 { explosion } else { 1.0 });
+            let tried = RangeTest::points(&state).len();
+            assert!((80..95).contains(&tried), "{tried} rates");
+            assert!(matches!(outcomes.last(), Some((_, Outcome { ruling: Some(Ruling::Advice(_)), .. }))));
+        }
+    }
+
+    #[test]
+    fn steps_at_another_rate_do_not_count() {
+        let test = range_test(&Spec::default(), Tier::Rates);
+        let mut state = RangeTest::initial(5);
+        for (step, is_as_directed) in [(4, true), (5, false)] {
+            let sample = Sample { loss: Some(1.0), ..Sample::new(step) };
+            let observation =
+                Observation { sample: &sample, effective_step: step + 1, base_lrs: &[0.1], is_as_directed };
+            assert_eq!(test.observe(&mut state, &observation), Outcome::default());
+        }
+        assert_eq!(RangeTest::points(&state), []);
+    }
+
+    #[test]
+    fn every_violation_is_told_at_once() {
+        let spec = Spec { start_lr: 0.0, end_lr: -1.0, rates: 7, steps_per_rate: 0, divergence_factor: f64::NAN };
+        let mut violations = Violations::new();
+        assert_eq!(RangeTest::try_new(&spec, &setting(Tier::Rates), &mut violations), None);
+        let fields: Vec<_> = violations.iter().map(|violation| violation.field.as_str()).collect();
+        assert_eq!(fields, ["start_lr", "end_lr", "rates", "steps_per_rate", "divergence_factor"]);
+    }
+
+    #[derive(Deserialize)]
+    struct Golden {
+        curves: Vec<GoldenCurve>,
+    }
+
+    #[derive(Deserialize)]
+    struct GoldenCurve {
+        name: String,
+        start_lr: f64,
+        end_lr: f64,
+        rates: u64,
+        #[serde(with = "losses")]
+        losses: Vec<f64>,
+        steepest: Option<f64>,
+        valley: Option<f64>,
+        slide: Option<f64>,
+        minimum: Option<f64>,
+    }
+
+    #[test]
+    fn the_suggestions_are_fastais() {
+        let golden: Golden = serde_json::from_str(include_str!("../../../tests/fixtures/range_test.json")).unwrap();
+        for GoldenCurve { name, start_lr, end_lr, rates, losses, steepest, valley, slide, minimum } in golden.curves {
+            let test = range_test(&Spec { start_lr, end_lr, rates, ..Spec::default() }, Tier::Rates);
+            let mut state = RangeTest::initial(0);
+            let mut found = None;
+            for (step, loss) in (0..).zip(losses.into_iter().chain([0.0])) {
+                let sample = Sample { loss: Some(loss), ..Sample::new(step) };
+                let observation =
+                    Observation { sample: &sample, effective_step: step + 1, base_lrs: &[0.1], is_as_directed: true };
+                if let Some(Ruling::Advice(advice)) = test.observe(&mut state, &observation).ruling {
+                    found = Some(advice.evidence);
+                    break;
+                }
+            }
+            let found = found.unwrap_or_else(|| panic!("{name} does not end"));
+            let expected = [steepest, valley, slide, minimum];
+            for (suggestion, expected) in Suggestion::ALL.into_iter().zip(expected) {
+                let (rate, suggestion) = (found.get(suggestion.as_str()).copied(), suggestion.as_str());
+                let is_same = match (rate, expected) {
+                    (Some(rate), Some(expected)) => (rate - expected).abs() <= 1e-12 * expected,
+                    (rate, expected) => rate.is_none() && expected.is_none(),
+                };
+                assert!(is_same, "{name}: {suggestion} {rate:?} is not {expected:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,593 @@
+//! The line-search warm-up: finds the rate by itself, from below, while it trains.
+//!
+//! First the loss and its error are taken at almost no rate. Then stages of some steps each, at rates that rise from a
+//! sixty-fourth of the one given. A stage is judged by the median of its losses and their standard error: while the first loss is
+//! not clearly left the rate rises in big steps, then in small ones, until a stage is worse than the best or blows up. The rate
+//! chosen is the least one whose stage is as good as the best within the error, and training goes on from the end of that
+//! stage. A stage that is too high is cut short; if even the first one is, the search begins anew much lower.
+//!
+//! Where a decision takes effect some steps after the telemetry it rests on, waiting for all losses of a stage would make it as
+//! much longer. So the next stage is decided on ahead, from the first losses of this one, and begins when this one is as long as it
+//! should be; the verdict on this one comes while the next is under way, and can still end the search.
+//!
+//! Learning rate range test: Smith, "Cyclical Learning Rates for Training Neural Networks", WACV 2017,
+//! <https://arxiv.org/abs/1506.01186>. Held stages with standard errors are our own; docs/controllers.md has what was measured.
+
+use serde::{Deserialize, Serialize};
+
+use lrs_stats::{linear::standard_error, order::median};
+
+mod stage;
+
+use stage::Stage;
+
+/// Steps at almost no rate, for the first loss and its error.
+const PROBE_STEPS: usize = 8;
+/// The fewest losses of a stage that the next one is decided on ahead from, and that a verdict rests on.
+const MIN_LOSSES: usize = 4;
+/// The rate there, as a share of that of the first stage.
+const PROBE_SHARE: f64 = 1.0 / 4096.0;
+/// The rate of the first stage, as a share of the one given: low enough that one given 30 times too high harms nothing.
+const FIRST_SHARE: f64 = 1.0 / 64.0;
+/// How many standard errors make a difference.
+const CLEAR: f64 = 4.0;
+/// How many standard errors are still a tie; and since the third revision, where a rate that is too high can be undone.
+const TIE: f64 = 3.0;
+const NARROW_TIE: f64 = 2.0;
+/// How many standard errors a stage must be worse than the best to end the search, once the first loss is left: since the fourth
+/// revision, where a rate that is too high can be undone. Before, it ended at any that was no better.
+const WORSE: f64 = 1.0;
+/// A loss that lies so many times the size of the first one and its spread above it does harm that no later stage shows: since the
+/// fourth revision its stage is too high, whatever the others are.
+const SPIKE: f64 = 10.0;
+/// How often the search may begin anew, and how much lower each time.
+const RESTARTS: u32 = 4;
+const RESTART_FACTOR: f64 = 1.0 / 64.0;
+/// A stage takes a hundredth of the training, within limits: long ones would make the search of a long training dear.
+const STAGE_SHARE: u64 = 100;
+const MIN_STAGE_STEPS: u64 = 8;
+const LONG_STAGE_STEPS: u64 = 20;
+const LONG_STAGE_SHARE: u64 = 1000;
+const MAX_STAGE_STEPS: u64 = 200;
+/// The stage length where the training's is not known.
+const OPEN_STAGE_STEPS: u64 = 20;
+/// No stage begins after this share of the training, or this many stages.
+const LIMIT_SHARE: u64 = 4;
+const MAX_STAGES: usize = 48;
+/// A loss that stands for one that is not finite.
+pub(super) const BLOWN_LOSS: f64 = 1e15;
+
+/// The search of a job.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Search {
+    /// Without snapshots a stage that is too high can not be undone: smaller steps, an earlier look, half of what was found.
+    pub(super) is_cautious: bool,
+    /// See `JobSpec.decision_lag`.
+    pub(super) decision_lag: u64,
+    /// See [`lrs_model::controller::Auto::REVISION`].
+    pub(super) revision: u64,
+}
+
+/// What the search remembers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct SearchState {
+    /// Steps a stage.
+    stage_steps: usize,
+    /// No stage begins at or after this step.
+    limit_step: u64,
+    /// The rate that is tried, as a multiple of the one given.
+    scale: f64,
+    /// Losses of this stage so far, one that is not finite as [`BLOWN_LOSS`].
+    losses: Vec<f64>,
+    /// The first loss and its standard error; `None` while it is being taken.
+    first: Option<(f64, f64)>,
+    stages: Vec<Stage>,
+    restarts: u32,
+    /// The first step of this stage.
+    #[serde(default)]
+    begins_at: u64,
+    /// The stage after this one, where it has been decided on.
+    #[serde(default)]
+    ahead: Option<Ahead>,
+}
+
+/// A stage that has not begun.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+struct Ahead {
+    begins_at: u64,
+    scale: f64,
+    /// Whether the trainer keeps the state at its beginning, which is the end of the stage before.
+    is_kept: bool,
+}
+
+/// What comes next.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Next {
+    /// More of the same.
+    Stay,
+    /// The rate of the first stage.
+    Begin(Figures),
+    /// The next stage, after keeping the state at the end of stage number `kept`.
+    Rise { kept: usize, figures: Figures },
+    /// Back to the start, and anew much lower.
+    Restart(Figures),
+    /// The search is over: go on at this rate.
+    Found { scale: f64, from: Origin, figures: Figures },
+}
+
+/// Where training goes on from after the search.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// From where it is.
+    Here,
+    /// From the state at the beginning.
+    Start,
+    /// From the state at the end of this stage.
+    Stage(usize),
+}
+
+/// The step of a loss, and the first one whose rate it can change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct When {
+    pub(super) step: u64,
+    pub(super) effective_step: u64,
+}
+
+/// The figures behind a step of the search.
+pub(super) type Figures = Vec<(&'static str, f64)>;
+
+impl SearchState {
+    /// The state at the beginning of a search at step `start` of a training of `total_steps`.
+    pub(super) fn new(start: u64, total_steps: Option<u64>) -> Self {
+        let left = total_steps.map(|total| total.saturating_sub(start));
+        let stage_steps = left.map_or(OPEN_STAGE_STEPS, |left| {
+            let longest = (left / LONG_STAGE_SHARE).clamp(LONG_STAGE_STEPS, MAX_STAGE_STEPS);
+            (left / STAGE_SHARE).clamp(MIN_STAGE_STEPS, longest)
+        });
+        Self {
+            stage_steps: usize::try_from(stage_steps).unwrap_or(usize::MAX),
+            limit_step: left.map_or(u64::MAX, |left| start + left / LIMIT_SHARE),
+            scale: FIRST_SHARE * PROBE_SHARE,
+            losses: Vec::new(),
+            first: None,
+            stages: Vec::new(),
+            restarts: 0,
+            begins_at: start,
+            ahead: None,
+        }
+    }
+
+    /// The rate that is tried or has been decided on, as a multiple of the one given.
+    pub(super) fn scale(&self) -> f64 {
+        self.ahead.map_or(self.scale, |ahead| ahead.scale)
+    }
+
+    /// How many stages are over.
+    pub(super) fn stages(&self) -> usize {
+        self.stages.len()
+    }
+
+    /// The trainer has been started anew and has no copies; the stage begins again.
+    pub(super) fn lose_copies(&mut self) {
+        self.losses.clear();
+        self.stages.iter_mut().for_each(|stage| stage.is_kept = false);
+        // What the trainer before was to do it does not do.
+        self.ahead.iter_mut().for_each(|next| next.is_kept = false);
+    }
+
+    /// The stage begins again: some of its steps ran at another rate.
+    pub(super) fn begin_stage_again(&mut self) {
+        self.losses.clear();
+    }
+
+    /// The next stage is this one from now on.
+    fn enter(&mut self, begins_at: u64, scale: f64) {
+        (self.begins_at, self.scale) = (begins_at, scale);
+    }
+
+    fn best(&self) -> Option<&Stage> {
+        let order = |a: &&Stage, b: &&Stage| {
+            let (a, b) = (a.key(), b.key());
+            a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)).then(a.2.total_cmp(&b.2))
+        };
+        self.stages.iter().min_by(order)
+    }
+}
+
+impl Search {
+    /// Takes in the loss of a step that ran at the rate tried; `None` is one that is not finite. `can_keep` says whether the
+    /// trainer keeps copies, `caution` what the rate found is divided by.
+    pub(super) fn observe(
+        self,
+        state: &mut SearchState,
+        when: When,
+        loss: Option<f64>,
+        can_keep: bool,
+        caution: f64,
+    ) -> Next {
+        let Some(first) = state.first else { return self.probe(state, when, loss) };
+        if state.ahead.is_some_and(|next| when.step >= next.begins_at) {
+            // The last steps of the stage before have not told their losses.
+            let verdict = self.judge(state, first, when, false, can_keep, caution);
+            if verdict != Next::Stay {
+                return verdict;
+            }
+        }
+        if when.step < state.begins_at {
+            return Next::Stay;
+        }
+        state.losses.push(loss.unwrap_or(BLOWN_LOSS));
+        let is_blown = loss.is_none() || self.is_blown(state, first);
+        let is_whole = match state.ahead {
+            Some(next) => when.step + 1 >= next.begins_at,
+            None => state.losses.len() >= state.stage_steps,
+        };
+        if is_blown || is_whole {
+            return self.judge(state, first, when, is_blown, can_keep, caution);
+        }
+        let is_enough = state.losses.len() >= self.enough(state.stage_steps).max(MIN_LOSSES);
+        if self.looks_ahead() && is_enough && state.ahead.is_none() && when.step < state.limit_step {
+            return self.look_ahead(state, first, when);
+        }
+        Next::Stay
+    }
+
+    /// Whether the next stage is decided on before all losses of this one are known. Without copies a stage that is too high can
+    /// not be undone, so there it is waited for them.
+    fn looks_ahead(self) -> bool {
+        self.revision >= 2 && !self.is_cautious && self.decision_lag > 1
+    }
+
+    /// After how many of the losses of so many steps the next stage is decided on, so that it begins when they are over.
+    fn enough(self, steps: usize) -> usize {
+        let late = usize::try_from(self.decision_lag - 1).unwrap_or(usize::MAX);
+        if self.looks_ahead() { steps.saturating_sub(late).max(1) } else { steps }
+    }
+
+    /// Takes the first loss, at almost no rate.
+    fn probe(self, state: &mut SearchState, when: When, loss: Option<f64>) -> Next {
+        state.losses.extend(loss);
+        let mut next = Next::Stay;
+        if state.ahead.is_none() && state.losses.len() >= self.enough(PROBE_STEPS) {
+            state.ahead = Some(Ahead { begins_at: when.effective_step, scale: FIRST_SHARE, is_kept: false });
+            next = Next::Begin(vec![
+                ("first_loss", median(&state.losses)),
+                ("first_error", standard_error(&state.losses)),
+            ]);
+        }
+        if state.losses.len() >= PROBE_STEPS
+            && let Some(stage) = state.ahead.take()
+        {
+            let losses = std::mem::take(&mut state.losses);
+            state.first = Some((median(&losses), standard_error(&losses)));
+            state.enter(stage.begins_at, stage.scale);
+        }
+        next
+    }
+
+    /// Decides on the next stage from the first losses of this one.
+    fn look_ahead(self, state: &mut SearchState, first: (f64, f64), when: When) -> Next {
+        let (loss, error) = (median(&state.losses), standard_error(&state.losses));
+        let so_far = Stage { loss: Some(loss), error, scale: state.scale, is_kept: false };
+        let has_left = so_far.has_left(first) || state.best().is_some_and(|best| best.has_left(first));
+        let scale = state.scale * self.rise(has_left);
+        let figures = so_far.figures(state.stages.len(), first);
+        state.ahead = Some(Ahead { begins_at: when.effective_step, scale, is_kept: true });
+        Next::Rise { kept: state.stages.len(), figures }
+    }
+
+    /// How much higher the next stage is.
+    fn rise(self, has_left: bool) -> f64 {
+        match (self.is_cautious, has_left) {
+            (true, true) => 1.5,
+            (true, false) | (false, true) => 2.0,
+            (false, false) => 4.0,
+        }
+    }
+
+    /// The verdict on a stage, all of whose losses are known.
+    fn judge(
+        self,
+        state: &mut SearchState,
+        first: (f64, f64),
+        when: When,
+        is_blown: bool,
+        can_keep: bool,
+        caution: f64,
+    ) -> Next {
+        let losses = std::mem::take(&mut state.losses);
+        let ahead = state.ahead.take();
+        if let Some(next) = ahead
+            && !is_blown
+            && losses.len() < MIN_LOSSES
+        {
+            // Most of the stage ran at another rate: it counts for nothing.
+            state.enter(next.begins_at, next.scale);
+            return Next::Stay;
+        }
+        let mut over = Stage { loss: None, error: 0.0, scale: state.scale, is_kept: false };
+        if !is_blown {
+            (over.loss, over.error) = (Some(median(&losses)), standard_error(&losses));
+        }
+        let mut figures = over.figures(state.stages.len(), first);
+
+        let is_worse = over.loss.is_none_or(|loss| loss > first.0 + CLEAR * over.error_to(first.1));
+        if state.stages.is_empty() && is_worse && state.restarts < RESTARTS {
+            state.restarts += 1;
+            let scale = state.scale * RESTART_FACTOR;
+            state.enter(when.effective_step, scale);
+            return Next::Restart(figures);
+        }
+        let spread = first.1 * count(PROBE_STEPS).sqrt();
+        let no_gain = match (over.loss, state.best().map(|best| (*best, best.loss))) {
+            (None, _) => true,
+            (Some(_), None | Some((_, None))) => false,
+            (Some(loss), Some((best, Some(best_loss)))) => {
+                let clearly = (CLEAR * over.error_to(best.error)).max(3.0 * spread);
+                let worse = if self.revision >= 4 && !self.is_cautious { WORSE } else { 0.0 };
+                if best.has_left(first) {
+                    loss >= best_loss + worse * over.error_to(best.error)
+                } else {
+                    loss > best_loss + clearly
+                }
+            }
+        };
+        let is_over = no_gain || when.step >= state.limit_step || state.stages.len() + 1 >= MAX_STAGES;
+        // A copy is taken when the next stage is decided on. The first revision named one here that was never taken.
+        let is_copied = ahead.map_or(!is_over || self.revision == 1, |next| next.is_kept);
+        over.is_kept = can_keep && !no_gain && is_copied;
+        state.stages.push(over);
+        let Some(best) = state.best().copied() else { return Next::Stay };
+        let has_left = best.has_left(first);
+        if !is_over {
+            let Some(next) = ahead else {
+                let scale = state.scale * self.rise(has_left);
+                state.enter(when.effective_step, scale);
+                return Next::Rise { kept: state.stages.len() - 1, figures };
+            };
+            state.enter(next.begins_at, next.scale);
+            return Next::Stay;
+        }
+        figures.push(("best_loss", best.loss.unwrap_or(f64::INFINITY)));
+        figures.push(("best_scale", best.scale));
+        let (chosen, scale) =
+            if has_left { self.least_tie(state, best, first) } else { self.stability_limit(state, best) };
+        state.scale = scale / caution;
+        let from = match chosen {
+            Some(number) if state.stages[number].is_kept => Origin::Stage(number),
+            Some(number) if self.revision >= 2 && !no_gain && number + 1 == state.stages.len() => Origin::Here,
+            _ => Origin::Start,
+        };
+        Next::Found { scale: state.scale, from, figures }
+    }
+
+    /// Whether the last losses leave no doubt that the rate is too high.
+    fn is_blown(self, state: &SearchState, first: (f64, f64)) -> bool {
+        let Some(last) = state.losses.len().checked_sub(3).map(|i| median(&state.losses[i..])) else { return false };
+        let lowest = state.stages.iter().filter_map(|stage| stage.loss).fold(first.0, f64::min);
+        let spread = first.1 * count(PROBE_STEPS).sqrt();
+        // Before the fourth revision a loss that began below 0 was too high wherever it went.
+        let size = if self.revision >= 4 { first.0.abs() } else { first.0 };
+        let is_spike = |loss: &f64| *loss > first.0 + SPIKE * (size + spread);
+        last > first.0 + size + 10.0 * first.1
+            || self.is_cautious && last > lowest + 4.0 * spread
+            || self.revision >= 4 && state.losses.iter().any(is_spike)
+    }
+
+    /// The least rate whose stage is as good as the best within the error, and has left the first loss itself: where the first loss
+    /// is still close, stages that gained nothing would tie with it.
+    fn least_tie(self, state: &SearchState, best: Stage, first: (f64, f64)) -> (Option<usize>, f64) {
+        let tie = if self.revision >= 3 && !self.is_cautious { NARROW_TIE } else { TIE };
+        let is_tied = |stage: &Stage| stage.ties(&best, tie) && (self.revision == 1 || stage.has_left(first));
+        let good = state.stages.iter().enumerate().filter(|(_, stage)| is_tied(stage));
+        let least = good.min_by(|(_, a), (_, b)| a.scale.total_cmp(&b.scale));
+        (least.map(|(i, _)| i), least.map_or(best.scale, |(_, stage)| stage.scale))
+    }
+
+    /// Where no stage left the first loss only the limit of stability is known: a quarter of the highest rate that held, which since
+    /// the fourth revision one that is worse than the best beyond a tie has not.
+    fn stability_limit(self, state: &SearchState, best: Stage) -> (Option<usize>, f64) {
+        let has_held =
+            |stage: &&Stage| if self.revision >= 4 { stage.ties(&best, NARROW_TIE) } else { stage.loss.is_some() };
+        let held = state.stages.iter().filter(has_held).map(|stage| stage.scale);
+        let highest = held.fold(None, |high: Option<f64>, scale| Some(high.map_or(scale, |high| high.max(scale))));
+        let from =
+            state.stages.iter().position(|stage| stage.loss.is_some() && stage.scale.to_bits() == best.scale.to_bits());
+        (from, highest.unwrap_or(best.scale / 8.0) / 4.0)
+    }
+}
+
+/// A small count as a number.
+#[expect(clippy::cast_precision_loss, reason = "counts here are below 2^53")]
+fn count(count: usize) -> f64 {
+    count as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STEPS: u64 = 1000;
+
+    fn search(decision_lag: u64, revision: u64) -> Search {
+        Search { is_cautious: false, decision_lag, revision }
+    }
+
+    /// A search that is over.
+    #[derive(Debug, PartialEq)]
+    struct Over {
+        scale: f64,
+        from: Origin,
+        /// The step its last decision takes effect at.
+        step: u64,
+        /// The scales tried, each with its steps.
+        stages: Vec<(f64, u64)>,
+    }
+
+    /// Searches under a trainer whose loss at a step under a scale is `loss`, nothing where it does not tell.
+    fn run(search: Search, loss: impl Fn(u64, f64) -> Option<f64>) -> Over {
+        let mut state = SearchState::new(0, Some(STEPS));
+        let (mut scale, mut stages) = (state.scale(), vec![(state.scale(), 0)]);
+        let mut coming: Vec<(u64, f64)> = Vec::new();
+        for step in 0..STEPS {
+            if let Some((_, next)) = coming.pop_if(|(from, _)| *from == step) {
+                scale = next;
+                stages.push((scale, 0));
+            }
+            if let Some(stage) = stages.last_mut() {
+                stage.1 += 1;
+            }
+            let Some(loss) = loss(step, scale) else { continue };
+            let when = When { step, effective_step: step + search.decision_lag };
+            match search.observe(&mut state, when, Some(loss), true, 1.0) {
+                Next::Stay => {}
+                Next::Found { scale, from, .. } => return Over { scale, from, step: when.effective_step, stages },
+                Next::Begin(_) | Next::Rise { .. } | Next::Restart(_) => {
+                    coming.insert(0, (when.effective_step, state.scale()));
+                }
+            }
+        }
+        panic!("the search did not end")
+    }
+
+    fn wave(step: u64) -> f64 {
+        [0.02, -0.01, 0.03, -0.03, 0.0, -0.02, 0.01][usize::try_from(step % 7).expect("a small number")]
+    }
+
+    /// Falls with each stage up to a scale of 1, and blows up beyond 4.
+    #[expect(clippy::unnecessary_wraps, reason = "as `run` wants it")]
+    fn bowl(step: u64, scale: f64) -> Option<f64> {
+        let fallen = libm::log2(scale.min(1.0) * 4096.0).max(0.0) / 4.0;
+        Some(if scale > 4.0 { 90.0 } else { 4.0 - fallen + wave(step) })
+    }
+
+    #[test]
+    fn the_rate_found_is_the_same_at_any_lag() {
+        for lag in [1, 2, 5, 8, 16] {
+            let over = run(search(lag, 2), bowl);
+            let Origin::Stage(stage) = over.from else { panic!("{lag}: {over:?}") };
+            assert!(
+                (over.scale - 1.0).abs() < 1e-12 && (over.stages[stage + 1].0 - 1.0).abs() < 1e-12,
+                "{lag}: {over:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn stages_do_not_wait_out_the_lag() {
+        let steps = |lag, revision| run(search(lag, revision), bowl).step;
+        assert_eq!(steps(1, 2), steps(1, 1));
+        assert!(steps(8, 2) <= steps(1, 1) + 2 * 8, "{} and {}", steps(8, 2), steps(1, 1));
+        assert!(steps(8, 1) > steps(1, 1) + 5 * 8, "{}", steps(8, 1));
+    }
+
+    #[test]
+    fn a_stage_that_gained_nothing_does_not_tie_where_the_first_loss_is_close() {
+        // The first loss is badly known: it happens to lie high.
+        let saddle = |step: u64, scale: f64| {
+            let level = if scale > 3.0 { 0.41 } else { 0.52 };
+            Some(level + wave(step) * 4.0 + if step < 8 { 0.09 } else { 0.0 } + if scale > 9.0 { 1.0 } else { 0.0 })
+        };
+        assert!(run(search(1, 1), saddle).scale < 0.1);
+        let over = run(search(1, 2), saddle);
+        assert_eq!(over.scale.to_bits(), 4.0_f64.to_bits(), "{over:?}");
+    }
+
+    #[test]
+    fn a_stage_that_is_worse_by_less_than_an_error_does_not_end_the_search() {
+        // The stage at an eighth is a little unlucky.
+        let unlucky = |step: u64, scale: f64| {
+            let luck = if (scale - 0.125).abs() < 1e-9 { 0.262 } else { 0.0 };
+            bowl(step, scale).map(|loss| loss + luck)
+        };
+        assert!(run(search(1, 3), unlucky).scale < 0.1);
+        let over = run(search(1, 4), unlucky);
+        assert!((0.5..=1.0).contains(&over.scale), "{over:?}");
+    }
+
+    #[test]
+    fn one_loss_far_above_the_first_makes_a_stage_too_high() {
+        let spiking = |step: u64, scale: f64| {
+            let is_spike = scale > 1e-3 && step.is_multiple_of(5);
+            bowl(step, scale * 1e3).map(|loss| if is_spike { 90.0 } else { loss.min(4.0) })
+        };
+        assert!(run(search(1, 3), spiking).scale > 1e-3);
+        let over = run(search(1, 4), spiking);
+        assert!(over.scale < 1e-3 && over.stages.len() > 3, "{over:?}");
+    }
+
+    #[test]
+    fn a_loss_may_be_negative() {
+        for below in [0.0, 4.0, 40.0] {
+            let over = run(search(1, 4), |step, scale| bowl(step, scale).map(|loss| loss - below));
+            assert!((0.5..=1.0).contains(&over.scale), "{below} lower: {over:?}");
+        }
+    }
+
+    #[test]
+    fn where_no_stage_leaves_the_first_loss_a_rate_that_is_clearly_worse_has_not_held() {
+        // The first loss is badly known, and all there is to gain is little against that.
+        let shallow = |step: u64, scale: f64| {
+            let level = match scale {
+                ..0.25 => 4.0,
+                ..4.0 => 3.6,
+                ..16.0 => 5.0,
+                _ => 90.0,
+            };
+            Some(level + wave(step) * if step < 8 { 60.0 } else { 1.0 })
+        };
+        let scale = |revision| run(search(1, revision), shallow).scale;
+        assert!((scale(3) - 1.0).abs() < 1e-12 && (scale(4) - 0.25).abs() < 1e-12, "{} and {}", scale(3), scale(4));
+    }
+
+    #[test]
+    fn losses_that_come_rarely_or_not_at_all_only_make_stages_longer() {
+        for lag in [1, 8] {
+            let rarely = |step: u64, scale: f64| if step.is_multiple_of(3) { bowl(step / 3, scale) } else { None };
+            let over = run(search(lag, 2), rarely);
+            assert!((0.5..=1.0).contains(&over.scale), "{over:?}");
+        }
+    }
+
+    /// A loss comes in at a decision lag of 8.
+    fn see(state: &mut SearchState, step: u64, loss: f64) -> Next {
+        search(8, 2).observe(state, When { step, effective_step: step + 8 }, Some(loss), true, 1.0)
+    }
+
+    #[test]
+    fn a_stage_that_ran_otherwise_counts_for_nothing() {
+        let mut state = SearchState::new(0, Some(STEPS));
+        let begun = (0..12).map(|step| see(&mut state, step, 4.0 + wave(step))).collect::<Vec<_>>();
+        assert!(matches!(begun[0], Next::Begin(_)) && matches!(begun[11], Next::Rise { kept: 0, .. }), "{begun:?}");
+        state.begin_stage_again();
+        assert!((12..20).all(|step| see(&mut state, step, 4.0) == Next::Stay || step == 19));
+        assert!(state.stages() <= 1 && (state.scale() - FIRST_SHARE * 4.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_trainer_that_starts_anew_has_not_kept_what_the_one_before_was_to_keep() {
+        let mut state = SearchState::new(0, Some(STEPS));
+        let falling = |step: u64| 4.0 - 0.1 * number(step);
+        let begun = (0..13).map(|step| see(&mut state, step, falling(step))).collect::<Vec<_>>();
+        assert!(begun.iter().any(|next| matches!(next, Next::Rise { kept: 0, .. })), "{begun:?}");
+        state.lose_copies();
+        let rest = (13..STEPS).map(|step| see(&mut state, step, if step < 21 { falling(step) } else { 90.0 }));
+        let from = rest.into_iter().find_map(|next| match next {
+            Next::Found { from, .. } => Some(from),
+            _ => None,
+        });
+        assert_eq!((from, state.stages[0].is_kept), (Some(Origin::Start), false));
+    }
+
+    #[test]
+    fn a_search_that_runs_out_of_steps_goes_on_from_where_it_is() {
+        let slowly = |step: u64, _: f64| Some(4.0 - 0.01 * number(step) + wave(step));
+        let over = run(search(1, 2), slowly);
+        assert_eq!(over.from, Origin::Here, "{over:?}");
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "steps are exact in f64")]
+    fn number(step: u64) -> f64 {
+        step as f64
+    }
+}

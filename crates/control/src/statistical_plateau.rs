@@ -1,0 +1,270 @@
+//! Cuts the base rates when a statistical test finds no downward trend any more: for jobs without a horizon.
+//!
+//! Mann and Kendall's test over the last `window` values, every quarter of a window: a plateau if `S >= 0` or
+//! `S^2 < z^2 Var(S) (1 + r1) / (1 - r1)`, where the last factor allows for the correlation of neighbours, r1 clipped to
+//! [0, 0.9]. Two such verdicts in a row cut. Rank tests are blind to the size of spikes, and need no threshold on the loss.
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Advice, Move, Observation, Outcome, Ruling, Setting, Status,
+    params::{metric, shrinking},
+    sighting::Sighting,
+    wording::brief,
+};
+use lrs_model::{
+    controller::StatisticalPlateau as Spec,
+    decision::{RateShape, Topic},
+    violation::Violations,
+};
+use lrs_stats::{
+    linear::{mean, neighbour_correlation},
+    rank::mann_kendall,
+};
+
+/// How many tests there are in a window.
+const TESTS_A_WINDOW: usize = 4;
+/// How many verdicts in a row cut.
+const VERDICTS: u32 = 2;
+const MOST_CORRELATED: f64 = 0.9;
+/// The floor where none is given, as a share of the written base rate.
+const FLOOR_SHARE: f64 = 1e-3;
+
+/// The parameters, checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StatisticalPlateau {
+    metric: String,
+    window: usize,
+    threshold: f64,
+    factor: f64,
+    min_lrs: Vec<f64>, // one a group
+}
+
+/// What is remembered.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct StatisticalPlateauState {
+    /// The last finite values, at most a window.
+    values: VecDeque<f64>,
+    /// Values since the last test.
+    untested: usize,
+    /// Verdicts in a row that found a plateau.
+    verdicts: u32,
+    /// Whether it has advised to stop since the last cut.
+    has_advised: bool,
+    sighting: Sighting,
+}
+
+/// What a test found.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Test {
+    s: f64,
+    /// S^2 over its variance with the correction for correlation.
+    z2: f64,
+    correlation: f64,
+}
+
+impl StatisticalPlateau {
+    /// Checks the parameters; says in `v` what is wrong, with fields as seen from the parameters.
+    pub(super) fn try_new(spec: &Spec, setting: &Setting, v: &mut Violations) -> Option<Self> {
+        let wrong_before = v.len();
+        metric(&spec.metric, v);
+        shrinking("factor", spec.factor, v);
+        if !(32..=1024).contains(&spec.window) {
+            v.refuse("window", spec.window, "from 32 to 1024");
+        }
+        if !(spec.threshold > 0.0 && spec.threshold <= 10.0) {
+            v.refuse("threshold", spec.threshold, "greater than 0 and at most 10");
+        }
+        if let Some(min_lr) = spec.min_lr.filter(|min_lr| !(min_lr.is_finite() && *min_lr >= 0.0)) {
+            v.refuse("min_lr", min_lr, "finite and at least 0");
+        }
+        let floor = |base_lr: &f64| spec.min_lr.unwrap_or(FLOOR_SHARE * base_lr);
+        let window = usize::try_from(spec.window).ok()?;
+        (v.len() == wrong_before).then(|| Self {
+            metric: spec.metric.clone(),
+            window,
+            threshold: spec.threshold,
+            factor: spec.factor,
+            min_lrs: setting.base_lrs.iter().map(floor).collect(),
+        })
+    }
+
+    pub(super) fn metric(&self) -> &str {
+        &self.metric
+    }
+
+    pub(super) fn status(&self, state: &StatisticalPlateauState) -> Status {
+        let missing = state.sighting.is_missing(self.window as u64);
+        Status {
+            phase: "watching",
+            missing: missing.then_some("its metric is not reported: there are no cuts").into_iter().collect(),
+        }
+    }
+
+    /// Takes in one value, if the sample has a finite one. Steps that did not run as directed count: the trend is what it is.
+    pub(super) fn observe(&self, state: &mut StatisticalPlateauState, observation: &Observation<'_>) -> Outcome {
+        let value = observation.sample.metric(&self.metric);
+        state.sighting.note(value.is_some());
+        let Some(value) = value.filter(|value| value.is_finite()) else { return Outcome::default() };
+        if state.values.len() == self.window {
+            state.values.pop_front();
+        }
+        state.values.push_back(value);
+        state.untested += 1;
+        if state.values.len() < self.window || state.untested < self.window / TESTS_A_WINDOW {
+            return Outcome::default();
+        }
+        state.untested = 0;
+        let Some(test) = test(state.values.make_contiguous()) else { return Outcome::default() };
+        let is_plateau = test.s >= 0.0 || test.z2 < self.threshold * self.threshold;
+        state.verdicts = if is_plateau { state.verdicts + 1 } else { 0 };
+        if state.verdicts < VERDICTS {
+            return Outcome::default();
+        }
+        state.verdicts = 0;
+        Outcome { ruling: self.rule(state, test, observation.base_lrs), ..Outcome::default() }
+    }
+
+    /// A cut, or at the floor the advice to stop, once.
+    fn rule(&self, state: &mut StatisticalPlateauState, test: Test, base_lrs: &[f64]) -> Option<Ruling> {
+        let evidence = [
+            ("s", test.s),
+            ("z2", test.z2),
+            ("neighbour_correlation", test.correlation),
+            ("threshold", self.threshold),
+            ("window", lrs_stats::number(self.window)),
+        ];
+        let evidence = evidence.into_iter().map(|(name, figure)| (name.to_owned(), figure)).collect();
+        let flat =
+            format!("no downward trend of {} over {} values (z² = {})", self.metric, self.window, brief(test.z2));
+        let cut = |(&base_lr, &min_lr): (&f64, &f64)| {
+            if base_lr > min_lr { (base_lr * self.factor).max(min_lr) } else { base_lr }
+        };
+        let cuts: Vec<f64> = base_lrs.iter().zip(&self.min_lrs).map(cut).collect();
+        if cuts.iter().zip(base_lrs).any(|(cut, base_lr)| cut < base_lr) {
+            // A fresh window: what comes now is of another rate.
+            state.values.clear();
+            state.has_advised = false;
+            return Some(Ruling::Move(Move { base_lrs: cuts, shape: RateShape::default(), reason: flat, evidence }));
+        }
+        if state.has_advised {
+            return None;
+        }
+        state.has_advised = true;
+        let reason = format!("{flat}, and every rate is at its floor");
+        Some(Ruling::Advice(Advice { topic: Topic::Stop, reason, evidence }))
+    }
+}
+
+/// Mann and Kendall's test, corrected for the correlation of neighbours.
+fn test(values: &[f64]) -> Option<Test> {
+    let found = mann_kendall(values)?;
+    let correlation = neighbour_correlation(values, mean(values)).clamp(0.0, MOST_CORRELATED);
+    let z2 = found.z2() * ((1.0 - correlation) / (1.0 + correlation));
+    Some(Test { s: found.signed(), z2, correlation })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lrs_model::{spec::Tier, telemetry::Sample};
+
+    fn plateau(spec: &Spec) -> StatisticalPlateau {
+        let setting = Setting {
+            base_lrs: vec![1.0],
+            total_steps: None,
+            decision_lag: 1,
+            tier: Tier::Rates,
+            has_schedule: false,
+            objective: None,
+        };
+        let mut violations = Violations::new();
+        StatisticalPlateau::try_new(spec, &setting, &mut violations).unwrap_or_else(|| panic!("{violations}"))
+    }
+
+    /// The steps and base rates of the cuts, and the steps of advice, on these losses.
+    fn run(plateau: &StatisticalPlateau, losses: impl Iterator<Item = f64>) -> (Vec<(u64, f64)>, Vec<u64>) {
+        let (mut state, mut base_lr) = (StatisticalPlateauState::default(), 1.0);
+        let (mut cuts, mut advice) = (Vec::new(), Vec::new());
+        for (step, loss) in (0..).zip(losses) {
+            let sample = Sample { loss: Some(loss), ..Sample::new(step) };
+            let observation =
+                Observation { sample: &sample, effective_step: step + 1, base_lrs: &[base_lr], is_as_directed: true };
+            let json = serde_json::to_string(&state).unwrap();
+            state = serde_json::from_str(&json).unwrap();
+            match plateau.observe(&mut state, &observation).ruling {
+                Some(Ruling::Move(moved)) => {
+                    base_lr = moved.base_lrs[0];
+                    cuts.push((step, base_lr));
+                }
+                Some(Ruling::Advice(_)) => advice.push(step),
+                None => {}
+            }
+        }
+        (cuts, advice)
+    }
+
+    fn noise(i: u64) -> f64 {
+        let bits = i.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let mixed = (bits ^ (bits >> 29)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        f64::from(u32::try_from(mixed >> 32).unwrap()) / 4_294_967_296.0 - 0.5
+    }
+
+    fn small() -> Spec {
+        Spec { window: 64, ..Spec::default() }
+    }
+
+    #[test]
+    fn a_falling_loss_is_left_alone() {
+        let falling = (0..2000).map(|i| 5.0 - 1e-3 * f64::from(i) + 0.2 * noise(u64::try_from(i).unwrap()));
+        assert_eq!(run(&plateau(&Spec::default()), falling), (vec![], vec![]));
+    }
+
+    #[test]
+    fn a_flat_loss_is_cut_after_two_verdicts_and_then_rests() {
+        let (cuts, _) = run(&plateau(&small()), (0..400).map(noise));
+        // The window is full at the 64th value, the second test is a quarter of a window later.
+        assert_eq!(cuts[0], (79, 0.5));
+        assert!(cuts.windows(2).all(|pair| pair[1].0 - pair[0].0 >= 79), "{cuts:?}");
+    }
+
+    #[test]
+    fn at_the_floor_it_advises_to_stop_once() {
+        let (cuts, advice) = run(&plateau(&Spec { min_lr: Some(0.4), ..small() }), (0..1000).map(noise));
+        assert_eq!(cuts.iter().map(|(_, rate)| *rate).collect::<Vec<_>>(), [0.5, 0.4]);
+        assert_eq!(advice.len(), 1, "{advice:?}");
+    }
+
+    #[test]
+    fn spikes_and_nans_do_not_hide_a_plateau() {
+        let spiky = (0..400).map(|i| {
+            if i % 50 == 7 {
+                1e12
+            } else if i % 50 == 9 {
+                f64::NAN
+            } else {
+                noise(i)
+            }
+        });
+        assert!(!run(&plateau(&small()), spiky).0.is_empty());
+    }
+
+    #[test]
+    fn every_violation_is_told_at_once() {
+        let spec = Spec { metric: String::new(), window: 31, threshold: 0.0, factor: 1.0, min_lr: Some(-1.0) };
+        let mut violations = Violations::new();
+        let setting = Setting {
+            base_lrs: vec![1.0],
+            total_steps: None,
+            decision_lag: 1,
+            tier: Tier::Rates,
+            has_schedule: false,
+            objective: None,
+        };
+        assert_eq!(StatisticalPlateau::try_new(&spec, &setting, &mut violations), None);
+        let fields: Vec<_> = violations.iter().map(|violation| violation.field.as_str()).collect();
+        assert_eq!(fields, ["metric", "factor", "window", "threshold", "min_lr"]);
+    }
+}

@@ -1,0 +1,341 @@
+//! What readers see of a running attempt: its rates, and how far they are final. No locks.
+//!
+//! The owner (a shard) publishes the rates and the end of what is final; readers raise the mark of what has been given out. When a person
+//! decides, the owner lowers the end *first* and reads the mark *then*; a reader raises the mark *first* and checks the end
+//! *then*. With sequentially consistent operations one of the two sees the other, so no step at or past a decision's effective step is
+//! ever given out as final before the decision is known.
+
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicI64, AtomicU64, Ordering::SeqCst},
+};
+
+use arc_swap::ArcSwap;
+use tokio::sync::Notify;
+
+use super::{api::Error, timeline::Timeline};
+use lrs_control as control;
+use lrs_model::{job::Timestamp, telemetry::Sample};
+
+/// The published side of an attempt.
+#[derive(Debug)]
+pub struct Cell {
+    /// The attempt.
+    pub attempt: u32,
+    /// Its first step.
+    pub resume_step: u64,
+    /// Steps below this may have been given out by a process before this one.
+    unknown_end: u64,
+    timeline: ArcSwap<Timeline>,
+    /// Steps below this are final.
+    final_end: AtomicU64,
+    /// Steps below this may have been given out as final.
+    given_end: AtomicU64,
+    /// Steps below this are durably reserved.
+    reserved_end: AtomicU64,
+    /// Steps below this are complete.
+    complete_end: AtomicU64,
+    latest: ArcSwap<Option<Sample>>,
+    statuses: ArcSwap<Vec<control::Status>>,
+    /// When the trainer was last heard of, in microseconds; 0 is never.
+    heard: AtomicI64,
+    /// Samples repeated, conflicting, late.
+    counts: [AtomicU64; 3],
+    over: OnceLock<Error>,
+    changed: Arc<Changed>,
+}
+
+/// How often something changed, and who waits for the next time. Unlike a `watch` channel it wakes in the order in which they
+/// came, so that a simulation of the same seed is the same run.
+#[derive(Debug, Default)]
+struct Changed {
+    times: AtomicU64,
+    waiting: Notify,
+}
+
+impl Changed {
+    fn tell(&self) {
+        self.times.fetch_add(1, SeqCst);
+        self.waiting.notify_waiters();
+    }
+}
+
+/// Tells of changes from when it was made.
+#[derive(Debug)]
+pub struct Changes {
+    changed: Arc<Changed>,
+    seen: u64,
+}
+
+impl Changes {
+    /// Waits until something has changed since the last time, or since this was made. Cancel safe.
+    pub async fn next(&mut self) {
+        loop {
+            // It hears of all that is told from here on.
+            let told = self.changed.waiting.notified();
+            let times = self.changed.times.load(SeqCst);
+            if times != self.seen {
+                self.seen = times;
+                return;
+            }
+            told.await;
+        }
+    }
+}
+
+impl Cell {
+    /// A cell that gives out nothing yet.
+    #[must_use]
+    pub fn new(attempt: u32, resume_step: u64, unknown_end: u64, timeline: Timeline) -> Self {
+        Self {
+            attempt,
+            resume_step,
+            unknown_end,
+            timeline: ArcSwap::from_pointee(timeline),
+            final_end: AtomicU64::new(0),
+            given_end: AtomicU64::new(resume_step),
+            reserved_end: AtomicU64::new(0),
+            complete_end: AtomicU64::new(resume_step),
+            latest: ArcSwap::from_pointee(None),
+            statuses: ArcSwap::default(),
+            heard: AtomicI64::new(0),
+            counts: [const { AtomicU64::new(0) }; 3],
+            over: OnceLock::new(),
+            changed: Arc::default(),
+        }
+    }
+
+    /// Gives out steps up to `end` as final, as many of them as are, and returns the end of that.
+    ///
+    /// What [`Cell::timeline`] says *afterwards* of steps below the answer is what it will always say.
+    pub fn give_out(&self, end: u64) -> u64 {
+        loop {
+            let given = self.final_end.load(SeqCst).min(end);
+            self.given_end.fetch_max(given, SeqCst);
+            if self.final_end.load(SeqCst) >= given {
+                return given;
+            }
+            // The owner lowered the end in between; the mark stays where it is, and the owner's decision beyond it.
+        }
+    }
+
+    /// The rates.
+    pub fn timeline(&self) -> arc_swap::Guard<Arc<Timeline>> {
+        self.timeline.load()
+    }
+
+    /// Where the trainer is, as far as is known: steps below have been given out or reported.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.given_end().max(self.complete_end())
+    }
+
+    /// Whether a call for `step` that does not say which attempt it is for may make it final: only near the trainer, so that a
+    /// curious look far ahead does not put off people's decisions.
+    #[must_use]
+    pub fn is_near(&self, step: u64, commit_ahead: u64) -> bool {
+        step < self.position().saturating_add(commit_ahead).max(self.unknown_end)
+    }
+
+    /// Steps below this may have been given out as final.
+    #[must_use]
+    pub fn given_end(&self) -> u64 {
+        self.given_end.load(SeqCst)
+    }
+
+    /// Steps below this are complete.
+    #[must_use]
+    pub fn complete_end(&self) -> u64 {
+        self.complete_end.load(SeqCst)
+    }
+
+    /// Steps below this are durably reserved.
+    #[must_use]
+    pub fn reserved_end(&self) -> u64 {
+        self.reserved_end.load(SeqCst)
+    }
+
+    /// The latest complete record.
+    #[must_use]
+    pub fn latest(&self) -> Option<Sample> {
+        Option::clone(&self.latest.load())
+    }
+
+    /// What each controller is at, in the order of the spec.
+    #[must_use]
+    pub fn statuses(&self) -> Arc<Vec<control::Status>> {
+        self.statuses.load_full()
+    }
+
+    /// When the trainer was last heard of.
+    #[must_use]
+    pub fn heard(&self) -> Option<Timestamp> {
+        Some(Timestamp(self.heard.load(SeqCst))).filter(|time| time.0 != 0)
+    }
+
+    /// Notes that the trainer was heard of.
+    pub fn hear(&self, now: Timestamp) {
+        self.heard.store(now.0, SeqCst);
+    }
+
+    /// Counts samples that were refused: repeated, conflicting, late.
+    pub fn count(&self, repeated: u64, conflicting: u64, late: u64) {
+        for (count, more) in self.counts.iter().zip([repeated, conflicting, late]) {
+            if more > 0 {
+                count.fetch_add(more, SeqCst);
+            }
+        }
+    }
+
+    /// Samples refused so far: repeated, conflicting, late.
+    #[must_use]
+    pub fn counts(&self) -> [u64; 3] {
+        std::array::from_fn(|i| self.counts[i].load(SeqCst))
+    }
+
+    /// Told whenever more is final or complete, and when the attempt is over.
+    #[must_use]
+    pub fn changes(&self) -> Changes {
+        Changes { changed: self.changed.clone(), seen: self.changed.times.load(SeqCst) }
+    }
+
+    /// Why nothing more comes of this attempt, if nothing does.
+    ///
+    /// # Errors
+    /// When the attempt is over, the job has ended or the server is shutting down.
+    pub fn check_open(&self) -> Result<(), Error> {
+        self.over.get().map_or(Ok(()), |error| Err(error.clone()))
+    }
+
+    /// For the owner: what is final ends at `final_end` from now on, and `reserved_end` is durable.
+    pub fn publish_ends(&self, final_end: u64, reserved_end: u64) {
+        self.reserved_end.store(reserved_end, SeqCst);
+        if self.final_end.swap(final_end, SeqCst) < final_end {
+            self.changed.tell();
+        }
+    }
+
+    /// For the owner: other rates, the same as before for every step that is final.
+    pub fn publish_timeline(&self, timeline: &Timeline) {
+        self.timeline.store(Arc::new(timeline.clone()));
+    }
+
+    /// For the owner: how far the telemetry has come.
+    pub fn publish_progress(&self, complete_end: u64, latest: Option<&Sample>) {
+        if let Some(latest) = latest {
+            self.latest.store(Arc::new(Some(latest.clone())));
+        }
+        if self.complete_end.swap(complete_end, SeqCst) < complete_end {
+            self.changed.tell();
+        }
+    }
+
+    /// For the owner: what each controller is at.
+    pub fn publish_statuses(&self, statuses: Vec<control::Status>) {
+        if **self.statuses.load() != statuses {
+            self.statuses.store(Arc::new(statuses));
+        }
+    }
+
+    /// For the owner: gives out nothing new until [`Cell::publish_ends`]. Returns the end of what may have been given out.
+    pub fn freeze(&self) -> u64 {
+        // Steps below the mark were given out already and stay final; a reader that is just raising it goes by what it finds here.
+        self.final_end.store(self.given_end().min(self.final_end.load(SeqCst)), SeqCst);
+        self.given_end()
+    }
+
+    /// For the owner: nothing more comes of this attempt, because of `why`.
+    pub fn close(&self, why: Error) {
+        let _ = self.over.set(why);
+        self.final_end.store(0, SeqCst);
+        self.changed.tell();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+    use lrs_model::spec::{Group, Spec};
+
+    fn cell() -> Cell {
+        let group = Group {
+            name: "default".to_owned(),
+            base_lr: 1.0,
+            base_momentum: None,
+            base_weight_decay: None,
+            schedule: None,
+        };
+        let spec = Spec { groups: vec![group], ..Spec::default() };
+        Cell::new(1, 0, 0, Timeline::try_new(&spec, []).unwrap())
+    }
+
+    #[test]
+    fn no_more_is_given_out_than_is_final() {
+        let cell = cell();
+        assert_eq!(cell.give_out(10), 0);
+        cell.publish_ends(6, 1024);
+        assert_eq!(cell.give_out(10), 6);
+        assert_eq!(cell.give_out(3), 3);
+        assert_eq!(cell.given_end(), 6);
+    }
+
+    #[test]
+    fn what_was_given_out_stays_final_while_a_decision_is_on_its_way() {
+        let cell = cell();
+        cell.publish_ends(100, 1024);
+        cell.give_out(40);
+        assert_eq!(cell.freeze(), 40);
+        assert_eq!(cell.give_out(40), 40);
+        assert_eq!(cell.give_out(41), 40);
+    }
+
+    #[test]
+    fn a_closed_cell_gives_out_nothing_and_says_why() {
+        let cell = cell();
+        cell.publish_ends(100, 1024);
+        cell.close(Error::ShuttingDown);
+        assert_eq!(cell.give_out(1), 0);
+        assert!(matches!(cell.check_open(), Err(Error::ShuttingDown)));
+    }
+
+    /// The law that overrides rest on: whatever a reader was given as final lies below the step that the owner chooses then.
+    #[test]
+    fn no_reader_is_given_a_step_that_a_decision_then_changes() {
+        const ROUNDS: usize = 2_000;
+        let cell = cell();
+        let round = AtomicU64::new(0);
+        let read_round = || usize::try_from(round.load(SeqCst)).unwrap();
+        let mut chosen = Vec::new();
+        thread::scope(|scope| {
+            let readers: Vec<_> = (0..2)
+                .map(|_| {
+                    scope.spawn(|| {
+                        let mut gifts = Vec::new();
+                        while read_round() < ROUNDS {
+                            let end = cell.give_out(cell.given_end() + 3);
+                            // Read after the gift: it was made before the steps of the next round were opened.
+                            gifts.push((read_round(), end));
+                        }
+                        gifts
+                    })
+                })
+                .collect();
+            for _ in 0..ROUNDS {
+                cell.publish_ends(u64::MAX, u64::MAX);
+                let effective_step = cell.freeze();
+                cell.publish_ends(effective_step, u64::MAX);
+                // On its way to the store; then everyone may see it.
+                chosen.push(effective_step);
+                round.fetch_add(1, SeqCst);
+            }
+            for reader in readers {
+                for (round, end) in reader.join().unwrap() {
+                    let effective_step = chosen.get(round).copied().unwrap_or(u64::MAX);
+                    assert!(end <= effective_step, "given up to {end}, then decided from {effective_step} on");
+                }
+            }
+        });
+    }
+}

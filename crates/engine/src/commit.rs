@@ -1,0 +1,304 @@
+//! The commit pipeline: writes of many jobs in one transaction after another, those of one job in the order they came.
+//!
+//! While a transaction is under way the next one gathers, so a quiet server answers at once and a busy one batches. Jobs
+//! take turns, so that one that reports much waits for itself alone. A transaction whose outcome is unknown is written again until
+//! it is known: every write is idempotent. What waits is bounded by permits, which are taken at the door; without one nobody's
+//! report is accepted.
+
+mod queue;
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot, watch},
+    time::Instant,
+};
+use tracing::{error, info, warn};
+
+use super::{
+    api::{Error, Settings},
+    entry::Entry,
+};
+use lrs_model::name::JobId;
+use lrs_runtime::metrics::{COMMIT_DURATION, QUEUE_DEPTH};
+use lrs_store as store;
+use lrs_store::{Outcome, Store, Write};
+
+/// Values of telemetry of one job that may wait for the database, however much room there is.
+const JOB_VALUES: usize = 65_536;
+/// Values of telemetry with which a transaction is full: two milliseconds or so, for which others wait.
+const BATCH_VALUES: usize = 8192;
+
+/// The handle of the pipeline.
+#[derive(Clone)]
+pub struct Pipeline(Arc<Inner>);
+
+struct Inner {
+    waiting: Mutex<Waiting>,
+    filled: Notify,
+    door: Arc<Semaphore>,
+    /// Room for values of telemetry, so that a few large reports weigh as much as many small ones.
+    room: Arc<Semaphore>,
+    max_values: usize,
+    batch_items: usize,
+    health: watch::Sender<Result<(), String>>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    items: queue::Queue<Item>,
+    closed: bool,
+}
+
+impl Waiting {
+    /// To be called whenever `items` has changed.
+    fn tell_depth(&self) {
+        metrics::gauge!(QUEUE_DEPTH).set(f64::from(u32::try_from(self.items.len()).unwrap_or(u32::MAX)));
+    }
+}
+
+struct Item {
+    writes: Vec<Write>,
+    /// The job whose memory is ahead of the database if this is refused.
+    ahead: Option<Arc<Entry>>,
+    done: oneshot::Sender<Result<Vec<Outcome>, Error>>,
+    /// Given back when the item is done.
+    _permit: Option<Permit>,
+}
+
+/// A place in the queue, given back when it is dropped.
+#[derive(Debug)]
+pub struct Permit {
+    /// Of telemetry.
+    values: usize,
+    _given: Vec<OwnedSemaphorePermit>,
+}
+
+/// Room for the values of telemetry of one job that wait, so that it leaves others theirs.
+#[derive(Debug)]
+pub struct Room(Arc<Semaphore>);
+
+impl Default for Room {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(JOB_VALUES)))
+    }
+}
+
+/// The answer to come for what was submitted.
+pub type Committed = oneshot::Receiver<Result<Vec<Outcome>, Error>>;
+
+/// Waits for the answer.
+///
+/// # Errors
+/// If the writes were refused, or the server shuts down before their outcome is known.
+pub async fn outcome(committed: Committed) -> Result<Vec<Outcome>, Error> {
+    committed.await.unwrap_or(Err(Error::ShuttingDown))
+}
+
+impl Pipeline {
+    /// An empty pipeline; [`Pipeline::run`] moves it.
+    #[must_use]
+    pub fn new(settings: &Settings) -> Self {
+        Self(Arc::new(Inner {
+            waiting: Mutex::default(),
+            filled: Notify::new(),
+            door: Arc::new(Semaphore::new(settings.queue_items)),
+            room: Arc::new(Semaphore::new(settings.queue_values)),
+            max_values: settings.queue_values,
+            batch_items: settings.batch_items,
+            health: watch::Sender::new(Ok(())),
+        }))
+    }
+
+    /// A place in the queue for a report of so many values about a job; waits until there is one. Cancel safe.
+    ///
+    /// A report that is larger than all the room there is waits until it has that to itself.
+    ///
+    /// # Errors
+    /// When the server is shutting down.
+    pub async fn admit(&self, entry: &Entry, values: usize) -> Result<Permit, Error> {
+        let rooms =
+            [(&entry.room.0, JOB_VALUES, values), (&self.0.room, self.0.max_values, values), (&self.0.door, 1, 1)];
+        let mut given = Vec::with_capacity(rooms.len());
+        for (room, size, wanted) in rooms {
+            let wanted = u32::try_from(wanted.min(size)).unwrap_or(u32::MAX);
+            given.push(room.clone().acquire_many_owned(wanted).await.map_err(|_| Error::ShuttingDown)?);
+        }
+        Ok(Permit { values, _given: given })
+    }
+
+    /// A place in the queue, now.
+    ///
+    /// # Errors
+    /// When there is none, or the server is shutting down.
+    pub fn try_admit(&self, limit: usize) -> Result<Permit, Error> {
+        let item = self.0.door.clone().try_acquire_owned().map_err(|refusal| match refusal {
+            tokio::sync::TryAcquireError::NoPermits => Error::Overloaded { what: "the queue of changes", limit },
+            tokio::sync::TryAcquireError::Closed => Error::ShuttingDown,
+        })?;
+        Ok(Permit { values: 0, _given: vec![item] })
+    }
+
+    /// Hands over writes that belong together; they are committed after all that was submitted for `job` before.
+    ///
+    /// Without a permit only for what the owner of a job itself has to write, of which there is a bounded number a job. With `ahead` that
+    /// job is taken out of service if the writes are refused.
+    #[must_use]
+    pub fn submit(
+        &self,
+        job: JobId,
+        writes: Vec<Write>,
+        permit: Option<Permit>,
+        ahead: Option<Arc<Entry>>,
+    ) -> Committed {
+        let (done, committed) = oneshot::channel();
+        let mut waiting = self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.closed {
+            let _ = done.send(Err(Error::ShuttingDown));
+        } else {
+            let values = permit.as_ref().map_or(0, |permit| permit.values);
+            waiting.items.push(job, values, Item { writes, ahead, done, _permit: permit });
+            waiting.tell_depth();
+            self.0.filled.notify_one();
+        }
+        committed
+    }
+
+    /// Waits until all that was submitted for a job before is durable, so that a read sees it.
+    ///
+    /// # Errors
+    /// When the server is shutting down.
+    pub async fn settle(&self, job: JobId) -> Result<(), Error> {
+        outcome(self.submit(job, Vec::new(), None, None)).await.map(drop)
+    }
+
+    /// Hands over what the owner of a job has to write and nobody waits for.
+    pub fn submit_own(&self, writes: Vec<Write>, entry: &Arc<Entry>) {
+        if !writes.is_empty() {
+            drop(self.submit(entry.id, writes, None, Some(entry.clone())));
+        }
+    }
+
+    /// Whether the database answered last, and if not, what it said.
+    #[must_use]
+    pub fn health(&self) -> watch::Receiver<Result<(), String>> {
+        self.0.health.subscribe()
+    }
+
+    /// Notes how the database answered.
+    pub fn note_health(&self, health: Result<(), String>) {
+        self.0.health.send_if_modified(|known| {
+            if *known == health {
+                return false;
+            }
+            match &health {
+                Ok(()) => info!("The database is back"),
+                Err(problem) => warn!(problem, "The database is away: {problem}"),
+            }
+            *known = health;
+            true
+        });
+    }
+
+    /// Takes no more; [`Pipeline::run`] ends when all is written.
+    pub fn close(&self) {
+        self.0.door.close();
+        self.0.room.close();
+        self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
+        self.0.filled.notify_one();
+    }
+
+    /// Commits what is submitted, until the pipeline is closed and empty.
+    pub async fn run(self, store: Arc<dyn Store>) {
+        loop {
+            let (mut batch, closed) = {
+                let mut waiting = self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+                let batch = waiting.items.take(self.0.batch_items, BATCH_VALUES);
+                waiting.tell_depth();
+                (batch, waiting.closed)
+            };
+            let was_empty = batch.is_empty();
+            batch = batch.into_iter().filter_map(Item::unless_void).collect();
+            if batch.is_empty() {
+                if !was_empty {
+                    continue;
+                }
+                if closed {
+                    return;
+                }
+                self.0.filled.notified().await;
+                continue;
+            }
+            let counts: Vec<usize> = batch.iter().map(|item| item.writes.len()).collect();
+            let mut writes: Vec<Write> = batch.iter_mut().flat_map(|item| std::mem::take(&mut item.writes)).collect();
+            match self.commit(&*store, &writes).await {
+                Ok(outcomes) => {
+                    let mut outcomes = outcomes.into_iter();
+                    for (item, count) in batch.into_iter().zip(counts) {
+                        // Whoever asked may have gone; the write stands.
+                        let _ = item.done.send(Ok(outcomes.by_ref().take(count).collect()));
+                    }
+                }
+                Err(refusal) if batch.len() == 1 => batch.into_iter().for_each(|item| item.refuse(&refusal)),
+                Err(refusal) => {
+                    // One bad write must not fail the others: each on its own.
+                    warn!(error = %refusal, "A batch of {} items was refused, writing them one by one: {refusal}", batch.len());
+                    for (item, count) in batch.into_iter().zip(counts) {
+                        let own: Vec<Write> = writes.drain(..count).collect();
+                        let Some(item) = item.unless_void() else { continue };
+                        match self.commit(&*store, &own).await {
+                            Ok(outcomes) => drop(item.done.send(Ok(outcomes))),
+                            Err(refusal) => item.refuse(&refusal),
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// One transaction, repeated until its outcome is known.
+    async fn commit(&self, store: &dyn Store, writes: &[Write]) -> Result<Vec<Outcome>, store::Error> {
+        let mut backoff = Duration::from_millis(20);
+        loop {
+            if writes.is_empty() {
+                return Ok(Vec::new());
+            }
+            let begun = Instant::now();
+            let result = store.commit(writes).await;
+            metrics::histogram!(COMMIT_DURATION).record(begun.elapsed().as_secs_f64());
+            match result {
+                Err(store::Error::Unavailable(problem)) => {
+                    self.note_health(Err(problem));
+                    tokio::time::sleep(backoff).await;
+                    backoff = (backoff * 2).min(Duration::from_secs(1));
+                }
+                known => {
+                    self.note_health(Ok(()));
+                    return known;
+                }
+            }
+        }
+    }
+}
+
+impl Item {
+    /// Nothing of a job is written after something of it was refused: what came after would be acknowledged and stored with a gap
+    /// before it.
+    fn unless_void(self) -> Option<Self> {
+        let damage = self.ahead.as_ref().and_then(|entry| entry.check_sound().err());
+        let Some(damage) = damage else { return Some(self) };
+        let _ = self.done.send(Err(damage));
+        None
+    }
+
+    fn refuse(self, refusal: &store::Error) {
+        error!(error = %refusal, "The database refused a write: {refusal}");
+        if let Some(entry) = self.ahead {
+            entry.damage(format!("the database refused a write: {refusal}"));
+        }
+        let _ = self.done.send(Err(Error::Store(refusal.to_string())));
+    }
+}

@@ -1,0 +1,252 @@
+//! What everyone may see of a job that has not ended: its row, its attempt's cell, its events.
+
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicU32, AtomicU64, Ordering::SeqCst},
+};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use tokio::sync::broadcast;
+use tracing::error;
+
+use super::{
+    api::{Error, Event, JobView, Progress},
+    cell::Cell,
+    commit::Room,
+    job::Brief,
+    trail::Trail,
+};
+use lrs_model::{
+    decision::Decision,
+    job::{JobRow, State, Timestamp},
+    name::{JobId, JobName},
+};
+
+/// A job's public side. Its shard writes it, everyone reads it.
+#[derive(Debug)]
+pub struct Entry {
+    /// The job's identity.
+    pub id: JobId,
+    /// The job's name.
+    pub name: JobName,
+    /// Where its reports wait for the database.
+    pub room: Room,
+    row: ArcSwap<JobRow>,
+    attempt: AtomicU32,
+    cell: ArcSwapOption<Cell>,
+    damaged: OnceLock<String>,
+    events: ArcSwapOption<broadcast::Sender<Event>>,
+    /// While someone looks at all jobs.
+    trail: ArcSwapOption<Trail>,
+    /// How often something was decided, since the process started.
+    decided: AtomicU64,
+}
+
+/// Changes with whatever is shown of a job.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pulse {
+    id: JobId,
+    version: u64,
+    attempt: u32,
+    is_stale: bool,
+    is_removed: bool,
+    complete_end: u64,
+    given_end: u64,
+    decided: u64,
+}
+
+impl Pulse {
+    /// Of a job that has ended.
+    #[must_use]
+    pub fn of_ended(row: &JobRow) -> Self {
+        Self {
+            id: row.id,
+            version: row.version,
+            attempt: 0,
+            is_stale: false,
+            is_removed: row.telemetry_removed_time.is_some(),
+            complete_end: 0,
+            given_end: 0,
+            decided: 0,
+        }
+    }
+
+    /// Whether it is of the same job, not of another of the same name.
+    #[must_use]
+    pub fn is_same_job(&self, other: &Self) -> bool {
+        self.id == other.id
+    }
+}
+
+impl Entry {
+    /// The entry of a job whose newest attempt is `attempt`.
+    #[must_use]
+    pub fn new(row: JobRow, attempt: u32) -> Self {
+        Self {
+            id: row.id,
+            name: row.name.clone(),
+            room: Room::default(),
+            row: ArcSwap::from_pointee(row),
+            attempt: AtomicU32::new(attempt),
+            cell: ArcSwapOption::empty(),
+            damaged: OnceLock::new(),
+            events: ArcSwapOption::empty(),
+            trail: ArcSwapOption::empty(),
+            decided: AtomicU64::new(0),
+        }
+    }
+
+    /// The row as it is now.
+    #[must_use]
+    pub fn row(&self) -> Arc<JobRow> {
+        self.row.load_full()
+    }
+
+    /// The newest attempt; 0 before the first.
+    #[must_use]
+    pub fn attempt(&self) -> u32 {
+        self.attempt.load(SeqCst)
+    }
+
+    /// The cell of the newest attempt, if it runs in this process.
+    pub fn cell(&self) -> arc_swap::Guard<Option<Arc<Cell>>> {
+        self.cell.load()
+    }
+
+    /// The same, to keep.
+    #[must_use]
+    pub fn cell_full(&self) -> Option<Arc<Cell>> {
+        self.cell.load_full()
+    }
+
+    /// For the shard: another row.
+    pub fn set_row(&self, row: JobRow) {
+        self.row.store(Arc::new(row));
+    }
+
+    /// For the shard: another attempt.
+    pub fn set_attempt(&self, attempt: u32, cell: Arc<Cell>) {
+        self.attempt.store(attempt, SeqCst);
+        self.cell.store(Some(cell));
+    }
+
+    /// Takes the job out of service, because of `problem` with what is stored of it.
+    pub fn damage(&self, problem: String) {
+        error!(job.name = %self.name, problem, "{} is out of service: {problem}", self.name);
+        let _ = self.damaged.set(problem);
+        if let (Some(cell), Err(why)) = (self.cell_full(), self.check_sound()) {
+            cell.close(why);
+        }
+    }
+
+    /// # Errors
+    /// If the job is out of service.
+    pub fn check_sound(&self) -> Result<(), Error> {
+        self.damaged
+            .get()
+            .map_or(Ok(()), |problem| Err(Error::JobDamaged { job: self.name.to_string(), problem: problem.clone() }))
+    }
+
+    /// The job as it is now; a running job that nobody was heard of since `stale_before` is stale.
+    #[must_use]
+    pub fn view(&self, stale_before: Timestamp) -> JobView {
+        let row = self.row();
+        let progress = self.cell().as_ref().map(|cell| {
+            let given_end = cell.given_end();
+            let complete_end = cell.complete_end();
+            let controllers = row.spec.controllers.iter().enumerate();
+            let named = controllers.map(|(i, controller)| format!("{i}/{}", controller.kind()));
+            let [repeated_samples, conflicting_samples, late_samples] = cell.counts();
+            Progress {
+                complete_end,
+                watermark_step: complete_end.checked_sub(1).filter(|_| complete_end > cell.resume_step),
+                final_step: given_end.checked_sub(1).filter(|_| given_end > cell.resume_step),
+                latest: cell.latest(),
+                rates: cell.timeline().directive_at(cell.position()).rates,
+                report_time: cell.heard(),
+                repeated_samples,
+                conflicting_samples,
+                late_samples,
+                controllers: named.zip(cell.statuses().iter().cloned()).collect(),
+            }
+        });
+        let heard = progress.as_ref().and_then(|progress| progress.report_time);
+        JobView { attempt: self.attempt(), progress, stale: is_stale(&row, heard, stale_before), row }
+    }
+
+    /// What tells whether [`Entry::view`] would be another.
+    #[must_use]
+    pub fn pulse(&self, stale_before: Timestamp) -> Pulse {
+        let row = self.row.load();
+        let cell = self.cell.load();
+        let cell = cell.as_ref();
+        Pulse {
+            id: self.id,
+            version: row.version,
+            attempt: self.attempt(),
+            is_stale: is_stale(&row, cell.and_then(|cell| cell.heard()), stale_before),
+            is_removed: false,
+            complete_end: cell.map_or(0, |cell| cell.complete_end()),
+            given_end: cell.map_or(0, |cell| cell.given_end()),
+            decided: self.decided.load(SeqCst),
+        }
+    }
+
+    /// The last steps, if someone looks.
+    pub fn trail(&self) -> arc_swap::Guard<Option<Arc<Trail>>> {
+        self.trail.load()
+    }
+
+    /// For whoever looks: keep the last steps from now on, or no more.
+    pub fn set_trail(&self, trail: Option<Arc<Trail>>) {
+        self.trail.store(trail);
+    }
+
+    /// For the shard: these records of an attempt, and the last decision on them, are on their way to the store.
+    pub fn add_to_trail(&self, attempt: u32, records: &[Brief], decision: Option<Decision>) {
+        if decision.is_some() {
+            self.decided.fetch_add(1, SeqCst);
+        }
+        if let Some(trail) = &*self.trail.load() {
+            trail.add(attempt, records, decision);
+        }
+    }
+
+    /// For the shard: something was decided or recorded that the trail was not told of.
+    pub fn break_trail(&self) {
+        self.decided.fetch_add(1, SeqCst);
+        self.trail.store(None);
+    }
+
+    /// Events from now on.
+    #[must_use]
+    pub fn subscribe(&self, lag: usize) -> broadcast::Receiver<Event> {
+        let events = self.events.rcu(|events| match events {
+            Some(events) => events.clone(),
+            None => Arc::new(broadcast::Sender::new(lag)),
+        });
+        match events.as_ref().or(self.events.load().as_ref()) {
+            Some(events) => events.subscribe(),
+            // Only between the end of the job and now.
+            None => broadcast::Sender::new(1).subscribe(),
+        }
+    }
+
+    /// Tells the watchers, if there are any.
+    pub fn tell(&self, event: impl FnOnce() -> Event) {
+        if let Some(events) = &*self.events.load()
+            && events.receiver_count() > 0
+        {
+            let _ = events.send(event());
+        }
+    }
+
+    /// Lets the watchers go: nothing more will happen.
+    pub fn tell_no_more(&self) {
+        self.events.store(None);
+    }
+}
+
+fn is_stale(row: &JobRow, heard: Option<Timestamp>, stale_before: Timestamp) -> bool {
+    row.state == State::Running && heard.unwrap_or(row.update_time) < stale_before
+}

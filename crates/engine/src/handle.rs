@@ -1,0 +1,302 @@
+//! The handle that `rpc` and `http` hold: one command in, one answer out.
+
+mod audit;
+mod fleet;
+mod outlook;
+mod records;
+mod registration;
+mod trainers;
+
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst},
+};
+
+use tokio::{
+    sync::{Semaphore, mpsc, oneshot, watch},
+    task::{JoinHandle, JoinSet},
+};
+use tokio_util::task::TaskTracker;
+use tracing::error;
+
+pub use fleet::{Fleet, Sight};
+pub use outlook::{Glance, Outlook};
+pub use records::Watch;
+
+use super::{
+    api::{Change, Curve, CurveSteps, Error, JobView, Order, Settings},
+    commit::outcome,
+    entry::Entry,
+    preview,
+    recover::Loaded,
+    shard::{Command, Context, Reply},
+    start,
+    summary::Summaries,
+};
+use lrs_model::{
+    decision::Decision,
+    filter::JobQuery,
+    job::{JobRow, State},
+    name::{JobId, JobName},
+    spec::Spec,
+};
+use lrs_runtime::clock::Clock;
+use lrs_store::{Store, Write};
+
+/// The engine. Cheap to clone.
+#[derive(Clone)]
+pub struct Engine(Arc<Inner>);
+
+pub(super) struct Inner {
+    pub(super) context: Context,
+    pub(super) shards: Vec<mpsc::Sender<Command>>,
+    pub(super) readiness: watch::Sender<Result<(), String>>,
+    pub(super) jobs: AtomicUsize,
+    /// Shards and other tasks without an end.
+    pub(super) background: Mutex<JoinSet<()>>,
+    /// Jobs that are being taken into service.
+    pub(super) registrations: TaskTracker,
+    pub(super) pipeline_task: Mutex<Option<JoinHandle<()>>>,
+    /// Places for reports that are being made.
+    pub(super) reports: Semaphore,
+    /// How many jobs have been removed that had ended.
+    pub(super) removals: AtomicU64,
+    /// Histories in short.
+    pub(super) summaries: Summaries,
+}
+
+/// Commands that may wait for a shard.
+pub(super) const SHARD_QUEUE: usize = 1024;
+
+impl Engine {
+    /// An engine over `store`. Recovery runs in the background; [`Engine::ready`] says when it is done.
+    #[must_use]
+    pub fn start(settings: Settings, store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
+        Self(start::start(settings, store, clock))
+    }
+
+    /// Why calls can not be served now, if they can not.
+    ///
+    /// # Errors
+    /// With the reason, for people: the jobs are being read, or the database is away.
+    pub fn ready(&self) -> Result<(), String> {
+        self.0.readiness.borrow().clone()?;
+        self.0.context.pipeline.health().borrow().clone().map_err(|problem| format!("the database is away: {problem}"))
+    }
+
+    /// Waits until the jobs have been read.
+    ///
+    /// # Errors
+    /// With the reason if that failed for good.
+    pub async fn recovered(&self) -> Result<(), String> {
+        let mut readiness = self.0.readiness.subscribe();
+        let recovered = readiness.wait_for(Result::is_ok).await.map(drop);
+        recovered.map_err(|_| "the engine was shut down".to_owned())
+    }
+
+    /// A job by name, ended or not.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub async fn job(&self, name: &JobName) -> Result<JobView, Error> {
+        if let Some(entry) = self.entry(name.as_str()) {
+            entry.check_sound()?;
+            return Ok(entry.view(self.0.context.stale_before()));
+        }
+        self.ended(name).await
+    }
+
+    /// Jobs, ended or not.
+    ///
+    /// # Errors
+    /// If the store is away.
+    pub async fn list_jobs(&self, query: JobQuery) -> Result<Vec<JobView>, Error> {
+        let rows = self.0.context.store.list_jobs(&query).await?;
+        let mut views = Vec::with_capacity(rows.len());
+        for row in rows {
+            let entry = self.entry(row.name.as_str()).filter(|entry| entry.check_sound().is_ok());
+            views.push(match entry {
+                Some(entry) => entry.view(self.0.context.stale_before()),
+                None => self.ended_view(row).await?,
+            });
+        }
+        Ok(views)
+    }
+
+    /// Removes a job.
+    ///
+    /// # Errors
+    /// If there is none, it changed since it was read, or it has not ended and `force` is not set.
+    pub async fn delete_job(&self, name: &JobName, etag: Option<String>, force: bool) -> Result<(), Error> {
+        self.check_ready()?;
+        let id = match self.entry(name.as_str()) {
+            Some(entry) if entry.check_sound().is_ok() => {
+                let id = entry.id;
+                self.ask(&entry, |reply| Command::Delete { id, etag, force, reply }).await?;
+                self.0.jobs.fetch_sub(1, SeqCst);
+                return Ok(());
+            }
+            // Out of service: all that can be done with it.
+            Some(entry) => entry.id,
+            None => {
+                let view = self.ended(name).await?;
+                if let Some(expected) = etag.filter(|etag| *etag != view.etag()) {
+                    return Err(Error::EtagMismatch { job: name.clone(), expected, found: view.etag() });
+                }
+                view.row.id
+            }
+        };
+        let context = &self.0.context;
+        let permit = context.pipeline.try_admit(context.settings.queue_items)?;
+        outcome(context.pipeline.submit(id, vec![Write::DeleteJob(id)], Some(permit), None)).await?;
+        self.0.removals.fetch_add(1, SeqCst);
+        let same = |_: &String, entry: &Arc<Entry>| entry.id == id;
+        if let Ok(Some(_)) = context.directory.pin().remove_if(name.as_str(), same) {
+            self.0.jobs.fetch_sub(1, SeqCst);
+        }
+        Ok(())
+    }
+
+    /// A person's order about a job's rate: durable when it is answered. `None` if nothing had to change.
+    ///
+    /// # Errors
+    /// If the order is wrong, or the job's state does not allow it.
+    pub async fn change_job(
+        &self,
+        name: &JobName,
+        change: Change,
+        order: Order,
+    ) -> Result<(JobView, Option<Decision>), Error> {
+        let entry = self.live(name).await?;
+        let id = entry.id;
+        self.ask(&entry, |reply| Command::Change { id, change, order, reply }).await
+    }
+
+    /// Ends a job.
+    ///
+    /// # Errors
+    /// If there is none, or it has ended otherwise already.
+    pub async fn complete_job(&self, name: &JobName, outcome: State, order: Order) -> Result<JobView, Error> {
+        let completed = match self.live(name).await {
+            Ok(entry) => {
+                let id = entry.id;
+                self.ask(&entry, |reply| Command::Complete { id, outcome, order, reply }).await
+            }
+            Err(error) => Err(error),
+        };
+        match completed {
+            Ok(view) => {
+                self.0.jobs.fetch_sub(1, SeqCst);
+                Ok(view)
+            }
+            Err(Error::JobEnded { state, .. }) if state == outcome => self.ended(name).await,
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The curve of a spec.
+    ///
+    /// # Errors
+    /// If the spec is wrong, or too many steps are asked for.
+    pub fn preview(&self, spec: &Spec, steps: CurveSteps) -> Result<Curve, Error> {
+        preview::preview(spec, steps)
+    }
+
+    /// Gives out nothing more, writes what is left, lets go of the store. Waits for all of it.
+    pub async fn shutdown(&self) {
+        let _ = self.0.readiness.send(Err("the server is shutting down".to_owned()));
+        for shard in &self.0.shards {
+            let (done, finished) = oneshot::channel();
+            if shard.send(Command::Shutdown(done)).await.is_ok() {
+                let _ = finished.await;
+            }
+        }
+        self.0.context.pipeline.close();
+        let pipeline = self.0.pipeline_task.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(pipeline) = pipeline
+            && let Err(failure) = pipeline.await
+        {
+            error!(%failure, "The commit pipeline failed: {failure}");
+        }
+        self.0.registrations.close();
+        self.0.registrations.wait().await;
+        let mut background = std::mem::take(&mut *self.0.background.lock().unwrap_or_else(PoisonError::into_inner));
+        background.shutdown().await;
+        self.0.context.store.close().await;
+    }
+
+    async fn ask<T>(&self, entry: &Entry, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, Error> {
+        let (reply, answer) = oneshot::channel();
+        let shard = self.0.shard(entry.id);
+        shard.send(command(reply)).await.map_err(|_| Error::ShuttingDown)?;
+        match answer.await.unwrap_or(Err(Error::ShuttingDown)) {
+            // It ended or went while the command was on its way.
+            Err(Error::JobNotFound(_)) => Err(self.why_not_live(entry.name.as_str()).await),
+            answer => answer,
+        }
+    }
+
+    fn entry(&self, name: &str) -> Option<Arc<Entry>> {
+        self.0.context.directory.pin().get(name).cloned()
+    }
+
+    fn check_ready(&self) -> Result<(), Error> {
+        self.0.readiness.borrow().clone().map_err(Error::StoreUnavailable)
+    }
+
+    async fn live(&self, name: &JobName) -> Result<Arc<Entry>, Error> {
+        match self.entry(name.as_str()) {
+            Some(entry) => entry.check_sound().map(|()| entry),
+            None => Err(self.why_not_live(name.as_str()).await),
+        }
+    }
+
+    async fn why_not_live(&self, name: &str) -> Error {
+        if let Err(not_ready) = self.check_ready() {
+            return not_ready;
+        }
+        let Ok(name) = name.parse::<JobName>() else { return Error::JobNotFound(name.to_owned()) };
+        match self.0.context.store.job(&name).await {
+            Ok(Some(row)) if row.state.is_ended() => Error::JobEnded { job: name, state: row.state },
+            Ok(_) => Error::JobNotFound(name.to_string()),
+            Err(error) => error.into(),
+        }
+    }
+
+    async fn ended(&self, name: &JobName) -> Result<JobView, Error> {
+        self.check_ready()?;
+        let row = self.0.context.store.job(name).await?.ok_or_else(|| Error::JobNotFound(name.to_string()))?;
+        self.ended_view(row).await
+    }
+
+    async fn ended_view(&self, row: JobRow) -> Result<JobView, Error> {
+        let attempts = self.0.context.store.attempts(row.id).await?;
+        let attempt = attempts.last().map_or(0, |row| row.attempt);
+        Ok(JobView { row: Arc::new(row), attempt, progress: None, stale: false })
+    }
+}
+
+impl Inner {
+    /// Takes a job into service: first its shard owns it, then everyone finds it, with its attempt.
+    pub(super) async fn adopt(&self, loaded: Loaded) -> Result<Arc<Entry>, Error> {
+        let attempt = loaded.attempts.last().map_or(0, |row| row.attempt);
+        let entry = Arc::new(Entry::new(loaded.row.clone(), attempt));
+        let (done, adopted) = oneshot::channel();
+        let command = Command::Adopt(entry.clone(), Box::new(loaded), done);
+        self.shard(entry.id).send(command).await.map_err(|_| Error::ShuttingDown)?;
+        adopted.await.map_err(|_| Error::ShuttingDown)?;
+        self.context.directory.pin().insert(entry.name.to_string(), entry.clone());
+        Ok(entry)
+    }
+
+    pub(super) fn shard(&self, id: JobId) -> &mpsc::Sender<Command> {
+        // The identifiers' low bits are random.
+        let place = usize::try_from(id.0.as_u128() % self.shards.len() as u128).unwrap_or(0);
+        &self.shards[place]
+    }
+}
+
+/// Work for a processor, off the threads that answer calls.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| Error::ShuttingDown)
+}

@@ -1,0 +1,186 @@
+//! What people look at: how a job fares, and its rates behind and ahead.
+
+use std::sync::Arc;
+
+use super::{Engine, aside};
+use crate::{
+    api::{Directive, Error, JobView, TelemetryAmount, TelemetryQuery},
+    entry::Entry,
+    health::{self, Health, Stretch},
+    recover,
+    replay::Replayer,
+    summary::{Summary, Told, is_off},
+    trail::{Past, RATES, STEPS},
+};
+use lrs_model::{
+    name::{JobId, JobName},
+    telemetry::{LEARNING_RATE, LOSS},
+};
+use lrs_stats::cpu::Cpu;
+
+/// Of an attempt that is over, the last step is looked for from so far before the end of what was reserved for it.
+const NEAR_THE_END: u64 = 2048;
+
+/// A job at a glance.
+#[derive(Clone, Debug)]
+pub struct Glance {
+    /// How it fares.
+    pub health: Health,
+    /// The losses of the last steps.
+    pub losses: Vec<f64>,
+}
+
+/// What is to be seen of an attempt's whole history.
+#[derive(Clone, Debug, Default)]
+pub struct Outlook {
+    /// The stretches in which the loss did not fall.
+    pub plateaus: Vec<Stretch>,
+    /// Those that ran at another rate than told: first and last step.
+    pub off_told: Vec<(u64, u64)>,
+}
+
+impl Engine {
+    /// How a job fares, from its last steps.
+    ///
+    /// # Errors
+    /// If the store is away.
+    pub async fn glance(&self, view: &JobView) -> Result<Glance, Error> {
+        let past = self.past(view).await?;
+        let off_told = self.entry(view.row.name.as_str()).map(|entry| off_told(&entry, &past)).unwrap_or_default();
+        let recent = past.recent(off_told);
+        let health = health::of(&[(view, &recent)], &Cpu).remove(0);
+        Ok(Glance { health, losses: recent.losses })
+    }
+
+    /// What was reported of the last steps of a job's newest attempt, from the store.
+    pub(super) async fn past(&self, view: &JobView) -> Result<Past, Error> {
+        if view.attempt == 0 || view.row.telemetry_removed_time.is_some() {
+            return Ok(Past::default());
+        }
+        let end = match &view.progress {
+            Some(progress) => progress.watermark_step.map_or(0, |step| step + 1),
+            None => self.recorded_end(view.row.id).await?,
+        };
+        let steps = STEPS as u64;
+        let query = TelemetryQuery {
+            attempt: None,
+            start_step: end.saturating_sub(steps),
+            end_step: end,
+            metrics: vec![LOSS.to_owned(), LEARNING_RATE.to_owned()],
+            amount: TelemetryAmount::Raw { limit: STEPS },
+        };
+        let mut answer = self.telemetry(&view.row.name, query).await?;
+        let mut last = |metric: &str, count: usize| {
+            let (steps, values) = answer.series.remove(metric).unwrap_or_default();
+            let first = steps.len().saturating_sub(count);
+            steps.into_iter().zip(values).skip(first).collect()
+        };
+        Ok(Past { losses: last(LOSS, STEPS), rates: last(LEARNING_RATE, RATES), decision: None })
+    }
+
+    /// The end of what is on record of a job whose newest attempt is over.
+    async fn recorded_end(&self, job: JobId) -> Result<u64, Error> {
+        let store = &self.0.context.store;
+        let attempts = store.attempts(job).await?;
+        let Some(newest) = attempts.last() else { return Ok(0) };
+        let next = |from: u64| store.next_telemetry_step(job, newest.attempt, from);
+        let mut last = match next(newest.reserved_end.saturating_sub(NEAR_THE_END)).await? {
+            Some(step) => step,
+            None => match next(0).await? {
+                Some(step) => step,
+                // All that it has is its parent's.
+                None => return Ok(newest.resume_step),
+            },
+        };
+        let mut stride = NEAR_THE_END;
+        let mut end = loop {
+            let end = last.saturating_add(stride);
+            match next(end).await? {
+                Some(step) if step > last => (last, stride) = (step, stride.saturating_mul(2)),
+                _ => break end,
+            }
+        };
+        while end - last > 1 {
+            let middle = last + (end - last) / 2;
+            match next(middle).await? {
+                Some(step) => last = step,
+                None => end = middle,
+            }
+        }
+        Ok(end)
+    }
+
+    /// The stretches of the history of an attempt, or of the newest, in which the loss did not fall, and those that ran at another
+    /// rate than told, as first and last step. Each record is read once, as long as the summary of the history is kept.
+    ///
+    /// # Errors
+    /// If there is no such job or attempt.
+    pub async fn outlook(&self, name: &JobName, attempt: Option<u32>) -> Result<Outlook, Error> {
+        let view = self.job(name).await?;
+        if view.attempt == 0 || view.row.telemetry_removed_time.is_some() {
+            return Ok(Outlook::default());
+        }
+        let attempt = attempt.unwrap_or(view.attempt);
+        let cell = self.entry(name.as_str()).and_then(|entry| entry.cell_full());
+        let cell = cell.filter(|cell| cell.attempt == attempt && cell.check_open().is_ok());
+        let key = (view.row.id, attempt);
+        let summaries = &self.0.summaries;
+        let slot = match summaries.get(key, cell.is_none()) {
+            Some(slot) => slot,
+            None if cell.is_some() => summaries.begin(key, Summary::new(Told::Runs)),
+            None => {
+                summaries.begin(key, Summary::new(Told::IsOver(Some(Box::new(self.replayer(&view, attempt).await?)))))
+            }
+        };
+        // One reads, and whoever asks meanwhile waits for it.
+        let turn = slot.turn.lock().await;
+        let (next, is_whole) = {
+            let summary = slot.summary();
+            (summary.next(), summary.is_whole())
+        };
+        if !is_whole {
+            let (view, mut records) = self.history(name, Some(attempt), next, u64::MAX).await?;
+            while let Some(window) = records.next_window().await? {
+                let (slot, timeline) = (Arc::clone(&slot), cell.as_ref().map(|cell| cell.timeline().clone()));
+                aside(move || slot.summary().take(&window, timeline.as_deref())).await?;
+            }
+            self.check_still_whole(&view).await?;
+            // Of an attempt that ended meanwhile the summary is begun anew.
+            slot.summary().finish();
+        }
+        summaries.count(key, &slot);
+        drop(turn);
+        let (plateaus, off_told) = aside(move || slot.summary().shown()).await?;
+        Ok(Outlook { plateaus, off_told })
+    }
+
+    /// What works out once more what an attempt that is over was told.
+    async fn replayer(&self, view: &JobView, attempt: u32) -> Result<Replayer, Error> {
+        let store = &*self.0.context.store;
+        let attempts = store.attempts(view.row.id).await?;
+        let newest = attempts.last().map_or(0, |row| row.attempt);
+        if attempt > newest {
+            return Err(Error::UnknownAttempt { job: view.row.name.clone(), attempt: attempt.into(), newest });
+        }
+        let people = recover::people(store, view.row.id).await?;
+        let people = people.iter().map(|(decision, _)| decision);
+        Replayer::try_new(&view.row.initial_spec, &attempts, people, attempt).map_err(Error::Invalid)
+    }
+
+    /// What a job's newest attempt is told for these steps, as far as is known now. Gives nothing out. Empty for a job that has ended or
+    /// has no attempt.
+    #[must_use]
+    pub fn rates(&self, name: &JobName, steps: &[u64]) -> Vec<Directive> {
+        let Some(cell) = self.entry(name.as_str()).and_then(|entry| entry.cell_full()) else { return Vec::new() };
+        let timeline = cell.timeline();
+        steps.iter().map(|step| timeline.directive_at(*step)).collect()
+    }
+}
+
+/// Of the newest steps with a rate, how many ran at another rate than told, and how many there are. None if no attempt runs.
+pub(super) fn off_told(entry: &Entry, past: &Past) -> (usize, usize) {
+    let Some(cell) = entry.cell_full() else { return (0, 0) };
+    let timeline = cell.timeline();
+    let off = past.rates.iter().filter(|(step, used)| is_off(&timeline, *step, *used)).count();
+    (off, past.rates.len())
+}

@@ -1,0 +1,140 @@
+//! What is on record of a job, and what happens to it.
+
+use tokio::sync::broadcast::{Receiver, error::RecvError};
+
+use super::Engine;
+use crate::{
+    api::{DecisionPage, Error, Event, JobView, TelemetryAnswer, TelemetryQuery},
+    history::{self, Records},
+    recover::lineage,
+};
+use lrs_model::{
+    job::{AttemptRow, JobRow},
+    name::JobName,
+};
+use lrs_store::DecisionQuery;
+
+impl Engine {
+    /// What happens to a job from now on; the first event is the job as it is.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub async fn watch_job(&self, name: &JobName) -> Result<Watch, Error> {
+        let Some(entry) = self.entry(name.as_str()) else {
+            let first = Some(Event::Job(Box::new(self.ended(name).await?)));
+            return Ok(Watch { first, events: None });
+        };
+        entry.check_sound()?;
+        let events = entry.subscribe(self.0.context.settings.watch_events);
+        let first = Some(Event::Job(Box::new(entry.view(self.0.context.stale_before()))));
+        Ok(Watch { first, events: Some(events) })
+    }
+
+    /// A job's attempts, first to newest.
+    ///
+    /// # Errors
+    /// If there is no such job.
+    pub async fn attempts(&self, name: &JobName) -> Result<Vec<AttemptRow>, Error> {
+        let view = self.job(name).await?;
+        Ok(self.0.context.store.attempts(view.row.id).await?)
+    }
+
+    /// A job's decisions.
+    ///
+    /// # Errors
+    /// If there is no such job.
+    pub async fn decisions(
+        &self,
+        name: &JobName,
+        attempt: Option<u32>,
+        after: Option<u64>,
+        limit: u32,
+    ) -> Result<DecisionPage, Error> {
+        let view = self.job(name).await?;
+        self.0.context.pipeline.settle(view.row.id).await?;
+        let query = DecisionQuery { attempt, people_only: false, after, limit: limit.saturating_add(1) };
+        let mut rows = self.0.context.store.decisions(view.row.id, &query).await?;
+        let more = rows.len() > limit as usize;
+        rows.truncate(limit as usize);
+        let next = rows.last().filter(|_| more).map(|row| row.position);
+        Ok(DecisionPage { decisions: rows.into_iter().map(|row| row.decision).collect(), next })
+    }
+
+    /// What a job's trainers reported.
+    ///
+    /// # Errors
+    /// If there is no such job or attempt.
+    pub async fn telemetry(&self, name: &JobName, query: TelemetryQuery) -> Result<TelemetryAnswer, Error> {
+        let (view, records) = self.history(name, query.attempt, query.start_step, query.end_step).await?;
+        let answer = history::answer(records, &query).await?;
+        self.check_still_whole(&view).await?;
+        Ok(answer)
+    }
+
+    /// The complete records of steps in `start..end` of the history of an attempt, or of the newest, and the job they are of.
+    pub(super) async fn history(
+        &self,
+        name: &JobName,
+        attempt: Option<u32>,
+        start: u64,
+        end: u64,
+    ) -> Result<(JobView, Records<'_>), Error> {
+        let entry = self.entry(name.as_str());
+        let cell = entry.as_ref().and_then(|entry| entry.cell_full());
+        let view = self.job(name).await?;
+        check_whole(&view.row)?;
+        self.0.context.pipeline.settle(view.row.id).await?;
+        let store = &*self.0.context.store;
+        let attempts = store.attempts(view.row.id).await?;
+        let newest = attempts.last().map_or(0, |row| row.attempt);
+        let attempt = attempt.unwrap_or(newest);
+        if attempt > newest {
+            return Err(Error::UnknownAttempt { job: name.clone(), attempt: attempt.into(), newest });
+        }
+        // What an attempt that still runs has reported but not closed is not a record yet.
+        let complete_end = cell.filter(|cell| cell.attempt == attempt).map_or(u64::MAX, |cell| cell.complete_end());
+        let records = Records::new(store, view.row.id, lineage(&attempts, attempt), start, end.min(complete_end));
+        Ok((view, records))
+    }
+
+    /// Whether all telemetry of a job is still there, after some of it was read: a removal that began meanwhile may have taken some of it
+    /// away, and so may a deletion.
+    pub(super) async fn check_still_whole(&self, view: &JobView) -> Result<(), Error> {
+        let row = self.0.context.store.job(&view.row.name).await?;
+        match row.filter(|row| row.id == view.row.id) {
+            Some(row) => check_whole(&row),
+            None => Err(Error::JobNotFound(view.row.name.to_string())),
+        }
+    }
+}
+
+/// Whether all telemetry of a job is there.
+///
+/// # Errors
+/// [`Error::TelemetryRemoved`] if not.
+pub(super) fn check_whole(row: &JobRow) -> Result<(), Error> {
+    match row.telemetry_removed_time {
+        None => Ok(()),
+        Some(time) => Err(Error::TelemetryRemoved { job: row.name.clone(), removed_time: time.to_string() }),
+    }
+}
+
+/// A job's events.
+pub struct Watch {
+    first: Option<Event>,
+    events: Option<Receiver<Event>>,
+}
+
+impl Watch {
+    /// The next event; `None` when the job has ended. Cancel safe.
+    pub async fn next(&mut self) -> Option<Event> {
+        if let Some(first) = self.first.take() {
+            return Some(first);
+        }
+        match self.events.as_mut()?.recv().await {
+            Ok(event) => Some(event),
+            Err(RecvError::Lagged(missed)) => Some(Event::Missed(missed)),
+            Err(RecvError::Closed) => None,
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! New jobs: registered, or forked from others.
+
+use std::{collections::BTreeMap, fmt::Display, sync::atomic::Ordering::SeqCst, time::Duration};
+
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use super::{Engine, records::check_whole};
+use crate::{
+    api::{Error, Fork, JobView, NewJob},
+    commit::outcome,
+    compiled::CompiledSpec,
+    native::native,
+    recover::{self, Loaded},
+    start,
+    timeline::Timeline,
+};
+use lrs_control::proportion::in_proportion;
+use lrs_model::{
+    controller::ControllerSpec,
+    decision::{Author, Decision, DecisionId, Effect, Topic},
+    job::{ForkPoint, JobRow, State},
+    name::{JobId, JobName},
+    spec::{BaseLrFrom, Spec, Suggestion},
+    violation::Violations,
+};
+use lrs_runtime::aside::aside;
+use lrs_store::{DecisionQuery, Outcome, Write};
+
+impl Engine {
+    /// Registers a job. Idempotent by `request_id`.
+    ///
+    /// # Errors
+    /// If the spec is wrong, the name is taken, or a bound is reached.
+    pub async fn create_job(&self, job: NewJob) -> Result<JobView, Error> {
+        self.check_ready()?;
+        let spec = self.with_base_lr(job.spec.with_revision(None)).await?;
+        self.check_spec(&spec)?;
+        let now = self.0.context.clock.now();
+        let row = JobRow {
+            id: JobId(Uuid::now_v7()),
+            name: job.name,
+            initial_spec: aside(|| native(&spec)),
+            spec,
+            state: State::Pending,
+            state_reason: String::new(),
+            state_author: String::new(),
+            version: 1,
+            request_id: job.request_id,
+            forked_from: None,
+            create_time: now,
+            update_time: now,
+            end_time: None,
+            telemetry_removed_time: None,
+        };
+        let write = Write::CreateJob(Box::new(row.clone()));
+        self.register(row.id, row, vec![write]).await
+    }
+
+    /// The spec with the base rates that its `base_lr_from` names.
+    async fn with_base_lr(&self, mut spec: Spec) -> Result<Spec, Error> {
+        let wrong = |field: &str, problem: &dyn Display| {
+            let mut violations = Violations::new();
+            violations.add(format_args!("base_lr_from.{field}"), problem);
+            Error::Invalid(violations)
+        };
+        match spec.base_lr_from.clone() {
+            None => {}
+            Some(BaseLrFrom::RangeTest(job, suggestion)) => {
+                let field = "range_test";
+                let source = self.source_of_base_lr(&job).await.map_err(|problem| wrong(field, &problem))?;
+                let found = self.suggested(source.row.id, suggestion).await?;
+                let (kind, rate) = (suggestion.as_str(), found);
+                let none = format!("{job} has no finished range test with the suggestion {kind:?}");
+                let rate = rate.ok_or_else(|| wrong(field, &none))?;
+                let written: Vec<f64> = spec.groups.iter().map(|group| group.base_lr).collect();
+                let none = "sets the first group's base_lr and the others in proportion: write one above 0 for it";
+                let base_lrs = in_proportion(rate, &written).ok_or_else(|| wrong(field, &none))?;
+                spec.groups.iter_mut().zip(base_lrs).for_each(|(group, base_lr)| group.base_lr = base_lr);
+            }
+            Some(BaseLrFrom::StudyTrial(job)) => {
+                let field = "study_trial";
+                let source = self.source_of_base_lr(&job).await.map_err(|problem| wrong(field, &problem))?;
+                for group in &mut spec.groups {
+                    let same = source.row.spec.groups.iter().find(|other| other.name == group.name);
+                    let none = format!("{job} has no parameter group {:?}", group.name);
+                    group.base_lr = same.ok_or_else(|| wrong(field, &none))?.base_lr;
+                }
+            }
+        }
+        Ok(spec)
+    }
+
+    async fn source_of_base_lr(&self, job: &str) -> Result<JobView, Error> {
+        let name: JobName = job.parse().map_err(|_| Error::JobNotFound(job.to_owned()))?;
+        self.job(&name).await
+    }
+
+    /// The rate that the newest range test of a job suggests.
+    async fn suggested(&self, job: JobId, suggestion: Suggestion) -> Result<Option<f64>, Error> {
+        let mut query = DecisionQuery { limit: 1000, ..DecisionQuery::default() };
+        let mut found = None;
+        loop {
+            let rows = self.0.context.store.decisions(job, &query).await?;
+            let Some(last) = rows.last() else { return Ok(found) };
+            query.after = Some(last.position);
+            let mut reports = rows.iter().rev().filter(|row| row.decision.effect == Effect::Advice(Topic::RangeTest));
+            found = reports.find_map(|row| row.decision.evidence.get(suggestion.as_str()).copied()).or(found);
+        }
+    }
+
+    /// Checks a spec as [`Engine::create_job`] would.
+    ///
+    /// # Errors
+    /// Every violation.
+    pub fn check_spec(&self, spec: &Spec) -> Result<(), Error> {
+        aside(|| CompiledSpec::admit(spec.clone())).map(drop).map_err(Error::Invalid)
+    }
+
+    /// A new job that shares another's history up to a step.
+    ///
+    /// # Errors
+    /// If there is no such job or step, the spec is wrong, or the name is taken.
+    pub async fn fork_job(&self, fork: Fork) -> Result<JobView, Error> {
+        self.check_ready()?;
+        let source = self.job(&fork.source).await?;
+        check_whole(&source.row)?;
+        let mut violations = Violations::new();
+        if let Some(progress) = &source.progress
+            && fork.step > progress.complete_end
+        {
+            let allowed = format!("at most {}, one more than the watermark", progress.complete_end);
+            violations.refuse("step", fork.step, allowed);
+        }
+        let spec = fork.spec.unwrap_or_else(|| source.row.spec.clone()).with_revision(Some(&source.row.spec));
+        if let Err(wrong) = aside(|| CompiledSpec::admit(spec.clone())) {
+            violations.within("spec", |v| wrong.iter().for_each(|w| v.add(&w.field, &w.description)));
+        }
+        for (field, old, new) in [
+            ("spec.decision_lag", source.row.spec.decision_lag, spec.decision_lag),
+            ("spec.reporting_ranks", source.row.spec.reporting_ranks.into(), spec.reporting_ranks.into()),
+            ("spec.tier", source.row.spec.tier.number().into(), spec.tier.number().into()),
+        ] {
+            if old != new {
+                violations.refuse(
+                    field,
+                    new,
+                    format_args!("{old}, as in the job forked: its history was made with it"),
+                );
+            }
+        }
+        violations.into_result(()).map_err(Error::Invalid)?;
+
+        let context = &self.0.context;
+        let now = context.clock.now();
+        let source_attempt = source.attempt;
+        let people = recover::people(&*context.store, source.row.id).await?;
+        let kept = people.iter().rev().find(|(decision, _)| decision.effective_step < fork.step);
+        let next_seq = kept.map_or(1, |(decision, _)| match decision.id {
+            DecisionId::Person { seq } => seq + 1,
+            DecisionId::Controller { .. } => 1,
+        });
+        let job = fork.source.to_string();
+        let row = JobRow {
+            id: JobId(Uuid::now_v7()),
+            name: fork.name,
+            initial_spec: source.row.initial_spec.clone(),
+            spec: spec.clone(),
+            state: State::Pending,
+            state_reason: String::new(),
+            state_author: String::new(),
+            version: 1,
+            request_id: fork.request_id,
+            forked_from: Some(ForkPoint { job: job.clone(), attempt: source_attempt, step: fork.step }),
+            create_time: now,
+            update_time: now,
+            end_time: None,
+            telemetry_removed_time: None,
+        };
+        let id = row.id;
+        let order = |seq, effect| {
+            let decision = Decision {
+                id: DecisionId::Person { seq },
+                attempt: source_attempt,
+                step: fork.step.saturating_sub(1),
+                effective_step: fork.step,
+                author: Author::Person("fork".to_owned()),
+                reason: format!("forked from {job} at step {}", fork.step),
+                evidence: BTreeMap::new(),
+                effect,
+                create_time: now,
+            };
+            Write::RecordDecision(id, Box::new(decision), None)
+        };
+        let mut writes = vec![
+            Write::ForkJob { row: Box::new(row.clone()), source: source.row.id, source_attempt },
+            order(next_seq, Effect::Spec(Box::new(native(&spec)))),
+            order(next_seq + 1, Effect::ClearOverride),
+            order(next_seq + 2, Effect::Resume),
+        ];
+        let is_advice = |(decision, _): &(Decision, _)| decision.effect == Effect::Advice(Topic::Stop);
+        if people.iter().any(is_advice) {
+            writes.push(order(next_seq + 3, Effect::WithdrawAdvice(Topic::Stop)));
+        }
+        // After what the source has reported so far.
+        self.register(source.row.id, row, writes).await
+    }
+
+    /// Writes a new job, after all that was submitted for `behind`, and takes it into service.
+    async fn register(&self, behind: JobId, row: JobRow, writes: Vec<Write>) -> Result<JobView, Error> {
+        let context = &self.0.context;
+        let limit = context.settings.max_jobs;
+        if self.0.jobs.fetch_add(1, SeqCst) >= limit {
+            self.0.jobs.fetch_sub(1, SeqCst);
+            return Err(Error::Overloaded { what: "the table of jobs that have not ended", limit });
+        }
+        let permit = context.pipeline.try_admit(context.settings.queue_items);
+        let permit = permit.inspect_err(|_| {
+            self.0.jobs.fetch_sub(1, SeqCst);
+        })?;
+        let committed = context.pipeline.submit(behind, writes, Some(permit), None);
+        // On a task of its own, so that a job that is written is taken into service even if the caller goes.
+        let engine = self.clone();
+        let (done, answer) = oneshot::channel();
+        let task = async move {
+            let result = engine.adopt_written(row, outcome(committed).await).await;
+            if !matches!(result, Ok((_, true))) {
+                engine.0.jobs.fetch_sub(1, SeqCst);
+            }
+            let _ = done.send(result.map(|(view, _)| view));
+        };
+        drop(self.0.registrations.spawn(task));
+        answer.await.unwrap_or(Err(Error::ShuttingDown))
+    }
+
+    /// Reads a fork that was just written, until the database lets it: nobody else takes it into service before the next start.
+    async fn load_written(&self, row: JobRow) -> Result<Loaded, Error> {
+        let (id, name) = (row.id, row.name.clone());
+        let mut backoff = Duration::from_millis(20);
+        loop {
+            match recover::load(&*self.0.context.store, row.clone()).await {
+                Err(failure) if failure.is_transient() => {
+                    tokio::time::sleep(backoff).await;
+                    backoff = (backoff * 2).min(Duration::from_secs(1));
+                    // Not while the server shuts down.
+                    self.check_ready()?;
+                }
+                Err(failure) => {
+                    start::take_out_of_service(&self.0, id, name.as_str(), &failure);
+                    self.0.jobs.fetch_add(1, SeqCst);
+                    return Err(Error::JobDamaged { job: name.to_string(), problem: failure.to_string() });
+                }
+                Ok(loaded) => return Ok(loaded),
+            }
+        }
+    }
+
+    /// The job as it is in service, and whether it was not before.
+    async fn adopt_written(&self, row: JobRow, written: Result<Vec<Outcome>, Error>) -> Result<(JobView, bool), Error> {
+        let context = &self.0.context;
+        let outcome = written?.into_iter().next();
+        if let (Some(Outcome::SourceGone), Some(point)) = (&outcome, &row.forked_from) {
+            return Err(Error::JobNotFound(point.job.clone()));
+        }
+        if let Some(Outcome::NameTaken(other)) = outcome {
+            let same_request = row.request_id.is_some() && other.request_id == row.request_id;
+            if !same_request {
+                return Err(Error::JobExists(row.name));
+            }
+            // Between the two requests there may have been another release.
+            if without_revision(other.initial_spec) != without_revision(row.initial_spec) {
+                let request_id = row.request_id.unwrap_or_default();
+                return Err(Error::RequestIdReused { job: row.name, request_id });
+            }
+            return Ok((self.job(&other.name).await?, false));
+        }
+        let loaded = if row.forked_from.is_some() {
+            self.load_written(row).await?
+        } else {
+            let timeline = aside(|| Timeline::try_new(&row.initial_spec, [])).map_err(Error::Invalid)?;
+            Loaded { row, attempts: Vec::new(), people: Vec::new(), timeline, running: None, unrecorded: Vec::new() }
+        };
+        let entry = self.0.adopt(loaded).await?;
+        Ok((entry.view(context.stale_before()), true))
+    }
+}
+
+/// The spec without the revisions of its closed loop, which a release writes down.
+fn without_revision(mut spec: Spec) -> Spec {
+    for controller in &mut spec.controllers {
+        if let ControllerSpec::Auto(auto) = controller {
+            auto.revision = None;
+        }
+    }
+    spec
+}

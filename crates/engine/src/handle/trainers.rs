@@ -1,0 +1,131 @@
+//! What trainers ask: an attempt, the directive of a step, a way to report.
+
+use std::time::Duration;
+
+use super::Engine;
+use crate::{
+    api::{AttemptInfo, DirectiveAnswer, Error},
+    cell::Cell,
+    entry::Entry,
+    reporter::Reporter,
+    shard::Command,
+};
+use lrs_model::{name::JobName, violation::Violations};
+use lrs_runtime::aside::aside;
+
+/// Steps of a plan that take more than some hundred microseconds.
+const LONG_PLAN_STEPS: usize = 1000;
+
+impl Engine {
+    /// Begins an attempt, or finds the one with this token.
+    ///
+    /// # Errors
+    /// If there is no such job, it has ended, or the token was used with another `resume_step`.
+    pub async fn start_attempt(&self, name: &JobName, token: String, resume_step: u64) -> Result<AttemptInfo, Error> {
+        let entry = self.live(name).await?;
+        let id = entry.id;
+        self.ask(&entry, |reply| Command::Start { id, token, resume_step, reply }).await
+    }
+
+    /// The directive of `step`, and of `plan_steps` more. Waits at most `wait` for `step` to become final.
+    ///
+    /// An `attempt` of 0 is the newest, and makes a step final only near the trainer. Cancel safe.
+    ///
+    /// # Errors
+    /// If there is no such job or attempt, the attempt is not the newest, or the job has ended.
+    pub async fn directive(
+        &self,
+        name: &str,
+        attempt: u64,
+        step: u64,
+        plan_steps: usize,
+        wait: Duration,
+    ) -> Result<DirectiveAnswer, Error> {
+        let Some(entry) = self.entry(name) else {
+            return Err(self.why_not_live(name).await);
+        };
+        entry.check_sound()?;
+        let cell = entry.cell();
+        let Some(cell) = &*cell else { return Err(Error::NoAttempt(entry.name.clone())) };
+        check_attempt(&entry, cell, attempt)?;
+        let commit_ahead = entry.row().spec.commit_ahead;
+        if attempt != 0 {
+            cell.hear(self.0.context.clock.now());
+        } else if !cell.is_near(step, commit_ahead) {
+            return Ok(answer(cell, step, 0, plan_steps));
+        }
+        let end = step.saturating_add(1).saturating_add(commit_ahead.min(plan_steps as u64));
+        let given = cell.give_out(end);
+        self.renew(&entry, cell, end);
+        if given > step || wait.is_zero() {
+            cell.check_open()?;
+            return Ok(answer(cell, step, given, plan_steps));
+        }
+        let cell = cell.clone();
+        let given = tokio::time::timeout(wait, wait_final(&cell, step, end)).await;
+        cell.check_open()?;
+        Ok(answer(&cell, step, given.unwrap_or(0), plan_steps))
+    }
+
+    /// Asks for a longer block when readers come near its end.
+    fn renew(&self, entry: &Entry, cell: &Cell, end: u64) {
+        let block = self.0.context.settings.reserve_steps;
+        if end.saturating_add(block / 2) > cell.reserved_end() {
+            // If the shard is that busy, the next call asks again.
+            let _ = self.0.shard(entry.id).try_send(Command::Renew { id: entry.id, attempt: cell.attempt, end });
+        }
+    }
+
+    /// A reporter for one rank of the newest attempt; `attempt` 0 is that one too.
+    ///
+    /// # Errors
+    /// If there is no such job or attempt, the attempt is not the newest, or the job has ended.
+    pub async fn reporter(&self, name: &JobName, attempt: u64, rank: u32) -> Result<Reporter, Error> {
+        let entry = self.live(name).await?;
+        let Some(cell) = entry.cell_full() else { return Err(Error::NoAttempt(name.clone())) };
+        check_attempt(&entry, &cell, attempt)?;
+        let ranks = entry.row().spec.reporting_ranks;
+        if rank >= ranks {
+            let mut violations = Violations::new();
+            violations.refuse("rank", rank, format_args!("below the job's reporting_ranks, {ranks}"));
+            return Err(Error::Invalid(violations));
+        }
+        Ok(Reporter::new(self.0.context.clone(), self.0.shard(entry.id).clone(), entry, cell, rank))
+    }
+}
+
+fn check_attempt(entry: &Entry, cell: &Cell, attempt: u64) -> Result<(), Error> {
+    let newest = cell.attempt;
+    match u32::try_from(attempt) {
+        Ok(attempt) if attempt == 0 || attempt == newest => Ok(()),
+        Ok(attempt) if attempt < newest => Err(Error::StaleAttempt { job: entry.name.clone(), attempt, newest }),
+        _ => Err(Error::UnknownAttempt { job: entry.name.clone(), attempt, newest }),
+    }
+}
+
+/// Waits until `step` is final; the end of what was given out then.
+async fn wait_final(cell: &Cell, step: u64, end: u64) -> u64 {
+    let mut changes = cell.changes();
+    loop {
+        let given = cell.give_out(end);
+        if given > step || cell.check_open().is_err() {
+            return given;
+        }
+        changes.next().await;
+    }
+}
+
+/// The directives of `step` and `plan_steps` more, those below `given_end` final. To be called after the steps were given out.
+fn answer(cell: &Cell, step: u64, given_end: u64, plan_steps: usize) -> DirectiveAnswer {
+    let timeline = cell.timeline();
+    let first = step.saturating_add(1);
+    let plan = || (first..first.saturating_add(plan_steps as u64)).map(|step| timeline.directive_at(step)).collect();
+    let plan: Vec<_> = if plan_steps < LONG_PLAN_STEPS { plan() } else { aside(plan) };
+    DirectiveAnswer {
+        attempt: cell.attempt,
+        directive: timeline.directive_at(step),
+        is_final: given_end > step,
+        final_steps: usize::try_from(given_end.saturating_sub(first)).unwrap_or(usize::MAX).min(plan.len()),
+        plan,
+    }
+}

@@ -1,0 +1,119 @@
+//! What a job's trainers reported, read back: the complete records of an attempt's history, reduced over ranks.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::{
+    api::{Error, TelemetryAmount, TelemetryAnswer, TelemetryQuery},
+    recover::Part,
+};
+use lrs_model::{
+    name::JobId,
+    telemetry::{Sample, reduce},
+};
+use lrs_stats::extremes::Extremes;
+use lrs_store::Store;
+
+/// Steps read at once.
+const WINDOW: u64 = 10_000;
+
+/// Records of a history, window by window.
+pub struct Records<'a> {
+    store: &'a dyn Store,
+    job: JobId,
+    parts: VecDeque<Part>,
+    end: u64,
+    next: u64,
+}
+
+impl<'a> Records<'a> {
+    /// The records of steps in `start..end` of the history `parts`.
+    #[must_use]
+    pub fn new(store: &'a dyn Store, job: JobId, parts: Vec<Part>, start: u64, end: u64) -> Self {
+        Self { store, job, parts: parts.into(), end, next: start }
+    }
+
+    /// The records of the next stretch of steps that has any, by rising step; `None` at the end.
+    ///
+    /// # Errors
+    /// If the store is away, or what it has can not be understood.
+    pub async fn next_window(&mut self) -> Result<Option<Vec<Sample>>, Error> {
+        while let Some(part) = self.parts.front().copied() {
+            let end = part.end.min(self.end);
+            let from = self.next.max(part.start);
+            let found =
+                if from < end { self.store.next_telemetry_step(self.job, part.attempt, from).await? } else { None };
+            let Some(start) = found.filter(|start| *start < end) else {
+                self.parts.pop_front();
+                continue;
+            };
+            self.next = end.min(start.saturating_add(WINDOW));
+            let chunks = self.store.telemetry_of_steps(self.job, part.attempt, start, self.next).await?;
+            let mut ranks: BTreeMap<(u64, u32), Sample> = BTreeMap::new();
+            for chunk in chunks {
+                let wanted = chunk.samples.into_iter().filter(|sample| (start..self.next).contains(&sample.step));
+                for sample in wanted {
+                    match ranks.get_mut(&(sample.step, chunk.rank)) {
+                        Some(known) => known.merge(&sample),
+                        None => drop(ranks.insert((sample.step, chunk.rank), sample)),
+                    }
+                }
+            }
+            let samples: Vec<Sample> = ranks.into_values().collect();
+            let records = samples.chunk_by(|a, b| a.step == b.step).map(|ranks| {
+                let ranks: Vec<&Sample> = ranks.iter().collect();
+                reduce(ranks[0].step, &ranks)
+            });
+            return Ok(Some(records.collect()));
+        }
+        Ok(None)
+    }
+}
+
+/// Answers `query` over `records`.
+///
+/// # Errors
+/// If the store is away, or what it has can not be understood.
+pub async fn answer(mut records: Records<'_>, query: &TelemetryQuery) -> Result<TelemetryAnswer, Error> {
+    let wanted = |name: &str| query.metrics.is_empty() || query.metrics.iter().any(|metric| metric == name);
+    match query.amount {
+        TelemetryAmount::Raw { limit } => {
+            let mut answer = TelemetryAnswer::default();
+            let mut count = 0;
+            while let Some(window) = records.next_window().await? {
+                for record in window {
+                    if count == limit {
+                        answer.next_step = Some(record.step);
+                        return Ok(answer);
+                    }
+                    count += 1;
+                    for (name, bits) in record.values().filter(|(name, _)| wanted(name)) {
+                        let (steps, values) = answer.series.entry(name.to_owned()).or_default();
+                        steps.push(record.step);
+                        values.push(f64::from_bits(bits));
+                    }
+                }
+            }
+            Ok(answer)
+        }
+        TelemetryAmount::DownSampled { max_points } => {
+            let mut series: BTreeMap<String, Extremes> = BTreeMap::new();
+            while let Some(window) = records.next_window().await? {
+                for record in window {
+                    for (name, bits) in record.values().filter(|(name, _)| wanted(name)) {
+                        let value = f64::from_bits(bits);
+                        // Almost always there, and then its name need not be owned.
+                        if let Some(extremes) = series.get_mut(name) {
+                            extremes.push(record.step, value);
+                        } else {
+                            let mut extremes = Extremes::new(max_points);
+                            extremes.push(record.step, value);
+                            series.insert(name.to_owned(), extremes);
+                        }
+                    }
+                }
+            }
+            let series = series.into_iter().map(|(name, extremes)| (name, extremes.into_line()));
+            Ok(TelemetryAnswer { series: series.collect(), next_step: None })
+        }
+    }
+}

@@ -1,0 +1,524 @@
+//! The pure heart: a job as a value. No clock, no randomness, no I/O.
+//!
+//! Telemetry and people's decisions go in, decisions by controllers come out. What it becomes depends on what it was given alone,
+//! not on batching, timing or order of arrival: the live service, recovery, a rewind and `lrs replay` all run this code.
+//!
+//! A step is *complete* when every reporting rank has said that no more will come at or below it. Complete steps are taken in
+//! step order, one transition each: the record of step `j` meets the controllers with the people's decisions in force at
+//! `j + d`, where `d` is the decision lag, and what they decide takes effect at `j + d`.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    api::Source,
+    steering::{BaseMove, Steering},
+    timeline::Timeline,
+};
+use lrs_control as control;
+use lrs_control::{Advice, Move, Observation, Outcome, Ruling};
+use lrs_model::{
+    decision::{Action, Author, BaseRateChange, Decision, DecisionId, Effect, RateMove, Topic},
+    job::Timestamp,
+    telemetry::{Agreement, Report, Sample, reduce},
+};
+
+/// A job in one of its attempts.
+#[derive(Clone, Debug)]
+pub struct Job {
+    timeline: Timeline,
+    attempt: u32,
+    decision_lag: u64,
+    controllers: Vec<control::State>,
+    /// The states are those of the controllers in force at this step.
+    controllers_at: u64,
+    /// For each rank, steps below this are closed.
+    through_ends: Vec<u64>,
+    /// How many ranks stand at each of `through_ends`.
+    standing: BTreeMap<u64, u32>,
+    /// What was reported of steps that are not complete, by rank.
+    open: BTreeMap<u64, Vec<(u32, Sample)>>,
+    /// Steps below this have been taken.
+    complete_end: u64,
+    /// No transition that takes effect at or past this is made: a person's decision is on its way there.
+    held_at: Option<u64>,
+    latest: Option<Sample>,
+    /// How the controllers stood when a trainer began; until it has a record, a person may still change the spec it begins under.
+    arrival: Option<Box<Arrival>>,
+}
+
+/// What [`Job::arrive`] found.
+#[derive(Clone, Debug)]
+struct Arrival {
+    step: u64,
+    /// The states and the step they were of; `None` before all history.
+    controllers: Option<(Vec<control::State>, u64)>,
+    steering: Arc<Steering>,
+}
+
+/// Whether a trainer that says it `used` a rate used the one it was `given`: trainers may keep rates in single precision.
+fn is_same_rate(used: f64, given: f64) -> bool {
+    (used - given).abs() <= 1e-6 * given.abs()
+}
+
+/// What came of a report.
+#[derive(Debug, Default, PartialEq)]
+pub struct Taken {
+    /// New samples, to be stored.
+    pub accepted: Vec<Sample>,
+    /// The rank's `through_step` after the report.
+    pub through_step: Option<u64>,
+    /// Whether the rank's `through_step` rose.
+    pub through_rose: bool,
+    /// Samples that said nothing new.
+    pub repeated: u64,
+    /// Samples that contradicted what was known, and changed nothing.
+    pub conflicting: u64,
+    /// The lowest step of those.
+    pub conflict_step: Option<u64>,
+    /// Samples of steps that the rank had closed: to be compared with what is stored. They change nothing.
+    pub closed: Vec<Sample>,
+    /// What the controllers decided, in step order.
+    pub decisions: Vec<Decision>,
+    /// Whether controllers told anything, decided or not: directives that are not final may be others now.
+    pub steered: bool,
+    /// The records that became complete and were taken, in step order.
+    pub completed: Vec<Brief>,
+}
+
+/// What people look at of a record.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Brief {
+    /// The step.
+    pub step: u64,
+    /// Its loss.
+    pub loss: Option<f64>,
+    /// The rate it ran at.
+    pub learning_rate: Option<f64>,
+}
+
+/// More steps are open than the bound allows; the report changed nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooManyOpenSteps;
+
+/// All of a [`Job`] that does not follow from people's decisions, for storing.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Snapshot {
+    format: u32,
+    controllers: Vec<control::State>,
+    controllers_at: u64,
+    through_ends: Vec<u64>,
+    open: Vec<(u32, Sample)>,
+    complete_end: u64,
+    latest: Option<Sample>,
+    steering: Arc<Steering>,
+}
+
+const SNAPSHOT_FORMAT: u32 = 2;
+
+impl Job {
+    /// A job at the beginning of `attempt`, with no history: every step below `resume_step` has nothing to say.
+    #[must_use]
+    pub fn new(timeline: Timeline, attempt: u32, resume_step: u64) -> Self {
+        let spec = timeline.spec_at(0).spec();
+        let ranks = spec.reporting_ranks;
+        let mut job = Self {
+            attempt,
+            decision_lag: spec.decision_lag,
+            controllers: Vec::new(),
+            controllers_at: 0,
+            through_ends: vec![resume_step; ranks as usize],
+            standing: BTreeMap::from([(resume_step, ranks)]),
+            open: BTreeMap::new(),
+            complete_end: resume_step,
+            held_at: None,
+            latest: None,
+            arrival: None,
+            timeline,
+        };
+        let steering = job.timeline.steering().clone();
+        job.arrive(Arrival { step: resume_step, controllers: None, steering });
+        job
+    }
+
+    /// The controllers are told that a trainer begins.
+    fn arrive(&mut self, arrival: Arrival) {
+        let step = arrival.step;
+        (self.controllers, self.controllers_at) = arrival.controllers.clone().unwrap_or_else(|| {
+            let first = self.timeline.spec_at(0).controllers();
+            (first.iter().map(|controller| controller.initial(step)).collect(), 0)
+        });
+        self.arrival = Some(Box::new(arrival));
+        self.renew_controllers(step.max(self.controllers_at));
+        let compiled = self.timeline.spec_at(self.controllers_at).clone();
+        self.timeline.steer().forget_actions_from(step);
+        let actions = compiled.controllers().iter().zip(&mut self.controllers);
+        let actions: Vec<Action> =
+            actions.flat_map(|(controller, state)| controller.begin_attempt(state, step)).collect();
+        if !actions.is_empty() {
+            self.timeline.steer().push_actions(step, actions);
+        }
+    }
+
+    /// Goes on as `attempt` from `resume_step`: all that was reported of steps below it is complete, all at or past it forgotten.
+    ///
+    /// Only forward: nothing at or past `resume_step` may have been taken yet, see [`Job::complete_end`]. Returns what the
+    /// controllers decide on the old attempt's last records.
+    pub fn begin_attempt(&mut self, attempt: u32, resume_step: u64) -> Vec<Decision> {
+        debug_assert!(self.complete_end <= resume_step, "a rewind starts from the beginning");
+        self.open.split_off(&resume_step);
+        self.complete_end = resume_step;
+        let decisions = self.transit(|_| {});
+        self.attempt = attempt;
+        self.through_ends.fill(resume_step);
+        let ranks = u32::try_from(self.through_ends.len()).unwrap_or(u32::MAX);
+        self.standing = BTreeMap::from([(resume_step, ranks)]);
+        let controllers = Some((std::mem::take(&mut self.controllers), self.controllers_at));
+        let steering = self.timeline.steering().clone();
+        self.arrive(Arrival { step: resume_step, controllers, steering });
+        decisions
+    }
+
+    /// Takes what a rank reports. Steps below the attempt's first are the caller's to refuse.
+    ///
+    /// # Errors
+    /// If more than `max_open_steps` steps would be open; nothing has changed then.
+    ///
+    /// # Panics
+    /// If `rank` is not one of the job's; the caller checks it.
+    pub fn take(&mut self, rank: u32, report: Report, max_open_steps: usize) -> Result<Taken, TooManyOpenSteps> {
+        let through_end = self.through_ends[rank as usize];
+        let would_close = report.through_step.map_or(0, |step| step.saturating_add(1));
+        if self.open_after(through_end, would_close, &report) > max_open_steps {
+            return Err(TooManyOpenSteps);
+        }
+
+        let mut taken = Taken::default();
+        for sample in report.samples {
+            self.take_sample(rank, through_end, sample, &mut taken);
+        }
+        if would_close > through_end {
+            self.through_ends[rank as usize] = would_close;
+            *self.standing.entry(would_close).or_default() += 1;
+            if let Some(count) = self.standing.get_mut(&through_end) {
+                *count -= 1;
+                if *count == 0 {
+                    self.standing.remove(&through_end);
+                }
+            }
+            taken.through_rose = true;
+        }
+        taken.through_step = self.through_ends[rank as usize].checked_sub(1);
+        if let Some((&end, _)) = self.standing.first_key_value() {
+            self.complete_end = self.complete_end.max(end);
+        }
+        let steering = self.timeline.steering().clone();
+        taken.decisions = self.transit(|record| {
+            taken.completed.push(Brief { step: record.step, loss: record.loss, learning_rate: record.learning_rate });
+        });
+        taken.steered = !Arc::ptr_eq(&steering, self.timeline.steering());
+        Ok(taken)
+    }
+
+    /// How many steps would be open after `report` of a rank that has closed those below `through_end` and would close those below
+    /// `would_close`; 0 if it opens none, so that a rank that lags behind can always catch up.
+    fn open_after(&self, through_end: u64, would_close: u64, report: &Report) -> usize {
+        let others = self.standing.iter().filter(|&(&end, &count)| end != through_end || count > 1);
+        let others_end = others.map(|(&end, _)| end).next().unwrap_or(u64::MAX);
+        let take_end = others_end.min(would_close.max(through_end)).min(self.held_end());
+        let opens =
+            |sample: &&Sample| sample.step >= through_end.max(take_end) && !self.open.contains_key(&sample.step);
+        let opened = report.samples.iter().filter(opens).count();
+        if opened == 0 {
+            return 0;
+        }
+        opened + self.open.range(take_end..).count()
+    }
+
+    fn take_sample(&mut self, rank: u32, through_end: u64, sample: Sample, taken: &mut Taken) {
+        if sample.step < through_end {
+            taken.closed.push(sample);
+            return;
+        }
+        let ranks = self.open.entry(sample.step).or_default();
+        match ranks.binary_search_by_key(&rank, |(rank, _)| *rank) {
+            Err(place) => {
+                ranks.insert(place, (rank, sample.clone()));
+                taken.accepted.push(sample);
+            }
+            Ok(place) => match ranks[place].1.agreement(&sample) {
+                Agreement::Repeat => taken.repeated += 1,
+                Agreement::Conflict => {
+                    taken.conflicting += 1;
+                    taken.conflict_step.get_or_insert(sample.step);
+                }
+                Agreement::More => {
+                    ranks[place].1.merge(&sample);
+                    taken.accepted.push(sample);
+                }
+            },
+        }
+    }
+
+    /// Takes the complete record of a step past all those taken before: a replay, which knows no ranks.
+    pub fn take_record(&mut self, record: &Sample) -> Vec<Decision> {
+        let mut decisions = Vec::new();
+        self.complete_end = self.complete_end.max(record.step + 1);
+        self.transition(record, &mut decisions);
+        self.latest = Some(record.clone());
+        self.arrival = None;
+        decisions
+    }
+
+    /// Takes every complete step that is not held back, and tells `taken` of it.
+    fn transit(&mut self, mut taken: impl FnMut(&Sample)) -> Vec<Decision> {
+        let mut decisions = Vec::new();
+        let take_end = self.taken_end();
+        while let Some(entry) = self.open.first_entry().filter(|entry| *entry.key() < take_end) {
+            let (step, ranks) = entry.remove_entry();
+            let samples: Vec<&Sample> = ranks.iter().map(|(_, sample)| sample).collect();
+            let record = reduce(step, &samples);
+            self.transition(&record, &mut decisions);
+            taken(&record);
+            self.latest = Some(record);
+            self.arrival = None;
+        }
+        decisions
+    }
+
+    /// The record of one step meets the controllers.
+    fn transition(&mut self, record: &Sample, decisions: &mut Vec<Decision>) {
+        let effective_step = record.step + self.decision_lag;
+        if self.timeline.is_paused_at(effective_step) {
+            return;
+        }
+        self.renew_controllers(effective_step);
+        let compiled = self.timeline.spec_at(effective_step).clone();
+        if compiled.controllers().is_empty() {
+            return;
+        }
+        let is_as_directed = self.is_as_directed(record);
+        for (i, controller) in compiled.controllers().iter().enumerate() {
+            let before = self.timeline.base_lrs_at(effective_step);
+            let observation = Observation { sample: record, effective_step, base_lrs: &before, is_as_directed };
+            let Outcome { ruling, bound, actions } = controller.observe(&mut self.controllers[i], &observation);
+            if let Some(bound) = bound {
+                self.timeline.steer().push_bound(effective_step, bound);
+            }
+            let restore = actions.iter().find_map(|action| match action {
+                Action::Restore(id) => Some(id.clone()),
+                Action::Snapshot(_) | Action::Forget(_) => None,
+            });
+            if !actions.is_empty() {
+                self.timeline.steer().push_actions(effective_step, actions);
+            }
+            let Some(ruling) = ruling else { continue };
+            let (reason, evidence, effect) = match ruling {
+                Ruling::Move(Move { base_lrs, shape, reason, evidence }) => {
+                    let groups = compiled.spec().groups.iter().zip(before.iter().zip(&base_lrs));
+                    let groups = groups.map(|(group, (&previous_base_lr, &base_lr))| BaseRateChange {
+                        group: group.name.clone(),
+                        previous_base_lr,
+                        base_lr,
+                    });
+                    let groups = groups.collect();
+                    let base_lrs = base_lrs.into();
+                    self.timeline.steer().push_move(BaseMove { effective_step, base_lrs, shape });
+                    (reason, evidence, Effect::BaseRates(RateMove { groups, shape, restore }))
+                }
+                Ruling::Advice(Advice { topic, reason, evidence }) => {
+                    if topic == Topic::Stop {
+                        self.timeline.steer().advise_stop(effective_step, &reason);
+                    }
+                    (reason, evidence, Effect::Advice(topic))
+                }
+            };
+            decisions.push(Decision {
+                id: DecisionId::Controller {
+                    attempt: self.attempt,
+                    step: record.step,
+                    controller: u32::try_from(i).unwrap_or(u32::MAX),
+                },
+                attempt: self.attempt,
+                step: record.step,
+                effective_step,
+                author: Author::Controller(format!("{i}/{}", compiled.spec().controllers[i].kind())),
+                reason,
+                evidence,
+                effect,
+                create_time: Timestamp::default(),
+            });
+        }
+    }
+
+    /// Whether the step of `record` ran at the rate that schedule and controllers gave it.
+    fn is_as_directed(&self, record: &Sample) -> bool {
+        let directive = self.timeline.directive_at(record.step);
+        let given = directive.rates.first().map_or(0.0, |rate| rate.learning_rate);
+        directive.source == Source::Schedule && record.learning_rate.is_none_or(|used| is_same_rate(used, given))
+    }
+
+    /// Starts afresh every controller that the spec in force at `effective_step` has otherwise than the one that ran before.
+    fn renew_controllers(&mut self, effective_step: u64) {
+        let before = self.timeline.spec_at(self.controllers_at);
+        let opened_before = self.timeline.opened_at(self.controllers_at);
+        let now = self.timeline.spec_at(effective_step);
+        self.controllers_at = effective_step;
+        if Arc::ptr_eq(before, now) {
+            return;
+        }
+        let (old, new) = (&before.spec().controllers, &now.spec().controllers);
+        let opens = now.opening().is_some() && self.timeline.opened_at(effective_step) != opened_before;
+        let mut actions = Vec::new();
+        let states = now.controllers().iter().enumerate().map(|(i, controller)| match self.controllers.get(i) {
+            Some(state) if old.get(i) == new.get(i) && !opens => state.clone(),
+            _ => {
+                let mut state = controller.initial(effective_step);
+                actions.extend(controller.begin_attempt(&mut state, effective_step));
+                state
+            }
+        });
+        self.controllers = states.collect();
+        if !actions.is_empty() {
+            self.timeline.steer().push_actions(effective_step, actions);
+        }
+    }
+
+    /// From now on no transition that takes effect at or past `step` is made, until [`Job::apply`] or [`Job::release`].
+    pub fn hold_at(&mut self, step: u64) {
+        self.held_at = Some(step);
+    }
+
+    /// The decision that was waited for will not come.
+    pub fn release(&mut self) -> Vec<Decision> {
+        self.held_at = None;
+        self.transit(|_| {})
+    }
+
+    /// People's decisions as they are from now on; `timeline` differs from the present one nowhere below the step held at.
+    /// Returns what the controllers decide on the steps that were held back.
+    pub fn apply(&mut self, timeline: &Timeline) -> Vec<Decision> {
+        match self.arrival.take() {
+            None => self.timeline = timeline.with_steering(self.timeline.steering().clone()),
+            // It may take effect where the trainer begins: as if it had been there then.
+            Some(arrival) => {
+                self.timeline = timeline.with_steering(arrival.steering.clone());
+                self.arrive(*arrival);
+            }
+        }
+        self.release()
+    }
+
+    /// Steps below this have met the controllers, or never will.
+    fn taken_end(&self) -> u64 {
+        self.complete_end.min(self.held_end())
+    }
+
+    /// Records at or past this wait for a person's decision.
+    fn held_end(&self) -> u64 {
+        self.held_at.map_or(u64::MAX, |step| step.saturating_sub(self.decision_lag))
+    }
+
+    /// Every directive below this is determined by what the job knows.
+    #[must_use]
+    pub fn determined_end(&self) -> u64 {
+        let determined = self.timeline.determined_end(self.taken_end().saturating_add(self.decision_lag));
+        determined.min(self.held_at.unwrap_or(u64::MAX))
+    }
+
+    /// No decision by a person may take effect below this: transitions up to here have been made under those there are.
+    #[must_use]
+    pub fn decided_end(&self) -> u64 {
+        self.latest.as_ref().map_or(0, |record| record.step + self.decision_lag + 1)
+    }
+
+    /// The rates, as far as they are known.
+    #[must_use]
+    pub fn timeline(&self) -> &Timeline {
+        &self.timeline
+    }
+
+    /// The attempt.
+    #[must_use]
+    pub fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    /// Steps below this are complete.
+    #[must_use]
+    pub fn complete_end(&self) -> u64 {
+        self.complete_end
+    }
+
+    /// How many ranks report.
+    #[must_use]
+    pub fn ranks(&self) -> u32 {
+        u32::try_from(self.through_ends.len()).unwrap_or(u32::MAX)
+    }
+
+    /// The latest record taken.
+    #[must_use]
+    pub fn latest(&self) -> Option<&Sample> {
+        self.latest.as_ref()
+    }
+
+    /// What each controller is at, in the order of the spec.
+    #[must_use]
+    pub fn statuses(&self) -> Vec<control::Status> {
+        let controllers = self.timeline.spec_at(self.controllers_at).controllers();
+        controllers.iter().zip(&self.controllers).map(|(controller, state)| controller.status(state)).collect()
+    }
+
+    /// For storing. Not while a decision is waited for; `None` before the trainer's first record, when there is little to store.
+    #[must_use]
+    pub fn snapshot(&self) -> Option<Snapshot> {
+        if self.arrival.is_some() {
+            return None;
+        }
+        let open = self.open.values().flatten().cloned();
+        Some(Snapshot {
+            format: SNAPSHOT_FORMAT,
+            controllers: self.controllers.clone(),
+            controllers_at: self.controllers_at,
+            through_ends: self.through_ends.clone(),
+            open: open.collect(),
+            complete_end: self.complete_end,
+            latest: self.latest.clone(),
+            steering: self.timeline.steering().clone(),
+        })
+    }
+
+    /// The job as it was when `snapshot` was taken of it, under the same people's decisions. `None` if the snapshot is of another format or
+    /// does not fit the spec: then the telemetry has to be read again.
+    #[must_use]
+    pub fn restore(timeline: &Timeline, attempt: u32, snapshot: Snapshot) -> Option<Self> {
+        let spec = timeline.spec_at(0).spec();
+        let fits = snapshot.format == SNAPSHOT_FORMAT && snapshot.through_ends.len() == spec.reporting_ranks as usize;
+        if !fits {
+            return None;
+        }
+        let mut standing = BTreeMap::new();
+        for &end in &snapshot.through_ends {
+            *standing.entry(end).or_default() += 1;
+        }
+        let mut open: BTreeMap<u64, Vec<(u32, Sample)>> = BTreeMap::new();
+        for (rank, sample) in snapshot.open {
+            open.entry(sample.step).or_default().push((rank, sample));
+        }
+        Some(Self {
+            attempt,
+            decision_lag: spec.decision_lag,
+            controllers: snapshot.controllers,
+            controllers_at: snapshot.controllers_at,
+            through_ends: snapshot.through_ends,
+            standing,
+            open,
+            complete_end: snapshot.complete_end,
+            held_at: None,
+            latest: snapshot.latest,
+            arrival: None,
+            timeline: timeline.with_steering(snapshot.steering),
+        })
+    }
+}

@@ -1,0 +1,176 @@
+//! One rank's stream of telemetry, as the engine sees it.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    api::{Directive, Error, Receipt},
+    cell::{Cell, Changes},
+    commit::outcome,
+    entry::Entry,
+    shard::{Accepted, Command, Context},
+};
+use lrs_model::{
+    name::JobName,
+    telemetry::{Agreement, Report, Sample},
+};
+
+/// One rank's stream of telemetry. Dropping it loses nothing that was accepted.
+pub struct Reporter {
+    context: Context,
+    shard: mpsc::Sender<Command>,
+    entry: Arc<Entry>,
+    cell: Arc<Cell>,
+    changes: Changes,
+    rank: u32,
+    /// Directives below this have been handed out on this stream.
+    told_end: u64,
+}
+
+impl Reporter {
+    /// A reporter for `rank` of the attempt of `cell`; directives begin where the trainer is.
+    #[must_use]
+    pub(super) fn new(
+        context: Context,
+        shard: mpsc::Sender<Command>,
+        entry: Arc<Entry>,
+        cell: Arc<Cell>,
+        rank: u32,
+    ) -> Self {
+        let told_end = cell.complete_end();
+        Self { context, shard, entry, changes: cell.changes(), told_end, cell, rank }
+    }
+
+    /// The attempt that is reported for.
+    #[must_use]
+    pub fn attempt(&self) -> u32 {
+        self.cell.attempt
+    }
+
+    /// The job that is reported for.
+    #[must_use]
+    pub fn job(&self) -> &JobName {
+        &self.entry.name
+    }
+
+    /// Hands over a report; waits while the pipeline is full.
+    ///
+    /// A large one is accepted in pieces, so that others need not wait for all of it. Where this is cancelled or fails half-way what was
+    /// accepted stays, without a receipt: it may be reported again like everything that has none.
+    ///
+    /// # Errors
+    /// If the report is wrong, the attempt over, or the job ended.
+    pub async fn report(&self, report: Report) -> Result<PendingReceipt, Error> {
+        let mut accepted = Vec::with_capacity(1);
+        for piece in report.into_pieces(self.context.settings.piece_values) {
+            accepted.push(self.accept(piece).await?);
+        }
+        Ok(PendingReceipt {
+            context: self.context.clone(),
+            entry: self.entry.clone(),
+            cell: self.cell.clone(),
+            rank: self.rank,
+            accepted,
+        })
+    }
+
+    /// Hands over a piece, as a whole or not at all. Cancel safe.
+    async fn accept(&self, report: Report) -> Result<Accepted, Error> {
+        self.cell.check_open()?;
+        let permit = self.context.pipeline.admit(&self.entry, report.value_count()).await?;
+        let place = self.shard.reserve().await.map_err(|_| Error::ShuttingDown)?;
+        let (reply, accepted) = oneshot::channel();
+        let (id, attempt, rank) = (self.entry.id, self.cell.attempt, self.rank);
+        place.send(Command::Report { id, attempt, rank, report, permit, reply });
+        match accepted.await.map_err(|_| Error::ShuttingDown)? {
+            // The job ended while the report was on its way.
+            Err(Error::JobNotFound(_)) => Err(self.cell.check_open().err().unwrap_or(Error::ShuttingDown)),
+            accepted => accepted,
+        }
+    }
+
+    /// Directives that became final since the last call, in step order without gaps; waits until there is one. Cancel safe.
+    ///
+    /// # Errors
+    /// When the attempt is over or the job has ended.
+    pub async fn next_directives(&mut self) -> Result<Vec<Directive>, Error> {
+        loop {
+            self.cell.check_open()?;
+            let commit_ahead = self.entry.row().spec.commit_ahead;
+            let end = self.cell.complete_end().saturating_add(commit_ahead);
+            let start = self.told_end.max(self.cell.complete_end());
+            if start < end {
+                let given = self.cell.give_out(end);
+                if given > start {
+                    let timeline = self.cell.timeline();
+                    let directives = (start..given).map(|step| timeline.directive_at(step)).collect();
+                    self.told_end = given;
+                    return Ok(directives);
+                }
+                if self.cell.reserved_end() < end {
+                    let (id, attempt) = (self.entry.id, self.cell.attempt);
+                    self.shard.send(Command::Renew { id, attempt, end }).await.map_err(|_| Error::ShuttingDown)?;
+                }
+            }
+            self.changes.next().await;
+        }
+    }
+}
+
+/// A receipt to come.
+pub struct PendingReceipt {
+    context: Context,
+    entry: Arc<Entry>,
+    cell: Arc<Cell>,
+    rank: u32,
+    /// Of each piece.
+    accepted: Vec<Accepted>,
+}
+
+impl PendingReceipt {
+    /// Waits until the report is durable.
+    ///
+    /// # Errors
+    /// If the database refused it, or the server shuts down first.
+    pub async fn receipt(self) -> Result<Receipt, Error> {
+        let mut receipt = Receipt::default();
+        for Accepted { committed, through_step, repeated, conflicting, conflict_step, closed } in self.accepted {
+            outcome(committed).await?;
+            receipt.add(&Receipt { durable_through_step: through_step, repeated, conflicting, late: 0, conflict_step });
+            let (Some(first), Some(last)) = (closed.first(), closed.last()) else { continue };
+            let (start, end) = (first.step, last.step.saturating_add(1));
+            let job = self.entry.id;
+            let chunks = self.context.store.telemetry_of_steps(job, self.cell.attempt, start, end).await?;
+            let own = chunks.into_iter().filter(|chunk| chunk.rank == self.rank).flat_map(|chunk| chunk.samples);
+            let compared = compare(&closed, own);
+            self.cell.count(compared.repeated, compared.conflicting, compared.late);
+            receipt.add(&compared);
+        }
+        Ok(receipt)
+    }
+}
+
+/// How samples of closed steps stand to what is stored of them.
+fn compare(closed: &[Sample], stored: impl Iterator<Item = Sample>) -> Receipt {
+    let mut receipt = Receipt::default();
+    let mut known: BTreeMap<u64, Sample> = BTreeMap::new();
+    for sample in stored {
+        match known.get_mut(&sample.step) {
+            Some(first) => first.merge(&sample),
+            None => drop(known.insert(sample.step, sample)),
+        }
+    }
+    for sample in closed {
+        match known.get(&sample.step).map(|known| known.agreement(sample)) {
+            Some(Agreement::Repeat) => receipt.repeated += 1,
+            Some(Agreement::Conflict) => {
+                receipt.conflicting += 1;
+                // Steps rise.
+                receipt.conflict_step.get_or_insert(sample.step);
+            }
+            Some(Agreement::More) | None => receipt.late += 1,
+        }
+    }
+    receipt
+}

@@ -1,0 +1,461 @@
+//! The task that owns jobs: the only writer of their values. Many jobs a shard, one shard a job.
+//!
+//! A command is taken, the job's value moves on at once, what must survive goes to the commit pipeline; when an answer has to wait for
+//! that, the shard goes on with other commands and comes back to it. Changes of one job (attempts, orders, its end) are made one
+//! after another; telemetry flows on beside them.
+
+mod attempts;
+mod changes;
+mod ending;
+mod reports;
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::SeqCst},
+    },
+};
+
+use futures::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
+use papaya::HashMap as SharedMap;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    api::{AttemptInfo, Change, Error, Event, JobView, Order, Settings},
+    cell::Cell,
+    commit::{Committed, Pipeline, outcome},
+    entry::Entry,
+    job::Job,
+    recover::{Loaded, Running},
+    timeline::Timeline,
+};
+use lrs_model::{
+    decision::Decision,
+    job::{AttemptRow, JobRow, State, Timestamp},
+    name::JobId,
+    telemetry::{Report, Sample},
+};
+use lrs_runtime::clock::Clock;
+use lrs_store::{StateRow, Store, Write};
+
+/// Jobs that have not ended, by name.
+pub type Directory = SharedMap<String, Arc<Entry>>;
+
+/// Where an answer goes. If whoever asked has gone, nobody minds.
+pub type Reply<T> = oneshot::Sender<Result<T, Error>>;
+
+/// What a shard is asked.
+pub enum Command {
+    /// Own this job from now on; told when its entry shows all that there is of it.
+    Adopt(Arc<Entry>, Box<Loaded>, oneshot::Sender<()>),
+    /// Take a rank's report.
+    Report {
+        /// The job.
+        id: JobId,
+        /// The attempt reported for.
+        attempt: u32,
+        /// The reporting rank.
+        rank: u32,
+        /// What it reports.
+        report: Report,
+        /// Its place in the pipeline.
+        permit: super::commit::Permit,
+        /// Told when it is in the pipeline.
+        reply: Reply<Accepted>,
+    },
+    /// Begin an attempt.
+    Start {
+        /// The job.
+        id: JobId,
+        /// The attempt's token.
+        token: String,
+        /// Its first step.
+        resume_step: u64,
+        /// Told when it is durable.
+        reply: Reply<AttemptInfo>,
+    },
+    /// A person's order.
+    Change {
+        /// The job.
+        id: JobId,
+        /// What.
+        change: Change,
+        /// By whom and why.
+        order: Order,
+        /// Told when it is durable.
+        reply: Reply<(JobView, Option<Decision>)>,
+    },
+    /// End the job.
+    Complete {
+        /// The job.
+        id: JobId,
+        /// How.
+        outcome: State,
+        /// By whom and why.
+        order: Order,
+        /// Told when it is durable.
+        reply: Reply<JobView>,
+    },
+    /// Remove the job.
+    Delete {
+        /// The job.
+        id: JobId,
+        /// Must match, if given.
+        etag: Option<String>,
+        /// Even if it has not ended.
+        force: bool,
+        /// Told when it is durable.
+        reply: Reply<()>,
+    },
+    /// Readers come near the end of the reserved block, or past it: steps below `end` are wanted.
+    Renew {
+        /// The job.
+        id: JobId,
+        /// The attempt.
+        attempt: u32,
+        /// The end wanted.
+        end: u64,
+    },
+    /// Give out nothing more, hand over what is left to write.
+    Shutdown(oneshot::Sender<()>),
+}
+
+/// A report that is in the pipeline.
+#[derive(Debug)]
+pub struct Accepted {
+    /// Told when it is durable.
+    pub committed: Committed,
+    /// The rank's `through_step`.
+    pub through_step: Option<u64>,
+    /// Samples that said nothing new.
+    pub repeated: u64,
+    /// Samples that contradicted what was known.
+    pub conflicting: u64,
+    /// The lowest step of those.
+    pub conflict_step: Option<u64>,
+    /// Samples of closed steps, to be compared with what is stored.
+    pub closed: Vec<Sample>,
+}
+
+/// What every shard works with.
+#[derive(Clone)]
+pub struct Context {
+    /// The bounds.
+    pub settings: Arc<Settings>,
+    /// Where jobs survive.
+    pub store: Arc<dyn Store>,
+    /// The way there.
+    pub pipeline: Pipeline,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Where readers find jobs.
+    pub directory: Arc<Directory>,
+    /// How many jobs have left it.
+    pub departures: Arc<AtomicU64>,
+    /// Attempts with many small chunks, to be merged: job, attempt, chunks below this `seq`.
+    pub merges: mpsc::Sender<(JobId, u32, u64)>,
+}
+
+/// A shard.
+pub struct Shard {
+    context: Context,
+    jobs: HashMap<JobId, Owned>,
+    /// What to do when something that was waited for has come.
+    later: FuturesUnordered<BoxFuture<'static, Continuation>>,
+    closing: bool,
+}
+
+type Continuation = Box<dyn FnOnce(&mut Shard) + Send>;
+
+/// A job and all its owner knows of it.
+struct Owned {
+    entry: Arc<Entry>,
+    attempts: Vec<AttemptRow>,
+    people: Vec<(Decision, Option<String>)>,
+    timeline: Timeline,
+    attempt: Option<Attempt>,
+    /// A change is on its way to the store; the next ones wait.
+    changing: bool,
+    waiting: VecDeque<Command>,
+    /// Why reports are refused, while an attempt begins or the job ends.
+    refusing: Option<Error>,
+}
+
+/// The newest attempt.
+struct Attempt {
+    heart: Job,
+    cell: Arc<Cell>,
+    next_seq: u64,
+    /// Steps below this may have been given out by a process before this one.
+    unknown_end: u64,
+    reserved_end: u64,
+    /// A longer block is on its way to the store.
+    reserving: u64,
+    records_since_snapshot: u64,
+    chunks_since_merge: u64,
+}
+
+/// Changes that may wait for the one before.
+const MAX_WAITING: usize = 64;
+/// Commands taken at once.
+const MAX_COMMANDS: usize = 256;
+
+impl Shard {
+    /// A shard without jobs.
+    #[must_use]
+    pub fn new(context: Context) -> Self {
+        Self { context, jobs: HashMap::new(), later: FuturesUnordered::new(), closing: false }
+    }
+
+    /// Serves commands until every sender is gone and nothing is under way.
+    ///
+    /// A panic here would leave values half changed: the process ends, and the next one begins from what is stored.
+    pub async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+        let _guard = AbortOnPanic;
+        let mut batch = Vec::with_capacity(MAX_COMMANDS);
+        let mut open = true;
+        loop {
+            tokio::select! {
+                // In a fixed order, so that a simulation of the same seed is the same run. What was waited for comes first: there
+                // is a bounded number of it.
+                biased;
+                Some(continuation) = self.later.next() => continuation(&mut self),
+                taken = commands.recv_many(&mut batch, MAX_COMMANDS), if open => {
+                    open = taken > 0;
+                    for command in batch.drain(..) {
+                        self.serve(command);
+                    }
+                }
+                else => return,
+            }
+        }
+    }
+
+    fn serve(&mut self, command: Command) {
+        match command {
+            Command::Adopt(entry, loaded, done) => {
+                self.adopt(entry, *loaded);
+                let _ = done.send(());
+            }
+            Command::Report { id, attempt, rank, report, permit, reply } => {
+                let accepted = self.report(id, attempt, rank, report, permit);
+                let _ = reply.send(accepted);
+            }
+            Command::Renew { id, attempt, end } => self.renew(id, attempt, end),
+            Command::Shutdown(done) => self.shut_down(done),
+            Command::Start { id, .. }
+            | Command::Change { id, .. }
+            | Command::Complete { id, .. }
+            | Command::Delete { id, .. } => {
+                self.serve_change(id, command);
+            }
+        }
+    }
+
+    /// One change of a job after another.
+    fn serve_change(&mut self, id: JobId, command: Command) {
+        if self.closing {
+            return command.refuse(Error::ShuttingDown);
+        }
+        let Some(owned) = self.jobs.get_mut(&id) else {
+            return command.refuse(Error::JobNotFound(id.to_string()));
+        };
+        if let Err(damage) = owned.entry.check_sound() {
+            return command.refuse(damage);
+        }
+        if owned.changing {
+            if owned.waiting.len() >= MAX_WAITING {
+                return command
+                    .refuse(Error::Overloaded { what: "the queue of changes of this job", limit: MAX_WAITING });
+            }
+            owned.waiting.push_back(command);
+            return;
+        }
+        match command {
+            Command::Start { token, resume_step, reply, .. } => self.start_attempt(id, token, resume_step, reply),
+            Command::Change { change, order, reply, .. } => self.change(id, change, order, reply),
+            Command::Complete { outcome, order, reply, .. } => self.complete(id, outcome, order, reply),
+            Command::Delete { etag, force, reply, .. } => self.delete(id, etag.as_deref(), force, reply),
+            _ => {}
+        }
+    }
+
+    /// The change under way is over: on with those that waited.
+    fn changed(&mut self, id: JobId) {
+        if let Some(owned) = self.jobs.get_mut(&id) {
+            owned.changing = false;
+        }
+        while let Some(owned) = self.jobs.get_mut(&id).filter(|owned| !owned.changing) {
+            let Some(command) = owned.waiting.pop_front() else { return };
+            self.serve_change(id, command);
+        }
+    }
+
+    /// The job is gone: whoever waits for it is told `why`.
+    fn forget(&mut self, id: JobId, why: &Error) {
+        if let Some(owned) = self.jobs.remove(&id) {
+            let same = |_: &String, entry: &Arc<Entry>| Arc::ptr_eq(entry, &owned.entry);
+            let _ = self.context.directory.pin().remove_if(owned.entry.name.as_str(), same);
+            self.context.departures.fetch_add(1, SeqCst);
+            owned.entry.tell_no_more();
+            if let Some(cell) = owned.entry.cell_full() {
+                cell.close(why.clone());
+            }
+            for command in owned.waiting {
+                command.refuse(why.clone());
+            }
+        }
+    }
+
+    /// Goes on with `then` when `committed` has an answer.
+    fn after_commit(&mut self, committed: Committed, then: impl FnOnce(&mut Self, Result<(), Error>) + Send + 'static) {
+        self.later.push(Box::pin(async move {
+            let result = outcome(committed).await.map(drop);
+            Box::new(move |shard: &mut Self| then(shard, result)) as Continuation
+        }));
+    }
+
+    fn adopt(&mut self, entry: Arc<Entry>, loaded: Loaded) {
+        let Loaded { row, attempts, people, timeline, running, unrecorded } = loaded;
+        let mut owned = Owned {
+            entry,
+            attempts,
+            people,
+            timeline,
+            attempt: None,
+            changing: false,
+            waiting: VecDeque::new(),
+            refusing: None,
+        };
+        let id = row.id;
+        if let Some(running) = running
+            && let Some(newest) = owned.attempts.last().cloned()
+        {
+            // What the process before gave out is not known, only that it lies below the end of the block.
+            owned.begin(&newest, running, newest.reserved_end);
+        }
+        let writes = owned.decided(&self.context, unrecorded);
+        self.context.pipeline.submit_own(writes, &owned.entry);
+        self.jobs.insert(id, owned);
+    }
+
+    fn shut_down(&mut self, done: oneshot::Sender<()>) {
+        self.closing = true;
+        // In order, so that the same happens in every run.
+        let mut jobs: Vec<(&JobId, &mut Owned)> = self.jobs.iter_mut().collect();
+        jobs.sort_unstable_by_key(|(id, _)| **id);
+        for (id, owned) in jobs {
+            let Some(attempt) = &mut owned.attempt else { continue };
+            attempt.cell.close(Error::ShuttingDown);
+            let mut writes = Vec::new();
+            // Nothing more is given out: the next process need not reckon with the rest of the block.
+            let given_end = attempt.cell.given_end().max(attempt.unknown_end.min(attempt.reserved_end));
+            if given_end < attempt.reserved_end && attempt.reserving <= attempt.reserved_end {
+                let number = attempt.heart.attempt();
+                writes.push(Write::Reserve { job: *id, attempt: number, reserved_end: given_end });
+            }
+            if attempt.records_since_snapshot > 0 && !owned.changing {
+                writes.extend(attempt.save_state(*id));
+            }
+            owned.entry.tell_no_more();
+            self.context.pipeline.submit_own(writes, &owned.entry);
+        }
+        let _ = done.send(());
+    }
+}
+
+struct AbortOnPanic;
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!("A shard panicked, so the process ends: this is a bug in lrs");
+            std::process::abort();
+        }
+    }
+}
+
+impl Command {
+    fn refuse(self, why: Error) {
+        // Whoever asked may have gone.
+        match self {
+            Self::Report { reply, .. } => drop(reply.send(Err(why))),
+            Self::Start { reply, .. } => drop(reply.send(Err(why))),
+            Self::Change { reply, .. } => drop(reply.send(Err(why))),
+            Self::Complete { reply, .. } => drop(reply.send(Err(why))),
+            Self::Delete { reply, .. } => drop(reply.send(Err(why))),
+            Self::Adopt(..) | Self::Renew { .. } | Self::Shutdown(_) => {}
+        }
+    }
+}
+
+impl Owned {
+    /// The newest attempt runs from now on.
+    fn begin(&mut self, row: &AttemptRow, running: Running, unknown_end: u64) {
+        let Running { heart, next_seq, .. } = running;
+        let cell = Arc::new(Cell::new(row.attempt, row.resume_step, unknown_end, heart.timeline().clone()));
+        let attempt = Attempt {
+            heart,
+            cell: cell.clone(),
+            next_seq,
+            unknown_end,
+            reserved_end: row.reserved_end,
+            reserving: row.reserved_end,
+            records_since_snapshot: 0,
+            chunks_since_merge: 0,
+        };
+        attempt.publish();
+        self.attempt = Some(attempt);
+        self.entry.set_attempt(row.attempt, cell);
+    }
+
+    /// Shows readers how far the rates are known and final.
+    fn publish(&self) {
+        if let Some(attempt) = &self.attempt {
+            attempt.publish();
+        }
+    }
+
+    fn view(&self, context: &Context) -> JobView {
+        self.entry.view(context.stale_before())
+    }
+
+    fn tell_job(&self, context: &Context) {
+        self.entry.tell(|| Event::Job(Box::new(self.view(context))));
+    }
+
+    /// The row with another state or spec.
+    fn next_row(&self, now: Timestamp, edit: impl FnOnce(&mut JobRow)) -> JobRow {
+        let mut row = JobRow::clone(&self.entry.row());
+        row.version += 1;
+        row.update_time = now;
+        edit(&mut row);
+        row
+    }
+}
+
+impl Attempt {
+    /// Shows readers how far the rates are known and final.
+    fn publish(&self) {
+        self.cell.publish_progress(self.heart.complete_end(), self.heart.latest());
+        self.cell.publish_statuses(self.heart.statuses());
+        self.cell.publish_ends(self.heart.determined_end().min(self.reserved_end), self.reserved_end);
+    }
+
+    fn save_state(&mut self, id: JobId) -> Option<Write> {
+        let snapshot = self.heart.snapshot()?;
+        self.records_since_snapshot = 0;
+        let state = serde_json::to_string(&snapshot).ok()?;
+        Some(Write::SaveState(id, StateRow { attempt: self.heart.attempt(), next_seq: self.next_seq, state }))
+    }
+}
+
+impl Context {
+    /// A trainer not heard of since then is stale.
+    #[must_use]
+    pub fn stale_before(&self) -> Timestamp {
+        let stale_after = i64::try_from(self.settings.stale_after.as_micros()).unwrap_or(i64::MAX);
+        Timestamp(self.clock.now().0.saturating_sub(stale_after))
+    }
+}

@@ -1,0 +1,166 @@
+//! The beginning of an attempt: durable first, then the job's value as it was at the step resumed from.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::FutureExt as _;
+
+use super::{Continuation, Owned, Reply, Shard};
+use crate::{
+    api::{AttemptInfo, Error},
+    job::Job,
+    recover::{self, Running},
+};
+use lrs_model::{
+    job::{AttemptRow, State},
+    name::JobId,
+    violation::Violations,
+};
+use lrs_store as store;
+use lrs_store::Write;
+
+impl Shard {
+    pub(super) fn start_attempt(&mut self, id: JobId, token: String, resume_step: u64, reply: Reply<AttemptInfo>) {
+        let block = self.context.settings.reserve_steps;
+        let now = self.context.clock.now();
+        let Some(owned) = self.jobs.get_mut(&id) else { return };
+        if let Some(known) = owned.attempts.iter().find(|row| row.token == token) {
+            let _ = reply.send(owned.known_attempt(known, resume_step));
+            return;
+        }
+        if let Err(error) = owned.check_resume_step(resume_step) {
+            let _ = reply.send(Err(error));
+            return;
+        }
+
+        let parent_attempt = owned.attempts.last().map_or(0, |row| row.attempt);
+        let row = AttemptRow {
+            attempt: parent_attempt + 1,
+            token,
+            resume_step,
+            parent_attempt,
+            reserved_end: resume_step.saturating_add(block),
+            create_time: now,
+        };
+        let job_row = owned.next_row(now, |row| {
+            if row.state == State::Pending {
+                row.state = State::Running;
+            }
+        });
+        // The old attempt's history is closed from here on, so that it is the same whenever it is read.
+        let job = owned.entry.name.clone();
+        owned.refusing = Some(Error::StaleAttempt { job, attempt: parent_attempt, newest: row.attempt });
+        owned.changing = true;
+        let writes = vec![Write::StartAttempt(id, row.clone()), Write::UpdateJob(Box::new(job_row.clone()))];
+        let committed = self.context.pipeline.submit(id, writes, None, None);
+        self.after_commit(committed, move |shard, result| {
+            let Some(owned) = shard.jobs.get_mut(&id) else { return };
+            if let Err(error) = result {
+                owned.refusing = None;
+                let _ = reply.send(Err(error));
+                return shard.changed(id);
+            }
+            owned.attempts.push(row.clone());
+            owned.entry.set_row(job_row);
+            shard.rebuild(id, row, reply);
+        });
+    }
+
+    /// Reads the new attempt's history and begins it.
+    fn rebuild(&mut self, id: JobId, row: AttemptRow, reply: Reply<AttemptInfo>) {
+        let Some(owned) = self.jobs.get(&id) else { return };
+        let (store, timeline) = (self.context.store.clone(), owned.timeline.clone());
+        let attempts = owned.attempts.clone();
+        let read = async move {
+            if row.parent_attempt == 0 {
+                let heart = Job::new(timeline, row.attempt, row.resume_step);
+                return (row, Ok(Running::new(heart, 0)));
+            }
+            let mut backoff = Duration::from_millis(20);
+            loop {
+                match recover::running(&*store, id, &timeline, &attempts, None).await {
+                    Err(store::Error::Unavailable(_)) => tokio::time::sleep(backoff).await,
+                    known => return (row, known),
+                }
+                backoff = (backoff * 2).min(Duration::from_secs(1));
+            }
+        };
+        self.later.push(Box::pin(read.map(move |(row, running)| {
+            Box::new(move |shard: &mut Self| shard.begin_attempt(id, &row, running, reply)) as Continuation
+        })));
+    }
+
+    fn begin_attempt(
+        &mut self,
+        id: JobId,
+        row: &AttemptRow,
+        running: Result<Running, store::Error>,
+        reply: Reply<AttemptInfo>,
+    ) {
+        let context = self.context.clone();
+        let Some(owned) = self.jobs.get_mut(&id) else { return };
+        match running {
+            Err(error) => {
+                owned.entry.damage(error.to_string());
+                let _ = reply.send(owned.entry.check_sound().and(Err(error.into())));
+            }
+            Ok(mut running) => {
+                if let Some(old) = owned.entry.cell_full() {
+                    let job = owned.entry.name.clone();
+                    old.close(Error::StaleAttempt { job, attempt: old.attempt, newest: row.attempt });
+                }
+                let decisions = std::mem::take(&mut running.decisions);
+                let mut writes = owned.replayed(&context, std::mem::take(&mut running.recomputed));
+                owned.begin(row, running, 0);
+                if let Some(cell) = owned.entry.cell_full() {
+                    cell.hear(context.clock.now());
+                }
+                writes.extend(owned.decided(&context, decisions));
+                context.pipeline.submit_own(writes, &owned.entry);
+                owned.entry.break_trail();
+                owned.refusing = None;
+                owned.tell_job(&context);
+                let _ = reply.send(Ok(owned.info(row)));
+            }
+        }
+        self.changed(id);
+    }
+}
+
+impl Owned {
+    fn info(&self, row: &AttemptRow) -> AttemptInfo {
+        AttemptInfo {
+            row: row.clone(),
+            spec: Arc::clone(self.timeline.last_spec().spec()),
+            needs_telemetry: self.timeline.needs_telemetry(),
+        }
+    }
+
+    fn known_attempt(&self, known: &AttemptRow, resume_step: u64) -> Result<AttemptInfo, Error> {
+        if known.resume_step == resume_step {
+            return Ok(self.info(known));
+        }
+        Err(Error::AttemptTokenReused {
+            job: self.entry.name.clone(),
+            token: known.token.clone(),
+            first: known.resume_step,
+            now: resume_step,
+        })
+    }
+
+    /// A fork shares its source's history up to the fork and no further.
+    fn check_resume_step(&self, resume_step: u64) -> Result<(), Error> {
+        let row = self.entry.row();
+        match &row.forked_from {
+            Some(fork) if row.state == State::Pending && resume_step > fork.step => {
+                let mut violations = Violations::new();
+                violations.refuse(
+                    "resume_step",
+                    resume_step,
+                    format_args!("at most {}, where the job was forked", fork.step),
+                );
+                Err(Error::Invalid(violations))
+            }
+            _ => Ok(()),
+        }
+    }
+}

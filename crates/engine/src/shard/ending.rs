@@ -1,0 +1,67 @@
+//! The end of a job.
+
+use super::{Reply, Shard};
+use crate::api::{Error, Event, JobView, Order};
+use lrs_model::{job::State, name::JobId};
+use lrs_store::Write;
+
+impl Shard {
+    pub(super) fn complete(&mut self, id: JobId, outcome: State, order: Order, reply: Reply<JobView>) {
+        let now = self.context.clock.now();
+        let Some(owned) = self.jobs.get_mut(&id) else { return };
+        let row = owned.next_row(now, |row| {
+            row.state = outcome;
+            row.state_author = order.author;
+            row.state_reason = order.reason;
+            row.end_time = Some(now);
+        });
+        let ended = Error::JobEnded { job: owned.entry.name.clone(), state: outcome };
+        owned.changing = true;
+        owned.refusing = Some(ended.clone());
+        let committed = self.context.pipeline.submit(id, vec![Write::UpdateJob(Box::new(row.clone()))], None, None);
+        self.after_commit(committed, move |shard, result| {
+            let Some(owned) = shard.jobs.get_mut(&id) else { return };
+            if let Err(error) = result {
+                owned.refusing = None;
+                let _ = reply.send(Err(error));
+                return shard.changed(id);
+            }
+            owned.entry.set_row(row);
+            let view = owned.view(&shard.context);
+            owned.entry.tell(|| Event::Job(Box::new(view.clone())));
+            shard.forget(id, &ended);
+            let _ = reply.send(Ok(view));
+        });
+    }
+
+    pub(super) fn delete(&mut self, id: JobId, etag: Option<&str>, force: bool, reply: Reply<()>) {
+        let Some(owned) = self.jobs.get_mut(&id) else { return };
+        let (name, row) = (owned.entry.name.clone(), owned.entry.row());
+        let found = format!("\"{}\"", row.version);
+        let refusal = match etag {
+            Some(expected) if expected != found => {
+                Some(Error::EtagMismatch { job: name.clone(), expected: expected.to_owned(), found })
+            }
+            _ if !force => Some(Error::JobNotEnded { job: name.clone(), state: row.state }),
+            _ => None,
+        };
+        if let Some(refusal) = refusal {
+            let _ = reply.send(Err(refusal));
+            return;
+        }
+        let gone = Error::JobNotFound(name.to_string());
+        owned.changing = true;
+        owned.refusing = Some(gone.clone());
+        let committed = self.context.pipeline.submit(id, vec![Write::DeleteJob(id)], None, None);
+        self.after_commit(committed, move |shard, result| {
+            let Some(owned) = shard.jobs.get_mut(&id) else { return };
+            if let Err(error) = result {
+                owned.refusing = None;
+                let _ = reply.send(Err(error));
+                return shard.changed(id);
+            }
+            shard.forget(id, &gone);
+            let _ = reply.send(Ok(()));
+        });
+    }
+}

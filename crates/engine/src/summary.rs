@@ -1,0 +1,296 @@
+//! What is known of a whole history, however long: bounded in memory, and growing with the records, so that none is read twice.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use super::{
+    health::{self, Stretch},
+    replay::Replayer,
+    timeline::Timeline,
+};
+use lrs_model::{name::JobId, telemetry::Sample};
+use lrs_stats::extremes::Extremes;
+
+/// Points that plateaus are looked for in.
+const PLATEAU_POINTS: usize = 4096;
+/// Stretches off what was told; where there are more, those nearest to each other are joined.
+const STRETCHES: usize = 1000;
+/// Bytes of summaries that are kept.
+const CACHED_BYTES: usize = 64 << 20;
+
+/// Where the rates that a history's steps were told come from.
+pub enum Told {
+    /// The attempt runs: what is known so far is what its steps were told.
+    Runs,
+    /// It is over: they are worked out once more as its records are read. None are left once all are.
+    IsOver(Option<Box<Replayer>>),
+}
+
+/// A history in short.
+pub struct Summary {
+    /// The end of the records that are in it.
+    next: u64,
+    losses: Extremes,
+    off_told: Vec<(u64, u64)>,
+    /// The newest record with a rate was off what was told.
+    is_off: bool,
+    told: Told,
+    plateaus: Option<Vec<Stretch>>,
+}
+
+impl Summary {
+    /// Of no records yet.
+    #[must_use]
+    pub fn new(told: Told) -> Self {
+        let losses = Extremes::new(PLATEAU_POINTS);
+        Self { next: 0, losses, off_told: Vec::new(), is_off: false, told, plateaus: None }
+    }
+
+    /// Records from here on are not in it.
+    #[must_use]
+    pub fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// Whether there will be no more records.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        matches!(self.told, Told::IsOver(None))
+    }
+
+    /// Takes the next records; those that are in it already are left out. `timeline` is that of an attempt that runs.
+    pub fn take(&mut self, records: &[Sample], timeline: Option<&Timeline>) {
+        let known = records.partition_point(|record| record.step < self.next);
+        for record in &records[known..] {
+            let timeline = match &self.told {
+                Told::Runs => timeline,
+                Told::IsOver(replayer) => replayer.as_deref().map(Replayer::timeline),
+            };
+            if let (Some(used), Some(timeline)) = (record.learning_rate, timeline) {
+                self.take_rate(record.step, is_off(timeline, record.step, used));
+            }
+            if let Told::IsOver(Some(replayer)) = &mut self.told {
+                replayer.take(record);
+            }
+            if let Some(loss) = record.loss {
+                self.losses.push(record.step, loss);
+            }
+            self.next = record.step + 1;
+            self.plateaus = None;
+        }
+    }
+
+    fn take_rate(&mut self, step: u64, is_off: bool) {
+        match self.off_told.last_mut() {
+            Some(stretch) if is_off && self.is_off => stretch.1 = step,
+            _ if is_off => self.off_told.push((step, step)),
+            _ => {}
+        }
+        self.is_off = is_off;
+        if self.off_told.len() > 2 * STRETCHES {
+            self.off_told = joined(&self.off_told, STRETCHES);
+        }
+    }
+
+    /// All records of an attempt that is over have been taken.
+    pub fn finish(&mut self) {
+        if let Told::IsOver(replayer) = &mut self.told {
+            *replayer = None;
+        }
+    }
+
+    /// The stretches in which the loss did not fall, and those that ran at another rate than told: first and last step.
+    pub fn shown(&mut self) -> (Vec<Stretch>, Vec<(u64, u64)>) {
+        let losses = &self.losses;
+        let plateaus = self.plateaus.get_or_insert_with(|| {
+            let (steps, losses) = losses.clone().into_line();
+            health::plateaus(&steps, &losses)
+        });
+        (plateaus.clone(), joined(&self.off_told, STRETCHES))
+    }
+
+    fn bytes(&self) -> usize {
+        let of_plateau = |plateau: &Stretch| size_of::<Stretch>() + plateau.reason.capacity();
+        let plateaus: usize = self.plateaus.iter().flatten().map(of_plateau).sum();
+        size_of::<Self>() + self.losses.bytes() + self.off_told.capacity() * size_of::<(u64, u64)>() + plateaus
+    }
+}
+
+/// Whether the rate that a step `used` is another than its first group was told, beyond single precision. Of other groups trainers do not
+/// say what they used.
+#[must_use]
+pub fn is_off(timeline: &Timeline, step: u64, used: f64) -> bool {
+    let directive = timeline.directive_at(step);
+    let differs = |told: f64| (told - used).abs() > 1e-6 * told.abs();
+    directive.rates.first().is_some_and(|told| differs(told.learning_rate))
+}
+
+/// At most so many stretches: those nearest to each other joined.
+fn joined(stretches: &[(u64, u64)], most: usize) -> Vec<(u64, u64)> {
+    let Some(too_many) = stretches.len().checked_sub(most).filter(|count| *count > 0) else {
+        return stretches.to_vec();
+    };
+    let gap = |pair: &[(u64, u64)]| pair[1].0 - pair[0].1;
+    let mut gaps: Vec<u64> = stretches.windows(2).map(gap).collect();
+    let (_, widest, _) = gaps.select_nth_unstable(too_many - 1);
+    let widest = *widest;
+    let mut joined = vec![stretches[0]];
+    for pair in stretches.windows(2) {
+        match joined.last_mut() {
+            Some(last) if gap(pair) <= widest => last.1 = pair[1].1,
+            _ => joined.push(pair[1]),
+        }
+    }
+    joined
+}
+
+/// A summary that several may want at once.
+pub struct Slot {
+    /// Held by the one that reads for it.
+    pub turn: tokio::sync::Mutex<()>,
+    summary: Mutex<Summary>,
+}
+
+impl Slot {
+    /// The summary. Not to be held across an await.
+    pub fn summary(&self) -> MutexGuard<'_, Summary> {
+        self.summary.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The summaries that were asked for last, by job and attempt, as far as there is room.
+#[derive(Default)]
+pub struct Summaries(Mutex<Kept>);
+
+#[derive(Default)]
+struct Kept {
+    slots: HashMap<(JobId, u32), Used>,
+    uses: u64,
+}
+
+struct Used {
+    slot: Arc<Slot>,
+    last: u64,
+    bytes: usize,
+}
+
+impl Summaries {
+    /// The summary of an attempt; one that is of an attempt that ran when it was begun is not of one `is_over`.
+    pub fn get(&self, key: (JobId, u32), is_over: bool) -> Option<Arc<Slot>> {
+        let mut kept = self.lock();
+        kept.uses += 1;
+        let now = kept.uses;
+        let found = kept.slots.get_mut(&key)?;
+        if is_over != matches!(found.slot.summary().told, Told::IsOver(_)) {
+            return None;
+        }
+        found.last = now;
+        Some(Arc::clone(&found.slot))
+    }
+
+    /// Keeps a summary that is begun, unless someone else began it just now.
+    pub fn begin(&self, key: (JobId, u32), summary: Summary) -> Arc<Slot> {
+        let is_over = matches!(summary.told, Told::IsOver(_));
+        if let Some(slot) = self.get(key, is_over) {
+            return slot;
+        }
+        let bytes = summary.bytes();
+        let slot = Arc::new(Slot { turn: tokio::sync::Mutex::default(), summary: Mutex::new(summary) });
+        let mut kept = self.lock();
+        let last = kept.uses;
+        kept.slots.insert(key, Used { slot: Arc::clone(&slot), last, bytes });
+        slot
+    }
+
+    /// Counts how large a summary has become, and lets those go that were not asked for longest.
+    pub fn count(&self, key: (JobId, u32), slot: &Slot) {
+        let bytes = slot.summary().bytes();
+        let mut kept = self.lock();
+        if let Some(used) = kept.slots.get_mut(&key) {
+            used.bytes = bytes;
+        }
+        while kept.slots.values().map(|used| used.bytes).sum::<usize>() > CACHED_BYTES {
+            let oldest = kept.slots.iter().min_by_key(|(_, used)| used.last).map(|(key, _)| *key);
+            let Some(oldest) = oldest else { return };
+            kept.slots.remove(&oldest);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use lrs_model::spec::{Group, Spec};
+
+    fn timeline() -> Timeline {
+        let group = Group {
+            name: "default".to_owned(),
+            base_lr: 1.0,
+            base_momentum: None,
+            base_weight_decay: None,
+            schedule: None,
+        };
+        Timeline::try_new(&Spec { groups: vec![group], ..Spec::default() }, []).unwrap()
+    }
+
+    fn record(step: u64, learning_rate: f64) -> Sample {
+        Sample { loss: Some(1.0), learning_rate: Some(learning_rate), ..Sample::new(step) }
+    }
+
+    #[test]
+    fn one_step_of_many_that_ran_at_another_rate_is_found_whatever_the_pieces() {
+        let timeline = timeline();
+        let records: Vec<Sample> =
+            (0..100_000).map(|step| record(step, if step == 77_777 { 0.5 } else { 1.0 })).collect();
+        let mut summary = Summary::new(Told::Runs);
+        for piece in records.chunks(999) {
+            summary.take(piece, Some(&timeline));
+            // Once more: a repeat changes nothing.
+            summary.take(piece, Some(&timeline));
+        }
+        assert_eq!((summary.next(), summary.shown().1), (100_000, vec![(77_777, 77_777)]));
+    }
+
+    #[test]
+    fn stretches_are_bounded_and_none_is_left_out() {
+        let timeline = timeline();
+        let mut summary = Summary::new(Told::Runs);
+        for step in 0..50_000 {
+            summary.take(&[record(step, if step % 2 == 0 { 0.5 } else { 1.0 })], Some(&timeline));
+        }
+        let (_, off) = summary.shown();
+        assert!(off.len() <= STRETCHES, "{}", off.len());
+        assert_eq!((off[0].0, off[off.len() - 1].1), (0, 49_998));
+    }
+
+    #[test]
+    fn the_nearest_are_joined() {
+        assert_eq!(joined(&[(0, 1), (3, 4), (100, 100), (105, 110)], 2), [(0, 4), (100, 110)]);
+        assert_eq!(joined(&[(0, 1)], 2), [(0, 1)]);
+    }
+
+    #[test]
+    fn the_oldest_summaries_leave_when_there_is_no_room() {
+        let (summaries, timeline) = (Summaries::default(), timeline());
+        let keys: Vec<_> = (0..400).map(|number| (JobId(Uuid::from_u128(number)), 1)).collect();
+        let records: Vec<Sample> = (0..5000).map(|step| record(step, 1.0)).collect();
+        for key in &keys {
+            let slot = summaries.begin(*key, Summary::new(Told::Runs));
+            slot.summary().take(&records, Some(&timeline));
+            summaries.count(*key, &slot);
+            assert!(summaries.get(keys[0], false).is_some(), "it is asked for all the time");
+        }
+        assert!(summaries.get(keys[1], false).is_none() && summaries.get(keys[399], false).is_some());
+        assert!(summaries.get(keys[399], true).is_none(), "it is over now");
+        let kept: usize = summaries.lock().slots.values().map(|used| used.slot.summary().bytes()).sum();
+        assert!(kept <= CACHED_BYTES, "{kept}");
+    }
+}

@@ -1,0 +1,542 @@
+//! The rate as a function of the step: people's decisions and base rates laid out over the steps.
+//!
+//! A [`Timeline`] is immutable and shared: the shard that owns a job publishes it, every reader evaluates it.
+
+use std::sync::Arc;
+
+use super::{
+    api::{Directive, Source},
+    compiled::{CompiledSpec, limited},
+    steering::{BaseMove, Steering},
+};
+use lrs_control::shape;
+use lrs_model::{
+    decision::{Decision, DecisionId, Effect, OverrideSetting, RateOverride, RateShape, Topic},
+    spec::Spec,
+    violation::Violations,
+};
+
+/// What is in force from step to step of one attempt.
+#[derive(Clone, Debug)]
+pub struct Timeline {
+    segments: Arc<[Segment]>,
+    /// Stretches of steps under specs with controllers, from the first step to the first no longer, apart from each other.
+    controlled: Arc<[(u64, u64)]>,
+    steering: Arc<Steering>,
+}
+
+/// A stretch of steps with the same people's decisions in force.
+#[derive(Clone, Debug)]
+pub struct Segment {
+    /// The first step.
+    start: u64,
+    /// What the schedule's clock shows there.
+    clock: u64,
+    /// Since which step the clock stands still, if it does.
+    paused_at: Option<u64>,
+    spec: Arc<CompiledSpec>,
+    rate_override: Option<Arc<RateOverride>>,
+    /// Why a person advises to stop.
+    stop_advice: Option<Arc<str>>,
+    /// For each group the step from which controllers' moves count: where its base rate was last set by a person.
+    base_since: Arc<[u64]>,
+    /// The step at which the controllers began that have an opening.
+    opened_at: u64,
+}
+
+/// The base rates at a step, and how they run there.
+struct Bases<'a> {
+    moved: Option<&'a BaseMove>,
+    segment: &'a Segment,
+    /// How they run, and since when.
+    shape: RateShape,
+    since: u64,
+}
+
+impl Bases<'_> {
+    fn iter(&self) -> impl Iterator<Item = f64> {
+        let (segment, moved) = (self.segment, self.moved);
+        segment.spec.spec().groups.iter().enumerate().map(move |(i, group)| match (moved, segment.spec.opening()) {
+            (Some(moved), _) if moved.effective_step >= segment.base_since[i] => moved.base_lrs[i],
+            (_, Some(opening)) => opening.base_lrs[i],
+            _ => group.base_lr,
+        })
+    }
+}
+
+impl Timeline {
+    /// Lays out `decisions`, people's, in any order.
+    ///
+    /// Of two decisions of a kind, the one that was taken later is in force wherever both would be: so an order given after a rewind is not
+    /// undone by an older one that lies ahead.
+    ///
+    /// # Errors
+    /// If a spec is wrong.
+    pub fn try_new<'a>(
+        initial_spec: &Spec,
+        decisions: impl IntoIterator<Item = &'a Decision>,
+    ) -> Result<Self, Violations> {
+        let mut events =
+            vec![Event { step: 0, seq: 0, kind: Kind::Spec(Arc::new(CompiledSpec::try_new(initial_spec.clone())?)) }];
+        for decision in decisions {
+            let DecisionId::Person { seq } = decision.id else { continue };
+            let kind = match &decision.effect {
+                Effect::Override(order) => Kind::Override(Some(Arc::new(order.clone()))),
+                Effect::ClearOverride => Kind::Override(None),
+                Effect::Pause => Kind::Paused(true),
+                Effect::Resume => Kind::Paused(false),
+                Effect::Spec(spec) => Kind::Spec(Arc::new(CompiledSpec::try_new((**spec).clone())?)),
+                Effect::Advice(Topic::Stop) => Kind::Stop(Some(decision.reason.as_str().into())),
+                Effect::WithdrawAdvice(Topic::Stop) => Kind::Stop(None),
+                Effect::BaseRates(_) | Effect::Advice(_) | Effect::WithdrawAdvice(_) => continue,
+            };
+            if let Kind::Override(Some(order)) = &kind
+                && let Some(end) = order.end_step.filter(|&end| end > decision.effective_step)
+            {
+                events.push(Event { step: end, seq, kind: Kind::OverrideEnds });
+            }
+            events.push(Event { step: decision.effective_step, seq, kind });
+        }
+        events.sort_by_key(|event| (event.step, event.seq));
+        let segments: Arc<[Segment]> = lay_out(events).into();
+        let mut controlled: Vec<(u64, u64)> = Vec::new();
+        let ends = segments.iter().skip(1).map(|next| next.start).chain([u64::MAX]);
+        for (segment, end) in segments.iter().zip(ends).filter(|(segment, _)| !segment.spec.controllers().is_empty()) {
+            match controlled.last_mut().filter(|(_, last)| *last == segment.start) {
+                Some((_, last)) => *last = end,
+                None => controlled.push((segment.start, end)),
+            }
+        }
+        Ok(Self { segments, controlled: controlled.into(), steering: Arc::default() })
+    }
+
+    /// The same people's decisions with what controllers told, by rising effective step.
+    #[must_use]
+    pub fn with_steering(&self, steering: Arc<Steering>) -> Self {
+        Self { steering, ..self.clone() }
+    }
+
+    /// What the controllers told.
+    #[must_use]
+    pub fn steering(&self) -> &Arc<Steering> {
+        &self.steering
+    }
+
+    /// For adding what takes effect no earlier than all that is there.
+    pub fn steer(&mut self) -> &mut Steering {
+        Arc::make_mut(&mut self.steering)
+    }
+
+    /// The spec in force at `step`.
+    #[must_use]
+    pub fn spec_at(&self, step: u64) -> &Arc<CompiledSpec> {
+        &self.segment(step).spec
+    }
+
+    /// The spec that will be in force in the end.
+    #[must_use]
+    pub fn last_spec(&self) -> &Arc<CompiledSpec> {
+        &self.segments[self.segments.len() - 1].spec
+    }
+
+    /// Whether the schedule's clock stands still at `step`.
+    #[must_use]
+    pub fn is_paused_at(&self, step: u64) -> bool {
+        self.segment(step).paused_at.is_some()
+    }
+
+    /// Whether any rate depends on telemetry.
+    #[must_use]
+    pub fn needs_telemetry(&self) -> bool {
+        !self.controlled.is_empty()
+    }
+
+    /// Rates below this are determined, once the records that take effect below `taken_end` have been taken.
+    #[must_use]
+    pub fn determined_end(&self, taken_end: u64) -> u64 {
+        // Between such stretches nothing depends on telemetry that is still to come.
+        let next = self.controlled.partition_point(|(_, end)| *end <= taken_end);
+        self.controlled.get(next).map_or(u64::MAX, |(start, _)| taken_end.max(*start))
+    }
+
+    /// The base rates in force at `step`, one a group, whatever their shape makes of them there.
+    #[must_use]
+    pub fn base_lrs_at(&self, step: u64) -> Vec<f64> {
+        self.bases(self.segment(step), step).iter().collect()
+    }
+
+    /// The first step of the controllers in force at `step` that have an opening.
+    #[must_use]
+    pub fn opened_at(&self, step: u64) -> u64 {
+        self.segment(step).opened_at
+    }
+
+    /// What the trainer is told for `step`, as far as is known now.
+    #[must_use]
+    pub fn directive_at(&self, step: u64) -> Directive {
+        let segment = self.segment(step);
+        // While the clock stands still, so do the rates.
+        let at = segment.paused_at.unwrap_or(step);
+        let clock = segment.clock + at.saturating_sub(segment.start);
+        let spec = segment.spec.spec();
+        let mut source = if segment.paused_at.is_some() { Source::Pause } else { Source::Schedule };
+        let bases = self.bases(segment, step);
+        let factor = shape::factor_at(&bases.shape, bases.since, at, spec.total_steps);
+        let base_lrs = bases.iter().map(|base_lr| base_lr * factor);
+        let rates = segment.spec.rates_at(clock, base_lrs, bases.shape.is_flat).map(|mut rate| {
+            if let Some(order) = &segment.rate_override {
+                match &order.setting {
+                    OverrideSetting::Factor(factor) => {
+                        source = Source::Override;
+                        rate.learning_rate = (rate.learning_rate * factor).clamp(f64::MIN, f64::MAX);
+                    }
+                    OverrideSetting::Fixed(rates) => {
+                        if let Some(fixed) = rates.get(&*rate.group) {
+                            source = Source::Override;
+                            rate.learning_rate = *fixed;
+                        }
+                    }
+                }
+            }
+            rate.learning_rate = limited(&spec.rate_limits, rate.learning_rate);
+            rate
+        });
+        let rates = rates.collect();
+        let mut told = self.steering.at(step);
+        if let Some(advice) = &segment.stop_advice {
+            told.stop_advice = Some(advice.clone());
+        }
+        Directive { step, rates, source, told }
+    }
+
+    /// Whether a person overrides any rate at `step`.
+    #[must_use]
+    pub fn is_overridden_at(&self, step: u64) -> bool {
+        self.segment(step).rate_override.is_some()
+    }
+
+    fn segment(&self, step: u64) -> &Segment {
+        // The first segment starts at 0, so there is always one at or before `step`.
+        &self.segments[self.segments.partition_point(|segment| segment.start <= step) - 1]
+    }
+
+    fn bases<'a>(&'a self, segment: &'a Segment, step: u64) -> Bases<'a> {
+        let moved = self.steering.move_at(step);
+        let counts = |moved: &&BaseMove| segment.base_since.iter().any(|&since| moved.effective_step >= since);
+        let (shape, since) = match (moved.filter(counts), segment.spec.opening()) {
+            (Some(moved), _) => (moved.shape, moved.effective_step),
+            (None, Some(opening)) => (opening.shape, segment.opened_at),
+            (None, None) => (RateShape::default(), 0),
+        };
+        Bases { moved, segment, shape, since }
+    }
+}
+
+/// Something a person ordered, where it takes effect.
+struct Event {
+    step: u64,
+    seq: u64,
+    kind: Kind,
+}
+
+enum Kind {
+    Spec(Arc<CompiledSpec>),
+    Override(Option<Arc<RateOverride>>),
+    /// The override of the same `seq` is over.
+    OverrideEnds,
+    Paused(bool),
+    Stop(Option<Arc<str>>),
+}
+
+/// Segments from events by rising step; the first event is a spec at step 0.
+fn lay_out(events: Vec<Event>) -> Vec<Segment> {
+    let mut segments: Vec<Segment> = Vec::new();
+    let (mut spec_seq, mut override_seq, mut pause_seq, mut stop_seq) = (0, 0, 0, 0);
+    for Event { step, seq, kind } in events {
+        let mut now = match segments.last() {
+            None => match &kind {
+                Kind::Spec(spec) => Segment {
+                    start: 0,
+                    clock: 0,
+                    paused_at: None,
+                    spec: spec.clone(),
+                    rate_override: None,
+                    stop_advice: None,
+                    base_since: vec![0; spec.spec().groups.len()].into(),
+                    opened_at: 0,
+                },
+                _ => continue,
+            },
+            Some(last) => Segment {
+                start: step,
+                clock: if last.paused_at.is_some() { last.clock } else { last.clock + (step - last.start) },
+                ..last.clone()
+            },
+        };
+        match kind {
+            Kind::Spec(spec) if seq >= spec_seq => {
+                spec_seq = seq;
+                now.base_since = base_since(&now, &spec);
+                if spec.opening().is_some() && !goes_on(&now, &spec) {
+                    now.opened_at = now.start;
+                    now.base_since = vec![now.start; spec.spec().groups.len()].into();
+                }
+                now.spec = spec;
+            }
+            Kind::Override(order) if seq >= override_seq => {
+                override_seq = seq;
+                now.rate_override = order;
+            }
+            Kind::OverrideEnds if seq == override_seq => now.rate_override = None,
+            Kind::Paused(paused) if seq >= pause_seq => {
+                pause_seq = seq;
+                now.paused_at = paused.then(|| now.paused_at.unwrap_or(now.start));
+            }
+            Kind::Stop(advice) if seq >= stop_seq => {
+                stop_seq = seq;
+                now.stop_advice = advice;
+            }
+            // A later order is in force already.
+            _ => continue,
+        }
+        segments.pop_if(|last| last.start == now.start);
+        segments.push(now);
+    }
+    segments
+}
+
+/// From which step on controllers' moves count, when `next` follows on `now`: a base rate that a person changes starts afresh, and all
+/// of them do when the groups are other groups.
+fn base_since(now: &Segment, next: &CompiledSpec) -> Arc<[u64]> {
+    let (old, new) = (&now.spec.spec().groups, &next.spec().groups);
+    let same_groups = old.len() == new.len() && old.iter().zip(new).all(|(a, b)| a.name == b.name);
+    new.iter()
+        .enumerate()
+        .map(|(i, group)| {
+            let keeps = same_groups && old[i].base_lr.to_bits() == group.base_lr.to_bits();
+            if keeps { now.base_since[i] } else { now.start }
+        })
+        .collect()
+}
+
+/// Whether the controllers of `now` that have an opening simply go on under `next`: they are the same, and so is all that they begin with.
+fn goes_on(now: &Segment, next: &CompiledSpec) -> bool {
+    let (old, new) = (now.spec.spec(), next.spec());
+    let same_loop = old.controllers == new.controllers && old.objective == new.objective;
+    same_loop && old.groups == new.groups && old.schedule == new.schedule
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use lrs_model::{
+        decision::Author,
+        job::Timestamp,
+        schedule::{Decay, ScheduleSpec},
+        spec::{Group, RateLimits},
+    };
+
+    /// One group that falls from 1 to 0 over 100 steps, in a straight line.
+    fn falling() -> Spec {
+        Spec {
+            groups: vec![group("default", 1.0)],
+            total_steps: Some(100),
+            schedule: ScheduleSpec::Linear(Decay::default()),
+            ..Spec::default()
+        }
+    }
+
+    fn group(name: &str, base_lr: f64) -> Group {
+        Group { name: name.to_owned(), base_lr, base_momentum: None, base_weight_decay: None, schedule: None }
+    }
+
+    fn push(timeline: &mut Timeline, effective_step: u64, base_lr: f64) {
+        timeline.steer().push_move(BaseMove {
+            effective_step,
+            base_lrs: Arc::from([base_lr]),
+            shape: RateShape::default(),
+        });
+    }
+
+    fn person(seq: u64, effective_step: u64, effect: Effect) -> Decision {
+        Decision {
+            id: DecisionId::Person { seq },
+            attempt: 1,
+            step: effective_step.saturating_sub(1),
+            effective_step,
+            author: Author::Person("ann".to_owned()),
+            reason: String::new(),
+            evidence: BTreeMap::new(),
+            effect,
+            create_time: Timestamp(0),
+        }
+    }
+
+    fn factor(factor: f64, end_step: Option<u64>) -> Effect {
+        Effect::Override(RateOverride { setting: OverrideSetting::Factor(factor), end_step })
+    }
+
+    fn rate(timeline: &Timeline, step: u64) -> f64 {
+        timeline.directive_at(step).rates[0].learning_rate
+    }
+
+    #[track_caller]
+    fn assert_rate(timeline: &Timeline, step: u64, expected: f64) {
+        let rate = rate(timeline, step);
+        assert!((rate - expected).abs() < 1e-12, "the rate at step {step} is {rate}, not {expected}");
+    }
+
+    #[test]
+    fn a_pause_holds_the_rate_and_the_schedule_goes_on_from_there() {
+        let decisions = [person(1, 20, Effect::Pause), person(2, 50, Effect::Resume)];
+        let timeline = Timeline::try_new(&falling(), &decisions).unwrap();
+
+        assert_rate(&timeline, 19, 0.81);
+        assert_rate(&timeline, 20, 0.80);
+        assert_rate(&timeline, 49, 0.80);
+        assert_rate(&timeline, 50, 0.80);
+        assert_rate(&timeline, 60, 0.70);
+        assert_eq!(timeline.directive_at(49).source, Source::Pause);
+        assert_eq!(timeline.directive_at(50).source, Source::Schedule);
+    }
+
+    #[test]
+    fn what_else_is_ordered_in_a_pause_moves_no_rate_that_it_holds() {
+        let shape = RateShape { ramp_steps: 40, ..RateShape::default() };
+        let spec = Spec { groups: vec![group("default", 1.0)], ..Spec::default() };
+        let decisions = [
+            person(1, 20, Effect::Pause),
+            person(2, 30, factor(0.5, Some(35))),
+            person(3, 40, Effect::Advice(Topic::Stop)),
+            person(4, 50, Effect::Resume),
+        ];
+        let mut timeline = Timeline::try_new(&spec, &decisions).unwrap();
+        let base_lrs = Arc::from([0.4]);
+        timeline.steer().push_move(BaseMove { effective_step: 11, base_lrs, shape });
+
+        for (step, expected) in [(20, 0.1), (29, 0.1), (30, 0.05), (35, 0.1), (45, 0.1), (50, 0.4)] {
+            assert_rate(&timeline, step, expected);
+        }
+    }
+
+    #[test]
+    fn an_override_covers_the_schedule_until_its_end_step() {
+        let timeline = Timeline::try_new(&falling(), &[person(1, 10, factor(0.5, Some(30)))]).unwrap();
+
+        assert_rate(&timeline, 9, 0.91);
+        assert_rate(&timeline, 10, 0.45);
+        assert_rate(&timeline, 29, 0.355);
+        assert_rate(&timeline, 30, 0.70);
+        assert_eq!(timeline.directive_at(10).source, Source::Override);
+    }
+
+    #[test]
+    fn the_end_of_an_override_does_not_end_the_next_one() {
+        let decisions = [person(1, 10, factor(0.5, Some(30))), person(2, 20, factor(0.1, None))];
+        let timeline = Timeline::try_new(&falling(), &decisions).unwrap();
+        assert_rate(&timeline, 40, 0.06);
+    }
+
+    #[test]
+    fn an_older_order_that_lies_ahead_does_not_undo_a_newer_one() {
+        // After a rewind to step 5 a new order takes effect at step 8; the old one had been for step 50.
+        let decisions = [person(1, 50, factor(0.5, None)), person(2, 8, Effect::ClearOverride)];
+        let timeline = Timeline::try_new(&falling(), &decisions).unwrap();
+        assert_rate(&timeline, 60, 0.40);
+    }
+
+    #[test]
+    fn a_fixed_override_touches_only_the_groups_it_names() {
+        let spec = Spec { groups: vec![group("a", 1.0), group("b", 2.0)], ..Spec::default() };
+        let setting = OverrideSetting::Fixed(BTreeMap::from([("b".to_owned(), 7.0)]));
+        let order = person(1, 3, Effect::Override(RateOverride { setting, end_step: None }));
+        let timeline = Timeline::try_new(&spec, &[order]).unwrap();
+
+        let rates: Vec<f64> = timeline.directive_at(3).rates.iter().map(|rate| rate.learning_rate).collect();
+        assert_eq!(rates, [1.0, 7.0]);
+    }
+
+    #[test]
+    fn advice_to_stop_stands_from_its_step_until_it_is_taken_back() {
+        let advised =
+            Decision { reason: "worse than the others".to_owned(), ..person(1, 10, Effect::Advice(Topic::Stop)) };
+        let decisions = [advised, person(2, 20, factor(0.5, None)), person(3, 30, Effect::WithdrawAdvice(Topic::Stop))];
+        let timeline = Timeline::try_new(&falling(), &decisions).unwrap();
+
+        let advice = |step| timeline.directive_at(step).told.stop_advice;
+        assert_eq!((advice(9), advice(30)), (None, None));
+        assert_eq!(
+            (advice(10), advice(29)),
+            (Some("worse than the others".into()), Some("worse than the others".into()))
+        );
+        assert_rate(&timeline, 10, 0.9);
+    }
+
+    #[test]
+    fn no_rate_leaves_the_limits_whoever_sets_it() {
+        let limits = RateLimits { min_lr: Some(0.1), max_lr: Some(0.6) };
+        let spec = Spec { rate_limits: limits, ..falling() };
+        let timeline = Timeline::try_new(&spec, &[person(1, 50, factor(100.0, None))]).unwrap();
+
+        assert_rate(&timeline, 0, 0.6);
+        assert_rate(&timeline, 50, 0.6);
+        assert_rate(&Timeline::try_new(&spec, []).unwrap(), 100, 0.1);
+    }
+
+    #[test]
+    fn a_controllers_move_counts_until_a_person_sets_the_base_rate() {
+        let spec = Spec { groups: vec![group("default", 1.0)], ..Spec::default() };
+        let other = Spec { groups: vec![group("default", 3.0)], ..spec.clone() };
+        let change = person(1, 20, Effect::Spec(Box::new(other)));
+        let mut timeline = Timeline::try_new(&spec, &[change]).unwrap();
+        push(&mut timeline, 10, 0.5);
+
+        assert_rate(&timeline, 9, 1.0);
+        assert_rate(&timeline, 10, 0.5);
+        assert_rate(&timeline, 20, 3.0);
+
+        push(&mut timeline, 30, 0.25);
+        assert_rate(&timeline, 30, 0.25);
+    }
+
+    #[test]
+    fn a_spec_change_that_leaves_the_base_rate_keeps_a_controllers_move() {
+        let spec = falling();
+        let longer = Spec { total_steps: Some(200), ..falling() };
+        let mut timeline = Timeline::try_new(&spec, &[person(1, 50, Effect::Spec(Box::new(longer)))]).unwrap();
+        push(&mut timeline, 10, 0.1);
+        assert_rate(&timeline, 100, 0.05);
+    }
+
+    #[test]
+    fn rates_that_need_no_telemetry_are_determined_without_end() {
+        let timeline = Timeline::try_new(&falling(), []).unwrap();
+        assert!(!timeline.needs_telemetry());
+        assert_eq!(timeline.determined_end(0), u64::MAX);
+    }
+
+    #[test]
+    fn what_was_determined_stays_so_when_controllers_come_back_later() {
+        let plateau = lrs_model::controller::ReduceLrOnPlateau::default();
+        let plateau = lrs_model::controller::ControllerSpec::ReduceLrOnPlateau(plateau);
+        let controlled = Spec { controllers: vec![plateau], ..falling() };
+        let without = person(1, 30, Effect::Spec(Box::new(falling())));
+        let again = person(2, 60, Effect::Spec(Box::new(controlled.clone())));
+
+        let before = Timeline::try_new(&controlled, [&without]).unwrap();
+        let after = Timeline::try_new(&controlled, [&without, &again]).unwrap();
+
+        let ends = |timeline: &Timeline| [10, 29, 30, 45, 60, 70].map(|taken_end| timeline.determined_end(taken_end));
+        assert_eq!(ends(&before), [10, 29, u64::MAX, u64::MAX, u64::MAX, u64::MAX]);
+        assert_eq!(ends(&after), [10, 29, 60, 60, 60, 70]);
+    }
+
+    #[test]
+    fn the_last_step_that_can_be_named_has_a_rate() {
+        let decisions = [person(1, 20, Effect::Pause), person(2, 50, Effect::Resume)];
+        let timeline = Timeline::try_new(&falling(), &decisions).unwrap();
+        assert_rate(&timeline, lrs_model::MAX_STEP, 0.0);
+    }
+}

@@ -1,0 +1,178 @@
+//! Numbers in JSON, which has no NaN and no infinities: those are the strings `"NaN"`, `"Infinity"` and `"-Infinity"`.
+//!
+//! For `#[serde(with = "crate::number")]` on `f64`; [`map`] does the same for the values of a map.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Text {
+    Finite(f64),
+    Other(String),
+}
+
+impl From<f64> for Text {
+    fn from(value: f64) -> Self {
+        if value.is_finite() {
+            Self::Finite(value)
+        } else if value.is_nan() {
+            Self::Other("NaN".to_owned())
+        } else if value > 0.0 {
+            Self::Other("Infinity".to_owned())
+        } else {
+            Self::Other("-Infinity".to_owned())
+        }
+    }
+}
+
+impl TryFrom<Text> for f64 {
+    type Error = String;
+
+    fn try_from(text: Text) -> Result<Self, String> {
+        match text {
+            Text::Finite(value) => Ok(value),
+            Text::Other(text) => match text.as_str() {
+                "NaN" => Ok(f64::NAN),
+                "Infinity" => Ok(f64::INFINITY),
+                "-Infinity" => Ok(f64::NEG_INFINITY),
+                other => Err(format!("{other:?} is not a number")),
+            },
+        }
+    }
+}
+
+/// Writes a number.
+///
+/// # Errors
+/// As the serializer says.
+pub fn serialize<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    Text::from(*value).serialize(serializer)
+}
+
+/// Reads a number.
+///
+/// # Errors
+/// If it is something else.
+pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Text::deserialize(deserializer)?.try_into().map_err(D::Error::custom)
+}
+
+/// The same for a number that may not be there.
+pub mod option {
+    use super::{Deserialize as _, Deserializer, Serialize as _, Serializer, Text};
+
+    /// Writes the number, or null.
+    ///
+    /// # Errors
+    /// As the serializer says.
+    pub fn serialize<S: Serializer>(value: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
+        value.map(Text::from).serialize(serializer)
+    }
+
+    /// Reads the number, or null.
+    ///
+    /// # Errors
+    /// If it is something else.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+        let text = Option::<Text>::deserialize(deserializer)?;
+        text.map(|text| text.try_into().map_err(serde::de::Error::custom)).transpose()
+    }
+}
+
+/// The same for named numbers in a list of pairs, written as an object.
+pub mod named {
+    use std::{collections::BTreeMap, sync::Arc};
+
+    use super::{Deserialize as _, Deserializer, Serializer, Text};
+
+    /// Writes the pairs as an object.
+    ///
+    /// # Errors
+    /// As the serializer says.
+    pub fn serialize<S: Serializer>(pairs: &[(Arc<str>, f64)], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(pairs.iter().map(|(name, value)| (&**name, Text::from(*value))))
+    }
+
+    /// Reads an object as pairs by rising name.
+    ///
+    /// # Errors
+    /// If a value is not a number.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(Arc<str>, f64)>, D::Error> {
+        let map = BTreeMap::<String, Text>::deserialize(deserializer)?;
+        map.into_iter()
+            .map(|(name, text)| Ok((name.into(), text.try_into().map_err(serde::de::Error::custom)?)))
+            .collect()
+    }
+}
+
+/// The same for the values of a map by name.
+pub mod map {
+    use std::collections::BTreeMap;
+
+    use super::{Deserialize as _, Deserializer, Serializer, Text};
+
+    /// Writes the map.
+    ///
+    /// # Errors
+    /// As the serializer says.
+    pub fn serialize<S: Serializer>(map: &BTreeMap<String, f64>, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(map.iter().map(|(name, value)| (name, Text::from(*value))))
+    }
+
+    /// Reads the map.
+    ///
+    /// # Errors
+    /// If a value is not a number.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, f64>, D::Error> {
+        let map = BTreeMap::<String, Text>::deserialize(deserializer)?;
+        map.into_iter().map(|(name, text)| Ok((name, text.try_into().map_err(serde::de::Error::custom)?))).collect()
+    }
+}
+
+/// A number for people, in six significant digits.
+#[must_use]
+pub fn for_people(value: f64) -> String {
+    rounded(value, 6)
+}
+
+/// A number for people, in so many significant digits, at least one.
+#[must_use]
+pub fn rounded(value: f64, digits: usize) -> String {
+    let rounded: f64 = format!("{value:.*e}", digits.saturating_sub(1)).parse().unwrap_or(value);
+    if rounded == 0.0 || !rounded.is_finite() || (1e-4..1e7).contains(&rounded.abs()) {
+        rounded.to_string()
+    } else {
+        format!("{rounded:e}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::{Deserialize, Serialize};
+
+    #[derive(Serialize, Deserialize)]
+    struct Holder(#[serde(with = "super")] f64);
+
+    #[test]
+    fn every_number_survives_json() {
+        for value in [0.1 + 0.2, -0.0, f64::MAX, 5e-324, f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            let text = serde_json::to_string(&Holder(value)).unwrap();
+            assert_eq!(serde_json::from_str::<Holder>(&text).unwrap().0.to_bits(), value.to_bits(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_number_is_rounded_for_people() {
+        for (value, text) in [
+            (0.1, "0.1"),
+            (0.097_552_825_814_757_69, "0.0975528"),
+            (0.0, "0"),
+            (1e-5, "1e-5"),
+            (123_456_789.0, "1.23457e8"),
+            (f64::NAN, "NaN"),
+            (f64::NEG_INFINITY, "-inf"),
+        ] {
+            assert_eq!(super::for_people(value), text);
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! What trainers report.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+/// The name under which a step's training loss is known.
+pub const LOSS: &str = "loss";
+/// The name under which a step's gradient norm is known.
+pub const GRAD_NORM: &str = "grad_norm";
+/// The name under which the rate used at a step is known.
+pub const LEARNING_RATE: &str = "learning_rate";
+
+/// The most characters of a metric's name.
+pub const MAX_METRIC_NAME_CHARS: usize = 100;
+
+/// Whether a metric can have this name: 1 to [`MAX_METRIC_NAME_CHARS`] characters, none of them a space or a control character.
+#[must_use]
+pub fn is_metric_name(name: &str) -> bool {
+    let is_allowed = |c: char| !c.is_whitespace() && !c.is_control();
+    (1..=MAX_METRIC_NAME_CHARS).contains(&name.chars().count()) && name.chars().all(is_allowed)
+}
+
+/// What is known of one step: reported by one rank, or reduced over all.
+///
+/// `None` is "not reported"; NaN and infinities are values like any other. NaN is always the one bit pattern of
+/// [`f64::NAN`], so that samples compare by bits.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Sample {
+    /// The optimizer step.
+    pub step: u64,
+    /// Training loss.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "super::number::option")]
+    pub loss: Option<f64>,
+    /// Norm of the whole gradient, before clipping.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "super::number::option")]
+    pub grad_norm: Option<f64>,
+    /// The learning rate of the first group that was really used.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "super::number::option")]
+    pub learning_rate: Option<f64>,
+    /// Other metrics, by rising name, each name once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "super::number::named")]
+    pub metrics: Vec<(Arc<str>, f64)>,
+}
+
+impl PartialEq for Sample {
+    /// Equal in every bit.
+    fn eq(&self, other: &Self) -> bool {
+        self.step == other.step && self.values().eq(other.values())
+    }
+}
+
+/// How a sample that arrives stands to what is already known of its step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Agreement {
+    /// It says nothing new.
+    Repeat,
+    /// It says more, and nothing else.
+    More,
+    /// It says another value for something known.
+    Conflict,
+}
+
+impl Sample {
+    /// A sample of `step` that reports nothing yet.
+    #[must_use]
+    pub fn new(step: u64) -> Self {
+        Self { step, ..Self::default() }
+    }
+
+    /// The value of a metric by name, [`LOSS`], [`GRAD_NORM`] and [`LEARNING_RATE`] included.
+    #[must_use]
+    pub fn metric(&self, name: &str) -> Option<f64> {
+        match name {
+            LOSS => self.loss,
+            GRAD_NORM => self.grad_norm,
+            LEARNING_RATE => self.learning_rate,
+            _ => self.metrics.binary_search_by(|(n, _)| (**n).cmp(name)).ok().map(|i| self.metrics[i].1),
+        }
+    }
+
+    /// Sets one of [`Sample::metrics`], keeping their order.
+    pub fn set_metric(&mut self, name: Arc<str>, value: f64) {
+        match self.metrics.binary_search_by(|(n, _)| n.cmp(&name)) {
+            Ok(i) => self.metrics[i].1 = value,
+            Err(i) => self.metrics.insert(i, (name, value)),
+        }
+    }
+
+    /// Replaces every NaN by the one NaN, so that samples compare by bits.
+    pub fn canonicalise(&mut self) {
+        let fields = [&mut self.loss, &mut self.grad_norm, &mut self.learning_rate].into_iter().flatten();
+        for value in fields.chain(self.metrics.iter_mut().map(|(_, v)| v)) {
+            if value.is_nan() {
+                *value = f64::NAN;
+            }
+        }
+    }
+
+    /// How much it is to hold: its step, loss, norm and rate, and its metrics.
+    #[must_use]
+    pub fn value_count(&self) -> usize {
+        4 + self.metrics.len()
+    }
+
+    /// Every value by name, with its bits.
+    pub fn values(&self) -> impl Iterator<Item = (&str, u64)> {
+        [(LOSS, self.loss), (GRAD_NORM, self.grad_norm), (LEARNING_RATE, self.learning_rate)]
+            .into_iter()
+            .filter_map(|(name, value)| value.map(|v| (name, v.to_bits())))
+            .chain(self.metrics.iter().map(|(name, value)| (&**name, value.to_bits())))
+    }
+
+    /// How `other`, a sample of the same step, stands to this one.
+    #[must_use]
+    pub fn agreement(&self, other: &Self) -> Agreement {
+        let mut agreement = Agreement::Repeat;
+        for (name, bits) in other.values() {
+            match self.metric(name) {
+                Some(known) if known.to_bits() != bits => return Agreement::Conflict,
+                Some(_) => {}
+                None => agreement = Agreement::More,
+            }
+        }
+        agreement
+    }
+
+    /// Takes from `other`, a sample of the same step, what this one does not have.
+    pub fn merge(&mut self, other: &Self) {
+        self.loss = self.loss.or(other.loss);
+        self.grad_norm = self.grad_norm.or(other.grad_norm);
+        self.learning_rate = self.learning_rate.or(other.learning_rate);
+        for (name, value) in &other.metrics {
+            if let Err(i) = self.metrics.binary_search_by(|(n, _)| n.cmp(name)) {
+                self.metrics.insert(i, (name.clone(), *value));
+            }
+        }
+    }
+}
+
+/// The record of a step: the samples of its ranks reduced, in rank order.
+///
+/// Each figure is the mean over the ranks that reported it, summed from the lowest rank up and divided once; the rate is
+/// that of the lowest rank that reported one. `ranks` holds samples of the same step by rising rank.
+#[must_use]
+pub fn reduce(step: u64, ranks: &[&Sample]) -> Sample {
+    if let [only] = ranks {
+        return (*only).clone();
+    }
+    let mean = |of: &dyn Fn(&Sample) -> Option<f64>| {
+        let mut sum = None;
+        let mut count = 0.0;
+        for value in ranks.iter().filter_map(|sample| of(sample)) {
+            sum = Some(sum.map_or(value, |s: f64| s + value));
+            count += 1.0;
+        }
+        sum.map(|sum| sum / count)
+    };
+    let mut names: Vec<&Arc<str>> = ranks.iter().flat_map(|s| s.metrics.iter().map(|(name, _)| name)).collect();
+    names.sort_unstable();
+    names.dedup();
+    let mut record = Sample {
+        step,
+        loss: mean(&|s| s.loss),
+        grad_norm: mean(&|s| s.grad_norm),
+        learning_rate: ranks.iter().find_map(|s| s.learning_rate),
+        metrics: names.iter().filter_map(|&name| Some((name.clone(), mean(&|s| s.metric(name))?))).collect(),
+    };
+    record.canonicalise();
+    record
+}
+
+/// What one rank reports in one message, checked: steps rise, and every step lies at or below [`crate::MAX_STEP`].
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Report {
+    /// By rising step, each step once.
+    pub samples: Vec<Sample>,
+    /// No more will come of this rank at or below this step.
+    pub through_step: Option<u64>,
+}
+
+impl Report {
+    /// How much its samples are to hold.
+    #[must_use]
+    pub fn value_count(&self) -> usize {
+        self.samples.iter().map(Sample::value_count).sum()
+    }
+
+    /// The same in pieces of at most so many values, or of a single sample, to be taken one after another: each closes what it can.
+    #[must_use]
+    pub fn into_pieces(self, max_values: usize) -> Vec<Self> {
+        if self.value_count() <= max_values {
+            return vec![self];
+        }
+        let mut pieces: Vec<Self> = Vec::new();
+        let mut room = 0;
+        for sample in self.samples {
+            let values = sample.value_count();
+            if let Some(piece) = pieces.last_mut().filter(|_| values <= room) {
+                piece.samples.push(sample);
+            } else {
+                room = max_values.max(values);
+                pieces.push(Self { samples: vec![sample], through_step: None });
+            }
+            room -= values;
+        }
+        for piece in &mut pieces {
+            let last = piece.samples.last().map(|sample| sample.step);
+            piece.through_step = self.through_step.min(last);
+        }
+        if let Some(piece) = pieces.last_mut() {
+            piece.through_step = self.through_step;
+        }
+        pieces
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(step: u64, loss: f64) -> Sample {
+        Sample { loss: Some(loss), ..Sample::new(step) }
+    }
+
+    #[test]
+    fn a_nan_agrees_with_a_nan_and_a_number_with_itself_only() {
+        let mut nan = sample(3, f64::from_bits(0x7ff8_0000_dead_beef));
+        nan.canonicalise();
+        assert_eq!(nan.agreement(&sample(3, f64::NAN)), Agreement::Repeat);
+        assert_eq!(nan.agreement(&sample(3, 1.0)), Agreement::Conflict);
+        assert_eq!(sample(3, 0.0).agreement(&sample(3, -0.0)), Agreement::Conflict);
+    }
+
+    #[test]
+    fn a_sample_may_come_in_pieces() {
+        let mut known = sample(3, 1.0);
+        let mut piece = Sample::new(3);
+        piece.set_metric("val_loss".into(), 2.0);
+        assert_eq!(known.agreement(&piece), Agreement::More);
+
+        known.merge(&piece);
+
+        assert_eq!(known.metric("val_loss"), Some(2.0));
+        assert_eq!(known.agreement(&piece), Agreement::Repeat);
+    }
+
+    #[test]
+    fn a_sample_survives_json_with_its_nan() {
+        let mut known = sample(7, f64::NAN);
+        known.set_metric("val_loss".into(), f64::INFINITY);
+        let text = serde_json::to_string(&known).unwrap();
+        assert_eq!(text, r#"{"step":7,"loss":"NaN","metrics":{"val_loss":"Infinity"}}"#);
+        assert_eq!(serde_json::from_str::<Sample>(&text).unwrap(), known);
+    }
+
+    #[test]
+    fn a_report_may_be_taken_in_pieces() {
+        let samples: Vec<Sample> = (10..15).map(|step| sample(step, 1.0)).collect();
+        let pieces = |through_step| {
+            let pieces = Report { samples: samples.clone(), through_step }.into_pieces(8);
+            let joined: Vec<Sample> = pieces.iter().flat_map(|piece| piece.samples.clone()).collect();
+            assert_eq!(joined, samples);
+            pieces.iter().map(|piece| (piece.samples.len(), piece.through_step)).collect::<Vec<_>>()
+        };
+        assert_eq!(pieces(Some(20)), [(2, Some(11)), (2, Some(13)), (1, Some(20))], "each closes what it holds");
+        assert_eq!(pieces(Some(12)), [(2, Some(11)), (2, Some(12)), (1, Some(12))], "and nothing that stays open");
+        assert_eq!(pieces(None), [(2, None), (2, None), (1, None)]);
+        let alone = Report { samples: samples[..1].to_vec(), through_step: None };
+        assert_eq!(alone.clone().into_pieces(1), [alone], "a sample is never split");
+        assert_eq!(Report::default().into_pieces(8), [Report::default()], "nothing is one piece too");
+    }
+
+    #[test]
+    fn a_record_is_the_mean_in_rank_order() {
+        let (a, b, c) = (sample(0, 1e16), sample(0, 1.0), sample(0, -1e16));
+        let record = reduce(0, &[&a, &b, &c]);
+        assert_eq!(record.loss, Some(((1e16 + 1.0) - 1e16) / 3.0));
+        let missing = Sample::new(0);
+        assert_eq!(reduce(0, &[&missing, &b]).loss, Some(1.0));
+        assert_eq!(reduce(0, &[&missing, &missing]).loss, None);
+    }
+}

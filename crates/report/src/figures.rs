@@ -1,0 +1,159 @@
+//! Figures in words.
+
+use lrs_model::number::rounded;
+use lrs_proto::{Arm, Decision, JobReport, LossSlope, RateOverride, decision, job::State, rate_override::Setting};
+
+/// What stands for a figure that there is not.
+pub(super) const NONE: &str = "–";
+/// Groups of a decision that are named.
+const NAMED_GROUPS: usize = 3;
+
+/// A value that may be absent.
+pub(super) fn or_none<T>(value: Option<T>, show: impl FnOnce(T) -> String) -> String {
+    value.map_or_else(|| NONE.to_owned(), show)
+}
+
+/// A metric's value, in four digits.
+pub(super) fn figure(value: f64) -> String {
+    rounded(value, 4)
+}
+
+/// A share, as a percentage.
+pub(super) fn percent(share: f64) -> String {
+    format!("{:.1}%", share * 100.0)
+}
+
+/// The same with its sign.
+pub(super) fn signed_percent(share: f64) -> String {
+    format!("{:+.1}%", share * 100.0)
+}
+
+/// A stretch of time.
+pub(super) fn duration(seconds: f64) -> String {
+    #[expect(clippy::cast_possible_truncation, reason = "a few years at most; more is cut")]
+    let whole = seconds.round() as i64;
+    match whole {
+        ..60 => format!("{} s", rounded(seconds, 3)),
+        60..3600 => format!("{} min {:02} s", whole / 60, whole % 60),
+        3600.. => format!("{} h {:02} min", whole / 3600, whole % 3600 / 60),
+    }
+}
+
+/// The last part of a job's name.
+pub(super) fn short(job: &str) -> &str {
+    job.rsplit_once('/').map_or(job, |(_, last)| last)
+}
+
+/// A job's arm.
+pub(super) fn arm(job: &JobReport) -> &'static str {
+    match job.arm() {
+        Arm::Unspecified => NONE,
+        Arm::Scheduled => "scheduled",
+        Arm::Baseline => "baseline",
+    }
+}
+
+/// A job's state.
+pub(super) fn state(job: &JobReport) -> &'static str {
+    match job.state() {
+        State::Unspecified => NONE,
+        State::Pending => "pending",
+        State::Running => "running",
+        State::Paused => "paused",
+        State::Stale => "stale",
+        State::Completed => "completed",
+        State::Failed => "failed",
+        State::Cancelled => "cancelled",
+    }
+}
+
+/// How many steps a job has trained, of how many.
+pub(super) fn steps(job: &JobReport) -> String {
+    let trained = or_none(job.last_step, |last| (last + 1).to_string());
+    match job.total_steps {
+        Some(total) if job.last_step.is_none_or(|last| last + 1 != total) => format!("{trained} of {total}"),
+        _ => trained,
+    }
+}
+
+/// How the loss went: level, slope by a thousand steps, and its interval.
+pub(super) fn slope(slope: &LossSlope) -> String {
+    let by_thousand = |value: f64| rounded(value * 1000.0, 2);
+    format!("{} ({} to {})", by_thousand(slope.slope), by_thousand(slope.low), by_thousand(slope.high))
+}
+
+/// Who decided.
+pub(super) fn author(decision: &Decision) -> String {
+    match &decision.author {
+        Some(decision::Author::Person(name) | decision::Author::Controller(name)) => name.clone(),
+        None => NONE.to_owned(),
+    }
+}
+
+/// What a decision did.
+pub(super) fn effect(decision: &Decision) -> String {
+    use decision::Effect;
+    match &decision.effect {
+        None => NONE.to_owned(),
+        Some(Effect::BaseRateChange(change)) => {
+            let group = |group: &lrs_proto::GroupBaseRate| {
+                format!("{} {} → {}", group.group, figure(group.previous_base_lr), figure(group.base_lr))
+            };
+            let mut words = some_of(change.groups.iter().map(group).collect());
+            if !change.restore.is_empty() {
+                words += ", back to an earlier copy";
+            }
+            words
+        }
+        Some(Effect::RateOverride(order)) => override_words(order),
+        Some(Effect::OverrideCleared(_)) => "override ended".to_owned(),
+        Some(Effect::SchedulePaused(_)) => "schedule paused".to_owned(),
+        Some(Effect::ScheduleResumed(_)) => "schedule resumed".to_owned(),
+        Some(Effect::SpecChange(_)) => "spec changed".to_owned(),
+        Some(Effect::Advice(advice)) => match advice.topic() {
+            lrs_proto::advice::Topic::Unspecified => "advice",
+            lrs_proto::advice::Topic::Stop => "advice to stop",
+            lrs_proto::advice::Topic::RangeTest => "range test over",
+            lrs_proto::advice::Topic::NoiseScale => "gradient noise scale",
+        }
+        .to_owned(),
+    }
+}
+
+fn override_words(order: &RateOverride) -> String {
+    let until = order.end_step.map_or_else(String::new, |end| format!(" until step {end}"));
+    match &order.setting {
+        Some(Setting::Factor(factor)) => format!("rate by hand: × {}{until}", figure(*factor)),
+        Some(Setting::Fixed(fixed)) => {
+            let rates = fixed.learning_rates.iter().map(|(group, rate)| format!("{group} {}", figure(*rate)));
+            format!("rate by hand: {}{until}", some_of(rates.collect()))
+        }
+        None => "rate by hand".to_owned(),
+    }
+}
+
+fn some_of(words: Vec<String>) -> String {
+    let more = words.len().saturating_sub(NAMED_GROUPS);
+    let named = words.into_iter().take(NAMED_GROUPS).collect::<Vec<_>>().join(", ");
+    if more > 0 { format!("{named} and {more} more") } else { named }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_told_in_the_units_that_fit() {
+        for (seconds, told) in
+            [(0.0, "0 s"), (12.345, "12.3 s"), (59.7, "1 min 00 s"), (754.0, "12 min 34 s"), (7384.0, "2 h 03 min")]
+        {
+            assert_eq!(duration(seconds), told);
+        }
+    }
+
+    #[test]
+    fn many_groups_are_counted() {
+        let words = |count: u32| some_of((0..count).map(|i| format!("g{i}")).collect());
+        assert_eq!((words(2).as_str(), words(5).as_str()), ("g0, g1", "g0, g1, g2 and 2 more"));
+    }
+}

@@ -1,0 +1,177 @@
+//! `transformers.get_scheduler` (5.23): multiples of the base rate, counted in calls of `step()`.
+//!
+//! `num_warmup_steps` and `num_training_steps` are arguments of `get_scheduler`; all others those of
+//! `scheduler_specific_kwargs`. The first update of a warm-up has the rate 0.
+//! <https://huggingface.co/docs/transformers/main_classes/optimizer_schedules>
+
+use serde_json::json;
+
+use super::{
+    Place, Table, Translation,
+    algebra::{base, constant, cycles, ease, endless_ease, line, power_law, seq, shift, steps},
+};
+use lrs_model::{
+    library::Params,
+    schedule::{ScheduleSpec as S, Shape},
+};
+
+pub(super) const TABLE: Table = &[
+    ("constant", constant_rate),
+    ("constant_with_warmup", constant_with_warmup),
+    ("linear", linear),
+    ("cosine", cosine),
+    ("cosine_with_restarts", cosine_with_restarts),
+    ("polynomial", polynomial),
+    ("inverse_sqrt", inverse_sqrt),
+    ("cosine_with_min_lr", cosine_with_min_lr),
+    ("cosine_warmup_with_min_lr", cosine_warmup_with_min_lr),
+    ("warmup_stable_decay", warmup_stable_decay),
+];
+
+fn last_epoch(p: &mut Params<'_>) {
+    p.only("last_epoch", &[json!(-1)], "is not used: an attempt says at which step it resumes");
+}
+
+fn warmup(p: &mut Params<'_>) -> f64 {
+    last_epoch(p);
+    steps(p.whole("num_warmup_steps", 0))
+}
+
+/// The warm-up, and the steps after it, at least one.
+fn warmup_and_rest(p: &mut Params<'_>) -> (f64, f64) {
+    let warmup = warmup(p);
+    let total = steps(p.whole("num_training_steps", 0));
+    (warmup, (total - warmup).max(1.0))
+}
+
+/// A ramp from 0, then the rest.
+fn after_ramp(warmup: f64, rest: S) -> S {
+    seq([warmup], [line(constant(0.0), base(1.0), warmup), rest])
+}
+
+fn constant_rate(p: &mut Params<'_>, _: Place) -> Translation {
+    last_epoch(p);
+    for name in ["num_warmup_steps", "num_training_steps"] {
+        p.only(name, &[], "is ignored by constant: use constant_with_warmup");
+    }
+    base(1.0).into()
+}
+
+fn constant_with_warmup(p: &mut Params<'_>, _: Place) -> Translation {
+    let warmup = warmup(p);
+    p.only("num_training_steps", &[], "is ignored by constant_with_warmup, which has no end");
+    after_ramp(warmup, base(1.0)).into()
+}
+
+fn linear(p: &mut Params<'_>, _: Place) -> Translation {
+    let (warmup, rest) = warmup_and_rest(p);
+    after_ramp(warmup, line(base(1.0), constant(0.0), rest)).into()
+}
+
+/// The number of cosine periods.
+fn num_cycles(p: &mut Params<'_>) -> f64 {
+    let cycles = p.number_or("num_cycles", 0.5);
+    p.check("num_cycles", cycles > 0.0, "greater than 0");
+    if cycles > 0.0 { cycles } else { 0.5 }
+}
+
+/// Without a clamp: it climbs again after the end.
+fn cosine(p: &mut Params<'_>, _: Place) -> Translation {
+    let (warmup, rest) = warmup_and_rest(p);
+    let half_period = rest / (2.0 * num_cycles(p));
+    after_ramp(warmup, endless_ease(base(1.0), constant(0.0), half_period, Shape::Cosine)).into()
+}
+
+fn cosine_with_restarts(p: &mut Params<'_>, _: Place) -> Translation {
+    let (warmup, rest) = warmup_and_rest(p);
+    let count = p.whole_or("num_cycles", 1, 1);
+    let fall = ease(base(1.0), constant(0.0), 1.0, Shape::Cosine);
+    after_ramp(warmup, cycles(fall, rest / steps(count), 1.0, 1.0, count)).into()
+}
+
+/// `lr_end` is absolute.
+fn polynomial(p: &mut Params<'_>, _: Place) -> Translation {
+    let (warmup, rest) = warmup_and_rest(p);
+    let end = p.number_or("lr_end", 1e-7);
+    let power = p.number_or("power", 1.0);
+    p.check("power", power > 0.0, "greater than 0");
+    after_ramp(warmup, ease(base(1.0), constant(end), rest, Shape::Poly(power.max(f64::MIN_POSITIVE)))).into()
+}
+
+fn inverse_sqrt(p: &mut Params<'_>, _: Place) -> Translation {
+    let warmup = warmup(p);
+    p.only("num_training_steps", &[], "is ignored by inverse_sqrt, which has no end");
+    let timescale = p.optional_number("timescale");
+    p.check("timescale", timescale.is_none_or(|timescale| timescale >= 0.0), "at least 0");
+    // 0 counts as none given.
+    let timescale = timescale.filter(|given| *given > 0.0).unwrap_or(if warmup > 0.0 { warmup } else { 10_000.0 });
+    after_ramp(warmup, power_law(base(1.0), timescale, 0.5)).into()
+}
+
+/// The floor: a rate, or a multiple of the base rate.
+fn min_lr(p: &mut Params<'_>) -> S {
+    match (p.optional_number("min_lr"), p.optional_number("min_lr_rate")) {
+        (Some(rate), None) => constant(rate),
+        (None, Some(factor)) => base(factor),
+        (Some(_), Some(_)) => {
+            p.wrong("min_lr", "is not allowed beside min_lr_rate: transformers raises");
+            constant(0.0)
+        }
+        (None, None) => {
+            p.wrong("min_lr", "is required, or else min_lr_rate: transformers raises without either");
+            constant(0.0)
+        }
+    }
+}
+
+fn cosine_with_min_lr(p: &mut Params<'_>, _: Place) -> Translation {
+    let (warmup, rest) = warmup_and_rest(p);
+    let half_period = rest / (2.0 * num_cycles(p));
+    after_ramp(warmup, endless_ease(base(1.0), min_lr(p), half_period, Shape::Cosine)).into()
+}
+
+/// One step ahead of its sister, in the warm-up and after it.
+fn cosine_warmup_with_min_lr(p: &mut Params<'_>, _: Place) -> Translation {
+    let (warmup, rest) = warmup_and_rest(p);
+    let half_period = rest / (2.0 * num_cycles(p));
+    let fall = endless_ease(base(1.0), min_lr(p), half_period, Shape::Cosine);
+    let ramp = match p.optional_number("warmup_lr_rate") {
+        Some(start) => line(base(start), base(1.0), (warmup - 1.0).max(1.0)),
+        None => line(base(1.0 / warmup.max(1.0)), base(1.0), (warmup - 1.0).max(0.0)),
+    };
+    seq([warmup], [ramp, shift(fall, 1.0)]).into()
+}
+
+fn warmup_stable_decay(p: &mut Params<'_>, _: Place) -> Translation {
+    let warmup = warmup(p);
+    let decay = steps(p.whole("num_decay_steps", 0));
+    let total = p.optional_whole("num_training_steps", 0).map(steps);
+    let stable = match (p.optional_whole("num_stable_steps", 0).map(steps), total) {
+        (Some(stable), _) => stable,
+        (None, Some(total)) => total - warmup - decay,
+        (None, None) => {
+            p.wrong("num_stable_steps", "is required, or else num_training_steps: transformers raises without either");
+            0.0
+        }
+    };
+    if stable < 0.0 {
+        p.wrong("num_training_steps", "is less than num_warmup_steps and num_decay_steps together");
+    }
+    let stable = stable.max(0.0);
+    let floor = base(p.number_or("min_lr_ratio", 0.0));
+    let half_period = decay / (2.0 * num_cycles(p));
+    let kinds = ["linear", "cosine", "1-sqrt"];
+    let rising = match p.choice_or("warmup_type", &kinds, "linear") {
+        "cosine" => Shape::Cosine,
+        "1-sqrt" => Shape::OneMinusSqrt,
+        _ => Shape::Linear,
+    };
+    let fall = match p.choice_or("decay_type", &kinds, "cosine") {
+        "linear" => line(base(1.0), floor.clone(), decay),
+        "1-sqrt" => ease(base(1.0), floor.clone(), decay, Shape::Power(0.5)),
+        _ => endless_ease(base(1.0), floor.clone(), half_period, Shape::Cosine),
+    };
+    let ramp = ease(floor.clone(), base(1.0), warmup, rising);
+    let stable_until = warmup + stable;
+    seq([warmup, stable_until, stable_until + decay], [ramp, base(1.0), fall, floor]).into()
+}

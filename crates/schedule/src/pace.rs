@@ -1,0 +1,71 @@
+//! A schedule whose clock counts something else than the job's steps: epochs, samples, tokens.
+
+use super::{
+    check,
+    node::{Node, exact, saturate},
+};
+use lrs_model::{MAX_STEP, schedule as spec, violation::Violations};
+
+/// `schedule` at `t * units / steps`, rounded down if only whole units count.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Pace {
+    pub(super) schedule: Node,
+    pub(super) units: u64, // at least 1
+    pub(super) steps: u64, // at least 1
+    pub(super) whole: bool,
+}
+
+impl Pace {
+    /// Checks the two counts.
+    pub(super) fn check(spec: &spec::Pace, v: &mut Violations) {
+        for (field, count) in [("units", spec.units), ("steps", spec.steps)] {
+            check::that(field, exact(count), (1..=MAX_STEP).contains(&count), "1 to 2^53 - 1", v);
+        }
+    }
+
+    pub(super) fn at(&self, t: f64, base: f64) -> f64 {
+        self.schedule.at(self.time(t), base)
+    }
+
+    /// What the clock shows at `t`: exact where `t` is a whole number of steps and only whole units count.
+    pub(super) fn time(&self, t: f64) -> f64 {
+        if self.whole && t.fract() == 0.0 && t <= exact(MAX_STEP) {
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole, and at most 2^53")]
+            let step = t as u64;
+            let units = u128::from(step) * u128::from(self.units) / u128::from(self.steps);
+            #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53, and rounded once past it")]
+            return units as f64;
+        }
+        let time = saturate(t * exact(self.units) / exact(self.steps));
+        if self.whole { time.floor() } else { time }
+    }
+
+    /// The first `t` at which the clock shows `time`, but for rounding.
+    pub(super) fn step_of(&self, time: f64) -> f64 {
+        saturate(time * exact(self.steps) / exact(self.units))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pace(units: u64, steps: u64, whole: bool) -> Pace {
+        Pace { schedule: Node::BASE, units, steps, whole }
+    }
+
+    #[test]
+    fn whole_units_are_counted_in_integers() {
+        let epochs = pace(1, 49, true);
+        for epoch in 0..200_u32 {
+            assert!((epochs.time(f64::from(epoch * 49)) - f64::from(epoch)).abs() < f64::EPSILON);
+            assert!((epochs.time(f64::from(epoch * 49 + 48)) - f64::from(epoch)).abs() < f64::EPSILON);
+        }
+    }
+
+    #[test]
+    fn samples_are_so_many_a_step() {
+        assert_eq!(pace(256, 1, false).time(3.0).to_bits(), 768.0_f64.to_bits());
+        assert_eq!(pace(256, 1, true).time(exact(MAX_STEP)).to_bits(), (exact(MAX_STEP) * 256.0).to_bits());
+    }
+}

@@ -1,0 +1,164 @@
+//! What the statistics ask of a device: a thin layer, so that all else is tested without one.
+
+use super::{Wanted, rings::Ring};
+
+/// A call of the device failed. It is not asked again: its memory and its work may be lost.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{call}: {problem}")]
+pub struct Failure {
+    /// What was asked.
+    pub call: &'static str,
+    /// What the driver said.
+    pub problem: String,
+}
+
+/// A device that runs the kernels, and keeps a pool of values.
+pub trait Device: Send {
+    /// What it is, for people.
+    fn name(&self) -> &str;
+
+    /// How many values the pool has room for.
+    fn room(&self) -> u64;
+
+    /// Writes values to places in the pool; a place that comes twice has the same value. It may return before that is done, and does
+    /// it before what is asked next.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn write(&mut self, writes: &[(u64, f64)]) -> Result<(), Failure>;
+
+    /// Computes the statistics of windows in the pool: `rows` is then a row each, as [`Layout`](super::record::Layout) says.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn compute(&mut self, rings: &[Ring], wanted: Wanted, rows: &mut Vec<u64>) -> Result<(), Failure>;
+
+    /// The same for windows in `values`, which are brought along and forgotten.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn compute_values(
+        &mut self,
+        values: &[f64],
+        rings: &[Ring],
+        wanted: Wanted,
+        rows: &mut Vec<u64>,
+    ) -> Result<(), Failure>;
+}
+
+/// Is told what happens to batches, to log and to count it: this room does neither.
+pub trait Witness: Send + Sync {
+    /// So many windows were computed on the `"cpu"` or on `"cuda"`.
+    fn computed(&self, on: &'static str, windows: usize);
+
+    /// The device failed. From now on everything is computed on the CPU.
+    fn lost(&self, device: &str, failure: &Failure);
+}
+
+/// In logs and metrics: where a batch was computed.
+pub const ON_CPU: &str = "cpu";
+/// See [`ON_CPU`].
+pub const ON_DEVICE: &str = "cuda";
+
+/// A device in the heap's memory, whose kernels are the CPU's functions, and which can fail at a call.
+#[doc(hidden)]
+pub mod fake {
+    use super::*;
+    use crate::{cpu, record::Layout};
+
+    #[derive(Debug)]
+    pub struct Fake {
+        pool: Vec<f64>,
+        /// Calls that still succeed.
+        pub calls_left: usize,
+    }
+
+    impl Fake {
+        /// A device with room for so many values, that is lost after so many calls.
+        #[must_use]
+        pub fn new(room: usize, calls_left: usize) -> Self {
+            Self { pool: vec![f64::NAN; room], calls_left }
+        }
+
+        fn call(&mut self, call: &'static str) -> Result<(), Failure> {
+            match self.calls_left.checked_sub(1) {
+                Some(left) => self.calls_left = left,
+                None => return Err(Failure { call, problem: "it has come off the bus".to_owned() }),
+            }
+            Ok(())
+        }
+    }
+
+    fn place(place: u64) -> usize {
+        usize::try_from(place).unwrap_or(usize::MAX)
+    }
+
+    fn put_rows(pool: &[f64], rings: &[Ring], wanted: Wanted, rows: &mut Vec<u64>) {
+        let layout = Layout::new(wanted);
+        rows.clear();
+        rows.extend(rings.iter().flat_map(|ring| {
+            let at = |i: u32| place(ring.base) + ((ring.head + i) % ring.capacity.max(1)) as usize;
+            let window: Vec<f64> = (0..ring.length).map(|i| pool[at(i)]).collect();
+            layout.row(&cpu::summarise(&window, wanted, &mut Vec::new()))
+        }));
+    }
+
+    impl Device for Fake {
+        fn name(&self) -> &'static str {
+            "fake"
+        }
+
+        fn room(&self) -> u64 {
+            self.pool.len() as u64
+        }
+
+        fn write(&mut self, writes: &[(u64, f64)]) -> Result<(), Failure> {
+            self.call("write")?;
+            for &(to, value) in writes {
+                self.pool[place(to)] = value;
+            }
+            Ok(())
+        }
+
+        fn compute(&mut self, rings: &[Ring], wanted: Wanted, rows: &mut Vec<u64>) -> Result<(), Failure> {
+            self.call("compute")?;
+            put_rows(&self.pool, rings, wanted, rows);
+            Ok(())
+        }
+
+        fn compute_values(
+            &mut self,
+            values: &[f64],
+            rings: &[Ring],
+            wanted: Wanted,
+            rows: &mut Vec<u64>,
+        ) -> Result<(), Failure> {
+            self.call("compute values")?;
+            put_rows(values, rings, wanted, rows);
+            Ok(())
+        }
+    }
+
+    /// Remembers what it was told.
+    #[derive(Debug, Default)]
+    pub struct Told(pub std::sync::Mutex<(Computed, Lost)>);
+
+    type Computed = Vec<(&'static str, usize)>;
+    type Lost = Vec<String>;
+
+    impl Told {
+        fn told(&self) -> std::sync::MutexGuard<'_, (Computed, Lost)> {
+            self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        }
+    }
+
+    impl Witness for Told {
+        fn computed(&self, on: &'static str, windows: usize) {
+            self.told().0.push((on, windows));
+        }
+
+        fn lost(&self, device: &str, failure: &Failure) {
+            self.told().1.push(format!("{device}: {failure}"));
+        }
+    }
+}

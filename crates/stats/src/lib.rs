@@ -1,0 +1,259 @@
+//! Statistics of windows of telemetry, one window a job and metric, computed in batches over all live jobs.
+//!
+//! Every statistic has one order of operations, which is part of its definition, so that any [`Backend`] gives the same bits: sums
+//! run over 32 strided lanes and a fixed tree ([`sum`]), order statistics and rank statistics are exact, nothing is contracted,
+//! and only `+ - * /`, `sqrt` and comparisons are used. Everything is in f64 or in integers. Values that are not finite are
+//! left out first; how many there were is a statistic of its own.
+//!
+//! The functions for one window are public too: controllers use them as they are.
+
+use std::ops::Range;
+
+pub mod accelerated;
+pub mod break_even;
+pub mod choice;
+pub mod cpu;
+pub mod cuda;
+pub mod device;
+pub mod extremes;
+pub mod linear;
+pub mod noise;
+pub mod order;
+pub mod rank;
+pub mod record;
+pub mod resident;
+pub mod rings;
+pub mod running;
+pub mod stationary;
+pub mod sum;
+
+use linear::{Moments, Trend};
+use order::Quantiles;
+use rank::{MannKendall, TheilSen};
+
+/// The most values of a window.
+pub const MAX_WINDOW: usize = 1024;
+
+/// Windows of different lengths, one after the other. Within a window values are in step order.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Windows {
+    values: Vec<f64>,
+    /// Where each window ends in `values`.
+    ends: Vec<usize>,
+}
+
+/// A window has more values than [`MAX_WINDOW`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("window {window} has {length} values: at most {MAX_WINDOW} are allowed")]
+pub struct WindowTooLong {
+    /// Which window, from 0.
+    pub window: usize,
+    /// How many values it has.
+    pub length: usize,
+}
+
+impl Windows {
+    /// No windows, with room for so many windows and values in all.
+    #[must_use]
+    pub fn with_capacity(windows: usize, values: usize) -> Self {
+        Self { values: Vec::with_capacity(values), ends: Vec::with_capacity(windows) }
+    }
+
+    /// Adds a window; it may be empty.
+    ///
+    /// # Errors
+    /// If it is too long; nothing is added then.
+    pub fn push(&mut self, window: &[f64]) -> Result<(), WindowTooLong> {
+        if window.len() > MAX_WINDOW {
+            return Err(WindowTooLong { window: self.len(), length: window.len() });
+        }
+        self.values.extend_from_slice(window);
+        self.ends.push(self.values.len());
+        Ok(())
+    }
+
+    /// How many windows there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// The values of window `i`, if there is one.
+    #[must_use]
+    pub fn get(&self, i: usize) -> Option<&[f64]> {
+        let end = *self.ends.get(i)?;
+        let start = i.checked_sub(1).map_or(0, |before| self.ends[before]);
+        Some(&self.values[start..end])
+    }
+
+    /// All values, one window after the other.
+    #[must_use]
+    pub fn values(&self) -> &[f64] {
+        &self.values
+    }
+
+    /// Where window `i` lies in [`Windows::values`], if there is one.
+    #[must_use]
+    pub fn range(&self, i: usize) -> Option<Range<usize>> {
+        let end = *self.ends.get(i)?;
+        Some(i.checked_sub(1).map_or(0, |before| self.ends[before])..end)
+    }
+}
+
+/// Which groups of statistics are wanted. They differ in cost by orders of magnitude.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "a set of four")]
+pub struct Wanted {
+    /// [`Summary::moments`] and [`Summary::trend`]: linear in the window's length.
+    pub linear: bool,
+    /// [`Summary::quantiles`]: two sorts.
+    pub order: bool,
+    /// [`Summary::mann_kendall`]: a sort, or all pairs.
+    pub mann_kendall: bool,
+    /// [`Summary::theil_sen`]: all pairs.
+    pub theil_sen: bool,
+}
+
+impl Wanted {
+    /// Every statistic.
+    pub const ALL: Self = Self { linear: true, order: true, mann_kendall: true, theil_sen: true };
+
+    /// Each group alone, by its name.
+    pub const GROUPS: [(&'static str, Self); 4] = {
+        let none = Self { linear: false, order: false, mann_kendall: false, theil_sen: false };
+        [
+            ("linear", Self { linear: true, ..none }),
+            ("order", Self { order: true, ..none }),
+            ("mann_kendall", Self { mann_kendall: true, ..none }),
+            ("theil_sen", Self { theil_sen: true, ..none }),
+        ]
+    };
+
+    /// The groups that both want.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            linear: self.linear && other.linear,
+            order: self.order && other.order,
+            mann_kendall: self.mann_kendall && other.mann_kendall,
+            theil_sen: self.theil_sen && other.theil_sen,
+        }
+    }
+
+    /// Whether no group is wanted.
+    #[must_use]
+    pub fn is_empty(self) -> bool {
+        self == Self::default()
+    }
+}
+
+/// The statistics of one window. What was not wanted, or is not defined for so few values, is `None`.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Summary {
+    /// How many values are finite, n.
+    pub finite: usize,
+    /// The share of values that are not, in `[0, 1]`; 0 for an empty window.
+    pub bad_share: f64,
+    /// Mean, variance and extremes; `None` without finite values.
+    pub moments: Option<Moments>,
+    /// What the values do over the window; `None` for fewer than 3 finite values.
+    pub trend: Option<Trend>,
+    /// Order statistics; `None` without finite values.
+    pub quantiles: Option<Quantiles>,
+    /// Mann and Kendall's test for a trend; `None` for fewer than 2 finite values.
+    pub mann_kendall: Option<MannKendall>,
+    /// Theil and Sen's slope; `None` for fewer than 2 finite values.
+    pub theil_sen: Option<TheilSen>,
+}
+
+impl Summary {
+    /// These statistics of a window and those of `other` that are missing here.
+    #[must_use]
+    pub(crate) fn or(self, other: Self) -> Self {
+        Self {
+            moments: self.moments.or(other.moments),
+            trend: self.trend.or(other.trend),
+            quantiles: self.quantiles.or(other.quantiles),
+            mann_kendall: self.mann_kendall.or(other.mann_kendall),
+            theil_sen: self.theil_sen.or(other.theil_sen),
+            ..self
+        }
+    }
+
+    /// The same with the NaN of [`f64::NAN`] in place of any other: processors differ in the one they make of `inf - inf`.
+    #[must_use]
+    pub(crate) fn with_one_nan(mut self) -> Self {
+        fn one<const N: usize>(values: [&mut f64; N]) {
+            for value in values.into_iter().filter(|value| value.is_nan()) {
+                *value = f64::NAN;
+            }
+        }
+        if let Some(m) = &mut self.moments {
+            one([&mut m.last, &mut m.min, &mut m.max, &mut m.mean, &mut m.variance]);
+        }
+        if let Some(t) = &mut self.trend {
+            one([&mut t.slope, &mut t.slope_t2, &mut t.neighbour_correlation, &mut t.effective_n, &mut t.halves_z2]);
+            if let Some(variance) = &mut t.batch_variance {
+                one([variance]);
+            }
+        }
+        if let Some(q) = &mut self.quantiles {
+            one([&mut q.median, &mut q.mad, &mut q.q10, &mut q.q25, &mut q.q75, &mut q.q90]);
+        }
+        if let Some(t) = &mut self.theil_sen {
+            one([&mut t.slope, &mut t.low, &mut t.high]);
+        }
+        self
+    }
+}
+
+/// Something that computes statistics. All backends give the same bits.
+pub trait Backend: Send + Sync {
+    /// What computes, for logs and metrics: `cpu` or a device's name.
+    fn name(&self) -> &str;
+
+    /// The statistics that are `wanted`, one summary a window, in order.
+    ///
+    /// A backend that loses its device computes the batch on the CPU instead.
+    fn summarise(&self, windows: &Windows, wanted: Wanted) -> Vec<Summary>;
+}
+
+/// A count as a number. Counts here lie far below 2^53.
+#[expect(clippy::cast_precision_loss, reason = "counts here lie far below 2^53")]
+#[must_use]
+pub fn number(count: usize) -> f64 {
+    count as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_keep_their_values_apart() {
+        let mut windows = Windows::with_capacity(3, 3);
+        for window in [&[1.0, 2.0][..], &[], &[3.0]] {
+            windows.push(window).unwrap();
+        }
+        assert_eq!((windows.len(), windows.is_empty()), (3, false));
+        assert_eq!(windows.get(0), Some(&[1.0, 2.0][..]));
+        assert_eq!(windows.get(1), Some(&[][..]));
+        assert_eq!((windows.get(2), windows.range(2)), (Some(&[3.0][..]), Some(2..3)));
+        assert_eq!(windows.get(3), None);
+    }
+
+    #[test]
+    fn a_window_that_is_too_long_is_refused_and_named() {
+        let mut windows = Windows::default();
+        windows.push(&[0.0; MAX_WINDOW]).unwrap();
+        let error = windows.push(&[0.0; MAX_WINDOW + 1]).unwrap_err();
+        assert_eq!(error.to_string(), "window 1 has 1025 values: at most 1024 are allowed");
+        assert_eq!(windows.len(), 1);
+    }
+}

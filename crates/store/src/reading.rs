@@ -1,0 +1,189 @@
+//! Reads, the same in both databases.
+
+use std::time::Duration;
+
+use sqlx::{
+    ColumnIndex, Decode, Encode, Executor, FromRow, IntoArguments, Pool, Row as _, Type, query, query_as, query_scalar,
+};
+use uuid::Uuid;
+
+use super::{
+    Chunk, DecisionQuery, DecisionRow, Error, ExpiredJob, ExpiryQuery, LoadedJob, StateRow,
+    dialect::Dialect,
+    failure::{Failure, bounded},
+    listing, removal,
+    rows::{
+        attempt::StoredAttempt,
+        capped,
+        chunk::{has_sample_in, next_step},
+        decision::StoredDecision,
+        job::StoredJob,
+        state::StoredState,
+    },
+    statements,
+};
+use lrs_model::{
+    filter::JobQuery,
+    job::{AttemptRow, JobRow},
+    name::{JobId, JobName},
+};
+
+/// How long to wait for an answer. PostgreSQL gives up on a statement a little earlier.
+pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(35);
+
+/// Connections that read.
+pub(super) struct Readers<DB: Dialect> {
+    /// The connections.
+    pub(super) pool: Pool<DB>,
+}
+
+/// Runs a read of `table`, bounded in time.
+async fn read<DB: Dialect, T>(
+    what: &'static str,
+    table: &'static str,
+    work: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, Error> {
+    let work = async { Ok(work.await?) };
+    bounded(ANSWER_TIMEOUT, work).await.map_err(|failure| failure.into_error::<DB>(what, table))
+}
+
+impl<DB> Readers<DB>
+where
+    DB: Dialect,
+    DB::Arguments: IntoArguments<DB>,
+    for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
+    for<'c> &'c Pool<DB>: Executor<'c, Database = DB>,
+    for<'q> bool: Encode<'q, DB> + Type<DB>,
+    for<'q> i64: Encode<'q, DB> + Decode<'q, DB> + Type<DB>,
+    for<'q> Option<i64>: Encode<'q, DB> + Type<DB>,
+    for<'q> String: Encode<'q, DB> + Decode<'q, DB> + Type<DB>,
+    for<'q> Uuid: Encode<'q, DB> + Decode<'q, DB> + Type<DB>,
+    for<'n> &'n str: ColumnIndex<DB::Row>,
+    for<'r> ExpiredJob: FromRow<'r, DB::Row>,
+    for<'r> StoredJob: FromRow<'r, DB::Row>,
+    for<'r> StoredAttempt: FromRow<'r, DB::Row>,
+    for<'r> StoredDecision: FromRow<'r, DB::Row>,
+    for<'r> StoredState: FromRow<'r, DB::Row>,
+    for<'r> DB::StoredChunk: FromRow<'r, DB::Row>,
+    for<'r> (Option<i64>,): FromRow<'r, DB::Row>,
+{
+    pub(super) async fn job(&self, name: &JobName) -> Result<Option<JobRow>, Error> {
+        let work = query_as(statements::JOB_BY_NAME).bind(name.as_str().to_owned()).fetch_optional(&self.pool);
+        let row: Option<StoredJob> = read::<DB, _>("to read a job", "jobs", work).await?;
+        row.map(TryInto::try_into).transpose()
+    }
+
+    pub(super) async fn list_jobs(&self, query: &JobQuery) -> Result<Vec<JobRow>, Error> {
+        let mut statement = listing::statement::<DB>(query);
+        let work = statement.build_query_as().fetch_all(&self.pool);
+        let rows: Vec<StoredJob> = read::<DB, _>("to list jobs", "jobs", work).await?;
+        rows.into_iter().map(StoredJob::readable).collect()
+    }
+
+    pub(super) async fn unended_jobs(&self, after: Option<JobId>, limit: u32) -> Result<Vec<LoadedJob>, Error> {
+        self.loaded_jobs(statements::UNENDED_JOBS, after, limit).await
+    }
+
+    /// Jobs by one of the statements that take the identity to begin after and how many.
+    pub(super) async fn loaded_jobs(
+        &self,
+        statement: &'static str,
+        after: Option<JobId>,
+        limit: u32,
+    ) -> Result<Vec<LoadedJob>, Error> {
+        const WHAT: &str = "to read the jobs";
+        // No job has the nil identifier.
+        let after = after.map_or(Uuid::nil(), |id| id.0);
+        let work = query(statement).bind(after).bind(i64::from(limit)).fetch_all(&self.pool);
+        let rows = read::<DB, _>(WHAT, "jobs", work).await?;
+        let unreadable = |error: sqlx::Error| Failure::from(error).into_error::<DB>(WHAT, "jobs");
+        let load = |row: DB::Row| {
+            let id = JobId(row.try_get("id").map_err(unreadable)?);
+            let name = row.try_get("name").map_err(unreadable)?;
+            let row = StoredJob::from_row(&row).map_err(unreadable).and_then(TryInto::try_into);
+            Ok(LoadedJob { id, name, row })
+        };
+        rows.into_iter().map(load).collect()
+    }
+
+    pub(super) async fn attempts(&self, job: JobId) -> Result<Vec<AttemptRow>, Error> {
+        let work = query_as(statements::ATTEMPTS).bind(job.0).fetch_all(&self.pool);
+        let rows: Vec<StoredAttempt> = read::<DB, _>("to read attempts", "attempts", work).await?;
+        rows.into_iter().map(|row| row.into_row(job)).collect()
+    }
+
+    pub(super) async fn telemetry(
+        &self,
+        job: JobId,
+        attempt: u32,
+        from_seq: u64,
+        limit: u32,
+    ) -> Result<Vec<Chunk>, Error> {
+        let work = query_as(statements::TELEMETRY)
+            .bind(job.0)
+            .bind(i64::from(attempt))
+            .bind(capped(from_seq))
+            .bind(i64::from(limit))
+            .fetch_all(&self.pool);
+        chunks::<DB>(job, work).await
+    }
+
+    pub(super) async fn telemetry_of_steps(
+        &self,
+        job: JobId,
+        attempt: u32,
+        start: u64,
+        end: u64,
+    ) -> Result<Vec<Chunk>, Error> {
+        let work = query_as(statements::TELEMETRY_OF_STEPS)
+            .bind(job.0)
+            .bind(i64::from(attempt))
+            .bind(capped(start))
+            .bind(capped(end))
+            .fetch_all(&self.pool);
+        let mut chunks = chunks::<DB>(job, work).await?;
+        chunks.retain(|chunk| has_sample_in(chunk, &(start..end)));
+        Ok(chunks)
+    }
+
+    pub(super) async fn next_telemetry_step(&self, job: JobId, attempt: u32, from: u64) -> Result<Option<u64>, Error> {
+        let work = query_scalar(statements::NEXT_TELEMETRY_STEP)
+            .bind(job.0)
+            .bind(i64::from(attempt))
+            .bind(capped(from))
+            .fetch_one(&self.pool);
+        let found: Option<i64> = read::<DB, _>("to find telemetry", "telemetry", work).await?;
+        next_step(job, attempt, found)
+    }
+
+    pub(super) async fn expired_jobs(&self, query: &ExpiryQuery) -> Result<Vec<ExpiredJob>, Error> {
+        let mut statement = removal::expired::<DB>(query);
+        read::<DB, _>("to find expired telemetry", "jobs", statement.build_query_as().fetch_all(&self.pool)).await
+    }
+
+    pub(super) async fn decisions(&self, job: JobId, query: &DecisionQuery) -> Result<Vec<DecisionRow>, Error> {
+        let work = query_as(statements::DECISIONS)
+            .bind(job.0)
+            .bind(query.attempt.map(i64::from))
+            .bind(query.people_only)
+            .bind(query.after.map_or(-1, capped))
+            .bind(i64::from(query.limit))
+            .fetch_all(&self.pool);
+        let rows: Vec<StoredDecision> = read::<DB, _>("to read decisions", "decisions", work).await?;
+        rows.into_iter().map(|row| (job, row).try_into()).collect()
+    }
+
+    pub(super) async fn state(&self, job: JobId) -> Result<Option<StateRow>, Error> {
+        let work = query_as(statements::STATE).bind(job.0).fetch_optional(&self.pool);
+        let row: Option<StoredState> = read::<DB, _>("to read a snapshot", "job_state", work).await?;
+        row.map(|row| (job, row).try_into()).transpose()
+    }
+}
+
+async fn chunks<DB: Dialect>(
+    job: JobId,
+    work: impl Future<Output = Result<Vec<DB::StoredChunk>, sqlx::Error>>,
+) -> Result<Vec<Chunk>, Error> {
+    let rows = read::<DB, _>("to read telemetry", "telemetry", work).await?;
+    rows.into_iter().map(|row| DB::chunk(job, row)).collect()
+}

@@ -1,0 +1,28 @@
+//! A row of `job_state`.
+
+use sqlx::FromRow;
+
+use super::Place;
+use crate::{Error, StateRow};
+use lrs_model::name::JobId;
+
+/// A row of `job_state`, without its job.
+#[derive(FromRow)]
+pub(crate) struct StoredState {
+    attempt: i64,
+    next_seq: i64,
+    state: String,
+}
+
+impl TryFrom<(JobId, StoredState)> for StateRow {
+    type Error = Error;
+
+    fn try_from((job, row): (JobId, StoredState)) -> Result<Self, Error> {
+        let place = Place::new("job_state", job);
+        Ok(Self {
+            attempt: place.number("attempt", row.attempt)?,
+            next_seq: place.number("next_seq", row.next_seq)?,
+            state: row.state,
+        })
+    }
+}

@@ -1,0 +1,102 @@
+//! The schema's versions: which are applied, which are still to come.
+
+use sqlx::{
+    FromRow,
+    migrate::{Migrate, MigrateError, Migrator},
+};
+
+use super::{Error, dialect::Dialect, failure::Failure};
+
+pub(super) static POSTGRES: Migrator = sqlx::migrate!("../../migrations/postgres");
+pub(super) static SQLITE: Migrator = sqlx::migrate!("../../migrations/sqlite");
+
+pub(super) const WHAT: &str = "to migrate";
+pub(super) const TABLE: &str = "_sqlx_migrations";
+
+pub(super) const APPLIED: &str = "
+    -- applied_migrations
+    select version, description from _sqlx_migrations order by version";
+
+/// A change of the schema.
+#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
+pub struct Migration {
+    /// Its number; they are applied by rising number.
+    pub version: i64,
+    /// What it does, in a few words.
+    pub description: String,
+}
+
+/// How far a database's schema has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Schema {
+    /// What has been applied, first to newest.
+    pub applied: Vec<Migration>,
+    /// What is still to be applied, in order.
+    pub pending: Vec<Migration>,
+}
+
+impl Schema {
+    /// What `applied` leaves to be done.
+    ///
+    /// # Errors
+    /// [`Error::NewerSchema`] if more was applied than this program knows of.
+    pub(super) fn of(applied: Vec<Migration>, migrator: &Migrator) -> Result<Self, Error> {
+        let known = newest(migrator);
+        if let Some(found) = applied.last().map(|migration| migration.version).filter(|&found| found > known) {
+            return Err(Error::NewerSchema { found, known });
+        }
+        let pending = migrator
+            .iter()
+            .filter(|migration| applied.iter().all(|done| done.version != migration.version))
+            .map(|migration| Migration {
+                version: migration.version,
+                description: migration.description.clone().into_owned(),
+            })
+            .collect();
+        Ok(Self { applied, pending })
+    }
+
+    /// The schema, if it is this release's.
+    ///
+    /// # Errors
+    /// [`Error::OlderSchema`] if something is pending.
+    pub(super) fn complete(self) -> Result<Self, Error> {
+        match self.pending.last() {
+            None => Ok(self),
+            Some(newest) => Err(Error::OlderSchema {
+                found: self.applied.last().map_or(0, |migration| migration.version),
+                wanted: newest.version,
+            }),
+        }
+    }
+}
+
+/// The names of the indices that the migrations make.
+pub(super) fn index_names(migrator: &Migrator) -> Vec<String> {
+    let made = migrator.iter().flat_map(|migration| migration.sql.as_str().lines());
+    made.filter_map(|line| Some(line.strip_prefix("create index ")?.split_once(" on ")?.0.to_owned())).collect()
+}
+
+/// Applies what is pending; the migrator takes the database's lock where it has one.
+pub(super) async fn apply<DB: Dialect<Connection: Migrate>>(
+    connection: &mut DB::Connection,
+    migrator: &Migrator,
+) -> Result<(), Error> {
+    migrator.run_direct(None, connection, false).await.map_err(|error| match error {
+        MigrateError::VersionMissing(found) => Error::NewerSchema { found, known: newest(migrator) },
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => {
+            Failure::Sql(error).into_error::<DB>(WHAT, TABLE)
+        }
+        other => Error::Refused { what: WHAT, problem: other.to_string() },
+    })
+}
+
+/// The newest schema version that this program knows, the same for both databases.
+#[must_use]
+pub fn newest_schema_version() -> i64 {
+    newest(&SQLITE)
+}
+
+fn newest(migrator: &Migrator) -> i64 {
+    migrator.iter().map(|migration| migration.version).max().unwrap_or(0)
+}

@@ -1,0 +1,62 @@
+//! The database's file, and the lock beside it that keeps it to one process.
+
+use std::{
+    fs::{DirBuilder, File, OpenOptions, TryLockError},
+    io,
+    path::{Path, PathBuf},
+};
+
+use crate::Error;
+
+/// Makes sure that the file is there, for its owner alone if it is new.
+pub(super) fn create(path: &Path) -> Result<(), Error> {
+    private_file().open(path).map_err(|error| unavailable(path, &error))?;
+    Ok(())
+}
+
+/// Makes sure that the directory of the file is there, for its owner alone if it is new.
+pub(super) fn create_parent(path: &Path) -> Result<(), Error> {
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        let mut directories = DirBuilder::new();
+        directories.recursive(true);
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(&mut directories, 0o700);
+        directories.create(parent).map_err(|error| unavailable(parent, &error))?;
+    }
+    Ok(())
+}
+
+/// Takes the lock; it lasts as long as the file that is returned stays open.
+///
+/// # Errors
+/// [`Error::Refused`] if another process has it.
+pub(super) fn lock(path: &Path) -> Result<File, Error> {
+    let lock_path = lock_path(path);
+    let file = private_file().open(&lock_path).map_err(|error| unavailable(&lock_path, &error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Error::Refused {
+            what: "a second server",
+            problem: format!("another lrs has {} open; only one can use it at a time", path.display()),
+        }),
+        Err(TryLockError::Error(error)) => Err(unavailable(&lock_path, &error)),
+    }
+}
+
+fn unavailable(path: &Path, error: &io::Error) -> Error {
+    Error::Unavailable(format!("{}: {error}", path.display()))
+}
+
+fn lock_path(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    name.into()
+}
+
+fn private_file() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
+}

@@ -1,0 +1,96 @@
+//! What every store promises, tried on SQLite and on a real PostgreSQL, a database a test.
+
+#[path = "../support/postgres.rs"]
+mod postgres_server;
+
+mod builders;
+mod database;
+mod doctor;
+mod jobs;
+mod listing;
+mod opening;
+mod outages;
+mod retention;
+mod telemetry;
+mod writes;
+
+/// A test for each behaviour and store.
+macro_rules! conformance {
+    ($($module:ident: $($behaviour:ident)+;)+) => {
+        mod sqlite {
+            $($(#[tokio::test]
+            async fn $behaviour() {
+                let database = crate::database::TestDatabase::sqlite();
+                crate::$module::$behaviour(&database).await;
+            })+)+
+        }
+
+        mod postgres {
+            $($(#[tokio::test]
+            async fn $behaviour() {
+                let database = crate::database::TestDatabase::postgres().await;
+                crate::$module::$behaviour(&database).await;
+            })+)+
+        }
+    };
+}
+
+conformance! {
+    jobs:
+        a_job_survives_with_every_bit
+        a_job_that_is_not_there_is_none
+        a_name_that_is_taken_is_answered_with_its_job
+        an_update_changes_all_that_may_change
+        deleting_a_job_removes_all_that_belongs_to_it
+        a_fork_has_the_history_of_its_source
+        a_fork_of_a_job_that_is_gone_is_not_made
+        attempts_come_first_to_newest
+        the_snapshot_is_the_last_one_saved;
+    writes:
+        every_write_may_be_repeated
+        writes_for_a_job_that_is_gone_do_nothing
+        writes_after_a_taken_name_do_nothing
+        a_refused_batch_changes_nothing
+        decisions_survive_with_every_bit
+        decisions_come_in_pages_in_the_order_they_were_recorded
+        concurrent_writers_lose_nothing
+        numbers_beyond_the_highest_are_refused;
+    telemetry:
+        every_sample_survives_with_every_bit
+        ten_thousand_samples_with_sixty_four_metrics_survive
+        chunks_come_in_the_order_of_arrival
+        ranges_of_steps_find_the_chunks_that_have_them
+        the_next_step_is_the_next_that_can_be_read
+        merging_keeps_every_value
+        merging_leaves_ranks_and_newer_chunks_apart
+        merging_beside_appends_loses_nothing
+        many_chunks_go_in_together;
+    listing:
+        listings_agree_with_a_naive_filter
+        pages_of_equal_keys_lose_nothing
+        labels_with_odd_keys_are_found
+        a_label_that_is_not_there_is_equal_to_nothing;
+    opening:
+        a_second_server_is_refused
+        a_closed_store_can_be_opened_again
+        a_newer_schema_is_refused_and_left_alone
+        the_schema_tells_what_is_pending
+        migrating_twice_changes_nothing
+        many_that_open_at_once_leave_one_owner
+        a_damaged_job_is_named_and_hides_no_other
+        damaged_rows_of_every_table_are_named
+        a_store_that_is_open_answers_a_ping;
+    retention:
+        jobs_expire_by_when_they_ended_and_where
+        telemetry_goes_a_bounded_piece_at_a_time
+        telemetry_of_a_job_that_has_not_ended_stays
+        a_fork_of_what_was_removed_is_refused
+        removing_beside_merges_leaves_nothing_behind
+        removing_beside_appends_loses_nothing;
+    doctor:
+        a_sound_database_has_nothing_to_find
+        a_busy_database_has_nothing_to_find
+        damage_of_every_kind_is_found
+        a_decision_that_was_not_stored_in_time_is_stored_at_the_next_start
+        a_damaged_file_is_found;
+}

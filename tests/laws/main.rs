@@ -1,0 +1,14 @@
+//! What holds of the rooms without a server: the house, schedules and their golden curves, the job's pure heart, the closed loop on a
+//! small training, and the report.
+
+mod architecture;
+mod closed_loop;
+mod golden_plateau;
+mod golden_schedules;
+mod heart;
+mod interface;
+mod library_schedules;
+mod report;
+mod schedule_docs;
+mod schedule_forms;
+mod schedule_laws;

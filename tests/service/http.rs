@@ -1,0 +1,171 @@
+//! HTTP as its callers meet it, down to the headers: problems, bounds, and what browsers load.
+
+use crate::server::{self, PATIENCE, Server};
+use serde_json::Value;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+
+/// An answer with its headers.
+struct Answer {
+    status: u16,
+    head: String,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    fn header(&self, name: &str) -> Option<&str> {
+        let lines = self.head.lines().filter_map(|line| line.split_once(": "));
+        lines.filter(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value).next()
+    }
+
+    fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&self.body)))
+    }
+}
+
+/// A request whose head goes on with `headers`, each with its line end.
+async fn request(server: &Server, method: &str, path: &str, headers: &str, body: &str) -> Answer {
+    let mut socket = TcpStream::connect(&server.http).await.unwrap();
+    let length = body.len();
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n"
+    );
+    socket.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    tokio::time::timeout(PATIENCE, socket.read_to_end(&mut answer)).await.unwrap().unwrap();
+    let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap();
+    let head = String::from_utf8(answer[..end].to_vec()).unwrap();
+    Answer { status: head.split(' ').nth(1).unwrap().parse().unwrap(), head, body: answer[end + 4..].to_vec() }
+}
+
+async fn get(server: &Server, path: &str) -> Answer {
+    request(server, "GET", path, "", "").await
+}
+
+/// What every problem has; its body.
+fn problem(answer: &Answer, status: u16, reason: Option<&str>) -> Value {
+    assert_eq!((answer.status, answer.header("content-type")), (status, Some("application/problem+json")));
+    let body = answer.json();
+    assert_eq!(body["status"], status);
+    let kind = reason.map_or("about:blank".to_owned(), |reason| format!("urn:lrs:v1:{reason}"));
+    assert_eq!(body["type"], kind, "{body}");
+    for text in ["title", "detail"] {
+        assert!(body[text].as_str().is_some_and(|text| !text.is_empty()), "{text} of {body}");
+    }
+    assert!(body["code"].is_number() && body["details"].is_array(), "{body}");
+    body
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_error_is_a_problem_that_a_program_can_read() {
+    let server = Server::with_sqlite(&["--message-bytes", "1024"]).await;
+
+    let body = problem(&get(&server, "/v1/namespaces/test/jobs/none").await, 404, Some("JOB_NOT_FOUND"));
+    assert_eq!((&body["code"], &body["title"]), (&5.into(), &"Job not found".into()));
+    let wrong = r#"{"spec": {"groups": [{"base_lr": -1}]}}"#;
+    let refused = request(&server, "POST", "/v1/namespaces/test/jobs?job_id=a", "", wrong).await;
+    let body = problem(&refused, 400, Some("INVALID_ARGUMENT"));
+    assert_eq!(body["details"][1]["field_violations"][0]["field"], "job.spec.groups[0].base_lr");
+    let refused = get(&server, "/v1/namespaces/test/jobs?colour=red").await;
+    problem(&refused, 400, Some("INVALID_ARGUMENT"));
+    problem(&get(&server, "/v1/nothing").await, 404, None);
+    problem(&get(&server, "/v1").await, 404, None);
+    problem(&get(&server, "/v1/namespaces/test/jobs/a:fly").await, 404, None);
+    let large = "x".repeat(1025);
+    let refused = request(&server, "POST", "/v1/schedules:preview", "", &large).await;
+    assert!(problem(&refused, 413, None)["detail"].as_str().unwrap().contains("message_bytes"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_method_is_told_the_right_ones() {
+    let server = Server::sqlite().await;
+    for (method, path, allowed) in [
+        ("PUT", "/v1/namespaces/test/jobs", "GET,HEAD,POST"),
+        ("PUT", "/v1/namespaces/test/jobs/a", "GET,HEAD,PATCH,DELETE,POST"),
+        ("POST", "/v1/fleet", "GET,HEAD"),
+        // What is there for a verb, no router knows.
+        ("POST", "/v1/namespaces/test/jobs/a", "GET,HEAD,PATCH,DELETE"),
+        ("GET", "/v1/namespaces/test/jobs/a:pause", "POST"),
+        ("POST", "/v1/namespaces/test/jobs/a:watch", "GET,HEAD"),
+        ("DELETE", "/v1/namespaces/test/jobs/a:report", "GET,HEAD"),
+    ] {
+        let answer = request(&server, method, path, "", "").await;
+        problem(&answer, 405, None);
+        assert_eq!(answer.header("allow"), Some(allowed), "{method} {path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_too_many_is_a_problem_that_says_when_to_come_again() {
+    let server = Server::with_sqlite(&["--max-calls", "1"]).await;
+    let mut slow = Vec::new();
+    let refused = server::wait_for("a slow one to be in", async || {
+        // One whose body never comes; the one before may have been refused itself.
+        let mut socket = TcpStream::connect(&server.http).await.unwrap();
+        let head = b"POST /v1/schedules:preview HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n";
+        socket.write_all(head).await.unwrap();
+        slow.push(socket);
+        Some(get(&server, "/v1/fleet").await).filter(|answer| answer.status != 200)
+    })
+    .await;
+
+    assert!(problem(&refused, 429, Some("OVERLOADED"))["detail"].as_str().unwrap().contains("(1)"));
+    assert_eq!(refused.header("retry-after"), Some("1"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_that_is_lost_finds_the_fleet() {
+    let server = Server::sqlite().await;
+    let accept = "accept: text/html,application/xhtml+xml;q=0.9,*/*;q=0.8\r\n";
+
+    let page = request(&server, "GET", "/job/test/a", accept, "").await;
+
+    assert_eq!((page.status, page.header("content-type")), (404, Some("text/html; charset=utf-8")));
+    assert!(String::from_utf8_lossy(&page.body).contains(r#"<a href="/">"#));
+    // What is under /v1/ is for programs, whoever asks.
+    problem(&request(&server, "GET", "/v1/nothing", accept, "").await, 404, None);
+    problem(&get(&server, "/nothing").await, 404, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_pages_load_is_packed_and_sent_once() {
+    let server = Server::sqlite().await;
+    for (path, media_type, cache) in [
+        ("/assets/plotly.min.js", "text/javascript", "max-age=86400"),
+        ("/assets/fleet.js", "text/javascript", "no-cache"),
+        ("/assets/base.css", "text/css", "no-cache"),
+        ("/jobs/test/a", "text/html; charset=utf-8", "no-cache"),
+    ] {
+        let plain = get(&server, path).await;
+        let packed = request(&server, "GET", path, "accept-encoding: gzip, deflate, br\r\n", "").await;
+        assert_eq!((plain.status, packed.status), (200, 200), "{path}");
+        assert_eq!(
+            (plain.header("content-encoding"), packed.header("content-encoding")),
+            (None, Some("gzip")),
+            "{path}"
+        );
+        for answer in [&plain, &packed] {
+            assert_eq!(answer.header("content-type"), Some(media_type), "{path}");
+            assert_eq!(answer.header("cache-control"), Some(cache), "{path}");
+            assert_eq!(answer.header("x-content-type-options"), Some("nosniff"), "{path}");
+            assert_eq!(answer.header("vary"), Some("accept-encoding"), "{path}");
+        }
+        let mut unpacked = Vec::new();
+        std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(&*packed.body), &mut unpacked).unwrap();
+        assert!(unpacked == plain.body, "{path} packed is not what it is plain");
+        println!("{path}: {} bytes, {} packed", plain.body.len(), packed.body.len());
+        assert!(packed.body.len() < plain.body.len() * 6 / 10, "{path}");
+
+        let tags = [plain.header("etag").unwrap(), packed.header("etag").unwrap()];
+        assert!(tags[0] != tags[1] && tags.iter().all(|tag| tag.starts_with('"')), "{tags:?}");
+        let known = format!("accept-encoding: gzip\r\nif-none-match: {}\r\n", tags[1]);
+        let again = request(&server, "GET", path, &known, "").await;
+        assert_eq!((again.status, again.body.len(), again.header("etag")), (304, 0, Some(tags[1])), "{path}");
+        let other = request(&server, "GET", path, "if-none-match: \"other\"\r\n", "").await;
+        assert_eq!((other.status, other.body.len()), (200, plain.body.len()), "{path}");
+    }
+    problem(&get(&server, "/assets/nothing.js").await, 404, None);
+    assert_eq!(get(&server, "/v1/fleet").await.header("x-content-type-options"), Some("nosniff"));
+}

@@ -1,0 +1,30 @@
+//! The service as its users meet it: a real `lrs serve` on a real database, over real sockets.
+
+#[path = "../support/large.rs"]
+mod large;
+#[path = "../support/monitor.rs"]
+mod monitor_support;
+#[path = "../support/postgres.rs"]
+mod postgres;
+#[path = "../support/server.rs"]
+mod server;
+#[path = "../laws/closed_loop/toy.rs"]
+#[expect(dead_code, reason = "shared with the laws, which use the rest")]
+mod toy;
+
+mod audit_reports;
+mod backup;
+mod behaviours;
+mod cli;
+mod closed_loop_service;
+mod demo;
+mod export;
+mod http;
+mod http_docs;
+mod limits;
+mod monitor;
+mod recovery;
+mod retention;
+mod sweep;
+mod trainer_client;
+mod upgrades;
