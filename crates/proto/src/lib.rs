@@ -3,6 +3,7 @@
 pub use generated::*;
 
 pub mod json;
+pub mod reflect;
 
 mod generated {
     #![allow(
