@@ -14,6 +14,7 @@ pub mod controller;
 pub mod decision;
 pub mod directive;
 pub mod job;
+mod plain;
 pub mod report;
 pub mod schedule;
 pub mod spec;

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use prost::{Message, Name};
+use prost::{DecodeError, Message, Name};
 use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, ReflectMessage as _};
 
 use crate::DESCRIPTORS;
@@ -23,20 +23,23 @@ pub fn descriptor<M: Name>() -> MessageDescriptor {
 }
 
 /// A message whose fields can be asked for by name.
-#[must_use]
-pub fn to_dynamic<M: Message + Name>(message: &M) -> DynamicMessage {
+///
+/// # Errors
+/// If messages are nested more than a hundred deep, which the wire does not take either, but JSON does.
+pub fn to_dynamic<M: Message + Name>(message: &M) -> Result<DynamicMessage, DecodeError> {
     DynamicMessage::decode(descriptor::<M>(), message.encode_to_vec().as_slice())
-        .expect("it was encoded as this message")
 }
 
 /// The generated form of a message.
 ///
+/// # Errors
+/// If messages are nested more than a hundred deep.
+///
 /// # Panics
 /// If `message` is not an `M`.
-#[must_use]
-pub fn from_dynamic<M: Message + Name + Default>(message: &DynamicMessage) -> M {
+pub fn from_dynamic<M: Message + Name + Default>(message: &DynamicMessage) -> Result<M, DecodeError> {
     assert_eq!(message.descriptor().full_name(), M::full_name());
-    M::decode(message.encode_to_vec().as_slice()).expect("it was encoded as this message")
+    M::decode(message.encode_to_vec().as_slice())
 }
 
 #[cfg(test)]
@@ -49,7 +52,7 @@ mod tests {
         let spec = JobSpec { display_name: "x".to_owned(), seed: Some(-1), tier: Some(0), ..JobSpec::default() };
         let job = Job { name: "namespaces/a/jobs/b".to_owned(), spec: Some(spec), ..Job::default() };
 
-        assert_eq!(from_dynamic::<Job>(&to_dynamic(&job)), job);
+        assert_eq!(from_dynamic::<Job>(&to_dynamic(&job).unwrap()).unwrap(), job);
     }
 
     #[test]

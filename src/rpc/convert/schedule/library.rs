@@ -86,7 +86,7 @@ fn unit(unit: i32, units_per_step: Option<i64>, v: &mut Violations) -> Unit {
     unit
 }
 
-fn object(fields: HashMap<String, Wire>, v: &mut Violations) -> Map<String, Value> {
+pub(in crate::rpc::convert) fn object(fields: HashMap<String, Wire>, v: &mut Violations) -> Map<String, Value> {
     fields
         .into_iter()
         .map(|(name, wire)| {
@@ -119,7 +119,7 @@ fn value(wire: Wire, v: &mut Violations) -> Value {
     }
 }
 
-fn object_to_proto(object: &Map<String, Value>) -> Struct {
+pub(in crate::rpc::convert) fn object_to_proto(object: &Map<String, Value>) -> Struct {
     Struct { fields: object.iter().map(|(name, value)| (name.clone(), value_to_proto(value))).collect() }
 }
 
