@@ -237,13 +237,13 @@ mod tests {
 
     #[test]
     fn what_stands_beside_a_choice_is_a_choice_too() {
-        let written = json!({"library": "torch", "scheduler": "StepLR", "params": {"step_size": 3, "x": [null]},
+        let written = json!({"library": "torch", "scheduler": "StepLR", "params": {"step_size": 3, "x": [true]},
             "unit": "UNIT_SAMPLE", "units_per_step": "4"});
 
         let (value, wrong) = plain::<Schedule>(&written);
 
         assert_eq!(wrong, [""; 0]);
-        let inner = json!({"library": "torch", "scheduler": "StepLR", "params": {"step_size": 3, "x": [null]},
+        let inner = json!({"library": "torch", "scheduler": "StepLR", "params": {"step_size": 3, "x": [true]},
             "unit": "sample", "units_per_step": 4});
         assert_eq!(value, json!({"library": inner}));
         assert_eq!(write::<Schedule>(&value).unwrap(), serde_json::from_value(written).unwrap());
@@ -257,17 +257,12 @@ mod tests {
 
     #[test]
     fn everything_that_no_reader_could_be_given_is_noted_at_its_place() {
-        let (_, wrong) = plain::<Schedule>(&json!({"sum": {"terms": [{}, {"ease": {"over": "NaN", "past": 9,
+        let (_, wrong) = plain::<Schedule>(&json!({"sum": {"terms": [{}, {"ease": {"over": "NaN",
             "start": {"step": {"step_size": -1}}}}]}}));
-        assert_eq!(
-            wrong,
-            [
-                "sum.terms[0]",
-                "sum.terms[1].ease.start.step.step_size",
-                "sum.terms[1].ease.over",
-                "sum.terms[1].ease.past"
-            ]
-        );
+        assert_eq!(wrong, ["sum.terms[0]", "sum.terms[1].ease.start.step.step_size", "sum.terms[1].ease.over"]);
+        let mut v = Violations::new();
+        read(&lrs_proto::Ease { past: 9, ..Default::default() }, &mut v);
+        assert_eq!(v.to_string(), "past: 9 is not allowed: must be PAST_HOLD or PAST_CONTINUE");
         let (_, wrong) = plain::<Controller>(&json!({"auto": {}, "library": "torch"}));
         assert_eq!(wrong, ["library"]);
     }
