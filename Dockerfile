@@ -1,15 +1,15 @@
-# The server as an image: built here, run as a user without rights, with no shell inside.
+# The server's image: the program is built here and runs as a user without rights. The image has no shell.
 FROM rust:1-slim-bookworm AS build
-# C, for SQLite, zstd and the TLS primitives.
+# SQLite, zstd and the TLS library are C code.
 RUN apt-get update && apt-get install -y --no-install-recommends build-essential && rm -rf /var/lib/apt/lists/*
-# What `lrs version` says it was built from: the repository itself is not copied.
+# The commit that `lrs version` prints: git's own files are not copied.
 ARG LRS_GIT_COMMIT
 WORKDIR /src
 COPY . .
-RUN cargo build --release --locked --bin lrs
+RUN cargo build --profile dist --locked --bin lrs
 
 FROM gcr.io/distroless/cc-debian12:nonroot
-COPY --from=build /src/target/release/lrs /usr/local/bin/lrs
+COPY --from=build /src/target/dist/lrs /usr/local/bin/lrs
 EXPOSE 50051 8080
 ENTRYPOINT ["/usr/local/bin/lrs"]
 CMD ["serve", "--grpc-listen", "0.0.0.0:50051", "--http-listen", "0.0.0.0:8080"]

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Compiles src/stats/kernels/statistics.cu to PTX with NVRTC, which needs no GPU.
+"""Compiles crates/stats/src/kernels/statistics.cu to PTX with NVRTC, which needs no GPU.
 
 The oldest toolkit of CUDA 12 and the oldest architecture that have what is needed, so that old drivers (525 and later) and old
 cards (Volta and later) can run it; a driver compiles PTX for its own card. The headers and options are part of the text's hash,
@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 OPTIONS = ["--gpu-architecture=compute_70", "--fmad=false", "--std=c++14"]
-FOLDER = Path(__file__).resolve().parent.parent / "src/stats/kernels"
+FOLDER = Path(__file__).resolve().parent.parent / "crates/stats/src/kernels"
 MAIN = "statistics.cu"
 
 

@@ -7,7 +7,7 @@
 #include <cstdlib>
 #include <vector>
 
-#include "../../src/stats/kernels/statistics.cu"
+#include "../../crates/stats/src/kernels/statistics.cu"
 
 template <class T> static std::vector<T> read(size_t count) {
   std::vector<T> items(count);

@@ -9,7 +9,7 @@ const OPTIONS: &str = "--gpu-architecture=compute_70 --fmad=false --std=c++14";
 
 #[test]
 fn the_ptx_is_of_these_sources() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/stats/kernels");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/stats/src/kernels");
     let mut names: Vec<String> = fs::read_dir(&folder)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
