@@ -1,20 +1,23 @@
 //! A headless Chromium with a fresh profile, driven over the `WebDriver` protocol.
 
 use std::{
-    io::{BufRead as _, BufReader, Read as _, Write as _},
+    fs::File,
+    io::{self, BufRead as _, BufReader, Read as _, Write as _},
     net::TcpStream,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    time::Duration,
 };
 
 use fantoccini::{Client, ClientBuilder, Locator, key::Key};
 use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::{Value, json};
 
-use crate::server::{PATIENCE, Server, wait_for};
+use crate::server::{PATIENCE, Server, look_for, wait_for};
 
-/// What Chromium is started with: no window, and no connection to anyone but the server under test.
+/// How often a browser is started before a test gives up.
+const START_TRIES: usize = 5;
+
+/// Chromium's flags: no window, and no connection to anything but the server under test.
 const FLAGS: [&str; 9] = [
     "--headless",
     "--no-sandbox",
@@ -27,17 +30,16 @@ const FLAGS: [&str; 9] = [
     "--force-color-profile=srgb",
 ];
 
-/// One browser window. It ends with this value, and with it the test if the page had errors.
+/// A browser window, closed when dropped.
 pub struct Browser {
     client: Client,
     session: String,
-    port: u16,
-    driver: Child,
+    driver: Driver,
     profile: tempfile::TempDir,
     allowed: Vec<&'static str>,
 }
 
-/// The light or the dark side of the pages.
+/// The pages' light or dark theme.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Theme {
     Light,
@@ -45,10 +47,27 @@ pub enum Theme {
 }
 
 impl Browser {
-    /// 1280 by 800 pixels, light.
+    /// A window of 1280 by 800 pixels in the light theme.
+    ///
+    /// Neither the driver nor Chromium starts every time: a port is taken in between, or a busy machine is too slow for the
+    /// driver's patience. So both are tried again, with a fresh profile.
     pub async fn start() -> Self {
+        let mut failures = Vec::new();
+        while failures.len() < START_TRIES {
+            match Self::try_start().await {
+                Ok(browser) => return browser,
+                Err(why) => {
+                    eprintln!("the browser does not start: {why}");
+                    failures.push(why);
+                }
+            }
+        }
+        panic!("no browser in {START_TRIES} tries:\n{}", failures.join("\n"));
+    }
+
+    async fn try_start() -> Result<Self, String> {
         let profile = tempfile::tempdir().unwrap();
-        let (driver, port) = spawn_driver();
+        let driver = Driver::start(profile.path()).await?;
         let mut flags: Vec<String> = FLAGS.iter().map(|flag| (*flag).to_owned()).collect();
         flags.push(format!("--user-data-dir={}", profile.path().join("profile").display()));
         let downloads = profile.path().join("downloads");
@@ -59,30 +78,30 @@ impl Browser {
             },
             "goog:loggingPrefs": {"browser": "ALL"},
         });
-        let client = ClientBuilder::new(HttpConnector::new())
+        let connected = ClientBuilder::new(HttpConnector::new())
             .capabilities(serde_json::from_value(capabilities).unwrap())
-            .connect(&format!("http://127.0.0.1:{port}"))
-            .await
-            .expect("chromedriver starts a Chromium");
+            .connect(&format!("http://127.0.0.1:{}", driver.port))
+            .await;
+        let client = connected.map_err(|problem| format!("{problem}\n{}", driver.output()))?;
         let session = client.session_id().await.unwrap().unwrap();
-        let browser = Self { client, session, port, driver, profile, allowed: Vec::new() };
+        let browser = Self { client, session, driver, profile, allowed: Vec::new() };
         browser.size(1280, 800).await;
         browser.prefer(Theme::Light).await;
-        browser
+        Ok(browser)
     }
 
-    /// An error on the page's console that this test brings about itself.
+    /// Allows an error on the page's console that the test causes itself.
     pub fn allow_error(&mut self, part: &'static str) {
         self.allowed.push(part);
     }
 
-    /// The size of the page in pixels.
+    /// Sets the size of the page in pixels.
     pub async fn size(&self, width: u32, height: u32) {
         let metrics = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false});
         self.devtools("Emulation.setDeviceMetricsOverride", metrics).await;
     }
 
-    /// What the operating system says that its user likes.
+    /// Sets the theme that the operating system reports as the user's preference.
     pub async fn prefer(&self, theme: Theme) {
         let value = if theme == Theme::Dark { "dark" } else { "light" };
         let features = json!([
@@ -97,7 +116,7 @@ impl Browser {
         self.raw("POST", "/goog/cdp/execute", json!({"cmd": command, "params": params})).await
     }
 
-    /// Goes to a page of the server, and waits until it has what it shows.
+    /// Goes to a page of the server, and waits until the page is filled.
     pub async fn open(&self, server: &Server, path: &str) {
         self.client.goto(&format!("http://{}{path}", server.http)).await.unwrap();
         self.until("the page to be filled", "document.body.dataset.ready === 'true'").await;
@@ -140,15 +159,12 @@ impl Browser {
     pub async fn until(&self, what: &str, expression: &str) {
         let script = format!("try {{ return Boolean({expression}); }} catch (problem) {{ return String(problem); }}");
         let mut last = Value::Null;
-        let seen = tokio::time::timeout(PATIENCE / 3, async {
-            wait_for(what, async || {
-                last = self.client.execute(&script, Vec::new()).await.ok()?;
-                (last == Value::Bool(true)).then_some(())
-            })
-            .await;
+        let seen = look_for(async || {
+            last = self.client.execute(&script, Vec::new()).await.ok()?;
+            (last == Value::Bool(true)).then_some(())
         })
         .await;
-        if seen.is_err() {
+        if seen.is_none() {
             let file = self.screenshot("failure").await;
             let log = self.console().await;
             panic!("waited in vain for {what}: {expression} is {last}; see {}\n{log:#?}", file.display());
@@ -168,7 +184,7 @@ impl Browser {
         wait_for(&format!("a click on {selector}"), async || {
             let element = self.element(selector).await;
             let seen = self.client.execute(script, vec![serde_json::to_value(&element).unwrap()]).await;
-            // One that was drawn anew in between is looked for again.
+            // An element that was drawn anew in between is looked for again.
             match seen.and(element.click().await.map(|()| Value::Null)) {
                 Ok(_) => Some(()),
                 Err(problem) if problem.is_stale_element_reference() => None,
@@ -198,13 +214,13 @@ impl Browser {
     async fn element(&self, selector: &str) -> fantoccini::elements::Element {
         self.client
             .wait()
-            .at_most(PATIENCE / 6)
+            .at_most(PATIENCE)
             .for_element(Locator::Css(selector))
             .await
             .unwrap_or_else(|problem| panic!("{selector}: {problem}"))
     }
 
-    /// Writes what is seen to `target/screenshots/NAME.png`.
+    /// Writes a picture of the page to `target/screenshots/NAME.png`.
     pub async fn screenshot(&self, name: &str) -> PathBuf {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().join("screenshots");
         std::fs::create_dir_all(&folder).unwrap();
@@ -222,7 +238,7 @@ impl Browser {
         .await
     }
 
-    /// Every message on the page's console that it has not been asked for yet.
+    /// The errors on the page's console since the last call.
     pub async fn console(&self) -> Vec<String> {
         let log = self.raw("POST", "/se/log", json!({"type": "browser"})).await;
         let entries = log.as_array().cloned().unwrap_or_default();
@@ -240,49 +256,77 @@ impl Browser {
     }
 
     async fn raw(&self, method: &'static str, path: &str, body: Value) -> Value {
-        let (port, path) = (self.port, format!("/session/{}{path}", self.session));
-        tokio::task::spawn_blocking(move || request(port, method, &path, &body)).await.unwrap()
+        let (port, path) = (self.driver.port, format!("/session/{}{path}", self.session));
+        let answer = tokio::task::spawn_blocking(move || request(port, method, &path, &body)).await.unwrap();
+        answer.unwrap_or_else(|problem| panic!("{problem}\n{}", self.driver.output()))
     }
 }
 
 impl Drop for Browser {
     fn drop(&mut self) {
         // Chromium outlives a driver that is only killed.
-        let _ = request(self.port, "DELETE", &format!("/session/{}", self.session), &json!({}));
-        let _ = self.driver.kill();
-        let _ = self.driver.wait();
+        let _ = request(self.driver.port, "DELETE", &format!("/session/{}", self.session), &json!({}));
     }
 }
 
-/// A driver on a port of its own choice.
-fn spawn_driver() -> (Child, u16) {
-    let mut driver = Command::new("chromedriver")
-        .arg("--port=0")
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("chromedriver is installed (Debian: chromium-driver; scripts/need.sh installs it)");
-    let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines();
-    let port = lines
-        .by_ref()
-        .map_while(Result::ok)
-        .find_map(|line| line.split_once("successfully on port ")?.1.trim_end_matches('.').parse().ok())
-        .expect("chromedriver says its port");
-    // Read on, so that the driver never waits for a reader.
-    std::thread::spawn(move || lines.for_each(drop));
-    (driver, port)
+/// A `chromedriver` process; killed when dropped.
+struct Driver {
+    process: Child,
+    port: u16,
+    log: PathBuf,
 }
 
-/// A request of the `WebDriver` protocol that the client has no method for; its answer's value.
-fn request(port: u16, method: &str, path: &str, body: &Value) -> Value {
+impl Driver {
+    /// Starts a driver on a port that it chooses itself, with its output in `folder`.
+    async fn start(folder: &Path) -> Result<Self, String> {
+        let log = folder.join("chromedriver.log");
+        let output = File::create(&log).unwrap();
+        let process = Command::new("chromedriver")
+            .arg("--port=0")
+            .stdin(Stdio::null())
+            .stdout(output.try_clone().unwrap())
+            .stderr(output)
+            .spawn()
+            .expect("chromedriver is installed (Debian: chromium-driver; scripts/need.sh installs it)");
+        let mut driver = Self { process, port: 0, log };
+        let port = look_for(async || match driver.process.try_wait().unwrap() {
+            Some(status) => Some(Err(format!("chromedriver ended with {status}\n{}", driver.output()))),
+            None => announced_port(&driver.output()).map(Ok),
+        })
+        .await;
+        driver.port = port.ok_or_else(|| format!("chromedriver names no port\n{}", driver.output()))??;
+        Ok(driver)
+    }
+
+    /// What the driver has written.
+    fn output(&self) -> String {
+        std::fs::read(&self.log).map(|text| String::from_utf8_lossy(&text).into_owned()).unwrap_or_default()
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// The port in "ChromeDriver was started successfully on port 35063."
+fn announced_port(output: &str) -> Option<u16> {
+    let (port, _) = output.split_once("successfully on port ")?.1.split_once('.')?;
+    port.parse().ok()
+}
+
+/// The value of the answer to a `WebDriver` request that the client has no method for.
+fn request(port: u16, method: &str, path: &str, body: &Value) -> io::Result<Value> {
     let body = body.to_string();
-    let mut socket = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let mut socket = TcpStream::connect(("127.0.0.1", port))?;
+    socket.set_read_timeout(Some(PATIENCE))?;
     let head = format!(
         "{method} {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
         body.len()
     );
-    socket.write_all((head + &body).as_bytes()).unwrap();
+    socket.write_all((head + &body).as_bytes())?;
     // The driver keeps the connection open, so the answer ends where its head says.
     let mut answer = BufReader::new(socket);
     let mut length = 0;
@@ -290,10 +334,10 @@ fn request(port: u16, method: &str, path: &str, body: &Value) -> Value {
         if let Some((name, value)) = line.split_once(':')
             && name.eq_ignore_ascii_case("content-length")
         {
-            length = value.trim().parse().unwrap();
+            length = value.trim().parse().map_err(io::Error::other)?;
         }
     }
     let mut json = vec![0; length];
-    answer.read_exact(&mut json).unwrap();
-    serde_json::from_slice::<Value>(&json).map(|value| value["value"].clone()).unwrap_or_default()
+    answer.read_exact(&mut json)?;
+    Ok(serde_json::from_slice::<Value>(&json).map(|value| value["value"].clone()).unwrap_or_default())
 }

@@ -137,7 +137,7 @@ async fn a_postgres_that_is_away_is_reported_as_such() {
     assert!(error.is_transient(), "{error}");
 }
 
-const WRITER: &str = "conformance::outages::a_writer_to_be_killed";
+const WRITER: &str = "outages::a_writer_to_be_killed";
 
 #[tokio::test]
 #[ignore = "a part of a_killed_process_leaves_all_that_it_acknowledged_in_sqlite, which starts it"]

@@ -1,5 +1,5 @@
-//! A private PostgreSQL server for tests: started from the machine's own binaries, stopped and removed when its owner goes,
-//! even when that is killed.
+//! A private PostgreSQL server for tests, started from the machine's own binaries. The server and its files are removed when its
+//! owner ends, even if the owner is killed.
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
@@ -22,12 +22,17 @@ use rustix::{
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 use tempfile::TempDir;
 
-/// What to do about a machine without PostgreSQL.
+/// The failure of a test on a machine without PostgreSQL.
 const MISSING: &str = "these tests need PostgreSQL's server: `apt-get install postgresql` (Debian, Ubuntu), or put the \
                        directory of `initdb` and `pg_ctl` into PATH";
 
-/// Waits until our end of the pipe is closed, which the kernel does for a dead process too, then stops the server and
-/// removes its files. `$1`: `pg_ctl`, `$2`: the directory.
+/// How often a start is tried.
+const START_TRIES: usize = 3;
+/// The bytes of the server's log that a failure shows.
+const MOST_LOGGED: usize = 4000;
+
+/// Waits until the test's end of the pipe is closed (the kernel closes it when the test dies), then stops the server and removes its
+/// files. `$1` is `pg_ctl`, `$2` the directory.
 const WATCHDOG: &str = r#"
 trap '' INT TERM HUP
 cat >/dev/null
@@ -35,8 +40,8 @@ cat >/dev/null
 rm -rf "$2"
 "#;
 
-/// A private server. It listens on a socket in its own directory, so it can not meet another server, and its URLs stay the
-/// same when it is restarted.
+/// A private server. It listens on a socket in its own directory only, so it cannot collide with another server, and its URLs stay
+/// the same when it is restarted.
 pub struct TestPostgres {
     binaries: Binaries,
     user: Option<&'static str>,
@@ -46,17 +51,17 @@ pub struct TestPostgres {
 }
 
 impl TestPostgres {
-    /// The server that the tests of this process share.
+    /// The server that all tests of this process share.
     pub fn shared() -> &'static Self {
         static SHARED: OnceLock<TestPostgres> = OnceLock::new();
         SHARED.get_or_init(|| Self::private(&[]))
     }
 
-    /// A server of the caller's own, which it may stop and start. `settings` are such as `fsync=off`.
+    /// A server that only the caller uses, and may stop and start. An example of `settings` is `fsync=off`.
     pub fn private(settings: &[&str]) -> Self {
         let binaries = Binaries::find();
         let user = unprivileged_user();
-        // The path of a socket may have no more than some 100 bytes, so not under a long TMPDIR.
+        // A socket's path has at most some 100 bytes, so the directory is not under TMPDIR, which may be long.
         let directory = tempfile::Builder::new().prefix("lrs-postgres-").tempdir_in("/tmp").expect("a directory");
         if let Some(user) = user {
             chown(directory.path(), user);
@@ -111,15 +116,25 @@ impl TestPostgres {
     /// Starts the server after it was stopped, and waits until it answers.
     pub fn start(&self) {
         let log = self.directory.path().join("server.log");
-        run(self.pg_ctl("start").arg("--log").arg(log));
+        let mut failures = Vec::new();
+        while failures.len() < START_TRIES {
+            let Err(why) = try_run(self.pg_ctl("start").arg("--log").arg(&log)) else { return };
+            let logged = fs::read(&log).unwrap_or_default();
+            let logged = String::from_utf8_lossy(&logged[logged.len().saturating_sub(MOST_LOGGED)..]).into_owned();
+            eprintln!("PostgreSQL does not start: {why}\n{logged}");
+            failures.push(why + "\n" + &logged);
+            // A start that took too long may still be going on.
+            let _ = try_run(self.pg_ctl("stop").arg("--mode=immediate"));
+        }
+        panic!("PostgreSQL does not start in {START_TRIES} tries:\n{}", failures.join("\n"));
     }
 
-    /// Stops the server as a crash would: connections are cut, nothing is written any more.
+    /// Stops the server as a crash would: connections are cut, and nothing more is written.
     pub fn stop_immediate(&self) {
         run(self.pg_ctl("stop").arg("--mode=immediate"));
     }
 
-    /// Kills all its processes with -9, and waits until none is left.
+    /// Kills all processes of the server with SIGKILL, and waits until they are gone.
     pub fn kill(&self) {
         let lock = fs::read_to_string(self.data().join("postmaster.pid")).expect("postmaster.pid");
         let postmaster = lock.lines().next().expect("the postmaster's number");
@@ -130,20 +145,20 @@ impl TestPostgres {
                 Err(error) => panic!("signal {process:?}: {error}"),
             }
         };
-        // So that it has no more children after they are listed.
+        // A stopped postmaster starts no further children after they are listed.
         send(postmaster, Signal::STOP);
         let children =
             fs::read_to_string(format!("/proc/{postmaster}/task/{postmaster}/children")).expect("its children");
         let processes = || std::iter::once(postmaster).chain(children.split_whitespace());
         processes().for_each(|process| send(process, Signal::KILL));
-        // Each holds the shared memory until it is gone.
+        // Each process holds the shared memory until it is gone.
         let is_there = |stat: String| !stat.contains(") Z ");
         for process in processes() {
             while fs::read_to_string(format!("/proc/{process}/stat")).is_ok_and(is_there) {
                 std::thread::yield_now();
             }
         }
-        // The dead stay in the table of processes for as long as nobody asks after them, and its next start takes them for alive.
+        // Zombies stay in the process table, and the next start would take the process in a lock file for alive.
         for lock in [self.data().join("postmaster.pid"), self.directory.path().join(".s.PGSQL.5432.lock")] {
             fs::remove_file(lock).expect("a lock file");
         }
@@ -157,7 +172,7 @@ impl TestPostgres {
 
     fn pg_ctl(&self, action: &str) -> Command {
         let mut command = as_user(self.user, &self.binaries.pg_ctl);
-        command.args([action, "--silent", "--wait", "--timeout=60", "--pgdata"]).arg(self.data());
+        command.args([action, "--silent", "--wait", "--timeout=120", "--pgdata"]).arg(self.data());
         command
     }
 
@@ -185,7 +200,7 @@ struct Binaries {
 }
 
 impl Binaries {
-    /// Those in PATH, else the newest that Debian has installed.
+    /// The programs in PATH, or else the newest that Debian has installed.
     fn find() -> Self {
         let mut installed: Vec<(u32, PathBuf)> = fs::read_dir("/usr/lib/postgresql")
             .into_iter()
@@ -208,7 +223,7 @@ fn answers(program: &Path) -> bool {
     Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success())
 }
 
-/// PostgreSQL refuses to run as root; whom to run it as then.
+/// The user that runs the server: PostgreSQL refuses to run as root.
 fn unprivileged_user() -> Option<&'static str> {
     let is_root = fs::metadata("/proc/self").is_ok_and(|metadata| metadata.uid() == 0);
     let exists = |user: &&str| id(user).is_ok();
@@ -238,14 +253,20 @@ fn as_user(user: Option<&str>, program: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// Runs a command that must succeed. Its output goes to a file, since the server it starts would hold a pipe open.
+/// Runs a command that must succeed.
 fn run(command: &mut Command) {
-    let output = tempfile::tempfile().expect("a file");
+    try_run(command).unwrap_or_else(|why| panic!("{why}"));
+}
+
+/// Runs a command; the error is the command, its status and its output. The output goes to a file, because a server that the command
+/// starts would hold a pipe open.
+fn try_run(command: &mut Command) -> Result<(), String> {
+    let mut output = tempfile::tempfile().expect("a file");
     let write = || output.try_clone().expect("a file");
     let status = command.stdin(Stdio::null()).stdout(write()).stderr(write()).process_group(0).status();
-    if !matches!(&status, Ok(status) if status.success()) {
-        let mut output = output;
-        let text = io::Seek::rewind(&mut output).and_then(|()| io::read_to_string(output));
-        panic!("{command:?}: {status:?}\n{}", text.unwrap_or_default());
+    if matches!(&status, Ok(status) if status.success()) {
+        return Ok(());
     }
+    let text = io::Seek::rewind(&mut output).and_then(|()| io::read_to_string(output));
+    Err(format!("{command:?}: {status:?}\n{}", text.unwrap_or_default()))
 }

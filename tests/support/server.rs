@@ -18,6 +18,9 @@ use tonic::{Status, Streaming, transport::Channel};
 
 /// The longest a test waits for anything.
 pub const PATIENCE: Duration = Duration::from_mins(1);
+/// How often a server is started while one of its addresses is in use, and how long that may last in between.
+const START_TRIES: u32 = 20;
+const START_PAUSE: Duration = Duration::from_millis(250);
 
 /// A server process with its own directory; killed when dropped.
 pub struct Server {
@@ -209,15 +212,45 @@ impl Drop for Server {
     }
 }
 
+/// Starts a server process, and waits until it is ready.
+///
+/// A port chosen by the kernel cannot be taken. The addresses of a server that is started again can: while it was away, the kernel
+/// may have given its port to somebody's outgoing connection, which is soon over. So that is tried again.
 async fn spawn(
+    directory: &Path,
+    database_url: &str,
+    listen: [&str; 2],
+    arguments: &[String],
+) -> (Child, String, String) {
+    for tries_left in (0..START_TRIES).rev() {
+        match try_spawn(directory, database_url, listen, arguments).await {
+            Ok(started) => return started,
+            Err(log) if tries_left > 0 && log.contains("Address already in use") => {
+                eprintln!("an address of {listen:?} is in use: starting the server again");
+                tokio::time::sleep(START_PAUSE).await;
+            }
+            Err(log) => panic!("the server does not start at {listen:?}:\n{log}"),
+        }
+    }
+    unreachable!("the last try returns or panics");
+}
+
+/// One try: the process and its two addresses, or what it has logged, if it ended.
+async fn try_spawn(
     directory: &Path,
     database_url: &str,
     [grpc, http]: [&str; 2],
     arguments: &[String],
-) -> (Child, String, String) {
+) -> Result<(Child, String, String), String> {
     let ready = directory.join("ready.json");
     let _ = std::fs::remove_file(&ready);
-    let log = std::fs::File::options().create(true).append(true).open(directory.join("log")).unwrap();
+    let path = directory.join("log");
+    let log = std::fs::File::options().create(true).append(true).open(&path).unwrap();
+    let logged_before = usize::try_from(log.metadata().unwrap().len()).unwrap();
+    let logged = || {
+        let text = std::fs::read(&path).unwrap_or_default();
+        String::from_utf8_lossy(text.get(logged_before..).unwrap_or_default()).into_owned()
+    };
     let mut child = Command::new(env!("CARGO_BIN_EXE_lrs"))
         .args(["serve", "--grpc-listen", grpc, "--http-listen", http])
         .args(["--database-url", database_url, "--ready-file", ready.to_str().unwrap()])
@@ -227,20 +260,28 @@ async fn spawn(
         .stderr(log)
         .spawn()
         .unwrap();
-    let addresses: serde_json::Value = wait_for("the server to be ready", async || {
-        if let Some(status) = child.try_wait().unwrap() {
-            let log = std::fs::read_to_string(directory.join("log")).unwrap_or_default();
-            panic!("the server ended with {status}:\n{log}");
-        }
-        serde_json::from_slice(&std::fs::read(&ready).ok()?).ok()
+    let started = look_for(async || match child.try_wait().unwrap() {
+        Some(status) => Some(Err(format!("{status}\n{}", logged()))),
+        None => Some(Ok(serde_json::from_slice::<serde_json::Value>(&std::fs::read(&ready).ok()?).ok()?)),
     })
     .await;
+    let Some(started) = started else {
+        let _ = child.kill();
+        let _ = child.wait();
+        return Err(format!("not ready within {PATIENCE:?}\n{}", logged()));
+    };
+    let addresses = started?;
     let address = |name: &str| addresses[name].as_str().unwrap().to_owned();
-    (child, address("grpc"), address("http"))
+    Ok((child, address("grpc"), address("http")))
 }
 
-/// Looks again and again until `found` has something, with a bound.
-pub async fn wait_for<T>(what: &str, mut found: impl AsyncFnMut() -> Option<T>) -> T {
+/// Waits until `found` returns something, and fails after [`PATIENCE`].
+pub async fn wait_for<T>(what: &str, found: impl AsyncFnMut() -> Option<T>) -> T {
+    look_for(found).await.unwrap_or_else(|| panic!("waited in vain for {what}"))
+}
+
+/// Waits until `found` returns something; `None` after [`PATIENCE`].
+pub async fn look_for<T>(mut found: impl AsyncFnMut() -> Option<T>) -> Option<T> {
     let mut pause = tokio::time::interval(Duration::from_millis(10));
     let looking = async {
         loop {
@@ -250,7 +291,7 @@ pub async fn wait_for<T>(what: &str, mut found: impl AsyncFnMut() -> Option<T>) 
             }
         }
     };
-    tokio::time::timeout(PATIENCE, looking).await.unwrap_or_else(|_| panic!("waited in vain for {what}"))
+    tokio::time::timeout(PATIENCE, looking).await.ok()
 }
 
 /// One group named `default` at `base_lr`.

@@ -20,6 +20,8 @@ use tonic::{
     transport::{Server, server::TcpIncoming},
 };
 
+use crate::server::wait_for;
+
 /// What the provisional plan says of every step: not what becomes final.
 pub const PLANNED_RATE: f64 = 0.25;
 
@@ -73,8 +75,13 @@ impl FakeService {
         let memory = Arc::new(Mutex::new(Memory { script: script.into_iter().collect(), ..Memory::default() }));
         let service = LearningRateServiceServer::new(Handler(Arc::clone(&memory)));
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let listening = runtime.spawn(async move { TcpListener::bind(address).await.unwrap() });
-        let listener = listening.await.unwrap();
+        // While nobody listened there, the kernel may have given the port to somebody's outgoing connection for a moment.
+        let listener = wait_for("the address to be free", async || std::net::TcpListener::bind(address).ok()).await;
+        listener.set_nonblocking(true).unwrap();
+        let listener = {
+            let _on = runtime.enter();
+            TcpListener::from_std(listener).unwrap()
+        };
         let address = listener.local_addr().unwrap();
         // Without it, each small answer may wait 40 ms for the acknowledgement of the one before.
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
