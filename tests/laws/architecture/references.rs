@@ -1,39 +1,53 @@
-//! Reads a source file and finds what it refers to: paths in `use`, in code and inside macros, and methods called.
+//! Reads a source file and finds what it refers to: paths in `use`, in code and inside macros, and names of methods.
 //!
-//! It works on tokens rather than on a syntax tree, because the body of a `tokio::select!` is only tokens to a parser.
+//! It reads tokens, not a syntax tree: to a parser, the body of a `tokio::select!` is only tokens.
 
 use std::{path::Path, str::FromStr as _};
 
-use proc_macro2::{Delimiter, Ident, LexError, TokenStream, TokenTree};
+use proc_macro2::{Delimiter, Ident, LexError, Span, TokenStream, TokenTree};
 
 /// Something that a source file refers to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reference {
-    /// A path, from `crate` or from the name of another crate; the last segment of a glob is `*`.
+    /// A path that begins with a crate's name; the last segment of a glob is `*`.
     Path(Vec<String>),
     /// The name of a method called with `.`.
     Method(String),
 }
 
-/// The modules that lead to a file: `src/schedule/ease.rs` is `["schedule", "ease"]`, the crate's roots are `[]`.
-pub fn module_of(file: &Path) -> Vec<String> {
-    let mut module: Vec<String> =
-        file.with_extension("").components().map(|part| part.as_os_str().to_string_lossy().into_owned()).collect();
-    module.remove(0);
-    if matches!(module.as_slice(), [root] if root == "lib" || root == "main") {
-        module.clear();
-    }
-    module
+/// A reference, and where it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    pub line: usize,
+    /// Whether it is inside a module `tests`.
+    pub in_tests: bool,
+    pub reference: Reference,
 }
 
-/// All references of a source text in the module named, each with its line.
-pub fn references(module: &[String], source: &str) -> Result<Vec<(usize, Reference)>, LexError> {
+/// The path of a file's module: `crates/schedule/src/ease.rs` is `["lrs_schedule", "ease"]`, `src/main.rs` is `["lrs"]`.
+pub fn module_of(file: &Path) -> Vec<String> {
+    let parts: Vec<String> =
+        file.with_extension("").components().map(|part| part.as_os_str().to_string_lossy().into_owned()).collect();
+    let (own, modules) = match parts.as_slice() {
+        [folder, name, source, modules @ ..] if folder == "crates" && source == "src" => {
+            (format!("lrs_{name}"), modules)
+        }
+        [_, modules @ ..] => ("lrs".to_owned(), modules),
+        [] => panic!("a file has a name"),
+    };
+    let is_root = matches!(modules, [root] if root == "lib" || root == "main");
+    let modules = if is_root { &[] } else { modules };
+    std::iter::once(own).chain(modules.iter().cloned()).collect()
+}
+
+/// All references of a source text in the module named.
+pub fn references(module: &[String], source: &str) -> Result<Vec<Found>, LexError> {
     let mut found = Vec::new();
     read_tokens(TokenStream::from_str(source)?, module, &mut found);
     Ok(found)
 }
 
-fn read_tokens(tokens: TokenStream, module: &[String], found: &mut Vec<(usize, Reference)>) {
+fn read_tokens(tokens: TokenStream, module: &[String], found: &mut Vec<Found>) {
     let tokens: Vec<TokenTree> = tokens.into_iter().collect();
     let mut rest = tokens.as_slice();
     let mut before_dot = false; // the token before was a single `.`, as of a method or a field
@@ -55,7 +69,9 @@ fn read_tokens(tokens: TokenStream, module: &[String], found: &mut Vec<(usize, R
                 read_import(import, &[], module, found);
                 rest = after;
             }
-            TokenTree::Ident(method) if after_dot => found.push((line(method), Reference::Method(text(method)))),
+            TokenTree::Ident(method) if after_dot => {
+                found.push(at(method.span(), module, Reference::Method(text(method))))
+            }
             TokenTree::Ident(first) => {
                 let mut path = vec![text(first)];
                 while let [colon, second_colon, TokenTree::Ident(next), after @ ..] = rest
@@ -66,7 +82,7 @@ fn read_tokens(tokens: TokenStream, module: &[String], found: &mut Vec<(usize, R
                     rest = after;
                 }
                 if path.len() > 1 {
-                    found.push((line(first), Reference::Path(from_root(path, module))));
+                    found.push(at(first.span(), module, Reference::Path(from_root(path, module))));
                 }
             }
             TokenTree::Group(group) => read_tokens(group.stream(), module, found),
@@ -81,7 +97,7 @@ fn read_tokens(tokens: TokenStream, module: &[String], found: &mut Vec<(usize, R
 }
 
 /// Reads what stands between `use` and `;`, or within the braces of it.
-fn read_import(tokens: &[TokenTree], prefix: &[String], module: &[String], found: &mut Vec<(usize, Reference)>) {
+fn read_import(tokens: &[TokenTree], prefix: &[String], module: &[String], found: &mut Vec<Found>) {
     for item in tokens.split(|token| is(token, ',')) {
         let mut path = prefix.to_vec();
         let mut nested = false;
@@ -99,34 +115,34 @@ fn read_import(tokens: &[TokenTree], prefix: &[String], module: &[String], found
             }
         }
         if let (Some(first), false) = (item.first(), nested) {
-            found.push((first.span().start().line, Reference::Path(from_root(path, module))));
+            found.push(at(first.span(), module, Reference::Path(from_root(path, module))));
         }
     }
 }
 
-/// Replaces what is relative, `self` and `super`, and writes the program's own name for its library as `crate`.
+/// Replaces `crate`, `self` and `super`: the path begins with a crate's name.
 fn from_root(path: Vec<String>, module: &[String]) -> Vec<String> {
     let mut root: Vec<String> = match path[0].as_str() {
-        "self" | "super" => std::iter::once("crate".to_owned()).chain(module.iter().cloned()).collect(),
+        "crate" => module[..1].to_vec(),
+        "self" | "super" => module.to_vec(),
         _ => Vec::new(),
     };
-    for (position, segment) in path.into_iter().enumerate() {
+    for segment in path {
         match segment.as_str() {
-            "self" => {}
+            "crate" | "self" => {}
             "super" => drop(root.pop()),
-            "lrs" if position == 0 => root.push("crate".to_owned()),
             _ => root.push(segment),
         }
     }
     root
 }
 
-fn is(token: &TokenTree, wanted: char) -> bool {
-    matches!(token, TokenTree::Punct(punct) if punct.as_char() == wanted)
+fn at(span: Span, module: &[String], reference: Reference) -> Found {
+    Found { line: span.start().line, in_tests: module.iter().any(|module| module == "tests"), reference }
 }
 
-fn line(ident: &Ident) -> usize {
-    ident.span().start().line
+fn is(token: &TokenTree, wanted: char) -> bool {
+    matches!(token, TokenTree::Punct(punct) if punct.as_char() == wanted)
 }
 
 fn text(ident: &Ident) -> String {

@@ -1,20 +1,30 @@
 //! The rooms of the house and what each may use. A new room is a new entry here; a new edge is a decision.
 
-/// A part of `src/`, named by its module.
+/// A crate under `crates/`.
+pub struct CrateRoom {
+    /// As in its `Cargo.toml`.
+    pub name: &'static str,
+    /// Our other crates that it may depend on.
+    pub below: &'static [&'static str],
+    /// Crates that it must never depend on.
+    pub never: &'static [&'static [&'static str]],
+}
+
+/// A module with rules of its own: a module of the root package, or pure code.
 pub struct Room {
-    /// `engine`, or for a stricter part of a room `engine::job`.
+    /// `lrs::rpc`, `lrs_schedule`, `lrs_engine::job`.
     pub module: &'static str,
-    /// The other rooms that it may use.
+    /// Our other crates, and the other modules of its own crate, that it may use.
     pub uses: Uses,
     /// Crates, and paths of ours or of `std`, that it must never use.
     pub never: &'static [&'static [&'static str]],
     /// Whether its numbers must be the same bits on every machine.
-    pub exact_numbers: bool,
+    pub has_exact_numbers: bool,
 }
 
-/// Which other rooms a room may use.
+/// Which of our crates and modules a room may use.
 pub enum Uses {
-    /// All of them.
+    /// Everything: the compiler holds the rest.
     All,
     /// These.
     Only(&'static [&'static str]),
@@ -22,82 +32,113 @@ pub enum Uses {
 
 use Uses::{All, Only};
 
-/// What makes an answer depend on anything but the question: time, chance, the surroundings.
-const IMPURE: &[&str] = &[
-    "std::env",
-    "std::fs",
-    "std::net",
-    "std::process",
-    "std::thread",
-    "std::time::Instant",
-    "std::time::SystemTime",
-    "futures",
-    "getrandom",
-    "metrics",
-    "rand",
-    "tokio",
-    "tokio_stream",
-    "tokio_util",
-    "tracing",
-];
+/// The parts of `std` that make an answer depend on more than the question: time, the surroundings, other threads.
+const SURROUNDINGS: &[&str] =
+    &["std::env", "std::fs", "std::net", "std::process", "std::thread", "std::time::Instant", "std::time::SystemTime"];
+/// Crates that do the same: chance, tasks, records of what happens.
+const IMPURE: &[&str] =
+    &["futures", "getrandom", "metrics", "rand", "rayon", "tokio", "tokio_stream", "tokio_util", "tracing"];
 /// Sockets and what is sent over them.
 const WIRE: &[&str] = &["axum", "http", "pbjson", "pbjson_types", "prost", "tonic", "tower"];
-/// gRPC and HTTP, for those that may hold the messages but not serve them.
+/// gRPC and HTTP, for rooms that may hold the messages but not serve them.
 const SERVERS: &[&str] = &["axum", "tonic", "tower"];
 const SQL: &[&str] = &["sqlx"];
 const CUDA: &[&str] = &["cudarc"];
-const STORE_INTERNALS: &[&str] = &["crate::store::postgres", "crate::store::sqlite"];
+const STORE_INTERNALS: &[&str] = &["lrs_store::postgres", "lrs_store::sqlite"];
 
-/// Every room. The order is that of the floors, from the ground up.
-pub const ROOMS: &[Room] = &[
+/// Every crate, from the ground up.
+pub const CRATES: &[CrateRoom] = &[
     // The ground, and the pure rooms: values in, values out, so that a replay gives the same bits.
-    room("model", Only(&[]), &[IMPURE, WIRE, SQL, CUDA]),
-    pure("schedule", Only(&["model"])),
-    pure("control", Only(&["model", "stats"])),
-    exact(room("stats", Only(&["model"]), &[IMPURE, WIRE, SQL])),
-    room("report", Only(&["model", "proto", "stats"]), &[IMPURE, SERVERS, SQL, CUDA]),
-    pure("report::audit", Only(&["model", "stats"])),
+    below("lrs-model", &[], &[IMPURE, WIRE, SQL, CUDA]),
+    below("lrs-schedule", &["lrs-model"], &[IMPURE, WIRE, SQL, CUDA]),
+    below("lrs-control", &["lrs-model", "lrs-stats"], &[IMPURE, WIRE, SQL, CUDA]),
+    below("lrs-audit", &["lrs-model", "lrs-stats"], &[IMPURE, WIRE, SQL, CUDA]),
+    // One trait, two devices: a processor with its cores, and a GPU.
+    below("lrs-stats", &["lrs-model"], &[&["futures", "metrics", "rand", "tokio", "tracing"], WIRE, SQL]),
+    below("lrs-runtime", &["lrs-model"], &[SERVERS, SQL, CUDA]),
     // It remembers, it does not decide.
-    room("store", Only(&["aside", "clock", "metrics", "model"]), &[WIRE, CUDA]),
+    below("lrs-store", &["lrs-model", "lrs-runtime"], &[WIRE, CUDA]),
     // Testable without a socket or a database.
-    room(
-        "engine",
-        Only(&["aside", "clock", "control", "metrics", "model", "report", "schedule", "stats", "store"]),
+    below(
+        "lrs-engine",
+        &["lrs-audit", "lrs-control", "lrs-model", "lrs-runtime", "lrs-schedule", "lrs-stats", "lrs-store"],
         &[WIRE, SQL, CUDA],
     ),
-    pure("engine::job", Only(&["control", "model", "schedule", "stats"])),
-    // These translate and nothing more. The JSON form of a call is answered by the service that answers it on gRPC.
-    room("proto", Only(&[]), &[SQL, CUDA]),
-    room(
-        "rpc",
-        Only(&["aside", "clock", "connections", "engine", "metrics", "model", "proto", "report"]),
-        &[SQL, CUDA],
-    ),
-    room("http", Only(&["clock", "connections", "engine", "metrics", "model", "proto", "report", "rpc"]), &[SQL, CUDA]),
-    // On the other side of the wire, like anyone else.
-    room("client", Only(&["clock", "model", "proto"]), &[SQL, CUDA, &["axum"]]),
-    // What every process needs. The config gathers the settings of the others, so none of them reads it.
-    room("aside", Only(&[]), &[SERVERS, SQL, CUDA]),
-    room("clock", Only(&["model"]), &[SERVERS, SQL, CUDA]),
-    room("connections", Only(&[]), &[SQL, CUDA, &["axum"]]),
-    room("metrics", Only(&[]), &[SQL, CUDA, &["axum"]]),
-    room("config", Only(&["engine", "http", "model", "observability", "rpc", "stats", "store"]), &[SERVERS, SQL, CUDA]),
-    room("observability", Only(&["metrics"]), &[SERVERS, SQL, CUDA]),
-    room("shutdown", Only(&[]), &[SERVERS, SQL, CUDA]),
-    // Where everything is put together.
-    room("fuzz", All, &[SQL, CUDA]),
-    room("app", All, &[SQL, CUDA]),
-    room("cli", All, &[SQL, CUDA, STORE_INTERNALS]),
+    // The messages, and the two rooms that are made of them alone.
+    below("lrs-proto", &[], &[&["axum", "tower"], SQL, CUDA]),
+    below("lrs-client", &["lrs-model", "lrs-proto"], &[&["axum"], SQL, CUDA]),
+    below("lrs-report", &["lrs-model", "lrs-proto"], &[IMPURE, SERVERS, SQL, CUDA]),
 ];
 
+/// The rooms whose rules the compiler does not hold.
+pub const ROOMS: &[Room] = &[
+    pure("lrs_model", All),
+    pure("lrs_schedule", All),
+    pure("lrs_control", All),
+    pure("lrs_audit", All),
+    pure("lrs_stats", All),
+    Room {
+        never: &[SURROUNDINGS, IMPURE],
+        ..pure(
+            "lrs_engine::job",
+            Only(&[
+                "lrs_control",
+                "lrs_engine::api",
+                "lrs_engine::steering",
+                "lrs_engine::timeline",
+                "lrs_model",
+                "lrs_schedule",
+                "lrs_stats",
+            ]),
+        )
+    },
+    // These two translate and nothing more. The JSON form of a call is answered by the service that answers it on gRPC.
+    room(
+        "lrs::rpc",
+        Only(&["lrs::connections", "lrs_audit", "lrs_engine", "lrs_model", "lrs_proto", "lrs_report", "lrs_runtime"]),
+        &[SQL, CUDA],
+    ),
+    room(
+        "lrs::http",
+        Only(&[
+            "lrs::connections",
+            "lrs::rpc",
+            "lrs_audit",
+            "lrs_engine",
+            "lrs_model",
+            "lrs_proto",
+            "lrs_report",
+            "lrs_runtime",
+        ]),
+        &[SQL, CUDA],
+    ),
+    // What every process needs. The config gathers the settings of the others, so none of them reads it.
+    room("lrs::connections", Only(&[]), &[SQL, CUDA, &["axum"]]),
+    room(
+        "lrs::config",
+        Only(&["lrs::http", "lrs::observability", "lrs::rpc", "lrs_engine", "lrs_model", "lrs_stats", "lrs_store"]),
+        &[SERVERS, SQL, CUDA],
+    ),
+    room("lrs::observability", Only(&["lrs_runtime"]), &[SERVERS, SQL, CUDA]),
+    room("lrs::shutdown", Only(&[]), &[SERVERS, SQL, CUDA]),
+    // Where everything is put together.
+    room("lrs::fuzz", All, &[SQL, CUDA]),
+    room("lrs::app", All, &[SQL, CUDA]),
+    room("lrs::cli", All, &[SQL, CUDA, STORE_INTERNALS]),
+];
+
+const fn below(
+    name: &'static str,
+    below: &'static [&'static str],
+    never: &'static [&'static [&'static str]],
+) -> CrateRoom {
+    CrateRoom { name, below, never }
+}
+
 const fn room(module: &'static str, uses: Uses, never: &'static [&'static [&'static str]]) -> Room {
-    Room { module, uses, never, exact_numbers: false }
+    Room { module, uses, never, has_exact_numbers: false }
 }
 
 const fn pure(module: &'static str, uses: Uses) -> Room {
-    exact(room(module, uses, &[IMPURE, WIRE, SQL, CUDA]))
-}
-
-const fn exact(room: Room) -> Room {
-    Room { module: room.module, uses: room.uses, never: room.never, exact_numbers: true }
+    Room { module, uses, never: &[SURROUNDINGS], has_exact_numbers: true }
 }
