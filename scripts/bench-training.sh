@@ -3,14 +3,14 @@
 #
 # Usage: scripts/bench-training.sh [OPTION…]      the options of benches/training/bench.py
 #
-# What Python needs is installed once, in pinned versions, under the user's cache directory.
+# Python's libraries are installed once, in pinned versions, under the user's cache directory.
 set -euo pipefail
 
 readonly ROOT=$(cd "$(dirname "$0")/.." && pwd)
 readonly BENCH=$ROOT/benches/training
 readonly VENV=${XDG_CACHE_HOME:-$HOME/.cache}/lrs/bench-training
 
-# The copy of the requirements is made last, so half an installation starts anew.
+# The copy of the requirements is made last, so half an installation is not taken for a whole one.
 if ! cmp -s "$BENCH/requirements.txt" "$VENV/requirements.txt"; then
   "$ROOT/scripts/need.sh" python3-venv
   python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
@@ -19,7 +19,7 @@ if ! cmp -s "$BENCH/requirements.txt" "$VENV/requirements.txt"; then
   }
   echo "installing $(basename "$VENV") under $(dirname "$VENV")"
   python3 -m venv --clear "$VENV"
-  "$VENV/bin/pip" install --quiet --disable-pip-version-check -r "$BENCH/requirements.txt"
+  "$ROOT/scripts/retry.sh" "$VENV/bin/pip" install --quiet --disable-pip-version-check -r "$BENCH/requirements.txt"
   cp "$BENCH/requirements.txt" "$VENV/requirements.txt"
 fi
 
@@ -27,6 +27,6 @@ fi
 target=${CARGO_TARGET_DIR:-$ROOT/target}
 (cd "$ROOT" && cargo build --release --locked --target-dir "$target")
 
-# Paths in the options are relative to where it was called.
+# Paths in the options are relative to the caller's directory.
 exec env PYTHONDONTWRITEBYTECODE=1 "$VENV/bin/python" "$BENCH/bench.py" \
   --binary "$target/release/lrs" --out "$target/bench-training/results.json" "$@"

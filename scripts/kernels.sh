@@ -10,7 +10,7 @@ if [[ ! -e $NVRTC/complete ]]; then
   scripts/need.sh python3-venv
   rm -rf "$NVRTC"
   python3 -m venv "$NVRTC"
-  "$NVRTC/bin/pip" install --quiet --disable-pip-version-check "nvidia-cuda-nvrtc-cu12==$NVRTC_VERSION"
+  scripts/retry.sh "$NVRTC/bin/pip" install --quiet --disable-pip-version-check "nvidia-cuda-nvrtc-cu12==$NVRTC_VERSION"
   touch "$NVRTC/complete"
 fi
 python3 scripts/kernels.py "$(compgen -G "$NVRTC/lib/python3*/site-packages/nvidia/cuda_nvrtc/lib/libnvrtc.so.12")"

@@ -1,10 +1,18 @@
 #!/usr/bin/env bash
-# Installs from Debian those of the packages named whose programs are missing; does nothing if none is.
+# Installs the Debian packages named whose programs are missing.
 #
-# Usage: scripts/need.sh PACKAGE…      (build-essential, chromium, chromium-driver, npm, postgresql, python3-venv)
+# Usage: scripts/need.sh [--missing] PACKAGE…      (build-essential, chromium, chromium-driver, npm, postgresql, python3-venv)
+#   --missing   only print the packages that would be installed
 set -euo pipefail
+cd "$(dirname "$0")/.."
 
-# Whether what the package is wanted for is there, wherever it came from.
+only_look=false
+if [[ ${1:-} == --missing ]]; then
+  only_look=true
+  shift
+fi
+
+# Whether the programs of a package are there, wherever they came from.
 present() {
   case $1 in
     build-essential) command -v cc >/dev/null ;;
@@ -20,44 +28,49 @@ present() {
   esac
 }
 
-as_root() {
-  if [[ $(id -u) == 0 ]]; then "$@"; else sudo "$@"; fi
-}
+if [[ $(id -u) == 0 ]]; then as_root=(); else as_root=(sudo); fi
 
-# The tests start a private server of their own, so the package's usual one is neither wanted nor left running.
+# Runs an installation without the server that the package would start: the tests start private servers of their own.
 without_system_cluster() {
   local settings=/etc/postgresql-common/createcluster.d/lrs-tests.conf
-  as_root mkdir -p "$(dirname "$settings")"
-  echo 'create_main_cluster = false' | as_root tee "$settings" >/dev/null
+  "${as_root[@]}" mkdir -p "$(dirname "$settings")"
+  echo 'create_main_cluster = false' | "${as_root[@]}" tee "$settings" >/dev/null
   local status=0
   "$@" || status=$?
-  as_root rm -f "$settings"
+  "${as_root[@]}" rm -f "$settings"
   return "$status"
 }
 
+apt_get() {
+  scripts/retry.sh "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=120 "$@"
+}
+
 install_packages() {
-  as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=120 \
-    install --no-install-recommends "$@"
+  apt_get -y install --no-install-recommends "$@"
 }
 
 missing=()
 for package in "$@"; do
   present "$package" || missing+=("$package")
 done
+if [[ $only_look == true ]]; then
+  echo "${missing[*]}"
+  exit 0
+fi
 if [[ ${#missing[@]} == 0 ]]; then
   exit 0
 fi
 
 echo "not installed: ${missing[*]}"
 if ! command -v apt-get >/dev/null; then
-  echo "This is not Debian, so install what these Debian packages hold yourself: ${missing[*]}" >&2
+  echo "This is not Debian: install the programs of these Debian packages yourself: ${missing[*]}" >&2
   exit 1
 fi
 if [[ $(id -u) != 0 ]] && ! command -v sudo >/dev/null; then
   echo "Installing needs root, and there is no sudo. As root: apt-get install ${missing[*]}" >&2
   exit 1
 fi
-as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=120 update
+apt_get update
 if [[ " ${missing[*]} " == *" postgresql "* ]]; then
   without_system_cluster install_packages "${missing[@]}"
 else

