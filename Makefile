@@ -1,7 +1,7 @@
-# Everything one does with this project, by name. `make help` lists it.
+# The commands of this project. `make help` lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fmt lint doc unit conformance browser deploy-check audit chaos fuzz kernels gpu-check \
+.PHONY: help demo test fmt lint doc unit conformance golden browser deploy-check audit chaos fuzz kernels gpu-check \
 	bench-stats bench-rpc bench-limits bench-monitor bench-training python bench-python
 
 help: ## This list
@@ -11,11 +11,11 @@ demo: ## Train six small networks under a private server and compare the arms
 	@scripts/need.sh build-essential
 	cargo run --release --locked -- demo
 
-test: ## Every check that CI makes, with its set-up
+test: ## Every check of CI, with its set-up; the last lines sum up
 	@scripts/test.sh
 
 fmt: ## Format the sources
-	cargo fmt
+	cargo fmt --all
 
 lint: ## Formatting, proto, dependencies and clippy
 	@scripts/test.sh formatting proto dependencies clippy
@@ -23,12 +23,15 @@ lint: ## Formatting, proto, dependencies and clippy
 doc: ## Build the documentation of the code, without warnings
 	@scripts/test.sh docs
 
-unit: ## Only the tests beside the code: no database server, no other process
-	cargo test --locked --lib
+unit: ## Only the tests beside the code, of all crates: no database server, no other process
+	cargo test --workspace --locked --lib
 
 conformance: ## The suite that both databases must pass
 	@scripts/need.sh build-essential postgresql
 	cargo test --locked --test conformance
+
+golden: ## The schedules against recorded curves of other libraries: [DIR=folder] has other cases
+	@scripts/golden.sh $(DIR)
 
 browser: ## Only the convergence monitor in a real Chromium; screenshots go to target/screenshots
 	@scripts/test.sh browser
@@ -37,14 +40,14 @@ deploy-check: ## Render and validate deploy/
 	@scripts/test.sh deployment
 
 MINUTES ?= 10
-chaos: ## Trainers of a server that is killed, stopped and cut off, for MINUTES=10 minutes
+chaos: ## Train against a server that is killed, stopped and cut off, for MINUTES=10 minutes
 	@scripts/need.sh build-essential postgresql
 	LRS_CHAOS_MINUTES=$(MINUTES) cargo test --locked --test chaos
 
 fuzz: ## Feed every decoder random input for MINUTES=10 minutes
 	@scripts/fuzz.sh $(MINUTES)
 
-audit: ## Look the dependencies up in RustSec's advisories (needs GitHub)
+audit: ## Look up the dependencies in RustSec's advisories (needs GitHub)
 	@scripts/test.sh advisories
 
 python: ## Check and test the Python client against the server of this clone
@@ -63,18 +66,18 @@ bench-stats: ## Statistics of batches on the CPU, and on a GPU if there is one: 
 gpu-check: ## On a machine with a GPU: the kernels' bits against the CPU's, and all timings
 	@scripts/gpu-check.sh
 
-kernels: ## Compile the CUDA kernels to PTX; needs no GPU
+kernels: ## Compile the CUDA kernels to PTX: no GPU is needed
 	@scripts/kernels.sh
 
 bench-rpc: ## Latency and ingest against a bare tonic echo
 	@scripts/need.sh build-essential postgresql
 	cargo bench --locked --bench rpc
 
-bench-monitor: ## How fresh the monitor is, how it grows in a day, and what those who look cost the server
+bench-monitor: ## How fresh the monitor is, how it grows in a day, and what its viewers cost the server
 	@scripts/need.sh build-essential chromium chromium-driver
 	cargo bench --locked --bench monitor
 
-bench-limits: ## Latencies of a well-behaved trainer while others do their worst
+bench-limits: ## Latencies of a well-behaved trainer beside badly behaved ones
 	@scripts/need.sh build-essential
 	cargo bench --locked --bench limits
 
