@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Writes the data that an older release leaves behind, for tests/upgrades.rs to be opened by the newest.
+# Writes the data that an older release leaves behind, which tests/service/upgrades.rs opens with the newest program.
 #
 # Usage: scripts/write-fixture.sh COMMIT NAME      into tests/fixtures/NAME/; needs sqlite3 and pg_dump
 set -euo pipefail
@@ -14,7 +14,7 @@ leave() {
 trap leave EXIT
 git worktree add --detach "$tree" "$commit"
 cp tests/upgrades/write_fixture.rs "$tree/tests/write_fixture.rs"
-# Beside the usual one, so that neither throws away what the other has built.
+# A target directory of its own, so that neither build discards the other.
 export CARGO_TARGET_DIR=${FIXTURE_TARGET_DIR:-$root/target/fixture}
 (cd "$tree" && cargo test --locked --test write_fixture)
 mkdir -p "tests/fixtures/$name"

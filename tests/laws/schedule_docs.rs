@@ -1,6 +1,6 @@
 //! `docs/schedules.md` says what the code does: tables and plots in it are generated here and compared.
 //!
-//! `LRS_UPDATE_DOCS=1 cargo test --test schedule_docs` writes them anew.
+//! `LRS_UPDATE_DOCS=1 cargo test --test laws schedule_docs` writes them anew.
 
 mod schedulers;
 
@@ -113,7 +113,7 @@ fn the_page_is_what_the_code_says() {
         .collect();
     assert!(
         page == now,
-        "{} is stale; `LRS_UPDATE_DOCS=1 cargo test --test schedule_docs` refreshes it:\n{}",
+        "{} is stale; `LRS_UPDATE_DOCS=1 cargo test --test laws schedule_docs` refreshes it:\n{}",
         Path::new(PAGE).display(),
         differences.join("\n")
     );

@@ -1,6 +1,6 @@
 //! The documents to the byte: the same record gives the same report, in every form.
 //!
-//! After a change that is meant: `LRS_UPDATE_DOCS=1 cargo test --test report`, and read the difference.
+//! After a change that is meant: `LRS_UPDATE_DOCS=1 cargo test --test laws report::`, and read the difference.
 
 use std::{fs, path::PathBuf};
 
