@@ -1,4 +1,4 @@
-//! Axe-core looks at every page, in both themes, wide and narrow, with and without a dialog.
+//! Axe-core checks every page, in both themes, wide and narrow, with and without a dialog.
 
 use std::process::Command;
 
@@ -17,7 +17,7 @@ fn axe() -> String {
     std::fs::read_to_string(path.trim()).unwrap()
 }
 
-/// The serious and critical faults of what is shown, a line each.
+/// The serious and critical faults of the page, one line for each.
 async fn faults(browser: &Browser, axe: &str) -> Vec<String> {
     browser.run_async(&format!("{axe}; done(null);")).await;
     let found = browser

@@ -49,8 +49,8 @@ pub enum Theme {
 impl Browser {
     /// A window of 1280 by 800 pixels in the light theme.
     ///
-    /// Neither the driver nor Chromium starts every time: a port is taken in between, or a busy machine is too slow for the
-    /// driver's patience. So both are tried again, with a fresh profile.
+    /// Neither the driver nor Chromium starts every time: a port is taken in between, or a busy machine is too slow for
+    /// the driver's patience. So both are tried again, with a fresh profile.
     pub async fn start() -> Self {
         let mut failures = Vec::new();
         while failures.len() < START_TRIES {

@@ -12,7 +12,7 @@ use crate::{
 
 const EXPERIMENT: &str = "/reports?experiment=namespaces/test/experiments/warmup";
 const STEPS: i64 = 600;
-/// Runs if it is ever read as markup.
+/// A script that runs if a page reads it as markup.
 const MARKUP: &str = "<img/src=x/onerror=window.broken=1>";
 
 /// Where training stands until the rate is lowered, which seven evaluations without progress bring about.

@@ -23,20 +23,20 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{ledger::Ledger, rank::Rank, way::Way};
 
-/// The checker does not know what the greedy controller does after so many reductions at the floor.
+/// The most reductions at the floor: the checker does not model the greedy controller after them.
 const NEVER: u64 = 1_000_000;
 
-/// Ranks that have not come to where they are restarted by then are restarted all the same.
+/// Ranks are restarted after this time even if they have not reached the step of the restart.
 const NO_PROGRESS: Duration = Duration::from_secs(9);
 
-/// Which stretch of training the ranks are in.
+/// The stretch of training that the ranks are in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stretch {
     pub token: String,
     pub resume_step: u64,
 }
 
-/// What the ranks of a job share.
+/// The state that the ranks of a job share.
 pub struct Job {
     pub name: JobName,
     pub spec: Spec,
@@ -47,7 +47,7 @@ pub struct Job {
     pub furthest: watch::Sender<u64>,
     /// Whether it has been registered.
     pub is_there: AtomicBool,
-    /// Trainers are to stop where they are.
+    /// Trainers must stop where they are.
     pub closing: CancellationToken,
 }
 
@@ -95,7 +95,8 @@ impl Job {
             .await;
     }
 
-    /// As schedulers of clusters do: after some progress, or when there is none, all ranks are killed and go on from a checkpoint.
+    /// As schedulers of clusters do: after some progress, or when there is none, all ranks are killed and go on from a
+    /// checkpoint.
     async fn restart(&self, mut random: ChaCha8Rng) {
         let mut furthest = self.furthest.subscribe();
         for number in 1.. {

@@ -1,4 +1,4 @@
-//! What trainers and operators have seen, for the checker; shared by all of them.
+//! Everything that trainers and operators have seen, for the checker.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -72,7 +72,7 @@ impl Ledger {
     }
 
     pub fn given(&self, job: &JobName, attempt: u32, step: u64, rates: &[f64]) {
-        // Its jobs' controllers tell nothing beside the rates.
+        // The controllers of these jobs give no instructions beside the rates.
         let checked = self.history().given(job, attempt, step, rates, &Told::default(), None);
         self.note(checked);
     }
@@ -81,7 +81,7 @@ impl Ledger {
         lock(&self.orders).push(answered);
     }
 
-    /// Everything that was answered of a job's orders.
+    /// All orders to a job that were answered.
     pub fn orders<T>(&self, job: &JobName, mut look: impl FnMut(&Answered) -> T) -> Vec<T> {
         lock(&self.orders).iter().filter(|answered| answered.job == *job).map(&mut look).collect()
     }

@@ -1,8 +1,9 @@
-//! Chaos on real processes: tens of trainers of one server that is killed, stopped and cut off while its database is killed or has no
-//! room, and the checker of the promises over all that they saw.
+//! Chaos on real processes: tens of trainers of one server that is killed, stopped and cut off while its database is
+//! killed or has no room, and the checker of the promises over all that they saw.
 //!
-//! A short run is part of `cargo test`; `make chaos MINUTES=30` is a long one. `LRS_CHAOS_SEED` repeats the draws of one (not
-//! the timing, which is the machine's). The last line has the sums; the exit status is 0 only if nothing was lost.
+//! A short run is part of `cargo test`; `make chaos MINUTES=30` is a long one. `LRS_CHAOS_SEED` repeats the draws of
+//! one (not the timing, which is the machine's). The last line has the sums; the exit status is 0 only if nothing was
+//! lost.
 
 mod job;
 mod ledger;

@@ -1,4 +1,4 @@
-//! What goes wrong around the server, one thing after another.
+//! Faults around the server, one after another.
 
 use std::{
     fs::File,
@@ -15,10 +15,10 @@ use tokio::{sync::watch, time::Instant};
 
 use crate::{postgres::TestPostgres, proxy::Proxy, server::Server};
 
-/// Mischief is done after so long even if nothing is acknowledged meanwhile.
+/// The longest time between two faults, even if nothing is acknowledged meanwhile.
 const NO_PROGRESS: Duration = Duration::from_millis(1500);
 
-/// What can be done to a server.
+/// A fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mischief {
     KillServer,
@@ -29,16 +29,16 @@ enum Mischief {
     FillDisk,
 }
 
-/// How often each was done.
+/// How often each fault was caused.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Done {
     /// `kill -9` of the server or of the database's.
     pub kills: u64,
-    /// The server stopped for a while.
+    /// The server was stopped for a while.
     pub stops: u64,
-    /// All connections cut, or held back.
+    /// All connections were cut, or held back.
     pub cuts: u64,
-    /// The disk full.
+    /// The disk was full.
     pub full_disks: u64,
 }
 
@@ -51,19 +51,19 @@ impl Done {
     }
 }
 
-/// What the mischief is done to.
+/// The targets of the faults.
 pub struct Victims<'a> {
     pub server: &'a mut Server,
     pub proxy: &'a Proxy,
     pub postgres: Option<&'a TestPostgres>,
-    /// A small file system of its own, with the database on it.
+    /// The small file system that holds the database.
     pub disk: Option<&'a Path>,
-    /// Samples that were acknowledged so far: mischief is done while training goes on.
+    /// Samples that were acknowledged so far: faults are caused while training goes on.
     pub acknowledged: watch::Receiver<u64>,
 }
 
 impl Victims<'_> {
-    /// Goes on until `end`; everything runs again then.
+    /// Causes faults until `end`, and then restores everything.
     pub async fn suffer(&mut self, seed: u64, end: Instant) -> Done {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let mut kinds = vec![Mischief::KillServer, Mischief::KillServer, Mischief::StopServer];
@@ -122,7 +122,7 @@ impl Victims<'_> {
     }
 }
 
-/// Takes all the room that is left.
+/// Fills the disk.
 fn fill(disk: &Path) -> PathBuf {
     let path = disk.join("ballast");
     let mut file = File::create(&path).unwrap();
@@ -135,11 +135,11 @@ fn fill(disk: &Path) -> PathBuf {
     path
 }
 
-/// A file system of a few megabytes, gone when it is dropped.
+/// A file system of a few megabytes, unmounted when dropped.
 pub struct SmallDisk(tempfile::TempDir);
 
 impl SmallDisk {
-    /// `None` where this process may not mount one.
+    /// `None` if this process may not mount a file system.
     pub fn mount() -> Option<Self> {
         let directory = tempfile::tempdir().unwrap();
         let mounted = Command::new("mount")
@@ -159,7 +159,7 @@ impl Drop for SmallDisk {
     fn drop(&mut self) {
         let unmounted = Command::new("umount").arg("--lazy").arg(self.path()).status();
         if !unmounted.is_ok_and(|status| status.success()) {
-            eprintln!("chaos: {} can not be unmounted", self.path().display());
+            eprintln!("chaos: {} cannot be unmounted", self.path().display());
         }
     }
 }

@@ -16,7 +16,7 @@ use tonic::{Response, Status, transport::Channel};
 
 use crate::{job::Job, ledger::Answered};
 
-/// Orders this and that of one job after another until closing time.
+/// Gives orders to one job after another until closing time.
 pub async fn work(name: &'static str, jobs: Vec<Arc<Job>>, seed: u64, closing: CancellationToken) {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     for number in 0.. {
@@ -35,14 +35,14 @@ pub async fn work(name: &'static str, jobs: Vec<Arc<Job>>, seed: u64, closing: C
             Ok(Some(decision)) => {
                 job.ledger.ordered(Answered { job: job.name.clone(), request_id, decision });
             }
-            // Nothing to change: it is paused, or not.
+            // There is nothing to change: the job is in that state already.
             Ok(None) => {}
             Err(status) => job.ledger.broken(2, format!("{what}: {status:?}")),
         }
     }
 }
 
-/// One order; the decision that it made, if it made one.
+/// Gives one order and returns its decision, if there is one.
 async fn order(
     channel: Channel,
     job: Arc<Job>,

@@ -12,12 +12,12 @@ use tokio::{
     task::{AbortHandle, JoinSet},
 };
 
-/// What the network is like.
+/// The state of the network.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Weather {
     /// How often all connections were cut.
     cuts: u64,
-    /// Nothing goes through, and nobody is told.
+    /// Whether everything is held back without an error.
     is_held: bool,
 }
 
@@ -36,7 +36,7 @@ impl Drop for Proxy {
 }
 
 impl Proxy {
-    /// A way to the server at `upstream`, which may come and go.
+    /// A proxy before the server at `upstream`, which may come and go.
     pub async fn before(upstream: String) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -45,7 +45,7 @@ impl Proxy {
         Self { address, weather, task }
     }
 
-    /// Every connection breaks, with whatever was under way on it.
+    /// Breaks every connection, and loses what was under way on it.
     pub fn cut(&self) {
         self.weather.send_modify(|weather| weather.cuts += 1);
     }
@@ -78,7 +78,7 @@ async fn forward(trainer: TcpStream, upstream: String, weather: watch::Receiver<
     }
 }
 
-/// Until either end is gone.
+/// Forwards until either end is gone.
 async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut weather: watch::Receiver<Weather>) {
     let mut buffer = vec![0; 16 << 10];
     loop {

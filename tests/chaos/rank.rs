@@ -28,14 +28,14 @@ use crate::{
 
 /// Samples that a rank keeps unacknowledged.
 const OUTBOX: usize = 500;
-/// Samples a message.
+/// Samples per message.
 const BATCH: usize = 100;
-/// How long a rank waits for a directive on its stream before it asks for it.
+/// How long a rank waits for a directive on its stream before it makes a call for it.
 const PATIENCE: Duration = Duration::from_millis(200);
-/// What is not durable then never will be.
+/// A report that is not durable after this time counts as lost.
 const STUCK: Duration = Duration::from_secs(90);
 
-/// What the rank and the reader of its stream share.
+/// The state that a rank shares with the reader of its stream.
 struct Seen {
     job: Arc<Job>,
     attempt: u32,
@@ -57,7 +57,7 @@ pub struct Rank {
     random: ChaCha8Rng,
 }
 
-/// A stretch came to its end.
+/// The end of a stretch.
 enum Ended {
     /// Training is over, and all is durable.
     Closed,
@@ -130,7 +130,7 @@ impl Rank {
                 continue;
             }
             self.direct(&seen, next).await;
-            // What training takes.
+            // The time that training takes.
             tokio::time::sleep(Duration::from_millis(self.random.random_range(5..25))).await;
             let sample = self.sample(next);
             let report = Report { samples: vec![sample.clone()], through_step: Some(next) };
@@ -145,7 +145,7 @@ impl Rank {
         }
     }
 
-    /// Waits for the stretch that has begun elsewhere.
+    /// Waits for the stretch that another rank has begun.
     async fn next_stretch(&self, stretch: &Stretch) -> Ended {
         let mut stretches = self.job.stretch.subscribe();
         let next = stretches.wait_for(|next| next != stretch);
@@ -157,7 +157,7 @@ impl Rank {
         Ended::Closed
     }
 
-    /// All ranks are told the same attempt. `None` if the stretch is over already.
+    /// The attempt, which is the same for all ranks. `None` if the stretch is over already.
     async fn start(&self, stretch: &Stretch) -> Option<u32> {
         let name = self.job.name.to_string();
         let request = StartAttemptRequest {
@@ -180,7 +180,7 @@ impl Rank {
                 Some(attempt)
             }
             Err(_) if *self.job.stretch.borrow() != *stretch => None,
-            Err(status) => panic!("{name} can not be started: {status:?}"),
+            Err(status) => panic!("{name} cannot be started: {status:?}"),
         }
     }
 
@@ -208,7 +208,7 @@ impl Rank {
         }
     }
 
-    /// What comes of training a step.
+    /// The sample of a trained step.
     fn sample(&mut self, step: u64) -> Sample {
         let loss = match self.random.random_range(0..20) {
             0 => f64::NAN,
@@ -222,7 +222,7 @@ impl Rank {
         sample
     }
 
-    /// Opens a stream and sends again what is not known to be durable.
+    /// Opens a stream and sends the samples again that are not known to be durable.
     async fn open(&self, seen: &Arc<Seen>, outbox: &VecDeque<Sample>) -> Option<Line> {
         let channel = self.job.way.connect_for_long().await.ok()?;
         seen.is_broken.store(false, Ordering::SeqCst);
@@ -241,7 +241,7 @@ impl Rank {
         Some(line)
     }
 
-    /// Sends a sample that is durable once more, as it was or with another loss: neither may change anything.
+    /// Sends a durable sample once more, unchanged or with another loss: neither may change anything.
     async fn tease(&mut self, line: &Line, seen: &Arc<Seen>, stretch: &Stretch) {
         let durable_end = seen.durable_end.load(Ordering::SeqCst);
         if durable_end > stretch.resume_step && self.random.random_bool(0.05) {
@@ -338,7 +338,7 @@ impl Line {
 
     async fn send(&self, message: StreamTelemetryRequest) {
         let message = StreamTelemetryRequest { rank: self.rank, ..message };
-        // What does not arrive is sent again on the next stream; one that is stuck is given up when it breaks.
+        // A message that does not arrive is sent again on the next stream; a stream that is stuck is given up.
         let _ = tokio::time::timeout(Duration::from_secs(1), self.messages.send(message)).await;
     }
 }
@@ -358,7 +358,7 @@ async fn read(mut answers: Streaming<StreamTelemetryResponse>, seen: Arc<Seen>) 
     }
 }
 
-/// Samples with a loss each, in columns.
+/// Samples with losses, in columns.
 fn message(samples: &[Sample], through: Option<u64>) -> StreamTelemetryRequest {
     let int64 = |step: u64| i64::try_from(step).unwrap();
     let evaluated = samples.iter().filter_map(|sample| Some((int64(sample.step), sample.metric("val_loss")?)));

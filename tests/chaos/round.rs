@@ -1,4 +1,4 @@
-//! A server over a fresh database, trainers and operators, and mischief; then quiet, and the reckoning.
+//! One round: a server over a fresh database, trainers, operators and mischief; then everything is checked.
 
 use std::{process::Command, sync::Arc, time::Duration};
 
@@ -29,21 +29,21 @@ const JOBS: u64 = 10;
 /// Steps of a plan.
 const PLAN: i32 = 1000;
 
-/// What a round runs on.
+/// The database of a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Database {
     Sqlite,
     Postgres,
 }
 
-/// What came of a round.
+/// The results of a round.
 pub struct Outcome {
     pub done: Done,
     pub counts: Counts,
     pub violations: Vec<Violation>,
 }
 
-/// One round of `length`, not counting the reckoning.
+/// Runs one round of `length`, not counting the checks after it.
 pub async fn run(database: Database, seed: u64, length: Duration) -> Outcome {
     let postgres = (database == Database::Postgres).then(|| TestPostgres::private(&["fsync=off"]));
     let disk = if database == Database::Sqlite { SmallDisk::mount() } else { None };
@@ -146,7 +146,7 @@ fn replay(jobs: &[Arc<Job>], server: &Server, ledger: &Ledger) {
     }
 }
 
-/// What is stored is what was answered, and what follows from it.
+/// The store holds what callers were answered, and what follows from it.
 async fn reckon(jobs: &[Arc<Job>], database_url: &str, ledger: &Ledger) {
     let doctor =
         Command::new(env!("CARGO_BIN_EXE_lrs")).args(["doctor", "--database-url", database_url]).output().unwrap();

@@ -9,12 +9,12 @@ use tonic::{
 
 /// The longest that a call may take before it is made again.
 const CALL: Duration = Duration::from_secs(3);
-/// Between two tries.
+/// The pause between two tries.
 const PAUSE: Duration = Duration::from_millis(30);
-/// A call that is still not answered then never will be.
+/// A call without an answer after this time counts as stuck.
 const STUCK: Duration = Duration::from_secs(90);
 
-/// The way to the server.
+/// Connects to the server.
 #[derive(Clone, Copy)]
 pub struct Way {
     pub proxy: SocketAddr,
@@ -33,7 +33,7 @@ impl Way {
         endpoint.connect_timeout(CALL).connect().await
     }
 
-    /// Makes a call until it is answered, as idempotent ones may be. What can not pass is given back.
+    /// Makes an idempotent call until it is answered. An error that does not pass is returned.
     pub async fn try_insist<T, F>(&self, what: &str, mut call: impl FnMut(Channel) -> F) -> Result<T, Status>
     where
         F: Future<Output = Result<Response<T>, Status>>,
@@ -54,7 +54,7 @@ impl Way {
         answer.unwrap_or_else(|_| panic!("{what} was not answered within {STUCK:?}"))
     }
 
-    /// The same for a call that nothing but the weather can stand against.
+    /// The same for a call that can fail for passing reasons only.
     pub async fn insist<T, F>(&self, what: &str, call: impl FnMut(Channel) -> F) -> T
     where
         F: Future<Output = Result<Response<T>, Status>>,
@@ -63,7 +63,7 @@ impl Way {
     }
 }
 
-/// Whether it is worth another try: the server or its database is away, or the connection broke.
+/// Whether another try may succeed: the server or its database is away, or the connection broke.
 pub fn passes(status: &Status) -> bool {
     matches!(
         status.code(),

@@ -99,7 +99,7 @@ pub fn append(job: &JobRow, chunk: &Chunk) -> Write {
     Write::AppendTelemetry(job.id, chunk.clone())
 }
 
-/// Commits writes of which each must be done.
+/// Commits writes, each of which must succeed.
 pub async fn done(store: &dyn Store, writes: &[Write]) {
     let outcomes = store.commit(writes).await.unwrap();
     assert!(outcomes.iter().all(|outcome| *outcome == Outcome::Done), "{outcomes:?}");

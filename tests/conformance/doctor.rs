@@ -150,7 +150,8 @@ async fn train_patients(database: &TestDatabase) {
     engine.shutdown().await;
 }
 
-/// A damage of each kind to a job of its own, `no-job` being the identity of one that goes, and what must be found of which.
+/// A damage of each kind to a job of its own, `no-job` being the identity of one that goes, and what must be found of
+/// which.
 fn damages(is_sqlite: bool, identity: &str) -> Vec<(String, &str, Ailment)> {
     let of = |id: &str| format!("job_id = (select id from jobs where name = 'namespaces/tests/jobs/{id}')");
     let named = |id: &str| format!("name = 'namespaces/tests/jobs/{id}'");
@@ -281,7 +282,7 @@ pub async fn a_decision_that_was_not_stored_in_time_is_stored_at_the_next_start(
     assert_eq!(after.counts.decisions, before.counts.decisions + 1);
 }
 
-/// Only SQLite tells of itself.
+/// Only SQLite reports its own damage.
 pub async fn a_damaged_file_is_found(database: &TestDatabase) {
     let engine = engine(database, settings()).await;
     train(&engine, "x", true, &[(0, 40)]).await;

@@ -1,4 +1,4 @@
-//! What is left after a database, or the process that writes to it, was cut off.
+//! The data that is left after a database, or the process that writes to it, was cut off.
 
 use std::{
     io::{BufRead as _, BufReader, Write as _},

@@ -1,4 +1,4 @@
-//! Programs and libraries in C++ that tests need, built by them.
+//! Builds the C++ programs and libraries that tests need.
 
 use std::{
     path::{Path, PathBuf},
@@ -10,7 +10,7 @@ pub fn build(source: &str, target: &str, more: &[&str]) -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kernels").join(source);
     let built = Path::new(env!("CARGO_TARGET_TMPDIR")).join(target);
     std::fs::create_dir_all(built.parent().expect("it lies in a folder")).expect("the tests' folder can be written");
-    // Under a name of its own until it is whole: other test processes may run the one there is.
+    // Built under another name first: other test processes may run the program that is there.
     let fresh = built.with_extension(std::process::id().to_string());
     let options = ["-std=c++14", "-O2", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror"];
     let status = Command::new("c++").args(options).args(more).arg("-o").arg(&fresh).arg(&source).status();

@@ -1,4 +1,4 @@
-//! The kernels on a device against the CPU. Where there is none, it says so. `stand_in` runs these tests, too.
+//! The kernels on a device against the CPU. Without a device, the tests say so. `stand_in` runs these tests, too.
 
 use std::sync::{Arc, Mutex};
 
@@ -29,7 +29,7 @@ fn device() -> Option<Cuda> {
     }
 }
 
-/// So many on a GPU; few on the stand-in, which is slow.
+/// `many` on a GPU, and few on the stand-in, which is slow.
 fn some(many: usize, device: &Cuda) -> usize {
     if device.name().contains("stand-in") { many / 20 } else { many }
 }

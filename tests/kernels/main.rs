@@ -1,5 +1,5 @@
-//! The kernels against the CPU, bit for bit: their own source built for the host; their PTX, on a stand-in for the driver; and where
-//! there is a device, there too.
+//! The kernels against the CPU, bit for bit: their own source built for the host; their PTX, on a stand-in for the
+//! driver; and where there is a device, there too.
 
 mod cpp;
 mod device;
@@ -24,7 +24,8 @@ fn on_the_cpu(windows: &[Vec<f64>], wanted: Wanted) -> Vec<Summary> {
     Cpu.summarise(&batch, wanted)
 }
 
-/// Each window in a ring that is as large or larger and turned by some places; around the rings lies what must not be read.
+/// Each window in a ring that is as large or larger and turned by some places; around the rings lies what must not be
+/// read.
 fn turned(windows: &[Vec<f64>]) -> Batch {
     let mut batch = Batch { pool: vec![f64::NAN; 3], ..Batch::default() };
     for (i, window) in windows.iter().enumerate() {

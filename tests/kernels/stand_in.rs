@@ -1,5 +1,5 @@
-//! The tests of `device` on a stand-in for the driver's library, `driver/driver.cpp`: `stats/cuda.rs` and the PTX as they are, down to
-//! the driver's calls, without a GPU.
+//! The tests of `device` on a stand-in for the driver's library, `driver/driver.cpp`: `stats/cuda.rs` and the PTX as
+//! they are, down to the driver's calls, without a GPU.
 
 use std::{
     ffi::OsStr,
@@ -21,7 +21,7 @@ fn folder() -> &'static Path {
     })
 }
 
-/// What these tests print in a process that has the stand-in for its driver.
+/// Runs these tests in a process with the stand-in as its driver, and returns their output.
 #[track_caller]
 fn run(tests: &str, settings: &[(&str, impl AsRef<OsStr> + Debug)]) -> String {
     let mut command = Command::new(std::env::current_exe().expect("a test has a program"));

@@ -1,8 +1,8 @@
 //! The house of the design: which room may use which, checked on every source file and every manifest.
 //!
-//! The compiler holds most edges, because the rooms below the server are crates: a crate cannot use what its `Cargo.toml` does not name.
-//! These tests hold the rest: what a `Cargo.toml` may name, what a module of the root package may use, that pure code asks neither the
-//! clock nor the platform, and that no two files use each other.
+//! The compiler holds most edges, because the rooms below the server are crates: a crate cannot use what its
+//! `Cargo.toml` does not name. These tests hold the rest: what a `Cargo.toml` may name, what a module of the root
+//! package may use, that pure code asks neither the clock nor the platform, and that no two files use each other.
 
 mod circles;
 mod judge;

@@ -1,5 +1,5 @@
-//! The recommended controller closes the loop on a real, small training: what it must do for a job whose rate is wrong, that meets
-//! faults, or whose trainer can do less. The figures of larger trainings are in docs/controllers.md.
+//! The recommended controller closes the loop on a real, small training: what it must do for a job whose rate is wrong,
+//! that meets faults, or whose trainer can do less. The figures of larger trainings are in docs/controllers.md.
 
 mod toy;
 

@@ -1,4 +1,5 @@
-//! The plateau controller against PyTorch: rates that `torch.optim.lr_scheduler.ReduceLROnPlateau` returned, bit for bit.
+//! The plateau controller against PyTorch: rates that `torch.optim.lr_scheduler.ReduceLROnPlateau` returned, bit for
+//! bit.
 //!
 //! `golden/torch.json` has what PyTorch 2.15 did with sequences of metrics that plateau, fall, tie with the
 //! threshold to the last bit, are negative, or are NaN. `lr[k]` is the rate after `k` of them.
@@ -70,7 +71,7 @@ impl Case {
         Controller::try_new(&spec, &setting, &mut violations).unwrap_or_else(|| panic!("{}: {violations}", self.id))
     }
 
-    /// The rate before any metric, and after each. The state goes through JSON every time, as it does in a store.
+    /// The rate before any metric and after each. The state goes through JSON each time, as in a store.
     fn rates(&self) -> Vec<f64> {
         let controller = self.controller();
         let mut state = controller.initial(0);

@@ -120,8 +120,8 @@ impl Case {
     }
 }
 
-/// The job's rates once it has seen the metrics, one for each step. The service runs the same [`Job`]; it is stored and restored after
-/// each metric.
+/// The job's rates once it has seen the metrics, one for each step. The service runs the same [`Job`]; it is stored and
+/// restored after each metric.
 fn after(timeline: &Timeline, metrics: &[Metric]) -> Result<Timeline, String> {
     let mut job = Job::new(timeline.clone(), 1, 0);
     for (step, metric) in (0..).zip(metrics) {
@@ -135,7 +135,8 @@ fn after(timeline: &Timeline, metrics: &[Metric]) -> Result<Timeline, String> {
     Ok(job.timeline().clone())
 }
 
-/// A value of a step's directive. A few cases were recorded between two steps: there it is the value of the curve itself.
+/// A value of a step's directive. A few cases were recorded between two steps: there it is the value of the curve
+/// itself.
 fn value(spec: &Spec, timeline: &Timeline, step: f64, name: &str) -> Option<f64> {
     if step.fract() != 0.0 {
         let schedule = Schedule::try_new(&spec.schedule, spec, &mut Violations::new())?;

@@ -1,5 +1,5 @@
-//! What holds of the rooms without a server: the house, schedules and their golden curves, the job's pure heart, the closed loop on a
-//! small training, and the report.
+//! The laws of the rooms without a server: the house, schedules and their golden curves, the job's pure heart, the
+//! closed loop on a small training, and the report.
 
 mod architecture;
 mod closed_loop;

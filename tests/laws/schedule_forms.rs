@@ -1,5 +1,5 @@
-//! The named forms people write: their curves at steps that can be computed by hand, what they expand to, and what they say
-//! when something is wrong.
+//! The named forms people write: their curves at steps that can be computed by hand, what they expand to, and what they
+//! say when something is wrong.
 
 use lrs_model::{
     schedule::{

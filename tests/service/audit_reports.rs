@@ -1,4 +1,5 @@
-//! Audit reports of a real server: over gRPC, as JSON, as a page, and on the command line; and experiments, which they are about.
+//! Audit reports of a real server: over gRPC, as JSON, as a page, and on the command line; and experiments, which they
+//! are about.
 
 use std::process::{Command, Output};
 

@@ -1,4 +1,5 @@
-//! Closed loops over a real socket: what the heart decides reaches the trainer, and survives the server's death bit for bit.
+//! Closed loops over a real socket: what the heart decides reaches the trainer, and survives the server's death bit for
+//! bit.
 
 use std::process::Command;
 
@@ -28,7 +29,7 @@ fn request(sample: &Sample) -> StreamTelemetryRequest {
     }
 }
 
-/// What a directive on the wire says, with the bits of its numbers.
+/// The contents of a directive on the wire, with the bits of its numbers.
 fn said(directive: &Directive) -> (u64, Option<u64>, Vec<Action>) {
     let actions =
         directive.actions.iter().map(|action| match action.kind.clone().expect("an action is one of three") {

@@ -1,5 +1,5 @@
-//! What a caller can not do: fill the memory, or the way of others. Each of these callers does its worst, and meanwhile and afterwards
-//! the server is small, answers others, and says what it refuses and when to come back.
+//! What a caller cannot do: fill the memory, or the way of others. Each of these callers does its worst, and meanwhile
+//! and afterwards the server is small, answers others, and says what it refuses and when to come back.
 
 use std::{fs, time::Duration};
 
@@ -18,10 +18,11 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-/// What a server of a few jobs may use, whatever its callers do, with the limits that each test sets. A debug build at rest uses 40 MB.
+/// What a server of a few jobs may use, whatever its callers do, with the limits that each test sets. A debug build at
+/// rest uses 40 MB.
 const MEMORY_MB: u64 = 250;
 
-/// The most that the process has had in memory.
+/// The most memory that the process has had.
 fn peak_mb(server: &Server) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", server.process_id())).unwrap();
     let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
@@ -34,7 +35,7 @@ fn assert_small(server: &Server) {
     assert!(peak < MEMORY_MB, "{peak} MB");
 }
 
-/// A job of another user trains on as if nothing were the matter.
+/// A job of another user trains on undisturbed.
 async fn another_trains(server: &Server) {
     let job = server.register("other", spec(0.1)).await.name;
     let attempt = server.start_attempt(&job, "t", 0).await;
@@ -92,7 +93,8 @@ async fn a_trainer_that_never_reads_is_held_back_and_loses_nothing() {
     messages.send(first).await.unwrap();
     let mut answers = server.rates().await.stream_telemetry(ReceiverStream::new(queue)).await.unwrap().into_inner();
 
-    // The answers are large, since each has directives of 64 groups. The messages are of more than 256 bytes each: of smaller ones HTTP/2 closes the connection when some two thousand wait to be read.
+    // The answers are large, since each has directives of 64 groups. The messages are of more than 256 bytes each: of
+    // smaller ones HTTP/2 closes the connection when some two thousand wait to be read.
     let mut sent = 0;
     loop {
         let step: Vec<i64> = (sent..sent + 100).collect();
@@ -188,7 +190,7 @@ async fn a_call_too_many_is_told_when_to_come_back() {
     assert_eq!(refused.code(), Code::ResourceExhausted, "{refused:?}");
     assert!(refused.message().contains('4'), "it says the limit: {refused:?}");
     assert!(retry_delay(&refused).is_some_and(|delay| delay > Duration::ZERO), "{refused:?}");
-    // Probes are no calls.
+    // Probes do not count as calls.
     assert_eq!(server.http_get("/livez").await.0, 200);
     waiting.abort_all();
     wait_for("room again", async || server.ask(&job, attempt, 0, 0, Duration::ZERO).await.ok()).await;

@@ -1,4 +1,4 @@
-//! What the monitor's pages are made of, as it comes over HTTP: the fleet and a job's outlook.
+//! The data of the monitor's pages over HTTP: the fleet and a job's outlook.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ async fn rows(server: &Server) -> Vec<Value> {
     answer["jobs"].as_array().unwrap().clone()
 }
 
-/// The row of a job once it is as it should be.
+/// The row of a job, once it satisfies a condition.
 async fn row(server: &Server, job: &str, is_right: impl Fn(&Value) -> bool) -> Value {
     wait_for("the row", async || rows(server).await.into_iter().find(|row| row["job"]["name"] == job && is_right(row)))
         .await
@@ -105,7 +105,7 @@ async fn who_watches_the_fleet_is_told_of_what_changes_and_of_what_is_gone() {
     assert!(rows(&server).await.is_empty());
 }
 
-/// All ended jobs are listed once a minute; that one has ended is seen before.
+/// All ended jobs are listed once a minute. That a job has ended must be seen sooner.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_that_came_and_ended_while_nobody_looked_is_seen_at_the_next_look() {
     let server = Server::sqlite().await;

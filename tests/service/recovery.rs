@@ -23,7 +23,8 @@ fn loss(step: i64) -> f64 {
     1.0 + f64::from(phase) / 10.0
 }
 
-/// Trains from `from` to `to`, remembering every final rate; stops where the stream breaks. Returns the first step not trained.
+/// Trains from `from` to `to`, remembering every final rate; stops where the stream breaks. Returns the first step not
+/// trained.
 async fn train(stream: &mut Stream, from: i64, to: i64, rates: &mut BTreeMap<i64, u64>) -> i64 {
     for step in from..to {
         while !stream.directives.contains_key(&step) {

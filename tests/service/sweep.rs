@@ -1,5 +1,5 @@
-//! Advice to stop, by a person and by `lrs sweep`: told to every caller alike, durable, on record with what it rests on, and the same whoever asks
-//! again.
+//! Advice to stop, by a person and by `lrs sweep`: told to every caller alike, durable, on record with what it rests
+//! on, and the same whoever asks again.
 
 use std::process::{Command, Output, Stdio};
 
@@ -103,7 +103,8 @@ async fn report(stream: &mut Stream, first_step: i64, losses: &[f64]) {
     stream.until_durable(first_step + i64::try_from(losses.len()).unwrap() - 1).await;
 }
 
-/// Five jobs, of which the third stands still at what is good at step 10 and not at 20, and the last is behind from the start.
+/// Five jobs, of which the third stands still at what is good at step 10 and not at 20, and the last is behind from the
+/// start.
 fn losses(job: usize, steps: std::ops::Range<i64>) -> Vec<f64> {
     let loss = |step: i64| match job {
         2 => 0.25,

@@ -57,7 +57,7 @@ async fn postgres(server: &TestPostgres, name: &str) -> Old {
     Old { url, expected, _directory: tempfile::tempdir().unwrap() }
 }
 
-/// Every member of `old` is in `new`, which may have more.
+/// Every member of `old` must be in `new`, which may have more.
 #[track_caller]
 fn assert_says_the_same(place: &str, old: &Value, new: &Value) {
     match (old, new) {
@@ -96,12 +96,13 @@ fn succeeds(output: &std::process::Output) {
     assert!(output.status.success(), "{}\n{}\n{}", output.status, text(&output.stdout), text(&output.stderr));
 }
 
-/// What is served of a job is what the older release served of it.
+/// The server must serve of a job what the older release served.
 async fn assert_job(server: &Server, old: &Value) {
     let name = old["name"].as_str().unwrap();
     let job = server.jobs().await.get_job(GetJobRequest { name: name.to_owned() }).await.unwrap().into_inner();
     let mut known = old["job"].clone();
-    // Of a process that is gone: when it heard of the trainer, what it gave out of the reserved block, how often it was repeated to.
+    // Of a process that is gone: when it heard of the trainer, what it gave out of the reserved block, how often it was
+    // repeated to.
     known.as_object_mut().unwrap().remove("progress");
     assert_says_the_same(name, &known, &serde_json::to_value(&job).unwrap());
 
@@ -146,7 +147,7 @@ async fn keeps_its_revision(server: &Server, name: &str) {
 async fn opens_replays_and_serves(old: Old, has_old_snapshots: bool) {
     let schema = store::schema(&old.url).await.unwrap();
     assert!(!schema.pending.is_empty());
-    // Its trainers were heard of long ago.
+    // Its trainers reported long ago.
     let mut server = Server::with(&old.url, &["--stale-after", "720h"]).await;
     let jobs = old.expected["jobs"].as_array().unwrap();
     assert!(jobs.len() >= 9);

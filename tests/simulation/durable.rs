@@ -1,4 +1,4 @@
-//! What survives a crash: a database in memory, with the meaning of the statements in `src/store/statements.rs`.
+//! What survives a crash: a database in memory, with the meaning of the statements in `crates/store/src/statements.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -155,7 +155,8 @@ impl Durable {
         self.jobs.values().map(|(stored, _)| stored)
     }
 
-    /// Merges the first two or more neighbouring chunks of a rank that have up to `target` samples together; how many went away.
+    /// Merges the first two or more neighbouring chunks of a rank that have up to `target` samples together; how many
+    /// went away.
     pub fn merge(&mut self, job: JobId, attempt: u32, below_seq: u64, target: usize) -> u64 {
         let Some((stored, _)) = self.jobs.get_mut(&job) else { return 0 };
         let ranks: BTreeSet<u32> = stored.chunks.iter().map(|chunk| chunk.rank).collect();
@@ -186,8 +187,8 @@ impl Durable {
         0
     }
 
-    /// Jobs that ended before a time and have telemetry, the first that ended first; of those that ended together by name, since
-    /// identifiers are random.
+    /// Jobs that ended before a time and have telemetry, the first that ended first; of those that ended together by
+    /// name, since identifiers are random.
     pub fn expired(&self, ended_before: Timestamp) -> Vec<ExpiredJob> {
         let ended = self.jobs().filter(|stored| !self.emptied.contains(&stored.row.id));
         let mut ended: Vec<_> = ended
@@ -198,7 +199,8 @@ impl Durable {
         ended.into_iter().map(|(_, name, id)| ExpiredJob { id: id.0, name }).collect()
     }
 
-    /// Removes up to `limit` chunks of a job that has ended, and with the last of them its snapshot; marks it, unless a bug does not.
+    /// Removes up to `limit` chunks of a job that has ended, and with the last of them its snapshot; marks it, unless a
+    /// bug does not.
     pub fn remove(&mut self, job: JobId, now: Timestamp, limit: usize, marks: bool) -> Removal {
         let Some((stored, state)) = self.jobs.get_mut(&job).filter(|(stored, _)| stored.row.state.is_ended()) else {
             return Removal { chunks: 0, is_complete: true };

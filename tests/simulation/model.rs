@@ -1,5 +1,5 @@
-//! What a trainer of tier 2 trains: a weight that falls into a valley, whose walls may become steeper on the way; and the copies of it
-//! that the trainer keeps as it is told. They die with the trainer.
+//! What a trainer of tier 2 trains: a weight that falls into a valley, whose walls may become steeper on the way; and
+//! the copies of it that the trainer keeps as it is told. They die with the trainer.
 
 use std::collections::BTreeMap;
 

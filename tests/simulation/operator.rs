@@ -90,8 +90,8 @@ impl Office {
         }
     }
 
-    /// A job is trained. Where telemetry is kept for a time only, it may end here, and its time pass while others train on and
-    /// somebody reads.
+    /// A job is trained. Where telemetry is kept for a time only, it may end here, and its time pass while others train
+    /// on and somebody reads.
     async fn leave(&self, job: &JobName) {
         let world = self.world();
         if world.profile.kept_for.is_none() || world.below(3) == 0 {
@@ -138,7 +138,7 @@ impl Office {
         }
     }
 
-    /// Orders this and that until it is time to go.
+    /// Gives orders until it is time to stop.
     pub async fn work(self: Rc<Self>) {
         let world = self.world();
         for _ in 0..world.profile.orders {
@@ -368,7 +368,7 @@ fn draw_spec(world: &World) -> Spec {
     }
 }
 
-/// In the algebra: it must use the base rate.
+/// A schedule in the algebra, which must use the base rate.
 fn draw_schedule(world: &World) -> ScheduleSpec {
     let base = || ScheduleSpec::Base(1.0);
     match world.below(4) {

@@ -20,16 +20,16 @@ use crate::{
     world::World,
 };
 
-/// What came of a run.
+/// The results of a run.
 pub struct Outcome {
     pub violation: Option<Violation>,
-    /// Of everything that happened: the same seed, the same fingerprint.
+    /// A fingerprint of everything that happened: the same for the same seed.
     pub fingerprint: u64,
     pub counts: Counts,
     pub lines: Vec<String>,
 }
 
-/// In simulated time, far more than anything takes.
+/// More simulated time than anything takes.
 const STUCK: Duration = Duration::from_mins(20);
 
 /// A panic in the engine ends this process too: it must say which seed it was.
@@ -146,7 +146,7 @@ async fn look_back(world: &Arc<World>, network: &Network) {
             }),
             Err(Failure::Refused(Error::JobDamaged { .. })) if world.profile.refuses > 0.0 => {}
             Err(other) => {
-                let what = format!("{job} can not be read: {other:?}");
+                let what = format!("{job} cannot be read: {other:?}");
                 world.fail(Violation { promise: 2, what });
             }
         }

@@ -20,7 +20,7 @@ const HANG_MS: u64 = 35_000;
 /// Rows that a page of telemetry has at most, so that reads have several.
 const PAGE: usize = 5;
 
-/// One process's way to what is durable.
+/// One process's access to what is durable.
 pub struct SimStore {
     pub world: Arc<World>,
     pub process: Arc<Process>,

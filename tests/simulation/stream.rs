@@ -1,5 +1,5 @@
-//! One rank's stream of telemetry. What was sent on it arrives in order, or from some place on not at all; a stream that its trainer
-//! gave up may still deliver what was under way.
+//! One rank's stream of telemetry. What was sent on it arrives in order, or from some place on not at all; a stream
+//! that its trainer gave up may still deliver what was under way.
 
 use std::{cell::Cell, rc::Rc, time::Duration};
 

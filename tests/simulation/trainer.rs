@@ -24,7 +24,7 @@ use crate::{
     stream::{Message, Stream},
 };
 
-/// A timer's grain, and then some.
+/// More than a timer's resolution.
 const GRAIN: Duration = Duration::from_millis(2);
 /// Reports that a rank keeps unacknowledged.
 const OUTBOX: usize = 5;
@@ -35,16 +35,16 @@ pub struct Group {
     pub job: JobName,
     pub spec: Spec,
     pub steps: u64,
-    /// What is trained, where it matters.
+    /// The model that is trained, where it matters.
     pub valley: Option<Valley>,
     /// The weight before each step, as in a checkpoint.
     pub checkpoints: RefCell<BTreeMap<u64, f64>>,
 }
 
-/// The job takes nothing more.
+/// The job accepts nothing more.
 pub struct Over;
 
-/// What the tasks of a rank share.
+/// The state that the tasks of a rank share.
 #[derive(Default)]
 pub struct Shared {
     /// Steps below this are acknowledged.
@@ -55,7 +55,7 @@ pub struct Shared {
 }
 
 impl Group {
-    /// Somebody who asks for a job's rates and does not train.
+    /// A caller that asks for a job's rates and does not train.
     pub fn watcher(network: Network, job: JobName, spec: Spec) -> Self {
         Self { network, job, spec, steps: 0, valley: None, checkpoints: RefCell::default() }
     }
@@ -85,7 +85,7 @@ impl Group {
                 tokio::time::sleep(Duration::from_millis(20)).await;
                 if ranks.iter().all(JoinHandle::is_finished) {
                     if done.get() < self.spec.reporting_ranks && !world.history().is_ended(&self.job) {
-                        let what = format!("{}: attempt {attempt} can not be trained to its end", self.job);
+                        let what = format!("{}: attempt {attempt} cannot be trained to its end", self.job);
                         world.fail(Violation { promise: 4, what });
                     }
                     return;
@@ -122,7 +122,7 @@ impl Group {
         }
     }
 
-    /// What passes is borne; what does not is the end, and must have been asked for.
+    /// A passing error is tried again. Any other ends the training, and must have been asked for.
     pub fn bear(&self, failure: Failure) -> Result<(), Over> {
         let is_gone = match failure {
             Failure::Refused(Error::JobNotFound(_)) => true,
@@ -234,7 +234,7 @@ impl Rank {
             let directive = match self.direct().await {
                 Ok(Some(directive)) => directive,
                 Ok(None) => {
-                    // It may depend on what is not sent yet.
+                    // The rate may depend on samples that are not sent yet.
                     self.report().await;
                     continue;
                 }
@@ -283,7 +283,7 @@ impl Rank {
         Ok(None)
     }
 
-    /// Does what it is told, and trains the next step.
+    /// Carries out the directive's actions, and trains the next step.
     fn learn(&mut self, directive: &Directive) -> Sample {
         let (group, world) = (&self.group, &self.group.network.world);
         let Some(model) = &mut self.model else { return Sample::new(self.next) };
@@ -319,7 +319,7 @@ impl Rank {
         sample
     }
 
-    /// What comes of training the next step.
+    /// The sample of the next step.
     fn sample(&self) -> Sample {
         let world = &self.group.network.world;
         let figure = |count: u64| f64::from(u32::try_from(count).unwrap());
@@ -388,7 +388,8 @@ impl Rank {
         }
     }
 
-    /// Sends a sample once more that is known to be durable, as it was or with another loss: neither may change anything.
+    /// Sends a sample once more that is known to be durable, as it was or with another loss: neither may change
+    /// anything.
     async fn tease(&self) {
         let world = &self.group.network.world;
         let (Some(known), Some(stream)) = (&self.known, &self.stream) else { return };

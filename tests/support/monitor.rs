@@ -1,4 +1,4 @@
-//! What the monitor's pages are made of, as it comes over HTTP.
+//! The data of the monitor's pages, as it comes over HTTP.
 
 use lrs_proto::{JobSpec, StreamTelemetryRequest};
 use serde_json::Value;
@@ -9,7 +9,7 @@ use tokio::{
 
 use crate::server::{PATIENCE, Server, Stream};
 
-/// A job whose trainer reports.
+/// Registers a job and begins its training.
 pub async fn train(server: &Server, id: &str, spec: JobSpec) -> (String, Stream) {
     let job = server.register(id, spec).await.name;
     let attempt = server.start_attempt(&job, "t", 0).await;
@@ -17,14 +17,14 @@ pub async fn train(server: &Server, id: &str, spec: JobSpec) -> (String, Stream)
     (job, stream)
 }
 
-/// The JSON that a path answers with.
+/// The JSON at a path.
 pub async fn json(server: &Server, path: &str) -> Value {
     let (status, body) = server.http_get(path).await;
     assert_eq!(status, 200, "{body}");
     serde_json::from_str(&body).unwrap_or_else(|problem| panic!("{problem}: {body}"))
 }
 
-/// Reports steps at this rate.
+/// Reports steps trained at this rate.
 pub async fn at_rate(stream: &mut Stream, steps: std::ops::Range<i64>, rate: f64) {
     let step: Vec<i64> = steps.collect();
     let through_step = step.last().copied();
@@ -37,7 +37,7 @@ pub async fn at_rate(stream: &mut Stream, steps: std::ops::Range<i64>, rate: f64
 pub struct Events(BufReader<TcpStream>);
 
 impl Events {
-    /// Begins to listen.
+    /// Opens the stream.
     pub async fn open(server: &Server, path: &str) -> Self {
         let mut socket = TcpStream::connect(&server.http).await.unwrap();
         socket.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).await.unwrap();

@@ -1,5 +1,5 @@
-//! A private PostgreSQL server for tests, started from the machine's own binaries. The server and its files are removed when its
-//! owner ends, even if the owner is killed.
+//! A private PostgreSQL server for tests, started from the machine's own binaries. The server and its files are removed
+//! when its owner ends, even if the owner is killed.
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
@@ -31,8 +31,8 @@ const START_TRIES: usize = 3;
 /// The bytes of the server's log that a failure shows.
 const MOST_LOGGED: usize = 4000;
 
-/// Waits until the test's end of the pipe is closed (the kernel closes it when the test dies), then stops the server and removes its
-/// files. `$1` is `pg_ctl`, `$2` the directory.
+/// Waits until the test's end of the pipe is closed (the kernel closes it when the test dies), then stops the server
+/// and removes its files. `$1` is `pg_ctl`, `$2` the directory.
 const WATCHDOG: &str = r#"
 trap '' INT TERM HUP
 cat >/dev/null
@@ -40,8 +40,8 @@ cat >/dev/null
 rm -rf "$2"
 "#;
 
-/// A private server. It listens on a socket in its own directory only, so it cannot collide with another server, and its URLs stay
-/// the same when it is restarted.
+/// A private server. It listens on a socket in its own directory only, so it cannot collide with another server, and
+/// its URLs stay the same when it is restarted.
 pub struct TestPostgres {
     binaries: Binaries,
     user: Option<&'static str>,
@@ -258,8 +258,8 @@ fn run(command: &mut Command) {
     try_run(command).unwrap_or_else(|why| panic!("{why}"));
 }
 
-/// Runs a command; the error is the command, its status and its output. The output goes to a file, because a server that the command
-/// starts would hold a pipe open.
+/// Runs a command; the error is the command, its status and its output. The output goes to a file, because a server
+/// that the command starts would hold a pipe open.
 fn try_run(command: &mut Command) -> Result<(), String> {
     let mut output = tempfile::tempfile().expect("a file");
     let write = || output.try_clone().expect("a file");

@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming, transport::Channel};
 
-/// The longest a test waits for anything.
+/// The longest that a test waits for anything.
 pub const PATIENCE: Duration = Duration::from_mins(1);
 /// How often a server is started while one of its addresses is in use, and how long that may last in between.
 const START_TRIES: u32 = 20;
@@ -71,17 +71,17 @@ impl Server {
         &self.database_url
     }
 
-    /// What the server has written to its log.
+    /// The server's log.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
     }
 
-    /// The process, as the system knows it.
+    /// The process's number.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// As if the machine had lost power: no warning, nothing flushed.
+    /// Kills the process, as a loss of power would: no warning, nothing flushed.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
@@ -134,13 +134,13 @@ impl Server {
         self.jobs().await.create_job(request).await.map(tonic::Response::into_inner)
     }
 
-    /// Starts an attempt; its number.
+    /// Starts an attempt and returns its number.
     pub async fn start_attempt(&self, job: &str, token: &str, resume_step: i64) -> i64 {
         let request = StartAttemptRequest { job: job.to_owned(), attempt_token: token.to_owned(), resume_step };
         self.rates().await.start_attempt(request).await.unwrap().into_inner().attempt
     }
 
-    /// The directive of a step, waited for until it is final.
+    /// The rate of a step, once it is final.
     pub async fn final_rate(&self, job: &str, attempt: i64, step: i64) -> f64 {
         let answer = self.ask(job, attempt, step, 0, PATIENCE).await.unwrap();
         let directive = answer.directive.unwrap();
@@ -191,7 +191,7 @@ impl Server {
     }
 }
 
-/// A body that comes in chunks, each behind its length.
+/// Joins a body that comes in chunks, each behind its length.
 fn joined(mut chunks: &str) -> String {
     let mut body = String::new();
     while let Some((length, rest)) = chunks.split_once("\r\n") {
@@ -214,8 +214,8 @@ impl Drop for Server {
 
 /// Starts a server process, and waits until it is ready.
 ///
-/// A port chosen by the kernel cannot be taken. The addresses of a server that is started again can: while it was away, the kernel
-/// may have given its port to somebody's outgoing connection, which is soon over. So that is tried again.
+/// A port chosen by the kernel cannot be taken. The addresses of a server that is started again can: while it was away,
+/// the kernel may have given its port to somebody's outgoing connection, which is soon over. So that is tried again.
 async fn spawn(
     directory: &Path,
     database_url: &str,
@@ -334,7 +334,7 @@ impl Stream {
         }
     }
 
-    /// Reports a loss for each step, and closes them.
+    /// Reports a loss for each step, and closes the steps.
     pub async fn losses(&self, first_step: i64, losses: &[f64]) {
         let step: Vec<i64> = (first_step..).take(losses.len()).collect();
         let through_step = step.last().copied();

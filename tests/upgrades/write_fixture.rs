@@ -1,5 +1,5 @@
-//! Writes data as the release that this is compiled in writes it: `scripts/write-fixture.sh COMMIT NAME` puts this file into
-//! the tests of that release and runs it there. It is no test of the release it lies in.
+//! Writes data as the release that this is compiled in writes it: `scripts/write-fixture.sh COMMIT NAME` puts this file
+//! into the tests of that release and runs it there. It is no test of the release it lies in.
 //!
 //! What comes out: the databases as SQL, and `expected.json`, what that release served.
 
@@ -49,7 +49,8 @@ fn closed_loop(decision_lag: u32) -> JobSpec {
     ))
 }
 
-/// Reports `to` steps from the first on as a training that falls, rests from step 250 on, and blows up for a while at 420.
+/// Reports `to` steps from the first on as a training that falls, rests from step 250 on, and blows up for a while at
+/// 420.
 async fn train(server: &Server, job: &str, attempt: i64, to: i64) {
     let mut stream = server.stream(job, attempt, 0).await;
     for from in (0..to).step_by(20) {

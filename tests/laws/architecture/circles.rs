@@ -7,8 +7,8 @@ use std::{
 
 use super::references::{Reference, module_of, references};
 
-/// Every two files of one crate that use each other, a line each. A file may use its parents and they it: a module and what is
-/// inside it are one thing. Uses in a module `tests` do not count.
+/// Every two files of one crate that use each other, a line each. A file may use its parents and they it: a module and
+/// what is inside it are one thing. Uses in a module `tests` do not count.
 pub fn circles(sources: &[(PathBuf, String)]) -> Vec<String> {
     let files: BTreeMap<Vec<String>, &Path> =
         sources.iter().map(|(file, _)| (module_of(file), file.as_path())).collect();

@@ -24,7 +24,8 @@ pub struct Found {
     pub reference: Reference,
 }
 
-/// The path of a file's module: `crates/schedule/src/ease.rs` is `["lrs_schedule", "ease"]`, `src/main.rs` is `["lrs"]`.
+/// The path of a file's module: `crates/schedule/src/ease.rs` is `["lrs_schedule", "ease"]`, `src/main.rs` is
+/// `["lrs"]`.
 pub fn module_of(file: &Path) -> Vec<String> {
     let parts: Vec<String> =
         file.with_extension("").components().map(|part| part.as_os_str().to_string_lossy().into_owned()).collect();

@@ -1,4 +1,5 @@
-//! A small real training: stochastic gradient descent with momentum on a noisy quadratic, as a trainer that obeys its directives.
+//! A small real training: stochastic gradient descent with momentum on a noisy quadratic, as a trainer that obeys its
+//! directives.
 
 use std::collections::HashMap;
 
@@ -32,7 +33,7 @@ pub fn spec(base_lr: f64, tier: Tier, total_steps: u64) -> Spec {
     }
 }
 
-/// What a trainer does beside training.
+/// The ways in which a trainer differs from a perfect one.
 #[derive(Clone, Copy)]
 pub struct Habits {
     pub reports_norm: bool,
@@ -51,7 +52,7 @@ impl Default for Habits {
     }
 }
 
-/// A run that is over, or has come so far.
+/// A run, over or still going on.
 pub struct Run {
     pub job: Job,
     pub records: Vec<Sample>,
@@ -129,7 +130,7 @@ impl Run {
                 Action::Snapshot(id) => drop(self.copies.insert(id.clone(), self.model.clone())),
                 Action::Restore(id) => match self.copies.get(id) {
                     Some(copy) => self.model = copy.clone(),
-                    // One that is not kept is passed over.
+                    // A copy that is not kept is passed over.
                     None => self.missed.push(id.clone()),
                 },
                 Action::Forget(id) => drop(self.copies.remove(id)),

@@ -1,4 +1,4 @@
-//! Which jobs of an experiment are compared, and what is said of the others.
+//! The jobs of an experiment that are compared, and the reasons given for leaving out the others.
 
 use lrs_audit::{Audit, Comparison, JobFigures, Measure, Subject, Verdict, compare};
 use lrs_model::{

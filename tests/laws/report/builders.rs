@@ -1,4 +1,4 @@
-//! Jobs as they would be read from a server, made up.
+//! Made-up jobs, in the form in which a server's jobs are read.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What is said of one job.
+//! The report of one job.
 
 use lrs_audit::{MAX_METRICS, SlopeChange};
 use lrs_model::{controller::Mode::Max, job::State, telemetry::Sample};

@@ -1,4 +1,5 @@
-//! What the documentation says of each scheduler: required arguments by example, and defaults. Both are tried on the code.
+//! What the documentation says of each scheduler: required arguments by example, and defaults. Both are tried on the
+//! code.
 
 /// Library, scheduler, the least that it must be given, and the library's defaults for the rest.
 pub const SCHEDULERS: &[(&str, &str, &str, &str)] = &[

@@ -183,8 +183,8 @@ fn curved(inner: impl Strategy<Value = S> + Clone + 'static) -> impl Strategy<Va
     ]
 }
 
-/// A schedule of algebra and named forms with moderate parameters. Forms that take their length from the horizon may find
-/// too little of it left, so they get what they need here.
+/// A schedule of algebra and named forms with moderate parameters. Forms that take their length from the horizon may
+/// find too little of it left, so they get what they need here.
 pub fn written_form() -> impl Strategy<Value = S> + Clone {
     let with_length = named().prop_map(|spec| expand(&spec, Some(400), &mut Violations::new()));
     prop_oneof![leaf(), with_length]

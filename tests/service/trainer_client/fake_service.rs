@@ -41,7 +41,7 @@ pub enum Behaviour {
     Lose(usize),
     /// Keeps so many messages without acknowledging any, then breaks.
     KeepSilently(usize),
-    /// Keeps nothing and never says anything.
+    /// Keeps nothing and never answers.
     Mute,
     /// Refuses for good, instead of opening.
     Refuse,
@@ -70,12 +70,13 @@ impl FakeService {
         Self::start_at(SocketAddr::from(([127, 0, 0, 1], 0)), script).await
     }
 
-    /// Starts on an address, remembering nothing.
+    /// Starts on an address, without a memory.
     pub async fn start_at(address: SocketAddr, script: impl IntoIterator<Item = Behaviour>) -> Self {
         let memory = Arc::new(Mutex::new(Memory { script: script.into_iter().collect(), ..Memory::default() }));
         let service = LearningRateServiceServer::new(Handler(Arc::clone(&memory)));
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        // While nobody listened there, the kernel may have given the port to somebody's outgoing connection for a moment.
+        // While nobody listened there, the kernel may have given the port to somebody's outgoing connection for a
+        // moment.
         let listener = wait_for("the address to be free", async || std::net::TcpListener::bind(address).ok()).await;
         listener.set_nonblocking(true).unwrap();
         let listener = {
@@ -90,7 +91,7 @@ impl FakeService {
         Self { memory, address, runtime: Some(runtime) }
     }
 
-    /// Ends it, with all its connections; says where it was.
+    /// Ends the service with all its connections, and returns its address.
     pub async fn stop(mut self) -> SocketAddr {
         let runtime = self.runtime.take().unwrap();
         tokio::task::spawn_blocking(move || runtime.shutdown_timeout(Duration::from_secs(10))).await.unwrap();

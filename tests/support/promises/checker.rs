@@ -1,7 +1,7 @@
 //! The checker of DESIGN.md, section 3: what was given out, sent and acknowledged, held against what is stored.
 //!
-//! It knows what callers know and what a database holds, and nothing of the engine. Rates and decisions are worked out once more
-//! by [`oracle`], slowly and in another way.
+//! The checker knows what callers know and what a database holds, but not the engine. It works out rates and decisions
+//! once more with [`oracle`], slowly and in another way.
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
@@ -44,10 +44,10 @@ fn broken(promise: u8, what: String) -> Checked {
     Err(Violation { promise, what })
 }
 
-/// What a check says.
+/// The result of a check.
 pub type Checked = Result<(), Violation>;
 
-/// All that a database holds of a job.
+/// Everything that a database holds about a job.
 #[derive(Clone, Debug)]
 pub struct Stored {
     pub row: JobRow,
@@ -57,7 +57,7 @@ pub struct Stored {
 }
 
 impl Stored {
-    /// Reads it from a store; `None` if there is no such job.
+    /// Reads a job from a store; `None` if there is no such job.
     pub async fn read(store: &dyn Store, name: &JobName) -> Result<Option<Self>, Error> {
         let Some(row) = store.job(name).await? else { return Ok(None) };
         let attempts = store.attempts(row.id).await?;
@@ -100,32 +100,32 @@ impl Stored {
     }
 }
 
-/// Sums for people.
+/// Totals, for people to read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Samples that were acknowledged as durable.
     pub acknowledged: u64,
-    /// Rates held against another gift of the same step, or against the oracle.
+    /// Rates compared with an earlier answer for the same step, or with the oracle.
     pub compared: u64,
     /// Rates that were given out as final.
     pub given: u64,
     /// Orders that were acknowledged.
     pub orders: u64,
-    /// Decisions by controllers that were held against the oracle.
+    /// Decisions by controllers that were compared with the oracle.
     pub decisions: u64,
-    /// Of those: searches for a rate that came to their end, raises that were tried and that were taken back, cuts on a plateau,
-    /// divergences, and advice to stop.
+    /// Of those: searches for a rate that came to their end, raises that were tried and that were taken back, cuts on a
+    /// plateau, divergences, and advice to stop.
     pub searches: u64,
     pub raises: u64,
     pub cuts: u64,
     pub divergences: u64,
     pub stops: u64,
-    /// Copies that trainers kept, and those that they went back to.
+    /// Copies that trainers kept, and copies that they restored.
     pub kept: u64,
     pub restored: u64,
     /// Steps that were given out with a person's or a controller's advice to stop.
     pub advised: u64,
-    /// Jobs whose telemetry was removed because it was past its time.
+    /// Jobs whose telemetry was removed when its retention was over.
     pub removed: u64,
 }
 
@@ -148,7 +148,7 @@ impl Counts {
         self.removed += more.removed;
     }
 
-    /// Counts what a controller decided, by the figures that it rests on.
+    /// Counts a controller's decision by the figures in its evidence.
     fn decided(&mut self, decision: &Decision) {
         self.decisions += 1;
         let has = |figure| u64::from(decision.evidence.contains_key(figure));
@@ -164,17 +164,17 @@ impl Counts {
     }
 }
 
-/// What callers have seen of every job.
+/// Everything that callers have seen of every job.
 #[derive(Default)]
 pub struct History {
     jobs: BTreeMap<JobName, JobHistory>,
-    /// The store is looked at only once all is over.
+    /// The store is read only once everything is over.
     is_late: bool,
     pub counts: Counts,
 }
 
 struct JobHistory {
-    /// As the operator wrote it.
+    /// The spec as the operator wrote it.
     spec: Spec,
     /// The newest attempt that was copied from another job.
     inherited: u32,
@@ -188,22 +188,22 @@ struct JobHistory {
     /// Steps below this were given out or reported, in any attempt.
     furthest: u64,
     orders: BTreeMap<u64, Decision>,
-    /// People's decisions that were there at the last look.
+    /// People's decisions that were stored at the last look.
     seen_orders: usize,
-    /// What was stored of an attempt when the next one began, which is its history from then on.
+    /// An attempt's record when the next attempt began: its history from then on.
     frozen: BTreeMap<u32, Past>,
     oracles: BTreeMap<u32, (usize, Oracle)>,
-    /// Decisions of controllers that were held against the oracle when they were stored.
+    /// Decisions of controllers that were compared with the oracle when they were stored.
     verified: BTreeSet<DecisionId>,
-    /// Someone asked for its removal.
+    /// Someone asked to delete the job.
     gone: bool,
-    /// Someone asked for its end.
+    /// Someone asked to end the job.
     ended: bool,
-    /// Its telemetry was past its time, and is going or gone.
+    /// The retention of its telemetry is over, and the telemetry is being removed or is gone.
     removed: bool,
 }
 
-/// What was given out for a step: the bits of the rates of all groups, and what was told beside them.
+/// The answer for a step: the bits of the rates of all groups, and the directive's other contents.
 #[derive(Clone, Debug, PartialEq)]
 struct Gift(Vec<u64>, Told);
 
@@ -216,12 +216,14 @@ impl fmt::Display for Gift {
 }
 
 impl History {
-    /// Of a service whose store can not be looked at while it runs: what was answered is held against it at the end.
+    /// The history of a service whose store cannot be read while it runs: the answers are compared with the store at
+    /// the end.
     pub fn after_the_fact() -> Self {
         Self { is_late: true, ..Self::default() }
     }
 
-    /// A job that will be registered with `spec`; as a fork it begins with the history of another's `inherited` attempts.
+    /// A job that will be registered with `spec`; as a fork it begins with the history of another's `inherited`
+    /// attempts.
     pub fn register(&mut self, job: &JobName, spec: &Spec, inherited: u32) {
         let history = JobHistory {
             spec: spec.clone(),
@@ -244,17 +246,17 @@ impl History {
         self.jobs.insert(job.clone(), history);
     }
 
-    /// Someone asks for the removal of a job: nothing needs to be stored of it any more.
+    /// Someone asks to delete a job: nothing of it needs to be stored any more.
     pub fn forget(&mut self, job: &JobName) {
         self.job(job).gone = true;
     }
 
-    /// Someone asks for the end of a job.
+    /// Someone asks to end a job.
     pub fn end(&mut self, job: &JobName) {
         self.job(job).ended = true;
     }
 
-    /// A call was told that the job has ended, or is not there.
+    /// A call was told that the job has ended, or does not exist.
     pub fn turned_away(&mut self, job: &JobName, is_gone: bool) -> Checked {
         let history = self.job(job);
         if history.gone || (history.ended && !is_gone) {
@@ -263,12 +265,12 @@ impl History {
         broken(2, format!("{job} was registered, nobody removed or ended it, and it is not served"))
     }
 
-    /// Whether someone asked for the end of a job.
+    /// Whether someone asked to end a job.
     pub fn is_ended(&self, job: &JobName) -> bool {
         self.jobs.get(job).is_none_or(|history| history.ended || history.gone)
     }
 
-    /// The newest attempt of a job that was answered for, and the steps of it that were given out.
+    /// The newest attempt that a caller was told of, and its steps that were given out.
     pub fn given_steps(&self, job: &JobName) -> Vec<(u32, u64)> {
         let Some(history) = self.jobs.get(job) else { return Vec::new() };
         let newest = history.tokens.values().copied().max().unwrap_or(0);
@@ -284,7 +286,7 @@ impl History {
         self.jobs.iter().filter(|(_, job)| !job.gone).map(|(name, _)| name.clone()).collect()
     }
 
-    /// A trainer sends a report, perhaps again. Of a sample that comes again with other values, the first counts.
+    /// A trainer sends a report, perhaps again. If a sample comes again with other values, the first one counts.
     pub fn sending(&mut self, job: &JobName, attempt: u32, rank: u32, report: &Report) {
         let job = self.job(job);
         for sample in &report.samples {
@@ -301,7 +303,7 @@ impl History {
         }
     }
 
-    /// An attempt was answered for, and the store can not be looked at now.
+    /// A caller was told of an attempt, and the store cannot be read now.
     pub fn attempt_unseen(&mut self, job: &JobName, token: &str, attempt: u32) -> Checked {
         let first = *self.job(job).tokens.entry(token.to_owned()).or_insert(attempt);
         if first == attempt {
@@ -310,7 +312,7 @@ impl History {
         broken(1, format!("{job}: token {token:?} was attempt {first}, and is {attempt} now"))
     }
 
-    /// An attempt was answered for.
+    /// A caller was told of an attempt.
     pub fn attempt_started(&mut self, job: &JobName, row: &AttemptRow, stored: Option<&Stored>) -> Checked {
         let history = self.job(job);
         if history.gone {
@@ -334,7 +336,7 @@ impl History {
         }
     }
 
-    /// A rank was told that all up to `through` is durable.
+    /// A rank was told that every step up to `through` is durable.
     pub fn acknowledged(
         &mut self,
         job: &JobName,
@@ -362,7 +364,7 @@ impl History {
         Ok(())
     }
 
-    /// The same, for a store that can not be looked at now: [`History::finished`] does.
+    /// The same, for a store that cannot be read now: [`History::finished`] reads it.
     pub fn acknowledged_unseen(&mut self, job: &JobName, attempt: u32, rank: u32, through: u64) {
         let history = self.jobs.get_mut(job).unwrap_or_else(|| panic!("{job} was never registered"));
         let end = history.acknowledged.entry((attempt, rank)).or_default();
@@ -372,7 +374,7 @@ impl History {
         self.counts.acknowledged += more as u64;
     }
 
-    /// Rates of all groups were given out as final for a step, and this was told beside them.
+    /// The rates of all groups were given out as final for a step, with the directive's other contents.
     pub fn given(
         &mut self,
         job: &JobName,
@@ -403,7 +405,7 @@ impl History {
         history.check_gift(job, attempt, step, &gift, stored)
     }
 
-    /// A trainer keeps a copy as it is told, or goes back to one.
+    /// A trainer keeps a copy as told, or restores one.
     pub fn obeyed(&mut self, is_restore: bool) {
         if is_restore {
             self.counts.restored += 1;
@@ -487,7 +489,7 @@ impl History {
         Ok(())
     }
 
-    /// All is quiet: all that was acknowledged or given out, and all that follows from it, once more.
+    /// Everything is over: checks once more all that was acknowledged or given out, and all that follows from it.
     pub fn finished(&mut self, job: &JobName, stored: &Stored) -> Checked {
         self.committed(job, stored)?;
         let history = self.job(job);
@@ -511,7 +513,7 @@ impl History {
             }
         }
         if history.removed && history.inherited > 0 {
-            // What it shared with another job was known from its telemetry alone.
+            // The history that it shared with another job was known from its telemetry alone.
             return Ok(());
         }
         let given: Vec<_> = history.given.iter().map(|(place, gift)| (*place, gift.clone())).collect();
@@ -526,7 +528,7 @@ impl History {
 }
 
 impl JobHistory {
-    /// Steps of `steps` that a rank sent and that are not stored as they were sent; how many were looked at.
+    /// The steps of `steps` that are not stored as a rank sent them, and the number of steps compared.
     fn missing(&self, stored: &Stored, attempt: u32, rank: u32, steps: std::ops::Range<u64>) -> (Vec<u64>, u64) {
         let mut known: BTreeMap<u64, Sample> = BTreeMap::new();
         for (_, _, sample) in
@@ -547,7 +549,7 @@ impl JobHistory {
         for (attempt, rank, sample) in stored.samples().filter(|(attempt, ..)| *attempt > self.inherited) {
             let at = format_args!("step {} of rank {rank} in attempt {attempt}", sample.step);
             let sent = self.sent.get(&(attempt, sample.step)).and_then(|ranks| ranks.get(&rank));
-            // A sample may come in pieces, each with all that came before it; one that says nothing new is a repeat.
+            // A sample may come in pieces, each with all that came before it; a piece that adds nothing is a repeat.
             let mut is_new = sample.values().next().is_none();
             for (name, bits) in sample.values() {
                 is_new |= seen.insert((attempt, rank, sample.step, name));
@@ -613,7 +615,7 @@ impl JobHistory {
         let Some((_, oracle)) = self.oracles.get_mut(&attempt) else { unreachable!("it was just made") };
         let (sent, closed, inherited, frozen) = (&self.sent, &self.closed, self.inherited, &self.frozen);
         let ranks = self.spec.reporting_ranks;
-        // As far as anyone asked, and as any telemetry reaches; and past where the trainer begins.
+        // As far as anyone has asked and any telemetry reaches, and past the step at which the trainer begins.
         oracle.advance(self.furthest + 1 + self.spec.decision_lag, |part, step| {
             let mine = part.attempt == attempt && attempt > inherited;
             if mine {
@@ -629,7 +631,7 @@ impl JobHistory {
         oracle
     }
 
-    /// The oracle of the newest attempt, from nothing but what is stored.
+    /// The oracle of the newest attempt, from the store alone.
     fn replayed(&self, stored: &Stored, newest: u32) -> Oracle {
         let people: Vec<&Decision> = stored.people(newest).collect();
         let parts = Part::lineage(&stored.attempts, newest);

@@ -1,8 +1,9 @@
 //! Rates and decisions worked out once more, step by step from 0, from what was registered, ordered and reported.
 //!
-//! One loop over the steps: people's decisions that take effect at a step, then the record `d` steps before it, then the rate. Only the
-//! schedules' formulas are the program's, which have golden curves of their own, and the transitions of all controllers but two: it
-//! knows the plateau of PyTorch and the greedy controller. What each of them meets, and what becomes of what it says, is worked out here.
+//! One loop over the steps: people's decisions that take effect at a step, then the record `d` steps before it, then
+//! the rate. Only the schedules' formulas are the program's, which have golden curves of their own, and the transitions
+//! of all controllers but two: it knows the plateau of PyTorch and the greedy controller. What each of them meets, and
+//! what becomes of what it says, is worked out here.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -20,7 +21,7 @@ use lrs_model::{
 use lrs_schedule::Schedule;
 use lrs_store::Chunk;
 
-/// Steps as one attempt trained them.
+/// The steps that one attempt trained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Part {
     pub attempt: u32,
@@ -42,12 +43,12 @@ impl Part {
     }
 }
 
-/// What ranks reported in an attempt that is over.
+/// The reports of an attempt that is over.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Past(BTreeMap<u64, BTreeMap<u32, Sample>>);
 
 impl Past {
-    /// Of the chunks that are stored of it.
+    /// Reads the reports from the stored chunks.
     pub fn of(chunks: &[Chunk], attempt: u32) -> Self {
         let mut steps: BTreeMap<u64, BTreeMap<u32, Sample>> = BTreeMap::new();
         for chunk in chunks.iter().filter(|chunk| chunk.attempt == attempt) {
@@ -59,12 +60,12 @@ impl Past {
         Self(steps)
     }
 
-    /// The highest step that anything was reported of.
+    /// The highest step that has a report.
     pub fn last_step(&self) -> Option<u64> {
         self.0.last_key_value().map(|(step, _)| *step)
     }
 
-    /// The record of a step, if anything was reported of it.
+    /// The record of a step, if the step has a report.
     pub fn record(&self, step: u64) -> Option<Record> {
         self.0.get(&step).map(record)
     }
@@ -73,7 +74,8 @@ impl Past {
 /// Means over ranks, by the metric's name.
 pub type Record = BTreeMap<String, f64>;
 
-/// The record of what ranks reported: the mean of each figure, summed from the lowest rank up. The rate is the lowest rank's.
+/// The record of what ranks reported: the mean of each figure, summed from the lowest rank up. The rate is the lowest
+/// rank's.
 pub fn record(ranks: &BTreeMap<u32, Sample>) -> Record {
     let mut sums: BTreeMap<String, (f64, f64)> = BTreeMap::new();
     for sample in ranks.values() {
@@ -91,7 +93,7 @@ pub fn record(ranks: &BTreeMap<u32, Sample>) -> Record {
     record
 }
 
-/// The record as a controller of the program's reads it.
+/// The record as the program's controllers read it.
 fn sample(step: u64, record: &Record) -> Sample {
     let mut sample = Sample::new(step);
     for (name, value) in record {
@@ -106,7 +108,7 @@ fn sample(step: u64, record: &Record) -> Sample {
     sample
 }
 
-/// A decision as the oracle makes it.
+/// A decision of the oracle.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Made {
     pub id: DecisionId,
@@ -114,7 +116,7 @@ pub struct Made {
     pub what: What,
 }
 
-/// What a decision does.
+/// The effect of a decision.
 #[derive(Clone, Debug, PartialEq)]
 pub enum What {
     Rates { base_lrs: Vec<f64>, shape: RateShape, restore: Option<String> },
@@ -122,7 +124,7 @@ pub enum What {
 }
 
 impl Made {
-    /// Whether this is that one.
+    /// Whether the two are the same.
     pub fn is(&self, decision: &Decision) -> bool {
         let same = match (&self.what, &decision.effect) {
             (What::Rates { base_lrs, shape, restore }, Effect::BaseRates(rates)) => {
@@ -136,7 +138,7 @@ impl Made {
     }
 }
 
-/// The rates and decisions of an attempt, as far as they have been worked out.
+/// The rates and decisions of an attempt, as far as the oracle has worked them out.
 pub struct Oracle {
     attempt: u32,
     lag: u64,
@@ -154,11 +156,11 @@ pub struct Oracle {
     controllers_at: u64,
     /// Trainers whose beginning the controllers have been told.
     arrived: usize,
-    /// What controllers told beside the rates.
+    /// The controllers' other instructions to the trainer.
     bounds: BTreeMap<u64, NormBound>,
     actions: BTreeMap<u64, Vec<Action>>,
     stops: BTreeMap<u64, Option<Arc<str>>>,
-    /// Records that met no controller because there was none.
+    /// Records of steps without a controller.
     idle: Vec<(Part, u64)>,
 }
 
@@ -180,7 +182,7 @@ enum Event {
     Stop(Option<Arc<str>>),
 }
 
-/// A spec, and what it stands for.
+/// A spec, and the schedules and controllers made from it.
 struct Laid {
     spec: Spec,
     schedules: Vec<Schedule>,
@@ -210,14 +212,14 @@ impl Laid {
 struct Now {
     laid: Arc<Laid>,
     base_lrs: Vec<f64>,
-    /// For each group, whether its base rate is one that a controller set.
+    /// For each group, whether a controller has set its base rate.
     is_moved: Vec<bool>,
     shape: RateShape,
     shaped_at: u64,
-    /// Where the controllers began that do not begin with the rates written.
+    /// The first step of the controllers that do not begin with the rates written in the spec.
     opened_at: u64,
     clock: u64,
-    /// Since when the clock stands still.
+    /// The step since which the clock stands still.
     paused_at: Option<u64>,
     rate_override: Option<RateOverride>,
     stop_advice: Option<Arc<str>>,
@@ -226,7 +228,7 @@ struct Now {
 }
 
 impl Oracle {
-    /// Nothing worked out yet. `people` are the decisions that count.
+    /// An oracle that has worked out nothing yet. `people` are the people's decisions that count.
     pub fn new(spec: &Spec, people: &[&Decision], parts: Vec<Part>, attempt: u32) -> Self {
         let mut events = Vec::new();
         for decision in people {
@@ -269,7 +271,7 @@ impl Oracle {
         }
     }
 
-    /// Goes on to `end`, or as far as there are records. `record` says `Err` of a step that is not complete yet.
+    /// Goes on to `end`, or as far as there are records. `record` returns `Err` for a step that is not complete yet.
     pub fn advance(&mut self, end: u64, record: impl Fn(Part, u64) -> Result<Option<Record>, ()>) {
         loop {
             let step = self.steps.len() as u64;
@@ -305,7 +307,7 @@ impl Oracle {
         }
     }
 
-    /// A record that met no controllers ended those that there had been.
+    /// A record of a step without controllers ends the controllers before it.
     fn look_at_idle(&mut self, record: &impl Fn(Part, u64) -> Result<Option<Record>, ()>) {
         for (part, at) in self.idle.drain(..) {
             if matches!(record(part, at), Ok(Some(_))) {
@@ -315,8 +317,8 @@ impl Oracle {
         }
     }
 
-    /// A trainer begins, and the controllers have met all that was reported of steps before: it has no copies, so what older records would
-    /// have it do from here on is not to be done.
+    /// A trainer begins, and the controllers have met all that was reported of steps before: it has no copies, so what
+    /// older records would have it do from here on is not to be done.
     fn arrive(&mut self, record: &impl Fn(Part, u64) -> Result<Option<Record>, ()>) {
         let start = self.parts[self.arrived].start;
         if self.arrived == 0 {
@@ -335,7 +337,8 @@ impl Oracle {
         }
     }
 
-    /// A controller that the spec has otherwise than before begins afresh, and so does one whose beginning a person changed.
+    /// A controller that the spec has otherwise than before begins afresh, and so does one whose beginning a person
+    /// changed.
     fn renew(&mut self, step: u64) {
         let at = |step: u64| match self.steps.get(usize::try_from(step).unwrap()) {
             Some(over) => (over.laid.clone(), over.opened_at),
@@ -405,7 +408,7 @@ impl Oracle {
         }
     }
 
-    /// The bits of the rates of all groups at a step, and what is told beside them, once they are known.
+    /// The bits of the rates of all groups at a step, and the directive's other contents, once they are known.
     pub fn gift(&self, step: u64) -> Option<(Vec<u64>, Told)> {
         let known = self.steps.get(usize::try_from(step).ok()?)?;
         if self.parts.get(self.arrived).is_some_and(|part| part.start <= step) {
@@ -436,7 +439,7 @@ impl Oracle {
     }
 }
 
-/// Adds what is to be done before a step.
+/// Adds the actions to be taken before a step.
 fn push(actions: &mut BTreeMap<u64, Vec<Action>>, step: u64, more: Vec<Action>) {
     if !more.is_empty() {
         actions.entry(step).or_default().extend(more);
@@ -463,7 +466,7 @@ impl Now {
         now
     }
 
-    /// Base rates that no controller has moved are those to begin with.
+    /// Base rates that no controller has moved are the initial ones.
     fn settle(&mut self) {
         let opening = self.laid.opening.as_ref();
         for (i, group) in self.laid.spec.groups.iter().enumerate().filter(|(i, _)| !self.is_moved[*i]) {
@@ -497,8 +500,8 @@ impl Now {
         self.seqs[kind] = seq;
     }
 
-    /// A base rate that a person changes is that from here on, whatever controllers had made of it; and so are all of them where other
-    /// groups, or other controllers that do not begin with what is written, come.
+    /// A base rate that a person changes is that from here on, whatever controllers had made of it; and so are all of
+    /// them where other groups, or other controllers that do not begin with what is written, come.
     fn rewrite(&mut self, step: u64, laid: Arc<Laid>) {
         let (old, new) = (&self.laid.spec, &laid.spec);
         let names = |spec: &Spec| spec.groups.iter().map(|group| group.name.clone()).collect::<Vec<_>>();
@@ -548,12 +551,12 @@ impl Now {
     }
 }
 
-/// What a controller remembers.
+/// The state of a controller.
 #[derive(Clone, Debug)]
 enum Memory {
-    /// One that the oracle knows.
+    /// A controller that the oracle implements itself.
     Counts(Counts),
-    /// One of the program's.
+    /// A controller of the program.
     State(Box<control::State>),
 }
 
