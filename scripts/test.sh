@@ -189,9 +189,9 @@ wants() {
 # Says what the stages will download that is not there yet.
 announce_downloads() {
   local packages=() missing downloads=()
-  if wants clippy docs build tests browser python_client && ! cargo fetch --locked --offline >/dev/null 2>&1; then
-    downloads+=("the crates of Cargo.lock, some 100 MB")
+  if wants clippy docs build tests browser python_client; then
     packages+=(build-essential)
+    if ! cargo fetch --locked --offline >/dev/null 2>&1; then downloads+=("the crates of Cargo.lock, some 100 MB"); fi
   fi
   if wants tests browser; then packages+=(postgresql chromium chromium-driver npm); fi
   if wants proto; then packages+=(npm); fi
