@@ -45,6 +45,15 @@ pub struct Cell {
     changed: Arc<Changed>,
 }
 
+/// How far an attempt's steps are final, and how far they are reserved.
+#[derive(Clone, Copy, Debug)]
+pub struct Ends {
+    /// Steps below this are final.
+    pub final_end: u64,
+    /// Steps below this are durably reserved.
+    pub reserved_end: u64,
+}
+
 /// How often something changed, and who waits for the next time. Unlike a `watch` channel it wakes in the order in which they
 /// came, so that a simulation of the same seed is the same run.
 #[derive(Debug, Default)]
@@ -122,6 +131,12 @@ impl Cell {
     /// The rates.
     pub fn timeline(&self) -> arc_swap::Guard<Arc<Timeline>> {
         self.timeline.load()
+    }
+
+    /// The rates, to keep.
+    #[must_use]
+    pub fn timeline_full(&self) -> Arc<Timeline> {
+        self.timeline.load_full()
     }
 
     /// Where the trainer is, as far as is known: steps below have been given out or reported.
@@ -207,8 +222,8 @@ impl Cell {
         self.over.get().map_or(Ok(()), |error| Err(error.clone()))
     }
 
-    /// For the owner: what is final ends at `final_end` from now on, and `reserved_end` is durable.
-    pub fn publish_ends(&self, final_end: u64, reserved_end: u64) {
+    /// For the owner: how far steps are final and reserved from now on.
+    pub fn publish_ends(&self, Ends { final_end, reserved_end }: Ends) {
         self.reserved_end.store(reserved_end, SeqCst);
         if self.final_end.swap(final_end, SeqCst) < final_end {
             self.changed.tell();
@@ -271,11 +286,15 @@ mod tests {
         Cell::new(1, 0, 0, Timeline::try_new(&spec, []).unwrap())
     }
 
+    fn ends(final_end: u64, reserved_end: u64) -> Ends {
+        Ends { final_end, reserved_end }
+    }
+
     #[test]
     fn no_more_is_given_out_than_is_final() {
         let cell = cell();
         assert_eq!(cell.give_out(10), 0);
-        cell.publish_ends(6, 1024);
+        cell.publish_ends(ends(6, 1024));
         assert_eq!(cell.give_out(10), 6);
         assert_eq!(cell.give_out(3), 3);
         assert_eq!(cell.given_end(), 6);
@@ -284,7 +303,7 @@ mod tests {
     #[test]
     fn what_was_given_out_stays_final_while_a_decision_is_on_its_way() {
         let cell = cell();
-        cell.publish_ends(100, 1024);
+        cell.publish_ends(ends(100, 1024));
         cell.give_out(40);
         assert_eq!(cell.freeze(), 40);
         assert_eq!(cell.give_out(40), 40);
@@ -294,7 +313,7 @@ mod tests {
     #[test]
     fn a_closed_cell_gives_out_nothing_and_says_why() {
         let cell = cell();
-        cell.publish_ends(100, 1024);
+        cell.publish_ends(ends(100, 1024));
         cell.close(Error::ShuttingDown);
         assert_eq!(cell.give_out(1), 0);
         assert!(matches!(cell.check_open(), Err(Error::ShuttingDown)));
@@ -323,9 +342,9 @@ mod tests {
                 })
                 .collect();
             for _ in 0..ROUNDS {
-                cell.publish_ends(u64::MAX, u64::MAX);
+                cell.publish_ends(ends(u64::MAX, u64::MAX));
                 let effective_step = cell.freeze();
-                cell.publish_ends(effective_step, u64::MAX);
+                cell.publish_ends(ends(effective_step, u64::MAX));
                 // On its way to the store; then everyone may see it.
                 chosen.push(effective_step);
                 round.fetch_add(1, SeqCst);

@@ -21,14 +21,13 @@ use tracing::{error, info, warn};
 use super::{
     api::{Error, Settings},
     entry::Entry,
+    room::JOB_VALUES,
 };
 use lrs_model::name::JobId;
 use lrs_runtime::metrics::{COMMIT_DURATION, QUEUE_DEPTH};
 use lrs_store as store;
 use lrs_store::{Outcome, Store, Write};
 
-/// Values of telemetry of one job that may wait for the database, however much room there is.
-const JOB_VALUES: usize = 65_536;
 /// Values of telemetry with which a transaction is full: two milliseconds or so, for which others wait.
 const BATCH_VALUES: usize = 8192;
 
@@ -75,16 +74,6 @@ pub struct Permit {
     /// Of telemetry.
     values: usize,
     _given: Vec<OwnedSemaphorePermit>,
-}
-
-/// Room for the values of telemetry of one job that wait, so that it leaves others theirs.
-#[derive(Debug)]
-pub struct Room(Arc<Semaphore>);
-
-impl Default for Room {
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(JOB_VALUES)))
-    }
 }
 
 /// The answer to come for what was submitted.

@@ -12,8 +12,8 @@ use tracing::error;
 use super::{
     api::{Error, Event, JobView, Progress},
     cell::Cell,
-    commit::Room,
     job::Brief,
+    room::Room,
     trail::Trail,
 };
 use lrs_model::{

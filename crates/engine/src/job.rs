@@ -102,9 +102,9 @@ pub struct Brief {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooManyOpenSteps;
 
-/// All of a [`Job`] that does not follow from people's decisions, for storing.
+/// All of a [`Job`] that does not follow from people's decisions, as it is stored.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Snapshot {
+pub struct Saved {
     format: u32,
     controllers: Vec<control::State>,
     controllers_at: u64,
@@ -115,7 +115,7 @@ pub struct Snapshot {
     steering: Arc<Steering>,
 }
 
-const SNAPSHOT_FORMAT: u32 = 2;
+const SAVED_FORMAT: u32 = 2;
 
 impl Job {
     /// A job at the beginning of `attempt`, with no history: every step below `resume_step` has nothing to say.
@@ -324,7 +324,8 @@ impl Job {
                     });
                     let groups = groups.collect();
                     let base_lrs = base_lrs.into();
-                    self.timeline.steer().push_move(BaseMove { effective_step, base_lrs, shape });
+                    // The next records are held against the rates that they were given.
+                    self.timeline.steer().push_move(BaseMove { effective_step, base_lrs, shape }, record.step);
                     (reason, evidence, Effect::BaseRates(RateMove { groups, shape, restore }))
                 }
                 Ruling::Advice(Advice { topic, reason, evidence }) => {
@@ -472,13 +473,13 @@ impl Job {
 
     /// For storing. Not while a decision is waited for; `None` before the trainer's first record, when there is little to store.
     #[must_use]
-    pub fn snapshot(&self) -> Option<Snapshot> {
+    pub fn saved(&self) -> Option<Saved> {
         if self.arrival.is_some() {
             return None;
         }
         let open = self.open.values().flatten().cloned();
-        Some(Snapshot {
-            format: SNAPSHOT_FORMAT,
+        Some(Saved {
+            format: SAVED_FORMAT,
             controllers: self.controllers.clone(),
             controllers_at: self.controllers_at,
             through_ends: self.through_ends.clone(),
@@ -489,36 +490,38 @@ impl Job {
         })
     }
 
-    /// The job as it was when `snapshot` was taken of it, under the same people's decisions. `None` if the snapshot is of another format or
-    /// does not fit the spec: then the telemetry has to be read again.
+    /// The job as it was when it was saved, under the same people's decisions. `None` if `saved` has another format or does not fit the
+    /// spec: then the telemetry has to be read again.
     #[must_use]
-    pub fn restore(timeline: &Timeline, attempt: u32, snapshot: Snapshot) -> Option<Self> {
+    pub fn from_saved(timeline: &Timeline, attempt: u32, saved: Saved) -> Option<Self> {
         let spec = timeline.spec_at(0).spec();
-        let fits = snapshot.format == SNAPSHOT_FORMAT && snapshot.through_ends.len() == spec.reporting_ranks as usize;
+        let fits = saved.format == SAVED_FORMAT
+            && saved.through_ends.len() == spec.reporting_ranks as usize
+            && saved.steering.known_from() <= saved.complete_end;
         if !fits {
             return None;
         }
         let mut standing = BTreeMap::new();
-        for &end in &snapshot.through_ends {
+        for &end in &saved.through_ends {
             *standing.entry(end).or_default() += 1;
         }
         let mut open: BTreeMap<u64, Vec<(u32, Sample)>> = BTreeMap::new();
-        for (rank, sample) in snapshot.open {
+        for (rank, sample) in saved.open {
             open.entry(sample.step).or_default().push((rank, sample));
         }
         Some(Self {
             attempt,
             decision_lag: spec.decision_lag,
-            controllers: snapshot.controllers,
-            controllers_at: snapshot.controllers_at,
-            through_ends: snapshot.through_ends,
+            controllers: saved.controllers,
+            controllers_at: saved.controllers_at,
+            through_ends: saved.through_ends,
             standing,
             open,
-            complete_end: snapshot.complete_end,
+            complete_end: saved.complete_end,
             held_at: None,
-            latest: snapshot.latest,
+            latest: saved.latest,
             arrival: None,
-            timeline: timeline.with_steering(snapshot.steering),
+            timeline: timeline.with_steering(saved.steering),
         })
     }
 }

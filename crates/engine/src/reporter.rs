@@ -104,9 +104,13 @@ impl Reporter {
                 let given = self.cell.give_out(end);
                 if given > start {
                     let timeline = self.cell.timeline();
-                    let directives = (start..given).map(|step| timeline.directive_at(step)).collect();
                     self.told_end = given;
-                    return Ok(directives);
+                    // The trainer may have gone on meanwhile, past what is still in memory.
+                    let start = start.max(timeline.known_from());
+                    if start < given {
+                        return Ok((start..given).map(|step| timeline.directive_at(step)).collect());
+                    }
+                    continue;
                 }
                 if self.cell.reserved_end() < end {
                     let (id, attempt) = (self.entry.id, self.cell.attempt);

@@ -23,7 +23,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     api::{AttemptInfo, Change, Error, Event, JobView, Order, Settings},
-    cell::Cell,
+    cell::{Cell, Ends},
     commit::{Committed, Pipeline, outcome},
     entry::Entry,
     job::Job,
@@ -317,7 +317,8 @@ impl Shard {
     }
 
     fn adopt(&mut self, entry: Arc<Entry>, loaded: Loaded) {
-        let Loaded { row, attempts, people, timeline, running, unrecorded } = loaded;
+        let Loaded { row, attempts, people, timeline, mut running } = loaded;
+        let unrecorded = running.as_mut().map(|running| std::mem::take(&mut running.unrecorded)).unwrap_or_default();
         let mut owned = Owned {
             entry,
             attempts,
@@ -440,11 +441,12 @@ impl Attempt {
     fn publish(&self) {
         self.cell.publish_progress(self.heart.complete_end(), self.heart.latest());
         self.cell.publish_statuses(self.heart.statuses());
-        self.cell.publish_ends(self.heart.determined_end().min(self.reserved_end), self.reserved_end);
+        let reserved_end = self.reserved_end;
+        self.cell.publish_ends(Ends { final_end: self.heart.determined_end().min(reserved_end), reserved_end });
     }
 
     fn save_state(&mut self, id: JobId) -> Option<Write> {
-        let snapshot = self.heart.snapshot()?;
+        let snapshot = self.heart.saved()?;
         self.records_since_snapshot = 0;
         let state = serde_json::to_string(&snapshot).ok()?;
         Some(Write::SaveState(id, StateRow { attempt: self.heart.attempt(), next_seq: self.next_seq, state }))

@@ -2,7 +2,7 @@
 //!
 //! A [`Timeline`] is immutable and shared: the shard that owns a job publishes it, every reader evaluates it.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use super::{
     api::{Directive, Source},
@@ -20,8 +20,8 @@ use lrs_model::{
 #[derive(Clone, Debug)]
 pub struct Timeline {
     segments: Arc<[Segment]>,
-    /// Stretches of steps under specs with controllers, from the first step to the first no longer, apart from each other.
-    controlled: Arc<[(u64, u64)]>,
+    /// Stretches of steps under specs with controllers, apart from each other.
+    controlled: Arc<[Range<u64>]>,
     steering: Arc<Steering>,
 }
 
@@ -53,7 +53,17 @@ struct Bases<'a> {
     since: u64,
 }
 
-impl Bases<'_> {
+impl<'a> Bases<'a> {
+    fn new(segment: &'a Segment, moved: Option<&'a BaseMove>) -> Self {
+        let counts = |moved: &&BaseMove| segment.base_since.iter().any(|&since| moved.effective_step >= since);
+        let (shape, since) = match (moved.filter(counts), segment.spec.opening()) {
+            (Some(moved), _) => (moved.shape, moved.effective_step),
+            (None, Some(opening)) => (opening.shape, segment.opened_at),
+            (None, None) => (RateShape::default(), 0),
+        };
+        Self { moved, segment, shape, since }
+    }
+
     fn iter(&self) -> impl Iterator<Item = f64> {
         let (segment, moved) = (self.segment, self.moved);
         segment.spec.spec().groups.iter().enumerate().map(move |(i, group)| match (moved, segment.spec.opening()) {
@@ -99,12 +109,12 @@ impl Timeline {
         }
         events.sort_by_key(|event| (event.step, event.seq));
         let segments: Arc<[Segment]> = lay_out(events).into();
-        let mut controlled: Vec<(u64, u64)> = Vec::new();
+        let mut controlled: Vec<Range<u64>> = Vec::new();
         let ends = segments.iter().skip(1).map(|next| next.start).chain([u64::MAX]);
         for (segment, end) in segments.iter().zip(ends).filter(|(segment, _)| !segment.spec.controllers().is_empty()) {
-            match controlled.last_mut().filter(|(_, last)| *last == segment.start) {
-                Some((_, last)) => *last = end,
-                None => controlled.push((segment.start, end)),
+            match controlled.last_mut().filter(|last| last.end == segment.start) {
+                Some(last) => last.end = end,
+                None => controlled.push(segment.start..end),
             }
         }
         Ok(Self { segments, controlled: controlled.into(), steering: Arc::default() })
@@ -155,14 +165,14 @@ impl Timeline {
     #[must_use]
     pub fn determined_end(&self, taken_end: u64) -> u64 {
         // Between such stretches nothing depends on telemetry that is still to come.
-        let next = self.controlled.partition_point(|(_, end)| *end <= taken_end);
-        self.controlled.get(next).map_or(u64::MAX, |(start, _)| taken_end.max(*start))
+        let next = self.controlled.partition_point(|stretch| stretch.end <= taken_end);
+        self.controlled.get(next).map_or(u64::MAX, |stretch| taken_end.max(stretch.start))
     }
 
     /// The base rates in force at `step`, one a group, whatever their shape makes of them there.
     #[must_use]
     pub fn base_lrs_at(&self, step: u64) -> Vec<f64> {
-        self.bases(self.segment(step), step).iter().collect()
+        Bases::new(self.segment(step), self.steering.move_at(step)).iter().collect()
     }
 
     /// The first step of the controllers in force at `step` that have an opening.
@@ -171,16 +181,29 @@ impl Timeline {
         self.segment(step).opened_at
     }
 
-    /// What the trainer is told for `step`, as far as is known now.
+    /// The directives of this step and of all later ones follow from what is in memory. Of earlier steps the moves have been forgotten:
+    /// their directives are [`Timeline::directive_with`] the move on record.
+    #[must_use]
+    pub fn known_from(&self) -> u64 {
+        self.steering.known_from()
+    }
+
+    /// What the trainer is told for `step`, as far as is known now. Not for steps before [`Timeline::known_from`].
     #[must_use]
     pub fn directive_at(&self, step: u64) -> Directive {
+        self.directive_with(step, self.steering.move_at(step))
+    }
+
+    /// What the trainer is told for `step` with `moved` as the newest move in force there.
+    #[must_use]
+    pub fn directive_with(&self, step: u64, moved: Option<&BaseMove>) -> Directive {
         let segment = self.segment(step);
         // While the clock stands still, so do the rates.
         let at = segment.paused_at.unwrap_or(step);
         let clock = segment.clock + at.saturating_sub(segment.start);
         let spec = segment.spec.spec();
         let mut source = if segment.paused_at.is_some() { Source::Pause } else { Source::Schedule };
-        let bases = self.bases(segment, step);
+        let bases = Bases::new(segment, moved);
         let factor = shape::factor_at(&bases.shape, bases.since, at, spec.total_steps);
         let base_lrs = bases.iter().map(|base_lr| base_lr * factor);
         let rates = segment.spec.rates_at(clock, base_lrs, bases.shape.is_flat).map(|mut rate| {
@@ -218,17 +241,6 @@ impl Timeline {
     fn segment(&self, step: u64) -> &Segment {
         // The first segment starts at 0, so there is always one at or before `step`.
         &self.segments[self.segments.partition_point(|segment| segment.start <= step) - 1]
-    }
-
-    fn bases<'a>(&'a self, segment: &'a Segment, step: u64) -> Bases<'a> {
-        let moved = self.steering.move_at(step);
-        let counts = |moved: &&BaseMove| segment.base_since.iter().any(|&since| moved.effective_step >= since);
-        let (shape, since) = match (moved.filter(counts), segment.spec.opening()) {
-            (Some(moved), _) => (moved.shape, moved.effective_step),
-            (None, Some(opening)) => (opening.shape, segment.opened_at),
-            (None, None) => (RateShape::default(), 0),
-        };
-        Bases { moved, segment, shape, since }
     }
 }
 
@@ -353,11 +365,8 @@ mod tests {
     }
 
     fn push(timeline: &mut Timeline, effective_step: u64, base_lr: f64) {
-        timeline.steer().push_move(BaseMove {
-            effective_step,
-            base_lrs: Arc::from([base_lr]),
-            shape: RateShape::default(),
-        });
+        let base_lrs = Arc::from([base_lr]);
+        timeline.steer().push_move(BaseMove { effective_step, base_lrs, shape: RateShape::default() }, effective_step);
     }
 
     fn person(seq: u64, effective_step: u64, effect: Effect) -> Decision {
@@ -414,7 +423,7 @@ mod tests {
         ];
         let mut timeline = Timeline::try_new(&spec, &decisions).unwrap();
         let base_lrs = Arc::from([0.4]);
-        timeline.steer().push_move(BaseMove { effective_step: 11, base_lrs, shape });
+        timeline.steer().push_move(BaseMove { effective_step: 11, base_lrs, shape }, 10);
 
         for (step, expected) in [(20, 0.1), (29, 0.1), (30, 0.05), (35, 0.1), (45, 0.1), (50, 0.4)] {
             assert_rate(&timeline, step, expected);

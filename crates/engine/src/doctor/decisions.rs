@@ -6,7 +6,8 @@ use super::{Ailment, Diagnosis, Patient};
 use crate::{
     api,
     history::Records,
-    recover::{self, Part, lineage},
+    lineage::{Part, lineage},
+    recover,
     replay::{Replayer, same_decision},
 };
 use lrs_model::decision::{Decision, DecisionId};
@@ -65,7 +66,7 @@ async fn recompute(
         return Ok(Vec::new());
     };
     let end = parts.last().map_or(0, |part| part.end);
-    let mut records = Records::new(database, patient.row.id, parts, 0, end);
+    let mut records = Records::new(database, patient.row.id, parts, 0..end);
     let mut decisions = Vec::new();
     while let Some(window) = records.next_window().await.map_err(store_error)? {
         for record in &window {
@@ -89,7 +90,10 @@ async fn pending(database: &dyn Inspection, patient: &Patient<'_>) -> Result<Has
         return Ok(HashSet::new());
     }
     match recover::load(database, patient.row.clone()).await {
-        Ok(loaded) => Ok(loaded.unrecorded.iter().map(|decision| decision.id).collect()),
+        Ok(loaded) => {
+            let unrecorded = loaded.running.iter().flat_map(|running| &running.unrecorded);
+            Ok(unrecorded.map(|decision| decision.id).collect())
+        }
         // What is wrong with it is found elsewhere.
         Err(Error::Inconsistent { .. }) => Ok(HashSet::new()),
         Err(other) => Err(other),
@@ -103,10 +107,7 @@ fn compare(
     pending: &HashSet<DecisionId>,
     diagnosis: &mut Diagnosis,
 ) {
-    let counts = |decision: &&Decision| {
-        let DecisionId::Controller { attempt, step, .. } = decision.id else { return false };
-        attempt == part.attempt && (part.start..part.end).contains(&step) && !is_foreign(patient, decision)
-    };
+    let counts = |decision: &&Decision| part.has_decision(decision.id) && !is_foreign(patient, decision);
     let mut pairs: BTreeMap<DecisionId, [Option<&Decision>; 2]> = BTreeMap::new();
     for decision in patient.decisions.iter().filter(counts) {
         pairs.entry(decision.id).or_default()[0] = Some(decision);

@@ -49,5 +49,5 @@ pub(super) async fn examine(
 }
 
 fn text(running: &Running) -> Option<String> {
-    serde_json::to_string(&running.heart.snapshot()).ok()
+    serde_json::to_string(&running.heart.saved()).ok()
 }

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{Engine, aside, records::check_whole};
+use super::{Engine, off_thread, records::check_whole};
 use crate::{
     api::{Error, JobView},
     history::Records,
-    recover::{Part, lineage},
+    lineage::{Part, lineage},
 };
 use lrs_audit::{Audit, DecisionLog, JobFacts, JobFigures, JobTally, Stretch, Subject};
 use lrs_model::{
@@ -91,7 +91,7 @@ impl Engine {
         let decisions = self.decision_log(&name, &parts).await?;
         let mut tally = JobTally::new(facts, decisions);
         if check_whole(&view.row).is_ok() && view.attempt > 0 {
-            match self.history(&name, Some(view.attempt), 0, u64::MAX).await {
+            match self.history(&name, Some(view.attempt), 0..u64::MAX).await {
                 Ok((view, mut records)) => {
                     tally = read(tally, &mut records).await?;
                     self.check_still_whole(&view).await?;
@@ -141,14 +141,13 @@ fn belongs(decision: &Decision, parts: &[Part]) -> bool {
         DecisionId::Controller { step, .. } => step,
         DecisionId::Person { .. } => decision.effective_step,
     };
-    let has = |part: &Part| part.attempt == decision.attempt && (part.start..part.end).contains(&step);
-    decision.attempt == 0 || parts.iter().any(has)
+    decision.attempt == 0 || parts.iter().any(|part| part.has(decision.attempt, step))
 }
 
 /// Feeds the records to the tally, off the threads that answer calls.
 async fn read(mut tally: JobTally, records: &mut Records<'_>) -> Result<JobTally, Error> {
     while let Some(window) = records.next_window().await? {
-        tally = aside(move || {
+        tally = off_thread(move || {
             for record in &window {
                 tally.take(record);
             }
@@ -160,7 +159,7 @@ async fn read(mut tally: JobTally, records: &mut Records<'_>) -> Result<JobTally
 }
 
 async fn finish(subject: Subject, jobs: Vec<JobFigures>) -> Result<Audit, Error> {
-    aside(move || Audit::of(subject, jobs)).await
+    off_thread(move || Audit::of(subject, jobs)).await
 }
 
 #[cfg(test)]

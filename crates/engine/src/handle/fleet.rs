@@ -10,13 +10,13 @@ use std::{
 use futures::{StreamExt as _, TryStreamExt as _, future::ready, stream};
 
 use super::{
-    Engine, aside,
+    Engine, off_thread,
     outlook::{Glance, off_told},
 };
 use crate::{
     api::{Error, JobView},
     entry::{Entry, Pulse},
-    health::{self, Health, Recent, Verdict},
+    health::{self, Health, HealthState, Recent},
     trail::{Past, Trail},
 };
 use lrs_model::{
@@ -287,7 +287,7 @@ impl Engine {
                 Err(failure) => (failure.0, Some(failure.1)),
             };
             let statistics = Arc::clone(&fleet.statistics);
-            let sights = aside(move || {
+            let sights = off_thread(move || {
                 let shown = |(sight, known): (Sight, Known)| (sight.view.row.name.to_string(), show(&sight), known);
                 sights(batch, statistics.as_ref()).map(shown).collect::<Vec<_>>()
             });
@@ -405,7 +405,7 @@ fn sights(jobs: Vec<Read>, statistics: &dyn Backend) -> impl Iterator<Item = (Si
     let healths = health::of(&subjects, statistics);
     jobs.into_iter().zip(healths).map(|(job, found)| {
         let Read { view, recent, decision, damage, known } = job;
-        let broken = damage.map(|damage| Health { verdict: Verdict::Failed, reason: damage.to_string() });
+        let broken = damage.map(|damage| Health { state: HealthState::Failed, reason: damage.to_string() });
         let glance = Glance { health: broken.unwrap_or(found), losses: recent.losses };
         (Sight { view, glance, decision }, known)
     })

@@ -1,15 +1,15 @@
 //! What people look at: how a job fares, and its rates behind and ahead.
 
-use std::sync::Arc;
+use std::{ops::RangeInclusive, sync::Arc};
 
-use super::{Engine, aside};
+use super::{Engine, off_thread};
 use crate::{
     api::{Directive, Error, JobView, TelemetryAmount, TelemetryQuery},
+    digest::{Digest, RatesFrom, is_off},
     entry::Entry,
-    health::{self, Health, Stretch},
+    health::{self, FlatStretch, Health},
     recover,
     replay::Replayer,
-    summary::{Summary, Told, is_off},
     trail::{Past, RATES, STEPS},
 };
 use lrs_model::{
@@ -34,9 +34,9 @@ pub struct Glance {
 #[derive(Clone, Debug, Default)]
 pub struct Outlook {
     /// The stretches in which the loss did not fall.
-    pub plateaus: Vec<Stretch>,
-    /// Those that ran at another rate than told: first and last step.
-    pub off_told: Vec<(u64, u64)>,
+    pub plateaus: Vec<FlatStretch>,
+    /// The stretches that ran at another rate than told.
+    pub off_told: Vec<RangeInclusive<u64>>,
 }
 
 impl Engine {
@@ -111,7 +111,7 @@ impl Engine {
     }
 
     /// The stretches of the history of an attempt, or of the newest, in which the loss did not fall, and those that ran at another
-    /// rate than told, as first and last step. Each record is read once, as long as the summary of the history is kept.
+    /// rate than told. Each record is read once, as long as the digest of the history is kept.
     ///
     /// # Errors
     /// If there is no such job or attempt.
@@ -124,33 +124,39 @@ impl Engine {
         let cell = self.entry(name.as_str()).and_then(|entry| entry.cell_full());
         let cell = cell.filter(|cell| cell.attempt == attempt && cell.check_open().is_ok());
         let key = (view.row.id, attempt);
-        let summaries = &self.0.summaries;
-        let slot = match summaries.get(key, cell.is_none()) {
+        let digests = &self.0.digests;
+        let timeline = cell.as_ref().map(|cell| cell.timeline_full());
+        let slot = match digests.get(key, timeline.as_deref()) {
             Some(slot) => slot,
-            None if cell.is_some() => summaries.begin(key, Summary::new(Told::Runs)),
             None => {
-                summaries.begin(key, Summary::new(Told::IsOver(Some(Box::new(self.replayer(&view, attempt).await?)))))
+                let rates = match &timeline {
+                    Some(timeline) if timeline.known_from() == 0 => RatesFrom::Live,
+                    _ => RatesFrom::Replayed(Box::new(self.replayer(&view, attempt).await?)),
+                };
+                digests.begin(key, Digest::new(rates, timeline.is_none()), timeline.as_deref())
             }
         };
         // One reads, and whoever asks meanwhile waits for it.
         let turn = slot.turn.lock().await;
         let (next, is_whole) = {
-            let summary = slot.summary();
-            (summary.next(), summary.is_whole())
+            let digest = slot.digest();
+            (digest.next(), digest.is_whole())
         };
         if !is_whole {
-            let (view, mut records) = self.history(name, Some(attempt), next, u64::MAX).await?;
+            let (view, mut records) = self.history(name, Some(attempt), next..u64::MAX).await?;
+            // After it is known which records are complete: the timeline knows what their steps were told.
+            let timeline = cell.as_ref().map(|cell| cell.timeline_full());
             while let Some(window) = records.next_window().await? {
-                let (slot, timeline) = (Arc::clone(&slot), cell.as_ref().map(|cell| cell.timeline().clone()));
-                aside(move || slot.summary().take(&window, timeline.as_deref())).await?;
+                let (slot, timeline) = (Arc::clone(&slot), timeline.clone());
+                off_thread(move || slot.digest().take(&window, timeline.as_deref())).await?;
             }
             self.check_still_whole(&view).await?;
-            // Of an attempt that ended meanwhile the summary is begun anew.
-            slot.summary().finish();
+            // If the attempt ended meanwhile, the digest is begun anew.
+            slot.digest().finish();
         }
-        summaries.count(key, &slot);
+        digests.count(key, &slot);
         drop(turn);
-        let (plateaus, off_told) = aside(move || slot.summary().shown()).await?;
+        let (plateaus, off_told) = off_thread(move || slot.digest().shown()).await?;
         Ok(Outlook { plateaus, off_told })
     }
 
@@ -167,20 +173,24 @@ impl Engine {
         Replayer::try_new(&view.row.initial_spec, &attempts, people, attempt).map_err(Error::Invalid)
     }
 
-    /// What a job's newest attempt is told for these steps, as far as is known now. Gives nothing out. Empty for a job that has ended or
-    /// has no attempt.
-    #[must_use]
-    pub fn rates(&self, name: &JobName, steps: &[u64]) -> Vec<Directive> {
-        let Some(cell) = self.entry(name.as_str()).and_then(|entry| entry.cell_full()) else { return Vec::new() };
-        let timeline = cell.timeline();
-        steps.iter().map(|step| timeline.directive_at(*step)).collect()
+    /// What a job's newest attempt is told for `steps`, which rise, as far as is known now. Gives nothing out. Empty for a job that has
+    /// ended or has no attempt.
+    ///
+    /// # Errors
+    /// If some of it has to be read and the store is away.
+    pub async fn rates(&self, name: &JobName, steps: &[u64]) -> Result<Vec<Directive>, Error> {
+        let Some(entry) = self.entry(name.as_str()) else { return Ok(Vec::new()) };
+        let Some(cell) = entry.cell_full() else { return Ok(Vec::new()) };
+        self.directives(entry.id, &cell, steps.iter().copied()).await
     }
 }
 
-/// Of the newest steps with a rate, how many ran at another rate than told, and how many there are. None if no attempt runs.
+/// Of the newest steps with a rate that are still in memory, how many ran at another rate than told, and how many there are. None if no
+/// attempt runs.
 pub(super) fn off_told(entry: &Entry, past: &Past) -> (usize, usize) {
     let Some(cell) = entry.cell_full() else { return (0, 0) };
     let timeline = cell.timeline();
-    let off = past.rates.iter().filter(|(step, used)| is_off(&timeline, *step, *used)).count();
-    (off, past.rates.len())
+    let known: Vec<_> = past.rates.iter().filter(|(step, _)| *step >= timeline.known_from()).collect();
+    let off = known.iter().filter(|(step, used)| is_off(&timeline, *step, *used)).count();
+    (off, known.len())
 }

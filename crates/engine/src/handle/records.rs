@@ -1,12 +1,14 @@
 //! What is on record of a job, and what happens to it.
 
+use std::ops::Range;
+
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 
 use super::Engine;
 use crate::{
     api::{DecisionPage, Error, Event, JobView, TelemetryAnswer, TelemetryQuery},
     history::{self, Records},
-    recover::lineage,
+    lineage::lineage,
 };
 use lrs_model::{
     job::{AttemptRow, JobRow},
@@ -65,19 +67,18 @@ impl Engine {
     /// # Errors
     /// If there is no such job or attempt.
     pub async fn telemetry(&self, name: &JobName, query: TelemetryQuery) -> Result<TelemetryAnswer, Error> {
-        let (view, records) = self.history(name, query.attempt, query.start_step, query.end_step).await?;
+        let (view, records) = self.history(name, query.attempt, query.start_step..query.end_step).await?;
         let answer = history::answer(records, &query).await?;
         self.check_still_whole(&view).await?;
         Ok(answer)
     }
 
-    /// The complete records of steps in `start..end` of the history of an attempt, or of the newest, and the job they are of.
+    /// The complete records of `steps` of the history of an attempt, or of the newest, and the job they are of.
     pub(super) async fn history(
         &self,
         name: &JobName,
         attempt: Option<u32>,
-        start: u64,
-        end: u64,
+        steps: Range<u64>,
     ) -> Result<(JobView, Records<'_>), Error> {
         let entry = self.entry(name.as_str());
         let cell = entry.as_ref().and_then(|entry| entry.cell_full());
@@ -93,7 +94,8 @@ impl Engine {
         }
         // What an attempt that still runs has reported but not closed is not a record yet.
         let complete_end = cell.filter(|cell| cell.attempt == attempt).map_or(u64::MAX, |cell| cell.complete_end());
-        let records = Records::new(store, view.row.id, lineage(&attempts, attempt), start, end.min(complete_end));
+        let steps = steps.start..steps.end.min(complete_end);
+        let records = Records::new(store, view.row.id, lineage(&attempts, attempt), steps);
         Ok((view, records))
     }
 

@@ -12,7 +12,6 @@ use crate::{
     compiled::CompiledSpec,
     native::native,
     recover::{self, Loaded},
-    start,
     timeline::Timeline,
 };
 use lrs_control::proportion::in_proportion;
@@ -246,7 +245,7 @@ impl Engine {
                     self.check_ready()?;
                 }
                 Err(failure) => {
-                    start::take_out_of_service(&self.0, id, name.as_str(), &failure);
+                    self.0.take_out_of_service(id, name.as_str(), &failure);
                     self.0.jobs.fetch_add(1, SeqCst);
                     return Err(Error::JobDamaged { job: name.to_string(), problem: failure.to_string() });
                 }
@@ -278,7 +277,7 @@ impl Engine {
             self.load_written(row).await?
         } else {
             let timeline = aside(|| Timeline::try_new(&row.initial_spec, [])).map_err(Error::Invalid)?;
-            Loaded { row, attempts: Vec::new(), people: Vec::new(), timeline, running: None, unrecorded: Vec::new() }
+            Loaded { row, attempts: Vec::new(), people: Vec::new(), timeline, running: None }
         };
         let entry = self.0.adopt(loaded).await?;
         Ok((entry.view(context.stale_before()), true))

@@ -11,10 +11,6 @@ use crate::{
     shard::Command,
 };
 use lrs_model::{name::JobName, violation::Violations};
-use lrs_runtime::aside::aside;
-
-/// Steps of a plan that take more than some hundred microseconds.
-const LONG_PLAN_STEPS: usize = 1000;
 
 impl Engine {
     /// Begins an attempt, or finds the one with this token.
@@ -45,26 +41,46 @@ impl Engine {
             return Err(self.why_not_live(name).await);
         };
         entry.check_sound()?;
-        let cell = entry.cell();
-        let Some(cell) = &*cell else { return Err(Error::NoAttempt(entry.name.clone())) };
+        let Some(cell) = entry.cell_full() else { return Err(Error::NoAttempt(entry.name.clone())) };
+        let cell = &*cell;
         check_attempt(&entry, cell, attempt)?;
         let commit_ahead = entry.row().spec.commit_ahead;
         if attempt != 0 {
             cell.hear(self.0.context.clock.now());
         } else if !cell.is_near(step, commit_ahead) {
-            return Ok(answer(cell, step, 0, plan_steps));
+            return self.answer(&entry, cell, step, 0, plan_steps).await;
         }
         let end = step.saturating_add(1).saturating_add(commit_ahead.min(plan_steps as u64));
         let given = cell.give_out(end);
         self.renew(&entry, cell, end);
         if given > step || wait.is_zero() {
             cell.check_open()?;
-            return Ok(answer(cell, step, given, plan_steps));
+            return self.answer(&entry, cell, step, given, plan_steps).await;
         }
-        let cell = cell.clone();
-        let given = tokio::time::timeout(wait, wait_final(&cell, step, end)).await;
+        let given = tokio::time::timeout(wait, wait_final(cell, step, end)).await;
         cell.check_open()?;
-        Ok(answer(&cell, step, given.unwrap_or(0), plan_steps))
+        self.answer(&entry, cell, step, given.unwrap_or(0), plan_steps).await
+    }
+
+    /// The directives of `step` and `plan_steps` more, those below `given_end` final. To be called after the steps were given out.
+    async fn answer(
+        &self,
+        entry: &Entry,
+        cell: &Cell,
+        step: u64,
+        given_end: u64,
+        plan_steps: usize,
+    ) -> Result<DirectiveAnswer, Error> {
+        let first = step.saturating_add(1);
+        let plan_end = first.saturating_add(plan_steps as u64);
+        let mut plan = self.directives(entry.id, cell, step..plan_end).await?;
+        Ok(DirectiveAnswer {
+            attempt: cell.attempt,
+            directive: plan.remove(0),
+            is_final: given_end > step,
+            final_steps: usize::try_from(given_end.saturating_sub(first)).unwrap_or(usize::MAX).min(plan.len()),
+            plan,
+        })
     }
 
     /// Asks for a longer block when readers come near its end.
@@ -112,20 +128,5 @@ async fn wait_final(cell: &Cell, step: u64, end: u64) -> u64 {
             return given;
         }
         changes.next().await;
-    }
-}
-
-/// The directives of `step` and `plan_steps` more, those below `given_end` final. To be called after the steps were given out.
-fn answer(cell: &Cell, step: u64, given_end: u64, plan_steps: usize) -> DirectiveAnswer {
-    let timeline = cell.timeline();
-    let first = step.saturating_add(1);
-    let plan = || (first..first.saturating_add(plan_steps as u64)).map(|step| timeline.directive_at(step)).collect();
-    let plan: Vec<_> = if plan_steps < LONG_PLAN_STEPS { plan() } else { aside(plan) };
-    DirectiveAnswer {
-        attempt: cell.attempt,
-        directive: timeline.directive_at(step),
-        is_final: given_end > step,
-        final_steps: usize::try_from(given_end.saturating_sub(first)).unwrap_or(usize::MAX).min(plan.len()),
-        plan,
     }
 }

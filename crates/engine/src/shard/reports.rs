@@ -127,14 +127,6 @@ impl Shard {
 }
 
 impl Owned {
-    /// What controllers decided once more on what was read back, for storing where it is missing.
-    pub(super) fn replayed(&self, context: &Context, decisions: Vec<Decision>) -> Vec<Write> {
-        let now = context.clock.now();
-        let record =
-            |decision| Write::RecordDecision(self.entry.id, Box::new(Decision { create_time: now, ..decision }), None);
-        decisions.into_iter().map(record).collect()
-    }
-
     /// Tells of what controllers decided, and returns it for storing. The timeline with it has been published.
     pub(super) fn decided(&mut self, context: &Context, decisions: Vec<Decision>) -> Vec<Write> {
         let now = context.clock.now();

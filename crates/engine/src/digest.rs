@@ -2,11 +2,12 @@
 
 use std::{
     collections::HashMap,
+    ops::RangeInclusive,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use super::{
-    health::{self, Stretch},
+    health::{self, FlatStretch},
     replay::Replayer,
     timeline::Timeline,
 };
@@ -17,35 +18,37 @@ use lrs_stats::extremes::Extremes;
 const PLATEAU_POINTS: usize = 4096;
 /// Stretches off what was told; where there are more, those nearest to each other are joined.
 const STRETCHES: usize = 1000;
-/// Bytes of summaries that are kept.
+/// Bytes of digests that are kept.
 const CACHED_BYTES: usize = 64 << 20;
 
-/// Where the rates that a history's steps were told come from.
-pub enum Told {
-    /// The attempt runs: what is known so far is what its steps were told.
-    Runs,
-    /// It is over: they are worked out once more as its records are read. None are left once all are.
-    IsOver(Option<Box<Replayer>>),
+/// Where the rates come from that the trainer was told for the steps of a history.
+pub enum RatesFrom {
+    /// The timeline of the attempt, which runs.
+    Live,
+    /// A replay of the records as they are read: the attempt is over, or its timeline has forgotten moves.
+    Replayed(Box<Replayer>),
 }
 
 /// A history in short.
-pub struct Summary {
+pub struct Digest {
     /// The end of the records that are in it.
     next: u64,
     losses: Extremes,
-    off_told: Vec<(u64, u64)>,
+    off_told: Vec<RangeInclusive<u64>>,
     /// The newest record with a rate was off what was told.
     is_off: bool,
-    told: Told,
-    plateaus: Option<Vec<Stretch>>,
+    /// `None` once all records of an attempt that is over have been taken.
+    rates: Option<RatesFrom>,
+    is_over: bool,
+    plateaus: Option<Vec<FlatStretch>>,
 }
 
-impl Summary {
-    /// Of no records yet.
+impl Digest {
+    /// A digest of no records yet, of an attempt that runs or `is_over`.
     #[must_use]
-    pub fn new(told: Told) -> Self {
+    pub fn new(rates: RatesFrom, is_over: bool) -> Self {
         let losses = Extremes::new(PLATEAU_POINTS);
-        Self { next: 0, losses, off_told: Vec::new(), is_off: false, told, plateaus: None }
+        Self { next: 0, losses, off_told: Vec::new(), is_off: false, rates: Some(rates), is_over, plateaus: None }
     }
 
     /// Records from here on are not in it.
@@ -57,21 +60,32 @@ impl Summary {
     /// Whether there will be no more records.
     #[must_use]
     pub fn is_whole(&self) -> bool {
-        matches!(self.told, Told::IsOver(None))
+        self.rates.is_none()
     }
 
-    /// Takes the next records; those that are in it already are left out. `timeline` is that of an attempt that runs.
+    /// Whether it can take the next records of an attempt that `is_over`, or that runs under `timeline`.
+    fn can_go_on(&self, timeline: Option<&Timeline>) -> bool {
+        let is_live = matches!(self.rates, Some(RatesFrom::Live));
+        let knows_rates = |timeline: &Timeline| !is_live || timeline.known_from() <= self.next;
+        self.is_over == timeline.is_none() && timeline.is_none_or(knows_rates)
+    }
+
+    /// Takes the next records and passes over those that are in it already. `timeline` is that of an attempt that runs.
     pub fn take(&mut self, records: &[Sample], timeline: Option<&Timeline>) {
+        if let (Some(RatesFrom::Replayed(replayer)), Some(timeline)) = (&mut self.rates, timeline) {
+            replayer.follow(timeline);
+        }
         let known = records.partition_point(|record| record.step < self.next);
         for record in &records[known..] {
-            let timeline = match &self.told {
-                Told::Runs => timeline,
-                Told::IsOver(replayer) => replayer.as_deref().map(Replayer::timeline),
+            let timeline = match &self.rates {
+                Some(RatesFrom::Live) => timeline.filter(|timeline| timeline.known_from() <= record.step),
+                Some(RatesFrom::Replayed(replayer)) => Some(replayer.timeline()),
+                None => None,
             };
             if let (Some(used), Some(timeline)) = (record.learning_rate, timeline) {
                 self.take_rate(record.step, is_off(timeline, record.step, used));
             }
-            if let Told::IsOver(Some(replayer)) = &mut self.told {
+            if let Some(RatesFrom::Replayed(replayer)) = &mut self.rates {
                 replayer.take(record);
             }
             if let Some(loss) = record.loss {
@@ -84,8 +98,8 @@ impl Summary {
 
     fn take_rate(&mut self, step: u64, is_off: bool) {
         match self.off_told.last_mut() {
-            Some(stretch) if is_off && self.is_off => stretch.1 = step,
-            _ if is_off => self.off_told.push((step, step)),
+            Some(stretch) if is_off && self.is_off => *stretch = *stretch.start()..=step,
+            _ if is_off => self.off_told.push(step..=step),
             _ => {}
         }
         self.is_off = is_off;
@@ -96,13 +110,13 @@ impl Summary {
 
     /// All records of an attempt that is over have been taken.
     pub fn finish(&mut self) {
-        if let Told::IsOver(replayer) = &mut self.told {
-            *replayer = None;
+        if self.is_over {
+            self.rates = None;
         }
     }
 
-    /// The stretches in which the loss did not fall, and those that ran at another rate than told: first and last step.
-    pub fn shown(&mut self) -> (Vec<Stretch>, Vec<(u64, u64)>) {
+    /// The stretches in which the loss did not fall, and those that ran at another rate than told.
+    pub fn shown(&mut self) -> (Vec<FlatStretch>, Vec<RangeInclusive<u64>>) {
         let losses = &self.losses;
         let plateaus = self.plateaus.get_or_insert_with(|| {
             let (steps, losses) = losses.clone().into_line();
@@ -112,9 +126,9 @@ impl Summary {
     }
 
     fn bytes(&self) -> usize {
-        let of_plateau = |plateau: &Stretch| size_of::<Stretch>() + plateau.reason.capacity();
+        let of_plateau = |plateau: &FlatStretch| size_of::<FlatStretch>() + plateau.reason.capacity();
         let plateaus: usize = self.plateaus.iter().flatten().map(of_plateau).sum();
-        size_of::<Self>() + self.losses.bytes() + self.off_told.capacity() * size_of::<(u64, u64)>() + plateaus
+        size_of::<Self>() + self.losses.bytes() + self.off_told.capacity() * size_of::<RangeInclusive<u64>>() + plateaus
     }
 }
 
@@ -128,41 +142,41 @@ pub fn is_off(timeline: &Timeline, step: u64, used: f64) -> bool {
 }
 
 /// At most so many stretches: those nearest to each other joined.
-fn joined(stretches: &[(u64, u64)], most: usize) -> Vec<(u64, u64)> {
+fn joined(stretches: &[RangeInclusive<u64>], most: usize) -> Vec<RangeInclusive<u64>> {
     let Some(too_many) = stretches.len().checked_sub(most).filter(|count| *count > 0) else {
         return stretches.to_vec();
     };
-    let gap = |pair: &[(u64, u64)]| pair[1].0 - pair[0].1;
+    let gap = |pair: &[RangeInclusive<u64>]| pair[1].start() - pair[0].end();
     let mut gaps: Vec<u64> = stretches.windows(2).map(gap).collect();
     let (_, widest, _) = gaps.select_nth_unstable(too_many - 1);
     let widest = *widest;
-    let mut joined = vec![stretches[0]];
+    let mut joined = vec![stretches[0].clone()];
     for pair in stretches.windows(2) {
         match joined.last_mut() {
-            Some(last) if gap(pair) <= widest => last.1 = pair[1].1,
-            _ => joined.push(pair[1]),
+            Some(last) if gap(pair) <= widest => *last = *last.start()..=*pair[1].end(),
+            _ => joined.push(pair[1].clone()),
         }
     }
     joined
 }
 
-/// A summary that several may want at once.
+/// A digest that several may want at once.
 pub struct Slot {
     /// Held by the one that reads for it.
     pub turn: tokio::sync::Mutex<()>,
-    summary: Mutex<Summary>,
+    digest: Mutex<Digest>,
 }
 
 impl Slot {
-    /// The summary. Not to be held across an await.
-    pub fn summary(&self) -> MutexGuard<'_, Summary> {
-        self.summary.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The digest. Not to be held across an await.
+    pub fn digest(&self) -> MutexGuard<'_, Digest> {
+        self.digest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The summaries that were asked for last, by job and attempt, as far as there is room.
+/// The digests that were asked for last, by job and attempt, as far as there is room.
 #[derive(Default)]
-pub struct Summaries(Mutex<Kept>);
+pub struct Digests(Mutex<Kept>);
 
 #[derive(Default)]
 struct Kept {
@@ -176,37 +190,37 @@ struct Used {
     bytes: usize,
 }
 
-impl Summaries {
-    /// The summary of an attempt; one that is of an attempt that ran when it was begun is not of one `is_over`.
-    pub fn get(&self, key: (JobId, u32), is_over: bool) -> Option<Arc<Slot>> {
+impl Digests {
+    /// The digest of an attempt that runs under `timeline`, or that is over. A digest that was begun while its attempt ran is not used
+    /// after its end, and none is used that cannot tell the rates of the next records.
+    pub fn get(&self, key: (JobId, u32), timeline: Option<&Timeline>) -> Option<Arc<Slot>> {
         let mut kept = self.lock();
         kept.uses += 1;
         let now = kept.uses;
         let found = kept.slots.get_mut(&key)?;
-        if is_over != matches!(found.slot.summary().told, Told::IsOver(_)) {
+        if !found.slot.digest().can_go_on(timeline) {
             return None;
         }
         found.last = now;
         Some(Arc::clone(&found.slot))
     }
 
-    /// Keeps a summary that is begun, unless someone else began it just now.
-    pub fn begin(&self, key: (JobId, u32), summary: Summary) -> Arc<Slot> {
-        let is_over = matches!(summary.told, Told::IsOver(_));
-        if let Some(slot) = self.get(key, is_over) {
+    /// Keeps a digest that is begun, unless someone else began it just now.
+    pub fn begin(&self, key: (JobId, u32), digest: Digest, timeline: Option<&Timeline>) -> Arc<Slot> {
+        if let Some(slot) = self.get(key, timeline) {
             return slot;
         }
-        let bytes = summary.bytes();
-        let slot = Arc::new(Slot { turn: tokio::sync::Mutex::default(), summary: Mutex::new(summary) });
+        let bytes = digest.bytes();
+        let slot = Arc::new(Slot { turn: tokio::sync::Mutex::default(), digest: Mutex::new(digest) });
         let mut kept = self.lock();
         let last = kept.uses;
         kept.slots.insert(key, Used { slot: Arc::clone(&slot), last, bytes });
         slot
     }
 
-    /// Counts how large a summary has become, and lets those go that were not asked for longest.
+    /// Counts how large a digest has become, and lets those go that were not asked for longest.
     pub fn count(&self, key: (JobId, u32), slot: &Slot) {
-        let bytes = slot.summary().bytes();
+        let bytes = slot.digest().bytes();
         let mut kept = self.lock();
         if let Some(used) = kept.slots.get_mut(&key) {
             used.bytes = bytes;
@@ -250,47 +264,47 @@ mod tests {
         let timeline = timeline();
         let records: Vec<Sample> =
             (0..100_000).map(|step| record(step, if step == 77_777 { 0.5 } else { 1.0 })).collect();
-        let mut summary = Summary::new(Told::Runs);
+        let mut digest = Digest::new(RatesFrom::Live, false);
         for piece in records.chunks(999) {
-            summary.take(piece, Some(&timeline));
+            digest.take(piece, Some(&timeline));
             // Once more: a repeat changes nothing.
-            summary.take(piece, Some(&timeline));
+            digest.take(piece, Some(&timeline));
         }
-        assert_eq!((summary.next(), summary.shown().1), (100_000, vec![(77_777, 77_777)]));
+        assert_eq!((digest.next(), digest.shown().1), (100_000, vec![77_777..=77_777]));
     }
 
     #[test]
     fn stretches_are_bounded_and_none_is_left_out() {
         let timeline = timeline();
-        let mut summary = Summary::new(Told::Runs);
+        let mut digest = Digest::new(RatesFrom::Live, false);
         for step in 0..50_000 {
-            summary.take(&[record(step, if step % 2 == 0 { 0.5 } else { 1.0 })], Some(&timeline));
+            digest.take(&[record(step, if step % 2 == 0 { 0.5 } else { 1.0 })], Some(&timeline));
         }
-        let (_, off) = summary.shown();
+        let (_, off) = digest.shown();
         assert!(off.len() <= STRETCHES, "{}", off.len());
-        assert_eq!((off[0].0, off[off.len() - 1].1), (0, 49_998));
+        assert_eq!((*off[0].start(), *off[off.len() - 1].end()), (0, 49_998));
     }
 
     #[test]
     fn the_nearest_are_joined() {
-        assert_eq!(joined(&[(0, 1), (3, 4), (100, 100), (105, 110)], 2), [(0, 4), (100, 110)]);
-        assert_eq!(joined(&[(0, 1)], 2), [(0, 1)]);
+        assert_eq!(joined(&[0..=1, 3..=4, 100..=100, 105..=110], 2), [0..=4, 100..=110]);
+        assert_eq!(joined(&[0..=1], 2), [0..=1]);
     }
 
     #[test]
-    fn the_oldest_summaries_leave_when_there_is_no_room() {
-        let (summaries, timeline) = (Summaries::default(), timeline());
+    fn the_oldest_digests_leave_when_there_is_no_room() {
+        let (digests, timeline) = (Digests::default(), timeline());
         let keys: Vec<_> = (0..400).map(|number| (JobId(Uuid::from_u128(number)), 1)).collect();
         let records: Vec<Sample> = (0..5000).map(|step| record(step, 1.0)).collect();
         for key in &keys {
-            let slot = summaries.begin(*key, Summary::new(Told::Runs));
-            slot.summary().take(&records, Some(&timeline));
-            summaries.count(*key, &slot);
-            assert!(summaries.get(keys[0], false).is_some(), "it is asked for all the time");
+            let slot = digests.begin(*key, Digest::new(RatesFrom::Live, false), Some(&timeline));
+            slot.digest().take(&records, Some(&timeline));
+            digests.count(*key, &slot);
+            assert!(digests.get(keys[0], Some(&timeline)).is_some(), "it is asked for all the time");
         }
-        assert!(summaries.get(keys[1], false).is_none() && summaries.get(keys[399], false).is_some());
-        assert!(summaries.get(keys[399], true).is_none(), "it is over now");
-        let kept: usize = summaries.lock().slots.values().map(|used| used.slot.summary().bytes()).sum();
+        assert!(digests.get(keys[1], Some(&timeline)).is_none() && digests.get(keys[399], Some(&timeline)).is_some());
+        assert!(digests.get(keys[399], None).is_none(), "it is over now");
+        let kept: usize = digests.lock().slots.values().map(|used| used.slot.digest().bytes()).sum();
         assert!(kept <= CACHED_BYTES, "{kept}");
     }
 }
