@@ -1,153 +1,21 @@
 //! The words in which the engine is asked and answers. Plain values; no protos, no sockets, no SQL.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+mod error;
+mod settings;
+
+use std::{collections::BTreeMap, sync::Arc};
 
 pub use super::steering::Told;
+pub use error::Error;
 pub use lrs_control::Status as ControllerStatus;
 use lrs_model::{
     decision::{Decision, RateOverride},
-    job::{AttemptRow, JobRow, State, Timestamp},
+    job::{AttemptRow, JobRow, Timestamp},
     name::JobName,
     spec::Spec,
     telemetry::Sample,
-    violation::Violations,
 };
-
-/// Why a call to the engine failed. Nothing was changed, unless said otherwise.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum Error {
-    /// The spec, or another argument, is wrong: every violation, by field.
-    #[error("invalid argument: {0}")]
-    Invalid(Violations),
-    /// There is no such job.
-    #[error("there is no job {0}")]
-    JobNotFound(String),
-    /// No job of the namespace is of this experiment.
-    #[error("no job of namespaces/{namespace} is of the experiment {experiment:?}")]
-    ExperimentNotFound {
-        /// The namespace.
-        namespace: String,
-        /// The experiment.
-        experiment: String,
-    },
-    /// The name is taken by another job.
-    #[error("{0} exists already")]
-    JobExists(JobName),
-    /// The request was made before with other contents.
-    #[error("request_id {request_id:?} was used before for another change of {job}")]
-    RequestIdReused {
-        /// The job.
-        job: JobName,
-        /// The request's identifier.
-        request_id: String,
-    },
-    /// The job has ended, so it takes no telemetry, gives no rates and can not be changed.
-    #[error("{job} has ended: it is {state}")]
-    JobEnded {
-        /// The job.
-        job: JobName,
-        /// How it ended.
-        state: State,
-    },
-    /// The job has not ended, and must have.
-    #[error("{job} is {state}: end it first, or set force")]
-    JobNotEnded {
-        /// The job.
-        job: JobName,
-        /// Its state.
-        state: State,
-    },
-    /// No attempt has been started.
-    #[error("{0} has no attempt yet: call StartAttempt first")]
-    NoAttempt(JobName),
-    /// The attempt is not the newest.
-    #[error("attempt {attempt} of {job} is over: attempt {newest} is the newest")]
-    StaleAttempt {
-        /// The job.
-        job: JobName,
-        /// The attempt that was named.
-        attempt: u32,
-        /// The newest attempt.
-        newest: u32,
-    },
-    /// The attempt has not been started.
-    #[error("{job} has no attempt {attempt}: the newest is {newest}")]
-    UnknownAttempt {
-        /// The job.
-        job: JobName,
-        /// The attempt that was named.
-        attempt: u64,
-        /// The newest attempt.
-        newest: u32,
-    },
-    /// The token belongs to an attempt with another `resume_step`.
-    #[error("attempt_token {token:?} of {job} was used with resume_step {first}, not {now}")]
-    AttemptTokenReused {
-        /// The job.
-        job: JobName,
-        /// The token.
-        token: String,
-        /// The `resume_step` it was first used with.
-        first: u64,
-        /// The `resume_step` given now.
-        now: u64,
-    },
-    /// Somebody changed the job since it was read.
-    #[error("{job} has changed since it was read: its etag is {found:?}, not {expected:?}")]
-    EtagMismatch {
-        /// The job.
-        job: JobName,
-        /// The etag that was sent.
-        expected: String,
-        /// The etag it has.
-        found: String,
-    },
-    /// The job's state does not allow it.
-    #[error("{job} is {state}: {problem}")]
-    WrongState {
-        /// The job.
-        job: JobName,
-        /// Its state.
-        state: State,
-        /// What can not be done.
-        problem: String,
-    },
-    /// What the store has of this job can not be understood; other jobs are not affected.
-    #[error("the stored data of {job} is damaged: {problem}")]
-    JobDamaged {
-        /// The job.
-        job: String,
-        /// Table, row and problem.
-        problem: String,
-    },
-    /// The telemetry is past its namespace's retention and was removed, all or some.
-    #[error(
-        "the telemetry of {job} is past its retention: its removal began at {removed_time}; its decisions are still there"
-    )]
-    TelemetryRemoved {
-        /// The job.
-        job: JobName,
-        /// When its removal began, in words.
-        removed_time: String,
-    },
-    /// A bound of the configuration has been reached; try again after a while.
-    #[error("{what} is full ({limit})")]
-    Overloaded {
-        /// What is full.
-        what: &'static str,
-        /// Its limit.
-        limit: usize,
-    },
-    /// The database is away; try again after a while.
-    #[error("the database is not available: {0}")]
-    StoreUnavailable(String),
-    /// The database refused.
-    #[error("the database refused: {0}")]
-    Store(String),
-    /// The process is shutting down.
-    #[error("the server is shutting down")]
-    ShuttingDown,
-}
+pub use settings::Settings;
 
 /// A job as it is now.
 #[derive(Clone, Debug)]
@@ -432,61 +300,4 @@ pub enum CurveSteps {
         /// Where to end if the spec does not say.
         end: u64,
     },
-}
-
-/// The engine's bounds and habits.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// Shards, a task each.
-    pub shards: usize,
-    /// Steps in a reserved block.
-    pub reserve_steps: u64,
-    /// Reports and changes that may wait for the database.
-    pub queue_items: usize,
-    /// Values of telemetry that may wait for the database, at most 2^32 - 1.
-    pub queue_values: usize,
-    /// Items in one transaction.
-    pub batch_items: usize,
-    /// Values of telemetry that are taken at once; a larger report is taken in pieces.
-    pub piece_values: usize,
-    /// Jobs that have not ended.
-    pub max_jobs: usize,
-    /// Steps of one rank that may be reported but not yet closed by `through_step`.
-    pub max_open_steps: usize,
-    /// Decisions by people a job.
-    pub max_person_decisions: usize,
-    /// When a RUNNING job counts as STALE.
-    pub stale_after: Duration,
-    /// Chunks of an attempt after which small ones are merged.
-    pub merge_after_chunks: u64,
-    /// Records after which a snapshot is stored.
-    pub snapshot_after_records: u64,
-    /// Events that a watcher may lag behind.
-    pub watch_events: usize,
-    /// Jobs of an experiment that is reported.
-    pub max_report_jobs: u32,
-    /// Reports that may be made at once.
-    pub max_reports: usize,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            shards: 4,
-            reserve_steps: 1024,
-            queue_items: 4096,
-            queue_values: 4_000_000,
-            batch_items: 512,
-            piece_values: 4096,
-            max_jobs: 1_000_000,
-            max_open_steps: 10_000,
-            max_person_decisions: 10_000,
-            stale_after: Duration::from_mins(5),
-            merge_after_chunks: 512,
-            snapshot_after_records: 4096,
-            watch_events: 256,
-            max_report_jobs: 200,
-            max_reports: 2,
-        }
-    }
 }

@@ -2,6 +2,8 @@
 //!
 //! A [`Timeline`] is immutable and shared: the shard that owns a job publishes it, every reader evaluates it.
 
+mod segments;
+
 use std::{ops::Range, sync::Arc};
 
 use super::{
@@ -11,10 +13,11 @@ use super::{
 };
 use lrs_control::shape;
 use lrs_model::{
-    decision::{Decision, DecisionId, Effect, OverrideSetting, RateOverride, RateShape, Topic},
+    decision::{Decision, DecisionId, Effect, OverrideSetting, RateShape, Topic},
     spec::Spec,
     violation::Violations,
 };
+use segments::{Kind, Ordered, Segment, lay_out};
 
 /// What is in force from step to step of one attempt.
 #[derive(Clone, Debug)]
@@ -23,25 +26,6 @@ pub struct Timeline {
     /// Stretches of steps under specs with controllers, apart from each other.
     controlled: Arc<[Range<u64>]>,
     steering: Arc<Steering>,
-}
-
-/// A stretch of steps with the same people's decisions in force.
-#[derive(Clone, Debug)]
-pub struct Segment {
-    /// The first step.
-    start: u64,
-    /// What the schedule's clock shows there.
-    clock: u64,
-    /// Since which step the clock stands still, if it does.
-    paused_at: Option<u64>,
-    spec: Arc<CompiledSpec>,
-    rate_override: Option<Arc<RateOverride>>,
-    /// Why a person advises to stop.
-    stop_advice: Option<Arc<str>>,
-    /// For each group the step from which controllers' moves count: where its base rate was last set by a person.
-    base_since: Arc<[u64]>,
-    /// The step at which the controllers began that have an opening.
-    opened_at: u64,
 }
 
 /// The base rates at a step, and how they run there.
@@ -86,8 +70,8 @@ impl Timeline {
         initial_spec: &Spec,
         decisions: impl IntoIterator<Item = &'a Decision>,
     ) -> Result<Self, Violations> {
-        let mut events =
-            vec![Event { step: 0, seq: 0, kind: Kind::Spec(Arc::new(CompiledSpec::try_new(initial_spec.clone())?)) }];
+        let mut orders =
+            vec![Ordered { step: 0, seq: 0, kind: Kind::Spec(Arc::new(CompiledSpec::try_new(initial_spec.clone())?)) }];
         for decision in decisions {
             let DecisionId::Person { seq } = decision.id else { continue };
             let kind = match &decision.effect {
@@ -103,12 +87,12 @@ impl Timeline {
             if let Kind::Override(Some(order)) = &kind
                 && let Some(end) = order.end_step.filter(|&end| end > decision.effective_step)
             {
-                events.push(Event { step: end, seq, kind: Kind::OverrideEnds });
+                orders.push(Ordered { step: end, seq, kind: Kind::OverrideEnds });
             }
-            events.push(Event { step: decision.effective_step, seq, kind });
+            orders.push(Ordered { step: decision.effective_step, seq, kind });
         }
-        events.sort_by_key(|event| (event.step, event.seq));
-        let segments: Arc<[Segment]> = lay_out(events).into();
+        orders.sort_by_key(|order| (order.step, order.seq));
+        let segments: Arc<[Segment]> = lay_out(orders).into();
         let mut controlled: Vec<Range<u64>> = Vec::new();
         let ends = segments.iter().skip(1).map(|next| next.start).chain([u64::MAX]);
         for (segment, end) in segments.iter().zip(ends).filter(|(segment, _)| !segment.spec.controllers().is_empty()) {
@@ -244,107 +228,13 @@ impl Timeline {
     }
 }
 
-/// Something a person ordered, where it takes effect.
-struct Event {
-    step: u64,
-    seq: u64,
-    kind: Kind,
-}
-
-enum Kind {
-    Spec(Arc<CompiledSpec>),
-    Override(Option<Arc<RateOverride>>),
-    /// The override of the same `seq` is over.
-    OverrideEnds,
-    Paused(bool),
-    Stop(Option<Arc<str>>),
-}
-
-/// Segments from events by rising step; the first event is a spec at step 0.
-fn lay_out(events: Vec<Event>) -> Vec<Segment> {
-    let mut segments: Vec<Segment> = Vec::new();
-    let (mut spec_seq, mut override_seq, mut pause_seq, mut stop_seq) = (0, 0, 0, 0);
-    for Event { step, seq, kind } in events {
-        let mut now = match segments.last() {
-            None => match &kind {
-                Kind::Spec(spec) => Segment {
-                    start: 0,
-                    clock: 0,
-                    paused_at: None,
-                    spec: spec.clone(),
-                    rate_override: None,
-                    stop_advice: None,
-                    base_since: vec![0; spec.spec().groups.len()].into(),
-                    opened_at: 0,
-                },
-                _ => continue,
-            },
-            Some(last) => Segment {
-                start: step,
-                clock: if last.paused_at.is_some() { last.clock } else { last.clock + (step - last.start) },
-                ..last.clone()
-            },
-        };
-        match kind {
-            Kind::Spec(spec) if seq >= spec_seq => {
-                spec_seq = seq;
-                now.base_since = base_since(&now, &spec);
-                if spec.opening().is_some() && !goes_on(&now, &spec) {
-                    now.opened_at = now.start;
-                    now.base_since = vec![now.start; spec.spec().groups.len()].into();
-                }
-                now.spec = spec;
-            }
-            Kind::Override(order) if seq >= override_seq => {
-                override_seq = seq;
-                now.rate_override = order;
-            }
-            Kind::OverrideEnds if seq == override_seq => now.rate_override = None,
-            Kind::Paused(paused) if seq >= pause_seq => {
-                pause_seq = seq;
-                now.paused_at = paused.then(|| now.paused_at.unwrap_or(now.start));
-            }
-            Kind::Stop(advice) if seq >= stop_seq => {
-                stop_seq = seq;
-                now.stop_advice = advice;
-            }
-            // A later order is in force already.
-            _ => continue,
-        }
-        segments.pop_if(|last| last.start == now.start);
-        segments.push(now);
-    }
-    segments
-}
-
-/// From which step on controllers' moves count, when `next` follows on `now`: a base rate that a person changes starts afresh, and all
-/// of them do when the groups are other groups.
-fn base_since(now: &Segment, next: &CompiledSpec) -> Arc<[u64]> {
-    let (old, new) = (&now.spec.spec().groups, &next.spec().groups);
-    let same_groups = old.len() == new.len() && old.iter().zip(new).all(|(a, b)| a.name == b.name);
-    new.iter()
-        .enumerate()
-        .map(|(i, group)| {
-            let keeps = same_groups && old[i].base_lr.to_bits() == group.base_lr.to_bits();
-            if keeps { now.base_since[i] } else { now.start }
-        })
-        .collect()
-}
-
-/// Whether the controllers of `now` that have an opening simply go on under `next`: they are the same, and so is all that they begin with.
-fn goes_on(now: &Segment, next: &CompiledSpec) -> bool {
-    let (old, new) = (now.spec.spec(), next.spec());
-    let same_loop = old.controllers == new.controllers && old.objective == new.objective;
-    same_loop && old.groups == new.groups && old.schedule == new.schedule
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
     use lrs_model::{
-        decision::Author,
+        decision::{Author, RateOverride},
         job::Timestamp,
         schedule::{Decay, ScheduleSpec},
         spec::{Group, RateLimits},

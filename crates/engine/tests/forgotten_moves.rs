@@ -49,26 +49,40 @@ async fn open(url: &str) -> Engine {
     engine
 }
 
-/// A job and what is known of it without the engine: its records, and the rates that they lead to.
+/// A job and what is known of it without the engine: its records, and the rates of each step that follow from them.
 struct Known {
     name: JobName,
     attempts: Vec<AttemptRow>,
     records: Vec<Sample>,
     rates: Vec<Vec<GroupRate>>,
+    replayer: Replayer,
 }
 
 impl Known {
-    fn new(name: &JobName) -> Self {
-        Self { name: name.clone(), attempts: Vec::new(), records: Vec::new(), rates: Vec::new() }
+    fn new(name: JobName, records: Vec<Sample>) -> Self {
+        let replayer = Replayer::try_new(&spec(), &[], &[], 0).unwrap();
+        Self { name, attempts: Vec::new(), records, rates: Vec::new(), replayer }
     }
 
     /// A trainer begins or goes on at `resume_step`.
     async fn start(&mut self, engine: &Engine, resume_step: u64) {
         let token = format!("{resume_step} {}", self.attempts.len());
-        engine.start_attempt(&self.name, token, resume_step).await.unwrap();
+        let info = engine.start_attempt(&self.name, token, resume_step).await.unwrap();
         self.attempts = engine.attempts(&self.name).await.unwrap();
-        self.records.retain(|record| record.step < resume_step);
-        self.rates = self.replayed();
+        self.replayer = Replayer::try_new(&spec(), &self.attempts, &[], info.row.attempt).unwrap();
+        self.rates = (0..LAG).map(|step| self.replayer.timeline().directive_at(step).rates).collect();
+        for record in std::mem::take(&mut self.records) {
+            if record.step < resume_step {
+                self.take(record);
+            }
+        }
+    }
+
+    /// A further record, and the rates that follow from it.
+    fn take(&mut self, record: Sample) {
+        self.replayer.take(&record);
+        self.rates.push(self.replayer.timeline().directive_at(record.step + LAG).rates);
+        self.records.push(record);
     }
 
     /// The trainer reports up to `end`, and uses other rates than it is told at `strays`.
@@ -78,32 +92,16 @@ impl Known {
         let mut next = self.records.last().map_or(0, |record| record.step + 1);
         while next < end {
             let piece = next..end.min(next + 90);
-            let through_step = Some(piece.end - 1);
-            let mut samples: Vec<Sample> =
-                piece.clone().map(|step| Sample { loss: Some(loss(attempt, step)), ..Sample::new(step) }).collect();
             next = piece.end;
-            self.records.extend(samples.iter().cloned());
-            self.rates = self.replayed();
-            for sample in &mut samples {
-                let told = self.rates[usize::try_from(sample.step).unwrap()][0].learning_rate;
-                sample.learning_rate = Some(if strays.contains(&sample.step) { 2.0 * told } else { told });
+            for step in piece.clone() {
+                let told = self.rates[usize::try_from(step).unwrap()][0].learning_rate;
+                let used = if strays.contains(&step) { 2.0 * told } else { told };
+                self.take(Sample { loss: Some(loss(attempt, step)), learning_rate: Some(used), ..Sample::new(step) });
             }
-            reporter.report(Report { samples, through_step }).await.unwrap().receipt().await.unwrap();
+            let samples = self.records.iter().filter(|record| piece.contains(&record.step)).cloned().collect();
+            let report = Report { samples, through_step: Some(piece.end - 1) };
+            reporter.report(report).await.unwrap().receipt().await.unwrap();
         }
-    }
-
-    /// The rates of each step, each worked out when the records that lead to it have just been taken.
-    fn replayed(&self) -> Vec<Vec<GroupRate>> {
-        let attempt = self.attempts.last().map_or(0, |row| row.attempt);
-        let mut replayer = Replayer::try_new(&spec(), &self.attempts, &[], attempt).unwrap();
-        let mut rates = Vec::new();
-        for record in &self.records {
-            rates.push(replayer.timeline().directive_at(record.step).rates);
-            replayer.take(record);
-        }
-        let next = rates.len() as u64;
-        rates.extend((next..next + LAG).map(|step| replayer.timeline().directive_at(step).rates));
-        rates
     }
 
     /// Whoever asks for any step gets the rates that it was trained at.
@@ -153,7 +151,7 @@ async fn rates_of_forgotten_moves_are_the_same_after_a_recovery_a_rewind_and_a_f
     let engine = open(&url).await;
     let name = JobName::new("test", "busy").unwrap();
     engine.create_job(NewJob { name: name.clone(), spec: spec(), request_id: None }).await.unwrap();
-    let mut known = Known::new(&name);
+    let mut known = Known::new(name.clone(), Vec::new());
     known.start(&engine, 0).await;
     known.train(&engine, STEPS, &[7, 8, 2000]).await;
     known.assert_told(&engine).await;
@@ -177,7 +175,7 @@ async fn rates_of_forgotten_moves_are_the_same_after_a_recovery_a_rewind_and_a_f
     let fork = JobName::new("test", "fork").unwrap();
     let order = Fork { source: name.clone(), step: 2400, name: fork.clone(), spec: None, request_id: None };
     engine.fork_job(order).await.unwrap();
-    let mut forked = Known { name: fork, records: known.records.clone(), ..Known::new(&name) };
+    let mut forked = Known::new(fork, known.records.clone());
     forked.start(&engine, 2400).await;
     forked.train(&engine, 2450, &[]).await;
     forked.assert_told(&engine).await;
