@@ -1,9 +1,9 @@
-//! The words in which the engine is asked and answers. Plain values; no protos, no sockets, no SQL.
+//! The values in which the engine is asked and answers: no protos, no sockets, no SQL.
 
 mod error;
 mod settings;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 pub use super::steering::Told;
 pub use error::Error;
@@ -26,7 +26,7 @@ pub struct JobView {
     pub attempt: u32,
     /// How far the newest attempt has come; `None` for jobs that have ended or have no attempt.
     pub progress: Option<Progress>,
-    /// The job is RUNNING but its trainer has not been heard of for a while.
+    /// The job is RUNNING, but its trainer has not called or reported for a while.
     pub stale: bool,
 }
 
@@ -51,7 +51,7 @@ pub struct Progress {
     pub latest: Option<Sample>,
     /// The rates at the step after the highest one given out, or at the resume step.
     pub rates: Vec<GroupRate>,
-    /// When the trainer was last heard of by this process.
+    /// When the trainer last called or reported to this process.
     pub report_time: Option<Timestamp>,
     /// Samples that came again, since the process started.
     pub repeated_samples: u64,
@@ -59,11 +59,11 @@ pub struct Progress {
     pub conflicting_samples: u64,
     /// Samples that came too late, since the process started.
     pub late_samples: u64,
-    /// What each controller is at, with its place and kind, in the order of the spec.
+    /// The status of each controller, with its place and kind, in the order of the spec.
     pub controllers: Vec<(String, ControllerStatus)>,
 }
 
-/// What a parameter group is to use at a step.
+/// The values that a parameter group uses at a step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GroupRate {
     /// The group's name.
@@ -85,7 +85,7 @@ pub struct Directive {
     pub rates: Vec<GroupRate>,
     /// Where the rates come from.
     pub source: Source,
-    /// What it is told beside the rates.
+    /// What the trainer is told beside the rates.
     pub told: Told,
 }
 
@@ -98,6 +98,19 @@ pub enum Source {
     Override,
     /// The schedule, held by a pause.
     Pause,
+}
+
+/// A call for a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateCall {
+    /// The attempt; 0 is the newest, and makes a step final only near the trainer.
+    pub attempt: u64,
+    /// The step.
+    pub step: u64,
+    /// How many steps after it are wanted too.
+    pub plan_steps: usize,
+    /// How long to wait for the step to become final.
+    pub wait: Duration,
 }
 
 /// The answer to a call for a step.
@@ -153,7 +166,7 @@ pub enum Change {
         /// The figures that the advice rests on.
         evidence: BTreeMap<String, f64>,
     },
-    /// Take back what people advised.
+    /// Take back people's advice to stop.
     WithdrawStop,
     /// Another spec, if the job still has this version.
     Spec {
@@ -193,7 +206,7 @@ pub struct Fork {
 /// What came of a report, once it is durable. Counts are of this report.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Receipt {
-    /// All that this rank reported at or below is durable.
+    /// Everything that this rank reported at or below this step is durable.
     pub durable_through_step: Option<u64>,
     /// Samples that came again with the same values.
     pub repeated: u64,
@@ -206,7 +219,7 @@ pub struct Receipt {
 }
 
 impl Receipt {
-    /// Of this report and the next of the same rank.
+    /// Adds the receipt of the next report of the same rank.
     pub fn add(&mut self, next: &Self) {
         self.durable_through_step = self.durable_through_step.max(next.durable_through_step);
         self.repeated += next.repeated;

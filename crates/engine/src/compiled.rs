@@ -151,8 +151,8 @@ impl CompiledSpec {
         self.opening.as_ref()
     }
 
-    /// What every group is to use when the schedule's clock shows `clock` and the base rates are `base_lrs`, before any override and limit.
-    /// With `is_flat` the learning rates are the base rates themselves.
+    /// What every group is to use when the schedule's clock shows `clock` and the base rates are `base_lrs`, before any
+    /// override and limit. With `is_flat` the learning rates are the base rates themselves.
     pub fn rates_at<'a>(
         &'a self,
         clock: u64,

@@ -1,4 +1,5 @@
-//! What is known of a whole history, however long: bounded in memory, and growing with the records, so that none is read twice.
+//! A whole history in short, however long it is: bounded in memory, and continued from record to record, so that none
+//! is read twice.
 
 use std::{
     collections::HashMap,
@@ -16,7 +17,7 @@ use lrs_stats::extremes::Extremes;
 
 /// Points that plateaus are looked for in.
 const PLATEAU_POINTS: usize = 4096;
-/// Stretches off what was told; where there are more, those nearest to each other are joined.
+/// Stretches at another rate than told. If there are more, the nearest neighbours are joined.
 const STRETCHES: usize = 1000;
 /// Bytes of digests that are kept.
 const CACHED_BYTES: usize = 64 << 20;
@@ -35,7 +36,7 @@ pub struct Digest {
     next: u64,
     losses: Extremes,
     off_told: Vec<RangeInclusive<u64>>,
-    /// The newest record with a rate was off what was told.
+    /// Whether the newest record with a rate ran at another rate than told.
     is_off: bool,
     /// `None` once all records of an attempt that is over have been taken.
     rates: Option<RatesFrom>,
@@ -132,8 +133,8 @@ impl Digest {
     }
 }
 
-/// Whether the rate that a step `used` is another than its first group was told, beyond single precision. Of other groups trainers do not
-/// say what they used.
+/// Whether the rate that a step `used` differs from the one told to its first group, beyond single precision. Trainers
+/// do not report the rates of other groups.
 #[must_use]
 pub fn is_off(timeline: &Timeline, step: u64, used: f64) -> bool {
     let directive = timeline.directive_at(step);
@@ -141,7 +142,7 @@ pub fn is_off(timeline: &Timeline, step: u64, used: f64) -> bool {
     directive.rates.first().is_some_and(|told| differs(told.learning_rate))
 }
 
-/// At most so many stretches: those nearest to each other joined.
+/// At most so many stretches, the nearest neighbours joined.
 fn joined(stretches: &[RangeInclusive<u64>], most: usize) -> Vec<RangeInclusive<u64>> {
     let Some(too_many) = stretches.len().checked_sub(most).filter(|count| *count > 0) else {
         return stretches.to_vec();
@@ -162,7 +163,7 @@ fn joined(stretches: &[RangeInclusive<u64>], most: usize) -> Vec<RangeInclusive<
 
 /// A digest that several may want at once.
 pub struct Slot {
-    /// Held by the one that reads for it.
+    /// Held by the call that reads for it.
     pub turn: tokio::sync::Mutex<()>,
     digest: Mutex<Digest>,
 }
@@ -191,8 +192,8 @@ struct Used {
 }
 
 impl Digests {
-    /// The digest of an attempt that runs under `timeline`, or that is over. A digest that was begun while its attempt ran is not used
-    /// after its end, and none is used that cannot tell the rates of the next records.
+    /// The digest of an attempt that runs under `timeline`, or that is over. A digest that was begun while its attempt
+    /// ran is not used after its end, and none is used that cannot tell the rates of the next records.
     pub fn get(&self, key: (JobId, u32), timeline: Option<&Timeline>) -> Option<Arc<Slot>> {
         let mut kept = self.lock();
         kept.uses += 1;
@@ -205,7 +206,7 @@ impl Digests {
         Some(Arc::clone(&found.slot))
     }
 
-    /// Keeps a digest that is begun, unless someone else began it just now.
+    /// Keeps a new digest, unless another call has just begun one.
     pub fn begin(&self, key: (JobId, u32), digest: Digest, timeline: Option<&Timeline>) -> Arc<Slot> {
         if let Some(slot) = self.get(key, timeline) {
             return slot;
@@ -218,7 +219,7 @@ impl Digests {
         slot
     }
 
-    /// Counts how large a digest has become, and lets those go that were not asked for longest.
+    /// Notes how large a digest has become, and drops the least recently used digests where there is no room.
     pub fn count(&self, key: (JobId, u32), slot: &Slot) {
         let bytes = slot.digest().bytes();
         let mut kept = self.lock();

@@ -1,7 +1,7 @@
-//! The doctor: looks through everything a database has of every job, and says what can not be right.
+//! The doctor: looks through everything a database has of every job, and says what cannot be right.
 //!
-//! What it holds rows to is what the engine does, nothing more: it reads them, counts what arrived, takes telemetry in the order it
-//! came, and lets the pure heart decide once more. It changes nothing.
+//! It checks rows against what the engine does with them, nothing more: it reads them, counts what arrived, takes
+//! telemetry in the order of arrival, and lets the pure heart decide once more. It changes nothing.
 
 mod chunks;
 mod decisions;
@@ -36,7 +36,7 @@ pub enum Ailment {
     Index,
     /// Rows belong to a job or an attempt that is not there.
     Orphan,
-    /// A row can not be understood.
+    /// A row cannot be understood.
     Unreadable,
     /// Telemetry or a decision that was stored is not there any more.
     Gap,
@@ -66,7 +66,7 @@ impl fmt::Display for Ailment {
     }
 }
 
-/// Something that can not be right.
+/// Something that cannot be right.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
     /// The job's name, or its identity where it has none; `None` for the database as a whole.
@@ -82,7 +82,7 @@ pub struct Finding {
 pub struct Counts {
     /// Jobs.
     pub jobs: u64,
-    /// Those whose telemetry has been removed, so that their decisions can not be recomputed.
+    /// Those whose telemetry has been removed, so that their decisions cannot be recomputed.
     pub jobs_without_telemetry: u64,
     /// Attempts.
     pub attempts: u64,
@@ -90,7 +90,8 @@ pub struct Counts {
     pub decisions: u64,
     /// Decisions by controllers that were recomputed.
     pub recomputed_decisions: u64,
-    /// Decisions by controllers that have no record yet because a process ended before it wrote them; the next start does.
+    /// Decisions by controllers that have no record yet because a process ended before it wrote them; the next start
+    /// does.
     pub unrecorded_decisions: u64,
     /// Chunks of telemetry.
     pub chunks: u64,
@@ -117,7 +118,7 @@ pub async fn examine(database: &dyn Inspection) -> Result<Diagnosis, Error> {
         diagnosis.find(None, Ailment::File, damage);
     }
     for index in database.missing_indices().await? {
-        diagnosis.find(None, Ailment::Index, format!("index {index} is missing, or can not be used"));
+        diagnosis.find(None, Ailment::Index, format!("index {index} is missing, or cannot be used"));
     }
     for Orphans { table, job_id, count } in database.orphans().await? {
         let detail = format!("{count} rows of {table} belong to no job");
@@ -143,7 +144,7 @@ impl Diagnosis {
         self.findings.push(Finding { job: job.map(ToOwned::to_owned), ailment, detail });
     }
 
-    /// A row of `job` that can not be understood; any other error ends the examination.
+    /// A row of `job` that cannot be understood; any other error ends the examination.
     fn found(&mut self, job: &str, error: Error) -> Result<(), Error> {
         match error {
             Error::Inconsistent { .. } => {
@@ -238,7 +239,7 @@ fn check_row(row: &JobRow, attempts: &[AttemptRow], diagnosis: &mut Diagnosis) {
     }
 }
 
-/// The decisions that can be read; those that can not are found, and those that are missing.
+/// The decisions that can be read; those that cannot are found, and those that are missing.
 async fn read_decisions(
     database: &dyn Inspection,
     row: &JobRow,

@@ -1,4 +1,4 @@
-//! The handle that `rpc` and `http` hold: one command in, one answer out.
+//! The handle that `rpc` and `http` hold: a call, an answer.
 
 mod audit;
 mod directives;
@@ -108,7 +108,7 @@ impl Engine {
                 self.0.jobs.fetch_sub(1, SeqCst);
                 return Ok(());
             }
-            // Out of service: all that can be done with it.
+            // A job that is out of service can only be deleted.
             Some(entry) => entry.id,
             None => {
                 let view = self.ended(name).await?;
@@ -174,7 +174,7 @@ impl Engine {
         preview::preview(spec, steps)
     }
 
-    /// Gives out nothing more, writes what is left, lets go of the store. Waits for all of it.
+    /// Gives out no more steps, writes what is left and closes the store. Waits for all of it.
     pub async fn shutdown(&self) {
         let _ = self.0.readiness.send(Err("the server is shutting down".to_owned()));
         for shard in &self.0.shards {
@@ -202,7 +202,7 @@ impl Engine {
         let shard = self.0.shard(entry.id);
         shard.send(command(reply)).await.map_err(|_| Error::ShuttingDown)?;
         match answer.await.unwrap_or(Err(Error::ShuttingDown)) {
-            // It ended or went while the command was on its way.
+            // The job ended or was deleted while the command was on its way.
             Err(Error::JobNotFound(_)) => Err(self.why_not_live(entry.name.as_str()).await),
             answer => answer,
         }

@@ -1,4 +1,4 @@
-//! How a job fares, from what it reported lately: for people who look, never for a decision.
+//! How a job fares, from its last losses: shown to people, never used for a decision.
 
 use std::ops::RangeInclusive;
 
@@ -15,7 +15,7 @@ pub enum HealthState {
     Stale,
     /// The loss does not fall any more.
     Plateau,
-    /// The trainer uses other rates than it was told: it has lost the server, or was never joined to it.
+    /// The trainer uses other rates than it was told: it has lost the server, or never reached it.
     OnPlan,
     /// Nothing of the above.
     Fine,
@@ -47,24 +47,24 @@ pub struct FlatStretch {
     pub reason: String,
 }
 
-/// What was reported of the last steps.
+/// The reports of the last steps.
 #[derive(Clone, Debug, Default)]
 pub struct Recent {
     /// Steps, rising.
     pub steps: Vec<u64>,
     /// The loss of each.
     pub losses: Vec<f64>,
-    /// Of the newest reports with a rate, how many were at another rate than told, and how many there are.
+    /// How many of the newest reports with a rate used another rate than told, and how many such reports there are.
     pub off_told: (usize, usize),
 }
 
-/// Losses that a divergence is seen in.
+/// The newest losses, in which a divergence is looked for.
 const NEWEST: usize = 16;
 /// Robust deviations above the median before.
 const DEVIATIONS: f64 = 8.0;
-/// Blocks that a plateau is looked for in.
+/// Blocks of losses in which a plateau is looked for.
 const BLOCKS: usize = 64;
-/// Losses that are looked at for what is going on now.
+/// Losses in which a plateau of the moment is looked for.
 const LOOKED_AT: usize = 512;
 /// Steps below which nothing is said about a trend.
 const FEWEST: usize = 256;
@@ -162,8 +162,8 @@ fn divergence(recent: &Recent, before: &Summary, newest: &Summary) -> Option<Str
         .then(|| format!("loss {now:.4}, {above:.0} robust deviations above its median before, {usual:.4}"))
 }
 
-/// The stretches of a series in which the loss did not fall: Mann and Kendall's test over windows of 64 block means, with the threshold of two
-/// deviations and the allowance for correlated neighbours of `statistical_plateau`.
+/// The stretches of a series in which the loss did not fall: Mann and Kendall's test over windows of 64 block means,
+/// with the threshold of two deviations and the allowance for correlated neighbours of `statistical_plateau`.
 #[must_use]
 pub fn plateaus(steps: &[u64], losses: &[f64]) -> Vec<FlatStretch> {
     let finite = finite(steps, losses);

@@ -1,4 +1,4 @@
-//! What a job's trainers reported, read back: the complete records of an attempt's history, reduced over ranks.
+//! A job's telemetry, read back: the complete records of an attempt's history, reduced over ranks.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -104,7 +104,7 @@ pub async fn answer(mut records: Records<'_>, query: &TelemetryQuery) -> Result<
                 for record in window {
                     for (name, bits) in record.values().filter(|(name, _)| wanted(name)) {
                         let value = f64::from_bits(bits);
-                        // Almost always there, and then its name need not be owned.
+                        // The series is almost always there, and then no owned name is needed.
                         if let Some(extremes) = series.get_mut(name) {
                             extremes.push(record.step, value);
                         } else {

@@ -1,8 +1,8 @@
 //! A spec in the algebra alone: what a job is held to, however its spec was written.
 //!
-//! Named forms and other libraries' schedulers are translated once, when a job is registered or its spec changes. The native form is
-//! stored beside the written one and is what rates are computed from, so that a later release that translates better changes
-//! no job's curve.
+//! Named forms and other libraries' schedulers are translated once, when a job is registered or its spec changes. The
+//! native form is stored beside the written one and is what rates are computed from, so that a later release that
+//! translates better changes no job's curve.
 
 use super::compiled::{companions, effective_schedule};
 use lrs_control as control;

@@ -1,7 +1,7 @@
 //! Moves of the base rates that are no longer in memory, read back from the decisions on record.
 //!
-//! Nobody who trains asks for them: they are for a curious look at a step that a busy controller has left far behind. A read goes
-//! through all of a job's decisions, and holds one page of them at a time.
+//! Nobody who trains asks for them: they are for a curious look at a step that a busy controller has left far behind. A
+//! read goes through all of a job's decisions, and holds one page of them at a time.
 
 use super::{lineage::Part, steering::BaseMove};
 use lrs_model::{decision::DecisionId, name::JobId};
@@ -11,7 +11,8 @@ use lrs_store::{DecisionQuery, Store};
 /// Decisions read at once.
 const PAGE: u32 = 1000;
 
-/// For each of `steps`, which rise, the newest move that controllers made in the history `parts` and that is in force there.
+/// For each of `steps`, which rise, the newest move that controllers made in the history `parts` and that is in force
+/// there.
 ///
 /// # Errors
 /// If the store is away, or what it has cannot be understood.

@@ -1,7 +1,7 @@
 //! The newest items of a list that grows with a job: bounded in length, and cheap to clone while it grows.
 //!
-//! A published timeline and the heart share the list. So it is kept in pieces: a clone shares them all, and the next push copies
-//! one piece at most.
+//! A published timeline and the heart share the list. So it is kept in pieces: a clone shares them all, and the next
+//! push copies one piece at most.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -70,8 +70,8 @@ impl<T> Recent<T> {
         piece.get(of_piece(piece).checked_sub(1)?)
     }
 
-    /// Forgets the oldest items, a piece at a time, while `kept` are left and the oldest of those `may_be_first`. Returns whether it
-    /// forgot any.
+    /// Forgets the oldest items, a piece at a time, while `kept` are left and the oldest of those `may_be_first`.
+    /// Returns whether it forgot any.
     pub fn shorten(&mut self, kept: usize, may_be_first: impl Fn(&T) -> bool) -> bool {
         let before = self.full.len();
         while !self.full.is_empty() && self.len() >= kept + PIECE {

@@ -1,4 +1,5 @@
-//! From what is stored back to a job as a value: at the start of the process, and when an attempt goes on from a step of the past.
+//! From the store back to a job as a value: at the start of the process, and when an attempt goes on from a step of the
+//! past.
 
 use std::collections::VecDeque;
 
@@ -40,8 +41,8 @@ pub struct Running {
     pub heart: Job,
     /// The `seq` of the next chunk.
     pub next_seq: u64,
-    /// What the controllers decided on the telemetry that was read, of which no record is: the process before ended in between, the
-    /// newest attempt has just begun, or the job is a fork under another spec.
+    /// What the controllers decided on the telemetry that was read, of which no record is: the process before ended in
+    /// between, the newest attempt has just begun, or the job is a fork under another spec.
     pub unrecorded: Vec<Decision>,
 }
 
@@ -73,12 +74,12 @@ pub async fn load(store: &dyn Store, row: JobRow) -> Result<Loaded, store::Error
     Ok(Loaded { row, attempts, people, timeline, running })
 }
 
-/// The decisions on record, read beside the ones that controllers make once more. Both come in the order of their identities, so neither
-/// has to be held in memory.
+/// The decisions on record, read beside the ones that controllers make once more. Both come in the order of their
+/// identities, so neither has to be held in memory.
 ///
-/// A decision is stored with the telemetry that it was taken on, but for two cases: it had to wait for a person's decision, or for the next
-/// attempt. Then a process can end in between. One that is stored out of order, because it was lost before, counts as not recorded; to
-/// record it again changes nothing.
+/// A decision is stored with the telemetry that it was taken on, but for two cases: it had to wait for a person's
+/// decision, or for the next attempt. Then a process can end in between. One that is stored out of order, because it
+/// was lost before, counts as not recorded; to record it again changes nothing.
 struct Ledger<'a> {
     store: &'a dyn Store,
     job: JobId,
@@ -135,7 +136,7 @@ pub async fn people(store: &dyn Store, job: JobId) -> Result<Vec<(Decision, Opti
     Ok(people)
 }
 
-/// Reads the newest attempt: from its snapshot if there is one that fits, else from its whole history.
+/// Reads the newest attempt: from its saved job if that fits, else from its whole history.
 ///
 /// # Errors
 /// If the store is away, or what it has cannot be understood.
@@ -207,7 +208,7 @@ async fn read_part(ledger: &mut Ledger<'_>, part: Part, running: &mut Running) -
     }
 }
 
-/// What of a chunk belongs to a part.
+/// The samples of a chunk that belong to a part.
 fn within(part: Part, chunk: Chunk) -> Report {
     let mut samples = chunk.samples;
     samples.retain(|sample| (part.start..part.end).contains(&sample.step));

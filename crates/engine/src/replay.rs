@@ -1,4 +1,4 @@
-//! A job's decisions once more, from its telemetry: they must be the same.
+//! A job's decisions made once more from its telemetry. They must be the same.
 
 use std::collections::VecDeque;
 
@@ -96,7 +96,7 @@ impl Replayer {
         self.job.timeline()
     }
 
-    /// People's decisions as they are from now on, of which none changes what was told for the records taken.
+    /// Goes on under the people's decisions of `timeline`, which change nothing about the records taken so far.
     pub fn follow(&mut self, timeline: &Timeline) {
         // A replay holds no step back.
         let decisions = self.job.apply(timeline);

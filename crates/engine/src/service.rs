@@ -69,7 +69,8 @@ impl Service {
         Ok(entry)
     }
 
-    /// Lists a damaged job without serving it: it keeps its name and says what is wrong with it, and the other jobs go on.
+    /// Lists a damaged job without serving it: it keeps its name and says what is wrong with it, and the other jobs go
+    /// on.
     pub fn take_out_of_service(&self, id: JobId, name: &str, failure: &store::Error) {
         let Ok(parsed) = name.parse() else {
             error!(job.uid = %id, "Job {id} is left out, because {name:?} is not a job's name: {failure}");

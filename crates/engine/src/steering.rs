@@ -1,8 +1,8 @@
 //! What controllers told the trainer: base rates, bounds on the norm, actions and advice to stop, each from a step on.
 //!
-//! A controller may tell something at every step, so only the newest of it stays in memory. A move of the base rates that is no
-//! longer there is read back from the decisions on record, see `past.rs`. Older bounds, actions and advice to stop are not: no
-//! trainer asks for a step that it trained a thousand changes ago.
+//! A controller may tell something at every step, so only the newest of it stays in memory. A move of the base rates
+//! that is no longer there is read back from the decisions on record, see `past.rs`. Older bounds, actions and advice
+//! to stop are not: no trainer asks for a step that it trained a thousand changes ago.
 
 use std::sync::Arc;
 

@@ -136,8 +136,8 @@ async fn recover_one(service: &Service, job: LoadedJob) -> Result<(), store::Err
 
 /// Merges small chunks of telemetry where shards say that there are many.
 ///
-/// Only those that are known to be written: one whose outcome is unknown is written again, and would come back beside the
-/// chunk that it was merged into.
+/// Only those that are known to be written: one whose outcome is unknown is written again, and would come back beside
+/// the chunk that it was merged into.
 async fn merge(store: Arc<dyn Store>, pipeline: Pipeline, mut attempts: mpsc::Receiver<(JobId, u32, u64)>) {
     while let Some((job, attempt, below_seq)) = attempts.recv().await {
         if pipeline.settle(job).await.is_err() {

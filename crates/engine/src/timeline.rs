@@ -1,4 +1,4 @@
-//! The rate as a function of the step: people's decisions and base rates laid out over the steps.
+//! The rate as a function of the step: people's decisions and what controllers told, laid out over the steps.
 //!
 //! A [`Timeline`] is immutable and shared: the shard that owns a job publishes it, every reader evaluates it.
 
@@ -32,7 +32,7 @@ pub struct Timeline {
 struct Bases<'a> {
     moved: Option<&'a BaseMove>,
     segment: &'a Segment,
-    /// How they run, and since when.
+    /// How the base rates run, and from which step on.
     shape: RateShape,
     since: u64,
 }
@@ -59,10 +59,7 @@ impl<'a> Bases<'a> {
 }
 
 impl Timeline {
-    /// Lays out `decisions`, people's, in any order.
-    ///
-    /// Of two decisions of a kind, the one that was taken later is in force wherever both would be: so an order given after a rewind is not
-    /// undone by an older one that lies ahead.
+    /// Lays out people's `decisions`, which come in any order; others are passed over.
     ///
     /// # Errors
     /// If a spec is wrong.
@@ -104,7 +101,7 @@ impl Timeline {
         Ok(Self { segments, controlled: controlled.into(), steering: Arc::default() })
     }
 
-    /// The same people's decisions with what controllers told, by rising effective step.
+    /// The same decisions by people with other steering.
     #[must_use]
     pub fn with_steering(&self, steering: Arc<Steering>) -> Self {
         Self { steering, ..self.clone() }
@@ -116,7 +113,7 @@ impl Timeline {
         &self.steering
     }
 
-    /// For adding what takes effect no earlier than all that is there.
+    /// The steering, to be added to. Nothing that is added may take effect before what is there.
     pub fn steer(&mut self) -> &mut Steering {
         Arc::make_mut(&mut self.steering)
     }
@@ -145,15 +142,15 @@ impl Timeline {
         !self.controlled.is_empty()
     }
 
-    /// Rates below this are determined, once the records that take effect below `taken_end` have been taken.
+    /// Rates below the answer are determined once every record has been taken that takes effect below `taken_end`.
     #[must_use]
     pub fn determined_end(&self, taken_end: u64) -> u64 {
-        // Between such stretches nothing depends on telemetry that is still to come.
+        // Outside of these stretches nothing depends on telemetry.
         let next = self.controlled.partition_point(|stretch| stretch.end <= taken_end);
         self.controlled.get(next).map_or(u64::MAX, |stretch| taken_end.max(stretch.start))
     }
 
-    /// The base rates in force at `step`, one a group, whatever their shape makes of them there.
+    /// The base rates in force at `step`, one a group, before their shape is applied.
     #[must_use]
     pub fn base_lrs_at(&self, step: u64) -> Vec<f64> {
         Bases::new(self.segment(step), self.steering.move_at(step)).iter().collect()
@@ -165,8 +162,8 @@ impl Timeline {
         self.segment(step).opened_at
     }
 
-    /// The directives of this step and of all later ones follow from what is in memory. Of earlier steps the moves have been forgotten:
-    /// their directives are [`Timeline::directive_with`] the move on record.
+    /// The directives of this step and of all later ones follow from what is in memory. Of earlier steps the moves have
+    /// been forgotten: their directives are [`Timeline::directive_with`] the move on record.
     #[must_use]
     pub fn known_from(&self) -> u64 {
         self.steering.known_from()

@@ -1,10 +1,10 @@
-//! A real engine over a database, with a controller that moves the rates at every step: what has left the memory is read back, and a
-//! recovery, a rewind and a fork give the same bits.
+//! A real engine over a database, with a controller that moves the rates at every step: what has left the memory is
+//! read back, and a recovery, a rewind and a fork give the same bits.
 
 use std::{sync::Arc, time::Duration};
 
 use lrs_engine::{
-    Engine, Fork, GroupRate, NewJob, Settings,
+    Engine, Fork, GroupRate, NewJob, RateCall, Settings,
     replay::{Replayer, recorded, replay, same_decision},
 };
 use lrs_model::{
@@ -110,7 +110,8 @@ impl Known {
         for (step, plan_steps) in [(0, 5), (1, 0), (2, 1), (700, 30), (1199, 3), (1500, 900), (last - 9, 9), (last, 0)]
         {
             let name = self.name.as_str();
-            let answer = engine.directive(name, 0, step, plan_steps, Duration::ZERO).await.unwrap();
+            let call = RateCall { attempt: 0, step, plan_steps, wait: Duration::ZERO };
+            let answer = engine.directive(name, call).await.unwrap();
             for directive in [answer.directive].iter().chain(&answer.plan) {
                 let expected = &self.rates[usize::try_from(directive.step).unwrap()];
                 assert_eq!(directive.rates, *expected, "at step {} of {name}", directive.step);

@@ -15,7 +15,7 @@ use lrs_store::{
 /// So much is said of one attempt; the rest is counted.
 const MOST_DETAILS: usize = 5;
 
-/// Reads the telemetry of an attempt, and finds what can not be right with it.
+/// Reads the telemetry of an attempt, and finds what cannot be right with it.
 pub(super) async fn examine(
     database: &dyn Inspection,
     row: &JobRow,

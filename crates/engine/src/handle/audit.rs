@@ -32,7 +32,8 @@ impl Engine {
         finish(Subject::Job(name.to_string()), vec![figures]).await
     }
 
-    /// The report of the jobs of `namespace` whose spec names `experiment`, with `target` in place of their objectives' own.
+    /// The report of the jobs of `namespace` whose spec names `experiment`, with `target` in place of their objectives'
+    /// own.
     ///
     /// # Errors
     /// If there are none, or more than a report may have, too many reports are being made, or the store is away.
@@ -87,7 +88,8 @@ impl Engine {
             stretches: parts.iter().filter_map(|part| stretch(part, &attempts)).collect(),
             row: aimed(view.row.clone(), target),
         };
-        // Before the telemetry, so that it is known where rates changed. One that comes meanwhile is left to the next report.
+        // Before the telemetry, so that it is known where rates changed. One that comes meanwhile is left to the next
+        // report.
         let decisions = self.decision_log(&name, &parts).await?;
         let mut tally = JobTally::new(facts, decisions);
         if check_whole(&view.row).is_ok() && view.attempt > 0 {

@@ -1,4 +1,5 @@
-//! What an attempt's trainer is told for some steps: from memory or, where a busy controller has left them far behind, from the record.
+//! What an attempt's trainer is told for some steps: from memory or, where a busy controller has left them far behind,
+//! from the record.
 
 use super::Engine;
 use crate::{
@@ -42,7 +43,8 @@ impl Engine {
         Ok(if is_many { aside(directives) } else { directives() })
     }
 
-    /// The moves in force at `steps`, which rise, of the history of an attempt. Few calls read at once, the others wait.
+    /// The moves in force at `steps`, which rise, of the history of an attempt. Few calls read at once, the others
+    /// wait.
     async fn forgotten(&self, job: JobId, attempt: u32, steps: &[u64]) -> Result<Vec<Option<BaseMove>>, Error> {
         let _turn = self.0.past_reads.acquire().await.map_err(|_| Error::ShuttingDown)?;
         // What was decided long ago may still be on its way to a database that was away.

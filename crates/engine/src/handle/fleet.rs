@@ -1,5 +1,5 @@
-//! All jobs at a glance, for someone who looks again and again: only what has changed since is looked at, and of jobs that run it is
-//! all in memory.
+//! All jobs at a glance, for someone who looks again and again. Each look reads only what has changed since the last
+//! one, and for jobs that run it reads from memory.
 
 mod reading;
 
@@ -26,21 +26,21 @@ use lrs_model::{
 };
 use lrs_stats::Backend;
 
-/// Jobs of which something is read from the store at once.
+/// Jobs that are read from the store at once.
 const READ_AT_ONCE: usize = 8;
-/// Jobs that are made ready to be shown at once: as many as make a batch that is worth a device's while.
+/// Jobs that are prepared at once: enough for a batch that is worth a device's while.
 const BATCH: usize = 1024;
 /// Jobs listed, or decisions read, at once.
 const PAGE: u32 = 1000;
 /// Jobs listed at once of those that ended since.
 const FEW: u32 = 100;
-/// How often all ended jobs are listed again: they change only when their telemetry is removed. That one ends or is deleted is
-/// noticed at once.
+/// How often all ended jobs are listed again. They change only when their telemetry is removed; a job's end or deletion
+/// is noticed at once.
 const ENDED_AGAIN: Duration = Duration::from_mins(1);
 
 /// What was seen of all jobs.
 pub struct Fleet {
-    /// What computes how they fare.
+    /// Computes how the jobs fare.
     statistics: Arc<dyn Backend>,
     known: HashMap<String, Known>,
     looks: u64,
@@ -68,7 +68,7 @@ struct Known {
 
 impl Drop for Known {
     fn drop(&mut self) {
-        // Nobody looks any more.
+        // Nobody looks at the job any more.
         self.entry.iter().for_each(|entry| entry.set_trail(None));
     }
 }
@@ -103,7 +103,7 @@ enum Subject {
     Ended(Box<JobRow>),
 }
 
-/// All that there is to be seen of a job, before anything is computed of it.
+/// Everything that is shown of a job, before its health is computed.
 struct Read {
     view: JobView,
     recent: Recent,
@@ -113,7 +113,7 @@ struct Read {
 }
 
 impl Fleet {
-    /// Of nothing seen yet. The jobs' health is computed by this backend, in batches.
+    /// A fleet of which nothing was seen yet. `statistics` computes the jobs' health, in batches.
     #[must_use]
     pub fn new(statistics: Arc<dyn Backend>) -> Self {
         Self { statistics, known: HashMap::new(), looks: 0, ended: None, is_truncated: false }
@@ -132,13 +132,14 @@ impl Fleet {
 }
 
 impl Engine {
-    /// Looks at all jobs, but at most `limit`, of ended ones at the newest. Each that changed since the last look is told by its name
-    /// and what `show` makes of it, off the threads that answer calls; each that is gone by its name alone.
+    /// Looks at all jobs, at most `limit` of them; of ended jobs at the newest. Calls `tell` with the name of each job
+    /// that changed since the last look and what `show` makes of it, off the threads that answer calls; for a job that
+    /// is gone, with the name alone.
     ///
-    /// What was told before a failure, or before the caller lost patience, is not told again.
+    /// What was told before a failure or a cancellation is not told again.
     ///
     /// # Errors
-    /// If the store is away and something has to be read: of jobs that run that is only what was before the first look.
+    /// If the store is away and something has to be read. For jobs that run, only the first look reads.
     pub async fn look<T: Send + 'static>(
         &self,
         fleet: &mut Fleet,
@@ -154,14 +155,14 @@ impl Engine {
             fleet.known.remove(&name);
             tell(&name, None);
         }
-        // One that has not ended has just been registered under the name of another.
+        // A job that has not ended has just been registered under the name of a deleted one.
         let ended = ended.into_iter().filter_map(|(_, row)| row.filter(|row| row.state.is_ended()));
         let ended = ended.map(|row| unread_ended(fleet, row)).collect();
         self.show(fleet, ended, show, &mut tell).await?;
         self.look_at_ended(fleet, limit, show, &mut tell).await
     }
 
-    /// The running jobs that are not as they were seen.
+    /// The running jobs that have changed since they were seen.
     fn changed(&self, fleet: &mut Fleet, limit: usize) -> Vec<Unread> {
         fleet.looks += 1;
         fleet.is_truncated = false;
@@ -249,7 +250,8 @@ impl Engine {
                     _ => unread.push(unread_ended(fleet, row)),
                 }
             }
-            // Of those that ended since, until none is new; one that hides behind a page of known ones is found within the minute.
+            // Pages of jobs that ended since, until a page has no new one. A job behind a page of known ones is found
+            // within a minute.
             let is_enough = !is_all && unread.is_empty();
             self.show(fleet, unread, show, tell).await?;
             if !is_full || is_truncated || is_enough {
@@ -268,7 +270,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Reads what is not in memory, and tells.
+    /// Reads the jobs and calls `tell` for each.
     async fn show<T: Send + 'static>(
         &self,
         fleet: &mut Fleet,
@@ -293,7 +295,7 @@ impl Engine {
                 known.look = fleet.looks;
                 tell(&name, Some(shown));
                 if let Some(mut before) = fleet.known.insert(name, known) {
-                    // The trail goes on.
+                    // The trail is kept.
                     before.entry = None;
                 }
             }

@@ -1,4 +1,4 @@
-//! What people look at: how a job fares, and its rates behind and ahead.
+//! What people look at: how a job fares, its plateaus, and its rates behind and ahead.
 
 use std::{ops::RangeInclusive, sync::Arc};
 
@@ -18,7 +18,7 @@ use lrs_model::{
 };
 use lrs_stats::cpu::Cpu;
 
-/// Of an attempt that is over, the last step is looked for from so far before the end of what was reserved for it.
+/// The last step of an attempt that is over is looked for from so many steps before the end of its reserved block.
 const NEAR_THE_END: u64 = 2048;
 
 /// A job at a glance.
@@ -30,7 +30,7 @@ pub struct Glance {
     pub losses: Vec<f64>,
 }
 
-/// What is to be seen of an attempt's whole history.
+/// What an attempt's whole history shows.
 #[derive(Clone, Debug, Default)]
 pub struct Outlook {
     /// The stretches in which the loss did not fall.
@@ -52,7 +52,7 @@ impl Engine {
         Ok(Glance { health, losses: recent.losses })
     }
 
-    /// What was reported of the last steps of a job's newest attempt, from the store.
+    /// The last steps of a job's newest attempt, from the store.
     pub(super) async fn past(&self, view: &JobView) -> Result<Past, Error> {
         if view.attempt == 0 || view.row.telemetry_removed_time.is_some() {
             return Ok(Past::default());
@@ -78,7 +78,7 @@ impl Engine {
         Ok(Past { losses: last(LOSS, STEPS), rates: last(LEARNING_RATE, RATES), decision: None })
     }
 
-    /// The end of what is on record of a job whose newest attempt is over.
+    /// The end of the recorded steps of a job whose newest attempt is over.
     async fn recorded_end(&self, job: JobId) -> Result<u64, Error> {
         let store = &self.0.context.store;
         let attempts = store.attempts(job).await?;
@@ -110,8 +110,8 @@ impl Engine {
         Ok(end)
     }
 
-    /// The stretches of the history of an attempt, or of the newest, in which the loss did not fall, and those that ran at another
-    /// rate than told. Each record is read once, as long as the digest of the history is kept.
+    /// The stretches of the history of an attempt, or of the newest, in which the loss did not fall, and those that ran
+    /// at another rate than told. Each record is read once, as long as the digest of the history is kept.
     ///
     /// # Errors
     /// If there is no such job or attempt.
@@ -136,7 +136,7 @@ impl Engine {
                 digests.begin(key, Digest::new(rates, timeline.is_none()), timeline.as_deref())
             }
         };
-        // One reads, and whoever asks meanwhile waits for it.
+        // One call reads, and calls for the same history wait for it.
         let turn = slot.turn.lock().await;
         let (next, is_whole) = {
             let digest = slot.digest();
@@ -160,7 +160,7 @@ impl Engine {
         Ok(Outlook { plateaus, off_told })
     }
 
-    /// What works out once more what an attempt that is over was told.
+    /// A replay that works out the rates of an attempt's history.
     async fn replayer(&self, view: &JobView, attempt: u32) -> Result<Replayer, Error> {
         let store = &*self.0.context.store;
         let attempts = store.attempts(view.row.id).await?;
@@ -173,8 +173,8 @@ impl Engine {
         Replayer::try_new(&view.row.initial_spec, &attempts, people, attempt).map_err(Error::Invalid)
     }
 
-    /// What a job's newest attempt is told for `steps`, which rise, as far as is known now. Gives nothing out. Empty for a job that has
-    /// ended or has no attempt.
+    /// What a job's newest attempt is told for `steps`, which rise, as far as is known now. Gives nothing out. Empty
+    /// for a job that has ended or has no attempt.
     ///
     /// # Errors
     /// If some of it has to be read and the store is away.
@@ -185,8 +185,8 @@ impl Engine {
     }
 }
 
-/// Of the newest steps with a rate that are still in memory, how many ran at another rate than told, and how many there are. None if no
-/// attempt runs.
+/// Of the newest steps with a rate that are still in memory, how many ran at another rate than told, and how many there
+/// are. None if no attempt runs.
 pub(super) fn off_told(entry: &Entry, past: &Past) -> (usize, usize) {
     let Some(cell) = entry.cell_full() else { return (0, 0) };
     let timeline = cell.timeline();

@@ -99,8 +99,8 @@ impl Engine {
         Ok((view, records))
     }
 
-    /// Whether all telemetry of a job is still there, after some of it was read: a removal that began meanwhile may have taken some of it
-    /// away, and so may a deletion.
+    /// Whether all telemetry of a job is still there, after some of it was read: a removal that began meanwhile may
+    /// have taken some of it away, and so may a deletion.
     pub(super) async fn check_still_whole(&self, view: &JobView) -> Result<(), Error> {
         let row = self.0.context.store.job(&view.row.name).await?;
         match row.filter(|row| row.id == view.row.id) {

@@ -232,7 +232,8 @@ impl Engine {
         answer.await.unwrap_or(Err(Error::ShuttingDown))
     }
 
-    /// Reads a fork that was just written, until the database lets it: nobody else takes it into service before the next start.
+    /// Reads a fork that was just written, until the database lets it: nobody else takes it into service before the
+    /// next start.
     async fn load_written(&self, row: JobRow) -> Result<Loaded, Error> {
         let (id, name) = (row.id, row.name.clone());
         let mut backoff = Duration::from_millis(20);

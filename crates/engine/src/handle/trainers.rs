@@ -1,10 +1,8 @@
 //! What trainers ask: an attempt, the directive of a step, a way to report.
 
-use std::time::Duration;
-
 use super::Engine;
 use crate::{
-    api::{AttemptInfo, DirectiveAnswer, Error},
+    api::{AttemptInfo, DirectiveAnswer, Error, RateCall},
     cell::Cell,
     entry::Entry,
     reporter::Reporter,
@@ -23,20 +21,13 @@ impl Engine {
         self.ask(&entry, |reply| Command::Start { id, token, resume_step, reply }).await
     }
 
-    /// The directive of `step`, and of `plan_steps` more. Waits at most `wait` for `step` to become final.
-    ///
-    /// An `attempt` of 0 is the newest, and makes a step final only near the trainer. Cancel safe.
+    /// The directive of a step, and of the steps after it that are wanted. Waits for the step to become final, but no longer than the
+    /// call allows. Cancel safe.
     ///
     /// # Errors
     /// If there is no such job or attempt, the attempt is not the newest, or the job has ended.
-    pub async fn directive(
-        &self,
-        name: &str,
-        attempt: u64,
-        step: u64,
-        plan_steps: usize,
-        wait: Duration,
-    ) -> Result<DirectiveAnswer, Error> {
+    pub async fn directive(&self, name: &str, call: RateCall) -> Result<DirectiveAnswer, Error> {
+        let RateCall { attempt, step, plan_steps, wait } = call;
         let Some(entry) = self.entry(name) else {
             return Err(self.why_not_live(name).await);
         };
@@ -48,28 +39,27 @@ impl Engine {
         if attempt != 0 {
             cell.hear(self.0.context.clock.now());
         } else if !cell.is_near(step, commit_ahead) {
-            return self.answer(&entry, cell, step, 0, plan_steps).await;
+            return self.answer(&entry, cell, call, 0).await;
         }
         let end = step.saturating_add(1).saturating_add(commit_ahead.min(plan_steps as u64));
         let given = cell.give_out(end);
         self.renew(&entry, cell, end);
         if given > step || wait.is_zero() {
             cell.check_open()?;
-            return self.answer(&entry, cell, step, given, plan_steps).await;
+            return self.answer(&entry, cell, call, given).await;
         }
         let given = tokio::time::timeout(wait, wait_final(cell, step, end)).await;
         cell.check_open()?;
-        self.answer(&entry, cell, step, given.unwrap_or(0), plan_steps).await
+        self.answer(&entry, cell, call, given.unwrap_or(0)).await
     }
 
-    /// The directives of `step` and `plan_steps` more, those below `given_end` final. To be called after the steps were given out.
+    /// The answer to a call whose steps below `given_end` are final. To be called after they were given out.
     async fn answer(
         &self,
         entry: &Entry,
         cell: &Cell,
-        step: u64,
+        RateCall { step, plan_steps, .. }: RateCall,
         given_end: u64,
-        plan_steps: usize,
     ) -> Result<DirectiveAnswer, Error> {
         let first = step.saturating_add(1);
         let plan_end = first.saturating_add(plan_steps as u64);

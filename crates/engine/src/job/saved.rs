@@ -26,7 +26,8 @@ pub struct Saved {
 }
 
 impl Job {
-    /// For storing. Not while a decision is waited for; `None` before the trainer's first record, when there is little to store.
+    /// The job to be stored, but not while it holds steps back. `None` before the trainer's first record, when there is
+    /// little to store.
     #[must_use]
     pub fn saved(&self) -> Option<Saved> {
         if self.arrival.is_some() {
@@ -45,8 +46,8 @@ impl Job {
         })
     }
 
-    /// The job as it was when it was saved, under the same people's decisions. `None` if `saved` has another format or does not fit the
-    /// spec: then the telemetry has to be read again.
+    /// The job as it was when it was saved, under the same people's decisions. `None` if `saved` has another format or
+    /// does not fit the spec: then the telemetry has to be read again.
     #[must_use]
     pub fn from_saved(timeline: &Timeline, attempt: u32, saved: Saved) -> Option<Self> {
         let spec = timeline.spec_at(0).spec();

@@ -1,7 +1,7 @@
 //! People's decisions laid out over the steps.
 //!
-//! Of two decisions of a kind, the one that was taken later is in force wherever both would be: so an order given after a rewind is not
-//! undone by an older one that lies ahead.
+//! Of two decisions of a kind, the one that was taken later is in force wherever both would be: so an order given after
+//! a rewind is not undone by an older one that lies ahead.
 
 use std::sync::Arc;
 
@@ -13,17 +13,17 @@ use lrs_model::decision::RateOverride;
 pub struct Segment {
     /// The first step.
     pub start: u64,
-    /// What the schedule's clock shows there.
+    /// What the schedule's clock shows at the first step.
     pub clock: u64,
-    /// Since which step the clock stands still, if it does.
+    /// The step from which the clock has stood still, if it does.
     pub paused_at: Option<u64>,
     pub spec: Arc<CompiledSpec>,
     pub rate_override: Option<Arc<RateOverride>>,
     /// Why a person advises to stop.
     pub stop_advice: Option<Arc<str>>,
-    /// For each group the step from which controllers' moves count: where its base rate was last set by a person.
+    /// For each group the step at which a person last set its base rate. Controllers' moves count from there on.
     pub base_since: Arc<[u64]>,
-    /// The step at which the controllers began that have an opening.
+    /// The step at which the controllers with an opening began.
     pub opened_at: u64,
 }
 
@@ -108,8 +108,8 @@ pub fn lay_out(orders: Vec<Ordered>) -> Vec<Segment> {
     segments
 }
 
-/// From which step on controllers' moves count, when `next` follows on `now`: a base rate that a person changes starts afresh, and all
-/// of them do when the groups are other groups.
+/// The step from which controllers' moves count for each group when `next` follows on `now`. A base rate that a person
+/// changes starts afresh, and with other groups all base rates do.
 fn base_since(now: &Segment, next: &CompiledSpec) -> Arc<[u64]> {
     let (old, new) = (&now.spec.spec().groups, &next.spec().groups);
     let same_groups = old.len() == new.len() && old.iter().zip(new).all(|(a, b)| a.name == b.name);
@@ -122,7 +122,8 @@ fn base_since(now: &Segment, next: &CompiledSpec) -> Arc<[u64]> {
         .collect()
 }
 
-/// Whether the controllers of `now` that have an opening simply go on under `next`: they are the same, and so is all that they begin with.
+/// Whether the controllers of `now` that have an opening go on under `next`: they and everything they begin with stay
+/// the same.
 fn goes_on(now: &Segment, next: &CompiledSpec) -> bool {
     let (old, new) = (now.spec.spec(), next.spec());
     let same_loop = old.controllers == new.controllers && old.objective == new.objective;

@@ -1,4 +1,4 @@
-//! What is to be seen of one job: from memory where it runs and was looked at before, else from the store.
+//! What is shown of one job: read from memory if it runs and was looked at before, else from the store.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use lrs_model::job::JobRow;
 use lrs_store::DecisionQuery;
 
 impl Engine {
-    /// All that is to be seen of a job; `None` if it is gone meanwhile.
+    /// Everything that is shown of a job; `None` if it is gone meanwhile.
     pub(super) async fn read(&self, unread: Unread) -> Result<Option<Read>, Error> {
         let read = match &unread.subject {
             Subject::Live(entry) => self.read_live(Arc::clone(entry), unread.pulse, unread.decisions).await,
@@ -45,7 +45,7 @@ impl Engine {
             return Ok(past);
         }
         let trail = Arc::new(Trail::new(attempt));
-        // First, so that whatever is not stored when the store is asked is added to it.
+        // Before the store is read, so that the trail gets whatever is not stored by then.
         entry.set_trail((attempt > 0).then(|| Arc::clone(&trail)));
         let before = self.stored(&entry.view(self.0.context.stale_before()), decisions).await?;
         trail.fill(before);
@@ -82,7 +82,7 @@ impl Engine {
     }
 }
 
-/// What is wrong with one job keeps nobody from seeing the others.
+/// Takes what is wrong with one job apart, so that it keeps nobody from seeing the others.
 fn apart(past: Result<Past, Error>) -> Result<(Past, Option<Error>), Error> {
     match past {
         Ok(past) => Ok((past, None)),
