@@ -16,7 +16,7 @@ pub use saved::Saved;
 
 use super::{
     api::Source,
-    steering::{BaseMove, Steering},
+    steering::{Steering, When},
     timeline::Timeline,
 };
 use lrs_control as control;
@@ -146,7 +146,7 @@ impl Job {
         let actions: Vec<Action> =
             actions.flat_map(|(controller, state)| controller.begin_attempt(state, step)).collect();
         if !actions.is_empty() {
-            self.timeline.steer().push_actions(step, actions);
+            self.timeline.steer().push_actions(When::beginning(step), actions);
         }
     }
 
@@ -289,20 +289,21 @@ impl Job {
         if compiled.controllers().is_empty() {
             return;
         }
+        let when = When { observed_step: record.step, effective_step };
         let is_as_directed = self.is_as_directed(record);
         for (i, controller) in compiled.controllers().iter().enumerate() {
             let before = self.timeline.base_lrs_at(effective_step);
             let observation = Observation { sample: record, effective_step, base_lrs: &before, is_as_directed };
             let Outcome { ruling, bound, actions } = controller.observe(&mut self.controllers[i], &observation);
             if let Some(bound) = bound {
-                self.timeline.steer().push_bound(effective_step, bound);
+                self.timeline.steer().push_bound(when, bound);
             }
             let restore = actions.iter().find_map(|action| match action {
                 Action::Restore(id) => Some(id.clone()),
                 Action::Snapshot(_) | Action::Forget(_) => None,
             });
             if !actions.is_empty() {
-                self.timeline.steer().push_actions(effective_step, actions);
+                self.timeline.steer().push_actions(when, actions);
             }
             let Some(ruling) = ruling else { continue };
             let (reason, evidence, effect) = match ruling {
@@ -314,14 +315,12 @@ impl Job {
                         base_lr,
                     });
                     let groups = groups.collect();
-                    let base_lrs = base_lrs.into();
-                    // The next records are held against the rates that they were given.
-                    self.timeline.steer().push_move(BaseMove { effective_step, base_lrs, shape }, record.step);
+                    self.timeline.steer().push_move(when, base_lrs.into(), shape);
                     (reason, evidence, Effect::BaseRates(RateMove { groups, shape, restore }))
                 }
                 Ruling::Advice(Advice { topic, reason, evidence }) => {
                     if topic == Topic::Stop {
-                        self.timeline.steer().advise_stop(effective_step, &reason);
+                        self.timeline.steer().advise_stop(when, &reason);
                     }
                     (reason, evidence, Effect::Advice(topic))
                 }
@@ -374,7 +373,8 @@ impl Job {
         });
         self.controllers = states.collect();
         if !actions.is_empty() {
-            self.timeline.steer().push_actions(effective_step, actions);
+            let observed_step = effective_step.saturating_sub(self.decision_lag);
+            self.timeline.steer().push_actions(When { observed_step, effective_step }, actions);
         }
     }
 

@@ -169,13 +169,12 @@ mod tests {
             let (mut recent, mut list) = (Recent::default(), Vec::new());
             let mut next = 0;
             for push in pushes {
-                match push {
-                    Some(gap) => {
-                        next += gap;
-                        recent.push(next);
-                        list.push(next);
-                    }
-                    None => prop_assert_eq!(recent.pop(), list.pop()),
+                if let Some(gap) = push {
+                    next += gap;
+                    recent.push(next);
+                    list.push(next);
+                } else {
+                    prop_assert_eq!(recent.pop(), list.pop());
                 }
                 prop_assert_eq!(recent.last(), list.last());
             }

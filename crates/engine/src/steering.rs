@@ -27,6 +27,23 @@ pub struct Steering {
     known_from: u64,
 }
 
+/// When a controller told something.
+#[derive(Clone, Copy, Debug)]
+pub struct When {
+    /// The step whose record it observed. What trainers are told from here on is kept, however much it is.
+    pub observed_step: u64,
+    /// The first step at which it counts.
+    pub effective_step: u64,
+}
+
+impl When {
+    /// At the beginning of an attempt nothing is observed.
+    #[must_use]
+    pub fn beginning(step: u64) -> Self {
+        Self { observed_step: step, effective_step: step }
+    }
+}
+
 /// Base rates as a controller set them, one a group of the spec in force.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BaseMove {
@@ -61,37 +78,34 @@ impl BaseMove {
 
 impl Steering {
     /// Adds a move that takes effect no earlier than the moves before it. Advice to stop is over with it.
-    ///
-    /// Moves in force at `needed_from` or later are kept, however many they are.
-    pub fn push_move(&mut self, base_move: BaseMove, needed_from: u64) {
+    pub fn push_move(&mut self, when: When, base_lrs: Arc<[f64]>, shape: RateShape) {
         if self.is_stop_advised() {
-            self.push_stop(base_move.effective_step, None);
+            self.push_stop(when, None);
         }
-        if self.moves.last().is_some_and(|last| last.effective_step == base_move.effective_step) {
+        let effective_step = when.effective_step;
+        if self.moves.last().is_some_and(|last| last.effective_step == effective_step) {
             self.moves.pop();
         }
-        self.moves.push(base_move);
-        if self.moves.shorten(KEPT, |first| first.effective_step <= needed_from) {
+        self.moves.push(BaseMove { effective_step, base_lrs, shape });
+        if self.moves.shorten(KEPT, |first| first.effective_step <= when.observed_step) {
             self.known_from = self.moves.first().map_or(0, |first| first.effective_step);
         }
     }
 
-    /// Sets another bound from `effective_step` on.
-    pub fn push_bound(&mut self, effective_step: u64, bound: NormBound) {
-        if self.bounds.last().is_some_and(|(step, _)| *step == effective_step) {
+    /// Sets another bound from the effective step on.
+    pub fn push_bound(&mut self, when: When, bound: NormBound) {
+        if self.bounds.last().is_some_and(|(step, _)| *step == when.effective_step) {
             self.bounds.pop();
         }
-        self.bounds.push((effective_step, bound));
-        self.bounds.shorten(KEPT, |_| true);
+        push(&mut self.bounds, when, bound);
     }
 
-    /// Adds actions before `effective_step` is trained, after those that are there already.
-    pub fn push_actions(&mut self, effective_step: u64, actions: Vec<Action>) {
-        if self.actions.last().is_some_and(|(step, _)| *step == effective_step) {
-            self.actions.last_mut().into_iter().for_each(|(_, known)| known.extend(actions.iter().cloned()));
+    /// Adds actions before the effective step is trained, after those that are there already.
+    pub fn push_actions(&mut self, when: When, mut actions: Vec<Action>) {
+        if self.actions.last().is_some_and(|(step, _)| *step == when.effective_step) {
+            self.actions.last_mut().into_iter().for_each(|(_, known)| known.append(&mut actions));
         } else {
-            self.actions.push((effective_step, actions));
-            self.actions.shorten(KEPT, |_| true);
+            push(&mut self.actions, when, actions);
         }
     }
 
@@ -102,10 +116,10 @@ impl Steering {
         }
     }
 
-    /// Advises to stop from `effective_step` on.
-    pub fn advise_stop(&mut self, effective_step: u64, reason: &str) {
+    /// Advises to stop from the effective step on.
+    pub fn advise_stop(&mut self, when: When, reason: &str) {
         if !self.is_stop_advised() {
-            self.push_stop(effective_step, Some(reason.into()));
+            self.push_stop(when, Some(reason.into()));
         }
     }
 
@@ -113,9 +127,8 @@ impl Steering {
         self.stops.last().is_some_and(|(_, reason)| reason.is_some())
     }
 
-    fn push_stop(&mut self, effective_step: u64, reason: Option<Arc<str>>) {
-        self.stops.push((effective_step, reason));
-        self.stops.shorten(KEPT, |_| true);
+    fn push_stop(&mut self, when: When, reason: Option<Arc<str>>) {
+        push(&mut self.stops, when, reason);
     }
 
     /// [`Steering::move_at`] knows the move in force at this step and at every later one.
@@ -143,6 +156,12 @@ impl Steering {
     }
 }
 
+/// Adds to `list`, and forgets its oldest entries.
+fn push<T: Clone>(list: &mut Recent<(u64, T)>, when: When, value: T) {
+    list.push((when.effective_step, value));
+    list.shorten(KEPT, |(first, _)| *first <= when.observed_step);
+}
+
 /// The last of `list` that took effect at or before `step`.
 fn in_force<T>(list: &Recent<(u64, T)>, step: u64) -> Option<&T> {
     list.last_with(|(from, _)| *from <= step).map(|(_, value)| value)
@@ -159,8 +178,8 @@ mod tests {
     #[test]
     fn a_bound_is_in_force_until_the_next_one() {
         let mut steering = Steering::default();
-        steering.push_bound(10, clip(1.0));
-        steering.push_bound(20, clip(2.0));
+        steering.push_bound(When::beginning(10), clip(1.0));
+        steering.push_bound(When::beginning(20), clip(2.0));
         for (step, bound) in [(9, NormBound::default()), (10, clip(1.0)), (19, clip(1.0)), (20, clip(2.0))] {
             assert_eq!(steering.at(step).bound, bound, "at step {step}");
         }
@@ -169,25 +188,26 @@ mod tests {
     #[test]
     fn actions_belong_to_one_step_and_keep_their_order() {
         let mut steering = Steering::default();
-        steering.push_actions(5, vec![Action::Restore("best".into())]);
-        steering.push_actions(5, vec![Action::Snapshot("start".into())]);
+        steering.push_actions(When::beginning(5), vec![Action::Restore("best".into())]);
+        steering.push_actions(When::beginning(5), vec![Action::Snapshot("start".into())]);
         assert_eq!(steering.at(5).actions, [Action::Restore("best".into()), Action::Snapshot("start".into())]);
         assert_eq!(steering.at(4).actions, []);
         assert_eq!(steering.at(6).actions, []);
     }
 
-    fn base_move(effective_step: u64, base_lr: f64) -> BaseMove {
-        BaseMove { effective_step, base_lrs: Arc::from([base_lr]), shape: RateShape::default() }
+    fn push_move(steering: &mut Steering, when: When, base_lr: f64) {
+        steering.push_move(when, Arc::from([base_lr]), RateShape::default());
     }
 
     #[test]
     fn what_is_kept_is_bounded_and_the_newest_stays() {
         let mut steering = Steering::default();
         for step in 0..50_000 {
-            steering.advise_stop(step, "no more");
-            steering.push_move(base_move(step, 1.0), step);
-            steering.push_bound(step, clip(1.0));
-            steering.push_actions(step, vec![Action::Forget("x".into())]);
+            let when = When::beginning(step);
+            steering.advise_stop(when, "no more");
+            push_move(&mut steering, when, 1.0);
+            steering.push_bound(when, clip(1.0));
+            steering.push_actions(when, vec![Action::Forget("x".into())]);
         }
         let Steering { moves, bounds, actions, stops, known_from } = &steering;
         for length in [moves.len(), bounds.len(), actions.len(), stops.len()] {
@@ -200,30 +220,34 @@ mod tests {
     }
 
     #[test]
-    fn a_move_that_is_still_needed_is_kept_however_many_came_after() {
+    fn what_is_still_to_be_trained_is_kept_however_much_came_after() {
         let mut steering = Steering::default();
         for step in 0..10_000 {
-            steering.push_move(base_move(step, 1.0), step.saturating_sub(4096));
+            let when = When { observed_step: step, effective_step: step + 4096 };
+            push_move(&mut steering, when, 1.0);
+            steering.push_bound(when, clip(f64::from(u32::try_from(step).unwrap())));
         }
-        assert!(steering.known_from() <= 9_999 - 4096, "{}", steering.known_from());
-        assert!(steering.moves.len() <= 4096 + 128, "{}", steering.moves.len());
+        assert!(steering.known_from() <= 9_999, "{}", steering.known_from());
+        assert_eq!(steering.at(9_999).bound, clip(9_999.0 - 4096.0));
+        assert!(steering.moves.len() <= 4096 + 128 && steering.bounds.len() <= 4096 + 128);
     }
 
     #[test]
     fn of_two_moves_at_a_step_the_second_is_in_force() {
         let mut steering = Steering::default();
-        steering.push_move(base_move(5, 1.0), 0);
-        steering.push_move(base_move(5, 2.0), 0);
-        assert_eq!((steering.moves.len(), steering.move_at(5)), (1, Some(&base_move(5, 2.0))));
+        push_move(&mut steering, When::beginning(5), 1.0);
+        push_move(&mut steering, When::beginning(5), 2.0);
+        assert_eq!(steering.moves.len(), 1);
+        assert!(steering.move_at(5).is_some_and(|last| last.base_lrs[..] == [2.0]));
     }
 
     #[test]
     fn advice_to_stop_stands_until_the_next_move() {
         let mut steering = Steering::default();
-        steering.advise_stop(10, "nothing more comes");
+        steering.advise_stop(When::beginning(10), "nothing more comes");
         assert_eq!(steering.at(9).stop_advice, None);
         assert!(steering.at(500).stop_advice.is_some());
-        steering.push_move(base_move(600, 0.1), 599);
+        push_move(&mut steering, When::beginning(600), 0.1);
         assert_eq!(steering.at(700).stop_advice, None);
         assert!(steering.at(500).stop_advice.is_some(), "what was told of a step stays told");
     }

@@ -37,7 +37,7 @@ const RECOVERY_WIDTH: usize = 16;
 const MERGE_QUEUE: usize = 256;
 /// Samples in a merged chunk.
 const MERGE_TARGET: u32 = 512;
-/// Between two looks at a database that nobody writes to.
+/// Time between two looks at a database that nobody writes to.
 const PULSE: Duration = Duration::from_secs(2);
 
 pub(super) fn start(settings: Settings, store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Arc<Service> {
@@ -81,7 +81,7 @@ pub(super) fn start(settings: Settings, store: Arc<dyn Store>, clock: Arc<dyn Cl
     service
 }
 
-/// Reads every job that has not ended, again and again until the database lets it.
+/// Reads every job that has not ended, and tries again until the database answers.
 async fn recover_all(service: Arc<Service>) {
     let mut backoff = Duration::from_millis(50);
     loop {
@@ -118,7 +118,7 @@ async fn try_recover(service: &Service) -> Result<usize, store::Error> {
 /// Reads one job and takes it into service, or out of it if it is damaged.
 async fn recover_one(service: &Service, job: LoadedJob) -> Result<(), store::Error> {
     if service.context.directory.pin().contains_key(&job.name) {
-        // An earlier try got this far.
+        // An earlier try has read this job.
         return Ok(());
     }
     let loaded = match job.row {
@@ -136,8 +136,8 @@ async fn recover_one(service: &Service, job: LoadedJob) -> Result<(), store::Err
 
 /// Merges small chunks of telemetry where shards say that there are many.
 ///
-/// Only those that are known to be written: one whose outcome is unknown is written again, and would come back beside
-/// the chunk that it was merged into.
+/// Only chunks that are known to be written are merged. A chunk with an unknown outcome is written again, and would
+/// come back beside the merged one.
 async fn merge(store: Arc<dyn Store>, pipeline: Pipeline, mut attempts: mpsc::Receiver<(JobId, u32, u64)>) {
     while let Some((job, attempt, below_seq)) = attempts.recv().await {
         if pipeline.settle(job).await.is_err() {

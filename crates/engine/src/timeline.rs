@@ -230,6 +230,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::steering::When;
     use lrs_model::{
         decision::{Author, RateOverride},
         job::Timestamp,
@@ -252,8 +253,8 @@ mod tests {
     }
 
     fn push(timeline: &mut Timeline, effective_step: u64, base_lr: f64) {
-        let base_lrs = Arc::from([base_lr]);
-        timeline.steer().push_move(BaseMove { effective_step, base_lrs, shape: RateShape::default() }, effective_step);
+        let when = When::beginning(effective_step);
+        timeline.steer().push_move(when, Arc::from([base_lr]), RateShape::default());
     }
 
     fn person(seq: u64, effective_step: u64, effect: Effect) -> Decision {
@@ -310,7 +311,7 @@ mod tests {
         ];
         let mut timeline = Timeline::try_new(&spec, &decisions).unwrap();
         let base_lrs = Arc::from([0.4]);
-        timeline.steer().push_move(BaseMove { effective_step: 11, base_lrs, shape }, 10);
+        timeline.steer().push_move(When::beginning(11), base_lrs, shape);
 
         for (step, expected) in [(20, 0.1), (29, 0.1), (30, 0.05), (35, 0.1), (45, 0.1), (50, 0.4)] {
             assert_rate(&timeline, step, expected);

@@ -8,7 +8,7 @@ use std::{
     fs,
     ops::Range,
     sync::{Arc, Mutex},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use lrs_engine::{job::Job, timeline::Timeline};
@@ -17,6 +17,7 @@ use lrs_model::{
     spec::{Group, Spec, Tier},
     telemetry::{Report, Sample},
 };
+use tokio::time::Instant;
 
 /// Steps where nobody says how many: few enough for a build without optimisation.
 const USUAL_STEPS: u64 = 150_000;
@@ -45,7 +46,7 @@ fn greedy() -> ControllerSpec {
 /// Every second loss is the best so far.
 fn sample(step: u64) -> Sample {
     let step_loss = 1e9 - f64::from(u32::try_from(step).expect("steps are few"));
-    let loss = if step % 2 == 0 { step_loss } else { 2e9 };
+    let loss = if step.is_multiple_of(2) { step_loss } else { 2e9 };
     let mut sample = Sample { loss: Some(loss), grad_norm: Some(1.0 + loss % 7.0), ..Sample::new(step) };
     sample.set_metric("val_loss".into(), loss);
     sample

@@ -1,4 +1,4 @@
-//! The decisions of controllers, taken once more.
+//! The decisions of controllers, made once more and compared with the record.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -61,7 +61,7 @@ async fn recompute(
     parts: Vec<Part>,
 ) -> Result<Vec<Decision>, Error> {
     let people = patient.people().filter(|decision| decision.attempt <= attempt);
-    // It was valid with all of them; with fewer it is too.
+    // The spec is valid with all decisions, so it is valid with fewer.
     let Ok(mut replayer) = Replayer::try_new(&patient.row.initial_spec, &patient.attempts, people, attempt) else {
         return Ok(Vec::new());
     };
@@ -76,7 +76,7 @@ async fn recompute(
     Ok(decisions)
 }
 
-/// Reading gives no other errors than the store's.
+/// The store's error: reading gives no others.
 fn store_error(error: api::Error) -> Error {
     match error {
         api::Error::StoreUnavailable(problem) => Error::Unavailable(problem),
@@ -84,7 +84,7 @@ fn store_error(error: api::Error) -> Error {
     }
 }
 
-/// The decisions that the next start of a server will store, as the last one did not come to it.
+/// The decisions that the next start of a server will store, because the last server ended before it stored them.
 async fn pending(database: &dyn Inspection, patient: &Patient<'_>) -> Result<HashSet<DecisionId>, Error> {
     if patient.row.state.is_ended() {
         return Ok(HashSet::new());
@@ -94,7 +94,7 @@ async fn pending(database: &dyn Inspection, patient: &Patient<'_>) -> Result<Has
             let unrecorded = loaded.running.iter().flat_map(|running| &running.unrecorded);
             Ok(unrecorded.map(|decision| decision.id).collect())
         }
-        // What is wrong with it is found elsewhere.
+        // The other examinations find it.
         Err(Error::Inconsistent { .. }) => Ok(HashSet::new()),
         Err(other) => Err(other),
     }
@@ -133,7 +133,7 @@ fn compare(
     }
 }
 
-/// Whether a fork has it from its source but would decide otherwise itself: from the fork on it goes its own way.
+/// Whether a fork has the decision from its source and may decide otherwise itself, past the step of the fork.
 fn is_foreign(patient: &Patient<'_>, decision: &Decision) -> bool {
     let fork = patient.row.forked_from.as_ref();
     fork.is_some_and(|fork| decision.attempt <= fork.attempt && decision.effective_step >= fork.step)

@@ -1,4 +1,4 @@
-//! Audit reports: what is on record of a job or an experiment, read step by step and turned into figures.
+//! Audit reports: the record of a job or an experiment, read step by step and turned into figures.
 
 use std::sync::Arc;
 
@@ -88,8 +88,8 @@ impl Engine {
             stretches: parts.iter().filter_map(|part| stretch(part, &attempts)).collect(),
             row: aimed(view.row.clone(), target),
         };
-        // Before the telemetry, so that it is known where rates changed. One that comes meanwhile is left to the next
-        // report.
+        // Before the telemetry, so that it is known where rates changed. A decision that comes meanwhile is left to the
+        // next report.
         let decisions = self.decision_log(&name, &parts).await?;
         let mut tally = JobTally::new(facts, decisions);
         if check_whole(&view.row).is_ok() && view.attempt > 0 {
@@ -137,7 +137,8 @@ fn stretch(part: &Part, attempts: &[AttemptRow]) -> Option<Stretch> {
     Some(Stretch { start_step: part.start, start_time: row.create_time })
 }
 
-/// Whether a decision is of this history: a controller's by where it was taken, a person's by what it changes.
+/// Whether a decision belongs to this history: a controller's by the step it was taken at, a person's by its effective
+/// step.
 fn belongs(decision: &Decision, parts: &[Part]) -> bool {
     let step = match decision.id {
         DecisionId::Controller { step, .. } => step,

@@ -35,7 +35,7 @@ impl Engine {
         let directives = || {
             let mut moves = moves.iter();
             let directive = |step| match moves.next() {
-                Some(moved) => timeline.directive_with(step, moved.as_ref()),
+                Some(in_force) => timeline.directive_with(step, in_force.as_ref()),
                 None => timeline.directive_at(step),
             };
             steps.map(directive).collect()

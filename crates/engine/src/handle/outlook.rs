@@ -126,15 +126,14 @@ impl Engine {
         let key = (view.row.id, attempt);
         let digests = &self.0.digests;
         let timeline = cell.as_ref().map(|cell| cell.timeline_full());
-        let slot = match digests.get(key, timeline.as_deref()) {
-            Some(slot) => slot,
-            None => {
-                let rates = match &timeline {
-                    Some(timeline) if timeline.known_from() == 0 => RatesFrom::Live,
-                    _ => RatesFrom::Replayed(Box::new(self.replayer(&view, attempt).await?)),
-                };
-                digests.begin(key, Digest::new(rates, timeline.is_none()), timeline.as_deref())
-            }
+        let slot = if let Some(slot) = digests.get(key, timeline.as_deref()) {
+            slot
+        } else {
+            let rates = match &timeline {
+                Some(timeline) if timeline.known_from() == 0 => RatesFrom::Live,
+                _ => RatesFrom::Replayed(Box::new(self.replayer(&view, attempt).await?)),
+            };
+            digests.begin(key, Digest::new(rates, timeline.is_none()), timeline.as_deref())
         };
         // One call reads, and calls for the same history wait for it.
         let turn = slot.turn.lock().await;

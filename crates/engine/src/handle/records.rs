@@ -92,15 +92,15 @@ impl Engine {
         if attempt > newest {
             return Err(Error::UnknownAttempt { job: name.clone(), attempt: attempt.into(), newest });
         }
-        // What an attempt that still runs has reported but not closed is not a record yet.
+        // Steps that a running attempt has reported but not closed have no record yet.
         let complete_end = cell.filter(|cell| cell.attempt == attempt).map_or(u64::MAX, |cell| cell.complete_end());
         let steps = steps.start..steps.end.min(complete_end);
         let records = Records::new(store, view.row.id, lineage(&attempts, attempt), steps);
         Ok((view, records))
     }
 
-    /// Whether all telemetry of a job is still there, after some of it was read: a removal that began meanwhile may
-    /// have taken some of it away, and so may a deletion.
+    /// Checks, after telemetry was read, that all of it was there: a removal or a deletion that began meanwhile may
+    /// have taken some of it away.
     pub(super) async fn check_still_whole(&self, view: &JobView) -> Result<(), Error> {
         let row = self.0.context.store.job(&view.row.name).await?;
         match row.filter(|row| row.id == view.row.id) {
@@ -110,7 +110,7 @@ impl Engine {
     }
 }
 
-/// Whether all telemetry of a job is there.
+/// Checks that all telemetry of a job is there.
 ///
 /// # Errors
 /// [`Error::TelemetryRemoved`] if not.

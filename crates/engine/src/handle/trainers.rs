@@ -21,13 +21,13 @@ impl Engine {
         self.ask(&entry, |reply| Command::Start { id, token, resume_step, reply }).await
     }
 
-    /// The directive of a step, and of the steps after it that are wanted. Waits for the step to become final, but no longer than the
-    /// call allows. Cancel safe.
+    /// The directive of a step, and of the steps after it that are wanted. Waits for the step to become final, but no
+    /// longer than the call allows. Cancel safe.
     ///
     /// # Errors
     /// If there is no such job or attempt, the attempt is not the newest, or the job has ended.
-    pub async fn directive(&self, name: &str, call: RateCall) -> Result<DirectiveAnswer, Error> {
-        let RateCall { attempt, step, plan_steps, wait } = call;
+    pub async fn directive(&self, name: &str, asked: RateCall) -> Result<DirectiveAnswer, Error> {
+        let RateCall { attempt, step, plan_steps, wait } = asked;
         let Some(entry) = self.entry(name) else {
             return Err(self.why_not_live(name).await);
         };
@@ -39,18 +39,18 @@ impl Engine {
         if attempt != 0 {
             cell.hear(self.0.context.clock.now());
         } else if !cell.is_near(step, commit_ahead) {
-            return self.answer(&entry, cell, call, 0).await;
+            return self.answer(&entry, cell, asked, 0).await;
         }
         let end = step.saturating_add(1).saturating_add(commit_ahead.min(plan_steps as u64));
         let given = cell.give_out(end);
         self.renew(&entry, cell, end);
         if given > step || wait.is_zero() {
             cell.check_open()?;
-            return self.answer(&entry, cell, call, given).await;
+            return self.answer(&entry, cell, asked, given).await;
         }
         let given = tokio::time::timeout(wait, wait_final(cell, step, end)).await;
         cell.check_open()?;
-        self.answer(&entry, cell, call, given.unwrap_or(0)).await
+        self.answer(&entry, cell, asked, given.unwrap_or(0)).await
     }
 
     /// The answer to a call whose steps below `given_end` are final. To be called after they were given out.

@@ -1,4 +1,4 @@
-//! The beginning of an attempt: durable first, then the job's value as it was at the step resumed from.
+//! The beginning of an attempt: first it is durable, then the job's value becomes what it was at the step resumed from.
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,7 +18,7 @@ use lrs_model::{
 use lrs_store as store;
 use lrs_store::Write;
 
-/// Attempts of a job.
+/// The most attempts of a job.
 const MAX_ATTEMPTS: usize = 10_000;
 
 impl Shard {
@@ -50,7 +50,7 @@ impl Shard {
                 row.state = State::Running;
             }
         });
-        // The old attempt's history is closed from here on, so that it is the same whenever it is read.
+        // From here on no report changes the old attempt's history, so that it is the same whenever it is read.
         let job = owned.entry.name.clone();
         owned.refusing = Some(Error::StaleAttempt { job, attempt: parent_attempt, newest: row.attempt });
         owned.changing = true;
