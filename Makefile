@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test fmt lint doc unit conformance golden browser deploy-check audit chaos fuzz kernels gpu-check \
-	bench-stats bench-rpc bench-limits bench-monitor bench-training python bench-python
+	bench-stats bench-rpc bench-limits bench-monitor bench-training long-job python bench-python
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ MINUTES ?= 10
 chaos: ## Train against a server that is killed, stopped and cut off, for MINUTES=10 minutes
 	@scripts/need.sh build-essential postgresql
 	LRS_CHAOS_MINUTES=$(MINUTES) cargo test --locked --test chaos
+
+long-job: ## A job of 10,000,000 steps whose rate moves at every step: its memory and its time a step stay as they begin
+	LRS_LONG_JOB_STEPS=10000000 cargo test --release --locked -p lrs-engine --test long_job
 
 fuzz: ## Feed every decoder random input for MINUTES=10 minutes
 	@scripts/fuzz.sh $(MINUTES)

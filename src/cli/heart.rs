@@ -147,10 +147,10 @@ pub fn counterfactual(
         |spec, people: &[Decision]| engine::replay::replay(spec, attempts, people, records.iter().cloned(), attempt);
     let (own, other) = (replay(specs[0], &people)?, replay(specs[1], &pauses)?);
     let rates = |step| {
-        let bits = |timeline: &engine::timeline::Timeline| -> Vec<u64> {
-            timeline.directive_at(step).rates.iter().map(|rate| rate.learning_rate.to_bits()).collect()
+        let bits = |replay: &engine::replay::Replay| -> Vec<u64> {
+            replay.directive_at(step).rates.iter().map(|rate| rate.learning_rate.to_bits()).collect()
         };
-        (bits(&own.timeline), bits(&other.timeline))
+        (bits(&own), bits(&other))
     };
     let differs = |record: &&Sample| {
         let (own, other) = rates(record.step);
@@ -162,10 +162,10 @@ pub fn counterfactual(
     shown.extend(first_difference);
     shown.sort_unstable();
     shown.dedup();
-    let first = |timeline: &engine::timeline::Timeline, step| {
-        timeline.directive_at(step).rates.first().map_or(f64::NAN, |rate| rate.learning_rate)
+    let first = |replay: &engine::replay::Replay, step| {
+        replay.directive_at(step).rates.first().map_or(f64::NAN, |rate| rate.learning_rate)
     };
-    let pair = |step| RatePair { step, own: first(&own.timeline, step), other: first(&other.timeline, step) };
+    let pair = |step| RatePair { step, own: first(&own, step), other: first(&other, step) };
     Ok(Counterfactual {
         rates: shown.into_iter().map(pair).collect(),
         first_difference,
@@ -195,7 +195,7 @@ pub fn replay(
     let replay = engine::replay::replay(initial_spec, attempts, people, records.iter().cloned(), attempt)?;
     let strayed = records.iter().filter_map(|record| {
         let used_lr = record.learning_rate?;
-        let directive_lr = replay.timeline.directive_at(record.step).rates.first()?.learning_rate;
+        let directive_lr = replay.directive_at(record.step).rates.first()?.learning_rate;
         (used_lr.to_bits() != directive_lr.to_bits()).then_some(Strayed { step: record.step, used_lr, directive_lr })
     });
     Ok(Recomputed { strayed: strayed.collect(), decisions: replay.decisions })

@@ -2,7 +2,7 @@
 
 use super::text;
 use lrs_engine::{
-    job::{Job, Snapshot},
+    job::{Job, Saved},
     timeline::Timeline,
 };
 use lrs_model::{
@@ -33,17 +33,17 @@ pub(super) fn stored_chunk(data: &[u8]) {
 
 /// The snapshot of a job with a controller. If it is taken, the job goes on from it.
 pub(super) fn stored_snapshot(data: &[u8]) {
-    let Ok(snapshot) = serde_json::from_slice::<Snapshot>(data) else { return };
+    let Ok(snapshot) = serde_json::from_slice::<Saved>(data) else { return };
     let group =
         Group { name: "default".into(), base_lr: 1.0, base_momentum: None, base_weight_decay: None, schedule: None };
     let controllers = vec![ControllerSpec::ReduceLrOnPlateau(ReduceLrOnPlateau::default())];
     let spec = Spec { groups: vec![group], controllers, ..Spec::default() };
     let timeline = Timeline::try_new(&spec, []).unwrap_or_else(|violations| panic!("{violations}"));
-    let Some(mut job) = Job::restore(&timeline, 1, snapshot) else { return };
-    let text = serde_json::to_string(&job.snapshot()).expect("a snapshot is JSON");
-    let again: Snapshot = serde_json::from_str(&text).expect("a snapshot is read");
-    let again = Job::restore(&timeline, 1, again).expect("what was restored can be restored");
-    assert_eq!(serde_json::to_string(&again.snapshot()).expect("JSON"), text);
+    let Some(mut job) = Job::from_saved(&timeline, 1, snapshot) else { return };
+    let text = serde_json::to_string(&job.saved()).expect("a snapshot is JSON");
+    let again: Saved = serde_json::from_str(&text).expect("a snapshot is read");
+    let again = Job::from_saved(&timeline, 1, again).expect("what was restored can be restored");
+    assert_eq!(serde_json::to_string(&again.saved()).expect("JSON"), text);
     let step = job.complete_end();
     let report = Report { samples: vec![Sample { loss: Some(1.0), ..Sample::new(step) }], through_step: Some(step) };
     let _ = job.take(0, report, 10_000);

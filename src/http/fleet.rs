@@ -21,7 +21,7 @@ use tonic::Status;
 
 use super::{Problem, Shared, body::to_json, params::Params, watch::stream};
 use crate::rpc::convert;
-use lrs_engine::{Engine, Fleet, Sight, health::Verdict};
+use lrs_engine::{Engine, Fleet, Sight, health::HealthState};
 
 /// How old what is shown may be.
 const PERIOD: Duration = Duration::from_millis(300);
@@ -253,7 +253,7 @@ fn row(sight: &Sight) -> Result<Bytes, Status> {
     let decision = decision.as_ref().map(|decision| convert::decision::to_proto(&view.row.name, decision));
     let shown = Shown {
         job: raw(&job)?,
-        health: word(glance.health.verdict),
+        health: word(glance.health.state),
         health_reason: glance.health.reason.clone(),
         sparkline: spark(&glance.losses),
         last_decision: decision.as_ref().map(raw).transpose()?,
@@ -266,18 +266,18 @@ fn raw<T: Serialize>(message: &T) -> Result<Box<RawValue>, Status> {
     RawValue::from_string(to_json(message)?).map_err(|problem| Status::internal(problem.to_string()))
 }
 
-/// The verdict as the pages know it.
-pub(super) fn word(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Diverging => "DIVERGING",
-        Verdict::Stale => "STALE",
-        Verdict::Plateau => "PLATEAU",
-        Verdict::OnPlan => "ON_PLAN",
-        Verdict::Fine => "FINE",
-        Verdict::Paused => "PAUSED",
-        Verdict::Waiting => "WAITING",
-        Verdict::Failed => "FAILED",
-        Verdict::Ended => "ENDED",
+/// The state of a job's health as the pages know it.
+pub(super) fn word(state: HealthState) -> &'static str {
+    match state {
+        HealthState::Diverging => "DIVERGING",
+        HealthState::Stale => "STALE",
+        HealthState::Plateau => "PLATEAU",
+        HealthState::OnPlan => "ON_PLAN",
+        HealthState::Fine => "FINE",
+        HealthState::Paused => "PAUSED",
+        HealthState::Waiting => "WAITING",
+        HealthState::Failed => "FAILED",
+        HealthState::Ended => "ENDED",
     }
 }
 

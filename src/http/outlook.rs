@@ -51,17 +51,17 @@ pub(super) async fn get(State(shared): State<Shared>, target: Target, params: Pa
     let attempt = Some(query.attempt).filter(|attempt| *attempt > 0);
     let outlook = engine.outlook(&name, attempt).await?;
     let steps = spread(query.start_step, query.end_step, query.points.min(POINTS_AT_MOST));
-    let directives = engine.rates(&name, &steps);
+    let directives = engine.rates(&name, &steps).await?;
     let group = |index: usize| -> Value {
         let rates: Vec<f64> = directives.iter().filter_map(|told| Some(told.rates.get(index)?.learning_rate)).collect();
         json!({"group": view.row.spec.groups[index].name, "learning_rate": rates})
     };
     let groups: Vec<Value> = (0..view.row.spec.groups.len()).map(group).collect();
     Ok(axum::Json(json!({
-        "health": word(glance.health.verdict),
+        "health": word(glance.health.state),
         "health_reason": glance.health.reason,
-        "plateaus": outlook.plateaus.iter().map(|stretch| json!({"from": stretch.from, "to": stretch.to, "reason": stretch.reason})).collect::<Vec<_>>(),
-        "on_plan": outlook.off_told.iter().map(|(from, to)| json!({"from": from, "to": to})).collect::<Vec<_>>(),
+        "plateaus": outlook.plateaus.iter().map(|stretch| json!({"from": stretch.steps.start(), "to": stretch.steps.end(), "reason": stretch.reason})).collect::<Vec<_>>(),
+        "on_plan": outlook.off_told.iter().map(|steps| json!({"from": steps.start(), "to": steps.end()})).collect::<Vec<_>>(),
         "step": if directives.is_empty() { Vec::new() } else { steps },
         "groups": groups,
     }))

@@ -12,7 +12,7 @@ use super::{
     fields::{self, checked},
     telemetry_stream,
 };
-use lrs_engine::{Error, GroupRate};
+use lrs_engine::{Error, GroupRate, RateCall};
 use lrs_model::violation::Violations;
 use lrs_proto::{
     GetLearningRateRequest, GetLearningRateResponse, StartAttemptRequest, StartAttemptResponse, StreamTelemetryRequest,
@@ -63,26 +63,22 @@ impl LearningRateService for LearningRates {
         request: Request<GetLearningRateRequest>,
     ) -> Result<Response<GetLearningRateResponse>, Status> {
         let request = request.into_inner();
-        let call = Call::from_proto(&request).map_err(status::of)?;
+        let call = rate_call(&request).map_err(status::of)?;
         let engine = self.door.engine()?;
         if call.plan_steps >= LONG_PLAN_STEPS {
             // First it waits for its step, and then for its turn.
-            let first =
-                engine.directive(&request.job, call.attempt, call.step, 0, call.wait).await.map_err(status::of)?;
+            let first = engine.directive(&request.job, RateCall { plan_steps: 0, ..call }).await.map_err(status::of)?;
             let rates = &first.directive.rates;
             let plan_steps = call.plan_steps.min(MAX_PLAN_NUMBERS / numbers_of_a_step(rates));
             let is_large = plan_steps * rates.len() >= LARGE_PLAN_RATES;
             let _turn = if is_large { Some(self.door.turn().await) } else { None };
             let plan = engine
-                .directive(&request.job, call.attempt, call.step, plan_steps, Duration::ZERO)
+                .directive(&request.job, RateCall { plan_steps, wait: Duration::ZERO, ..call })
                 .await
                 .map_err(status::of)?;
             return Ok(Response::new(aside(|| convert::directive::answer_to_proto(&plan))));
         }
-        let answer = engine
-            .directive(&request.job, call.attempt, call.step, call.plan_steps, call.wait)
-            .await
-            .map_err(status::of)?;
+        let answer = engine.directive(&request.job, call).await.map_err(status::of)?;
         Ok(Response::new(convert::directive::answer_to_proto(&answer)))
     }
 
@@ -99,26 +95,16 @@ impl LearningRateService for LearningRates {
 }
 
 /// The numbers of a call for a step.
-#[derive(Debug, PartialEq)]
-struct Call {
-    attempt: u64,
-    step: u64,
-    plan_steps: usize,
-    wait: Duration,
-}
-
-impl Call {
-    fn from_proto(request: &GetLearningRateRequest) -> Result<Self, Error> {
-        let mut v = Violations::new();
-        let plan_steps = whole(&mut v, "plan_steps", request.plan_steps.into(), 0, MAX_PLAN_STEPS);
-        let call = Self {
-            attempt: step(&mut v, "attempt", request.attempt),
-            step: step(&mut v, "step", request.step),
-            plan_steps: usize::try_from(plan_steps).unwrap_or(usize::MAX),
-            wait: fields::wait(&mut v, "wait", request.wait.as_ref()),
-        };
-        v.into_result(call).map_err(Error::Invalid)
-    }
+fn rate_call(request: &GetLearningRateRequest) -> Result<RateCall, Error> {
+    let mut v = Violations::new();
+    let plan_steps = whole(&mut v, "plan_steps", request.plan_steps.into(), 0, MAX_PLAN_STEPS);
+    let call = RateCall {
+        attempt: step(&mut v, "attempt", request.attempt),
+        step: step(&mut v, "step", request.step),
+        plan_steps: usize::try_from(plan_steps).unwrap_or(usize::MAX),
+        wait: fields::wait(&mut v, "wait", request.wait.as_ref()),
+    };
+    v.into_result(call).map_err(Error::Invalid)
 }
 
 /// How many numbers a plan has for each step of a job with these rates.
@@ -140,7 +126,7 @@ mod tests {
     use super::*;
 
     fn wrong(request: &GetLearningRateRequest) -> Vec<String> {
-        match Call::from_proto(request) {
+        match rate_call(request) {
             Err(Error::Invalid(violations)) => violations.iter().map(|violation| violation.field.clone()).collect(),
             other => panic!("{other:?}"),
         }
@@ -148,8 +134,8 @@ mod tests {
 
     #[test]
     fn a_call_for_a_step_needs_only_the_step() {
-        let call = Call::from_proto(&GetLearningRateRequest { step: 7, ..Default::default() }).unwrap();
-        assert_eq!(call, Call { attempt: 0, step: 7, plan_steps: 0, wait: Duration::ZERO });
+        let call = rate_call(&GetLearningRateRequest { step: 7, ..Default::default() }).unwrap();
+        assert_eq!(call, RateCall { attempt: 0, step: 7, plan_steps: 0, wait: Duration::ZERO });
     }
 
     #[test]
@@ -164,7 +150,7 @@ mod tests {
     #[test]
     fn a_wait_may_be_a_minute() {
         let wait = Some(pbjson_types::Duration { seconds: 60, nanos: 0 });
-        let call = Call::from_proto(&GetLearningRateRequest { wait, ..Default::default() }).unwrap();
+        let call = rate_call(&GetLearningRateRequest { wait, ..Default::default() }).unwrap();
         assert_eq!(call.wait, Duration::from_mins(1));
     }
 

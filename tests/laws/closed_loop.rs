@@ -176,7 +176,7 @@ fn a_replay_of_the_records_gives_the_same_decisions_and_directives() {
 
         assert_eq!(replayed.decisions, run.decisions);
         for directive in &run.directives {
-            assert_eq!(replayed.timeline.directive_at(directive.step), *directive);
+            assert_eq!(replayed.directive_at(directive.step), *directive);
         }
     }
 }

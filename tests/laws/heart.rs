@@ -277,9 +277,9 @@ proptest! {
                 let newest = piece.last().unwrap().step;
                 let through = if rest.is_empty() { Some(newest) } else { newest.checked_sub(1) };
                 decisions.extend(take(&mut crashing, 0, Report { samples: piece, through_step: through }).decisions);
-                if crashes && let Some(snapshot) = crashing.snapshot() {
-                    let stored = serde_json::to_string(&snapshot).unwrap();
-                    crashing = Job::restore(&timeline, 1, serde_json::from_str(&stored).unwrap()).unwrap();
+                if crashes && let Some(saved) = crashing.saved() {
+                    let stored = serde_json::to_string(&saved).unwrap();
+                    crashing = Job::from_saved(&timeline, 1, serde_json::from_str(&stored).unwrap()).unwrap();
                 }
             }
 
@@ -322,7 +322,7 @@ proptest! {
             prop_assert!(same_decision(a, b), "{a:?} is not {b:?}");
         }
         for step in 0..last + lag {
-            prop_assert_eq!(replayed.timeline.directive_at(step), live.timeline().directive_at(step));
+            prop_assert_eq!(replayed.directive_at(step), live.timeline().directive_at(step));
         }
         }
     }

@@ -1,153 +1,21 @@
-//! The words in which the engine is asked and answers. Plain values; no protos, no sockets, no SQL.
+//! The values in which the engine is asked and answers: no protos, no sockets, no SQL.
+
+mod error;
+mod settings;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 pub use super::steering::Told;
+pub use error::Error;
 pub use lrs_control::Status as ControllerStatus;
 use lrs_model::{
     decision::{Decision, RateOverride},
-    job::{AttemptRow, JobRow, State, Timestamp},
+    job::{AttemptRow, JobRow, Timestamp},
     name::JobName,
     spec::Spec,
     telemetry::Sample,
-    violation::Violations,
 };
-
-/// Why a call to the engine failed. Nothing was changed, unless said otherwise.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum Error {
-    /// The spec, or another argument, is wrong: every violation, by field.
-    #[error("invalid argument: {0}")]
-    Invalid(Violations),
-    /// There is no such job.
-    #[error("there is no job {0}")]
-    JobNotFound(String),
-    /// No job of the namespace is of this experiment.
-    #[error("no job of namespaces/{namespace} is of the experiment {experiment:?}")]
-    ExperimentNotFound {
-        /// The namespace.
-        namespace: String,
-        /// The experiment.
-        experiment: String,
-    },
-    /// The name is taken by another job.
-    #[error("{0} exists already")]
-    JobExists(JobName),
-    /// The request was made before with other contents.
-    #[error("request_id {request_id:?} was used before for another change of {job}")]
-    RequestIdReused {
-        /// The job.
-        job: JobName,
-        /// The request's identifier.
-        request_id: String,
-    },
-    /// The job has ended, so it takes no telemetry, gives no rates and can not be changed.
-    #[error("{job} has ended: it is {state}")]
-    JobEnded {
-        /// The job.
-        job: JobName,
-        /// How it ended.
-        state: State,
-    },
-    /// The job has not ended, and must have.
-    #[error("{job} is {state}: end it first, or set force")]
-    JobNotEnded {
-        /// The job.
-        job: JobName,
-        /// Its state.
-        state: State,
-    },
-    /// No attempt has been started.
-    #[error("{0} has no attempt yet: call StartAttempt first")]
-    NoAttempt(JobName),
-    /// The attempt is not the newest.
-    #[error("attempt {attempt} of {job} is over: attempt {newest} is the newest")]
-    StaleAttempt {
-        /// The job.
-        job: JobName,
-        /// The attempt that was named.
-        attempt: u32,
-        /// The newest attempt.
-        newest: u32,
-    },
-    /// The attempt has not been started.
-    #[error("{job} has no attempt {attempt}: the newest is {newest}")]
-    UnknownAttempt {
-        /// The job.
-        job: JobName,
-        /// The attempt that was named.
-        attempt: u64,
-        /// The newest attempt.
-        newest: u32,
-    },
-    /// The token belongs to an attempt with another `resume_step`.
-    #[error("attempt_token {token:?} of {job} was used with resume_step {first}, not {now}")]
-    AttemptTokenReused {
-        /// The job.
-        job: JobName,
-        /// The token.
-        token: String,
-        /// The `resume_step` it was first used with.
-        first: u64,
-        /// The `resume_step` given now.
-        now: u64,
-    },
-    /// Somebody changed the job since it was read.
-    #[error("{job} has changed since it was read: its etag is {found:?}, not {expected:?}")]
-    EtagMismatch {
-        /// The job.
-        job: JobName,
-        /// The etag that was sent.
-        expected: String,
-        /// The etag it has.
-        found: String,
-    },
-    /// The job's state does not allow it.
-    #[error("{job} is {state}: {problem}")]
-    WrongState {
-        /// The job.
-        job: JobName,
-        /// Its state.
-        state: State,
-        /// What can not be done.
-        problem: String,
-    },
-    /// What the store has of this job can not be understood; other jobs are not affected.
-    #[error("the stored data of {job} is damaged: {problem}")]
-    JobDamaged {
-        /// The job.
-        job: String,
-        /// Table, row and problem.
-        problem: String,
-    },
-    /// The telemetry is past its namespace's retention and was removed, all or some.
-    #[error(
-        "the telemetry of {job} is past its retention: its removal began at {removed_time}; its decisions are still there"
-    )]
-    TelemetryRemoved {
-        /// The job.
-        job: JobName,
-        /// When its removal began, in words.
-        removed_time: String,
-    },
-    /// A bound of the configuration has been reached; try again after a while.
-    #[error("{what} is full ({limit})")]
-    Overloaded {
-        /// What is full.
-        what: &'static str,
-        /// Its limit.
-        limit: usize,
-    },
-    /// The database is away; try again after a while.
-    #[error("the database is not available: {0}")]
-    StoreUnavailable(String),
-    /// The database refused.
-    #[error("the database refused: {0}")]
-    Store(String),
-    /// The process is shutting down.
-    #[error("the server is shutting down")]
-    ShuttingDown,
-}
+pub use settings::Settings;
 
 /// A job as it is now.
 #[derive(Clone, Debug)]
@@ -158,7 +26,7 @@ pub struct JobView {
     pub attempt: u32,
     /// How far the newest attempt has come; `None` for jobs that have ended or have no attempt.
     pub progress: Option<Progress>,
-    /// The job is RUNNING but its trainer has not been heard of for a while.
+    /// The job is RUNNING, but its trainer has not called or reported for a while.
     pub stale: bool,
 }
 
@@ -183,7 +51,7 @@ pub struct Progress {
     pub latest: Option<Sample>,
     /// The rates at the step after the highest one given out, or at the resume step.
     pub rates: Vec<GroupRate>,
-    /// When the trainer was last heard of by this process.
+    /// When the trainer last called or reported to this process.
     pub report_time: Option<Timestamp>,
     /// Samples that came again, since the process started.
     pub repeated_samples: u64,
@@ -191,11 +59,11 @@ pub struct Progress {
     pub conflicting_samples: u64,
     /// Samples that came too late, since the process started.
     pub late_samples: u64,
-    /// What each controller is at, with its place and kind, in the order of the spec.
+    /// The status of each controller, with its place and kind, in the order of the spec.
     pub controllers: Vec<(String, ControllerStatus)>,
 }
 
-/// What a parameter group is to use at a step.
+/// The values that a parameter group uses at a step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GroupRate {
     /// The group's name.
@@ -217,7 +85,7 @@ pub struct Directive {
     pub rates: Vec<GroupRate>,
     /// Where the rates come from.
     pub source: Source,
-    /// What it is told beside the rates.
+    /// What the trainer is told beside the rates.
     pub told: Told,
 }
 
@@ -230,6 +98,19 @@ pub enum Source {
     Override,
     /// The schedule, held by a pause.
     Pause,
+}
+
+/// A call for a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateCall {
+    /// The attempt; 0 is the newest, and makes a step final only near the trainer.
+    pub attempt: u64,
+    /// The step.
+    pub step: u64,
+    /// How many steps after it are wanted too.
+    pub plan_steps: usize,
+    /// How long to wait for the step to become final.
+    pub wait: Duration,
 }
 
 /// The answer to a call for a step.
@@ -285,7 +166,7 @@ pub enum Change {
         /// The figures that the advice rests on.
         evidence: BTreeMap<String, f64>,
     },
-    /// Take back what people advised.
+    /// Take back people's advice to stop.
     WithdrawStop,
     /// Another spec, if the job still has this version.
     Spec {
@@ -325,7 +206,7 @@ pub struct Fork {
 /// What came of a report, once it is durable. Counts are of this report.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Receipt {
-    /// All that this rank reported at or below is durable.
+    /// Everything that this rank reported at or below this step is durable.
     pub durable_through_step: Option<u64>,
     /// Samples that came again with the same values.
     pub repeated: u64,
@@ -338,7 +219,7 @@ pub struct Receipt {
 }
 
 impl Receipt {
-    /// Of this report and the next of the same rank.
+    /// Adds the receipt of the next report of the same rank.
     pub fn add(&mut self, next: &Self) {
         self.durable_through_step = self.durable_through_step.max(next.durable_through_step);
         self.repeated += next.repeated;
@@ -432,61 +313,4 @@ pub enum CurveSteps {
         /// Where to end if the spec does not say.
         end: u64,
     },
-}
-
-/// The engine's bounds and habits.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// Shards, a task each.
-    pub shards: usize,
-    /// Steps in a reserved block.
-    pub reserve_steps: u64,
-    /// Reports and changes that may wait for the database.
-    pub queue_items: usize,
-    /// Values of telemetry that may wait for the database, at most 2^32 - 1.
-    pub queue_values: usize,
-    /// Items in one transaction.
-    pub batch_items: usize,
-    /// Values of telemetry that are taken at once; a larger report is taken in pieces.
-    pub piece_values: usize,
-    /// Jobs that have not ended.
-    pub max_jobs: usize,
-    /// Steps of one rank that may be reported but not yet closed by `through_step`.
-    pub max_open_steps: usize,
-    /// Decisions by people a job.
-    pub max_person_decisions: usize,
-    /// When a RUNNING job counts as STALE.
-    pub stale_after: Duration,
-    /// Chunks of an attempt after which small ones are merged.
-    pub merge_after_chunks: u64,
-    /// Records after which a snapshot is stored.
-    pub snapshot_after_records: u64,
-    /// Events that a watcher may lag behind.
-    pub watch_events: usize,
-    /// Jobs of an experiment that is reported.
-    pub max_report_jobs: u32,
-    /// Reports that may be made at once.
-    pub max_reports: usize,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            shards: 4,
-            reserve_steps: 1024,
-            queue_items: 4096,
-            queue_values: 4_000_000,
-            batch_items: 512,
-            piece_values: 4096,
-            max_jobs: 1_000_000,
-            max_open_steps: 10_000,
-            max_person_decisions: 10_000,
-            stale_after: Duration::from_mins(5),
-            merge_after_chunks: 512,
-            snapshot_after_records: 4096,
-            watch_events: 256,
-            max_report_jobs: 200,
-            max_reports: 2,
-        }
-    }
 }

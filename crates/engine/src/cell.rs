@@ -1,9 +1,9 @@
-//! What readers see of a running attempt: its rates, and how far they are final. No locks.
+//! What readers see of a running attempt, without locks: its rates, and how far they are final.
 //!
-//! The owner (a shard) publishes the rates and the end of what is final; readers raise the mark of what has been given out. When a person
-//! decides, the owner lowers the end *first* and reads the mark *then*; a reader raises the mark *first* and checks the end
-//! *then*. With sequentially consistent operations one of the two sees the other, so no step at or past a decision's effective step is
-//! ever given out as final before the decision is known.
+//! The owner (a shard) publishes the rates and the end of the final steps; readers raise the mark of the steps given
+//! out. When a person decides, the owner *first* lowers the end and *then* reads the mark; a reader *first* raises the
+//! mark and *then* checks the end. The operations are sequentially consistent, so one of the two sees the other: no
+//! step at or past a decision's effective step is given out as final before the decision is known.
 
 use std::sync::{
     Arc, OnceLock,
@@ -45,8 +45,26 @@ pub struct Cell {
     changed: Arc<Changed>,
 }
 
-/// How often something changed, and who waits for the next time. Unlike a `watch` channel it wakes in the order in which they
-/// came, so that a simulation of the same seed is the same run.
+/// Where an attempt begins in this process.
+#[derive(Clone, Copy, Debug)]
+pub struct Beginning {
+    /// Its first step.
+    pub resume_step: u64,
+    /// Steps below this may have been given out by a process before this one.
+    pub unknown_end: u64,
+}
+
+/// How far an attempt's steps are final, and how far they are reserved.
+#[derive(Clone, Copy, Debug)]
+pub struct Ends {
+    /// Steps below this are final.
+    pub final_end: u64,
+    /// Steps below this are durably reserved.
+    pub reserved_end: u64,
+}
+
+/// How often something changed, and who waits for the next change. Unlike a `watch` channel it wakes those who wait in
+/// the order in which they came, so that a simulation of the same seed is the same run.
 #[derive(Debug, Default)]
 struct Changed {
     times: AtomicU64,
@@ -60,7 +78,7 @@ impl Changed {
     }
 }
 
-/// Tells of changes from when it was made.
+/// Waits for the changes that follow its creation.
 #[derive(Debug)]
 pub struct Changes {
     changed: Arc<Changed>,
@@ -68,10 +86,10 @@ pub struct Changes {
 }
 
 impl Changes {
-    /// Waits until something has changed since the last time, or since this was made. Cancel safe.
+    /// Waits until something has changed since the last call, or since the creation. Cancel safe.
     pub async fn next(&mut self) {
         loop {
-            // It hears of all that is told from here on.
+            // From here on no change is missed.
             let told = self.changed.waiting.notified();
             let times = self.changed.times.load(SeqCst);
             if times != self.seen {
@@ -86,7 +104,7 @@ impl Changes {
 impl Cell {
     /// A cell that gives out nothing yet.
     #[must_use]
-    pub fn new(attempt: u32, resume_step: u64, unknown_end: u64, timeline: Timeline) -> Self {
+    pub fn new(attempt: u32, Beginning { resume_step, unknown_end }: Beginning, timeline: Timeline) -> Self {
         Self {
             attempt,
             resume_step,
@@ -105,9 +123,9 @@ impl Cell {
         }
     }
 
-    /// Gives out steps up to `end` as final, as many of them as are, and returns the end of that.
+    /// Gives out the steps below `end` as far as they are final, and returns the end of those that are.
     ///
-    /// What [`Cell::timeline`] says *afterwards* of steps below the answer is what it will always say.
+    /// For steps below the answer, [`Cell::timeline`] read *afterwards* gives directives that never change.
     pub fn give_out(&self, end: u64) -> u64 {
         loop {
             let given = self.final_end.load(SeqCst).min(end);
@@ -115,7 +133,7 @@ impl Cell {
             if self.final_end.load(SeqCst) >= given {
                 return given;
             }
-            // The owner lowered the end in between; the mark stays where it is, and the owner's decision beyond it.
+            // The owner lowered the end in between. The mark stays, and the owner's decision takes effect beyond it.
         }
     }
 
@@ -124,14 +142,20 @@ impl Cell {
         self.timeline.load()
     }
 
-    /// Where the trainer is, as far as is known: steps below have been given out or reported.
+    /// The rates, to keep.
+    #[must_use]
+    pub fn timeline_full(&self) -> Arc<Timeline> {
+        self.timeline.load_full()
+    }
+
+    /// Where the trainer is as far as is known: steps below this have been given out or reported.
     #[must_use]
     pub fn position(&self) -> u64 {
         self.given_end().max(self.complete_end())
     }
 
-    /// Whether a call for `step` that does not say which attempt it is for may make it final: only near the trainer, so that a
-    /// curious look far ahead does not put off people's decisions.
+    /// Whether a call that names no attempt may make `step` final. It may near the trainer only, so that a curious look
+    /// far ahead does not put off people's decisions.
     #[must_use]
     pub fn is_near(&self, step: u64, commit_ahead: u64) -> bool {
         step < self.position().saturating_add(commit_ahead).max(self.unknown_end)
@@ -161,19 +185,19 @@ impl Cell {
         Option::clone(&self.latest.load())
     }
 
-    /// What each controller is at, in the order of the spec.
+    /// The status of each controller, in the order of the spec.
     #[must_use]
     pub fn statuses(&self) -> Arc<Vec<control::Status>> {
         self.statuses.load_full()
     }
 
-    /// When the trainer was last heard of.
+    /// When the trainer last called or reported.
     #[must_use]
     pub fn heard(&self) -> Option<Timestamp> {
         Some(Timestamp(self.heard.load(SeqCst))).filter(|time| time.0 != 0)
     }
 
-    /// Notes that the trainer was heard of.
+    /// Notes that the trainer called or reported.
     pub fn hear(&self, now: Timestamp) {
         self.heard.store(now.0, SeqCst);
     }
@@ -193,13 +217,13 @@ impl Cell {
         std::array::from_fn(|i| self.counts[i].load(SeqCst))
     }
 
-    /// Told whenever more is final or complete, and when the attempt is over.
+    /// Changes: more steps are final or complete, or the attempt is over.
     #[must_use]
     pub fn changes(&self) -> Changes {
         Changes { changed: self.changed.clone(), seen: self.changed.times.load(SeqCst) }
     }
 
-    /// Why nothing more comes of this attempt, if nothing does.
+    /// Whether the attempt goes on.
     ///
     /// # Errors
     /// When the attempt is over, the job has ended or the server is shutting down.
@@ -207,15 +231,15 @@ impl Cell {
         self.over.get().map_or(Ok(()), |error| Err(error.clone()))
     }
 
-    /// For the owner: what is final ends at `final_end` from now on, and `reserved_end` is durable.
-    pub fn publish_ends(&self, final_end: u64, reserved_end: u64) {
+    /// For the owner: how far steps are final and reserved from now on.
+    pub fn publish_ends(&self, Ends { final_end, reserved_end }: Ends) {
         self.reserved_end.store(reserved_end, SeqCst);
         if self.final_end.swap(final_end, SeqCst) < final_end {
             self.changed.tell();
         }
     }
 
-    /// For the owner: other rates, the same as before for every step that is final.
+    /// For the owner: another timeline, with the same rates for every step that is final.
     pub fn publish_timeline(&self, timeline: &Timeline) {
         self.timeline.store(Arc::new(timeline.clone()));
     }
@@ -230,21 +254,23 @@ impl Cell {
         }
     }
 
-    /// For the owner: what each controller is at.
+    /// For the owner: the status of each controller.
     pub fn publish_statuses(&self, statuses: Vec<control::Status>) {
         if **self.statuses.load() != statuses {
             self.statuses.store(Arc::new(statuses));
         }
     }
 
-    /// For the owner: gives out nothing new until [`Cell::publish_ends`]. Returns the end of what may have been given out.
+    /// For the owner: gives out no further step until [`Cell::publish_ends`]. Returns the end of the steps that may
+    /// have been given out.
     pub fn freeze(&self) -> u64 {
-        // Steps below the mark were given out already and stay final; a reader that is just raising it goes by what it finds here.
+        // Steps below the mark were given out already and stay final. A reader that is raising the mark now sees the
+        // end stored here.
         self.final_end.store(self.given_end().min(self.final_end.load(SeqCst)), SeqCst);
         self.given_end()
     }
 
-    /// For the owner: nothing more comes of this attempt, because of `why`.
+    /// For the owner: the attempt is over, because of `why`.
     pub fn close(&self, why: Error) {
         let _ = self.over.set(why);
         self.final_end.store(0, SeqCst);
@@ -268,14 +294,18 @@ mod tests {
             schedule: None,
         };
         let spec = Spec { groups: vec![group], ..Spec::default() };
-        Cell::new(1, 0, 0, Timeline::try_new(&spec, []).unwrap())
+        Cell::new(1, Beginning { resume_step: 0, unknown_end: 0 }, Timeline::try_new(&spec, []).unwrap())
+    }
+
+    fn ends(final_end: u64, reserved_end: u64) -> Ends {
+        Ends { final_end, reserved_end }
     }
 
     #[test]
     fn no_more_is_given_out_than_is_final() {
         let cell = cell();
         assert_eq!(cell.give_out(10), 0);
-        cell.publish_ends(6, 1024);
+        cell.publish_ends(ends(6, 1024));
         assert_eq!(cell.give_out(10), 6);
         assert_eq!(cell.give_out(3), 3);
         assert_eq!(cell.given_end(), 6);
@@ -284,7 +314,7 @@ mod tests {
     #[test]
     fn what_was_given_out_stays_final_while_a_decision_is_on_its_way() {
         let cell = cell();
-        cell.publish_ends(100, 1024);
+        cell.publish_ends(ends(100, 1024));
         cell.give_out(40);
         assert_eq!(cell.freeze(), 40);
         assert_eq!(cell.give_out(40), 40);
@@ -294,13 +324,14 @@ mod tests {
     #[test]
     fn a_closed_cell_gives_out_nothing_and_says_why() {
         let cell = cell();
-        cell.publish_ends(100, 1024);
+        cell.publish_ends(ends(100, 1024));
         cell.close(Error::ShuttingDown);
         assert_eq!(cell.give_out(1), 0);
         assert!(matches!(cell.check_open(), Err(Error::ShuttingDown)));
     }
 
-    /// The law that overrides rest on: whatever a reader was given as final lies below the step that the owner chooses then.
+    /// The law that overrides rest on: whatever a reader was given as final lies below the step that the owner chooses
+    /// then.
     #[test]
     fn no_reader_is_given_a_step_that_a_decision_then_changes() {
         const ROUNDS: usize = 2_000;
@@ -323,9 +354,9 @@ mod tests {
                 })
                 .collect();
             for _ in 0..ROUNDS {
-                cell.publish_ends(u64::MAX, u64::MAX);
+                cell.publish_ends(ends(u64::MAX, u64::MAX));
                 let effective_step = cell.freeze();
-                cell.publish_ends(effective_step, u64::MAX);
+                cell.publish_ends(ends(effective_step, u64::MAX));
                 // On its way to the store; then everyone may see it.
                 chosen.push(effective_step);
                 round.fetch_add(1, SeqCst);

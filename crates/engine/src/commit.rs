@@ -1,9 +1,9 @@
 //! The commit pipeline: writes of many jobs in one transaction after another, those of one job in the order they came.
 //!
-//! While a transaction is under way the next one gathers, so a quiet server answers at once and a busy one batches. Jobs
-//! take turns, so that one that reports much waits for itself alone. A transaction whose outcome is unknown is written again until
-//! it is known: every write is idempotent. What waits is bounded by permits, which are taken at the door; without one nobody's
-//! report is accepted.
+//! While a transaction is under way the writes of the next one gather, so a quiet server answers at once and a busy one
+//! batches. Jobs take turns, so a job that reports much delays only itself. A transaction with an unknown outcome is
+//! written again until the outcome is known: every write is idempotent. Permits bound how much waits; no report is
+//! accepted without one.
 
 mod queue;
 
@@ -21,15 +21,15 @@ use tracing::{error, info, warn};
 use super::{
     api::{Error, Settings},
     entry::Entry,
+    room::JOB_VALUES,
 };
 use lrs_model::name::JobId;
 use lrs_runtime::metrics::{COMMIT_DURATION, QUEUE_DEPTH};
 use lrs_store as store;
 use lrs_store::{Outcome, Store, Write};
 
-/// Values of telemetry of one job that may wait for the database, however much room there is.
-const JOB_VALUES: usize = 65_536;
-/// Values of telemetry with which a transaction is full: two milliseconds or so, for which others wait.
+/// Values of telemetry with which a transaction is full. Writing them takes about two milliseconds, for which others
+/// wait.
 const BATCH_VALUES: usize = 8192;
 
 /// The handle of the pipeline.
@@ -62,7 +62,7 @@ impl Waiting {
 
 struct Item {
     writes: Vec<Write>,
-    /// The job whose memory is ahead of the database if this is refused.
+    /// The job whose memory would be ahead of the database if these writes were refused.
     ahead: Option<Arc<Entry>>,
     done: oneshot::Sender<Result<Vec<Outcome>, Error>>,
     /// Given back when the item is done.
@@ -75,16 +75,6 @@ pub struct Permit {
     /// Of telemetry.
     values: usize,
     _given: Vec<OwnedSemaphorePermit>,
-}
-
-/// Room for the values of telemetry of one job that wait, so that it leaves others theirs.
-#[derive(Debug)]
-pub struct Room(Arc<Semaphore>);
-
-impl Default for Room {
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(JOB_VALUES)))
-    }
 }
 
 /// The answer to come for what was submitted.
@@ -113,9 +103,9 @@ impl Pipeline {
         }))
     }
 
-    /// A place in the queue for a report of so many values about a job; waits until there is one. Cancel safe.
+    /// A place in the queue for a report of so many values about a job. Waits until there is a place. Cancel safe.
     ///
-    /// A report that is larger than all the room there is waits until it has that to itself.
+    /// A report that is larger than all the room waits until it has the room to itself.
     ///
     /// # Errors
     /// When the server is shutting down.
@@ -144,8 +134,8 @@ impl Pipeline {
 
     /// Hands over writes that belong together; they are committed after all that was submitted for `job` before.
     ///
-    /// Without a permit only for what the owner of a job itself has to write, of which there is a bounded number a job. With `ahead` that
-    /// job is taken out of service if the writes are refused.
+    /// Only the owner of a job may submit without a permit; it has a bounded number of writes of its own. With `ahead`,
+    /// that job is taken out of service if the writes are refused.
     #[must_use]
     pub fn submit(
         &self,
@@ -175,7 +165,7 @@ impl Pipeline {
         outcome(self.submit(job, Vec::new(), None, None)).await.map(drop)
     }
 
-    /// Hands over what the owner of a job has to write and nobody waits for.
+    /// Hands over writes of a job's owner that nobody waits for.
     pub fn submit_own(&self, writes: Vec<Write>, entry: &Arc<Entry>) {
         if !writes.is_empty() {
             drop(self.submit(entry.id, writes, None, Some(entry.clone())));
@@ -285,8 +275,8 @@ impl Pipeline {
 }
 
 impl Item {
-    /// Nothing of a job is written after something of it was refused: what came after would be acknowledged and stored with a gap
-    /// before it.
+    /// Drops the writes of a job of which something was refused before: they would be acknowledged and stored with a
+    /// gap before them.
     fn unless_void(self) -> Option<Self> {
         let damage = self.ahead.as_ref().and_then(|entry| entry.check_sound().err());
         let Some(damage) = damage else { return Some(self) };

@@ -53,7 +53,7 @@ impl CompiledSpec {
         };
         let momentum = cycled("momentum_schedule", &spec.momentum_schedule);
         let weight_decay = cycled("weight_decay_schedule", &spec.weight_decay_schedule);
-        // Those that come with the job's schedule count where the job has none of its own.
+        // A library's scheduler may bring its own; they count unless the spec names others.
         let coming = |of: fn(&Rates) -> &Option<Arc<Schedule>>| default.as_ref().and_then(|rates| of(rates).clone());
         let momentum = momentum.or_else(|| coming(|rates| &rates.momentum));
         let weight_decay = weight_decay.or_else(|| coming(|rates| &rates.weight_decay));
@@ -104,7 +104,8 @@ impl CompiledSpec {
         violations.into_result(Self { spec: Arc::new(spec), groups, controllers, opening })
     }
 
-    /// Checks a spec that comes from outside: its size too, which an earlier release may not have bounded.
+    /// Checks a spec that comes from outside, with its size. A stored spec may be larger: an earlier release did not
+    /// bound it.
     ///
     /// # Errors
     /// Every violation, with paths that begin at the spec.
@@ -119,7 +120,7 @@ impl CompiledSpec {
         violations.into_result(compiled)
     }
 
-    /// How many parts the schedules have. One that several groups share counts once.
+    /// How many parts the schedules have. A schedule that several groups share counts once.
     fn parts(&self) -> usize {
         let mut seen = HashSet::new();
         self.schedules().filter(|schedule| seen.insert(Arc::as_ptr(schedule))).map(|schedule| schedule.size()).sum()
@@ -145,14 +146,14 @@ impl CompiledSpec {
         &self.controllers
     }
 
-    /// The base rates that a controller begins with, if one does not begin with those written.
+    /// The base rates that a controller begins with, if it does not begin with the written ones.
     #[must_use]
     pub fn opening(&self) -> Option<&Opening> {
         self.opening.as_ref()
     }
 
-    /// What every group is to use when the schedule's clock shows `clock` and the base rates are `base_lrs`, before any override and limit.
-    /// With `is_flat` the learning rates are the base rates themselves.
+    /// The values of every group when the schedule's clock shows `clock` and the base rates are `base_lrs`, before any
+    /// override or limit. With `is_flat` the learning rates are the base rates themselves.
     pub fn rates_at<'a>(
         &'a self,
         clock: u64,
@@ -189,7 +190,7 @@ pub fn limited(limits: &RateLimits, learning_rate: f64) -> f64 {
 pub fn same_rates(a: &Spec, b: &Spec) -> bool {
     let rates_only = |spec: &Spec| Spec {
         display_name: String::new(),
-        // A controller may steer by it.
+        // A controller may steer by the objective.
         objective: spec.objective.clone().filter(|_| !spec.controllers.is_empty()),
         base_lr_from: None,
         experiment: String::new(),
@@ -222,12 +223,12 @@ fn compile(schedule: &ScheduleSpec, spec: &Spec, v: &mut Violations) -> Option<R
 #[must_use]
 pub fn companions(schedule: &ScheduleSpec, spec: &Spec) -> (Option<ScheduleSpec>, Option<ScheduleSpec>) {
     let ScheduleSpec::Library(named) = schedule else { return (None, None) };
-    // What is wrong with it has been noted where its rate was compiled.
+    // Violations have been noted where its rate was compiled.
     let translation = compat::translate(named, spec.into(), &mut Violations::new());
     translation.map_or((None, None), |translation| (translation.momentum, translation.weight_decay))
 }
 
-/// The job's schedule: the one that is written, or where none is, the warm-up that a library's controller begins with.
+/// The job's schedule: the written one or, if there is none, the warm-up that a library's controller begins with.
 #[must_use]
 pub fn effective_schedule(spec: &Spec) -> Cow<'_, ScheduleSpec> {
     match opening(spec) {
@@ -236,7 +237,7 @@ pub fn effective_schedule(spec: &Spec) -> Cow<'_, ScheduleSpec> {
     }
 }
 
-/// The first controller that begins with a warm-up, and that.
+/// The first controller that begins with a warm-up, and that warm-up.
 fn opening(spec: &Spec) -> Option<(usize, ScheduleSpec)> {
     spec.controllers.iter().enumerate().find_map(|(i, controller)| {
         let ControllerSpec::Library(named) = controller else { return None };
@@ -360,7 +361,7 @@ mod tests {
     use super::*;
     use lrs_model::schedule::MultiStep;
 
-    /// So many groups with 157 parts of their own each.
+    /// A spec with so many groups, each with 157 parts of its own.
     fn with_stairs(groups: usize) -> Spec {
         let stairs = ScheduleSpec::MultiStep(MultiStep { milestones: (1..=155).collect(), gamma: 0.999 });
         let group = |number| Group {

@@ -1,7 +1,7 @@
-//! The doctor: looks through everything a database has of every job, and says what can not be right.
+//! The doctor: looks through everything that a database has of every job, and says what cannot be right.
 //!
-//! What it holds rows to is what the engine does, nothing more: it reads them, counts what arrived, takes telemetry in the order it
-//! came, and lets the pure heart decide once more. It changes nothing.
+//! It checks rows against what the engine does with them, nothing more: it reads them, counts what arrived, takes
+//! telemetry in the order of arrival, and lets the pure heart decide once more. It changes nothing.
 
 mod chunks;
 mod decisions;
@@ -32,21 +32,21 @@ const PAGE: u32 = 500;
 pub enum Ailment {
     /// The database's own files are damaged.
     File,
-    /// An index is missing: slow, and where it is unique no longer safe.
+    /// An index is missing. Reads are slow, and without a unique index writes are not safe.
     Index,
     /// Rows belong to a job or an attempt that is not there.
     Orphan,
-    /// A row can not be understood.
+    /// A row cannot be understood.
     Unreadable,
-    /// Telemetry or a decision that was stored is not there any more.
+    /// Telemetry or a decision was stored and is gone.
     Gap,
-    /// Telemetry says two things about a step, or came when it could not.
+    /// Telemetry contradicts itself about a step, or is stored in an order in which it cannot have come.
     Overlap,
-    /// Decisions are not those that follow from the telemetry.
+    /// The decisions do not follow from the telemetry.
     Decision,
-    /// The snapshot for a fast start leads to another job than the telemetry does.
+    /// The saved job does not fit the telemetry.
     Snapshot,
-    /// The row of the job contradicts what else is there of it.
+    /// The job's row contradicts its other rows.
     Job,
 }
 
@@ -66,7 +66,7 @@ impl fmt::Display for Ailment {
     }
 }
 
-/// Something that can not be right.
+/// Something that cannot be right.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
     /// The job's name, or its identity where it has none; `None` for the database as a whole.
@@ -82,7 +82,7 @@ pub struct Finding {
 pub struct Counts {
     /// Jobs.
     pub jobs: u64,
-    /// Those whose telemetry has been removed, so that their decisions can not be recomputed.
+    /// Jobs whose telemetry has been removed, so that their decisions cannot be recomputed.
     pub jobs_without_telemetry: u64,
     /// Attempts.
     pub attempts: u64,
@@ -90,7 +90,8 @@ pub struct Counts {
     pub decisions: u64,
     /// Decisions by controllers that were recomputed.
     pub recomputed_decisions: u64,
-    /// Decisions by controllers that have no record yet because a process ended before it wrote them; the next start does.
+    /// Decisions by controllers that are not on record yet, because a process ended before it wrote them. The next
+    /// start writes them.
     pub unrecorded_decisions: u64,
     /// Chunks of telemetry.
     pub chunks: u64,
@@ -117,7 +118,7 @@ pub async fn examine(database: &dyn Inspection) -> Result<Diagnosis, Error> {
         diagnosis.find(None, Ailment::File, damage);
     }
     for index in database.missing_indices().await? {
-        diagnosis.find(None, Ailment::Index, format!("index {index} is missing, or can not be used"));
+        diagnosis.find(None, Ailment::Index, format!("index {index} is missing, or cannot be used"));
     }
     for Orphans { table, job_id, count } in database.orphans().await? {
         let detail = format!("{count} rows of {table} belong to no job");
@@ -143,7 +144,7 @@ impl Diagnosis {
         self.findings.push(Finding { job: job.map(ToOwned::to_owned), ailment, detail });
     }
 
-    /// A row of `job` that can not be understood; any other error ends the examination.
+    /// A row of `job` that cannot be understood; any other error ends the examination.
     fn found(&mut self, job: &str, error: Error) -> Result<(), Error> {
         match error {
             Error::Inconsistent { .. } => {
@@ -155,13 +156,13 @@ impl Diagnosis {
     }
 }
 
-/// What is known of a job while it is looked at.
+/// A job under examination.
 struct Patient<'a> {
     row: &'a JobRow,
     attempts: Vec<AttemptRow>,
     decisions: Vec<Decision>,
     timeline: Timeline,
-    /// By attempt, what its chunks said, where they could be read.
+    /// What the readable chunks of each attempt said.
     chunks: BTreeMap<u32, ChunkCheck>,
 }
 
@@ -238,7 +239,7 @@ fn check_row(row: &JobRow, attempts: &[AttemptRow], diagnosis: &mut Diagnosis) {
     }
 }
 
-/// The decisions that can be read; those that can not are found, and those that are missing.
+/// The decisions that can be read. Notes unreadable and missing ones.
 async fn read_decisions(
     database: &dyn Inspection,
     row: &JobRow,
@@ -268,7 +269,7 @@ async fn read_decisions(
             }
         }
     }
-    // A fork leaves out those of its source that lie past it.
+    // A fork has no copy of its source's decisions that lie past it.
     if row.forked_from.is_none() {
         let mut seqs: Vec<u64> = decisions
             .iter()
@@ -298,7 +299,7 @@ impl Patient<'_> {
         self.decisions.iter().filter(|decision| matches!(decision.author, Author::Person(_)))
     }
 
-    /// Steps of `attempt` below this met the controllers: complete by what was said, or closed by the attempt after.
+    /// Steps of `attempt` below this were shown to the controllers: they are complete, or the next attempt closed them.
     fn taken_end(&self, attempt: u32) -> u64 {
         let complete_end = self.chunks.get(&attempt).map_or(0, ChunkCheck::complete_end);
         let resumed = self.attempts.iter().filter(|row| row.parent_attempt == attempt).map(|row| row.resume_step);

@@ -1,4 +1,4 @@
-//! What everyone may see of a job that has not ended: its row, its attempt's cell, its events.
+//! What everyone sees of a job that has not ended: its row, its attempt's cell, its events.
 
 use std::sync::{
     Arc, OnceLock,
@@ -12,8 +12,8 @@ use tracing::error;
 use super::{
     api::{Error, Event, JobView, Progress},
     cell::Cell,
-    commit::Room,
     job::Brief,
+    room::Room,
     trail::Trail,
 };
 use lrs_model::{
@@ -36,7 +36,7 @@ pub struct Entry {
     cell: ArcSwapOption<Cell>,
     damaged: OnceLock<String>,
     events: ArcSwapOption<broadcast::Sender<Event>>,
-    /// While someone looks at all jobs.
+    /// There while someone looks at all jobs.
     trail: ArcSwapOption<Trail>,
     /// How often something was decided, since the process started.
     decided: AtomicU64,
@@ -71,7 +71,7 @@ impl Pulse {
         }
     }
 
-    /// Whether it is of the same job, not of another of the same name.
+    /// Whether both pulses are of the same job, rather than of two jobs that had the same name.
     #[must_use]
     pub fn is_same_job(&self, other: &Self) -> bool {
         self.id == other.id
@@ -108,12 +108,12 @@ impl Entry {
         self.attempt.load(SeqCst)
     }
 
-    /// The cell of the newest attempt, if it runs in this process.
+    /// The cell of the newest attempt, if the attempt runs in this process.
     pub fn cell(&self) -> arc_swap::Guard<Option<Arc<Cell>>> {
         self.cell.load()
     }
 
-    /// The same, to keep.
+    /// The cell of the newest attempt, to keep.
     #[must_use]
     pub fn cell_full(&self) -> Option<Arc<Cell>> {
         self.cell.load_full()
@@ -147,7 +147,7 @@ impl Entry {
             .map_or(Ok(()), |problem| Err(Error::JobDamaged { job: self.name.to_string(), problem: problem.clone() }))
     }
 
-    /// The job as it is now; a running job that nobody was heard of since `stale_before` is stale.
+    /// The job as it is now. A running job whose trainer was last heard before `stale_before` is stale.
     #[must_use]
     pub fn view(&self, stale_before: Timestamp) -> JobView {
         let row = self.row();
@@ -174,7 +174,7 @@ impl Entry {
         JobView { attempt: self.attempt(), progress, stale: is_stale(&row, heard, stale_before), row }
     }
 
-    /// What tells whether [`Entry::view`] would be another.
+    /// The job's pulse. As long as it is the same, [`Entry::view`] shows the same.
     #[must_use]
     pub fn pulse(&self, stale_before: Timestamp) -> Pulse {
         let row = self.row.load();
@@ -197,12 +197,12 @@ impl Entry {
         self.trail.load()
     }
 
-    /// For whoever looks: keep the last steps from now on, or no more.
+    /// For whoever looks at all jobs: keeps the last steps in `trail` from now on, or nowhere.
     pub fn set_trail(&self, trail: Option<Arc<Trail>>) {
         self.trail.store(trail);
     }
 
-    /// For the shard: these records of an attempt, and the last decision on them, are on their way to the store.
+    /// For the shard: adds records of an attempt, and the last decision on them, that are on their way to the store.
     pub fn add_to_trail(&self, attempt: u32, records: &[Brief], decision: Option<Decision>) {
         if decision.is_some() {
             self.decided.fetch_add(1, SeqCst);
@@ -212,7 +212,7 @@ impl Entry {
         }
     }
 
-    /// For the shard: something was decided or recorded that the trail was not told of.
+    /// For the shard: drops the trail, which does not know of something that was decided or recorded.
     pub fn break_trail(&self) {
         self.decided.fetch_add(1, SeqCst);
         self.trail.store(None);
@@ -227,7 +227,7 @@ impl Entry {
         });
         match events.as_ref().or(self.events.load().as_ref()) {
             Some(events) => events.subscribe(),
-            // Only between the end of the job and now.
+            // The job has ended since the caller found it.
             None => broadcast::Sender::new(1).subscribe(),
         }
     }

@@ -1,22 +1,16 @@
-//! The handle that `rpc` and `http` hold: one command in, one answer out.
+//! The handle that `rpc` and `http` hold: a call, an answer.
 
 mod audit;
+mod directives;
 mod fleet;
 mod outlook;
 mod records;
 mod registration;
 mod trainers;
 
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst},
-};
+use std::sync::{Arc, PoisonError, atomic::Ordering::SeqCst};
 
-use tokio::{
-    sync::{Semaphore, mpsc, oneshot, watch},
-    task::{JoinHandle, JoinSet},
-};
-use tokio_util::task::TaskTracker;
+use tokio::sync::oneshot;
 use tracing::error;
 
 pub use fleet::{Fleet, Sight};
@@ -28,16 +22,15 @@ use super::{
     commit::outcome,
     entry::Entry,
     preview,
-    recover::Loaded,
-    shard::{Command, Context, Reply},
-    start,
-    summary::Summaries,
+    service::Service,
+    shard::{Command, Reply},
+    tasks,
 };
 use lrs_model::{
     decision::Decision,
     filter::JobQuery,
     job::{JobRow, State},
-    name::{JobId, JobName},
+    name::JobName,
     spec::Spec,
 };
 use lrs_runtime::clock::Clock;
@@ -45,37 +38,16 @@ use lrs_store::{Store, Write};
 
 /// The engine. Cheap to clone.
 #[derive(Clone)]
-pub struct Engine(Arc<Inner>);
-
-pub(super) struct Inner {
-    pub(super) context: Context,
-    pub(super) shards: Vec<mpsc::Sender<Command>>,
-    pub(super) readiness: watch::Sender<Result<(), String>>,
-    pub(super) jobs: AtomicUsize,
-    /// Shards and other tasks without an end.
-    pub(super) background: Mutex<JoinSet<()>>,
-    /// Jobs that are being taken into service.
-    pub(super) registrations: TaskTracker,
-    pub(super) pipeline_task: Mutex<Option<JoinHandle<()>>>,
-    /// Places for reports that are being made.
-    pub(super) reports: Semaphore,
-    /// How many jobs have been removed that had ended.
-    pub(super) removals: AtomicU64,
-    /// Histories in short.
-    pub(super) summaries: Summaries,
-}
-
-/// Commands that may wait for a shard.
-pub(super) const SHARD_QUEUE: usize = 1024;
+pub struct Engine(Arc<Service>);
 
 impl Engine {
     /// An engine over `store`. Recovery runs in the background; [`Engine::ready`] says when it is done.
     #[must_use]
     pub fn start(settings: Settings, store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
-        Self(start::start(settings, store, clock))
+        Self(tasks::start(settings, store, clock))
     }
 
-    /// Why calls can not be served now, if they can not.
+    /// Why calls cannot be served now, if they cannot.
     ///
     /// # Errors
     /// With the reason, for people: the jobs are being read, or the database is away.
@@ -136,7 +108,7 @@ impl Engine {
                 self.0.jobs.fetch_sub(1, SeqCst);
                 return Ok(());
             }
-            // Out of service: all that can be done with it.
+            // A job that is out of service can only be deleted.
             Some(entry) => entry.id,
             None => {
                 let view = self.ended(name).await?;
@@ -202,7 +174,7 @@ impl Engine {
         preview::preview(spec, steps)
     }
 
-    /// Gives out nothing more, writes what is left, lets go of the store. Waits for all of it.
+    /// Gives out no more steps, writes what is left and closes the store. Waits for all of it.
     pub async fn shutdown(&self) {
         let _ = self.0.readiness.send(Err("the server is shutting down".to_owned()));
         for shard in &self.0.shards {
@@ -230,7 +202,7 @@ impl Engine {
         let shard = self.0.shard(entry.id);
         shard.send(command(reply)).await.map_err(|_| Error::ShuttingDown)?;
         match answer.await.unwrap_or(Err(Error::ShuttingDown)) {
-            // It ended or went while the command was on its way.
+            // The job ended or was deleted while the command was on its way.
             Err(Error::JobNotFound(_)) => Err(self.why_not_live(entry.name.as_str()).await),
             answer => answer,
         }
@@ -276,27 +248,7 @@ impl Engine {
     }
 }
 
-impl Inner {
-    /// Takes a job into service: first its shard owns it, then everyone finds it, with its attempt.
-    pub(super) async fn adopt(&self, loaded: Loaded) -> Result<Arc<Entry>, Error> {
-        let attempt = loaded.attempts.last().map_or(0, |row| row.attempt);
-        let entry = Arc::new(Entry::new(loaded.row.clone(), attempt));
-        let (done, adopted) = oneshot::channel();
-        let command = Command::Adopt(entry.clone(), Box::new(loaded), done);
-        self.shard(entry.id).send(command).await.map_err(|_| Error::ShuttingDown)?;
-        adopted.await.map_err(|_| Error::ShuttingDown)?;
-        self.context.directory.pin().insert(entry.name.to_string(), entry.clone());
-        Ok(entry)
-    }
-
-    pub(super) fn shard(&self, id: JobId) -> &mpsc::Sender<Command> {
-        // The identifiers' low bits are random.
-        let place = usize::try_from(id.0.as_u128() % self.shards.len() as u128).unwrap_or(0);
-        &self.shards[place]
-    }
-}
-
-/// Work for a processor, off the threads that answer calls.
-async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
+/// Does `work`, which keeps a processor busy, on a thread that answers no calls.
+async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
     tokio::task::spawn_blocking(work).await.map_err(|_| Error::ShuttingDown)
 }

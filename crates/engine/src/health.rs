@@ -1,4 +1,6 @@
-//! How a job fares, from what it reported lately: for people who look, never for a decision.
+//! How a job fares, from its last losses: shown to people, never used for a decision.
+
+use std::ops::RangeInclusive;
 
 use crate::api::JobView;
 use lrs_model::job::State;
@@ -6,14 +8,14 @@ use lrs_stats::{Backend, MAX_WINDOW, Summary, Wanted, Windows, cpu::Cpu, linear:
 
 /// In the order of what needs attention first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Verdict {
+pub enum HealthState {
     /// The loss is far above what it was, or not finite.
     Diverging,
     /// The trainer has not been heard of for a while.
     Stale,
     /// The loss does not fall any more.
     Plateau,
-    /// The trainer uses other rates than it was told: it has lost the server, or was never joined to it.
+    /// The trainer uses other rates than it was told: it has lost the server, or never reached it.
     OnPlan,
     /// Nothing of the above.
     Fine,
@@ -27,44 +29,42 @@ pub enum Verdict {
     Ended,
 }
 
-/// A verdict and the reason for it in words; empty where the verdict says it all.
+/// How a job fares, and the reason in words; empty where the state says it all.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Health {
-    /// What it is.
-    pub verdict: Verdict,
+    /// The state.
+    pub state: HealthState,
     /// Why, with figures.
     pub reason: String,
 }
 
 /// A stretch of steps in which the loss did not fall.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Stretch {
-    /// Its first step.
-    pub from: u64,
-    /// Its last step.
-    pub to: u64,
+pub struct FlatStretch {
+    /// Its steps.
+    pub steps: RangeInclusive<u64>,
     /// The figures, in words.
     pub reason: String,
 }
 
-/// What was reported of the last steps.
+/// The reports of the last steps.
 #[derive(Clone, Debug, Default)]
 pub struct Recent {
     /// Steps, rising.
     pub steps: Vec<u64>,
     /// The loss of each.
     pub losses: Vec<f64>,
-    /// Of the newest reports with a rate, how many were at another rate than told, and how many there are.
+    /// How many of the newest reports with a rate used another rate than told, and how many such reports there are.
     pub off_told: (usize, usize),
 }
 
-/// Losses that a divergence is seen in.
+/// The newest losses, in which a divergence is looked for.
 const NEWEST: usize = 16;
 /// Robust deviations above the median before.
 const DEVIATIONS: f64 = 8.0;
-/// Blocks that a plateau is looked for in.
+/// Blocks of losses in which a plateau is looked for.
 const BLOCKS: usize = 64;
-/// Losses that are looked at for what is going on now.
+/// Losses in which a plateau of the moment is looked for.
 const LOOKED_AT: usize = 512;
 /// Steps below which nothing is said about a trend.
 const FEWEST: usize = 256;
@@ -84,24 +84,24 @@ pub fn of(jobs: &[(&JobView, &Recent)], statistics: &dyn Backend) -> Vec<Health>
     for (i, finding) in open.into_iter().zip(training(&recents, statistics)) {
         found[i] = Some(finding);
     }
-    found.into_iter().flatten().map(|(verdict, reason)| Health { verdict, reason }).collect()
+    found.into_iter().flatten().map(|(state, reason)| Health { state, reason }).collect()
 }
 
-type Finding = (Verdict, String);
+type Finding = (HealthState, String);
 
 /// What needs no statistics; `None` of a job that trains.
 fn plain(view: &JobView, recent: &Recent) -> Option<Finding> {
     Some(match view.row.state {
-        State::Failed => (Verdict::Failed, view.row.state_reason.clone()),
-        State::Completed | State::Cancelled => (Verdict::Ended, view.row.state_reason.clone()),
-        State::Paused => (Verdict::Paused, view.row.state_reason.clone()),
-        State::Pending => (Verdict::Waiting, "no trainer has begun yet".to_owned()),
+        State::Failed => (HealthState::Failed, view.row.state_reason.clone()),
+        State::Completed | State::Cancelled => (HealthState::Ended, view.row.state_reason.clone()),
+        State::Paused => (HealthState::Paused, view.row.state_reason.clone()),
+        State::Pending => (HealthState::Waiting, "no trainer has begun yet".to_owned()),
         State::Running if view.stale => {
             let heard = view.progress.as_ref().and_then(|progress| progress.report_time);
             let since = heard.map_or_else(|| "the server started".to_owned(), |time| time.to_string());
-            (Verdict::Stale, format!("nothing heard of the trainer since {since}"))
+            (HealthState::Stale, format!("nothing heard of the trainer since {since}"))
         }
-        State::Running if recent.losses.is_empty() => (Verdict::Waiting, "nothing reported yet".to_owned()),
+        State::Running if recent.losses.is_empty() => (HealthState::Waiting, "nothing reported yet".to_owned()),
         State::Running => return None,
     })
 }
@@ -109,23 +109,23 @@ fn plain(view: &JobView, recent: &Recent) -> Option<Finding> {
 fn training(recents: &[&Recent], statistics: &dyn Backend) -> Vec<Finding> {
     let broken = divergences(recents, statistics);
     let flat = standstills(recents, statistics);
-    let finding = |((recent, broken), flat): ((&&Recent, Option<String>), Option<Stretch>)| {
+    let finding = |((recent, broken), flat): ((&&Recent, Option<String>), Option<FlatStretch>)| {
         let (off, reports) = recent.off_told;
         if let Some(reason) = broken {
-            (Verdict::Diverging, reason)
+            (HealthState::Diverging, reason)
         } else if 2 * off > reports {
-            (Verdict::OnPlan, format!("{off} of the last {reports} steps ran at another rate than told"))
+            (HealthState::OnPlan, format!("{off} of the last {reports} steps ran at another rate than told"))
         } else if let Some(stretch) = flat {
-            (Verdict::Plateau, stretch.reason)
+            (HealthState::Plateau, stretch.reason)
         } else {
-            (Verdict::Fine, String::new())
+            (HealthState::Fine, String::new())
         }
     };
     recents.iter().zip(broken).zip(flat).map(finding).collect()
 }
 
 /// Of each job the last 512 losses as one stretch, if they do not fall.
-fn standstills(recents: &[&Recent], statistics: &dyn Backend) -> Vec<Option<Stretch>> {
+fn standstills(recents: &[&Recent], statistics: &dyn Backend) -> Vec<Option<FlatStretch>> {
     let newest = |recent: &&Recent| {
         let finite = finite(&recent.steps, &recent.losses);
         let newest = &finite[finite.len().saturating_sub(LOOKED_AT)..];
@@ -162,10 +162,10 @@ fn divergence(recent: &Recent, before: &Summary, newest: &Summary) -> Option<Str
         .then(|| format!("loss {now:.4}, {above:.0} robust deviations above its median before, {usual:.4}"))
 }
 
-/// The stretches of a series in which the loss did not fall: Mann and Kendall's test over windows of 64 block means, with the threshold of two
-/// deviations and the allowance for correlated neighbours of `statistical_plateau`.
+/// The stretches of a series in which the loss did not fall: Mann and Kendall's test over windows of 64 block means,
+/// with the threshold of two deviations and the allowance for correlated neighbours of `statistical_plateau`.
 #[must_use]
-pub fn plateaus(steps: &[u64], losses: &[f64]) -> Vec<Stretch> {
+pub fn plateaus(steps: &[u64], losses: &[f64]) -> Vec<FlatStretch> {
     let finite = finite(steps, losses);
     let (Some(&(first, _)), Some(&(last, _))) = (finite.first(), finite.last()) else { return Vec::new() };
     let span = usize::try_from(last - first + 1).unwrap_or(usize::MAX);
@@ -226,7 +226,7 @@ fn z(series: &Summary) -> f64 {
 }
 
 /// Each of these stretches with its figures.
-fn describe(stretches: &[&[Block]], statistics: &dyn Backend) -> Vec<Stretch> {
+fn describe(stretches: &[&[Block]], statistics: &dyn Backend) -> Vec<FlatStretch> {
     let thinned = |blocks: &&[Block]| -> Vec<f64> {
         let thin = blocks.len().div_ceil(2 * BLOCKS);
         blocks.iter().step_by(thin.max(1)).map(|(_, _, mean)| *mean).collect()
@@ -242,7 +242,7 @@ fn describe(stretches: &[&[Block]], statistics: &dyn Backend) -> Vec<Stretch> {
             to - from + 1,
             z(&figures)
         );
-        Stretch { from, to, reason }
+        FlatStretch { steps: from..=to, reason }
     };
     stretches.iter().zip(figures).map(described).collect()
 }
@@ -286,7 +286,7 @@ mod tests {
             (0..2000).map(|step| 3.0 - 0.002 * f64::from(step.min(1000)) + 0.05 * noise(1, step)).collect();
         let found = plateaus(&steps(2000), &losses);
         let last = found.last().unwrap();
-        assert!(last.to == 1999 && (850..1300).contains(&last.from), "{found:?}");
+        assert!(*last.steps.end() == 1999 && (850..1300).contains(last.steps.start()), "{found:?}");
         assert!(
             last.reason.starts_with("loss flat for ") && last.reason.contains("Mann–Kendall z = "),
             "{}",
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn who_computes_and_whether_it_breaks_changes_no_verdict() {
+    fn who_computes_and_whether_it_breaks_changes_no_finding() {
         let jobs = [
             recent(Vec::new()),
             recent((0..200).map(|step| 1.0 + 0.05 * noise(1, step)).chain([9.0; 16]).collect()),
@@ -320,10 +320,10 @@ mod tests {
         ];
         let jobs: Vec<&Recent> = jobs.iter().collect();
         let found = training(&jobs, &Cpu);
-        let verdicts: Vec<Verdict> = found.iter().map(|(verdict, _)| *verdict).collect();
+        let states: Vec<HealthState> = found.iter().map(|(state, _)| *state).collect();
         let [fine, diverging, plateau, on_plan] =
-            [Verdict::Fine, Verdict::Diverging, Verdict::Plateau, Verdict::OnPlan];
-        assert_eq!(verdicts, [fine, diverging, plateau, fine, diverging, on_plan]);
+            [HealthState::Fine, HealthState::Diverging, HealthState::Plateau, HealthState::OnPlan];
+        assert_eq!(states, [fine, diverging, plateau, fine, diverging, on_plan]);
         // Three batches: levels, trends, and the figures of what is flat.
         for calls in 0..=3 {
             let device = Accelerated::new(Box::new(Fake::new(0, calls)), BreakEven::NEVER_CPU, Arc::<Told>::default());

@@ -1,10 +1,13 @@
-//! What a job's trainers reported, read back: the complete records of an attempt's history, reduced over ranks.
+//! A job's telemetry, read back: the complete records of an attempt's history, reduced over ranks.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    ops::Range,
+};
 
 use super::{
     api::{Error, TelemetryAmount, TelemetryAnswer, TelemetryQuery},
-    recover::Part,
+    lineage::Part,
 };
 use lrs_model::{
     name::JobId,
@@ -26,16 +29,16 @@ pub struct Records<'a> {
 }
 
 impl<'a> Records<'a> {
-    /// The records of steps in `start..end` of the history `parts`.
+    /// The records of `steps` of the history `parts`.
     #[must_use]
-    pub fn new(store: &'a dyn Store, job: JobId, parts: Vec<Part>, start: u64, end: u64) -> Self {
-        Self { store, job, parts: parts.into(), end, next: start }
+    pub fn new(store: &'a dyn Store, job: JobId, parts: Vec<Part>, steps: Range<u64>) -> Self {
+        Self { store, job, parts: parts.into(), end: steps.end, next: steps.start }
     }
 
     /// The records of the next stretch of steps that has any, by rising step; `None` at the end.
     ///
     /// # Errors
-    /// If the store is away, or what it has can not be understood.
+    /// If the store is away, or what it has cannot be understood.
     pub async fn next_window(&mut self) -> Result<Option<Vec<Sample>>, Error> {
         while let Some(part) = self.parts.front().copied() {
             let end = part.end.min(self.end);
@@ -72,7 +75,7 @@ impl<'a> Records<'a> {
 /// Answers `query` over `records`.
 ///
 /// # Errors
-/// If the store is away, or what it has can not be understood.
+/// If the store is away, or what it has cannot be understood.
 pub async fn answer(mut records: Records<'_>, query: &TelemetryQuery) -> Result<TelemetryAnswer, Error> {
     let wanted = |name: &str| query.metrics.is_empty() || query.metrics.iter().any(|metric| metric == name);
     match query.amount {
@@ -101,7 +104,7 @@ pub async fn answer(mut records: Records<'_>, query: &TelemetryQuery) -> Result<
                 for record in window {
                     for (name, bits) in record.values().filter(|(name, _)| wanted(name)) {
                         let value = f64::from_bits(bits);
-                        // Almost always there, and then its name need not be owned.
+                        // The series is almost always there, and then no owned name is needed.
                         if let Some(extremes) = series.get_mut(name) {
                             extremes.push(record.step, value);
                         } else {

@@ -1,19 +1,22 @@
 //! The pure heart: a job as a value. No clock, no randomness, no I/O.
 //!
-//! Telemetry and people's decisions go in, decisions by controllers come out. What it becomes depends on what it was given alone,
-//! not on batching, timing or order of arrival: the live service, recovery, a rewind and `lrs replay` all run this code.
+//! Telemetry and people's decisions go in, decisions by controllers come out. The result depends only on what went in,
+//! not on batching, timing or order of arrival: the live service, recovery, a rewind and `lrs replay` all run this
+//! code.
 //!
-//! A step is *complete* when every reporting rank has said that no more will come at or below it. Complete steps are taken in
-//! step order, one transition each: the record of step `j` meets the controllers with the people's decisions in force at
-//! `j + d`, where `d` is the decision lag, and what they decide takes effect at `j + d`.
+//! A step is *complete* when every reporting rank has said that it will report nothing more at or below it. Complete
+//! steps are taken in step order, one transition each: the controllers observe the record of step `j` under the
+//! people's decisions in force at `j + d`, where `d` is the decision lag, and their decisions take effect at `j + d`.
+
+mod saved;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use serde::{Deserialize, Serialize};
+pub use saved::Saved;
 
 use super::{
     api::Source,
-    steering::{BaseMove, Steering},
+    steering::{Steering, When},
     timeline::Timeline,
 };
 use lrs_control as control;
@@ -31,20 +34,21 @@ pub struct Job {
     attempt: u32,
     decision_lag: u64,
     controllers: Vec<control::State>,
-    /// The states are those of the controllers in force at this step.
+    /// `controllers` holds the states of the controllers in force at this step.
     controllers_at: u64,
     /// For each rank, steps below this are closed.
     through_ends: Vec<u64>,
     /// How many ranks stand at each of `through_ends`.
     standing: BTreeMap<u64, u32>,
-    /// What was reported of steps that are not complete, by rank.
+    /// The samples of steps that are not complete, by rank.
     open: BTreeMap<u64, Vec<(u32, Sample)>>,
     /// Steps below this have been taken.
     complete_end: u64,
-    /// No transition that takes effect at or past this is made: a person's decision is on its way there.
+    /// A person's decision is on its way to this step: until it is known, no transition takes effect there or later.
     held_at: Option<u64>,
     latest: Option<Sample>,
-    /// How the controllers stood when a trainer began; until it has a record, a person may still change the spec it begins under.
+    /// The controllers' states when the trainer began. Until its first record, a person may still change the spec that
+    /// it begins under.
     arrival: Option<Box<Arrival>>,
 }
 
@@ -52,12 +56,12 @@ pub struct Job {
 #[derive(Clone, Debug)]
 struct Arrival {
     step: u64,
-    /// The states and the step they were of; `None` before all history.
+    /// The states, and the step whose controllers they belong to; `None` if nothing was trained before.
     controllers: Option<(Vec<control::State>, u64)>,
     steering: Arc<Steering>,
 }
 
-/// Whether a trainer that says it `used` a rate used the one it was `given`: trainers may keep rates in single precision.
+/// Whether the rate that a trainer `used` is the one it was `given`. Trainers may keep rates in single precision.
 fn is_same_rate(used: f64, given: f64) -> bool {
     (used - given).abs() <= 1e-6 * given.abs()
 }
@@ -73,28 +77,28 @@ pub struct Taken {
     pub through_rose: bool,
     /// Samples that said nothing new.
     pub repeated: u64,
-    /// Samples that contradicted what was known, and changed nothing.
+    /// Samples that contradicted an earlier sample, and changed nothing.
     pub conflicting: u64,
-    /// The lowest step of those.
+    /// The lowest step of a contradiction.
     pub conflict_step: Option<u64>,
-    /// Samples of steps that the rank had closed: to be compared with what is stored. They change nothing.
+    /// Samples of steps that the rank had closed, to be compared with the stored ones. They change nothing.
     pub closed: Vec<Sample>,
     /// What the controllers decided, in step order.
     pub decisions: Vec<Decision>,
-    /// Whether controllers told anything, decided or not: directives that are not final may be others now.
+    /// Whether controllers told the trainer anything, so that directives that are not final may have changed.
     pub steered: bool,
     /// The records that became complete and were taken, in step order.
     pub completed: Vec<Brief>,
 }
 
-/// What people look at of a record.
+/// The part of a record that people look at.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Brief {
     /// The step.
     pub step: u64,
     /// Its loss.
     pub loss: Option<f64>,
-    /// The rate it ran at.
+    /// The rate that the trainer used.
     pub learning_rate: Option<f64>,
 }
 
@@ -102,23 +106,8 @@ pub struct Brief {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooManyOpenSteps;
 
-/// All of a [`Job`] that does not follow from people's decisions, for storing.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Snapshot {
-    format: u32,
-    controllers: Vec<control::State>,
-    controllers_at: u64,
-    through_ends: Vec<u64>,
-    open: Vec<(u32, Sample)>,
-    complete_end: u64,
-    latest: Option<Sample>,
-    steering: Arc<Steering>,
-}
-
-const SNAPSHOT_FORMAT: u32 = 2;
-
 impl Job {
-    /// A job at the beginning of `attempt`, with no history: every step below `resume_step` has nothing to say.
+    /// A job at the beginning of `attempt`, without history: nothing was or will be reported below `resume_step`.
     #[must_use]
     pub fn new(timeline: Timeline, attempt: u32, resume_step: u64) -> Self {
         let spec = timeline.spec_at(0).spec();
@@ -142,7 +131,7 @@ impl Job {
         job
     }
 
-    /// The controllers are told that a trainer begins.
+    /// Tells the controllers that a trainer begins.
     fn arrive(&mut self, arrival: Arrival) {
         let step = arrival.step;
         (self.controllers, self.controllers_at) = arrival.controllers.clone().unwrap_or_else(|| {
@@ -157,14 +146,15 @@ impl Job {
         let actions: Vec<Action> =
             actions.flat_map(|(controller, state)| controller.begin_attempt(state, step)).collect();
         if !actions.is_empty() {
-            self.timeline.steer().push_actions(step, actions);
+            self.timeline.steer().push_actions(When::beginning(step), actions);
         }
     }
 
-    /// Goes on as `attempt` from `resume_step`: all that was reported of steps below it is complete, all at or past it forgotten.
+    /// Goes on as `attempt` from `resume_step`: the steps below it are complete, and whatever was reported at or past
+    /// it is forgotten.
     ///
-    /// Only forward: nothing at or past `resume_step` may have been taken yet, see [`Job::complete_end`]. Returns what the
-    /// controllers decide on the old attempt's last records.
+    /// Only forward: no step at or past `resume_step` may have been taken yet, see [`Job::complete_end`]. Returns the
+    /// decisions of the controllers on the old attempt's last records.
     pub fn begin_attempt(&mut self, attempt: u32, resume_step: u64) -> Vec<Decision> {
         debug_assert!(self.complete_end <= resume_step, "a rewind starts from the beginning");
         self.open.split_off(&resume_step);
@@ -180,7 +170,7 @@ impl Job {
         decisions
     }
 
-    /// Takes what a rank reports. Steps below the attempt's first are the caller's to refuse.
+    /// Takes a rank's report. The caller refuses steps below the attempt's first.
     ///
     /// # Errors
     /// If more than `max_open_steps` steps would be open; nothing has changed then.
@@ -221,8 +211,9 @@ impl Job {
         Ok(taken)
     }
 
-    /// How many steps would be open after `report` of a rank that has closed those below `through_end` and would close those below
-    /// `would_close`; 0 if it opens none, so that a rank that lags behind can always catch up.
+    /// How many steps would be open after `report` of a rank that has closed the steps below `through_end` and closes
+    /// those below `would_close` with it. 0 if the report opens no step, so that a rank that lags behind can always
+    /// catch up.
     fn open_after(&self, through_end: u64, would_close: u64, report: &Report) -> usize {
         let others = self.standing.iter().filter(|&(&end, &count)| end != through_end || count > 1);
         let others_end = others.map(|(&end, _)| end).next().unwrap_or(u64::MAX);
@@ -261,7 +252,7 @@ impl Job {
         }
     }
 
-    /// Takes the complete record of a step past all those taken before: a replay, which knows no ranks.
+    /// Takes the complete record of a step, the next one of a replay, which knows no ranks.
     pub fn take_record(&mut self, record: &Sample) -> Vec<Decision> {
         let mut decisions = Vec::new();
         self.complete_end = self.complete_end.max(record.step + 1);
@@ -271,7 +262,7 @@ impl Job {
         decisions
     }
 
-    /// Takes every complete step that is not held back, and tells `taken` of it.
+    /// Takes every complete step that is not held back, and calls `taken` with its record.
     fn transit(&mut self, mut taken: impl FnMut(&Sample)) -> Vec<Decision> {
         let mut decisions = Vec::new();
         let take_end = self.taken_end();
@@ -287,7 +278,7 @@ impl Job {
         decisions
     }
 
-    /// The record of one step meets the controllers.
+    /// Shows the record of one step to the controllers.
     fn transition(&mut self, record: &Sample, decisions: &mut Vec<Decision>) {
         let effective_step = record.step + self.decision_lag;
         if self.timeline.is_paused_at(effective_step) {
@@ -298,20 +289,21 @@ impl Job {
         if compiled.controllers().is_empty() {
             return;
         }
+        let when = When { observed_step: record.step, effective_step };
         let is_as_directed = self.is_as_directed(record);
         for (i, controller) in compiled.controllers().iter().enumerate() {
             let before = self.timeline.base_lrs_at(effective_step);
             let observation = Observation { sample: record, effective_step, base_lrs: &before, is_as_directed };
             let Outcome { ruling, bound, actions } = controller.observe(&mut self.controllers[i], &observation);
             if let Some(bound) = bound {
-                self.timeline.steer().push_bound(effective_step, bound);
+                self.timeline.steer().push_bound(when, bound);
             }
             let restore = actions.iter().find_map(|action| match action {
                 Action::Restore(id) => Some(id.clone()),
                 Action::Snapshot(_) | Action::Forget(_) => None,
             });
             if !actions.is_empty() {
-                self.timeline.steer().push_actions(effective_step, actions);
+                self.timeline.steer().push_actions(when, actions);
             }
             let Some(ruling) = ruling else { continue };
             let (reason, evidence, effect) = match ruling {
@@ -323,13 +315,12 @@ impl Job {
                         base_lr,
                     });
                     let groups = groups.collect();
-                    let base_lrs = base_lrs.into();
-                    self.timeline.steer().push_move(BaseMove { effective_step, base_lrs, shape });
+                    self.timeline.steer().push_move(when, base_lrs.into(), shape);
                     (reason, evidence, Effect::BaseRates(RateMove { groups, shape, restore }))
                 }
                 Ruling::Advice(Advice { topic, reason, evidence }) => {
                     if topic == Topic::Stop {
-                        self.timeline.steer().advise_stop(effective_step, &reason);
+                        self.timeline.steer().advise_stop(when, &reason);
                     }
                     (reason, evidence, Effect::Advice(topic))
                 }
@@ -359,7 +350,8 @@ impl Job {
         directive.source == Source::Schedule && record.learning_rate.is_none_or(|used| is_same_rate(used, given))
     }
 
-    /// Starts afresh every controller that the spec in force at `effective_step` has otherwise than the one that ran before.
+    /// Starts every controller afresh that is not the same under the spec in force at `effective_step` as it was
+    /// before.
     fn renew_controllers(&mut self, effective_step: u64) {
         let before = self.timeline.spec_at(self.controllers_at);
         let opened_before = self.timeline.opened_at(self.controllers_at);
@@ -381,27 +373,28 @@ impl Job {
         });
         self.controllers = states.collect();
         if !actions.is_empty() {
-            self.timeline.steer().push_actions(effective_step, actions);
+            let observed_step = effective_step.saturating_sub(self.decision_lag);
+            self.timeline.steer().push_actions(When { observed_step, effective_step }, actions);
         }
     }
 
-    /// From now on no transition that takes effect at or past `step` is made, until [`Job::apply`] or [`Job::release`].
+    /// Makes no transition that takes effect at or past `step` until [`Job::apply`] or [`Job::release`].
     pub fn hold_at(&mut self, step: u64) {
         self.held_at = Some(step);
     }
 
-    /// The decision that was waited for will not come.
+    /// Ends the hold without a decision. Returns what the controllers decide on the steps that were held back.
     pub fn release(&mut self) -> Vec<Decision> {
         self.held_at = None;
         self.transit(|_| {})
     }
 
-    /// People's decisions as they are from now on; `timeline` differs from the present one nowhere below the step held at.
-    /// Returns what the controllers decide on the steps that were held back.
+    /// Goes on under other decisions by people. Below the step held at `timeline` equals the present one. Returns what
+    /// the controllers decide on the steps that were held back.
     pub fn apply(&mut self, timeline: &Timeline) -> Vec<Decision> {
         match self.arrival.take() {
             None => self.timeline = timeline.with_steering(self.timeline.steering().clone()),
-            // It may take effect where the trainer begins: as if it had been there then.
+            // It may take effect where the trainer begins, and then it counts from the beginning.
             Some(arrival) => {
                 self.timeline = timeline.with_steering(arrival.steering.clone());
                 self.arrive(*arrival);
@@ -410,7 +403,7 @@ impl Job {
         self.release()
     }
 
-    /// Steps below this have met the controllers, or never will.
+    /// Steps below this have been shown to the controllers, or never will be.
     fn taken_end(&self) -> u64 {
         self.complete_end.min(self.held_end())
     }
@@ -427,13 +420,13 @@ impl Job {
         determined.min(self.held_at.unwrap_or(u64::MAX))
     }
 
-    /// No decision by a person may take effect below this: transitions up to here have been made under those there are.
+    /// No decision by a person may take effect below this step: the transitions below it have been made.
     #[must_use]
     pub fn decided_end(&self) -> u64 {
         self.latest.as_ref().map_or(0, |record| record.step + self.decision_lag + 1)
     }
 
-    /// The rates, as far as they are known.
+    /// The rates as far as they are known.
     #[must_use]
     pub fn timeline(&self) -> &Timeline {
         &self.timeline
@@ -463,62 +456,10 @@ impl Job {
         self.latest.as_ref()
     }
 
-    /// What each controller is at, in the order of the spec.
+    /// The status of each controller, in the order of the spec.
     #[must_use]
     pub fn statuses(&self) -> Vec<control::Status> {
         let controllers = self.timeline.spec_at(self.controllers_at).controllers();
         controllers.iter().zip(&self.controllers).map(|(controller, state)| controller.status(state)).collect()
-    }
-
-    /// For storing. Not while a decision is waited for; `None` before the trainer's first record, when there is little to store.
-    #[must_use]
-    pub fn snapshot(&self) -> Option<Snapshot> {
-        if self.arrival.is_some() {
-            return None;
-        }
-        let open = self.open.values().flatten().cloned();
-        Some(Snapshot {
-            format: SNAPSHOT_FORMAT,
-            controllers: self.controllers.clone(),
-            controllers_at: self.controllers_at,
-            through_ends: self.through_ends.clone(),
-            open: open.collect(),
-            complete_end: self.complete_end,
-            latest: self.latest.clone(),
-            steering: self.timeline.steering().clone(),
-        })
-    }
-
-    /// The job as it was when `snapshot` was taken of it, under the same people's decisions. `None` if the snapshot is of another format or
-    /// does not fit the spec: then the telemetry has to be read again.
-    #[must_use]
-    pub fn restore(timeline: &Timeline, attempt: u32, snapshot: Snapshot) -> Option<Self> {
-        let spec = timeline.spec_at(0).spec();
-        let fits = snapshot.format == SNAPSHOT_FORMAT && snapshot.through_ends.len() == spec.reporting_ranks as usize;
-        if !fits {
-            return None;
-        }
-        let mut standing = BTreeMap::new();
-        for &end in &snapshot.through_ends {
-            *standing.entry(end).or_default() += 1;
-        }
-        let mut open: BTreeMap<u64, Vec<(u32, Sample)>> = BTreeMap::new();
-        for (rank, sample) in snapshot.open {
-            open.entry(sample.step).or_default().push((rank, sample));
-        }
-        Some(Self {
-            attempt,
-            decision_lag: spec.decision_lag,
-            controllers: snapshot.controllers,
-            controllers_at: snapshot.controllers_at,
-            through_ends: snapshot.through_ends,
-            standing,
-            open,
-            complete_end: snapshot.complete_end,
-            held_at: None,
-            latest: snapshot.latest,
-            arrival: None,
-            timeline: timeline.with_steering(snapshot.steering),
-        })
     }
 }

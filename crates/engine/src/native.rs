@@ -1,8 +1,7 @@
-//! A spec in the algebra alone: what a job is held to, however its spec was written.
+//! A spec in the algebra alone, however it was written: the job's rates are computed from it.
 //!
-//! Named forms and other libraries' schedulers are translated once, when a job is registered or its spec changes. The native form is
-//! stored beside the written one and is what rates are computed from, so that a later release that translates better changes
-//! no job's curve.
+//! Named forms and other libraries' schedulers are translated once, when a job is registered or its spec changes. The
+//! native form is stored beside the written one, so that a later release that translates better changes no job's curve.
 
 use super::compiled::{companions, effective_schedule};
 use lrs_control as control;
@@ -15,7 +14,7 @@ use lrs_schedule as schedule;
 /// `spec`, which has been checked, with every schedule and controller in its native form.
 #[must_use]
 pub fn native(spec: &Spec) -> Spec {
-    // What could be wrong has been found where the spec was checked.
+    // Violations have been found where the spec was checked.
     let mut found = Violations::new();
     let mut expand = |schedule: &_| schedule::expand(schedule, spec, &mut found);
     let (momentum, weight_decay) = companions(&spec.schedule, spec);

@@ -1,4 +1,4 @@
-//! The curve of a spec, without a job: what its schedule says, with the controllers silent.
+//! The curve of a spec without a job: its schedule, with no controller acting.
 
 use super::{
     api::{Curve, CurveSteps, Error},
@@ -7,10 +7,11 @@ use super::{
 };
 use lrs_model::{MAX_STEP, spec::Spec, violation::Violations};
 
-/// Steps of a curve where nobody says how many.
+/// Steps of a curve if the caller does not say how many.
 const USUAL_STEPS: u64 = 1000;
-/// The most steps of a curve, and steps times groups.
+/// The most steps of a curve.
 const MAX_STEPS: usize = 100_000;
+/// The most steps times groups.
 const MAX_RATES: usize = 1_000_000;
 
 /// The curve of `spec` at `steps`.

@@ -1,16 +1,18 @@
-//! From what is stored back to a job as a value: at the start of the process, and when an attempt goes on from a step of the past.
+//! From the store back to a job as a value: at the start of the process, and when an attempt goes on from a step of the
+//! past.
 
-use std::collections::HashSet;
+use std::collections::VecDeque;
 
 use tracing::warn;
 
 use super::{
     api::Error,
-    job::{Job, Snapshot},
+    job::{Job, Saved},
+    lineage::{Part, lineage},
     timeline::Timeline,
 };
 use lrs_model::{
-    decision::Decision,
+    decision::{Decision, DecisionId},
     job::{AttemptRow, JobRow, State},
     name::JobId,
     telemetry::Report,
@@ -31,8 +33,6 @@ pub struct Loaded {
     pub timeline: Timeline,
     /// The newest attempt, if the job has one of its own.
     pub running: Option<Running>,
-    /// What the controllers decided on telemetry that is stored, of which no record is: the process before ended in between.
-    pub unrecorded: Vec<Decision>,
 }
 
 /// An attempt read back.
@@ -41,54 +41,25 @@ pub struct Running {
     pub heart: Job,
     /// The `seq` of the next chunk.
     pub next_seq: u64,
-    /// What the controllers decided on the last records of older attempts when the newest began.
-    pub decisions: Vec<Decision>,
-    /// What they decided before and after that, on the telemetry that was read. Most of it is stored; a process that ended between
-    /// the telemetry and the decision, or a fork under another spec, leaves some that is not.
-    pub recomputed: Vec<Decision>,
+    /// What the controllers decided on the telemetry that was read, of which no record is: the process before ended in
+    /// between, the newest attempt has just begun, or the job is a fork under another spec.
+    pub unrecorded: Vec<Decision>,
 }
 
 impl Running {
-    /// An attempt of which nothing was recomputed yet.
+    /// An attempt of which nothing has been read yet.
     #[must_use]
     pub fn new(heart: Job, next_seq: u64) -> Self {
-        Self { heart, next_seq, decisions: Vec::new(), recomputed: Vec::new() }
+        Self { heart, next_seq, unrecorded: Vec::new() }
     }
-}
-
-/// A stretch of an attempt's history: the steps `start..end`, as `attempt` reported them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Part {
-    /// The attempt that trained them.
-    pub attempt: u32,
-    /// First step.
-    pub start: u64,
-    /// First step no longer of this part.
-    pub end: u64,
 }
 
 const PAGE: u32 = 1000;
 
-/// The history of `attempt`: its own steps, and below its resume step its parent's.
-#[must_use]
-pub fn lineage(attempts: &[AttemptRow], attempt: u32) -> Vec<Part> {
-    let mut parts = Vec::new();
-    let (mut attempt, mut end) = (attempt, u64::MAX);
-    while let Some(row) = attempts.iter().find(|row| row.attempt == attempt) {
-        if row.resume_step < end {
-            parts.push(Part { attempt, start: row.resume_step, end });
-            end = row.resume_step;
-        }
-        attempt = row.parent_attempt;
-    }
-    parts.reverse();
-    parts
-}
-
 /// Reads a job.
 ///
 /// # Errors
-/// If the store is away, or what it has of the job can not be understood.
+/// If the store is away, or what it has of the job cannot be understood.
 pub async fn load(store: &dyn Store, row: JobRow) -> Result<Loaded, store::Error> {
     let attempts = store.attempts(row.id).await?;
     let people = people(store, row.id).await?;
@@ -100,37 +71,58 @@ pub async fn load(store: &dyn Store, row: JobRow) -> Result<Loaded, store::Error
         let snapshot = store.state(row.id).await?;
         Some(running(store, row.id, &timeline, &attempts, snapshot).await?)
     };
-    let unrecorded = match &running {
-        Some(running) => unrecorded(store, row.id, running).await?,
-        None => Vec::new(),
-    };
-    Ok(Loaded { row, attempts, people, timeline, running, unrecorded })
+    Ok(Loaded { row, attempts, people, timeline, running })
 }
 
-/// The decisions of those that were made again while `running` was read that are not on record.
+/// The decisions on record, read beside the ones that controllers make once more. Both come in the order of their
+/// identities, so neither has to be held in memory.
 ///
-/// A decision is stored with the telemetry it is of, but for two cases: it had to wait for a person's, or for the attempt after. Then a
-/// process can end in between.
-async fn unrecorded(store: &dyn Store, job: JobId, running: &Running) -> Result<Vec<Decision>, store::Error> {
-    let made: Vec<&Decision> = running.decisions.iter().chain(&running.recomputed).collect();
-    if made.is_empty() {
-        return Ok(Vec::new());
+/// A decision is stored with the telemetry that it was taken on, but for two cases: it had to wait for a person's
+/// decision, or for the next attempt. Then a process can end in between. One that is stored out of order, because it
+/// was lost before, counts as not recorded; to record it again changes nothing.
+struct Ledger<'a> {
+    store: &'a dyn Store,
+    job: JobId,
+    query: DecisionQuery,
+    /// What was read and not compared yet.
+    page: VecDeque<DecisionId>,
+}
+
+impl<'a> Ledger<'a> {
+    fn new(store: &'a dyn Store, job: JobId) -> Self {
+        let query = DecisionQuery { limit: PAGE, ..DecisionQuery::default() };
+        Self { store, job, query, page: VecDeque::new() }
     }
-    let mut recorded = HashSet::new();
-    let mut query = DecisionQuery { limit: PAGE, ..DecisionQuery::default() };
-    loop {
-        let rows = store.decisions(job, &query).await?;
-        let Some(last) = rows.last() else { break };
-        query.after = Some(last.position);
-        recorded.extend(rows.iter().map(|row| row.decision.id));
+
+    /// The decisions of `made` that are not on record. They follow on those of the last call.
+    async fn unrecorded(&mut self, made: Vec<Decision>) -> Result<Vec<Decision>, store::Error> {
+        let mut unrecorded = Vec::new();
+        for decision in made {
+            while self.next().await?.is_some_and(|recorded| recorded < decision.id) {
+                self.page.pop_front();
+            }
+            if self.page.front() != Some(&decision.id) {
+                unrecorded.push(decision);
+            }
+        }
+        Ok(unrecorded)
     }
-    Ok(made.into_iter().filter(|decision| !recorded.contains(&decision.id)).cloned().collect())
+
+    /// The next decision on record that is not passed yet.
+    async fn next(&mut self) -> Result<Option<DecisionId>, store::Error> {
+        if self.page.is_empty() {
+            let rows = self.store.decisions(self.job, &self.query).await?;
+            self.query.after = rows.last().map_or(self.query.after, |last| Some(last.position));
+            self.page.extend(rows.into_iter().map(|row| row.decision.id));
+        }
+        Ok(self.page.front().copied())
+    }
 }
 
 /// People's decisions about a job, in the order they were taken.
 ///
 /// # Errors
-/// If the store is away, or what it has can not be understood.
+/// If the store is away, or what it has cannot be understood.
 pub async fn people(store: &dyn Store, job: JobId) -> Result<Vec<(Decision, Option<String>)>, store::Error> {
     let mut people = Vec::new();
     let mut query = DecisionQuery { people_only: true, limit: PAGE, ..DecisionQuery::default() };
@@ -144,10 +136,10 @@ pub async fn people(store: &dyn Store, job: JobId) -> Result<Vec<(Decision, Opti
     Ok(people)
 }
 
-/// Reads the newest attempt: from its snapshot if there is one that fits, else from its whole history.
+/// Reads the newest attempt: from its saved job if that fits, else from its whole history.
 ///
 /// # Errors
-/// If the store is away, or what it has can not be understood.
+/// If the store is away, or what it has cannot be understood.
 pub async fn running(
     store: &dyn Store,
     job: JobId,
@@ -160,11 +152,12 @@ pub async fn running(
     let Some((last, history)) = parts.split_last() else {
         return Err(inconsistent("attempts", job, "the newest attempt has no steps of its own"));
     };
+    let mut ledger = Ledger::new(store, job);
     if let Some(state) = snapshot.filter(|state| state.attempt == newest)
         && let Some(heart) = restore(timeline, newest, job, &state)
     {
         let mut running = Running::new(heart, state.next_seq);
-        read_part(store, job, *last, &mut running).await?;
+        read_part(&mut ledger, *last, &mut running).await?;
         return Ok(running);
     }
     let first = parts[0];
@@ -172,20 +165,20 @@ pub async fn running(
     let mut running = Running::new(heart, 0);
     for (part, next) in history.iter().zip(&parts[1..]) {
         running.next_seq = 0;
-        read_part(store, job, *part, &mut running).await?;
-        running.recomputed.append(&mut running.decisions);
-        running.decisions = running.heart.begin_attempt(next.attempt, next.start);
+        read_part(&mut ledger, *part, &mut running).await?;
+        let decisions = running.heart.begin_attempt(next.attempt, next.start);
+        running.unrecorded.extend(ledger.unrecorded(decisions).await?);
     }
     running.next_seq = 0;
-    read_part(store, job, *last, &mut running).await?;
+    read_part(&mut ledger, *last, &mut running).await?;
     Ok(running)
 }
 
 fn restore(timeline: &Timeline, attempt: u32, job: JobId, state: &StateRow) -> Option<Job> {
-    let heart = match serde_json::from_str::<Snapshot>(&state.state) {
-        Ok(snapshot) => Job::restore(timeline, attempt, snapshot),
+    let heart = match serde_json::from_str::<Saved>(&state.state) {
+        Ok(snapshot) => Job::from_saved(timeline, attempt, snapshot),
         Err(problem) => {
-            warn!(job.uid = %job, %problem, "The snapshot of job {job} can not be read, reading its telemetry: {problem}");
+            warn!(job.uid = %job, %problem, "The snapshot of job {job} cannot be read, reading its telemetry: {problem}");
             None
         }
     };
@@ -193,11 +186,13 @@ fn restore(timeline: &Timeline, attempt: u32, job: JobId, state: &StateRow) -> O
 }
 
 /// Feeds the telemetry of `part` from `running.next_seq` on.
-async fn read_part(store: &dyn Store, job: JobId, part: Part, running: &mut Running) -> Result<(), store::Error> {
+async fn read_part(ledger: &mut Ledger<'_>, part: Part, running: &mut Running) -> Result<(), store::Error> {
+    let job = ledger.job;
     loop {
-        let chunks = store.telemetry(job, part.attempt, running.next_seq, PAGE).await?;
+        let chunks = ledger.store.telemetry(job, part.attempt, running.next_seq, PAGE).await?;
         let Some(last) = chunks.last() else { return Ok(()) };
         running.next_seq = last.seq + 1;
+        let mut decisions = Vec::new();
         for chunk in chunks {
             if chunk.rank >= running.heart.ranks() {
                 let problem = format!("rank {} of a job with {} ranks", chunk.rank, running.heart.ranks());
@@ -206,13 +201,14 @@ async fn read_part(store: &dyn Store, job: JobId, part: Part, running: &mut Runn
             let rank = chunk.rank;
             // The bound on open steps was kept when they were reported.
             if let Ok(taken) = running.heart.take(rank, within(part, chunk), usize::MAX) {
-                running.recomputed.extend(taken.decisions);
+                decisions.extend(taken.decisions);
             }
         }
+        running.unrecorded.extend(ledger.unrecorded(decisions).await?);
     }
 }
 
-/// What of a chunk belongs to a part.
+/// The samples of a chunk that belong to a part.
 fn within(part: Part, chunk: Chunk) -> Report {
     let mut samples = chunk.samples;
     samples.retain(|sample| (part.start..part.end).contains(&sample.step));
@@ -226,32 +222,5 @@ fn inconsistent(table: &'static str, job: JobId, problem: &str) -> store::Error 
 impl From<store::Error> for Error {
     fn from(error: store::Error) -> Self {
         if error.is_transient() { Self::StoreUnavailable(error.to_string()) } else { Self::Store(error.to_string()) }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use lrs_model::job::Timestamp;
-
-    fn attempt(attempt: u32, resume_step: u64) -> AttemptRow {
-        AttemptRow {
-            attempt,
-            token: attempt.to_string(),
-            resume_step,
-            parent_attempt: attempt - 1,
-            reserved_end: 0,
-            create_time: Timestamp(0),
-        }
-    }
-
-    #[test]
-    fn a_rewind_below_an_older_rewind_leaves_that_one_out() {
-        let attempts = [attempt(1, 0), attempt(2, 500), attempt(3, 300), attempt(4, 700)];
-        let part = |attempt, start, end| Part { attempt, start, end };
-        assert_eq!(lineage(&attempts, 2), [part(1, 0, 500), part(2, 500, u64::MAX)]);
-        assert_eq!(lineage(&attempts, 3), [part(1, 0, 300), part(3, 300, u64::MAX)]);
-        assert_eq!(lineage(&attempts, 4), [part(1, 0, 300), part(3, 300, 700), part(4, 700, u64::MAX)]);
-        assert_eq!(lineage(&attempts, 9), []);
     }
 }

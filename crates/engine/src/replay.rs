@@ -1,10 +1,12 @@
-//! A job's decisions once more, from its telemetry: they must be the same.
+//! A job's decisions made once more from its telemetry. They must be the same.
 
 use std::collections::VecDeque;
 
 use super::{
+    api::Directive,
     job::Job,
-    recover::{Part, lineage},
+    lineage::{Part, lineage},
+    steering::BaseMove,
     timeline::Timeline,
 };
 use lrs_model::{
@@ -20,10 +22,22 @@ use lrs_model::{
 pub struct Replay {
     /// What the controllers decided, in step order.
     pub decisions: Vec<Decision>,
-    /// The rate of every step.
-    pub timeline: Timeline,
+    timeline: Timeline,
     /// How many records there were.
     pub records: u64,
+}
+
+impl Replay {
+    /// What the trainer was told for `step`, as far as it follows from the records.
+    #[must_use]
+    pub fn directive_at(&self, step: u64) -> Directive {
+        if step >= self.timeline.known_from() {
+            return self.timeline.directive_at(step);
+        }
+        let decided = self.decisions.partition_point(|decision| decision.effective_step <= step);
+        let moved = self.decisions[..decided].iter().rev().find_map(BaseMove::of);
+        self.timeline.directive_with(step, moved.as_ref())
+    }
 }
 
 /// Replays `records`, the complete ones of the history of `attempt` by rising step.
@@ -82,6 +96,13 @@ impl Replayer {
         self.job.timeline()
     }
 
+    /// Goes on under the people's decisions of `timeline`, which change nothing about the records taken so far.
+    pub fn follow(&mut self, timeline: &Timeline) {
+        // A replay holds no step back.
+        let decisions = self.job.apply(timeline);
+        debug_assert!(decisions.is_empty(), "{decisions:?}");
+    }
+
     /// What the controllers decide on the next record.
     pub fn take(&mut self, record: &Sample) -> Vec<Decision> {
         let mut decisions = Vec::new();
@@ -99,10 +120,7 @@ pub fn recorded<'a>(decisions: &'a [Decision], attempts: &[AttemptRow], attempt:
     let parts = lineage(attempts, attempt);
     let belongs = |decision: &&Decision| match decision.id {
         DecisionId::Person { .. } => false,
-        DecisionId::Controller { attempt, step, .. } => {
-            parts.is_empty()
-                || parts.iter().any(|part| part.attempt == attempt && (part.start..part.end).contains(&step))
-        }
+        id @ DecisionId::Controller { .. } => parts.is_empty() || parts.iter().any(|part| part.has_decision(id)),
     };
     let mut recorded: Vec<&Decision> = decisions.iter().filter(belongs).collect();
     recorded.sort_by_key(|decision| (decision.step, decision.id));

@@ -56,8 +56,9 @@ impl Reporter {
 
     /// Hands over a report; waits while the pipeline is full.
     ///
-    /// A large one is accepted in pieces, so that others need not wait for all of it. Where this is cancelled or fails half-way what was
-    /// accepted stays, without a receipt: it may be reported again like everything that has none.
+    /// A large report is accepted in pieces, so that others need not wait for all of it. If the call is cancelled or
+    /// fails half-way, the pieces accepted so far stay, without a receipt: they may be reported again like everything
+    /// without a receipt.
     ///
     /// # Errors
     /// If the report is wrong, the attempt over, or the job ended.
@@ -90,7 +91,8 @@ impl Reporter {
         }
     }
 
-    /// Directives that became final since the last call, in step order without gaps; waits until there is one. Cancel safe.
+    /// Directives that became final since the last call, in step order without gaps; waits until there is one. Cancel
+    /// safe.
     ///
     /// # Errors
     /// When the attempt is over or the job has ended.
@@ -104,9 +106,13 @@ impl Reporter {
                 let given = self.cell.give_out(end);
                 if given > start {
                     let timeline = self.cell.timeline();
-                    let directives = (start..given).map(|step| timeline.directive_at(step)).collect();
                     self.told_end = given;
-                    return Ok(directives);
+                    // The trainer may have gone on meanwhile, past what is still in memory.
+                    let start = start.max(timeline.known_from());
+                    if start < given {
+                        return Ok((start..given).map(|step| timeline.directive_at(step)).collect());
+                    }
+                    continue;
                 }
                 if self.cell.reserved_end() < end {
                     let (id, attempt) = (self.entry.id, self.cell.attempt);
@@ -151,7 +157,7 @@ impl PendingReceipt {
     }
 }
 
-/// How samples of closed steps stand to what is stored of them.
+/// Compares samples of closed steps with the stored ones.
 fn compare(closed: &[Sample], stored: impl Iterator<Item = Sample>) -> Receipt {
     let mut receipt = Receipt::default();
     let mut known: BTreeMap<u64, Sample> = BTreeMap::new();

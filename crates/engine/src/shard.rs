@@ -1,8 +1,8 @@
 //! The task that owns jobs: the only writer of their values. Many jobs a shard, one shard a job.
 //!
-//! A command is taken, the job's value moves on at once, what must survive goes to the commit pipeline; when an answer has to wait for
-//! that, the shard goes on with other commands and comes back to it. Changes of one job (attempts, orders, its end) are made one
-//! after another; telemetry flows on beside them.
+//! A command changes the job's value at once, and what must survive goes to the commit pipeline. If the answer has to
+//! wait for that, the shard goes on with other commands and comes back to it. The changes of one job (attempts, orders,
+//! its end) are made one after another; telemetry goes on meanwhile.
 
 mod attempts;
 mod changes;
@@ -23,7 +23,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     api::{AttemptInfo, Change, Error, Event, JobView, Order, Settings},
-    cell::Cell,
+    cell::{Beginning, Cell, Ends},
     commit::{Committed, Pipeline, outcome},
     entry::Entry,
     job::Job,
@@ -42,12 +42,12 @@ use lrs_store::{StateRow, Store, Write};
 /// Jobs that have not ended, by name.
 pub type Directory = SharedMap<String, Arc<Entry>>;
 
-/// Where an answer goes. If whoever asked has gone, nobody minds.
+/// Where an answer goes. It is dropped if the caller has gone.
 pub type Reply<T> = oneshot::Sender<Result<T, Error>>;
 
 /// What a shard is asked.
 pub enum Command {
-    /// Own this job from now on; told when its entry shows all that there is of it.
+    /// Own this job from now on. The sender is told when the job's entry is complete.
     Adopt(Arc<Entry>, Box<Loaded>, oneshot::Sender<()>),
     /// Take a rank's report.
     Report {
@@ -108,7 +108,7 @@ pub enum Command {
         /// Told when it is durable.
         reply: Reply<()>,
     },
-    /// Readers come near the end of the reserved block, or past it: steps below `end` are wanted.
+    /// Reserve steps up to `end`: readers come near the end of the reserved block, or past it.
     Renew {
         /// The job.
         id: JobId,
@@ -161,14 +161,14 @@ pub struct Context {
 pub struct Shard {
     context: Context,
     jobs: HashMap<JobId, Owned>,
-    /// What to do when something that was waited for has come.
+    /// What to do when a commit or a read is done.
     later: FuturesUnordered<BoxFuture<'static, Continuation>>,
     closing: bool,
 }
 
 type Continuation = Box<dyn FnOnce(&mut Shard) + Send>;
 
-/// A job and all its owner knows of it.
+/// A job and everything its owner knows of it.
 struct Owned {
     entry: Arc<Entry>,
     attempts: Vec<AttemptRow>,
@@ -210,15 +210,15 @@ impl Shard {
 
     /// Serves commands until every sender is gone and nothing is under way.
     ///
-    /// A panic here would leave values half changed: the process ends, and the next one begins from what is stored.
+    /// A panic would leave values half changed, so it ends the process; the next one begins from the store.
     pub async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
         let _guard = AbortOnPanic;
         let mut batch = Vec::with_capacity(MAX_COMMANDS);
         let mut open = true;
         loop {
             tokio::select! {
-                // In a fixed order, so that a simulation of the same seed is the same run. What was waited for comes first: there
-                // is a bounded number of it.
+                // In a fixed order, so that a simulation of the same seed is the same run. What was waited for comes
+                // first: there is a bounded number of it.
                 biased;
                 Some(continuation) = self.later.next() => continuation(&mut self),
                 taken = commands.recv_many(&mut batch, MAX_COMMANDS), if open => {
@@ -292,7 +292,7 @@ impl Shard {
         }
     }
 
-    /// The job is gone: whoever waits for it is told `why`.
+    /// Drops a job that is gone and tells everyone who waits for it `why`.
     fn forget(&mut self, id: JobId, why: &Error) {
         if let Some(owned) = self.jobs.remove(&id) {
             let same = |_: &String, entry: &Arc<Entry>| Arc::ptr_eq(entry, &owned.entry);
@@ -308,7 +308,7 @@ impl Shard {
         }
     }
 
-    /// Goes on with `then` when `committed` has an answer.
+    /// Calls `then` when `committed` has an answer.
     fn after_commit(&mut self, committed: Committed, then: impl FnOnce(&mut Self, Result<(), Error>) + Send + 'static) {
         self.later.push(Box::pin(async move {
             let result = outcome(committed).await.map(drop);
@@ -317,7 +317,8 @@ impl Shard {
     }
 
     fn adopt(&mut self, entry: Arc<Entry>, loaded: Loaded) {
-        let Loaded { row, attempts, people, timeline, running, unrecorded } = loaded;
+        let Loaded { row, attempts, people, timeline, mut running } = loaded;
+        let unrecorded = running.as_mut().map(|running| std::mem::take(&mut running.unrecorded)).unwrap_or_default();
         let mut owned = Owned {
             entry,
             attempts,
@@ -332,7 +333,7 @@ impl Shard {
         if let Some(running) = running
             && let Some(newest) = owned.attempts.last().cloned()
         {
-            // What the process before gave out is not known, only that it lies below the end of the block.
+            // What the process before gave out lies below the end of the block; more is not known.
             owned.begin(&newest, running, newest.reserved_end);
         }
         let writes = owned.decided(&self.context, unrecorded);
@@ -349,7 +350,7 @@ impl Shard {
             let Some(attempt) = &mut owned.attempt else { continue };
             attempt.cell.close(Error::ShuttingDown);
             let mut writes = Vec::new();
-            // Nothing more is given out: the next process need not reckon with the rest of the block.
+            // No more steps are given out, so the next process need not count the rest of the block as given out.
             let given_end = attempt.cell.given_end().max(attempt.unknown_end.min(attempt.reserved_end));
             if given_end < attempt.reserved_end && attempt.reserving <= attempt.reserved_end {
                 let number = attempt.heart.attempt();
@@ -391,10 +392,11 @@ impl Command {
 }
 
 impl Owned {
-    /// The newest attempt runs from now on.
+    /// Runs the newest attempt from now on.
     fn begin(&mut self, row: &AttemptRow, running: Running, unknown_end: u64) {
         let Running { heart, next_seq, .. } = running;
-        let cell = Arc::new(Cell::new(row.attempt, row.resume_step, unknown_end, heart.timeline().clone()));
+        let beginning = Beginning { resume_step: row.resume_step, unknown_end };
+        let cell = Arc::new(Cell::new(row.attempt, beginning, heart.timeline().clone()));
         let attempt = Attempt {
             heart,
             cell: cell.clone(),
@@ -440,11 +442,12 @@ impl Attempt {
     fn publish(&self) {
         self.cell.publish_progress(self.heart.complete_end(), self.heart.latest());
         self.cell.publish_statuses(self.heart.statuses());
-        self.cell.publish_ends(self.heart.determined_end().min(self.reserved_end), self.reserved_end);
+        let reserved_end = self.reserved_end;
+        self.cell.publish_ends(Ends { final_end: self.heart.determined_end().min(reserved_end), reserved_end });
     }
 
     fn save_state(&mut self, id: JobId) -> Option<Write> {
-        let snapshot = self.heart.snapshot()?;
+        let snapshot = self.heart.saved()?;
         self.records_since_snapshot = 0;
         let state = serde_json::to_string(&snapshot).ok()?;
         Some(Write::SaveState(id, StateRow { attempt: self.heart.attempt(), next_seq: self.next_seq, state }))

@@ -1,21 +1,47 @@
-//! What controllers told: base rates, bounds on the norm, actions and advice to stop, each from a step on.
+//! What controllers told the trainer: base rates, bounds on the norm, actions and advice to stop, each from a step on.
+//!
+//! A controller may tell something at every step, so only the newest of it stays in memory. A move of the base rates
+//! that is no longer there is read back from the decisions on record, see `past.rs`. Older bounds, actions and advice
+//! to stop are not: no trainer asks for a step that it trained a thousand changes ago.
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use lrs_model::decision::{Action, NormBound, RateShape};
+use super::recent::Recent;
+use lrs_model::decision::{Action, Decision, Effect, NormBound, RateShape};
 
-/// Bounds and actions kept: of steps that many changes ago nothing more is told. Trainers never ask for those.
+/// At least so many of the newest moves, bounds, actions and pieces of advice are kept.
 const KEPT: usize = 1024;
 
-/// Everything that controllers told in an attempt's history. Each list is by rising effective step.
+/// What controllers told in an attempt's history. Each list is by rising effective step.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Steering {
-    moves: Vec<BaseMove>,
-    bounds: Vec<(u64, NormBound)>,
-    actions: Vec<(u64, Vec<Action>)>,
-    stops: Vec<(u64, Option<Arc<str>>)>,
+    /// At most one a step: the last move of a step is the one in force.
+    moves: Recent<BaseMove>,
+    bounds: Recent<(u64, NormBound)>,
+    actions: Recent<(u64, Vec<Action>)>,
+    stops: Recent<(u64, Option<Arc<str>>)>,
+    /// The moves in force at this step and later are all in `moves`.
+    #[serde(default)]
+    known_from: u64,
+}
+
+/// When a controller told something.
+#[derive(Clone, Copy, Debug)]
+pub struct When {
+    /// The step whose record it observed. What trainers are told from here on is kept, however much it is.
+    pub observed_step: u64,
+    /// The first step at which it counts.
+    pub effective_step: u64,
+}
+
+impl When {
+    /// At the beginning of an attempt nothing is observed.
+    #[must_use]
+    pub fn beginning(step: u64) -> Self {
+        Self { observed_step: step, effective_step: step }
+    }
 }
 
 /// Base rates as a controller set them, one a group of the spec in force.
@@ -40,40 +66,60 @@ pub struct Told {
     pub stop_advice: Option<Arc<str>>,
 }
 
+impl BaseMove {
+    /// The move that a controller's decision made, if it made one.
+    #[must_use]
+    pub fn of(decision: &Decision) -> Option<Self> {
+        let Effect::BaseRates(rates) = &decision.effect else { return None };
+        let base_lrs = rates.groups.iter().map(|group| group.base_lr).collect();
+        Some(Self { effective_step: decision.effective_step, base_lrs, shape: rates.shape })
+    }
+}
+
 impl Steering {
-    /// Adds a move that takes effect no earlier than those there are. Advice to stop is over with it.
-    pub fn push_move(&mut self, base_move: BaseMove) {
+    /// Adds a move that takes effect no earlier than the moves before it. Advice to stop is over with it.
+    pub fn push_move(&mut self, when: When, base_lrs: Arc<[f64]>, shape: RateShape) {
         if self.is_stop_advised() {
-            self.push_stop(base_move.effective_step, None);
+            self.push_stop(when, None);
         }
-        self.moves.push(base_move);
-    }
-
-    /// Another bound from `effective_step` on.
-    pub fn push_bound(&mut self, effective_step: u64, bound: NormBound) {
-        self.bounds.pop_if(|(step, _)| *step == effective_step);
-        self.bounds.push((effective_step, bound));
-        forget_oldest(&mut self.bounds);
-    }
-
-    /// Actions before `effective_step` is trained, after those that are there already.
-    pub fn push_actions(&mut self, effective_step: u64, actions: Vec<Action>) {
-        match self.actions.last_mut().filter(|(step, _)| *step == effective_step) {
-            Some((_, known)) => known.extend(actions),
-            None => self.actions.push((effective_step, actions)),
+        let effective_step = when.effective_step;
+        if self.moves.last().is_some_and(|last| last.effective_step == effective_step) {
+            self.moves.pop();
         }
-        forget_oldest(&mut self.actions);
+        self.moves.push(BaseMove { effective_step, base_lrs, shape });
+        if self.moves.shorten(KEPT, |first| first.effective_step <= when.observed_step) {
+            self.known_from = self.moves.first().map_or(0, |first| first.effective_step);
+        }
     }
 
-    /// Nothing is to be done any more at or past `step`: a new attempt begins there, and its trainer has kept no copies.
+    /// Sets another bound from the effective step on.
+    pub fn push_bound(&mut self, when: When, bound: NormBound) {
+        if self.bounds.last().is_some_and(|(step, _)| *step == when.effective_step) {
+            self.bounds.pop();
+        }
+        push(&mut self.bounds, when, bound);
+    }
+
+    /// Adds actions before the effective step is trained, after those that are there already.
+    pub fn push_actions(&mut self, when: When, mut actions: Vec<Action>) {
+        if self.actions.last().is_some_and(|(step, _)| *step == when.effective_step) {
+            self.actions.last_mut().into_iter().for_each(|(_, known)| known.append(&mut actions));
+        } else {
+            push(&mut self.actions, when, actions);
+        }
+    }
+
+    /// Takes back every action at or past `step`: a new attempt begins there, and its trainer has kept no copies.
     pub fn forget_actions_from(&mut self, step: u64) {
-        self.actions.retain(|(at, _)| *at < step);
+        while self.actions.last().is_some_and(|(at, _)| *at >= step) {
+            self.actions.pop();
+        }
     }
 
-    /// Training could stop from `effective_step` on.
-    pub fn advise_stop(&mut self, effective_step: u64, reason: &str) {
+    /// Advises to stop from the effective step on.
+    pub fn advise_stop(&mut self, when: When, reason: &str) {
         if !self.is_stop_advised() {
-            self.push_stop(effective_step, Some(reason.into()));
+            self.push_stop(when, Some(reason.into()));
         }
     }
 
@@ -81,38 +127,44 @@ impl Steering {
         self.stops.last().is_some_and(|(_, reason)| reason.is_some())
     }
 
-    fn push_stop(&mut self, effective_step: u64, reason: Option<Arc<str>>) {
-        self.stops.push((effective_step, reason));
-        forget_oldest(&mut self.stops);
+    fn push_stop(&mut self, when: When, reason: Option<Arc<str>>) {
+        push(&mut self.stops, when, reason);
     }
 
-    /// The newest move in force at `step`.
+    /// [`Steering::move_at`] knows the move in force at this step and at every later one.
+    #[must_use]
+    pub fn known_from(&self) -> u64 {
+        self.known_from
+    }
+
+    /// The move in force at `step`. Not for steps before [`Steering::known_from`].
     #[must_use]
     pub fn move_at(&self, step: u64) -> Option<&BaseMove> {
-        self.moves[..self.moves.partition_point(|m| m.effective_step <= step)].last()
+        debug_assert!(step >= self.known_from, "the move in force at step {step} has been forgotten");
+        self.moves.last_with(|base_move| base_move.effective_step <= step)
     }
 
     /// What is told for `step` beside the rates.
     #[must_use]
     pub fn at(&self, step: u64) -> Told {
-        let actions = self.actions.binary_search_by_key(&step, |(at, _)| *at).ok();
+        let actions = self.actions.last_with(|(at, _)| *at <= step).filter(|(at, _)| *at == step);
         Told {
             bound: in_force(&self.bounds, step).copied().unwrap_or_default(),
-            actions: actions.map(|i| self.actions[i].1.clone()).unwrap_or_default(),
+            actions: actions.map(|(_, actions)| actions.clone()).unwrap_or_default(),
             stop_advice: in_force(&self.stops, step).cloned().flatten(),
         }
     }
 }
 
-/// The last of `list` that took effect at or before `step`.
-fn in_force<T>(list: &[(u64, T)], step: u64) -> Option<&T> {
-    list[..list.partition_point(|(from, _)| *from <= step)].last().map(|(_, value)| value)
+/// Adds to `list`, and forgets its oldest entries.
+fn push<T: Clone>(list: &mut Recent<(u64, T)>, when: When, value: T) {
+    list.push((when.effective_step, value));
+    list.shorten(KEPT, |(first, _)| *first <= when.observed_step);
 }
 
-fn forget_oldest<T>(list: &mut Vec<T>) {
-    if list.len() > KEPT {
-        list.remove(0);
-    }
+/// The last of `list` that took effect at or before `step`.
+fn in_force<T>(list: &Recent<(u64, T)>, step: u64) -> Option<&T> {
+    list.last_with(|(from, _)| *from <= step).map(|(_, value)| value)
 }
 
 #[cfg(test)]
@@ -126,8 +178,8 @@ mod tests {
     #[test]
     fn a_bound_is_in_force_until_the_next_one() {
         let mut steering = Steering::default();
-        steering.push_bound(10, clip(1.0));
-        steering.push_bound(20, clip(2.0));
+        steering.push_bound(When::beginning(10), clip(1.0));
+        steering.push_bound(When::beginning(20), clip(2.0));
         for (step, bound) in [(9, NormBound::default()), (10, clip(1.0)), (19, clip(1.0)), (20, clip(2.0))] {
             assert_eq!(steering.at(step).bound, bound, "at step {step}");
         }
@@ -136,32 +188,66 @@ mod tests {
     #[test]
     fn actions_belong_to_one_step_and_keep_their_order() {
         let mut steering = Steering::default();
-        steering.push_actions(5, vec![Action::Restore("best".into())]);
-        steering.push_actions(5, vec![Action::Snapshot("start".into())]);
+        steering.push_actions(When::beginning(5), vec![Action::Restore("best".into())]);
+        steering.push_actions(When::beginning(5), vec![Action::Snapshot("start".into())]);
         assert_eq!(steering.at(5).actions, [Action::Restore("best".into()), Action::Snapshot("start".into())]);
         assert_eq!(steering.at(4).actions, []);
         assert_eq!(steering.at(6).actions, []);
     }
 
+    fn push_move(steering: &mut Steering, when: When, base_lr: f64) {
+        steering.push_move(when, Arc::from([base_lr]), RateShape::default());
+    }
+
     #[test]
     fn what_is_kept_is_bounded_and_the_newest_stays() {
         let mut steering = Steering::default();
-        for step in 0..5000 {
-            steering.push_bound(step, clip(1.0));
-            steering.push_actions(step, vec![Action::Forget("x".into())]);
+        for step in 0..50_000 {
+            let when = When::beginning(step);
+            steering.advise_stop(when, "no more");
+            push_move(&mut steering, when, 1.0);
+            steering.push_bound(when, clip(1.0));
+            steering.push_actions(when, vec![Action::Forget("x".into())]);
         }
-        assert_eq!((steering.bounds.len(), steering.actions.len()), (KEPT, KEPT));
-        assert_eq!(steering.at(4999).bound, clip(1.0));
+        let Steering { moves, bounds, actions, stops, known_from } = &steering;
+        for length in [moves.len(), bounds.len(), actions.len(), stops.len()] {
+            assert!((KEPT..KEPT + 64).contains(&length), "{length}");
+        }
+        assert_eq!(*known_from, 50_000 - moves.len() as u64);
+        assert!(steering.move_at(*known_from).is_some_and(|first| first.effective_step == *known_from));
+        assert_eq!(steering.at(49_999).bound, clip(1.0));
         assert_eq!(steering.at(0).bound, NormBound::default());
+    }
+
+    #[test]
+    fn what_is_still_to_be_trained_is_kept_however_much_came_after() {
+        let mut steering = Steering::default();
+        for step in 0..10_000 {
+            let when = When { observed_step: step, effective_step: step + 4096 };
+            push_move(&mut steering, when, 1.0);
+            steering.push_bound(when, clip(f64::from(u32::try_from(step).unwrap())));
+        }
+        assert!(steering.known_from() <= 9_999, "{}", steering.known_from());
+        assert_eq!(steering.at(9_999).bound, clip(9_999.0 - 4096.0));
+        assert!(steering.moves.len() <= 4096 + 128 && steering.bounds.len() <= 4096 + 128);
+    }
+
+    #[test]
+    fn of_two_moves_at_a_step_the_second_is_in_force() {
+        let mut steering = Steering::default();
+        push_move(&mut steering, When::beginning(5), 1.0);
+        push_move(&mut steering, When::beginning(5), 2.0);
+        assert_eq!(steering.moves.len(), 1);
+        assert!(steering.move_at(5).is_some_and(|last| last.base_lrs[..] == [2.0]));
     }
 
     #[test]
     fn advice_to_stop_stands_until_the_next_move() {
         let mut steering = Steering::default();
-        steering.advise_stop(10, "nothing more comes");
+        steering.advise_stop(When::beginning(10), "nothing more comes");
         assert_eq!(steering.at(9).stop_advice, None);
         assert!(steering.at(500).stop_advice.is_some());
-        steering.push_move(BaseMove { effective_step: 600, base_lrs: Arc::from([0.1]), shape: RateShape::default() });
+        push_move(&mut steering, When::beginning(600), 0.1);
         assert_eq!(steering.at(700).stop_advice, None);
         assert!(steering.at(500).stop_advice.is_some(), "what was told of a step stays told");
     }

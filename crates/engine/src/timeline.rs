@@ -1,8 +1,10 @@
-//! The rate as a function of the step: people's decisions and base rates laid out over the steps.
+//! The rate as a function of the step: people's decisions and what controllers told, laid out over the steps.
 //!
 //! A [`Timeline`] is immutable and shared: the shard that owns a job publishes it, every reader evaluates it.
 
-use std::sync::Arc;
+mod segments;
+
+use std::{ops::Range, sync::Arc};
 
 use super::{
     api::{Directive, Source},
@@ -11,49 +13,41 @@ use super::{
 };
 use lrs_control::shape;
 use lrs_model::{
-    decision::{Decision, DecisionId, Effect, OverrideSetting, RateOverride, RateShape, Topic},
+    decision::{Decision, DecisionId, Effect, OverrideSetting, RateShape, Topic},
     spec::Spec,
     violation::Violations,
 };
+use segments::{Kind, Ordered, Segment, lay_out};
 
 /// What is in force from step to step of one attempt.
 #[derive(Clone, Debug)]
 pub struct Timeline {
     segments: Arc<[Segment]>,
-    /// Stretches of steps under specs with controllers, from the first step to the first no longer, apart from each other.
-    controlled: Arc<[(u64, u64)]>,
+    /// Stretches of steps under specs with controllers, apart from each other.
+    controlled: Arc<[Range<u64>]>,
     steering: Arc<Steering>,
-}
-
-/// A stretch of steps with the same people's decisions in force.
-#[derive(Clone, Debug)]
-pub struct Segment {
-    /// The first step.
-    start: u64,
-    /// What the schedule's clock shows there.
-    clock: u64,
-    /// Since which step the clock stands still, if it does.
-    paused_at: Option<u64>,
-    spec: Arc<CompiledSpec>,
-    rate_override: Option<Arc<RateOverride>>,
-    /// Why a person advises to stop.
-    stop_advice: Option<Arc<str>>,
-    /// For each group the step from which controllers' moves count: where its base rate was last set by a person.
-    base_since: Arc<[u64]>,
-    /// The step at which the controllers began that have an opening.
-    opened_at: u64,
 }
 
 /// The base rates at a step, and how they run there.
 struct Bases<'a> {
     moved: Option<&'a BaseMove>,
     segment: &'a Segment,
-    /// How they run, and since when.
+    /// How the base rates run, and from which step on.
     shape: RateShape,
     since: u64,
 }
 
-impl Bases<'_> {
+impl<'a> Bases<'a> {
+    fn new(segment: &'a Segment, moved: Option<&'a BaseMove>) -> Self {
+        let counts = |moved: &&BaseMove| segment.base_since.iter().any(|&since| moved.effective_step >= since);
+        let (shape, since) = match (moved.filter(counts), segment.spec.opening()) {
+            (Some(moved), _) => (moved.shape, moved.effective_step),
+            (None, Some(opening)) => (opening.shape, segment.opened_at),
+            (None, None) => (RateShape::default(), 0),
+        };
+        Self { moved, segment, shape, since }
+    }
+
     fn iter(&self) -> impl Iterator<Item = f64> {
         let (segment, moved) = (self.segment, self.moved);
         segment.spec.spec().groups.iter().enumerate().map(move |(i, group)| match (moved, segment.spec.opening()) {
@@ -65,10 +59,7 @@ impl Bases<'_> {
 }
 
 impl Timeline {
-    /// Lays out `decisions`, people's, in any order.
-    ///
-    /// Of two decisions of a kind, the one that was taken later is in force wherever both would be: so an order given after a rewind is not
-    /// undone by an older one that lies ahead.
+    /// Lays out people's `decisions`, which come in any order; others are passed over.
     ///
     /// # Errors
     /// If a spec is wrong.
@@ -76,8 +67,8 @@ impl Timeline {
         initial_spec: &Spec,
         decisions: impl IntoIterator<Item = &'a Decision>,
     ) -> Result<Self, Violations> {
-        let mut events =
-            vec![Event { step: 0, seq: 0, kind: Kind::Spec(Arc::new(CompiledSpec::try_new(initial_spec.clone())?)) }];
+        let mut orders =
+            vec![Ordered { step: 0, seq: 0, kind: Kind::Spec(Arc::new(CompiledSpec::try_new(initial_spec.clone())?)) }];
         for decision in decisions {
             let DecisionId::Person { seq } = decision.id else { continue };
             let kind = match &decision.effect {
@@ -93,24 +84,24 @@ impl Timeline {
             if let Kind::Override(Some(order)) = &kind
                 && let Some(end) = order.end_step.filter(|&end| end > decision.effective_step)
             {
-                events.push(Event { step: end, seq, kind: Kind::OverrideEnds });
+                orders.push(Ordered { step: end, seq, kind: Kind::OverrideEnds });
             }
-            events.push(Event { step: decision.effective_step, seq, kind });
+            orders.push(Ordered { step: decision.effective_step, seq, kind });
         }
-        events.sort_by_key(|event| (event.step, event.seq));
-        let segments: Arc<[Segment]> = lay_out(events).into();
-        let mut controlled: Vec<(u64, u64)> = Vec::new();
+        orders.sort_by_key(|order| (order.step, order.seq));
+        let segments: Arc<[Segment]> = lay_out(orders).into();
+        let mut controlled: Vec<Range<u64>> = Vec::new();
         let ends = segments.iter().skip(1).map(|next| next.start).chain([u64::MAX]);
         for (segment, end) in segments.iter().zip(ends).filter(|(segment, _)| !segment.spec.controllers().is_empty()) {
-            match controlled.last_mut().filter(|(_, last)| *last == segment.start) {
-                Some((_, last)) => *last = end,
-                None => controlled.push((segment.start, end)),
+            match controlled.last_mut().filter(|last| last.end == segment.start) {
+                Some(last) => last.end = end,
+                None => controlled.push(segment.start..end),
             }
         }
         Ok(Self { segments, controlled: controlled.into(), steering: Arc::default() })
     }
 
-    /// The same people's decisions with what controllers told, by rising effective step.
+    /// The same decisions by people with other steering.
     #[must_use]
     pub fn with_steering(&self, steering: Arc<Steering>) -> Self {
         Self { steering, ..self.clone() }
@@ -122,7 +113,7 @@ impl Timeline {
         &self.steering
     }
 
-    /// For adding what takes effect no earlier than all that is there.
+    /// The steering, to be added to. Nothing that is added may take effect before what is there.
     pub fn steer(&mut self) -> &mut Steering {
         Arc::make_mut(&mut self.steering)
     }
@@ -151,18 +142,18 @@ impl Timeline {
         !self.controlled.is_empty()
     }
 
-    /// Rates below this are determined, once the records that take effect below `taken_end` have been taken.
+    /// Rates below the answer are determined once every record has been taken that takes effect below `taken_end`.
     #[must_use]
     pub fn determined_end(&self, taken_end: u64) -> u64 {
-        // Between such stretches nothing depends on telemetry that is still to come.
-        let next = self.controlled.partition_point(|(_, end)| *end <= taken_end);
-        self.controlled.get(next).map_or(u64::MAX, |(start, _)| taken_end.max(*start))
+        // Outside of these stretches nothing depends on telemetry.
+        let next = self.controlled.partition_point(|stretch| stretch.end <= taken_end);
+        self.controlled.get(next).map_or(u64::MAX, |stretch| taken_end.max(stretch.start))
     }
 
-    /// The base rates in force at `step`, one a group, whatever their shape makes of them there.
+    /// The base rates in force at `step`, one a group, before their shape is applied.
     #[must_use]
     pub fn base_lrs_at(&self, step: u64) -> Vec<f64> {
-        self.bases(self.segment(step), step).iter().collect()
+        Bases::new(self.segment(step), self.steering.move_at(step)).iter().collect()
     }
 
     /// The first step of the controllers in force at `step` that have an opening.
@@ -171,16 +162,29 @@ impl Timeline {
         self.segment(step).opened_at
     }
 
-    /// What the trainer is told for `step`, as far as is known now.
+    /// The directives of this step and of all later ones follow from what is in memory. Of earlier steps the moves have
+    /// been forgotten: their directives are [`Timeline::directive_with`] the move on record.
+    #[must_use]
+    pub fn known_from(&self) -> u64 {
+        self.steering.known_from()
+    }
+
+    /// What the trainer is told for `step`, as far as is known now. Not for steps before [`Timeline::known_from`].
     #[must_use]
     pub fn directive_at(&self, step: u64) -> Directive {
+        self.directive_with(step, self.steering.move_at(step))
+    }
+
+    /// What the trainer is told for `step` with `moved` as the newest move in force there.
+    #[must_use]
+    pub fn directive_with(&self, step: u64, moved: Option<&BaseMove>) -> Directive {
         let segment = self.segment(step);
         // While the clock stands still, so do the rates.
         let at = segment.paused_at.unwrap_or(step);
         let clock = segment.clock + at.saturating_sub(segment.start);
         let spec = segment.spec.spec();
         let mut source = if segment.paused_at.is_some() { Source::Pause } else { Source::Schedule };
-        let bases = self.bases(segment, step);
+        let bases = Bases::new(segment, moved);
         let factor = shape::factor_at(&bases.shape, bases.since, at, spec.total_steps);
         let base_lrs = bases.iter().map(|base_lr| base_lr * factor);
         let rates = segment.spec.rates_at(clock, base_lrs, bases.shape.is_flat).map(|mut rate| {
@@ -219,111 +223,6 @@ impl Timeline {
         // The first segment starts at 0, so there is always one at or before `step`.
         &self.segments[self.segments.partition_point(|segment| segment.start <= step) - 1]
     }
-
-    fn bases<'a>(&'a self, segment: &'a Segment, step: u64) -> Bases<'a> {
-        let moved = self.steering.move_at(step);
-        let counts = |moved: &&BaseMove| segment.base_since.iter().any(|&since| moved.effective_step >= since);
-        let (shape, since) = match (moved.filter(counts), segment.spec.opening()) {
-            (Some(moved), _) => (moved.shape, moved.effective_step),
-            (None, Some(opening)) => (opening.shape, segment.opened_at),
-            (None, None) => (RateShape::default(), 0),
-        };
-        Bases { moved, segment, shape, since }
-    }
-}
-
-/// Something a person ordered, where it takes effect.
-struct Event {
-    step: u64,
-    seq: u64,
-    kind: Kind,
-}
-
-enum Kind {
-    Spec(Arc<CompiledSpec>),
-    Override(Option<Arc<RateOverride>>),
-    /// The override of the same `seq` is over.
-    OverrideEnds,
-    Paused(bool),
-    Stop(Option<Arc<str>>),
-}
-
-/// Segments from events by rising step; the first event is a spec at step 0.
-fn lay_out(events: Vec<Event>) -> Vec<Segment> {
-    let mut segments: Vec<Segment> = Vec::new();
-    let (mut spec_seq, mut override_seq, mut pause_seq, mut stop_seq) = (0, 0, 0, 0);
-    for Event { step, seq, kind } in events {
-        let mut now = match segments.last() {
-            None => match &kind {
-                Kind::Spec(spec) => Segment {
-                    start: 0,
-                    clock: 0,
-                    paused_at: None,
-                    spec: spec.clone(),
-                    rate_override: None,
-                    stop_advice: None,
-                    base_since: vec![0; spec.spec().groups.len()].into(),
-                    opened_at: 0,
-                },
-                _ => continue,
-            },
-            Some(last) => Segment {
-                start: step,
-                clock: if last.paused_at.is_some() { last.clock } else { last.clock + (step - last.start) },
-                ..last.clone()
-            },
-        };
-        match kind {
-            Kind::Spec(spec) if seq >= spec_seq => {
-                spec_seq = seq;
-                now.base_since = base_since(&now, &spec);
-                if spec.opening().is_some() && !goes_on(&now, &spec) {
-                    now.opened_at = now.start;
-                    now.base_since = vec![now.start; spec.spec().groups.len()].into();
-                }
-                now.spec = spec;
-            }
-            Kind::Override(order) if seq >= override_seq => {
-                override_seq = seq;
-                now.rate_override = order;
-            }
-            Kind::OverrideEnds if seq == override_seq => now.rate_override = None,
-            Kind::Paused(paused) if seq >= pause_seq => {
-                pause_seq = seq;
-                now.paused_at = paused.then(|| now.paused_at.unwrap_or(now.start));
-            }
-            Kind::Stop(advice) if seq >= stop_seq => {
-                stop_seq = seq;
-                now.stop_advice = advice;
-            }
-            // A later order is in force already.
-            _ => continue,
-        }
-        segments.pop_if(|last| last.start == now.start);
-        segments.push(now);
-    }
-    segments
-}
-
-/// From which step on controllers' moves count, when `next` follows on `now`: a base rate that a person changes starts afresh, and all
-/// of them do when the groups are other groups.
-fn base_since(now: &Segment, next: &CompiledSpec) -> Arc<[u64]> {
-    let (old, new) = (&now.spec.spec().groups, &next.spec().groups);
-    let same_groups = old.len() == new.len() && old.iter().zip(new).all(|(a, b)| a.name == b.name);
-    new.iter()
-        .enumerate()
-        .map(|(i, group)| {
-            let keeps = same_groups && old[i].base_lr.to_bits() == group.base_lr.to_bits();
-            if keeps { now.base_since[i] } else { now.start }
-        })
-        .collect()
-}
-
-/// Whether the controllers of `now` that have an opening simply go on under `next`: they are the same, and so is all that they begin with.
-fn goes_on(now: &Segment, next: &CompiledSpec) -> bool {
-    let (old, new) = (now.spec.spec(), next.spec());
-    let same_loop = old.controllers == new.controllers && old.objective == new.objective;
-    same_loop && old.groups == new.groups && old.schedule == new.schedule
 }
 
 #[cfg(test)]
@@ -331,8 +230,9 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::steering::When;
     use lrs_model::{
-        decision::Author,
+        decision::{Author, RateOverride},
         job::Timestamp,
         schedule::{Decay, ScheduleSpec},
         spec::{Group, RateLimits},
@@ -353,11 +253,8 @@ mod tests {
     }
 
     fn push(timeline: &mut Timeline, effective_step: u64, base_lr: f64) {
-        timeline.steer().push_move(BaseMove {
-            effective_step,
-            base_lrs: Arc::from([base_lr]),
-            shape: RateShape::default(),
-        });
+        let when = When::beginning(effective_step);
+        timeline.steer().push_move(when, Arc::from([base_lr]), RateShape::default());
     }
 
     fn person(seq: u64, effective_step: u64, effect: Effect) -> Decision {
@@ -414,7 +311,7 @@ mod tests {
         ];
         let mut timeline = Timeline::try_new(&spec, &decisions).unwrap();
         let base_lrs = Arc::from([0.4]);
-        timeline.steer().push_move(BaseMove { effective_step: 11, base_lrs, shape });
+        timeline.steer().push_move(When::beginning(11), base_lrs, shape);
 
         for (step, expected) in [(20, 0.1), (29, 0.1), (30, 0.05), (35, 0.1), (45, 0.1), (50, 0.4)] {
             assert_rate(&timeline, step, expected);

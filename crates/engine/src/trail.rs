@@ -8,14 +8,14 @@ use std::{
 use super::{health::Recent, job::Brief};
 use lrs_model::decision::Decision;
 
-/// Steps that are kept: those that a job's health is read from.
+/// Steps that are kept; a job's health is read from them.
 pub const STEPS: usize = 512;
-/// The newest rates that are held against what was told.
+/// The newest rates, which are compared with those told.
 pub const RATES: usize = 16;
 
 /// The last steps of one attempt, and the newest decision about its job.
 ///
-/// Its shard adds to it from when it is there; what was before is filled in by whoever looks first.
+/// The shard adds to it from its creation on; whoever looks first fills in what was before.
 #[derive(Debug)]
 pub struct Trail {
     attempt: u32,
@@ -55,7 +55,8 @@ impl Trail {
         Self { attempt, inner: Mutex::default() }
     }
 
-    /// What is known; `None` if it is of another attempt, or what was before it began is not known yet.
+    /// What is known. `None` if the trail is of another attempt, or the steps before its creation are not filled in
+    /// yet.
     #[must_use]
     pub fn past(&self, attempt: u32) -> Option<Past> {
         let inner = self.lock();
@@ -78,7 +79,7 @@ impl Trail {
         past.decision = decision.map(Arc::new).or(past.decision.take());
     }
 
-    /// Puts what was before this began in front of what came since, which may say some of it again.
+    /// Puts the steps before the creation in front of those since. Steps that are in both are kept once.
     pub fn fill(&self, before: Past) {
         let mut inner = self.lock();
         let Past { losses, rates, decision } = &mut inner.past;

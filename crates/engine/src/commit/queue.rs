@@ -1,8 +1,8 @@
 //! Who is next: a queue that is fair between jobs.
 //!
-//! Every job has a lane, in which it is first come first served, and the next item is that of the lane which has had least so far.
-//! A lane that comes back after a while has had as much as the one that is served then, so that nobody saves up turns. Start-time fair queuing:
-//! Goyal, Vin and Cheng, SIGCOMM 1996.
+//! Every job has a lane, served in order of arrival. The next item is taken from the lane that has had least so far. A
+//! lane that comes back after a while counts as having had as much as the lane served at that moment, so that no job
+//! saves up turns. This is start-time fair queuing: Goyal, Vin and Cheng, SIGCOMM 1996.
 
 use std::{
     cmp::Reverse,
@@ -17,7 +17,8 @@ const ITEM_WEIGHT: u64 = 64;
 /// Items of many jobs.
 pub struct Queue<T> {
     lanes: HashMap<JobId, VecDeque<(usize, T)>>,
-    /// Every lane once: how much it has had, and who came first of those that have had the same. An empty one goes when it is next.
+    /// Every lane once, by how much it has had, and by arrival among those that have had the same. An empty lane is
+    /// removed at its turn.
     order: BinaryHeap<Reverse<(u64, u64, JobId)>>,
     /// How much the lane that was served last had had.
     now: u64,

@@ -1,4 +1,4 @@
-//! The telemetry of an attempt, in the order it came.
+//! The telemetry of an attempt, in the order of arrival.
 
 use std::collections::BTreeMap;
 
@@ -12,10 +12,10 @@ use lrs_store::{
     inspection::{ChunkRow, Inspection},
 };
 
-/// So much is said of one attempt; the rest is counted.
+/// Problems of one attempt that are told one by one; the others are counted.
 const MOST_DETAILS: usize = 5;
 
-/// Reads the telemetry of an attempt, and finds what can not be right with it.
+/// Reads the telemetry of an attempt and finds what cannot be right.
 pub(super) async fn examine(
     database: &dyn Inspection,
     row: &JobRow,
@@ -60,9 +60,9 @@ pub(super) async fn examine(
 pub(super) struct ChunkCheck {
     resume_step: u64,
     ranks: Vec<Rank>,
-    /// Chunks that arrived, as far as they are known to have been counted.
+    /// How many chunks arrived, by the rows that say for how many they stand.
     arrived: i64,
-    /// Rows that do not say for how many they stand.
+    /// How many rows do not say for how many chunks they stand.
     uncounted: i64,
     last_seq: i64,
     problems: Vec<String>,
@@ -72,7 +72,7 @@ pub(super) struct ChunkCheck {
 struct Rank {
     /// Steps below this are closed.
     through_end: u64,
-    /// What was said of steps that are not.
+    /// The samples of steps that are not closed.
     open: BTreeMap<u64, Sample>,
 }
 
@@ -102,7 +102,7 @@ impl ChunkCheck {
         }
     }
 
-    /// What is missing in the middle, if anything is known to be.
+    /// The chunks that are missing, in words, if any are known to be.
     fn gap(&self) -> Option<String> {
         let wanted = self.last_seq + 1;
         let found = self.arrived + self.uncounted;

@@ -1,4 +1,4 @@
-//! The decisions of controllers, taken once more.
+//! The decisions of controllers, made once more and compared with the record.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -6,7 +6,8 @@ use super::{Ailment, Diagnosis, Patient};
 use crate::{
     api,
     history::Records,
-    recover::{self, Part, lineage},
+    lineage::{Part, lineage},
+    recover,
     replay::{Replayer, same_decision},
 };
 use lrs_model::decision::{Decision, DecisionId};
@@ -60,12 +61,12 @@ async fn recompute(
     parts: Vec<Part>,
 ) -> Result<Vec<Decision>, Error> {
     let people = patient.people().filter(|decision| decision.attempt <= attempt);
-    // It was valid with all of them; with fewer it is too.
+    // The spec is valid with all decisions, so it is valid with fewer.
     let Ok(mut replayer) = Replayer::try_new(&patient.row.initial_spec, &patient.attempts, people, attempt) else {
         return Ok(Vec::new());
     };
     let end = parts.last().map_or(0, |part| part.end);
-    let mut records = Records::new(database, patient.row.id, parts, 0, end);
+    let mut records = Records::new(database, patient.row.id, parts, 0..end);
     let mut decisions = Vec::new();
     while let Some(window) = records.next_window().await.map_err(store_error)? {
         for record in &window {
@@ -75,7 +76,7 @@ async fn recompute(
     Ok(decisions)
 }
 
-/// Reading gives no other errors than the store's.
+/// The store's error: reading gives no others.
 fn store_error(error: api::Error) -> Error {
     match error {
         api::Error::StoreUnavailable(problem) => Error::Unavailable(problem),
@@ -83,14 +84,17 @@ fn store_error(error: api::Error) -> Error {
     }
 }
 
-/// The decisions that the next start of a server will store, as the last one did not come to it.
+/// The decisions that the next start of a server will store, because the last server ended before it stored them.
 async fn pending(database: &dyn Inspection, patient: &Patient<'_>) -> Result<HashSet<DecisionId>, Error> {
     if patient.row.state.is_ended() {
         return Ok(HashSet::new());
     }
     match recover::load(database, patient.row.clone()).await {
-        Ok(loaded) => Ok(loaded.unrecorded.iter().map(|decision| decision.id).collect()),
-        // What is wrong with it is found elsewhere.
+        Ok(loaded) => {
+            let unrecorded = loaded.running.iter().flat_map(|running| &running.unrecorded);
+            Ok(unrecorded.map(|decision| decision.id).collect())
+        }
+        // The other examinations find it.
         Err(Error::Inconsistent { .. }) => Ok(HashSet::new()),
         Err(other) => Err(other),
     }
@@ -103,10 +107,7 @@ fn compare(
     pending: &HashSet<DecisionId>,
     diagnosis: &mut Diagnosis,
 ) {
-    let counts = |decision: &&Decision| {
-        let DecisionId::Controller { attempt, step, .. } = decision.id else { return false };
-        attempt == part.attempt && (part.start..part.end).contains(&step) && !is_foreign(patient, decision)
-    };
+    let counts = |decision: &&Decision| part.has_decision(decision.id) && !is_foreign(patient, decision);
     let mut pairs: BTreeMap<DecisionId, [Option<&Decision>; 2]> = BTreeMap::new();
     for decision in patient.decisions.iter().filter(counts) {
         pairs.entry(decision.id).or_default()[0] = Some(decision);
@@ -132,7 +133,7 @@ fn compare(
     }
 }
 
-/// Whether a fork has it from its source but would decide otherwise itself: from the fork on it goes its own way.
+/// Whether a fork has the decision from its source and may decide otherwise itself, past the step of the fork.
 fn is_foreign(patient: &Patient<'_>, decision: &Decision) -> bool {
     let fork = patient.row.forked_from.as_ref();
     fork.is_some_and(|fork| decision.attempt <= fork.attempt && decision.effective_step >= fork.step)

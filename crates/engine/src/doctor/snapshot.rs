@@ -1,4 +1,4 @@
-//! The snapshot for a fast start: with the telemetry after it, it must give the same job as all the telemetry does.
+//! The saved job: with the telemetry after it, it must give the same job as all of the telemetry.
 
 use super::{Ailment, Diagnosis, Patient, recover};
 use crate::recover::Running;
@@ -16,7 +16,7 @@ pub(super) async fn examine(
         Ok(state) => state,
         Err(damage) => return diagnosis.found(name, damage),
     };
-    // That of an older attempt is passed over.
+    // A recovery does not read the saved job of an older attempt either.
     let Some(state) = state.filter(|state| state.attempt == newest.attempt) else { return Ok(()) };
     if let Err(problem) = serde_json::from_str::<serde::de::IgnoredAny>(&state.state) {
         let detail = format!("table job_state, row {}: state: {problem}", patient.row.id);
@@ -49,5 +49,5 @@ pub(super) async fn examine(
 }
 
 fn text(running: &Running) -> Option<String> {
-    serde_json::to_string(&running.heart.snapshot()).ok()
+    serde_json::to_string(&running.heart.saved()).ok()
 }

@@ -1,12 +1,12 @@
-//! Audit reports: what is on record of a job or an experiment, read step by step and turned into figures.
+//! Audit reports: the record of a job or an experiment, read step by step and turned into figures.
 
 use std::sync::Arc;
 
-use super::{Engine, aside, records::check_whole};
+use super::{Engine, off_thread, records::check_whole};
 use crate::{
     api::{Error, JobView},
     history::Records,
-    recover::{Part, lineage},
+    lineage::{Part, lineage},
 };
 use lrs_audit::{Audit, DecisionLog, JobFacts, JobFigures, JobTally, Stretch, Subject};
 use lrs_model::{
@@ -32,7 +32,8 @@ impl Engine {
         finish(Subject::Job(name.to_string()), vec![figures]).await
     }
 
-    /// The report of the jobs of `namespace` whose spec names `experiment`, with `target` in place of their objectives' own.
+    /// The report of the jobs of `namespace` whose spec names `experiment`, with `target` in place of their objectives'
+    /// own.
     ///
     /// # Errors
     /// If there are none, or more than a report may have, too many reports are being made, or the store is away.
@@ -87,11 +88,12 @@ impl Engine {
             stretches: parts.iter().filter_map(|part| stretch(part, &attempts)).collect(),
             row: aimed(view.row.clone(), target),
         };
-        // Before the telemetry, so that it is known where rates changed. One that comes meanwhile is left to the next report.
+        // Before the telemetry, so that it is known where rates changed. A decision that comes meanwhile is left to the
+        // next report.
         let decisions = self.decision_log(&name, &parts).await?;
         let mut tally = JobTally::new(facts, decisions);
         if check_whole(&view.row).is_ok() && view.attempt > 0 {
-            match self.history(&name, Some(view.attempt), 0, u64::MAX).await {
+            match self.history(&name, Some(view.attempt), 0..u64::MAX).await {
                 Ok((view, mut records)) => {
                     tally = read(tally, &mut records).await?;
                     self.check_still_whole(&view).await?;
@@ -135,20 +137,20 @@ fn stretch(part: &Part, attempts: &[AttemptRow]) -> Option<Stretch> {
     Some(Stretch { start_step: part.start, start_time: row.create_time })
 }
 
-/// Whether a decision is of this history: a controller's by where it was taken, a person's by what it changes.
+/// Whether a decision belongs to this history: a controller's by the step it was taken at, a person's by its effective
+/// step.
 fn belongs(decision: &Decision, parts: &[Part]) -> bool {
     let step = match decision.id {
         DecisionId::Controller { step, .. } => step,
         DecisionId::Person { .. } => decision.effective_step,
     };
-    let has = |part: &Part| part.attempt == decision.attempt && (part.start..part.end).contains(&step);
-    decision.attempt == 0 || parts.iter().any(has)
+    decision.attempt == 0 || parts.iter().any(|part| part.has(decision.attempt, step))
 }
 
 /// Feeds the records to the tally, off the threads that answer calls.
 async fn read(mut tally: JobTally, records: &mut Records<'_>) -> Result<JobTally, Error> {
     while let Some(window) = records.next_window().await? {
-        tally = aside(move || {
+        tally = off_thread(move || {
             for record in &window {
                 tally.take(record);
             }
@@ -160,7 +162,7 @@ async fn read(mut tally: JobTally, records: &mut Records<'_>) -> Result<JobTally
 }
 
 async fn finish(subject: Subject, jobs: Vec<JobFigures>) -> Result<Audit, Error> {
-    aside(move || Audit::of(subject, jobs)).await
+    off_thread(move || Audit::of(subject, jobs)).await
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
-//! All jobs at a glance, for someone who looks again and again: only what has changed since is looked at, and of jobs that run it is
-//! all in memory.
+//! All jobs at a glance, for someone who looks again and again. Each look reads only what has changed since the last
+//! one, and for jobs that run it reads from memory.
+
+mod reading;
 
 use std::{
     collections::HashMap,
@@ -9,15 +11,12 @@ use std::{
 
 use futures::{StreamExt as _, TryStreamExt as _, future::ready, stream};
 
-use super::{
-    Engine, aside,
-    outlook::{Glance, off_told},
-};
+use super::{Engine, off_thread, outlook::Glance};
 use crate::{
     api::{Error, JobView},
     entry::{Entry, Pulse},
-    health::{self, Health, Recent, Verdict},
-    trail::{Past, Trail},
+    health::{self, Health, HealthState, Recent},
+    trail::Past,
 };
 use lrs_model::{
     decision::Decision,
@@ -26,23 +25,22 @@ use lrs_model::{
     name::JobName,
 };
 use lrs_stats::Backend;
-use lrs_store::DecisionQuery;
 
-/// Jobs of which something is read from the store at once.
+/// Jobs that are read from the store at once.
 const READ_AT_ONCE: usize = 8;
-/// Jobs that are made ready to be shown at once: as many as make a batch that is worth a device's while.
+/// Jobs that are prepared at once: enough for a batch that is worth a device's while.
 const BATCH: usize = 1024;
 /// Jobs listed, or decisions read, at once.
 const PAGE: u32 = 1000;
 /// Jobs listed at once of those that ended since.
 const FEW: u32 = 100;
-/// How often all ended jobs are listed again: they change only when their telemetry is removed. That one ends or is deleted is
-/// noticed at once.
+/// How often all ended jobs are listed again. They change only when their telemetry is removed; a job's end or deletion
+/// is noticed at once.
 const ENDED_AGAIN: Duration = Duration::from_mins(1);
 
 /// What was seen of all jobs.
 pub struct Fleet {
-    /// What computes how they fare.
+    /// Computes how the jobs fare.
     statistics: Arc<dyn Backend>,
     known: HashMap<String, Known>,
     looks: u64,
@@ -70,7 +68,7 @@ struct Known {
 
 impl Drop for Known {
     fn drop(&mut self) {
-        // Nobody looks any more.
+        // Nobody looks at the job any more.
         self.entry.iter().for_each(|entry| entry.set_trail(None));
     }
 }
@@ -105,7 +103,7 @@ enum Subject {
     Ended(Box<JobRow>),
 }
 
-/// All that there is to be seen of a job, before anything is computed of it.
+/// Everything that is shown of a job, before its health is computed.
 struct Read {
     view: JobView,
     recent: Recent,
@@ -115,7 +113,7 @@ struct Read {
 }
 
 impl Fleet {
-    /// Of nothing seen yet. The jobs' health is computed by this backend, in batches.
+    /// A fleet of which nothing was seen yet. `statistics` computes the jobs' health, in batches.
     #[must_use]
     pub fn new(statistics: Arc<dyn Backend>) -> Self {
         Self { statistics, known: HashMap::new(), looks: 0, ended: None, is_truncated: false }
@@ -134,13 +132,14 @@ impl Fleet {
 }
 
 impl Engine {
-    /// Looks at all jobs, but at most `limit`, of ended ones at the newest. Each that changed since the last look is told by its name
-    /// and what `show` makes of it, off the threads that answer calls; each that is gone by its name alone.
+    /// Looks at all jobs, at most `limit` of them; of ended jobs at the newest. Calls `tell` with the name of each job
+    /// that changed since the last look and what `show` makes of it, off the threads that answer calls; for a job that
+    /// is gone, with the name alone.
     ///
-    /// What was told before a failure, or before the caller lost patience, is not told again.
+    /// What was told before a failure or a cancellation is not told again.
     ///
     /// # Errors
-    /// If the store is away and something has to be read: of jobs that run that is only what was before the first look.
+    /// If the store is away and something has to be read. For jobs that run, only the first look reads.
     pub async fn look<T: Send + 'static>(
         &self,
         fleet: &mut Fleet,
@@ -156,14 +155,14 @@ impl Engine {
             fleet.known.remove(&name);
             tell(&name, None);
         }
-        // One that has not ended has just been registered under the name of another.
+        // A job that has not ended has just been registered under the name of a deleted one.
         let ended = ended.into_iter().filter_map(|(_, row)| row.filter(|row| row.state.is_ended()));
         let ended = ended.map(|row| unread_ended(fleet, row)).collect();
         self.show(fleet, ended, show, &mut tell).await?;
         self.look_at_ended(fleet, limit, show, &mut tell).await
     }
 
-    /// The running jobs that are not as they were seen.
+    /// The running jobs that have changed since they were seen.
     fn changed(&self, fleet: &mut Fleet, limit: usize) -> Vec<Unread> {
         fleet.looks += 1;
         fleet.is_truncated = false;
@@ -251,7 +250,8 @@ impl Engine {
                     _ => unread.push(unread_ended(fleet, row)),
                 }
             }
-            // Of those that ended since, until none is new; one that hides behind a page of known ones is found within the minute.
+            // Pages of jobs that ended since, until a page has no new one. A job behind a page of known ones is found
+            // within a minute.
             let is_enough = !is_all && unread.is_empty();
             self.show(fleet, unread, show, tell).await?;
             if !is_full || is_truncated || is_enough {
@@ -270,7 +270,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Reads what is not in memory, and tells.
+    /// Reads the jobs and calls `tell` for each.
     async fn show<T: Send + 'static>(
         &self,
         fleet: &mut Fleet,
@@ -287,7 +287,7 @@ impl Engine {
                 Err(failure) => (failure.0, Some(failure.1)),
             };
             let statistics = Arc::clone(&fleet.statistics);
-            let sights = aside(move || {
+            let sights = off_thread(move || {
                 let shown = |(sight, known): (Sight, Known)| (sight.view.row.name.to_string(), show(&sight), known);
                 sights(batch, statistics.as_ref()).map(shown).collect::<Vec<_>>()
             });
@@ -295,7 +295,7 @@ impl Engine {
                 known.look = fleet.looks;
                 tell(&name, Some(shown));
                 if let Some(mut before) = fleet.known.insert(name, known) {
-                    // The trail goes on.
+                    // The trail is kept.
                     before.entry = None;
                 }
             }
@@ -304,85 +304,6 @@ impl Engine {
             }
         }
         Ok(())
-    }
-
-    /// All that is to be seen of a job; `None` if it is gone meanwhile.
-    async fn read(&self, unread: Unread) -> Result<Option<Read>, Error> {
-        let read = match &unread.subject {
-            Subject::Live(entry) => self.read_live(Arc::clone(entry), unread.pulse, unread.decisions).await,
-            Subject::Ended(row) => self.read_ended(JobRow::clone(row), unread.pulse, unread.decisions).await,
-        };
-        match read {
-            Ok(read) => Ok(Some(read)),
-            Err(Error::JobNotFound(_)) => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    async fn read_live(&self, entry: Arc<Entry>, pulse: Pulse, mut decisions: Decisions) -> Result<Read, Error> {
-        let past = match entry.check_sound() {
-            Ok(()) => self.remembered(&entry, &mut decisions).await,
-            Err(damage) => Err(damage),
-        };
-        let (past, damage) = apart(past)?;
-        let view = entry.view(self.0.context.stale_before());
-        let off_told = off_told(&entry, &past);
-        let known = Known { pulse, entry: Some(entry), decisions, look: 0 };
-        Ok(Read::new(view, past, off_told, damage, known))
-    }
-
-    /// The last steps of a job that runs: from memory, where they are kept from the first look on.
-    async fn remembered(&self, entry: &Entry, decisions: &mut Decisions) -> Result<Past, Error> {
-        let attempt = entry.attempt();
-        if let Some(past) = entry.trail().as_ref().and_then(|trail| trail.past(attempt)) {
-            return Ok(past);
-        }
-        let trail = Arc::new(Trail::new(attempt));
-        // First, so that whatever is not stored when the store is asked is added to it.
-        entry.set_trail((attempt > 0).then(|| Arc::clone(&trail)));
-        let before = self.stored(&entry.view(self.0.context.stale_before()), decisions).await?;
-        trail.fill(before);
-        Ok(trail.past(attempt).unwrap_or_default())
-    }
-
-    async fn read_ended(&self, row: JobRow, pulse: Pulse, mut decisions: Decisions) -> Result<Read, Error> {
-        let view = self.ended_view(row).await?;
-        let (past, damage) = apart(self.stored(&view, &mut decisions).await)?;
-        let known = Known { pulse, entry: None, decisions, look: 0 };
-        Ok(Read::new(view, past, (0, 0), damage, known))
-    }
-
-    /// The last steps of a job, and the newest decision, as they are stored.
-    async fn stored(&self, view: &JobView, decisions: &mut Decisions) -> Result<Past, Error> {
-        *decisions = self.newest_decision(&view.row, decisions.clone()).await?;
-        Ok(Past { decision: decisions.newest.clone(), ..self.past(view).await? })
-    }
-
-    /// The newest decision that is stored.
-    async fn newest_decision(&self, row: &JobRow, mut decisions: Decisions) -> Result<Decisions, Error> {
-        self.0.context.pipeline.settle(row.id).await?;
-        loop {
-            let query = DecisionQuery { after: decisions.after, limit: PAGE, ..DecisionQuery::default() };
-            let mut rows = self.0.context.store.decisions(row.id, &query).await?;
-            let is_full = rows.len() == PAGE as usize;
-            if let Some(newest) = rows.pop() {
-                decisions = Decisions { after: Some(newest.position), newest: Some(Arc::new(newest.decision)) };
-            }
-            if !is_full {
-                return Ok(decisions);
-            }
-        }
-    }
-}
-
-/// What is wrong with one job keeps nobody from seeing the others.
-fn apart(past: Result<Past, Error>) -> Result<(Past, Option<Error>), Error> {
-    match past {
-        Ok(past) => Ok((past, None)),
-        Err(error @ (Error::JobDamaged { .. } | Error::Store(_))) => Ok((Past::default(), Some(error))),
-        // Between its listing and now.
-        Err(Error::TelemetryRemoved { .. }) => Ok((Past::default(), None)),
-        Err(error) => Err(error),
     }
 }
 
@@ -405,7 +326,7 @@ fn sights(jobs: Vec<Read>, statistics: &dyn Backend) -> impl Iterator<Item = (Si
     let healths = health::of(&subjects, statistics);
     jobs.into_iter().zip(healths).map(|(job, found)| {
         let Read { view, recent, decision, damage, known } = job;
-        let broken = damage.map(|damage| Health { verdict: Verdict::Failed, reason: damage.to_string() });
+        let broken = damage.map(|damage| Health { state: HealthState::Failed, reason: damage.to_string() });
         let glance = Glance { health: broken.unwrap_or(found), losses: recent.losses };
         (Sight { view, glance, decision }, known)
     })

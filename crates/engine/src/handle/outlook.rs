@@ -1,15 +1,15 @@
-//! What people look at: how a job fares, and its rates behind and ahead.
+//! What people look at: how a job fares, its plateaus, and its rates behind and ahead.
 
-use std::sync::Arc;
+use std::{ops::RangeInclusive, sync::Arc};
 
-use super::{Engine, aside};
+use super::{Engine, off_thread};
 use crate::{
     api::{Directive, Error, JobView, TelemetryAmount, TelemetryQuery},
+    digest::{Digest, RatesFrom, is_off},
     entry::Entry,
-    health::{self, Health, Stretch},
+    health::{self, FlatStretch, Health},
     recover,
     replay::Replayer,
-    summary::{Summary, Told, is_off},
     trail::{Past, RATES, STEPS},
 };
 use lrs_model::{
@@ -18,7 +18,7 @@ use lrs_model::{
 };
 use lrs_stats::cpu::Cpu;
 
-/// Of an attempt that is over, the last step is looked for from so far before the end of what was reserved for it.
+/// The last step of an attempt that is over is looked for from so many steps before the end of its reserved block.
 const NEAR_THE_END: u64 = 2048;
 
 /// A job at a glance.
@@ -30,13 +30,13 @@ pub struct Glance {
     pub losses: Vec<f64>,
 }
 
-/// What is to be seen of an attempt's whole history.
+/// What an attempt's whole history shows.
 #[derive(Clone, Debug, Default)]
 pub struct Outlook {
     /// The stretches in which the loss did not fall.
-    pub plateaus: Vec<Stretch>,
-    /// Those that ran at another rate than told: first and last step.
-    pub off_told: Vec<(u64, u64)>,
+    pub plateaus: Vec<FlatStretch>,
+    /// The stretches that ran at another rate than told.
+    pub off_told: Vec<RangeInclusive<u64>>,
 }
 
 impl Engine {
@@ -52,7 +52,7 @@ impl Engine {
         Ok(Glance { health, losses: recent.losses })
     }
 
-    /// What was reported of the last steps of a job's newest attempt, from the store.
+    /// The last steps of a job's newest attempt, from the store.
     pub(super) async fn past(&self, view: &JobView) -> Result<Past, Error> {
         if view.attempt == 0 || view.row.telemetry_removed_time.is_some() {
             return Ok(Past::default());
@@ -78,7 +78,7 @@ impl Engine {
         Ok(Past { losses: last(LOSS, STEPS), rates: last(LEARNING_RATE, RATES), decision: None })
     }
 
-    /// The end of what is on record of a job whose newest attempt is over.
+    /// The end of the recorded steps of a job whose newest attempt is over.
     async fn recorded_end(&self, job: JobId) -> Result<u64, Error> {
         let store = &self.0.context.store;
         let attempts = store.attempts(job).await?;
@@ -110,8 +110,8 @@ impl Engine {
         Ok(end)
     }
 
-    /// The stretches of the history of an attempt, or of the newest, in which the loss did not fall, and those that ran at another
-    /// rate than told, as first and last step. Each record is read once, as long as the summary of the history is kept.
+    /// The stretches of the history of an attempt, or of the newest, in which the loss did not fall, and those that ran
+    /// at another rate than told. Each record is read once, as long as the digest of the history is kept.
     ///
     /// # Errors
     /// If there is no such job or attempt.
@@ -124,37 +124,42 @@ impl Engine {
         let cell = self.entry(name.as_str()).and_then(|entry| entry.cell_full());
         let cell = cell.filter(|cell| cell.attempt == attempt && cell.check_open().is_ok());
         let key = (view.row.id, attempt);
-        let summaries = &self.0.summaries;
-        let slot = match summaries.get(key, cell.is_none()) {
-            Some(slot) => slot,
-            None if cell.is_some() => summaries.begin(key, Summary::new(Told::Runs)),
-            None => {
-                summaries.begin(key, Summary::new(Told::IsOver(Some(Box::new(self.replayer(&view, attempt).await?)))))
-            }
+        let digests = &self.0.digests;
+        let timeline = cell.as_ref().map(|cell| cell.timeline_full());
+        let slot = if let Some(slot) = digests.get(key, timeline.as_deref()) {
+            slot
+        } else {
+            let rates = match &timeline {
+                Some(timeline) if timeline.known_from() == 0 => RatesFrom::Live,
+                _ => RatesFrom::Replayed(Box::new(self.replayer(&view, attempt).await?)),
+            };
+            digests.begin(key, Digest::new(rates, timeline.is_none()), timeline.as_deref())
         };
-        // One reads, and whoever asks meanwhile waits for it.
+        // One call reads, and calls for the same history wait for it.
         let turn = slot.turn.lock().await;
         let (next, is_whole) = {
-            let summary = slot.summary();
-            (summary.next(), summary.is_whole())
+            let digest = slot.digest();
+            (digest.next(), digest.is_whole())
         };
         if !is_whole {
-            let (view, mut records) = self.history(name, Some(attempt), next, u64::MAX).await?;
+            let (view, mut records) = self.history(name, Some(attempt), next..u64::MAX).await?;
+            // After it is known which records are complete: the timeline knows what their steps were told.
+            let timeline = cell.as_ref().map(|cell| cell.timeline_full());
             while let Some(window) = records.next_window().await? {
-                let (slot, timeline) = (Arc::clone(&slot), cell.as_ref().map(|cell| cell.timeline().clone()));
-                aside(move || slot.summary().take(&window, timeline.as_deref())).await?;
+                let (slot, timeline) = (Arc::clone(&slot), timeline.clone());
+                off_thread(move || slot.digest().take(&window, timeline.as_deref())).await?;
             }
             self.check_still_whole(&view).await?;
-            // Of an attempt that ended meanwhile the summary is begun anew.
-            slot.summary().finish();
+            // If the attempt ended meanwhile, the digest is begun anew.
+            slot.digest().finish();
         }
-        summaries.count(key, &slot);
+        digests.count(key, &slot);
         drop(turn);
-        let (plateaus, off_told) = aside(move || slot.summary().shown()).await?;
+        let (plateaus, off_told) = off_thread(move || slot.digest().shown()).await?;
         Ok(Outlook { plateaus, off_told })
     }
 
-    /// What works out once more what an attempt that is over was told.
+    /// A replay that works out the rates of an attempt's history.
     async fn replayer(&self, view: &JobView, attempt: u32) -> Result<Replayer, Error> {
         let store = &*self.0.context.store;
         let attempts = store.attempts(view.row.id).await?;
@@ -167,20 +172,24 @@ impl Engine {
         Replayer::try_new(&view.row.initial_spec, &attempts, people, attempt).map_err(Error::Invalid)
     }
 
-    /// What a job's newest attempt is told for these steps, as far as is known now. Gives nothing out. Empty for a job that has ended or
-    /// has no attempt.
-    #[must_use]
-    pub fn rates(&self, name: &JobName, steps: &[u64]) -> Vec<Directive> {
-        let Some(cell) = self.entry(name.as_str()).and_then(|entry| entry.cell_full()) else { return Vec::new() };
-        let timeline = cell.timeline();
-        steps.iter().map(|step| timeline.directive_at(*step)).collect()
+    /// What a job's newest attempt is told for `steps`, which rise, as far as is known now. Gives nothing out. Empty
+    /// for a job that has ended or has no attempt.
+    ///
+    /// # Errors
+    /// If some of it has to be read and the store is away.
+    pub async fn rates(&self, name: &JobName, steps: &[u64]) -> Result<Vec<Directive>, Error> {
+        let Some(entry) = self.entry(name.as_str()) else { return Ok(Vec::new()) };
+        let Some(cell) = entry.cell_full() else { return Ok(Vec::new()) };
+        self.directives(entry.id, &cell, steps.iter().copied()).await
     }
 }
 
-/// Of the newest steps with a rate, how many ran at another rate than told, and how many there are. None if no attempt runs.
+/// Of the newest steps with a rate that are still in memory, how many ran at another rate than told, and how many there
+/// are. None if no attempt runs.
 pub(super) fn off_told(entry: &Entry, past: &Past) -> (usize, usize) {
     let Some(cell) = entry.cell_full() else { return (0, 0) };
     let timeline = cell.timeline();
-    let off = past.rates.iter().filter(|(step, used)| is_off(&timeline, *step, *used)).count();
-    (off, past.rates.len())
+    let known: Vec<_> = past.rates.iter().filter(|(step, _)| *step >= timeline.known_from()).collect();
+    let off = known.iter().filter(|(step, used)| is_off(&timeline, *step, *used)).count();
+    (off, known.len())
 }

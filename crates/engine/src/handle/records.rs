@@ -1,12 +1,14 @@
 //! What is on record of a job, and what happens to it.
 
+use std::ops::Range;
+
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 
 use super::Engine;
 use crate::{
     api::{DecisionPage, Error, Event, JobView, TelemetryAnswer, TelemetryQuery},
     history::{self, Records},
-    recover::lineage,
+    lineage::lineage,
 };
 use lrs_model::{
     job::{AttemptRow, JobRow},
@@ -65,19 +67,18 @@ impl Engine {
     /// # Errors
     /// If there is no such job or attempt.
     pub async fn telemetry(&self, name: &JobName, query: TelemetryQuery) -> Result<TelemetryAnswer, Error> {
-        let (view, records) = self.history(name, query.attempt, query.start_step, query.end_step).await?;
+        let (view, records) = self.history(name, query.attempt, query.start_step..query.end_step).await?;
         let answer = history::answer(records, &query).await?;
         self.check_still_whole(&view).await?;
         Ok(answer)
     }
 
-    /// The complete records of steps in `start..end` of the history of an attempt, or of the newest, and the job they are of.
+    /// The complete records of `steps` of the history of an attempt, or of the newest, and the job they are of.
     pub(super) async fn history(
         &self,
         name: &JobName,
         attempt: Option<u32>,
-        start: u64,
-        end: u64,
+        steps: Range<u64>,
     ) -> Result<(JobView, Records<'_>), Error> {
         let entry = self.entry(name.as_str());
         let cell = entry.as_ref().and_then(|entry| entry.cell_full());
@@ -91,14 +92,15 @@ impl Engine {
         if attempt > newest {
             return Err(Error::UnknownAttempt { job: name.clone(), attempt: attempt.into(), newest });
         }
-        // What an attempt that still runs has reported but not closed is not a record yet.
+        // Steps that a running attempt has reported but not closed have no record yet.
         let complete_end = cell.filter(|cell| cell.attempt == attempt).map_or(u64::MAX, |cell| cell.complete_end());
-        let records = Records::new(store, view.row.id, lineage(&attempts, attempt), start, end.min(complete_end));
+        let steps = steps.start..steps.end.min(complete_end);
+        let records = Records::new(store, view.row.id, lineage(&attempts, attempt), steps);
         Ok((view, records))
     }
 
-    /// Whether all telemetry of a job is still there, after some of it was read: a removal that began meanwhile may have taken some of it
-    /// away, and so may a deletion.
+    /// Checks, after telemetry was read, that all of it was there: a removal or a deletion that began meanwhile may
+    /// have taken some of it away.
     pub(super) async fn check_still_whole(&self, view: &JobView) -> Result<(), Error> {
         let row = self.0.context.store.job(&view.row.name).await?;
         match row.filter(|row| row.id == view.row.id) {
@@ -108,7 +110,7 @@ impl Engine {
     }
 }
 
-/// Whether all telemetry of a job is there.
+/// Checks that all telemetry of a job is there.
 ///
 /// # Errors
 /// [`Error::TelemetryRemoved`] if not.

@@ -12,7 +12,6 @@ use crate::{
     compiled::CompiledSpec,
     native::native,
     recover::{self, Loaded},
-    start,
     timeline::Timeline,
 };
 use lrs_control::proportion::in_proportion;
@@ -202,7 +201,7 @@ impl Engine {
         if people.iter().any(is_advice) {
             writes.push(order(next_seq + 3, Effect::WithdrawAdvice(Topic::Stop)));
         }
-        // After what the source has reported so far.
+        // After everything that the source has reported so far.
         self.register(source.row.id, row, writes).await
     }
 
@@ -219,7 +218,7 @@ impl Engine {
             self.0.jobs.fetch_sub(1, SeqCst);
         })?;
         let committed = context.pipeline.submit(behind, writes, Some(permit), None);
-        // On a task of its own, so that a job that is written is taken into service even if the caller goes.
+        // On a task of its own, so that a job that has been written is taken into service even if the caller goes.
         let engine = self.clone();
         let (done, answer) = oneshot::channel();
         let task = async move {
@@ -233,7 +232,8 @@ impl Engine {
         answer.await.unwrap_or(Err(Error::ShuttingDown))
     }
 
-    /// Reads a fork that was just written, until the database lets it: nobody else takes it into service before the next start.
+    /// Reads a fork that was just written, and tries again until the database answers: otherwise the fork would be out
+    /// of service until the next start.
     async fn load_written(&self, row: JobRow) -> Result<Loaded, Error> {
         let (id, name) = (row.id, row.name.clone());
         let mut backoff = Duration::from_millis(20);
@@ -242,11 +242,11 @@ impl Engine {
                 Err(failure) if failure.is_transient() => {
                     tokio::time::sleep(backoff).await;
                     backoff = (backoff * 2).min(Duration::from_secs(1));
-                    // Not while the server shuts down.
+                    // A server that shuts down does not try again.
                     self.check_ready()?;
                 }
                 Err(failure) => {
-                    start::take_out_of_service(&self.0, id, name.as_str(), &failure);
+                    self.0.take_out_of_service(id, name.as_str(), &failure);
                     self.0.jobs.fetch_add(1, SeqCst);
                     return Err(Error::JobDamaged { job: name.to_string(), problem: failure.to_string() });
                 }
@@ -255,7 +255,7 @@ impl Engine {
         }
     }
 
-    /// The job as it is in service, and whether it was not before.
+    /// The job in service, and whether it is new there.
     async fn adopt_written(&self, row: JobRow, written: Result<Vec<Outcome>, Error>) -> Result<(JobView, bool), Error> {
         let context = &self.0.context;
         let outcome = written?.into_iter().next();
@@ -267,7 +267,7 @@ impl Engine {
             if !same_request {
                 return Err(Error::JobExists(row.name));
             }
-            // Between the two requests there may have been another release.
+            // The first request may have been answered by another release.
             if without_revision(other.initial_spec) != without_revision(row.initial_spec) {
                 let request_id = row.request_id.unwrap_or_default();
                 return Err(Error::RequestIdReused { job: row.name, request_id });
@@ -278,7 +278,7 @@ impl Engine {
             self.load_written(row).await?
         } else {
             let timeline = aside(|| Timeline::try_new(&row.initial_spec, [])).map_err(Error::Invalid)?;
-            Loaded { row, attempts: Vec::new(), people: Vec::new(), timeline, running: None, unrecorded: Vec::new() }
+            Loaded { row, attempts: Vec::new(), people: Vec::new(), timeline, running: None }
         };
         let entry = self.0.adopt(loaded).await?;
         Ok((entry.view(context.stale_before()), true))

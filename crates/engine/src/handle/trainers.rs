@@ -1,20 +1,14 @@
 //! What trainers ask: an attempt, the directive of a step, a way to report.
 
-use std::time::Duration;
-
 use super::Engine;
 use crate::{
-    api::{AttemptInfo, DirectiveAnswer, Error},
+    api::{AttemptInfo, DirectiveAnswer, Error, RateCall},
     cell::Cell,
     entry::Entry,
     reporter::Reporter,
     shard::Command,
 };
 use lrs_model::{name::JobName, violation::Violations};
-use lrs_runtime::aside::aside;
-
-/// Steps of a plan that take more than some hundred microseconds.
-const LONG_PLAN_STEPS: usize = 1000;
 
 impl Engine {
     /// Begins an attempt, or finds the one with this token.
@@ -27,44 +21,56 @@ impl Engine {
         self.ask(&entry, |reply| Command::Start { id, token, resume_step, reply }).await
     }
 
-    /// The directive of `step`, and of `plan_steps` more. Waits at most `wait` for `step` to become final.
-    ///
-    /// An `attempt` of 0 is the newest, and makes a step final only near the trainer. Cancel safe.
+    /// The directive of a step, and of the steps after it that are wanted. Waits for the step to become final, but no
+    /// longer than the call allows. Cancel safe.
     ///
     /// # Errors
     /// If there is no such job or attempt, the attempt is not the newest, or the job has ended.
-    pub async fn directive(
-        &self,
-        name: &str,
-        attempt: u64,
-        step: u64,
-        plan_steps: usize,
-        wait: Duration,
-    ) -> Result<DirectiveAnswer, Error> {
+    pub async fn directive(&self, name: &str, asked: RateCall) -> Result<DirectiveAnswer, Error> {
+        let RateCall { attempt, step, plan_steps, wait } = asked;
         let Some(entry) = self.entry(name) else {
             return Err(self.why_not_live(name).await);
         };
         entry.check_sound()?;
-        let cell = entry.cell();
-        let Some(cell) = &*cell else { return Err(Error::NoAttempt(entry.name.clone())) };
+        let Some(cell) = entry.cell_full() else { return Err(Error::NoAttempt(entry.name.clone())) };
+        let cell = &*cell;
         check_attempt(&entry, cell, attempt)?;
         let commit_ahead = entry.row().spec.commit_ahead;
         if attempt != 0 {
             cell.hear(self.0.context.clock.now());
         } else if !cell.is_near(step, commit_ahead) {
-            return Ok(answer(cell, step, 0, plan_steps));
+            return self.answer(&entry, cell, asked, 0).await;
         }
         let end = step.saturating_add(1).saturating_add(commit_ahead.min(plan_steps as u64));
         let given = cell.give_out(end);
         self.renew(&entry, cell, end);
         if given > step || wait.is_zero() {
             cell.check_open()?;
-            return Ok(answer(cell, step, given, plan_steps));
+            return self.answer(&entry, cell, asked, given).await;
         }
-        let cell = cell.clone();
-        let given = tokio::time::timeout(wait, wait_final(&cell, step, end)).await;
+        let given = tokio::time::timeout(wait, wait_final(cell, step, end)).await;
         cell.check_open()?;
-        Ok(answer(&cell, step, given.unwrap_or(0), plan_steps))
+        self.answer(&entry, cell, asked, given.unwrap_or(0)).await
+    }
+
+    /// The answer to a call whose steps below `given_end` are final. To be called after they were given out.
+    async fn answer(
+        &self,
+        entry: &Entry,
+        cell: &Cell,
+        RateCall { step, plan_steps, .. }: RateCall,
+        given_end: u64,
+    ) -> Result<DirectiveAnswer, Error> {
+        let first = step.saturating_add(1);
+        let plan_end = first.saturating_add(plan_steps as u64);
+        let mut plan = self.directives(entry.id, cell, step..plan_end).await?;
+        Ok(DirectiveAnswer {
+            attempt: cell.attempt,
+            directive: plan.remove(0),
+            is_final: given_end > step,
+            final_steps: usize::try_from(given_end.saturating_sub(first)).unwrap_or(usize::MAX).min(plan.len()),
+            plan,
+        })
     }
 
     /// Asks for a longer block when readers come near its end.
@@ -112,20 +118,5 @@ async fn wait_final(cell: &Cell, step: u64, end: u64) -> u64 {
             return given;
         }
         changes.next().await;
-    }
-}
-
-/// The directives of `step` and `plan_steps` more, those below `given_end` final. To be called after the steps were given out.
-fn answer(cell: &Cell, step: u64, given_end: u64, plan_steps: usize) -> DirectiveAnswer {
-    let timeline = cell.timeline();
-    let first = step.saturating_add(1);
-    let plan = || (first..first.saturating_add(plan_steps as u64)).map(|step| timeline.directive_at(step)).collect();
-    let plan: Vec<_> = if plan_steps < LONG_PLAN_STEPS { plan() } else { aside(plan) };
-    DirectiveAnswer {
-        attempt: cell.attempt,
-        directive: timeline.directive_at(step),
-        is_final: given_end > step,
-        final_steps: usize::try_from(given_end.saturating_sub(first)).unwrap_or(usize::MAX).min(plan.len()),
-        plan,
     }
 }

@@ -1,4 +1,4 @@
-//! The beginning of an attempt: durable first, then the job's value as it was at the step resumed from.
+//! The beginning of an attempt: first it is durable, then the job's value becomes what it was at the step resumed from.
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,6 +18,9 @@ use lrs_model::{
 use lrs_store as store;
 use lrs_store::Write;
 
+/// The most attempts of a job.
+const MAX_ATTEMPTS: usize = 10_000;
+
 impl Shard {
     pub(super) fn start_attempt(&mut self, id: JobId, token: String, resume_step: u64, reply: Reply<AttemptInfo>) {
         let block = self.context.settings.reserve_steps;
@@ -27,7 +30,8 @@ impl Shard {
             let _ = reply.send(owned.known_attempt(known, resume_step));
             return;
         }
-        if let Err(error) = owned.check_resume_step(resume_step) {
+        let checked = owned.check_resume_step(resume_step).and_then(|()| owned.check_attempts());
+        if let Err(error) = checked {
             let _ = reply.send(Err(error));
             return;
         }
@@ -46,7 +50,7 @@ impl Shard {
                 row.state = State::Running;
             }
         });
-        // The old attempt's history is closed from here on, so that it is the same whenever it is read.
+        // From here on no report changes the old attempt's history, so that it is the same whenever it is read.
         let job = owned.entry.name.clone();
         owned.refusing = Some(Error::StaleAttempt { job, attempt: parent_attempt, newest: row.attempt });
         owned.changing = true;
@@ -108,13 +112,12 @@ impl Shard {
                     let job = owned.entry.name.clone();
                     old.close(Error::StaleAttempt { job, attempt: old.attempt, newest: row.attempt });
                 }
-                let decisions = std::mem::take(&mut running.decisions);
-                let mut writes = owned.replayed(&context, std::mem::take(&mut running.recomputed));
+                let decisions = std::mem::take(&mut running.unrecorded);
                 owned.begin(row, running, 0);
                 if let Some(cell) = owned.entry.cell_full() {
                     cell.hear(context.clock.now());
                 }
-                writes.extend(owned.decided(&context, decisions));
+                let writes = owned.decided(&context, decisions);
                 context.pipeline.submit_own(writes, &owned.entry);
                 owned.entry.break_trail();
                 owned.refusing = None;
@@ -145,6 +148,14 @@ impl Owned {
             first: known.resume_step,
             now: resume_step,
         })
+    }
+
+    /// The list of attempts stays in memory as long as the job has not ended.
+    fn check_attempts(&self) -> Result<(), Error> {
+        if self.attempts.len() < MAX_ATTEMPTS {
+            return Ok(());
+        }
+        Err(Error::Overloaded { what: "the list of attempts of this job", limit: MAX_ATTEMPTS })
     }
 
     /// A fork shares its source's history up to the fork and no further.

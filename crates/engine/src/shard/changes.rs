@@ -1,4 +1,4 @@
-//! People's decisions: durable before anyone sees them, in force after the last step that was given out.
+//! People's decisions: durable before anyone sees them, and in force after the last step that was given out.
 
 use std::collections::BTreeMap;
 
@@ -79,7 +79,7 @@ impl Shard {
 enum Prepared {
     /// To be written.
     Commit(Box<Pending>),
-    /// Nothing has to change; this is what was decided when it did.
+    /// Nothing has to change; the decision that changed it, if one did.
     Known(Option<Box<Decision>>),
 }
 
@@ -180,10 +180,11 @@ impl Owned {
         })))
     }
 
-    /// The first step that the decision can change: from here to its outcome no step at or past it is given out.
+    /// The first step that the decision can change. Until the outcome of its commit is known, no step at or past it is
+    /// given out.
     fn effective_step(&mut self) -> u64 {
         let Some(running) = &mut self.attempt else {
-            // Nothing was given out of this job; what a fork shares with another was given out of that one.
+            // This job has given out no step. The steps that a fork shares were given out by its source.
             return self.entry.row().forked_from.as_ref().map_or(0, |point| point.step);
         };
         let given_end = running.cell.freeze();
@@ -193,7 +194,7 @@ impl Owned {
         effective_step
     }
 
-    /// The decision will not come: what was held back goes on. Returns what controllers decide on that.
+    /// Ends the hold without a decision. Returns what the controllers decide on the records that were held back.
     fn release(&mut self, context: &Context) -> Vec<Write> {
         let Some(running) = &mut self.attempt else { return Vec::new() };
         let decisions = running.heart.release();
@@ -203,7 +204,8 @@ impl Owned {
         writes
     }
 
-    /// The decision is durable: everyone sees it. Returns what controllers decide on the records that were held back.
+    /// Shows everyone the decision, which is durable. Returns what the controllers decide on the records that were held
+    /// back.
     fn apply(&mut self, context: &Context, pending: Pending) -> Vec<Write> {
         let mut writes = Vec::new();
         if let Some(row) = pending.row {
@@ -295,12 +297,12 @@ impl Owned {
     }
 }
 
-/// Figures that can be compared, NaN too.
+/// Figures by their bits, so that NaN equals NaN.
 fn bits(figures: &BTreeMap<String, f64>) -> impl Iterator<Item = (&str, u64)> {
     figures.iter().map(|(name, figure)| (name.as_str(), figure.to_bits()))
 }
 
-/// What can not change once a job is registered.
+/// What cannot change once a job is registered.
 fn check_spec_change(old: &Spec, new: &Spec) -> Result<(), Error> {
     let mut violations = aside(|| CompiledSpec::admit(new.clone())).err().unwrap_or_default();
     let mut fixed = |field: &str, old: u64, new: u64| {

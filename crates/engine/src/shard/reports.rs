@@ -16,7 +16,7 @@ use lrs_model::{
 use lrs_store::{Chunk, Write};
 
 impl Shard {
-    /// Takes a report. What it decides is known at once; the answer says where to wait until it is durable.
+    /// Takes a report. Its decisions are known at once; the answer says where to wait until the report is durable.
     pub(super) fn report(
         &mut self,
         id: JobId,
@@ -78,7 +78,7 @@ impl Shard {
             _ => None,
         });
         let committed = context.pipeline.submit(id, writes, Some(permit), Some(owned.entry.clone()));
-        // After that: whoever begins to look now finds it stored.
+        // After the submission, so that whoever begins to look now finds the records in the store.
         owned.entry.add_to_trail(attempt, &taken.completed, decision);
         if running.chunks_since_merge >= context.settings.merge_after_chunks {
             // If the merger is busy the next report asks again.
@@ -127,14 +127,6 @@ impl Shard {
 }
 
 impl Owned {
-    /// What controllers decided once more on what was read back, for storing where it is missing.
-    pub(super) fn replayed(&self, context: &Context, decisions: Vec<Decision>) -> Vec<Write> {
-        let now = context.clock.now();
-        let record =
-            |decision| Write::RecordDecision(self.entry.id, Box::new(Decision { create_time: now, ..decision }), None);
-        decisions.into_iter().map(record).collect()
-    }
-
     /// Tells of what controllers decided, and returns it for storing. The timeline with it has been published.
     pub(super) fn decided(&mut self, context: &Context, decisions: Vec<Decision>) -> Vec<Write> {
         let now = context.clock.now();

@@ -14,18 +14,17 @@ use tokio::{
     task::JoinSet,
 };
 use tokio_util::task::TaskTracker;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use super::{
     api::Settings,
     commit::Pipeline,
-    entry::Entry,
-    handle::{Inner, SHARD_QUEUE},
+    digest::Digests,
     recover,
+    service::{PAST_READS, SHARD_QUEUE, Service},
     shard::{Command, Context, Directory, Shard},
-    summary::Summaries,
 };
-use lrs_model::{job::JobRow, name::JobId};
+use lrs_model::name::JobId;
 use lrs_runtime::clock::Clock;
 use lrs_store as store;
 use lrs_store::{LoadedJob, Store};
@@ -38,10 +37,10 @@ const RECOVERY_WIDTH: usize = 16;
 const MERGE_QUEUE: usize = 256;
 /// Samples in a merged chunk.
 const MERGE_TARGET: u32 = 512;
-/// Between two looks at a database that nobody writes to.
+/// Time between two looks at a database that nobody writes to.
 const PULSE: Duration = Duration::from_secs(2);
 
-pub(super) fn start(settings: Settings, store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Arc<Inner> {
+pub(super) fn start(settings: Settings, store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Arc<Service> {
     let pipeline = Pipeline::new(&settings);
     let reports = Semaphore::new(settings.max_reports);
     let (merges, to_merge) = mpsc::channel(MERGE_QUEUE);
@@ -64,7 +63,7 @@ pub(super) fn start(settings: Settings, store: Arc<dyn Store>, clock: Arc<dyn Cl
     tasks.spawn(merge(context.store.clone(), context.pipeline.clone(), to_merge));
     tasks.spawn(feel_pulse(context.store.clone(), context.pipeline.clone()));
     let pipeline_task = tokio::spawn(context.pipeline.clone().run(context.store.clone()));
-    let inner = Arc::new(Inner {
+    let service = Arc::new(Service {
         context,
         shards,
         readiness: watch::Sender::new(Err("the jobs are being read".to_owned())),
@@ -73,27 +72,28 @@ pub(super) fn start(settings: Settings, store: Arc<dyn Store>, clock: Arc<dyn Cl
         registrations: TaskTracker::new(),
         pipeline_task: Mutex::new(Some(pipeline_task)),
         reports,
+        past_reads: Semaphore::new(PAST_READS),
         removals: AtomicU64::new(0),
-        summaries: Summaries::default(),
+        digests: Digests::default(),
     });
-    tasks.spawn(recover_all(inner.clone()));
-    *inner.background.lock().unwrap_or_else(PoisonError::into_inner) = tasks;
-    inner
+    tasks.spawn(recover_all(service.clone()));
+    *service.background.lock().unwrap_or_else(PoisonError::into_inner) = tasks;
+    service
 }
 
-/// Reads every job that has not ended, again and again until the database lets it.
-async fn recover_all(inner: Arc<Inner>) {
+/// Reads every job that has not ended, and tries again until the database answers.
+async fn recover_all(service: Arc<Service>) {
     let mut backoff = Duration::from_millis(50);
     loop {
-        match try_recover(&inner).await {
+        match try_recover(&service).await {
             Ok(count) => {
                 info!(count, "{count} jobs are back in service");
-                let _ = inner.readiness.send_replace(Ok(()));
+                let _ = service.readiness.send_replace(Ok(()));
                 return;
             }
             Err(failure) => {
-                warn!(error = %failure, "The jobs can not be read yet: {failure}");
-                let _ = inner.readiness.send_replace(Err(format!("the jobs can not be read yet: {failure}")));
+                warn!(error = %failure, "The jobs cannot be read yet: {failure}");
+                let _ = service.readiness.send_replace(Err(format!("the jobs cannot be read yet: {failure}")));
             }
         }
         tokio::time::sleep(backoff).await;
@@ -101,14 +101,14 @@ async fn recover_all(inner: Arc<Inner>) {
     }
 }
 
-async fn try_recover(inner: &Inner) -> Result<usize, store::Error> {
-    let store = &*inner.context.store;
+async fn try_recover(service: &Service) -> Result<usize, store::Error> {
+    let store = &*service.context.store;
     let mut after: Option<JobId> = None;
     loop {
         let page = store.unended_jobs(after, RECOVERY_PAGE).await?;
-        let Some(last) = page.last() else { return Ok(inner.jobs.load(SeqCst)) };
+        let Some(last) = page.last() else { return Ok(service.jobs.load(SeqCst)) };
         after = Some(last.id);
-        let mut adopted = stream::iter(page).map(|job| recover_one(inner, job)).buffer_unordered(RECOVERY_WIDTH);
+        let mut adopted = stream::iter(page).map(|job| recover_one(service, job)).buffer_unordered(RECOVERY_WIDTH);
         while let Some(result) = adopted.next().await {
             result?;
         }
@@ -116,39 +116,28 @@ async fn try_recover(inner: &Inner) -> Result<usize, store::Error> {
 }
 
 /// Reads one job and takes it into service, or out of it if it is damaged.
-async fn recover_one(inner: &Inner, job: LoadedJob) -> Result<(), store::Error> {
-    if inner.context.directory.pin().contains_key(&job.name) {
-        // An earlier try got this far.
+async fn recover_one(service: &Service, job: LoadedJob) -> Result<(), store::Error> {
+    if service.context.directory.pin().contains_key(&job.name) {
+        // An earlier try has read this job.
         return Ok(());
     }
     let loaded = match job.row {
-        Ok(row) => recover::load(&*inner.context.store, row).await,
+        Ok(row) => recover::load(&*service.context.store, row).await,
         Err(damage) => Err(damage),
     };
     match loaded {
-        Ok(loaded) => drop(inner.adopt(loaded).await),
+        Ok(loaded) => drop(service.adopt(loaded).await),
         Err(failure) if failure.is_transient() => return Err(failure),
-        Err(failure) => take_out_of_service(inner, job.id, &job.name, &failure),
+        Err(failure) => service.take_out_of_service(job.id, &job.name, &failure),
     }
-    inner.jobs.fetch_add(1, SeqCst);
+    service.jobs.fetch_add(1, SeqCst);
     Ok(())
-}
-
-/// A damaged job keeps its name, and says what is wrong with it to whoever asks; the others go on.
-pub(super) fn take_out_of_service(inner: &Inner, id: JobId, name: &str, failure: &store::Error) {
-    let Ok(parsed) = name.parse() else {
-        error!(job.uid = %id, "Job {id} has the name {name:?}, which is not one, and is left out: {failure}");
-        return;
-    };
-    let entry = Entry::new(JobRow::unreadable(id, parsed), 0);
-    entry.damage(failure.to_string());
-    inner.context.directory.pin().insert(name.to_owned(), Arc::new(entry));
 }
 
 /// Merges small chunks of telemetry where shards say that there are many.
 ///
-/// Only those that are known to be written: one whose outcome is unknown is written again, and would come back beside the
-/// chunk that it was merged into.
+/// Only chunks that are known to be written are merged. A chunk with an unknown outcome is written again, and would
+/// come back beside the merged one.
 async fn merge(store: Arc<dyn Store>, pipeline: Pipeline, mut attempts: mpsc::Receiver<(JobId, u32, u64)>) {
     while let Some((job, attempt, below_seq)) = attempts.recv().await {
         if pipeline.settle(job).await.is_err() {

@@ -1,0 +1,60 @@
+//! The bounds that the engine is run with.
+
+use std::time::Duration;
+
+/// The engine's bounds and habits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Shards, a task each.
+    pub shards: usize,
+    /// Steps in a reserved block.
+    pub reserve_steps: u64,
+    /// Reports and changes that may wait for the database.
+    pub queue_items: usize,
+    /// Values of telemetry that may wait for the database, at most 2^32 - 1.
+    pub queue_values: usize,
+    /// Items in one transaction.
+    pub batch_items: usize,
+    /// Values of telemetry that are taken at once; a larger report is taken in pieces.
+    pub piece_values: usize,
+    /// Jobs that have not ended.
+    pub max_jobs: usize,
+    /// Steps of one rank that may be reported but not yet closed by `through_step`.
+    pub max_open_steps: usize,
+    /// Decisions by people a job.
+    pub max_person_decisions: usize,
+    /// When a RUNNING job counts as STALE.
+    pub stale_after: Duration,
+    /// Chunks of an attempt after which small ones are merged.
+    pub merge_after_chunks: u64,
+    /// Records after which a snapshot is stored.
+    pub snapshot_after_records: u64,
+    /// Events that a watcher may lag behind.
+    pub watch_events: usize,
+    /// Jobs of an experiment that is reported.
+    pub max_report_jobs: u32,
+    /// Reports that may be made at once.
+    pub max_reports: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            shards: 4,
+            reserve_steps: 1024,
+            queue_items: 4096,
+            queue_values: 4_000_000,
+            batch_items: 512,
+            piece_values: 4096,
+            max_jobs: 1_000_000,
+            max_open_steps: 10_000,
+            max_person_decisions: 10_000,
+            stale_after: Duration::from_mins(5),
+            merge_after_chunks: 512,
+            snapshot_after_records: 4096,
+            watch_events: 256,
+            max_report_jobs: 200,
+            max_reports: 2,
+        }
+    }
+}

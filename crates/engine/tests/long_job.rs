@@ -1,0 +1,152 @@
+//! A job of any length under controllers that act at every step takes a bounded memory, and a bounded time a step.
+//!
+//! `LRS_LONG_JOB_STEPS` says how many steps (`make long-job` runs 10,000,000 in a release build). The test has a
+//! program of its own, so that the memory of the process is its memory.
+
+use std::{
+    collections::VecDeque,
+    fs,
+    ops::Range,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use lrs_engine::{job::Job, timeline::Timeline};
+use lrs_model::{
+    controller::{Auto, ControllerSpec, Greedy, KerasPlateau, NoiseScale, OptaxPlateau, ReduceLrOnPlateau},
+    spec::{Group, Spec, Tier},
+    telemetry::{Report, Sample},
+};
+use tokio::time::Instant;
+
+/// Steps where nobody says how many: few enough for a build without optimisation.
+const USUAL_STEPS: u64 = 150_000;
+/// Samples in a report.
+const REPORT: u64 = 4;
+/// Stretches that the steps are timed in.
+const STRETCHES: u64 = 100;
+
+fn steps() -> u64 {
+    let steps = std::env::vars().find(|(name, _)| name == "LRS_LONG_JOB_STEPS");
+    steps.map_or(USUAL_STEPS, |(_, steps)| steps.parse().expect("LRS_LONG_JOB_STEPS is a number"))
+}
+
+fn spec(controllers: Vec<ControllerSpec>, decision_lag: u64) -> Spec {
+    let group =
+        Group { name: "default".into(), base_lr: 0.1, base_momentum: None, base_weight_decay: None, schedule: None };
+    Spec { groups: vec![group], controllers, decision_lag, tier: Tier::Restore, ..Spec::default() }
+}
+
+/// Moves the rates at every step: up after a better loss, down after a worse one.
+fn greedy() -> ControllerSpec {
+    let (min_lr, max_lr) = (vec![1e-6], vec![1e6]);
+    ControllerSpec::Greedy(Greedy { patience: 0, factor: 0.999, min_lr, max_lr, eps: 0.0, ..Greedy::default() })
+}
+
+/// Every second loss is the best so far.
+fn sample(step: u64) -> Sample {
+    let step_loss = 1e9 - f64::from(u32::try_from(step).expect("steps are few"));
+    let loss = if step.is_multiple_of(2) { step_loss } else { 2e9 };
+    let mut sample = Sample { loss: Some(loss), grad_norm: Some(1.0 + loss % 7.0), ..Sample::new(step) };
+    sample.set_metric("val_loss".into(), loss);
+    sample
+}
+
+/// Bytes of this process in memory, where the system says so.
+fn resident() -> Option<u64> {
+    let pages = fs::read_to_string("/proc/self/statm").ok()?;
+    Some(4096 * pages.split_whitespace().nth(1)?.parse::<u64>().ok()?)
+}
+
+/// What a training took.
+struct Trained {
+    decisions: u64,
+    /// The time of each stretch of steps.
+    times: Vec<Duration>,
+    /// The most bytes of a saved job, in the first half and in the second.
+    saved: [usize; 2],
+    /// Bytes in memory after the first tenth and at the end.
+    resident: Option<[u64; 2]>,
+    known_from: u64,
+}
+
+/// Trains as a shard does: it publishes the timeline after each report, and saves the job now and then.
+fn train(spec: &Spec, steps: u64) -> Trained {
+    let mut job = Job::new(Timeline::try_new(spec, []).expect("the spec is right"), 1, 0);
+    let mut trained = Trained { decisions: 0, times: Vec::new(), saved: [0, 0], resident: None, known_from: 0 };
+    let mut published = VecDeque::new();
+    let stretch = steps / STRETCHES;
+    let mut first_resident = None;
+    for number in 0..STRETCHES {
+        let begun = Instant::now();
+        for start in (number * stretch..(number + 1) * stretch).step_by(usize::try_from(REPORT).expect("it is small")) {
+            let end = (start + REPORT).min((number + 1) * stretch);
+            let report = Report { samples: (start..end).map(sample).collect(), through_step: Some(end - 1) };
+            let taken = job.take(0, report, 100).expect("few steps are open");
+            trained.decisions += taken.decisions.len() as u64;
+            assert!(taken.completed.len() as u64 == end - start);
+            // Somebody still reads the one before.
+            published.push_back(Arc::new(job.timeline().clone()));
+            published.drain(..published.len().saturating_sub(2));
+        }
+        trained.times.push(begun.elapsed());
+        let saved = serde_json::to_string(&job.saved().expect("it has a record")).expect("it is JSON").len();
+        let part = usize::from(number >= STRETCHES / 2);
+        trained.saved[part] = trained.saved[part].max(saved);
+        if number == STRETCHES / 10 {
+            first_resident = resident();
+        }
+    }
+    trained.resident = first_resident.zip(resident()).map(|(first, last)| [first, last]);
+    trained.known_from = job.timeline().known_from();
+    trained
+}
+
+/// The time of a stretch without what else the machine did: the least of ten.
+fn least(times: &[Duration]) -> Duration {
+    times.iter().copied().min().expect("there are times")
+}
+
+/// Compares the end of a training with the stretches `early`, which begin when the controllers have found their pace.
+#[track_caller]
+fn assert_bounded(trained: &Trained, steps: u64, early: Range<usize>) {
+    let [first, second] = trained.saved;
+    assert!(second < 512 << 10 && second < first + first / 4, "a saved job has {first} bytes, then {second}");
+    let (first, last) = (least(&trained.times[early]), least(&trained.times[90..]));
+    assert!(last < 3 * first, "a stretch of {} steps takes {last:?}, in the beginning {first:?}", steps / STRETCHES);
+    if let Some([first, last]) = trained.resident {
+        assert!(last < first + (16 << 20), "{last} bytes are in memory, in the beginning {first}");
+    }
+}
+
+/// The two tests measure the time and the memory of the process, so each runs alone.
+static TURN: Mutex<()> = Mutex::new(());
+
+#[test]
+fn a_job_whose_rate_moves_at_every_step_stays_as_large_and_as_fast_as_it_began() {
+    let _turn = TURN.lock();
+    let steps = steps();
+    for lag in [1, 64] {
+        let trained = train(&spec(vec![greedy()], lag), steps / 2);
+        assert!(trained.decisions > steps / 2 - 10, "{} decisions", trained.decisions);
+        assert!(trained.known_from > steps / 2 - 2000, "moves are known from step {}", trained.known_from);
+        assert_bounded(&trained, steps / 2, 1..11);
+    }
+}
+
+#[test]
+fn every_other_controller_stays_as_large_and_as_fast_too() {
+    let _turn = TURN.lock();
+    let steps = steps() / 10;
+    let plateau = ReduceLrOnPlateau { patience: 0, factor: 0.9999, ..ReduceLrOnPlateau::default() };
+    let others = [
+        vec![ControllerSpec::ReduceLrOnPlateau(plateau), greedy()],
+        vec![ControllerSpec::KerasPlateau(KerasPlateau { patience: 0, factor: 0.9999, ..KerasPlateau::default() })],
+        vec![ControllerSpec::OptaxPlateau(OptaxPlateau { patience: 1, factor: 0.9999, ..OptaxPlateau::default() })],
+        vec![ControllerSpec::NoiseScale(NoiseScale::default()), ControllerSpec::Auto(Auto::default())],
+    ];
+    for controllers in others {
+        let spec = Spec { total_steps: Some(steps), ..spec(controllers, 4) };
+        assert_bounded(&train(&spec, steps), steps, 20..30);
+    }
+}
