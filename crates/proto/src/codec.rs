@@ -1,0 +1,89 @@
+//! Between canonical JSON and the wire form of messages that are known only by name.
+
+use prost::Message;
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::json::Canonical;
+
+/// Reads and writes the canonical JSON of one kind of message.
+#[derive(Clone, Copy, Debug)]
+pub struct Codec {
+    read: fn(&[u8]) -> Result<Vec<u8>, serde_json::Error>,
+    write: fn(&[u8]) -> Result<String, Unwritable>,
+}
+
+/// Why a message has no JSON.
+#[derive(Debug)]
+pub struct Unwritable(String);
+
+impl std::fmt::Display for Unwritable {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "the message cannot be written as JSON: {}", self.0)
+    }
+}
+
+impl std::error::Error for Unwritable {}
+
+impl Codec {
+    /// The codec of a message by its full name, such as `lrs.v1.Job`: of every message that a method takes or answers,
+    /// and of every message that is a field of a request.
+    #[must_use]
+    pub fn by_name(full_name: &str) -> Option<Self> {
+        include!(concat!(env!("OUT_DIR"), "/lrs.v1.codecs.rs"))
+    }
+
+    fn of<M: Message + Default + Serialize + DeserializeOwned>() -> Self {
+        Self {
+            read: |json| Ok(serde_json::from_slice::<M>(json)?.encode_to_vec()),
+            write: |wire| {
+                let message = M::decode(wire).map_err(|problem| Unwritable(problem.to_string()))?;
+                serde_json::to_string(&Canonical(&message)).map_err(|problem| Unwritable(problem.to_string()))
+            },
+        }
+    }
+
+    /// The wire form of a message in JSON.
+    ///
+    /// # Errors
+    /// What is wrong with the JSON, and where.
+    pub fn read(self, json: &[u8]) -> Result<Vec<u8>, serde_json::Error> {
+        (self.read)(json)
+    }
+
+    /// The canonical JSON of a message in its wire form.
+    ///
+    /// # Errors
+    /// If `wire` is not such a message.
+    pub fn write(self, wire: &[u8]) -> Result<String, Unwritable> {
+        (self.write)(wire)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{GetJobRequest, reflect::pool};
+
+    #[test]
+    fn a_message_survives_json_and_back() {
+        let codec = Codec::by_name("lrs.v1.GetJobRequest").unwrap();
+        let wire = codec.read(br#"{"name": "a"}"#).unwrap();
+        assert_eq!(wire, GetJobRequest { name: "a".to_owned() }.encode_to_vec());
+        assert_eq!(codec.write(&wire).unwrap(), r#"{"name":"a"}"#);
+    }
+
+    #[test]
+    fn whatever_a_method_takes_or_answers_has_a_codec() {
+        for method in pool().services().flat_map(|service| service.methods().collect::<Vec<_>>()) {
+            for message in [method.input(), method.output()] {
+                assert!(Codec::by_name(message.full_name()).is_some(), "{}", message.full_name());
+            }
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_message_are_an_error() {
+        let problem = Codec::by_name("lrs.v1.Job").unwrap().write(&[0xff]).unwrap_err().to_string();
+        assert!(problem.starts_with("the message cannot be written as JSON"), "{problem}");
+    }
+}
