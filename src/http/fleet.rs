@@ -82,7 +82,7 @@ enum Change {
 /// All jobs.
 pub(super) async fn list(State(shared): State<Shared>, params: Params) -> Result<Response, Problem> {
     params.none()?;
-    shared.fleet.refresh(shared.services.door.engine()?).await?;
+    shared.fleet.refresh(shared.door.engine()?).await?;
     let (rows, version, is_truncated) = shared.fleet.rows().all();
     let end = format!(r#"],"version":{version},"truncated":{is_truncated},"jobs_at_most":{JOBS_AT_MOST}}}"#);
     // Row by row, so that an answer is not in memory once for each who asks.
@@ -99,10 +99,10 @@ pub(super) async fn list(State(shared): State<Shared>, params: Params) -> Result
 /// is to be read anew.
 pub(super) async fn watch(State(shared): State<Shared>, params: Params) -> Result<Response, Problem> {
     params.none()?;
-    let place = shared.places.take()?;
-    shared.fleet.refresh(shared.services.door.engine()?).await?;
+    let slot = shared.watchers.take()?;
+    shared.fleet.refresh(shared.door.engine()?).await?;
     let version = shared.fleet.rows().version;
-    let stop = shared.services.door.drain().clone();
+    let stop = shared.door.drain().clone();
     let mut ticks = interval(PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let changes = futures::stream::unfold((shared, version, ticks), |(shared, version, mut ticks)| async move {
@@ -112,14 +112,14 @@ pub(super) async fn watch(State(shared): State<Shared>, params: Params) -> Resul
                 return Some((change, (shared, reached, ticks)));
             }
             ticks.tick().await;
-            let engine = shared.services.door.engine().ok()?.clone();
+            let engine = shared.door.engine().ok()?.clone();
             if let Err(status) = shared.fleet.refresh(&engine).await {
                 // What can not be read now is read the next time.
                 tracing::debug!(%status, "The fleet could not be read");
             }
         }
     });
-    Ok(stream(changes.take_until(stop.cancelled_owned()).map(event), place))
+    Ok(stream(changes.take_until(stop.cancelled_owned()).map(event), slot))
 }
 
 fn event(change: Change) -> Event {

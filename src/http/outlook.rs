@@ -3,7 +3,7 @@
 use std::{fmt::Display, str::FromStr};
 
 use axum::{
-    extract::State,
+    extract::{Path, State},
     response::{IntoResponse as _, Response},
 };
 use serde::{Deserialize, Deserializer, de::Error as _};
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::{
     Problem, Shared,
     fleet::word,
-    params::{Params, Target},
+    params::Params,
 };
 use lrs_model::name::JobName;
 
@@ -42,10 +42,14 @@ fn number<'de, T: FromStr<Err: Display>, D: Deserializer<'de>>(text: D) -> Resul
     String::deserialize(text)?.parse().map_err(D::Error::custom)
 }
 
-pub(super) async fn get(State(shared): State<Shared>, target: Target, params: Params) -> Result<Response, Problem> {
+pub(super) async fn get(
+    State(shared): State<Shared>,
+    Path((namespace, job)): Path<(String, String)>,
+    params: Params,
+) -> Result<Response, Problem> {
     let query: Query = params.read()?;
-    let name: JobName = target.name().parse().map_err(|problem| super::params::invalid_error("path", problem))?;
-    let engine = shared.services.door.engine()?;
+    let name = JobName::new(&namespace, &job).map_err(|problem| super::body::invalid("path", problem))?;
+    let engine = shared.door.engine()?;
     let view = engine.job(&name).await?;
     let glance = engine.glance(&view).await?;
     let attempt = Some(query.attempt).filter(|attempt| *attempt > 0);

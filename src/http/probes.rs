@@ -35,7 +35,7 @@ pub(super) async fn livez() -> &'static str {
 
 /// Whether calls can be answered, and if not, why.
 pub(super) async fn readyz(State(shared): State<Shared>, headers: HeaderMap) -> Response {
-    readiness(shared.services.door.ready(), wants_json(&headers))
+    readiness(shared.door.ready(), wants_json(&headers))
 }
 
 /// What was counted, in Prometheus' text format.

@@ -16,7 +16,7 @@ const MEDIA_TYPE: HeaderValue = HeaderValue::from_static("application/problem+js
 pub(super) struct Problem {
     status: Status,
     http: StatusCode,
-    allowed: Option<&'static str>,
+    allowed: Option<String>,
 }
 
 impl Problem {
@@ -26,7 +26,7 @@ impl Problem {
     }
 
     /// A method that what is at this path does not have; `allowed` are those it has, where that is not for the router to say.
-    pub(super) fn method(message: String, allowed: Option<&'static str>) -> Self {
+    pub(super) fn method(message: String, allowed: Option<String>) -> Self {
         Self { status: Status::unimplemented(message), http: StatusCode::METHOD_NOT_ALLOWED, allowed }
     }
 
@@ -73,8 +73,8 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let body = self.to_json().to_string();
         let mut response = (self.http, [(header::CONTENT_TYPE, MEDIA_TYPE)], body).into_response();
-        if let Some(allowed) = self.allowed {
-            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
+        if let Some(allowed) = self.allowed.and_then(|allowed| HeaderValue::try_from(allowed).ok()) {
+            response.headers_mut().insert(header::ALLOW, allowed);
         }
         let delay = self.status.get_details_retry_info().and_then(|info| info.retry_delay);
         if let Some(delay) = delay {

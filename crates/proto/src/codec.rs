@@ -9,6 +9,7 @@ use crate::json::Canonical;
 #[derive(Clone, Copy, Debug)]
 pub struct Codec {
     read: fn(&[u8]) -> Result<Vec<u8>, serde_json::Error>,
+    read_value: fn(serde_json::Value) -> Result<Vec<u8>, serde_json::Error>,
     write: fn(&[u8]) -> Result<String, Unwritable>,
 }
 
@@ -35,6 +36,7 @@ impl Codec {
     fn of<M: Message + Default + Serialize + DeserializeOwned>() -> Self {
         Self {
             read: |json| Ok(serde_json::from_slice::<M>(json)?.encode_to_vec()),
+            read_value: |json| Ok(serde_json::from_value::<M>(json)?.encode_to_vec()),
             write: |wire| {
                 let message = M::decode(wire).map_err(|problem| Unwritable(problem.to_string()))?;
                 serde_json::to_string(&Canonical(&message)).map_err(|problem| Unwritable(problem.to_string()))
@@ -48,6 +50,14 @@ impl Codec {
     /// What is wrong with the JSON, and where.
     pub fn read(self, json: &[u8]) -> Result<Vec<u8>, serde_json::Error> {
         (self.read)(json)
+    }
+
+    /// The wire form of a message in parsed JSON.
+    ///
+    /// # Errors
+    /// What is wrong with the JSON.
+    pub fn read_value(self, json: serde_json::Value) -> Result<Vec<u8>, serde_json::Error> {
+        (self.read_value)(json)
     }
 
     /// The canonical JSON of a message in its wire form.

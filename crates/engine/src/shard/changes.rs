@@ -127,8 +127,8 @@ impl Owned {
                 if version != row.version {
                     return Err(Error::EtagMismatch {
                         job: self.entry.name.clone(),
-                        expected: format!("\"{version}\""),
-                        found: format!("\"{}\"", row.version),
+                        expected: lrs_model::etag::of(version),
+                        found: lrs_model::etag::of(row.version),
                     });
                 }
                 check_spec_change(&row.spec, &spec)?;
