@@ -10,8 +10,8 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 use crate::connections;
 use lrs_engine::Engine;
 use lrs_proto::{
-    DESCRIPTORS, reflect, job_service_server::JobServiceServer, learning_rate_service_server::LearningRateServiceServer,
-    report_service_server::ReportServiceServer, schedule_service_server::ScheduleServiceServer,
+    DESCRIPTORS, job_service_server::JobServiceServer, learning_rate_service_server::LearningRateServiceServer,
+    reflect, report_service_server::ReportServiceServer, schedule_service_server::ScheduleServiceServer,
 };
 
 mod calls;

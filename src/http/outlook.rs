@@ -9,11 +9,7 @@ use axum::{
 use serde::{Deserialize, Deserializer, de::Error as _};
 use serde_json::{Value, json};
 
-use super::{
-    Problem, Shared,
-    fleet::word,
-    params::Params,
-};
+use super::{Problem, Shared, fleet::word, params::Params};
 use lrs_model::name::JobName;
 
 /// Points of a curve of rates at most.

@@ -43,7 +43,12 @@ pub(super) fn take_form(
         return None;
     }
     let mut asked = Vec::new();
-    parameters.retain(|(name, text)| name != PARAMETER || { asked.push(text.clone()); false });
+    parameters.retain(|(name, text)| {
+        name != PARAMETER || {
+            asked.push(text.clone());
+            false
+        }
+    });
     if asked.len() > 1 {
         violations.add(PARAMETER, "is given twice");
     }

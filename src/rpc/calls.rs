@@ -1,14 +1,9 @@
 //! Calls of methods by their path, inside the process. Requests and answers are messages in their wire form, so that a caller
 //! needs to know none of them.
 
-use prost::bytes::{Buf as _, BufMut as _, Bytes};
-use tonic::{
-    Request, Status, Streaming,
-    client::Grpc,
-    codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
-    codegen::http::uri::PathAndQuery,
-    service::Routes,
-};
+use lrs_proto::codec::Wire;
+use prost::bytes::Bytes;
+use tonic::{Request, Status, Streaming, client::Grpc, codegen::http::uri::PathAndQuery, service::Routes};
 
 use super::{Services, service_routes};
 
@@ -38,43 +33,5 @@ impl Calls {
     /// As for [`Self::unary`].
     pub async fn stream(&self, path: PathAndQuery, request: Bytes) -> Result<Streaming<Bytes>, Status> {
         Ok(self.0.clone().server_streaming(Request::new(request), path, Wire).await?.into_inner())
-    }
-}
-
-/// Messages stay in their wire form.
-#[derive(Clone, Copy)]
-struct Wire;
-
-impl Codec for Wire {
-    type Encode = Bytes;
-    type Decode = Bytes;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        *self
-    }
-
-    fn decoder(&mut self) -> Self {
-        *self
-    }
-}
-
-impl Encoder for Wire {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn encode(&mut self, message: Bytes, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        buffer.put(message);
-        Ok(())
-    }
-}
-
-impl Decoder for Wire {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
-        Ok(Some(buffer.copy_to_bytes(buffer.remaining())))
     }
 }

@@ -203,7 +203,10 @@ mod tests {
             assert!(violations.is_empty());
             assert_eq!((after.controller.as_str(), after.controllers.len()), ("auto", 0), "{paths:?}");
             let (after, _) = applied(r#"{"controllers": [{"auto": {}}]}"#, paths);
-            assert_eq!((after.controller.as_str(), &after.controllers[..]), ("", &spec(r#"{"controllers": [{"auto": {}}]}"#).controllers[..]));
+            assert_eq!(
+                (after.controller.as_str(), &after.controllers[..]),
+                ("", &spec(r#"{"controllers": [{"auto": {}}]}"#).controllers[..])
+            );
         }
         // That both are given is for the check of the spec to refuse.
         let (after, _) = applied(r#"{"controller": "auto", "controllers": [{"auto": {}}]}"#, &[]);

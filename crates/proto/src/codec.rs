@@ -1,7 +1,14 @@
 //! Between canonical JSON and the wire form of messages that are known only by name.
 
-use prost::Message;
+use prost::{
+    Message,
+    bytes::{Buf as _, BufMut as _, Bytes},
+};
 use serde::{Serialize, de::DeserializeOwned};
+use tonic::{
+    Status,
+    codec::{DecodeBuf, Decoder, EncodeBuf, Encoder},
+};
 
 use crate::json::Canonical;
 
@@ -66,6 +73,44 @@ impl Codec {
     /// If `wire` is not such a message.
     pub fn write(self, wire: &[u8]) -> Result<String, Unwritable> {
         (self.write)(wire)
+    }
+}
+
+/// For calls of gRPC whose messages stay in their wire form.
+#[derive(Clone, Copy, Debug)]
+pub struct Wire;
+
+impl tonic::codec::Codec for Wire {
+    type Encode = Bytes;
+    type Decode = Bytes;
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        *self
+    }
+
+    fn decoder(&mut self) -> Self {
+        *self
+    }
+}
+
+impl Encoder for Wire {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn encode(&mut self, message: Bytes, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        buffer.put(message);
+        Ok(())
+    }
+}
+
+impl Decoder for Wire {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
+        Ok(Some(buffer.copy_to_bytes(buffer.remaining())))
     }
 }
 
