@@ -101,9 +101,9 @@ fn every_field_form_kind_and_value_of_a_spec_survives_the_model() {
     assert!(variants.len() > 100, "{}", variants.len());
     let mut lost = Vec::new();
     for variant in variants {
-        let spec: JobSpec = from_dynamic(&variant);
+        let spec: JobSpec = from_dynamic(&variant).unwrap();
         let back =
-            to_dynamic(&convert::spec::to_proto(&convert::spec::from_proto(spec.clone(), &mut Violations::new())));
+            to_dynamic(&convert::spec::to_proto(&convert::spec::from_proto(spec, &mut Violations::new()))).unwrap();
         for field in variant.descriptor().fields() {
             if variant.get_field(&field) != back.get_field(&field) {
                 lost.push(format!("{}: {} became {}", field.name(), variant.get_field(&field), back.get_field(&field)));

@@ -24,7 +24,10 @@ pub fn apply(violations: &mut Violations, current: &JobSpec, new: &JobSpec, path
         violations.refuse("update_mask", format_args!("{} paths", paths.len()), format_args!("at most {MAX_PATHS}"));
         return current.clone();
     }
-    let (mut spec, new) = (to_dynamic(current), to_dynamic(new));
+    let (Ok(mut spec), Ok(new)) = (to_dynamic(current), to_dynamic(new)) else {
+        violations.add("job.spec", "is nested too deeply");
+        return current.clone();
+    };
     let populated = || new.fields().map(|(field, _)| field.name().to_owned()).collect();
     let touched: Vec<String> = if paths.is_empty() { populated() } else { below_spec(violations, paths) };
     for path in &touched {
@@ -34,7 +37,7 @@ pub fn apply(violations: &mut Violations, current: &JobSpec, new: &JobSpec, path
             violations.refuse("update_mask", format_args!("\"{SPEC}.{path}\""), unknown.allowed(path));
         }
     }
-    from_dynamic(&spec)
+    from_dynamic(&spec).unwrap_or_else(|_| current.clone())
 }
 
 /// The paths without `spec.`.

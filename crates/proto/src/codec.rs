@@ -4,7 +4,10 @@ use prost::{
     Message,
     bytes::{Buf as _, BufMut as _, Bytes},
 };
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{
+    Serialize,
+    de::{self, DeserializeOwned},
+};
 use tonic::{
     Status,
     codec::{DecodeBuf, Decoder, EncodeBuf, Encoder},
@@ -42,8 +45,8 @@ impl Codec {
 
     fn of<M: Message + Default + Serialize + DeserializeOwned>() -> Self {
         Self {
-            read: |json| Ok(serde_json::from_slice::<M>(json)?.encode_to_vec()),
-            read_value: |json| Ok(serde_json::from_value::<M>(json)?.encode_to_vec()),
+            read: |json| encode(&serde_json::from_slice::<M>(json)?),
+            read_value: |json| encode(&serde_json::from_value::<M>(json)?),
             write: |wire| {
                 let message = M::decode(wire).map_err(|problem| Unwritable(problem.to_string()))?;
                 serde_json::to_string(&Canonical(&message)).map_err(|problem| Unwritable(problem.to_string()))
@@ -73,6 +76,15 @@ impl Codec {
     /// If `wire` is not such a message.
     pub fn write(self, wire: &[u8]) -> Result<String, Unwritable> {
         (self.write)(wire)
+    }
+}
+
+/// The wire form of a message, unless it is nested more deeply than the wire form may be: JSON allows more.
+fn encode<M: Message + Default>(message: &M) -> Result<Vec<u8>, serde_json::Error> {
+    let wire = message.encode_to_vec();
+    match M::decode(wire.as_slice()) {
+        Ok(_) => Ok(wire),
+        Err(_) => Err(de::Error::custom("messages are nested too deeply")),
     }
 }
 
@@ -125,6 +137,17 @@ mod tests {
         let wire = codec.read(br#"{"name": "a"}"#).unwrap();
         assert_eq!(wire, GetJobRequest { name: "a".to_owned() }.encode_to_vec());
         assert_eq!(codec.write(&wire).unwrap(), r#"{"name":"a"}"#);
+    }
+
+    #[test]
+    fn a_message_that_is_nested_too_deeply_for_the_wire_is_refused() {
+        let nested = |depth: usize| {
+            let (open, close) = (r#"{"stair": {"schedule": "#.repeat(depth), "}}".repeat(depth));
+            Codec::by_name("lrs.v1.JobSpec").unwrap().read(format!(r#"{{"schedule": {open}{{}}{close}}}"#).as_bytes())
+        };
+        assert!(nested(40).is_ok());
+        let problem = nested(55).unwrap_err().to_string();
+        assert!(problem.contains("nested too deeply"), "{problem}");
     }
 
     #[test]
