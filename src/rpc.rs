@@ -61,18 +61,18 @@ pub struct Limits {
     pub watchers: usize,
 }
 
-/// The services, once for both interfaces: gRPC serves them on its own listener, `http` calls them in process.
+/// The services, which both interfaces share: gRPC serves them on its own listener, `http` calls them inside the process.
 #[derive(Clone)]
 pub struct Services {
-    /// Where all calls come in.
+    /// The way to the engine.
     pub door: Door,
-    /// What trainers call.
+    /// The service for trainers.
     pub learning_rates: LearningRates,
-    /// What operators call.
+    /// The service for operators.
     pub jobs: Jobs,
-    /// Schedules without jobs.
+    /// The service for schedules without jobs.
     pub schedules: Schedules,
-    /// What became of jobs.
+    /// The service for audit reports.
     pub reports: Reports,
 }
 
@@ -128,7 +128,7 @@ fn health_names() -> impl Iterator<Item = String> {
 /// Serves gRPC until `stop` is done and the calls under way have been answered.
 ///
 /// # Errors
-/// If the connections can not be served at all, or the descriptors are no descriptors.
+/// If connections cannot be served at all, or the descriptors are invalid.
 pub async fn serve(
     listener: TcpListener,
     services: Services,

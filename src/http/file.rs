@@ -1,5 +1,5 @@
-//! Files that pages load. Each has an etag that changes with its contents, so that a browser loads it once, and is gzipped for
-//! callers that accept gzip.
+//! Files that pages load. Each has an etag that changes with its contents, so that a browser loads it once, and is
+//! gzipped for callers that accept gzip.
 
 use std::{
     collections::HashMap,

@@ -1,4 +1,4 @@
-//! What a job's page shows beside its telemetry: how the job fares, its plateaus, and its rates behind and ahead.
+//! What a job's page shows beside its telemetry: the job's health, its plateaus, and its rates, past and planned.
 
 use std::{fmt::Display, str::FromStr};
 
@@ -12,10 +12,10 @@ use serde_json::{Value, json};
 use super::{Problem, Shared, fleet::word, params::Params};
 use lrs_model::name::JobName;
 
-/// Points of a curve of rates at most.
+/// The maximum number of points of a curve of rates.
 const POINTS_AT_MOST: u64 = 4000;
 
-/// What may stand in the query.
+/// The parameters.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Query {
@@ -28,12 +28,12 @@ struct Query {
     /// The first step not wanted.
     #[serde(deserialize_with = "number")]
     end_step: u64,
-    /// How many points at most.
+    /// The maximum number of points.
     #[serde(deserialize_with = "number")]
     points: u64,
 }
 
-/// A number as it stands in a query.
+/// Reads a number that a query has as text.
 fn number<'de, T: FromStr<Err: Display>, D: Deserializer<'de>>(text: D) -> Result<T, D::Error> {
     String::deserialize(text)?.parse().map_err(D::Error::custom)
 }
@@ -68,7 +68,7 @@ pub(super) async fn get(
     .into_response())
 }
 
-/// At most so many steps, evenly from the first to the last.
+/// At most `points` steps, spread evenly from the first to the last.
 fn spread(start: u64, end: u64, points: u64) -> Vec<u64> {
     let steps = end.saturating_sub(start);
     if points == 0 || steps == 0 {

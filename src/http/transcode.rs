@@ -1,5 +1,6 @@
-//! Every method that has an HTTP route in the protos, as JSON: the request is put together from path, query and body, the method
-//! is called as gRPC calls it, and its answer is written in canonical JSON. Nothing here knows a method by name.
+//! Every method that has an HTTP route in the protos, as JSON: the request is put together from path, query and body,
+//! the method is called as gRPC calls it, and its answer is written in canonical JSON. Nothing here knows a method by
+//! name.
 
 use std::{collections::BTreeMap, sync::Arc};
 

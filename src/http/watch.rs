@@ -72,7 +72,8 @@ pub(super) fn of_answers(
     stream(answers.map(event), slot)
 }
 
-/// The name of the first field that an answer has: an answer of a stream is one of several kinds, each in a field of its own.
+/// The name of the first field that an answer has: an answer of a stream is one of several kinds, each in a field of
+/// its own.
 fn event_name(message: &MessageDescriptor, mut wire: &[u8]) -> String {
     let first = decode_key(&mut wire).ok().and_then(|(number, _)| message.get_field(number));
     first.map_or_else(|| "unknown".to_owned(), |field| field.name().to_owned())

@@ -1,5 +1,5 @@
-//! Calls of methods by their path, inside the process. Requests and answers are messages in their wire form, so that a caller
-//! needs to know none of them.
+//! Calls of methods by their path, inside the process. Requests and answers are messages in their wire form, so that a
+//! caller needs to know none of them.
 
 use lrs_proto::codec::Wire;
 use prost::bytes::Bytes;

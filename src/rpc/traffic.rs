@@ -1,4 +1,4 @@
-//! Around every gRPC call: a bound on how many are under way, a span, and the time it took.
+//! Around every gRPC call: a bound on the number of calls under way, a span, and the time that the call takes.
 
 use std::{
     collections::HashMap,
@@ -101,12 +101,12 @@ where
     }
 }
 
-/// The code of an answer that has begun: an error is in the headers, and what has none is well so far.
+/// The code of an answer that has begun. An error at the beginning is in the headers; without one all is well so far.
 fn code(answer: &http::Response<Body>) -> Code {
     answer.headers().get(Status::GRPC_STATUS).map_or(Code::Ok, |code| Code::from_bytes(code.as_bytes()))
 }
 
-/// Holds a slot, and counts it.
+/// Holds a slot and counts it.
 struct UnderWay {
     in_flight: Gauge,
     _slot: OwnedSemaphorePermit,
@@ -125,7 +125,7 @@ impl Drop for UnderWay {
     }
 }
 
-/// The histograms of a method, one a code, made when first used.
+/// The histograms of a method, one for each code, made when first used.
 struct Timer {
     method: String,
     by_code: [OnceLock<Histogram>; CODES],
@@ -161,7 +161,7 @@ impl Started {
     }
 }
 
-/// A code as in the documentation of gRPC.
+/// The name of a code in the documentation of gRPC.
 pub(super) fn code_name(code: Code) -> &'static str {
     match code {
         Code::Ok => "OK",

@@ -1,5 +1,5 @@
-//! `UpdateJobRequest.update_mask`: which fields of a spec a change touches. What can be named is read from the descriptor of
-//! [`JobSpec`].
+//! `UpdateJobRequest.update_mask`: which fields of a spec a change touches. What can be named is read from the
+//! descriptor of [`JobSpec`].
 
 use lrs_model::violation::Violations;
 use lrs_proto::{
@@ -17,8 +17,8 @@ const MAX_PATHS: usize = 100;
 
 /// `current` with the fields that `paths` name taken from `new`; without paths, the populated fields of `new`.
 ///
-/// Naming a field that `new` does not have sets it back to its default. A short form and the field that it is short for are
-/// replaced together, whichever is named.
+/// Naming a field that `new` does not have sets it back to its default. A short form and the field that it is short for
+/// are replaced together, whichever is named.
 pub fn apply(violations: &mut Violations, current: &JobSpec, new: &JobSpec, paths: &[String]) -> JobSpec {
     if paths.len() > MAX_PATHS {
         violations.refuse("update_mask", format_args!("{} paths", paths.len()), format_args!("at most {MAX_PATHS}"));

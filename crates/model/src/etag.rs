@@ -1,4 +1,5 @@
-//! Etags: what a caller sends back to say which version of something it has read. A gRPC field and an HTTP header have the same form.
+//! Etags: what a caller sends back to say which version of something it has read. A gRPC field and an HTTP header have
+//! the same form.
 
 use std::{fmt::Display, str::FromStr};
 

@@ -62,8 +62,8 @@ pub fn field(message: &MessageDescriptor, name: &str) -> Option<FieldDescriptor>
     message.get_field_by_name(name).or_else(|| message.get_field_by_json_name(name))
 }
 
-/// A path of fields, such as `spec.totalSteps`, with every name as it is in the proto. Keys of maps stay as they are, and so does
-/// everything from the first unknown field on.
+/// A path of fields, such as `spec.totalSteps`, with every name as it is in the proto. Keys of maps stay as they are,
+/// and so does everything from the first unknown field on.
 #[must_use]
 pub fn proto_path(message: &MessageDescriptor, path: &str) -> String {
     let (name, below) = path.split_once('.').map_or((path, None), |(name, below)| (name, Some(below)));

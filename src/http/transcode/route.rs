@@ -71,8 +71,9 @@ impl Route {
         }
     }
 
-    /// The request in its wire form, with everything that is wrong with it noted. Parts of a message may follow one another on
-    /// the wire, and the last value of a field counts: so the path, which comes last, always says what is meant.
+    /// The request in its wire form, with everything that is wrong with it noted. Parts of a message may follow one
+    /// another on the wire, and the last value of a field counts: so the path, which comes last, always says what is
+    /// meant.
     pub(super) fn request(
         &self,
         texts: &[String],
