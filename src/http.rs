@@ -1,6 +1,7 @@
-//! The HTTP interface: probes, metrics, and the JSON form of the operators' services under `/v1/`.
+//! The HTTP interface: probes, metrics, the monitor's pages, and the JSON form of the operators' services under `/v1/`.
 //!
-//! The JSON calls go to the same service implementations as gRPC's, in process: one mapping, one set of checks.
+//! JSON requests become calls of the same methods that gRPC serves, inside the process ([`transcode`]). So there is one mapping of
+//! requests and one set of checks.
 
 use std::{future::Future, pin::pin};
 
@@ -10,7 +11,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, Method, Uri, header},
     middleware,
     response::{IntoResponse as _, Response},
-    routing::{get, post},
+    routing::get,
 };
 use futures::StreamExt as _;
 use hyper_util::{
@@ -24,7 +25,7 @@ use tonic::Status;
 
 use crate::{
     connections,
-    rpc::{Limits, Services},
+    rpc::{Calls, Door, Limits, Services},
 };
 use lrs_engine::Fleet;
 
@@ -32,15 +33,14 @@ mod body;
 mod dashboard;
 mod file;
 mod fleet;
-mod jobs;
 mod origin;
 mod outlook;
 mod params;
 mod probes;
 mod problem;
 mod reports;
-mod schedules;
 mod traffic;
+mod transcode;
 mod watch;
 
 use problem::Problem;
@@ -48,20 +48,22 @@ use problem::Problem;
 /// What the handlers share.
 #[derive(Clone)]
 struct Shared {
-    services: Services,
+    door: Door,
+    calls: Calls,
     metrics: PrometheusHandle,
     fleet: fleet::Board,
-    places: watch::Places,
+    watchers: watch::WatcherSlots,
 }
 
-/// All routes, and a chore that keeps the memory of what they show tidy for as long as it is let run.
+/// All routes, and a chore that forgets what the pages showed when nobody looks any more. The chore runs until it is dropped.
 pub fn router(
     services: Services,
     metrics: PrometheusHandle,
     fleet: Fleet,
     limits: Limits,
 ) -> (Router, impl Future<Output = ()>) {
-    let (fleet, places) = (fleet::Board::new(fleet), watch::Places::new(limits.watchers));
+    let (fleet, watchers) = (fleet::Board::new(fleet), watch::WatcherSlots::new(limits.watchers));
+    let (door, calls) = (services.door.clone(), Calls::new(services));
     let chore = fleet.clone().forget_unseen();
     let router = Router::new()
         .route("/", get(index))
@@ -74,24 +76,15 @@ pub fn router(
         .route("/livez", get(probes::livez))
         .route("/readyz", get(probes::readyz))
         .route("/metrics", get(probes::metrics))
-        .route("/v1/namespaces/{namespace}/jobs", get(jobs::list).post(jobs::create))
-        .route(
-            "/v1/namespaces/{namespace}/jobs/{job}",
-            get(jobs::get).patch(jobs::update).delete(jobs::delete).post(jobs::custom),
-        )
-        .route("/v1/namespaces/{namespace}/jobs/{job}/attempts", get(jobs::attempts))
-        .route("/v1/namespaces/{namespace}/jobs/{job}/decisions", get(jobs::decisions))
-        .route("/v1/namespaces/{namespace}/jobs/{job}/telemetry", get(jobs::telemetry))
-        .route("/v1/namespaces/{namespace}/experiments/{experiment}", get(reports::of_experiment))
-        .route("/v1/namespaces/{namespace}/jobs/{job}/outlook", get(outlook::get))
-        .route("/v1/schedules:preview", post(schedules::preview))
+        .route("/v1/namespaces/{namespace}/jobs/{job}/outlook", get(outlook::get));
+    let router = transcode::add_routes(router)
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)
         .layer(DefaultBodyLimit::max(limits.message_bytes))
         .layer(middleware::from_fn(origin::check))
         .layer(middleware::map_response(say_what_it_is))
         .layer(middleware::from_fn_with_state(traffic::Slots::new(limits.calls), traffic::pass))
-        .with_state(Shared { services, metrics, fleet, places });
+        .with_state(Shared { door, calls, metrics, fleet, watchers });
     (router, chore)
 }
 
@@ -126,18 +119,18 @@ pub async fn serve(
     tasks.join_all().await;
 }
 
-/// Everything is what its content-type says, and no browser is to guess.
+/// Tells browsers not to guess another content type.
 async fn say_what_it_is(mut response: Response) -> Response {
     response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }
 
-/// What there is: for a browser the fleet, for a program a list.
+/// The fleet for a browser, a list of routes for a program.
 async fn index(headers: HeaderMap) -> Response {
     if probes::accepts(&headers, "text/html") { dashboard::fleet(headers).await } else { probes::index() }
 }
 
-/// Nothing is here: for a browser a page that leads on, for a program a problem.
+/// There is nothing at this path: a page with links for a browser, a problem for a program.
 async fn unknown_path(uri: Uri, headers: HeaderMap) -> Response {
     if uri.path().split('/').nth(1) != Some("v1") && probes::accepts(&headers, "text/html") {
         return dashboard::nothing().await;
@@ -146,7 +139,7 @@ async fn unknown_path(uri: Uri, headers: HeaderMap) -> Response {
     Problem::from(status).into_response()
 }
 
-/// The router says which methods there are.
+/// The router adds the methods that there are to the answer.
 async fn unknown_method(method: Method, uri: Uri) -> Problem {
     Problem::method(format!("{method} is not a method of {}", uri.path()), None)
 }

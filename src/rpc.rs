@@ -11,11 +11,14 @@ use crate::connections;
 use lrs_engine::Engine;
 use lrs_proto::{
     DESCRIPTORS, job_service_server::JobServiceServer, learning_rate_service_server::LearningRateServiceServer,
-    report_service_server::ReportServiceServer, schedule_service_server::ScheduleServiceServer,
+    reflect, report_service_server::ReportServiceServer, schedule_service_server::ScheduleServiceServer,
 };
 
+mod calls;
 pub mod convert;
 mod door;
+#[cfg(test)]
+mod every;
 mod fields;
 pub(crate) mod filter;
 mod job_service;
@@ -28,6 +31,7 @@ mod telemetry_stream;
 mod traffic;
 mod update_mask;
 
+pub use calls::Calls;
 pub use door::Door;
 pub use job_service::Jobs;
 pub use learning_rate_service::LearningRates;
@@ -41,7 +45,7 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// The bounds of the interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of a request, after decompression.
+    /// The largest size of a request in bytes, after decompression.
     pub message_bytes: usize,
     /// Connections that a listener may have open; further ones wait in the kernel.
     pub connections: usize,
@@ -57,18 +61,18 @@ pub struct Limits {
     pub watchers: usize,
 }
 
-/// The services, once for both interfaces: gRPC serves them on its own listener, `http` calls them in process.
+/// The services, which both interfaces share: gRPC serves them on its own listener, `http` calls them inside the process.
 #[derive(Clone)]
 pub struct Services {
-    /// Where all calls come in.
+    /// The way to the engine.
     pub door: Door,
-    /// What trainers call.
+    /// The service for trainers.
     pub learning_rates: LearningRates,
-    /// What operators call.
+    /// The service for operators.
     pub jobs: Jobs,
-    /// Schedules without jobs.
+    /// The service for schedules without jobs.
     pub schedules: Schedules,
-    /// What became of jobs.
+    /// The service for audit reports.
     pub reports: Reports,
 }
 
@@ -91,11 +95,8 @@ impl Services {
 #[derive(Clone)]
 pub struct Health(HealthReporter);
 
-const SERVICES: [&str; 5] =
-    ["", "lrs.v1.JobService", "lrs.v1.LearningRateService", "lrs.v1.ReportService", "lrs.v1.ScheduleService"];
-
 impl Health {
-    /// Nothing serves yet.
+    /// No service serves yet.
     pub async fn new() -> Self {
         let health = Self(HealthReporter::new());
         health.set(false).await;
@@ -105,7 +106,7 @@ impl Health {
     /// All services serve, or none does.
     pub async fn set(&self, serves: bool) {
         let status = if serves { ServingStatus::Serving } else { ServingStatus::NotServing };
-        for service in SERVICES {
+        for service in health_names() {
             self.0.set_service_status(service, status).await;
         }
     }
@@ -113,16 +114,21 @@ impl Health {
     /// Ends the streams of those who watch, after they have been told the last status.
     pub async fn close(&self) {
         let mut reporter = self.0.clone();
-        for service in SERVICES {
-            reporter.clear_service_status(service).await;
+        for service in health_names() {
+            reporter.clear_service_status(&service).await;
         }
     }
+}
+
+/// The names that health is asked by: each service's, and the empty one for the whole server.
+fn health_names() -> impl Iterator<Item = String> {
+    std::iter::once(String::new()).chain(reflect::pool().services().map(|service| service.full_name().to_owned()))
 }
 
 /// Serves gRPC until `stop` is done and the calls under way have been answered.
 ///
 /// # Errors
-/// If the connections can not be served at all, or the descriptors are no descriptors.
+/// If connections cannot be served at all, or the descriptors are invalid.
 pub async fn serve(
     listener: TcpListener,
     services: Services,
@@ -144,48 +150,34 @@ pub async fn serve(
 fn routes(services: Services, health: Health, limits: Limits) -> Result<Routes, tonic_reflection::server::Error> {
     use tonic_health::pb::{FILE_DESCRIPTOR_SET, health_server::HealthServer};
 
-    /// All of them are told the same.
-    macro_rules! bounded {
-        ($server:expr) => {
-            $server
-                .accept_compressed(CompressionEncoding::Gzip)
-                .accept_compressed(CompressionEncoding::Zstd)
-                .send_compressed(CompressionEncoding::Gzip)
-                .send_compressed(CompressionEncoding::Zstd)
-                .max_decoding_message_size(limits.message_bytes)
-        };
-    }
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(DESCRIPTORS)
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
     };
     let health = HealthServer::new(tonic_health::server::HealthService::from_health_reporter(health.0));
-    let routes = Routes::new(bounded!(LearningRateServiceServer::new(services.learning_rates)))
-        .add_service(bounded!(JobServiceServer::new(services.jobs)))
-        .add_service(bounded!(ScheduleServiceServer::new(services.schedules)))
-        .add_service(bounded!(ReportServiceServer::new(services.reports)))
+    let routes = service_routes(services, limits.message_bytes)
         .add_service(health)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?);
     Ok(routes.prepare())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn health_is_told_of_every_service_there_is() {
-        use tonic::server::NamedService as _;
-        assert_eq!(
-            SERVICES[1..],
-            [
-                JobServiceServer::<Jobs>::NAME,
-                LearningRateServiceServer::<LearningRates>::NAME,
-                ReportServiceServer::<Reports>::NAME,
-                ScheduleServiceServer::<Schedules>::NAME
-            ]
-        );
+/// Our services, each for requests of up to `message_bytes`.
+fn service_routes(services: Services, message_bytes: usize) -> Routes {
+    /// Every service is set up alike.
+    macro_rules! set_up {
+        ($server:expr) => {
+            $server
+                .accept_compressed(CompressionEncoding::Gzip)
+                .accept_compressed(CompressionEncoding::Zstd)
+                .send_compressed(CompressionEncoding::Gzip)
+                .send_compressed(CompressionEncoding::Zstd)
+                .max_decoding_message_size(message_bytes)
+        };
     }
+    Routes::new(set_up!(LearningRateServiceServer::new(services.learning_rates)))
+        .add_service(set_up!(JobServiceServer::new(services.jobs)))
+        .add_service(set_up!(ScheduleServiceServer::new(services.schedules)))
+        .add_service(set_up!(ReportServiceServer::new(services.reports)))
 }

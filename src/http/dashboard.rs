@@ -1,4 +1,4 @@
-//! The convergence monitor: its pages and what they are made of. What they show is the JSON under `/v1/`.
+//! The pages of the convergence monitor, with their scripts and styles. They show the JSON under `/v1/`.
 
 use std::sync::LazyLock;
 
@@ -8,7 +8,9 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use lrs_model::decision::Topic;
 use rust_embed::RustEmbed;
+use serde_json::{Map, Value};
 use tonic::Status;
 
 use super::{Problem, file::File};
@@ -57,12 +59,14 @@ pub(super) async fn asset(Path(name): Path<String>, request: HeaderMap) -> Respo
         Some("svg") => "image/svg+xml",
         _ => return missing(&name),
     };
-    let (contents, cache) = if name == "plotly.min.js" {
-        // It changes when the program does, and is large.
-        (Bytes::from_static(plotly().as_bytes()), "max-age=86400")
-    } else {
-        let Some(file) = Assets::get(&name) else { return missing(&name) };
-        (file.data.into_owned().into(), "no-cache")
+    let (contents, cache) = match name.as_str() {
+        // It changes only with the program, and is large.
+        "plotly.min.js" => (Bytes::from_static(plotly().as_bytes()), "max-age=86400"),
+        "topics.js" => (topics().into(), "no-cache"),
+        _ => {
+            let Some(file) = Assets::get(&name) else { return missing(&name) };
+            (file.data.into_owned().into(), "no-cache")
+        }
     };
     File { name, contents, media_type, cache }.answer(&request).await
 }
@@ -72,6 +76,16 @@ fn plotly() -> &'static str {
     static SCRIPTS: LazyLock<String> = LazyLock::new(plotly::Plot::offline_js_sources);
     let inner = SCRIPTS.split_once('>').map_or("", |(_, rest)| rest);
     inner.split_once("</script>").map_or(inner, |(script, _)| script)
+}
+
+/// A script with what people call advice, by its topic.
+fn topics() -> String {
+    let words = |topic: &Topic| {
+        let (first, rest) = topic.words().split_at(1);
+        (topic.name().to_owned(), Value::from(first.to_uppercase() + rest))
+    };
+    let topics: Map<String, Value> = Topic::ALL.iter().map(words).collect();
+    format!("// Made by the server.\n\nexport const TOPICS = {};\n", Value::Object(topics))
 }
 
 async fn page(name: &'static str, request: &HeaderMap) -> Response {
@@ -87,4 +101,16 @@ async fn page(name: &'static str, request: &HeaderMap) -> Response {
 
 fn missing(name: &str) -> Response {
     Problem::with_http(Status::not_found(format!("there is no asset {name}")), StatusCode::NOT_FOUND).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pages_have_words_for_every_topic() {
+        let script = topics();
+        assert!(script.contains(r#""TOPIC_STOP":"Advice to stop""#), "{script}");
+        assert!(Topic::ALL.iter().all(|topic| script.contains(topic.name())), "{script}");
+    }
 }

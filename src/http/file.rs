@@ -1,4 +1,5 @@
-//! Files that pages load: with a tag that changes with their contents, so that they are sent once, and packed for those who take that.
+//! Files that pages load. Each has an etag that changes with its contents, so that a browser loads it once, and is
+//! gzipped for callers that accept gzip.
 
 use std::{
     collections::HashMap,
@@ -13,16 +14,17 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use flate2::{Compression, write::GzEncoder};
+use lrs_model::etag;
 
 /// A file as it is sent.
 pub(super) struct File {
-    /// Its name, for the packed form to be kept under.
+    /// Its name. The gzipped contents are cached under it.
     pub(super) name: String,
-    /// What is in it.
+    /// Its contents.
     pub(super) contents: Bytes,
-    /// What it is.
+    /// Its media type.
     pub(super) media_type: &'static str,
-    /// How long it may be used without asking.
+    /// The value of `cache-control`.
     pub(super) cache: &'static str,
 }
 
@@ -30,7 +32,7 @@ impl File {
     /// The answer to a request with these headers.
     pub(super) async fn answer(self, request: &HeaderMap) -> Response {
         let tag = tag(&self.contents);
-        let (plain, packed) = (format!("\"{tag}\""), format!("\"{tag}-gzip\""));
+        let (plain, packed) = (etag::of(&tag), etag::of(format_args!("{tag}-gzip")));
         let takes_packed = takes_gzip(request);
         let headers: [(HeaderName, HeaderValue); 4] = [
             (header::CONTENT_TYPE, HeaderValue::from_static(self.media_type)),
@@ -61,7 +63,7 @@ fn tag(contents: &[u8]) -> String {
     format!("{:x}-{:016x}", contents.len(), hasher.finish())
 }
 
-/// Whether whoever asks has what goes by this tag.
+/// Whether the caller already has the contents with this etag.
 fn has(request: &HeaderMap, tag: &str) -> bool {
     let known = request.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
     let mut known = known.flat_map(|list| list.split(',')).map(str::trim);
@@ -77,7 +79,7 @@ fn takes_gzip(request: &HeaderMap) -> bool {
     })
 }
 
-/// The packed contents of the file of this name, made once for each tag: it takes a moment for the largest.
+/// The gzipped contents of a file. They are cached, because the largest file takes a moment.
 fn gzip(name: String, tag: String, contents: &[u8]) -> Bytes {
     static PACKED: LazyLock<Mutex<HashMap<String, (String, Bytes)>>> = LazyLock::new(Mutex::default);
     let mut packed = PACKED.lock().unwrap_or_else(PoisonError::into_inner);
@@ -85,7 +87,7 @@ fn gzip(name: String, tag: String, contents: &[u8]) -> Bytes {
         return bytes.clone();
     }
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-    // Into memory, which does not fail.
+    // Writing to memory does not fail.
     let bytes = encoder.write_all(contents).and_then(|()| encoder.finish()).map(Bytes::from).unwrap_or_default();
     packed.insert(name, (tag, bytes.clone()));
     bytes

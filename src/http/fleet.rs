@@ -1,4 +1,5 @@
-//! Every job at a glance, and what changes, for the pages: one board for all who look, read anew while anyone does.
+//! All jobs at a glance, and their changes, for the pages. All readers share one board, which is refreshed while
+//! somebody reads it.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -23,20 +24,20 @@ use super::{Problem, Shared, body::to_json, params::Params, watch::stream};
 use crate::rpc::convert;
 use lrs_engine::{Engine, Fleet, Sight, health::HealthState};
 
-/// How old what is shown may be.
+/// How old the board may be when somebody reads it.
 const PERIOD: Duration = Duration::from_millis(300);
-/// A look at the jobs is followed by a rest as long as it took, but no longer than this.
+/// After a refresh the board rests for as long as the refresh took, but no longer than this.
 const LONGEST_REST: Duration = Duration::from_secs(1);
-/// Jobs that are shown: the running ones, and then those that ended last.
+/// How many jobs are shown: the running jobs first, then those that ended last.
 const JOBS_AT_MOST: usize = 10_000;
-/// Points of the small line beside a job.
+/// How many points the small line beside a job has.
 const SPARK_POINTS: usize = 40;
-/// Jobs that are gone of which it is kept that they are; who missed more is told that there is something missed.
+/// How many deleted jobs the board remembers. A reader that has missed more deletions is told to read all jobs again.
 const GONE_AT_MOST: usize = 1000;
-/// After which nobody counts as looking any more, and all is forgotten.
+/// The board is emptied when nobody has read it for this long.
 const UNSEEN: Duration = Duration::from_mins(1);
 
-/// What is known of all jobs. Cheap to clone.
+/// The rows of all jobs. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Board(Arc<Inner>);
 
@@ -45,33 +46,33 @@ struct Inner {
     rows: Mutex<Rows>,
 }
 
-/// What was read, by the one of those who look that reads for all.
+/// What the last refresh read. One reader refreshes for all of them.
 struct Reader {
     fleet: Fleet,
     read: Option<(Instant, Duration)>,
     looked: Option<Instant>,
 }
 
-/// The rows as they were read last, by the version of their last change: whoever looks needs to know only how far he has come.
+/// The rows by the version of their last change. A reader remembers only the version that it has come to.
 #[derive(Default)]
 struct Rows {
     versions: HashMap<Arc<str>, u64>,
     by_version: BTreeMap<u64, Row>,
-    /// Rises with every change of a row.
+    /// The number of the last change of a row.
     version: u64,
     gone: usize,
-    /// That jobs are gone is not known any more of changes up to this.
+    /// Deletions up to this version have been forgotten.
     forgotten: u64,
     is_truncated: bool,
 }
 
 struct Row {
     name: Arc<str>,
-    /// `None` once the job is gone.
+    /// `None` if the job has been deleted.
     shown: Option<Bytes>,
 }
 
-/// What someone who looks is told next.
+/// What a reader is told next.
 #[derive(Debug, PartialEq)]
 enum Change {
     Row(Bytes),
@@ -82,10 +83,10 @@ enum Change {
 /// All jobs.
 pub(super) async fn list(State(shared): State<Shared>, params: Params) -> Result<Response, Problem> {
     params.none()?;
-    shared.fleet.refresh(shared.services.door.engine()?).await?;
+    shared.fleet.refresh(shared.door.engine()?).await?;
     let (rows, version, is_truncated) = shared.fleet.rows().all();
     let end = format!(r#"],"version":{version},"truncated":{is_truncated},"jobs_at_most":{JOBS_AT_MOST}}}"#);
-    // Row by row, so that an answer is not in memory once for each who asks.
+    // Sent row by row, so that no caller needs a copy of the whole answer in memory.
     let rows = rows.into_iter().enumerate().flat_map(|(index, row)| {
         let comma = (index > 0).then_some(Bytes::from_static(b","));
         comma.into_iter().chain([row])
@@ -95,14 +96,14 @@ pub(super) async fn list(State(shared): State<Shared>, params: Params) -> Result
     Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
 }
 
-/// Jobs as they change: `row` has a job in the form of [`list`], `removed` the name of one that is gone; after `missed_events` all
-/// is to be read anew.
+/// Changes of jobs: `row` has a job as [`list`] writes it, `removed` the name of a deleted job. After `missed_events`
+/// the caller should read all jobs again.
 pub(super) async fn watch(State(shared): State<Shared>, params: Params) -> Result<Response, Problem> {
     params.none()?;
-    let place = shared.places.take()?;
-    shared.fleet.refresh(shared.services.door.engine()?).await?;
+    let slot = shared.watchers.take()?;
+    shared.fleet.refresh(shared.door.engine()?).await?;
     let version = shared.fleet.rows().version;
-    let stop = shared.services.door.drain().clone();
+    let stop = shared.door.drain().clone();
     let mut ticks = interval(PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let changes = futures::stream::unfold((shared, version, ticks), |(shared, version, mut ticks)| async move {
@@ -112,19 +113,19 @@ pub(super) async fn watch(State(shared): State<Shared>, params: Params) -> Resul
                 return Some((change, (shared, reached, ticks)));
             }
             ticks.tick().await;
-            let engine = shared.services.door.engine().ok()?.clone();
+            let engine = shared.door.engine().ok()?.clone();
             if let Err(status) = shared.fleet.refresh(&engine).await {
-                // What can not be read now is read the next time.
+                // The next tick tries again.
                 tracing::debug!(%status, "The fleet could not be read");
             }
         }
     });
-    Ok(stream(changes.take_until(stop.cancelled_owned()).map(event), place))
+    Ok(stream(changes.take_until(stop.cancelled_owned()).map(event), slot))
 }
 
 fn event(change: Change) -> Event {
     match change {
-        // The JSON of a row is text.
+        // A row is JSON, and so valid UTF-8.
         Change::Row(row) => Event::default().event("row").data(String::from_utf8_lossy(&row)),
         Change::Gone(name) => Event::default().event("removed").data(json!({"name": name}).to_string()),
         Change::Missed => Event::default().event("missed_events").data("{}"),
@@ -132,13 +133,13 @@ fn event(change: Change) -> Event {
 }
 
 impl Board {
-    /// Of nothing read yet.
+    /// An empty board.
     pub(super) fn new(fleet: Fleet) -> Self {
         let reader = Reader { fleet, read: None, looked: None };
         Self(Arc::new(Inner { reader: tokio::sync::Mutex::new(reader), rows: Mutex::default() }))
     }
 
-    /// Reads what has changed, unless that was done just now. One of those who look does it for all.
+    /// Reads what has changed, unless another reader has just done so.
     async fn refresh(&self, engine: &Engine) -> Result<(), Status> {
         let mut reader = self.0.reader.lock().await;
         let begun = Instant::now();
@@ -148,7 +149,7 @@ impl Board {
         }
         let tell = |name: &str, row: Option<Result<Bytes, Status>>| match row {
             Some(Ok(row)) => self.rows().put(name, Some(row)),
-            Some(Err(status)) => tracing::error!(%status, "The row of {name} can not be written"),
+            Some(Err(status)) => tracing::error!(%status, "The row of {name} cannot be written"),
             None => self.rows().put(name, None),
         };
         engine.look(&mut reader.fleet, JOBS_AT_MOST, row, tell).await.map_err(crate::rpc::status::of)?;
@@ -159,7 +160,7 @@ impl Board {
         Ok(())
     }
 
-    /// Forgets all when nobody has looked for a while, again and again. Cancel safe.
+    /// Empties the board whenever nobody has read it for a while. Runs for ever. Cancel safe.
     pub(super) async fn forget_unseen(self) {
         let mut ticks = interval(UNSEEN);
         loop {
@@ -200,7 +201,7 @@ impl Rows {
         }
     }
 
-    /// Half of those that are gone, the oldest.
+    /// Forgets the older half of the deletions.
     fn forget_gone(&mut self) {
         let gone = self.by_version.iter().filter(|(_, row)| row.shown.is_none()).map(|(version, _)| *version);
         let oldest: Vec<u64> = gone.take(self.gone.div_ceil(2)).collect();
@@ -215,7 +216,7 @@ impl Rows {
         *self = Self { version: self.version, forgotten: self.version, ..Self::default() };
     }
 
-    /// The first change after `version`, and the version that it brings one to.
+    /// The first change after `version`, and the version of that change.
     fn after(&self, version: u64) -> Option<(Change, u64)> {
         if version < self.forgotten {
             return Some((Change::Missed, self.version));
@@ -228,7 +229,7 @@ impl Rows {
         Some((change, *reached))
     }
 
-    /// All rows by name, the version they bring one to, and whether there are more jobs than rows.
+    /// All rows by name, the current version, and whether there are more jobs than rows.
     fn all(&self) -> (Vec<Bytes>, u64, bool) {
         let mut rows: Vec<&Row> = self.by_version.values().collect();
         rows.sort_unstable_by(|a, b| a.name.cmp(&b.name));
@@ -236,7 +237,7 @@ impl Rows {
     }
 }
 
-/// A job's row as it is sent.
+/// A job's row as the pages read it.
 #[derive(Serialize)]
 struct Shown {
     job: Box<RawValue>,
@@ -261,7 +262,7 @@ fn row(sight: &Sight) -> Result<Bytes, Status> {
     serde_json::to_vec(&shown).map(Bytes::from).map_err(|problem| Status::internal(problem.to_string()))
 }
 
-/// A message in canonical JSON as a part of a row.
+/// A message in canonical JSON, to be put into a row.
 fn raw<T: Serialize>(message: &T) -> Result<Box<RawValue>, Status> {
     RawValue::from_string(to_json(message)?).map_err(|problem| Status::internal(problem.to_string()))
 }
@@ -281,7 +282,7 @@ pub(super) fn word(state: HealthState) -> &'static str {
     }
 }
 
-/// Means of neighbours, `null` where one is not finite.
+/// The means of neighbouring losses; `null` where a mean is not finite.
 fn spark(losses: &[f64]) -> Vec<Option<f64>> {
     let group = losses.len().div_ceil(SPARK_POINTS).max(1);
     #[expect(clippy::cast_precision_loss, reason = "a few hundred at most")]

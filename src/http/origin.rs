@@ -1,4 +1,4 @@
-//! Orders come from programs and from our own pages, not from another site's page that the same browser has open.
+//! Orders may come from programs and from our own pages, but not from another site's page in the same browser.
 
 use axum::{
     extract::Request,
@@ -10,7 +10,7 @@ use tonic::Status;
 
 use super::Problem;
 
-/// Refuses what changes something when a page of another origin asks for it.
+/// Refuses a request that changes something if a page of another origin sent it.
 pub(super) async fn check(request: Request, next: Next) -> Response {
     if changes(request.method()) && is_foreign(request.headers()) {
         let status = Status::permission_denied("a page of another origin may not give orders here");
@@ -23,8 +23,8 @@ fn changes(method: &Method) -> bool {
     !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
 }
 
-/// What the browser itself says, which no page can change: where it says nothing, its `Origin` must be the host that it asks. Programs
-/// send neither.
+/// Judges by headers that the browser sets and no page can change: `Sec-Fetch-Site`, and in browsers without it
+/// `Origin`, which must name the host that is asked. Programs send neither.
 fn is_foreign(headers: &HeaderMap) -> bool {
     let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
     if let Some(site) = text("sec-fetch-site") {

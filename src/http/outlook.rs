@@ -1,25 +1,21 @@
-//! What a job's page shows beside its telemetry: how the job fares, its plateaus, and its rates behind and ahead.
+//! What a job's page shows beside its telemetry: the job's health, its plateaus, and its rates, past and planned.
 
 use std::{fmt::Display, str::FromStr};
 
 use axum::{
-    extract::State,
+    extract::{Path, State},
     response::{IntoResponse as _, Response},
 };
 use serde::{Deserialize, Deserializer, de::Error as _};
 use serde_json::{Value, json};
 
-use super::{
-    Problem, Shared,
-    fleet::word,
-    params::{Params, Target},
-};
+use super::{Problem, Shared, fleet::word, params::Params};
 use lrs_model::name::JobName;
 
-/// Points of a curve of rates at most.
+/// The maximum number of points of a curve of rates.
 const POINTS_AT_MOST: u64 = 4000;
 
-/// What may stand in the query.
+/// The parameters.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Query {
@@ -32,20 +28,24 @@ struct Query {
     /// The first step not wanted.
     #[serde(deserialize_with = "number")]
     end_step: u64,
-    /// How many points at most.
+    /// The maximum number of points.
     #[serde(deserialize_with = "number")]
     points: u64,
 }
 
-/// A number as it stands in a query.
+/// Reads a number that a query has as text.
 fn number<'de, T: FromStr<Err: Display>, D: Deserializer<'de>>(text: D) -> Result<T, D::Error> {
     String::deserialize(text)?.parse().map_err(D::Error::custom)
 }
 
-pub(super) async fn get(State(shared): State<Shared>, target: Target, params: Params) -> Result<Response, Problem> {
+pub(super) async fn get(
+    State(shared): State<Shared>,
+    Path((namespace, job)): Path<(String, String)>,
+    params: Params,
+) -> Result<Response, Problem> {
     let query: Query = params.read()?;
-    let name: JobName = target.name().parse().map_err(|problem| super::params::invalid_error("path", problem))?;
-    let engine = shared.services.door.engine()?;
+    let name = JobName::new(&namespace, &job).map_err(|problem| super::body::invalid("path", problem))?;
+    let engine = shared.door.engine()?;
     let view = engine.job(&name).await?;
     let glance = engine.glance(&view).await?;
     let attempt = Some(query.attempt).filter(|attempt| *attempt > 0);
@@ -68,7 +68,7 @@ pub(super) async fn get(State(shared): State<Shared>, target: Target, params: Pa
     .into_response())
 }
 
-/// At most so many steps, evenly from the first to the last.
+/// At most `points` steps, spread evenly from the first to the last.
 fn spread(start: u64, end: u64, points: u64) -> Vec<u64> {
     let steps = end.saturating_sub(start);
     if points == 0 || steps == 0 {

@@ -1,4 +1,4 @@
-//! For whoever runs this: is it alive, is it ready, what does it count.
+//! For operators of the server: whether it is alive, whether it is ready, and its metrics.
 
 use axum::{
     extract::State,
@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::Shared;
 
-/// What there is.
+/// A short list of routes.
 pub(super) fn index() -> Response {
     axum::Json(json!({
         "name": "lrs",
@@ -28,17 +28,17 @@ pub(super) fn index() -> Response {
     .into_response()
 }
 
-/// The process answers.
+/// Says that the process answers.
 pub(super) async fn livez() -> &'static str {
     "ok\n"
 }
 
-/// Whether calls can be answered, and if not, why.
+/// Says whether calls can be answered, and if not, why.
 pub(super) async fn readyz(State(shared): State<Shared>, headers: HeaderMap) -> Response {
-    readiness(shared.services.door.ready(), wants_json(&headers))
+    readiness(shared.door.ready(), wants_json(&headers))
 }
 
-/// What was counted, in Prometheus' text format.
+/// The metrics in Prometheus' text format.
 pub(super) async fn metrics(State(shared): State<Shared>) -> Response {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], shared.metrics.render()).into_response()
 }
@@ -57,7 +57,7 @@ fn wants_json(headers: &HeaderMap) -> bool {
     accepts(headers, "application/json")
 }
 
-/// Whether whoever asks names this media type.
+/// Whether the caller accepts this media type by name.
 pub(super) fn accepts(headers: &HeaderMap, kind: &str) -> bool {
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
     accept.is_some_and(|accept| accept.contains(kind))

@@ -1,4 +1,4 @@
-//! Errors over HTTP: problem details (RFC 9457), with the code and the details of `google.rpc.Status` as further members.
+//! Errors over HTTP: problem details (RFC 9457), with the code and the details of the gRPC status as further members.
 
 use axum::{
     http::{HeaderValue, StatusCode, header},
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
-/// What the body of an error is.
+/// The media type of an error's body.
 const MEDIA_TYPE: HeaderValue = HeaderValue::from_static("application/problem+json");
 
 /// An error on its way to the caller.
@@ -16,17 +16,17 @@ const MEDIA_TYPE: HeaderValue = HeaderValue::from_static("application/problem+js
 pub(super) struct Problem {
     status: Status,
     http: StatusCode,
-    allowed: Option<&'static str>,
+    allowed: Option<String>,
 }
 
 impl Problem {
-    /// With another status code than the one that goes with the gRPC code.
+    /// A problem with another HTTP status than the one that its gRPC code maps to.
     pub(super) fn with_http(status: Status, http: StatusCode) -> Self {
         Self { status, http, allowed: None }
     }
 
-    /// A method that what is at this path does not have; `allowed` are those it has, where that is not for the router to say.
-    pub(super) fn method(message: String, allowed: Option<&'static str>) -> Self {
+    /// The path does not have this HTTP method. `allowed` lists the methods that it has, unless the router adds them.
+    pub(super) fn method(message: String, allowed: Option<String>) -> Self {
         Self { status: Status::unimplemented(message), http: StatusCode::METHOD_NOT_ALLOWED, allowed }
     }
 
@@ -35,7 +35,7 @@ impl Problem {
         let found = self.status.get_error_details();
         let (kind, title) = match found.error_info() {
             Some(info) => (format!("urn:lrs:v1:{}", info.reason), in_words(&info.reason)),
-            // No more than the status code says.
+            // There is nothing to say beyond the status code.
             None => ("about:blank".to_owned(), self.http.canonical_reason().unwrap_or("Error").to_owned()),
         };
         json!({
@@ -49,7 +49,7 @@ impl Problem {
     }
 }
 
-/// `JOB_NOT_FOUND` as `Job not found`.
+/// Turns `JOB_NOT_FOUND` into `Job not found`.
 fn in_words(reason: &str) -> String {
     let words = reason.replace('_', " ").to_lowercase();
     let mut letters = words.chars();
@@ -73,12 +73,12 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let body = self.to_json().to_string();
         let mut response = (self.http, [(header::CONTENT_TYPE, MEDIA_TYPE)], body).into_response();
-        if let Some(allowed) = self.allowed {
-            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
+        if let Some(allowed) = self.allowed.and_then(|allowed| HeaderValue::try_from(allowed).ok()) {
+            response.headers_mut().insert(header::ALLOW, allowed);
         }
         let delay = self.status.get_details_retry_info().and_then(|info| info.retry_delay);
         if let Some(delay) = delay {
-            // Whole seconds, and at least one: 0 would mean at once.
+            // Whole seconds, at least 1: 0 would mean at once.
             let seconds = delay.as_secs() + u64::from(delay.subsec_nanos() > 0);
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
         }
@@ -86,7 +86,7 @@ impl IntoResponse for Problem {
     }
 }
 
-/// As `google/rpc/code.proto` maps them.
+/// The mapping of `google/rpc/code.proto`.
 fn http_code(code: Code) -> StatusCode {
     match code {
         Code::Ok => StatusCode::OK,
@@ -96,7 +96,7 @@ fn http_code(code: Code) -> StatusCode {
         Code::NotFound => StatusCode::NOT_FOUND,
         Code::AlreadyExists | Code::Aborted => StatusCode::CONFLICT,
         Code::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,
-        // 499, which has no name in the standard: the client went away.
+        // 499: the client went away. The standard has no name for it.
         Code::Cancelled => StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
         Code::Unknown | Code::Internal | Code::DataLoss => StatusCode::INTERNAL_SERVER_ERROR,
         Code::Unimplemented => StatusCode::NOT_IMPLEMENTED,
@@ -105,7 +105,7 @@ fn http_code(code: Code) -> StatusCode {
     }
 }
 
-/// The kinds of detail that this server gives.
+/// The details that this server gives, as JSON.
 fn details(details: &ErrorDetails) -> Vec<Value> {
     let mut found = Vec::new();
     if let Some(info) = details.error_info() {

@@ -1,83 +1,104 @@
-//! `ReportService` under `/v1/`, and the same report as a page: `…:report?format=html`.
-
-use std::collections::HashMap;
+//! Audit reports as documents: `…:report?format=html` or `markdown`, made of the answer that is JSON otherwise.
 
 use axum::{
-    extract::{Path, State},
+    body::Bytes,
     http::{HeaderName, HeaderValue, header},
     response::{IntoResponse as _, Response},
 };
-use serde::Deserialize;
-use tonic::{Request, Status};
-
-use super::{
-    Problem, Shared,
-    body::answer,
-    params::{Params, Target, invalid_error},
-};
-use lrs_proto::{GetAuditReportRequest, get_audit_report_request::Subject, report_service_server::ReportService as _};
+use lrs_model::violation::Violations;
+use lrs_proto::AuditReport;
 use lrs_report as document;
+use prost::{Message as _, Name as _};
+use tonic::Status;
 
+use super::Problem;
+
+/// The parameter that asks for a document.
+const PARAMETER: &str = "format";
 /// A page may run its own scripts and reach nothing.
 const PAGE_POLICY: &str =
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:";
 
-/// The query of a report.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Asked {
-    format: Option<String>,
-    target: Option<String>,
+/// The documents that a report can be written as.
+const FORMS: [Form; 2] = [
+    Form { name: "html", media_type: "text/html; charset=utf-8", text: document::html },
+    Form { name: "markdown", media_type: "text/markdown; charset=utf-8", text: document::markdown },
+];
+
+/// A kind of document.
+#[derive(Clone, Copy)]
+pub(super) struct Form {
+    name: &'static str,
+    media_type: &'static str,
+    text: fn(&AuditReport) -> String,
 }
 
-/// The report of a job.
-pub(super) async fn of_job(shared: &Shared, target: &Target, params: Params) -> Result<Response, Problem> {
-    report(shared, Subject::Job(target.name()), params).await
-}
-
-/// `/v1/namespaces/{namespace}/experiments/{experiment}:report`.
-pub(super) async fn of_experiment(
-    State(shared): State<Shared>,
-    Path(names): Path<HashMap<String, String>>,
-    params: Params,
-) -> Result<Response, Problem> {
-    let part = |name: &str| names.get(name).map(String::as_str).unwrap_or_default();
-    let Some((experiment, "report")) = part("experiment").rsplit_once(':') else {
-        return Err(Status::not_found("an experiment has one method: GET …/experiments/{experiment}:report").into());
-    };
-    let name = format!("namespaces/{}/experiments/{experiment}", part("namespace"));
-    report(&shared, Subject::Experiment(name), params).await
-}
-
-async fn report(shared: &Shared, subject: Subject, params: Params) -> Result<Response, Problem> {
-    let asked: Asked = params.read()?;
-    let format = asked.format.unwrap_or_else(|| "json".to_owned());
-    let target = asked.target.map(|text| number("target", &text)).transpose()?;
-    let request = GetAuditReportRequest { subject: Some(subject), target };
-    let write: fn(&lrs_proto::AuditReport) -> String = match format.as_str() {
-        "json" => return answer(shared.services.reports.get_audit_report(Request::new(request)).await),
-        "html" => document::html,
-        "markdown" => document::markdown,
-        other => {
-            return Err(invalid_error(
-                "format",
-                format_args!("{other:?} is not allowed: must be json, html or markdown"),
-            )
-            .into());
+/// Takes `format` out of the parameters of a method that answers a report. `None` is JSON.
+pub(super) fn take_form(
+    answer: &str,
+    parameters: &mut Vec<(String, String)>,
+    violations: &mut Violations,
+) -> Option<Form> {
+    if answer != AuditReport::full_name() {
+        return None;
+    }
+    let mut asked = Vec::new();
+    parameters.retain(|(name, text)| {
+        name != PARAMETER || {
+            asked.push(text.clone());
+            false
         }
-    };
-    let report = shared.services.reports.get_audit_report(Request::new(request)).await?.into_inner();
-    let media_type = if format == "html" { "text/html; charset=utf-8" } else { "text/markdown; charset=utf-8" };
-    let text = tokio::task::spawn_blocking(move || write(&report))
-        .await
-        .map_err(|_| Status::internal("the report could not be written"))?;
-    let headers: [(HeaderName, HeaderValue); 2] = [
-        (header::CONTENT_TYPE, HeaderValue::from_static(media_type)),
-        (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(PAGE_POLICY)),
-    ];
-    Ok((headers, text).into_response())
+    });
+    if asked.len() > 1 {
+        violations.add(PARAMETER, "is given twice");
+    }
+    let asked = asked.pop()?;
+    let form = FORMS.into_iter().find(|form| form.name == asked);
+    if form.is_none() && asked != "json" {
+        violations.refuse(PARAMETER, format_args!("{asked:?}"), "json, html or markdown");
+    }
+    form
 }
 
-fn number(field: &str, text: &str) -> Result<f64, Problem> {
-    text.parse().map_err(|_| invalid_error(field, format_args!("{text:?} is no number")).into())
+impl Form {
+    /// The document of a report in its wire form.
+    pub(super) async fn write(self, report: Bytes) -> Result<Response, Problem> {
+        let report = AuditReport::decode(report).map_err(|problem| Status::internal(problem.to_string()))?;
+        let text = tokio::task::spawn_blocking(move || (self.text)(&report))
+            .await
+            .map_err(|_| Status::internal("the report could not be written"))?;
+        let headers: [(HeaderName, HeaderValue); 2] = [
+            (header::CONTENT_TYPE, HeaderValue::from_static(self.media_type)),
+            (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(PAGE_POLICY)),
+        ];
+        Ok((headers, text).into_response())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn taken(answer: &str, formats: &[&str]) -> (Option<&'static str>, usize, Violations) {
+        let formats = formats.iter().map(|&text| ("format".to_owned(), text.to_owned()));
+        let mut parameters: Vec<_> = formats.chain([("target".to_owned(), "1".to_owned())]).collect();
+        let mut violations = Violations::new();
+        let form = take_form(answer, &mut parameters, &mut violations);
+        (form.map(|form| form.name), parameters.len(), violations)
+    }
+
+    #[test]
+    fn only_reports_have_documents() {
+        let (form, left, violations) = taken("lrs.v1.AuditReport", &["html"]);
+        assert_eq!((form, left, violations.is_empty()), (Some("html"), 1, true));
+        assert_eq!(taken("lrs.v1.AuditReport", &["json"]).0, None);
+        assert_eq!(taken("lrs.v1.Job", &["html"]).1, 2);
+    }
+
+    #[test]
+    fn what_is_no_document_is_refused_with_those_there_are() {
+        let text = taken("lrs.v1.AuditReport", &["pdf"]).2.to_string();
+        assert_eq!(text, "format: \"pdf\" is not allowed: must be json, html or markdown");
+        assert_eq!(taken("lrs.v1.AuditReport", &["html", "json"]).2.to_string(), "format: is given twice");
+    }
 }

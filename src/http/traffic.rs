@@ -1,4 +1,4 @@
-//! Around every HTTP request: a bound on how many are under way, and the time it took.
+//! Around every HTTP request: a bound on the number of requests under way, and the time that each takes.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use super::Problem;
 use lrs_engine::Error;
 use lrs_runtime::metrics::HTTP_DURATION;
 
-/// Places for requests under way.
+/// How many requests may be under way.
 #[derive(Clone)]
 pub(super) struct Slots {
     free: Arc<Semaphore>,
@@ -21,13 +21,13 @@ pub(super) struct Slots {
 }
 
 impl Slots {
-    /// As many as this.
+    /// Slots for `limit` requests.
     pub(super) fn new(limit: usize) -> Self {
         Self { free: Arc::new(Semaphore::new(limit)), limit }
     }
 }
 
-/// Lets a request pass if there is a place. Probes always pass: a busy server is alive.
+/// Lets a request pass if a slot is free. Probes always pass: a busy server is alive.
 pub(super) async fn pass(State(slots): State<Slots>, request: Request, next: Next) -> Response {
     let begun = Instant::now();
     let route = request.extensions().get::<MatchedPath>().map_or("other", MatchedPath::as_str).to_owned();

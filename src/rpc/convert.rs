@@ -1,9 +1,9 @@
 //! Between the wire and the model, a file a noun: `from_proto` and `to_proto`.
 //!
-//! `from_proto` takes [`Violations`] and always returns a value: where the wire's is wrong it notes that and goes on with the
-//! nearest one allowed, so that everything wrong with a request is found at once. Whoever asked must not use the value
-//! unless nothing was noted. Structure is checked here (what is required, whole numbers and their ranges, known enum values,
-//! lengths); what the numbers mean is checked by the engine.
+//! `from_proto` takes [`Violations`] and always returns a value: where a value on the wire is wrong, it notes a
+//! violation and goes on with the nearest value allowed. So everything wrong with a request is found at once. The
+//! caller must not use the result if a violation was noted. Structure is checked here (what is required, whole numbers
+//! and their ranges, known enum values, lengths); what the numbers mean is checked by the engine.
 
 use std::fmt::Display;
 
@@ -21,7 +21,7 @@ pub mod spec;
 pub mod telemetry;
 pub mod time;
 
-/// `value`, if it lies in `min..=max`; else the nearest that does, with a violation.
+/// `value` if it lies in `min..=max`, else the nearest number that does, with a violation.
 pub(crate) fn whole(violations: &mut Violations, field: impl Display, value: i64, min: u64, max: u64) -> u64 {
     match u64::try_from(value) {
         Ok(value) if (min..=max).contains(&value) => value,
@@ -58,7 +58,7 @@ pub(crate) fn at_most_chars(violations: &mut Violations, field: impl Display, te
             format_args!("at most {max} characters"),
         );
     } else if text.contains('\0') {
-        // PostgreSQL's texts can not hold it.
+        // PostgreSQL's texts cannot hold it.
         violations.refuse(field, "a text with a NUL character", "free of NUL characters");
     }
 }

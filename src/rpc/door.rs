@@ -1,4 +1,4 @@
-//! Where every call comes in: closed until the engine has recovered.
+//! The way from a call to the engine: closed until the engine has recovered.
 
 use std::sync::{
     Arc,
@@ -12,10 +12,10 @@ use super::status;
 use lrs_engine::Engine;
 use lrs_runtime::aside::{Turn, Turns};
 
-/// Bytes of a request from which on its caller takes turns with others.
+/// The caller of a request of this many bytes takes turns with others.
 const LARGE_BYTES: usize = 64 << 10;
 
-/// The way to the engine, and the word that the process is about to end.
+/// The way to the engine, and the sign that the process is about to end.
 #[derive(Clone)]
 pub struct Door {
     engine: Engine,
@@ -44,7 +44,7 @@ impl Door {
         Ok(&self.engine)
     }
 
-    /// Whether calls can be answered now, for those who send them here.
+    /// Whether calls can be answered now.
     ///
     /// # Errors
     /// Why not, for people.
@@ -52,17 +52,17 @@ impl Door {
         if self.drain.is_cancelled() { Err("the server is shutting down".to_owned()) } else { self.engine.ready() }
     }
 
-    /// A turn at large work, to be held until it is done.
+    /// A turn at large work. Hold it until the work is done.
     pub async fn turn(&self) -> Turn {
         self.turns.take().await
     }
 
-    /// The same for a request, if it is a large one.
+    /// A turn for the work of a request, if the request is large.
     pub async fn turn_for(&self, request: &impl prost::Message) -> Option<Turn> {
         if request.encoded_len() < LARGE_BYTES { None } else { Some(self.turn().await) }
     }
 
-    /// Cancelled when streams are to end because the process will.
+    /// Cancelled when streams must end because the process is about to end.
     #[must_use]
     pub fn drain(&self) -> &CancellationToken {
         &self.drain

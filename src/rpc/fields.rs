@@ -1,6 +1,6 @@
 //! The fields that many requests have: names, pages, who and why.
 //!
-//! As in [`convert`](super::convert), a reader notes what is wrong and goes on; [`checked`] ends it.
+//! As in [`convert`](super::convert), a reader notes what is wrong and goes on; [`checked`] then refuses the request.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -25,10 +25,10 @@ const DEFAULT_PAGE_SIZE: u32 = 100;
 /// The author of an order whose request names none.
 const ANONYMOUS: &str = "anonymous";
 
-/// `value`, which is there unless something was noted.
+/// `value`, if no violation was noted.
 ///
 /// # Errors
-/// [`Error::Invalid`] with all that was noted.
+/// [`Error::Invalid`] with every violation.
 pub fn checked<T>(violations: Violations, value: Option<T>) -> Result<T, Error> {
     match value {
         Some(value) if violations.is_empty() => Ok(value),
@@ -58,7 +58,7 @@ pub fn child_name(violations: &mut Violations, parent: &str, job_id: &str) -> Op
     JobName::new(namespace?, job_id?).ok()
 }
 
-/// How long an answer may wait; an unset field is not at all.
+/// How long an answer may wait; not at all if the field is unset.
 pub fn wait(violations: &mut Violations, field: &str, wire: Option<&pbjson_types::Duration>) -> Duration {
     let Some(wire) = wire else { return Duration::ZERO };
     match Duration::try_from(*wire) {
@@ -96,7 +96,7 @@ pub fn order(violations: &mut Violations, author: String, reason: String, reques
     Order { author, reason, request_id: self::request_id(violations, request_id) }
 }
 
-/// Figures by name.
+/// Checks figures by name.
 pub fn figures(violations: &mut Violations, field: &str, figures: &BTreeMap<String, f64>) {
     if figures.len() > MAX_FIGURES {
         violations.refuse(field, format_args!("{} figures", figures.len()), format_args!("at most {MAX_FIGURES}"));
@@ -110,18 +110,18 @@ pub fn figures(violations: &mut Violations, field: &str, figures: &BTreeMap<Stri
     }
 }
 
-/// What makes a repeat harmless.
+/// The identifier that makes a repeat harmless.
 pub fn request_id(violations: &mut Violations, request_id: String) -> Option<String> {
     at_most_chars(violations, "request_id", &request_id, MAX_REQUEST_ID_CHARS);
     (!request_id.is_empty()).then_some(request_id)
 }
 
-/// How many of something a page has.
+/// The size of a page.
 pub fn page_size(violations: &mut Violations, page_size: i32) -> u32 {
     page_size_up_to(violations, page_size, MAX_PAGE_SIZE, DEFAULT_PAGE_SIZE)
 }
 
-/// The same with another limit.
+/// The size of a page with another limit and default.
 pub fn page_size_up_to(violations: &mut Violations, page_size: i32, max: u64, default: u32) -> u32 {
     if page_size == 0 {
         return default;

@@ -1,4 +1,5 @@
-//! What operators call. Listings are in [`listing`], the change of a spec in [`update`], the stream of events in [`watch`].
+//! The service for operators. Listings are in [`listing`], the change of a spec in [`update`], the stream of events in
+//! [`watch`].
 
 use crate::rpc::status;
 use std::{collections::BTreeMap, pin::Pin};
@@ -204,7 +205,7 @@ impl JobService for Jobs {
     }
 }
 
-/// Puts what the engine found wrong with a part of a request where that part stands in the request.
+/// Names what the engine found wrong with a part of a request by the field of the request that holds that part.
 fn below(field: &'static str) -> impl Fn(Error) -> Error {
     move |error| match error {
         Error::Invalid(found) => {
@@ -266,7 +267,7 @@ fn fork_from_proto(
         (Some(source), parent) if parent.is_empty() => format!("namespaces/{}", source.namespace()),
         (_, parent) => parent,
     };
-    // Without a source there may be no parent to speak of; then only the identifier can be wrong by itself.
+    // Without a source there may be no parent either; then only the identifier is judged.
     let parent = if source.is_none() && parse_parent(&parent).is_err() { "namespaces/any".to_owned() } else { parent };
     let name = fields::child_name(v, &parent, &request.job_id);
     let spec = request.spec.and_then(|spec| read_spec(v, spec));

@@ -1,4 +1,4 @@
-//! What trainers call.
+//! The service for trainers.
 
 use crate::rpc::status;
 use std::{pin::Pin, time::Duration};
@@ -24,7 +24,7 @@ const MAX_TOKEN_CHARS: usize = 200;
 const MAX_PLAN_STEPS: u64 = 65_536;
 /// Rates, momenta and weight decays in a plan: 1 MiB, which every client reads.
 const MAX_PLAN_NUMBERS: usize = 1 << 17;
-/// Steps of a plan that is looked at, and rates from which on whoever asks for one takes turns with others.
+/// A plan of this many steps is measured first; if it has this many rates, its caller takes turns with others.
 const LONG_PLAN_STEPS: usize = 1000;
 const LARGE_PLAN_RATES: usize = 32_768;
 
@@ -57,7 +57,7 @@ impl LearningRateService for LearningRates {
         Ok(Response::new(convert::attempt::to_start_response(&attempt)))
     }
 
-    /// The hot path: a name that is not one is simply not found, so it is not parsed.
+    /// The hot path: the name is not parsed, because an invalid name is simply not found.
     async fn get_learning_rate(
         &self,
         request: Request<GetLearningRateRequest>,
@@ -66,7 +66,7 @@ impl LearningRateService for LearningRates {
         let call = rate_call(&request).map_err(status::of)?;
         let engine = self.door.engine()?;
         if call.plan_steps >= LONG_PLAN_STEPS {
-            // First it waits for its step, and then for its turn.
+            // The call waits for its step first, and then for its turn.
             let first = engine.directive(&request.job, RateCall { plan_steps: 0, ..call }).await.map_err(status::of)?;
             let rates = &first.directive.rates;
             let plan_steps = call.plan_steps.min(MAX_PLAN_NUMBERS / numbers_of_a_step(rates));

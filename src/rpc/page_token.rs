@@ -12,20 +12,20 @@ const MAX_TOKEN_BYTES: usize = 2048;
 
 #[derive(Serialize, Deserialize)]
 struct Token<C> {
-    /// Of the query. Not stable over releases: then a listing that is under way has to begin again.
+    /// The query's. Another release may compute another one; a listing under way must then begin again.
     fingerprint: u64,
     cursor: C,
 }
 
-/// The token with which the page after `cursor` is asked for.
+/// The token that asks for the page after `cursor`.
 #[must_use]
 pub fn write<C: Serialize>(query: &impl Hash, cursor: C) -> String {
     let token = Token { fingerprint: fingerprint(query), cursor };
-    // A cursor is a plain value, whose JSON can not fail; an empty token would end the listing.
+    // A cursor is a plain value, whose JSON cannot fail; an empty token would end the listing.
     serde_json::to_vec(&token).map(|json| URL_SAFE_NO_PAD.encode(json)).unwrap_or_default()
 }
 
-/// Where the page begins; `None` is at the beginning. Notes a violation of `page_token` if it is not a token of this query.
+/// Where the page begins; `None` is the beginning. Notes a violation of `page_token` if it is no token of this query.
 pub fn read<C: DeserializeOwned>(violations: &mut Violations, token: &str, query: &impl Hash) -> Option<C> {
     if token.is_empty() {
         return None;

@@ -1,4 +1,4 @@
-//! What became of jobs.
+//! The service for audit reports.
 
 use crate::rpc::status;
 use tonic::{Request, Response, Status};

@@ -1,4 +1,4 @@
-//! Schedules without jobs.
+//! The service for schedules without jobs.
 
 use crate::rpc::status;
 use tonic::{Request, Response, Status};
@@ -34,7 +34,7 @@ impl ScheduleService for Schedules {
         &self,
         request: Request<PreviewScheduleRequest>,
     ) -> Result<Response<PreviewScheduleResponse>, Status> {
-        // A curve may take milliseconds: it is drawn where it keeps nobody waiting.
+        // A curve may take milliseconds, so it is computed where no other task waits for it.
         let _turn = self.door.turn().await;
         let mut request = request.into_inner();
         let engine = self.door.engine()?;

@@ -1,7 +1,8 @@
-//! What an error of the engine is on the wire: the one place where it gets its code, its reason and its details.
+//! Errors of the engine as statuses of gRPC: the one place where an error gets its code, its reason and its details.
 //!
 //! Every status carries a `google.rpc.ErrorInfo` with a reason in [`DOMAIN`], stable enough to program against; invalid
-//! arguments a `BadRequest` with every violation; what passes by itself a `RetryInfo`; what is about a job a `ResourceInfo`.
+//! arguments also have a `BadRequest` with every violation, errors that pass by themselves a `RetryInfo`, and errors
+//! about a job a `ResourceInfo`.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -16,14 +17,14 @@ pub const DOMAIN: &str = "lrs.v1";
 
 /// The resource type of every `ResourceInfo`.
 const JOB: &str = "lrs.v1.Job";
-/// What is told of violations: a status travels in headers, of which clients read some 8 KiB, text and details together, and reset the
-/// stream where there are more.
+/// How much of the violations a status has. It travels in headers, of which clients read some 8 KiB, text and details
+/// together; they reset the stream if there is more.
 const MAX_VIOLATIONS_BYTES: usize = 1500;
-/// What is told of one text, such as a value that was refused.
+/// How much of one text, such as a refused value, a status has.
 const MAX_TEXT_CHARS: usize = 400;
-/// When to come again after something was full.
+/// When to try again after a limit was reached.
 const RETRY_WHEN_FULL: Duration = Duration::from_millis(100);
-/// When to come again after something was away.
+/// When to try again while something is away.
 const RETRY_WHEN_AWAY: Duration = Duration::from_secs(1);
 
 /// The status of an error of the engine.
@@ -35,7 +36,7 @@ pub fn of(error: Error) -> Status {
         Error::JobNotFound(_) => (Code::NotFound, "JOB_NOT_FOUND"),
         Error::ExperimentNotFound { .. } => (Code::NotFound, "EXPERIMENT_NOT_FOUND"),
         Error::JobExists(_) => (Code::AlreadyExists, "JOB_EXISTS"),
-        // Not ALREADY_EXISTS: what exists is another change, and sending this one again will not help.
+        // Not ALREADY_EXISTS: the change that exists is another one, and sending this one again will not help.
         Error::RequestIdReused { .. } => (Code::FailedPrecondition, "REQUEST_ID_REUSED"),
         Error::JobEnded { .. } => (Code::FailedPrecondition, "JOB_ENDED"),
         Error::JobNotEnded { .. } => (Code::FailedPrecondition, "JOB_NOT_ENDED"),

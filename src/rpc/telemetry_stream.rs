@@ -1,9 +1,9 @@
 //! `StreamTelemetry`: reports up, acknowledgements and directives down, on one stream.
 //!
-//! Nothing is spawned: the answer is a stream that does its work when it is polled, and whose end, by whichever side, drops
-//! all there is. What the engine has accepted by then stays accepted; its acknowledgement is lost, so the client sends it
-//! again. Reading stops while as many messages are not durable yet as are allowed, which pushes back on the client.
-//! An acknowledgement goes down at once, or with the next directives where its client lets it wait for them.
+//! Nothing is spawned: the answer is a stream that works when it is polled. When either side ends it, everything is
+//! dropped. What the engine has accepted by then stays accepted; its acknowledgement is lost, so the client sends it
+//! again. Reading stops while the maximum number of messages awaits durability, which pushes back on the client. An
+//! acknowledgement goes down at once, or with the next directives if its client lets it wait for them.
 
 use crate::rpc::status;
 use std::time::Duration;
@@ -28,11 +28,11 @@ use lrs_model::{MAX_STEP, name::JobName, telemetry::Report, violation::Violation
 use lrs_proto::{StreamTelemetryRequest, StreamTelemetryResponse};
 use lrs_runtime::{aside::aside, metrics};
 
-/// Steps in the columns of a message that take more than some hundred microseconds to read.
+/// A message with this many steps takes more than some hundred microseconds to read.
 const MANY_STEPS: usize = 1000;
 
-/// The answers to a stream of reports. Ends with a status when it can not go on, after all that was accepted has been
-/// acknowledged.
+/// The answers to a stream of reports. When the stream cannot go on, it acknowledges everything that was accepted and
+/// then ends with a status.
 pub(super) fn answer<S>(
     door: Door,
     requests: S,
@@ -56,7 +56,7 @@ struct Session<S> {
 }
 
 enum Phase {
-    /// The first message has not come.
+    /// The first message has not arrived.
     Opening,
     Open(Box<Open>),
     /// The end has been said.
@@ -171,8 +171,8 @@ where
 }
 
 impl Open {
-    /// What happens next. Cancel safe, as all that it waits for is. There is always something to wait for: when no more is
-    /// read, something is pending.
+    /// What happens next. Cancel safe, because everything that it waits for is. There is always something to wait for:
+    /// when no more is read, something is pending.
     async fn happening<S>(&mut self, requests: &mut S, drain: &CancellationToken, max_pending: usize) -> Happening
     where
         S: Stream<Item = Result<StreamTelemetryRequest, Status>> + Unpin,

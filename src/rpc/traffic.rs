@@ -1,4 +1,4 @@
-//! Around every gRPC call: a bound on how many are under way, a span, and the time it took.
+//! Around every gRPC call: a bound on the number of calls under way, a span, and the time that the call takes.
 
 use std::{
     collections::HashMap,
@@ -17,30 +17,10 @@ use tower::{Layer, Service};
 use tracing::Instrument as _;
 
 use lrs_engine::Error;
+use lrs_proto::reflect;
 use lrs_runtime::metrics::{RPC_DURATION, RPC_IN_FLIGHT};
 
-/// The methods that are told apart in metrics; any other path is [`OTHER`].
-const METHODS: [&str; 19] = [
-    "/lrs.v1.LearningRateService/GetLearningRate",
-    "/lrs.v1.LearningRateService/StartAttempt",
-    "/lrs.v1.LearningRateService/StreamTelemetry",
-    "/lrs.v1.JobService/CreateJob",
-    "/lrs.v1.JobService/GetJob",
-    "/lrs.v1.JobService/ListJobs",
-    "/lrs.v1.JobService/UpdateJob",
-    "/lrs.v1.JobService/DeleteJob",
-    "/lrs.v1.JobService/PauseJob",
-    "/lrs.v1.JobService/ResumeJob",
-    "/lrs.v1.JobService/CompleteJob",
-    "/lrs.v1.JobService/OverrideLearningRate",
-    "/lrs.v1.JobService/AdviseStop",
-    "/lrs.v1.JobService/ForkJob",
-    "/lrs.v1.JobService/WatchJob",
-    "/lrs.v1.JobService/ListAttempts",
-    "/lrs.v1.JobService/ListDecisions",
-    "/lrs.v1.JobService/QueryTelemetry",
-    "/lrs.v1.ScheduleService/PreviewSchedule",
-];
+/// The label of calls whose path is no method of the interface.
 const OTHER: &str = "other";
 const CODES: usize = 17;
 
@@ -49,7 +29,8 @@ const CODES: usize = 17;
 pub(super) struct TrafficLayer {
     slots: Arc<Semaphore>,
     limit: usize,
-    timers: Arc<HashMap<&'static str, Arc<Timer>>>,
+    /// By the path of the method.
+    timers: Arc<HashMap<String, Arc<Timer>>>,
     other: Arc<Timer>,
     in_flight: Gauge,
 }
@@ -57,12 +38,12 @@ pub(super) struct TrafficLayer {
 impl TrafficLayer {
     /// Lets `limit` calls be under way at once. Install the metrics before.
     pub(super) fn new(limit: usize) -> Self {
-        let timer = |path: &'static str| (path, Arc::new(Timer::new(path.trim_start_matches('/'))));
+        let timer = |path: String| (path.clone(), Arc::new(Timer::new(path.trim_start_matches('/').to_owned())));
         Self {
             slots: Arc::new(Semaphore::new(limit)),
             limit,
-            timers: Arc::new(METHODS.into_iter().map(timer).collect()),
-            other: Arc::new(Timer::new(OTHER)),
+            timers: Arc::new(reflect::methods().map(|method| timer(reflect::path(&method))).collect()),
+            other: Arc::new(Timer::new(OTHER.to_owned())),
             in_flight: metrics::gauge!(RPC_IN_FLIGHT),
         }
     }
@@ -120,12 +101,12 @@ where
     }
 }
 
-/// The code of an answer that has begun: an error is in the headers, and what has none is well so far.
+/// The code of an answer that has begun. An error at the beginning is in the headers; without one all is well so far.
 fn code(answer: &http::Response<Body>) -> Code {
     answer.headers().get(Status::GRPC_STATUS).map_or(Code::Ok, |code| Code::from_bytes(code.as_bytes()))
 }
 
-/// Holds a slot, and counts it.
+/// Holds a slot and counts it.
 struct UnderWay {
     in_flight: Gauge,
     _slot: OwnedSemaphorePermit,
@@ -144,14 +125,14 @@ impl Drop for UnderWay {
     }
 }
 
-/// The histograms of a method, one a code, made when first used.
+/// The histograms of a method, one for each code, made when first used.
 struct Timer {
-    method: &'static str,
+    method: String,
     by_code: [OnceLock<Histogram>; CODES],
 }
 
 impl Timer {
-    fn new(method: &'static str) -> Self {
+    fn new(method: String) -> Self {
         Self { method, by_code: std::array::from_fn(|_| OnceLock::new()) }
     }
 
@@ -159,7 +140,7 @@ impl Timer {
         let Some(histogram) = usize::try_from(i32::from(code)).ok().and_then(|code| self.by_code.get(code)) else {
             return;
         };
-        let make = || metrics::histogram!(RPC_DURATION, "method" => self.method, "code" => code_name(code));
+        let make = || metrics::histogram!(RPC_DURATION, "method" => self.method.clone(), "code" => code_name(code));
         histogram.get_or_init(make).record(seconds);
     }
 }
@@ -180,7 +161,7 @@ impl Started {
     }
 }
 
-/// A code as in the documentation of gRPC.
+/// The name of a code in the documentation of gRPC.
 pub(super) fn code_name(code: Code) -> &'static str {
     match code {
         Code::Ok => "OK",
@@ -211,7 +192,7 @@ mod tests {
 
     use super::*;
 
-    async fn answer(limit: usize, path: &'static str, status: Status) -> http::Response<Body> {
+    async fn answer(limit: usize, path: &str, status: Status) -> http::Response<Body> {
         let inner = service_fn(move |_: http::Request<()>| {
             std::future::ready(Ok::<_, Infallible>(status.clone().into_http::<Body>()))
         });
@@ -220,20 +201,25 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_call_is_timed_by_its_method_and_code() {
+    async fn every_method_is_timed_by_its_name_and_code() {
         let metrics = lrs_runtime::metrics::install().unwrap();
-        answer(1, "/lrs.v1.JobService/ForkJob", Status::not_found("no")).await;
+        for method in reflect::methods() {
+            answer(1, &reflect::path(&method), Status::not_found("no")).await;
+        }
         answer(1, "/somewhere/Else", Status::unimplemented("no")).await;
         let text = metrics.render();
-        assert!(text.contains("method=\"lrs.v1.JobService/ForkJob\",code=\"NOT_FOUND\""), "{text}");
+        for method in reflect::methods() {
+            let path = reflect::path(&method);
+            assert!(text.contains(&format!("method=\"{}\",code=\"NOT_FOUND\"", &path[1..])), "{path}: {text}");
+        }
         assert!(text.contains("method=\"other\",code=\"UNIMPLEMENTED\""), "{text}");
     }
 
     #[tokio::test]
     async fn a_call_too_many_is_refused_at_the_door() {
-        let refused = answer(0, METHODS[0], Status::ok("")).await;
+        let refused = answer(0, "/lrs.v1.JobService/GetJob", Status::ok("")).await;
         assert_eq!(code(&refused), Code::ResourceExhausted);
-        let taken = answer(1, METHODS[0], Status::not_found("")).await;
+        let taken = answer(1, "/lrs.v1.JobService/GetJob", Status::not_found("")).await;
         assert_eq!(code(&taken), Code::NotFound);
     }
 }

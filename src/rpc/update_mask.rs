@@ -1,147 +1,152 @@
-//! `UpdateJobRequest.update_mask`: which fields of a spec a change touches.
+//! `UpdateJobRequest.update_mask`: which fields of a spec a change touches. What can be named is read from the
+//! descriptor of [`JobSpec`].
 
 use lrs_model::violation::Violations;
-use lrs_proto::JobSpec;
+use lrs_proto::{
+    JobSpec,
+    reflect::{
+        self, DynamicMessage, FieldDescriptor, Kind, MapKey, MessageDescriptor, ReflectMessage as _, descriptor,
+        from_dynamic, to_dynamic,
+    },
+};
 
-/// Every field of a spec that can be named after `spec.`; `labels.KEY` besides.
-const FIELDS: [&str; 22] = [
-    "display_name",
-    "groups",
-    "total_steps",
-    "steps_per_epoch",
-    "schedule",
-    "momentum_schedule",
-    "weight_decay_schedule",
-    "controllers",
-    "objective",
-    "objective.metric",
-    "objective.mode",
-    "objective.target",
-    "experiment",
-    "arm",
-    "seed",
-    "labels",
-    "decision_lag",
-    "commit_ahead",
-    "reporting_ranks",
-    "rate_limits",
-    "rate_limits.min_lr",
-    "rate_limits.max_lr",
-];
 const SPEC: &str = "spec";
+/// Every field of the spec.
+const WHOLE: &str = "*";
 const MAX_PATHS: usize = 100;
 
 /// `current` with the fields that `paths` name taken from `new`; without paths, the populated fields of `new`.
 ///
-/// Naming a field that `new` does not have sets it back to its default.
-pub fn apply(violations: &mut Violations, mut current: JobSpec, new: &JobSpec, paths: &[String]) -> JobSpec {
+/// Naming a field that `new` does not have sets it back to its default. A short form and the field that it is short for
+/// are replaced together, whichever is named.
+pub fn apply(violations: &mut Violations, current: &JobSpec, new: &JobSpec, paths: &[String]) -> JobSpec {
     if paths.len() > MAX_PATHS {
         violations.refuse("update_mask", format_args!("{} paths", paths.len()), format_args!("at most {MAX_PATHS}"));
-        return current;
+        return current.clone();
     }
-    if paths.is_empty() {
-        for field in populated(new) {
-            copy(field, new, &mut current);
+    let (Ok(mut spec), Ok(new)) = (to_dynamic(current), to_dynamic(new)) else {
+        violations.add("job.spec", "is nested too deeply");
+        return current.clone();
+    };
+    let populated = || new.fields().map(|(field, _)| field.name().to_owned()).collect();
+    let touched: Vec<String> = if paths.is_empty() { populated() } else { below_spec(violations, paths) };
+    for path in &touched {
+        if path == WHOLE {
+            spec = new.clone();
+        } else if let Err(unknown) = copy(path, &new, &mut spec) {
+            violations.refuse("update_mask", format_args!("\"{SPEC}.{path}\""), unknown.allowed(path));
         }
-        return current;
     }
+    from_dynamic(&spec).unwrap_or_else(|_| current.clone())
+}
+
+/// The paths without `spec.`.
+fn below_spec(violations: &mut Violations, paths: &[String]) -> Vec<String> {
+    let mut below = Vec::new();
     for path in paths {
-        let is_known = if path == SPEC || path == "*" {
-            current = new.clone();
-            true
-        } else {
-            path.strip_prefix("spec.").is_some_and(|field| copy(field, new, &mut current))
+        match path.strip_prefix("spec.") {
+            Some(path) => below.push(path.to_owned()),
+            None if path == SPEC || path == WHOLE => below.push(WHOLE.to_owned()),
+            None => {
+                let all = Unknown { message: descriptor::<JobSpec>(), matched: 0 };
+                violations.refuse("update_mask", format_args!("{path:?}"), all.allowed(""));
+            }
+        }
+    }
+    below
+}
+
+/// A path that leads to no field.
+#[derive(Debug)]
+struct Unknown {
+    /// The message that does not have the field.
+    message: MessageDescriptor,
+    /// How many bytes of the path lead to that message.
+    matched: usize,
+}
+
+impl Unknown {
+    /// The paths that are allowed where `path` went wrong.
+    fn allowed(&self, path: &str) -> String {
+        let matched = &path[..self.matched];
+        let name = |field: FieldDescriptor| {
+            let name = format!("{SPEC}.{matched}{}", field.name());
+            if field.is_map() { format!("{name}, {name}.KEY") } else { name }
         };
-        if !is_known {
-            let allowed = format!("`spec` or one of spec.{}, spec.labels.KEY", FIELDS.join(", spec."));
-            violations.refuse("update_mask", format_args!("{path:?}"), allowed);
+        let names: Vec<String> = self.message.fields().map(name).collect();
+        let whole = if matched.is_empty() { "`spec` or " } else { "" };
+        format!("{whole}one of {}", names.join(", "))
+    }
+}
+
+/// Copies the field at `path`, and with a field of the spec those that are other forms of it.
+fn copy(path: &str, from: &DynamicMessage, to: &mut DynamicMessage) -> Result<(), Unknown> {
+    let message = to.descriptor();
+    let (name, below) = path.split_once('.').map_or((path, None), |(name, below)| (name, Some(below)));
+    let unknown = |matched| Unknown { message: message.clone(), matched };
+    let field = message.get_field_by_name(name).ok_or_else(|| unknown(0))?;
+    let Some(below) = below else {
+        forms(&field).into_iter().for_each(|form| copy_field(&form, from, to));
+        return Ok(());
+    };
+    match field.kind() {
+        _ if field.is_map() && !below.is_empty() => {
+            copy_entry(&field, below, from, to);
+            Ok(())
         }
-    }
-    current
-}
-
-/// The whole fields that `spec` has: what differs from a message without any.
-fn populated(spec: &JobSpec) -> impl Iterator<Item = &'static str> {
-    FIELDS.into_iter().filter(|field| !field.contains('.')).filter(|field| {
-        let mut probe = JobSpec::default();
-        copy(field, spec, &mut probe);
-        probe != JobSpec::default()
-    })
-}
-
-/// Copies one field. `false` if there is no such field.
-fn copy(field: &str, from: &JobSpec, to: &mut JobSpec) -> bool {
-    match field {
-        "display_name" => to.display_name.clone_from(&from.display_name),
-        "groups" => to.groups.clone_from(&from.groups),
-        "total_steps" => to.total_steps = from.total_steps,
-        "steps_per_epoch" => to.steps_per_epoch = from.steps_per_epoch,
-        "schedule" => to.schedule.clone_from(&from.schedule),
-        "momentum_schedule" => to.momentum_schedule.clone_from(&from.momentum_schedule),
-        "weight_decay_schedule" => to.weight_decay_schedule.clone_from(&from.weight_decay_schedule),
-        "controllers" => to.controllers.clone_from(&from.controllers),
-        "objective" => to.objective.clone_from(&from.objective),
-        "experiment" => to.experiment.clone_from(&from.experiment),
-        "arm" => to.arm = from.arm,
-        "seed" => to.seed = from.seed,
-        "labels" => to.labels.clone_from(&from.labels),
-        "decision_lag" => to.decision_lag = from.decision_lag,
-        "commit_ahead" => to.commit_ahead = from.commit_ahead,
-        "reporting_ranks" => to.reporting_ranks = from.reporting_ranks,
-        "rate_limits" => to.rate_limits = from.rate_limits,
-        _ => return copy_below(field, from, to),
-    }
-    true
-}
-
-/// Copies a field of a field.
-fn copy_below(path: &str, from: &JobSpec, to: &mut JobSpec) -> bool {
-    let Some((field, below)) = path.split_once('.') else { return false };
-    match field {
-        "labels" if !below.is_empty() => {
-            match from.labels.get(below) {
-                Some(value) => to.labels.insert(below.to_owned(), value.clone()),
-                None => to.labels.remove(below),
-            };
-            true
-        }
-        "objective" => copy_within(from.objective.as_ref(), &mut to.objective, |from, to| {
-            match below {
-                "metric" => to.metric.clone_from(&from.metric),
-                "mode" => to.mode = from.mode,
-                "target" => to.target = from.target,
-                _ => return false,
-            }
-            true
-        }),
-        "rate_limits" => copy_within(from.rate_limits.as_ref(), &mut to.rate_limits, |from, to| {
-            match below {
-                "min_lr" => to.min_lr = from.min_lr,
-                "max_lr" => to.max_lr = from.max_lr,
-                _ => return false,
-            }
-            true
-        }),
-        _ => false,
+        Kind::Message(_) if !field.is_map() && !field.is_list() => copy_below(&field, below, from, to)
+            .map_err(|unknown| Unknown { matched: unknown.matched + name.len() + 1, ..unknown }),
+        _ => Err(unknown(0)),
     }
 }
 
-/// Copies a part of a message that may be unset on either side, leaving it unset where the part makes no difference.
-fn copy_within<M: Clone + Default + PartialEq>(
-    from: Option<&M>,
-    to: &mut Option<M>,
-    copy: impl FnOnce(&M, &mut M) -> bool,
-) -> bool {
-    let mut message = to.clone().unwrap_or_default();
-    let is_known = copy(from.unwrap_or(&M::default()), &mut message);
-    if to.is_some() || message != M::default() {
-        *to = Some(message);
+/// The field itself, the field that it is short for, and those that are short for it.
+fn forms(field: &FieldDescriptor) -> Vec<FieldDescriptor> {
+    let long = reflect::long_form(field).unwrap_or_else(|| field.clone());
+    let is_short_for_it = |field: &FieldDescriptor| reflect::long_form(field).as_ref() == Some(&long);
+    let short = field.parent_message().fields().filter(is_short_for_it).collect::<Vec<_>>();
+    [long].into_iter().chain(short).collect()
+}
+
+fn copy_field(field: &FieldDescriptor, from: &DynamicMessage, to: &mut DynamicMessage) {
+    if from.has_field(field) {
+        to.set_field(field, from.get_field(field).into_owned());
+    } else {
+        to.clear_field(field);
     }
-    is_known
+}
+
+/// Copies what is under one key of a map whose keys are text.
+fn copy_entry(field: &FieldDescriptor, key: &str, from: &DynamicMessage, to: &mut DynamicMessage) {
+    let key = MapKey::String(key.to_owned());
+    let value = from.get_field(field).as_map().and_then(|map| map.get(&key).cloned());
+    let Some(map) = to.get_field_mut(field).as_map_mut() else { return };
+    match value {
+        Some(value) => map.insert(key, value),
+        None => map.remove(&key),
+    };
+}
+
+/// Copies a part of a message that may be unset on either side. It stays unset where the part makes no difference.
+fn copy_below(
+    field: &FieldDescriptor,
+    path: &str,
+    from: &DynamicMessage,
+    to: &mut DynamicMessage,
+) -> Result<(), Unknown> {
+    let (from, mut part) = (from.get_field(field), to.get_field(field).into_owned());
+    let (Some(from), Some(message)) = (from.as_message(), part.as_message_mut()) else { return Ok(()) };
+    copy(path, from, message)?;
+    if to.has_field(field) || message.fields().next().is_some() {
+        to.set_field(field, part);
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     fn spec(json: &str) -> JobSpec {
@@ -151,14 +156,15 @@ mod tests {
     fn current() -> JobSpec {
         spec(
             r#"{"display_name": "before", "groups": [{"name": "a", "base_lr": 0.1}], "total_steps": 10,
-                "labels": {"team": "vision", "tier": "gold"}, "objective": {"metric": "loss", "target": 0.5}}"#,
+                "controllers": [{"greedy": {}}], "labels": {"team": "vision", "tier": "gold"},
+                "objective": {"metric": "loss", "target": 0.5}}"#,
         )
     }
 
     fn applied(new: &str, paths: &[&str]) -> (JobSpec, Violations) {
         let mut violations = Violations::new();
         let paths: Vec<String> = paths.iter().map(|&path| path.to_owned()).collect();
-        (apply(&mut violations, current(), &spec(new), &paths), violations)
+        (apply(&mut violations, &current(), &spec(new), &paths), violations)
     }
 
     #[test]
@@ -180,6 +186,13 @@ mod tests {
     }
 
     #[test]
+    fn a_part_of_a_message_that_nobody_has_leaves_it_unset() {
+        assert_eq!(applied("{}", &["spec.rate_limits.max_lr"]).0, current());
+        let (after, _) = applied(r#"{"rate_limits": {"min_lr": 1, "max_lr": 2}}"#, &["spec.rate_limits.max_lr"]);
+        assert_eq!(after.rate_limits.unwrap(), lrs_proto::RateLimits { min_lr: None, max_lr: Some(2.0) });
+    }
+
+    #[test]
     fn the_whole_spec_can_be_replaced() {
         let new = r#"{"groups": [{"base_lr": 1}]}"#;
         assert_eq!(applied(new, &["spec"]).0, spec(new));
@@ -187,30 +200,45 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_path_is_refused_with_those_that_exist() {
-        for path in ["spec.colour", "state", "spec.objective.colour", "spec.labels.", "spec.", ""] {
-            let (_, violations) = applied("{}", &[path]);
-            let text = violations.to_string();
-            assert!(text.starts_with(&format!("update_mask: {path:?} is not allowed")), "{text}");
-            assert!(text.contains("spec.total_steps") && text.contains("spec.labels.KEY"), "{text}");
+    fn a_short_form_replaces_the_field_that_it_is_short_for() {
+        for paths in [&[][..], &["spec.controller"], &["spec.controllers"]] {
+            let (after, violations) = applied(r#"{"controller": "auto"}"#, paths);
+            assert!(violations.is_empty());
+            assert_eq!((after.controller.as_str(), after.controllers.len()), ("auto", 0), "{paths:?}");
+            let (after, _) = applied(r#"{"controllers": [{"auto": {}}]}"#, paths);
+            assert_eq!(
+                (after.controller.as_str(), &after.controllers[..]),
+                ("", &spec(r#"{"controllers": [{"auto": {}}]}"#).controllers[..])
+            );
         }
+        // That both are given is for the check of the spec to refuse.
+        let (after, _) = applied(r#"{"controller": "auto", "controllers": [{"auto": {}}]}"#, &[]);
+        assert_eq!((after.controller.as_str(), after.controllers.len()), ("auto", 1));
     }
 
     #[test]
-    fn every_field_of_a_spec_can_be_named() {
-        let full = spec(
-            r#"{"display_name": "x", "groups": [{"base_lr": 1}], "total_steps": 1, "steps_per_epoch": 1,
-                "schedule": {"base": 1}, "momentum_schedule": {"base": 1}, "weight_decay_schedule": {"base": 1},
-                "controllers": [{}], "objective": {"metric": "m", "mode": "MODE_MAX", "target": 1}, "experiment": "x",
-                "arm": "ARM_BASELINE", "seed": 1, "labels": {"a": "b"}, "decision_lag": 1, "commit_ahead": 1,
-                "reporting_ranks": 1, "rate_limits": {"min_lr": 1, "max_lr": 2}}"#,
-        );
-        let json = serde_json::to_value(&full).unwrap();
-        for field in json.as_object().unwrap().keys() {
-            assert!(copy(field, &full, &mut JobSpec::default()), "{field}");
+    fn an_unknown_path_is_refused_with_the_paths_that_exist_there() {
+        for path in ["spec.colour", "state", "spec.labels.", "spec.groups.name", "spec.", ""] {
+            let (_, violations) = applied("{}", &[path]);
+            let text = violations.to_string();
+            assert!(text.starts_with(&format!("update_mask: {path:?} is not allowed")), "{text}");
+            assert!(text.contains("`spec` or one of spec.display_name") && text.contains("spec.labels.KEY"), "{text}");
         }
-        let mut copied = JobSpec::default();
-        assert!(FIELDS.iter().all(|field| copy(field, &full, &mut copied)));
-        assert_eq!(copied, full);
+        let (_, violations) = applied("{}", &["spec.objective.colour"]);
+        let expected = "must be one of spec.objective.metric, spec.objective.mode, spec.objective.target";
+        assert!(violations.to_string().ends_with(expected), "{violations}");
+    }
+
+    #[test]
+    fn every_field_of_a_spec_can_be_named_and_is_copied() {
+        let full = crate::rpc::every::full(&descriptor::<JobSpec>());
+        for field in descriptor::<JobSpec>().fields() {
+            let mut copied = DynamicMessage::new(descriptor::<JobSpec>());
+            copy(field.name(), &full, &mut copied).unwrap();
+            assert_eq!(copied.get_field(&field), full.get_field(&field), "{}", field.name());
+            let names: BTreeSet<String> = copied.fields().map(|(field, _)| field.name().to_owned()).collect();
+            let forms: BTreeSet<String> = forms(&field).iter().map(|field| field.name().to_owned()).collect();
+            assert_eq!(names, forms);
+        }
     }
 }

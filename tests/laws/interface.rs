@@ -9,12 +9,13 @@ use lrs::{
 };
 use lrs_proto::{
     CreateJobRequest, GetLearningRateRequest, Job, JobSpec, ParameterGroup, StartAttemptRequest,
-    StreamTelemetryRequest, StreamTelemetryResponse, WatchJobRequest, job_service_client::JobServiceClient,
-    learning_rate_service_client::LearningRateServiceClient,
+    StreamTelemetryRequest, StreamTelemetryResponse, WatchJobRequest, codec::Wire,
+    job_service_client::JobServiceClient, learning_rate_service_client::LearningRateServiceClient, reflect,
 };
+use prost::bytes::Bytes;
 use tokio::{sync::mpsc::Sender, task::JoinHandle, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Code, Status, Streaming, transport::Channel};
+use tonic::{Code, Request, Status, Streaming, client::Grpc, transport::Channel};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 use tonic_types::StatusExt as _;
 
@@ -198,4 +199,33 @@ async fn a_signal_ends_streams_with_a_reason_and_the_process_in_order() {
         assert_eq!(reason(&status), "SHUTTING_DOWN");
     }
     assert_eq!(next(&mut watched).await.unwrap().unwrap().status(), ServingStatus::NotServing);
+}
+
+#[tokio::test]
+async fn every_method_has_a_handler_and_every_service_its_health() {
+    let server = Running::start().await;
+    for method in reflect::methods() {
+        let mut client = Grpc::new(server.channel.clone());
+        client.ready().await.unwrap();
+        let path = reflect::path(&method).parse().unwrap();
+        // An empty request is wrong for nearly all of them, and none of them is unknown.
+        let status = if method.is_server_streaming() {
+            let answers = client.server_streaming(Request::new(Bytes::new()), path, Wire).await;
+            match answers {
+                Ok(answers) => next(&mut answers.into_inner()).await.err(),
+                Err(status) => Some(status),
+            }
+        } else {
+            client.unary(Request::new(Bytes::new()), path, Wire).await.err()
+        };
+        let code = status.as_ref().map_or(Code::Ok, Status::code);
+        assert!(!matches!(code, Code::Unimplemented | Code::Internal), "{}: {status:?}", method.full_name());
+    }
+    let mut health = HealthClient::new(server.channel.clone());
+    for service in reflect::pool().services() {
+        let request = HealthCheckRequest { service: service.full_name().to_owned() };
+        let answer = health.check(request).await.unwrap().into_inner();
+        assert_eq!(answer.status(), ServingStatus::Serving, "{}", service.full_name());
+    }
+    server.stop().await;
 }

@@ -72,7 +72,13 @@ async fn every_error_is_a_problem_that_a_program_can_read() {
     problem(&refused, 400, Some("INVALID_ARGUMENT"));
     problem(&get(&server, "/v1/nothing").await, 404, None);
     problem(&get(&server, "/v1").await, 404, None);
-    problem(&get(&server, "/v1/namespaces/test/jobs/a:fly").await, 404, None);
+    let body = problem(&get(&server, "/v1/namespaces/test/jobs/a:fly").await, 404, None);
+    let detail = body["detail"].as_str().unwrap();
+    assert!(
+        detail.contains("no verb \"fly\"") && detail.contains("POST pause") && detail.contains("GET watch"),
+        "{detail}"
+    );
+    problem(&get(&server, "/v1/namespaces/test/experiments/e").await, 404, None);
     let large = "x".repeat(1025);
     let refused = request(&server, "POST", "/v1/schedules:preview", "", &large).await;
     assert!(problem(&refused, 413, None)["detail"].as_str().unwrap().contains("message_bytes"));
@@ -83,9 +89,8 @@ async fn a_wrong_method_is_told_the_right_ones() {
     let server = Server::sqlite().await;
     for (method, path, allowed) in [
         ("PUT", "/v1/namespaces/test/jobs", "GET,HEAD,POST"),
-        ("PUT", "/v1/namespaces/test/jobs/a", "GET,HEAD,PATCH,DELETE,POST"),
+        ("PUT", "/v1/namespaces/test/jobs/a", "GET,HEAD,PATCH,DELETE"),
         ("POST", "/v1/fleet", "GET,HEAD"),
-        // What is there for a verb, no router knows.
         ("POST", "/v1/namespaces/test/jobs/a", "GET,HEAD,PATCH,DELETE"),
         ("GET", "/v1/namespaces/test/jobs/a:pause", "POST"),
         ("POST", "/v1/namespaces/test/jobs/a:watch", "GET,HEAD"),

@@ -27,4 +27,5 @@ mod recovery;
 mod retention;
 mod sweep;
 mod trainer_client;
+mod update;
 mod upgrades;

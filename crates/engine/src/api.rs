@@ -34,7 +34,7 @@ impl JobView {
     /// Changes with every change of spec, state or attempt.
     #[must_use]
     pub fn etag(&self) -> String {
-        format!("\"{}\"", self.row.version)
+        lrs_model::etag::of(self.row.version)
     }
 }
 

@@ -152,16 +152,62 @@ pub struct RateShape {
     pub cooldown_share: Option<f64>,
 }
 
-/// What advice is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Topic {
+/// Makes the topics of their table.
+macro_rules! topics {
+    ($($(#[$meaning:meta])* $topic:ident, $name:literal, $words:literal;)*) => {
+        /// What advice is about.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        pub enum Topic {
+            $($(#[$meaning])* $topic,)*
+        }
+
+        impl Topic {
+            /// Every topic.
+            pub const ALL: &[Self] = &[$(Self::$topic),*];
+
+            /// What the interface calls the topic.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$topic => $name,)*
+                }
+            }
+
+            /// What people call advice about the topic.
+            #[must_use]
+            pub const fn words(self) -> &'static str {
+                match self {
+                    $(Self::$topic => $words,)*
+                }
+            }
+        }
+    };
+}
+
+// A topic is a row here, and a value of `Advice.Topic` in decision.proto.
+topics! {
     /// Training could stop.
-    Stop,
+    Stop, "TOPIC_STOP", "advice to stop";
     /// A range test is over.
-    RangeTest,
+    RangeTest, "TOPIC_RANGE_TEST", "range test over";
     /// The gradient noise scale.
-    NoiseScale,
+    NoiseScale, "TOPIC_NOISE_SCALE", "gradient noise scale";
+}
+
+impl Topic {
+    /// The topic that the interface calls so.
+    #[must_use]
+    pub fn by_name(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|topic| topic.name() == name)
+    }
+}
+
+/// Advice in words, by what the interface calls its topic.
+#[must_use]
+pub fn advice_words(topic: &str, is_withdrawn: bool) -> String {
+    let words = Topic::by_name(topic).map_or("advice", Topic::words);
+    if is_withdrawn { format!("{words} taken back") } else { words.to_owned() }
 }
 
 /// Something that a trainer of tier 2 does between two steps.

@@ -2,6 +2,7 @@
 
 pub mod controller;
 pub mod decision;
+pub mod etag;
 pub mod filter;
 pub mod job;
 pub mod library;

@@ -1,8 +1,8 @@
 //! Canonical JSON of messages, as pbjson writes it, with the numbers that JSON does not have.
 //!
-//! The generated `Serialize` hands NaN and infinities to the serializer as they are, and `serde_json` writes them as `null`. The
-//! canonical form is `"NaN"`, `"Infinity"` and `"-Infinity"`, which the generated `Deserialize` reads. Losses that diverge are
-//! evidence here, so write messages through [`Canonical`], always.
+//! The generated `Serialize` passes NaN and infinities to the serializer as they are, and `serde_json` writes them as
+//! `null`. The canonical form, which the generated `Deserialize` reads, is `"NaN"`, `"Infinity"` and `"-Infinity"`. A
+//! loss that diverges is evidence, so always write messages through [`Canonical`].
 
 use std::fmt::Display;
 
@@ -205,7 +205,7 @@ impl<S: ser::SerializeMap> ser::SerializeMap for Numbers<S> {
     }
 }
 
-/// What JSON calls a number that it does not have.
+/// The name of a number that JSON does not have.
 fn name_of(value: f64) -> Option<&'static str> {
     if value.is_finite() {
         None

@@ -2,6 +2,7 @@
 
 pub use generated::*;
 
+pub mod codec;
 pub mod json;
 pub mod reflect;
 

@@ -110,13 +110,9 @@ pub(super) fn effect(decision: &Decision) -> String {
         Some(Effect::SchedulePaused(_)) => "schedule paused".to_owned(),
         Some(Effect::ScheduleResumed(_)) => "schedule resumed".to_owned(),
         Some(Effect::SpecChange(_)) => "spec changed".to_owned(),
-        Some(Effect::Advice(advice)) => match advice.topic() {
-            lrs_proto::advice::Topic::Unspecified => "advice",
-            lrs_proto::advice::Topic::Stop => "advice to stop",
-            lrs_proto::advice::Topic::RangeTest => "range test over",
-            lrs_proto::advice::Topic::NoiseScale => "gradient noise scale",
+        Some(Effect::Advice(advice)) => {
+            lrs_model::decision::advice_words(advice.topic().as_str_name(), advice.is_withdrawn)
         }
-        .to_owned(),
     }
 }
 

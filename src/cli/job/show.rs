@@ -5,10 +5,9 @@ use crate::cli::{
     output::{card, json_line, number, optional, table, time},
     telemetry,
 };
-use lrs_model::{name::JobName, spec::DEFAULT_GROUP, telemetry::Sample};
+use lrs_model::{decision::advice_words, name::JobName, spec::DEFAULT_GROUP, telemetry::Sample};
 use lrs_proto::{
     Attempt, ControllerStatus, Decision, GroupRate, Job, JobSpec, Progress, TelemetryRecord,
-    advice::Topic,
     decision::{Author, Effect},
     job::State,
     rate_override::Setting,
@@ -181,13 +180,7 @@ pub(super) fn effect(decision: &Decision) -> String {
         Some(Effect::SchedulePaused(_)) => "paused".to_owned(),
         Some(Effect::ScheduleResumed(_)) => "resumed".to_owned(),
         Some(Effect::SpecChange(_)) => "spec changed".to_owned(),
-        Some(Effect::Advice(advice)) => match advice.topic() {
-            Topic::Unspecified => "advice".to_owned(),
-            Topic::Stop if advice.is_withdrawn => "advice to stop taken back".to_owned(),
-            Topic::Stop => "advice to stop".to_owned(),
-            Topic::RangeTest => "range test over".to_owned(),
-            Topic::NoiseScale => "noise scale".to_owned(),
-        },
+        Some(Effect::Advice(advice)) => advice_words(advice.topic().as_str_name(), advice.is_withdrawn),
         None => "unknown to this release".to_owned(),
     }
 }

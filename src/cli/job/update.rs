@@ -35,11 +35,12 @@ pub struct Args {
 
 pub(super) async fn run(session: &Session, args: &Args) -> Result<(), Failure> {
     let name = session.name(&args.job)?;
+    let before = session.job(&name).await?;
     let (job, update_mask) = if let Some(file) = &args.file {
         (one_job(jobfile::read(file, &args.changes)?)?, None)
     } else {
         let mask = update_mask(&args.changes)?;
-        (jobfile::change(&session.job(&name).await?, &args.changes)?, Some(mask))
+        (jobfile::change(&before, &args.changes)?, Some(mask))
     };
     let request = UpdateJobRequest {
         // With the etag of the job that was read, so that nobody's change in between is lost.
@@ -50,7 +51,10 @@ pub(super) async fn run(session: &Session, args: &Args) -> Result<(), Failure> {
         request_id: args.order.request_id(),
     };
     let job = session.server.call(async |mut service| service.update_job(request.clone()).await).await?;
-    args.format.print(&job, || format!("Changed the spec of {name}.\n{}", show::job(&job)))
+    args.format.print(&job, || {
+        let what = if job.spec == before.spec { "Nothing changed in" } else { "Changed" };
+        format!("{what} the spec of {name}.\n{}", show::job(&job))
+    })
 }
 
 /// The fields of the spec that `changes` touch, each once.

@@ -40,7 +40,7 @@ fn effect_from_proto(effect: wire::Effect, name: &str) -> Result<Effect, Failure
     Ok(match effect {
         wire::Effect::BaseRateChange(change) => Effect::BaseRates(rate_move(change, name)?),
         wire::Effect::Advice(advice) => {
-            let topic = topic(advice.topic()).ok_or_else(|| unknown(name))?;
+            let topic = Topic::by_name(advice.topic().as_str_name()).ok_or_else(|| unknown(name))?;
             if advice.is_withdrawn { Effect::WithdrawAdvice(topic) } else { Effect::Advice(topic) }
         }
         wire::Effect::RateOverride(order) => Effect::Override(heart::rate_override(order).map_err(refused)?),
@@ -55,15 +55,6 @@ fn effect_from_proto(effect: wire::Effect, name: &str) -> Result<Effect, Failure
 
 fn unknown(name: &str) -> Failure {
     Failure::invalid(format!("decision {name:?}: its effect is not known to this release"))
-}
-
-fn topic(topic: proto::advice::Topic) -> Option<Topic> {
-    Some(match topic {
-        proto::advice::Topic::Unspecified => return None,
-        proto::advice::Topic::Stop => Topic::Stop,
-        proto::advice::Topic::RangeTest => Topic::RangeTest,
-        proto::advice::Topic::NoiseScale => Topic::NoiseScale,
-    })
 }
 
 fn rate_move(change: proto::BaseRateChange, name: &str) -> Result<RateMove, Failure> {

@@ -82,11 +82,7 @@ fn advice_to_proto(topic: Topic, is_withdrawn: bool) -> proto::Advice {
 }
 
 fn topic_to_proto(topic: Topic) -> proto::advice::Topic {
-    match topic {
-        Topic::Stop => proto::advice::Topic::Stop,
-        Topic::RangeTest => proto::advice::Topic::RangeTest,
-        Topic::NoiseScale => proto::advice::Topic::NoiseScale,
-    }
+    proto::advice::Topic::from_str_name(topic.name()).unwrap_or_default()
 }
 
 fn override_to_proto(order: &RateOverride) -> proto::RateOverride {
@@ -130,6 +126,13 @@ mod tests {
         assert!(wire.evidence["best"].is_nan());
         let Some(proto::decision::Effect::BaseRateChange(change)) = wire.effect else { panic!("{:?}", wire.effect) };
         assert_eq!(change.groups[0].base_lr.to_bits(), 0.1_f64.to_bits());
+    }
+
+    #[test]
+    fn every_topic_is_known_on_both_sides() {
+        let wire: Vec<_> = (1..).map_while(|number| proto::advice::Topic::try_from(number).ok()).collect();
+        let topics: Vec<_> = Topic::ALL.iter().map(|&topic| topic_to_proto(topic)).collect();
+        assert_eq!(topics, wire);
     }
 
     #[test]

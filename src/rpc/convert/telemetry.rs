@@ -148,7 +148,8 @@ fn union(steps: &[u64], series: &[Series]) -> Vec<u64> {
     all
 }
 
-/// Sets a value at each step of a column. Both `samples` and the column rise, and every step of the column has a sample.
+/// Sets a value at each step of a column. Both `samples` and the column rise, and every step of the column has a
+/// sample.
 fn fill<'a>(samples: &mut [Sample], column: impl Iterator<Item = (&'a u64, f64)>, set: impl Fn(&mut Sample, f64)) {
     let mut samples = samples.iter_mut();
     for (&at, value) in column {

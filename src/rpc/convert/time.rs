@@ -10,7 +10,7 @@ pub fn to_proto(time: Timestamp) -> pbjson_types::Timestamp {
     let micros = time.0.rem_euclid(MICROS_PER_SECOND);
     pbjson_types::Timestamp {
         seconds: time.0.div_euclid(MICROS_PER_SECOND),
-        // Below 10^9, so the conversion can not fail.
+        // Below 10^9, so the conversion cannot fail.
         nanos: i32::try_from(micros * 1000).unwrap_or_default(),
     }
 }

@@ -6,22 +6,22 @@ use crate::rpc::{
     update_mask,
 };
 use lrs_engine::{Change, Engine, Error, JobView, Order};
-use lrs_model::{name::JobName, violation::Violations};
+use lrs_model::{etag, name::JobName, violation::Violations};
 use lrs_proto::{JobSpec, UpdateJobRequest};
 use lrs_runtime::aside::aside;
 
-/// How often to begin again when somebody else changed the job between our reading and our writing.
+/// How often to try when somebody else changes the job between our reading and our writing.
 const MAX_TRIES: usize = 5;
 
-/// Changes the spec. Without an etag, a change by somebody else meanwhile is no reason to fail: the fields named are put into
-/// what the spec is then.
+/// Changes the spec. Without an etag, a change by somebody else in the meantime is no error: the fields named are put
+/// into the spec that the job then has.
 pub(super) async fn update(engine: &Engine, request: UpdateJobRequest) -> Result<JobView, Error> {
     let Update { name, etag, spec, paths, order } = Update::from_proto(request)?;
     let mut tries = 1;
     loop {
         let current = engine.job(&name).await?;
         let version = match &etag {
-            Some(etag) => version_of(etag).ok_or_else(|| Error::EtagMismatch {
+            Some(etag) => etag::version(etag).ok_or_else(|| Error::EtagMismatch {
                 job: name.clone(),
                 expected: etag.clone(),
                 found: current.etag(),
@@ -29,7 +29,7 @@ pub(super) async fn update(engine: &Engine, request: UpdateJobRequest) -> Result
             None => current.row.version,
         };
         let mut v = Violations::new();
-        let wire = aside(|| update_mask::apply(&mut v, convert::spec::to_proto(&current.row.spec), &spec, &paths));
+        let wire = aside(|| update_mask::apply(&mut v, &convert::spec::to_proto(&current.row.spec), &spec, &paths));
         let changed = fields::spec(&mut v, engine, "job.spec", Some(wire));
         let change = Change::Spec { spec: Box::new(checked(v, changed)?), version };
         match engine.change_job(&name, change, order.clone()).await {
@@ -57,28 +57,17 @@ impl Update {
         let order = fields::order(&mut v, request.author, request.reason, request.request_id);
         let paths = request.update_mask.unwrap_or_default().paths;
         let spec = job.spec.unwrap_or_default();
-        // A mask that names what does not exist is refused whatever the job is.
-        update_mask::apply(&mut v, JobSpec::default(), &spec, &paths);
+        // A mask with an unknown field is refused even if there is no such job.
+        update_mask::apply(&mut v, &JobSpec::default(), &spec, &paths);
         let name = checked(v, name)?;
         Ok(Self { name, etag: (!job.etag.is_empty()).then_some(job.etag), spec, paths, order })
     }
-}
-
-/// The version in an etag as [`JobView::etag`] writes it.
-fn version_of(etag: &str) -> Option<u64> {
-    etag.strip_prefix('"')?.strip_suffix('"')?.parse().ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use lrs_proto::Job;
-
-    #[test]
-    fn an_etag_is_a_version_in_quotes() {
-        assert_eq!(version_of("\"17\""), Some(17));
-        assert_eq!(["17", "", "\"x\"", "\"17"].map(version_of), [None; 4]);
-    }
 
     #[test]
     fn everything_wrong_with_the_request_is_named_before_the_job_is_read() {

@@ -127,8 +127,8 @@ impl Owned {
                 if version != row.version {
                     return Err(Error::EtagMismatch {
                         job: self.entry.name.clone(),
-                        expected: format!("\"{version}\""),
-                        found: format!("\"{}\"", row.version),
+                        expected: lrs_model::etag::of(version),
+                        found: lrs_model::etag::of(row.version),
                     });
                 }
                 check_spec_change(&row.spec, &spec)?;
@@ -313,5 +313,8 @@ fn check_spec_change(old: &Spec, new: &Spec) -> Result<(), Error> {
     fixed("decision_lag", old.decision_lag, new.decision_lag);
     fixed("reporting_ranks", old.reporting_ranks.into(), new.reporting_ranks.into());
     fixed("tier", old.tier.number().into(), new.tier.number().into());
+    if new.base_lr_from.is_some() && new.base_lr_from != old.base_lr_from {
+        violations.add("base_lr_from", "cannot change: it is read once, when a job is registered");
+    }
     violations.into_result(()).map_err(Error::Invalid)
 }

@@ -37,7 +37,7 @@ impl Shard {
     pub(super) fn delete(&mut self, id: JobId, etag: Option<&str>, force: bool, reply: Reply<()>) {
         let Some(owned) = self.jobs.get_mut(&id) else { return };
         let (name, row) = (owned.entry.name.clone(), owned.entry.row());
-        let found = format!("\"{}\"", row.version);
+        let found = lrs_model::etag::of(row.version);
         let refusal = match etag {
             Some(expected) if expected != found => {
                 Some(Error::EtagMismatch { job: name.clone(), expected: expected.to_owned(), found })

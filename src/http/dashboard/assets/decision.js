@@ -1,6 +1,7 @@
 // Decisions of the API as what the page shows: a kind, and the effect in words.
 
 import { count, rate } from "./format.js";
+import { TOPICS } from "./topics.js";
 
 const optional = (value) => (value === undefined || value === null ? null : Number(value));
 
@@ -36,7 +37,7 @@ function effectOf(decision) {
   if (decision.schedule_paused) return { kind: "pause", effect: "Schedule paused" };
   if (decision.schedule_resumed) return { kind: "resume", effect: "Schedule resumed" };
   if (decision.spec_change) return { kind: "spec", effect: "Spec changed" };
-  return { kind: "advice", effect: advice(decision.advice?.topic) };
+  return { kind: "advice", effect: advice(decision.advice ?? {}) };
 }
 
 function baseRateChange({ groups = [], restore }) {
@@ -60,10 +61,7 @@ function override({ factor, fixed, end_step }) {
   return `Override: ${rate(Number(factor ?? 0))} times the schedule${until}`;
 }
 
-function advice(topic) {
-  return {
-    TOPIC_STOP: "Training could stop",
-    TOPIC_RANGE_TEST: "Range test is over",
-    TOPIC_NOISE_SCALE: "Gradient noise scale",
-  }[topic] ?? "Advice";
+function advice({ topic, is_withdrawn }) {
+  const words = TOPICS[topic] ?? "Advice";
+  return is_withdrawn ? `${words} taken back` : words;
 }

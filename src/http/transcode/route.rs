@@ -1,0 +1,323 @@
+//! A route of a method, and the request that it makes of a path, a query and a body.
+
+use std::collections::BTreeSet;
+
+use axum::http::{Method, uri::PathAndQuery};
+use lrs_model::violation::Violations;
+use lrs_proto::{
+    codec::Codec,
+    reflect::{self, Cardinality, FieldDescriptor, HttpRoute, Kind, MessageDescriptor},
+};
+use prost::encoding::{WireType, encode_key, encode_varint};
+use serde_json::{Map, Value};
+
+use super::template::Template;
+
+const ANY_TEXT: [&str; 3] = ["google.protobuf.Duration", "google.protobuf.FieldMask", "google.protobuf.Timestamp"];
+const FIELD_MASK: &str = "google.protobuf.FieldMask";
+
+/// How a method is called over HTTP.
+pub(super) struct Route {
+    pub(super) method: Method,
+    pub(super) template: Template,
+    /// What the method answers.
+    pub(super) output: MessageDescriptor,
+    pub(super) answer: Codec,
+    pub(super) is_stream: bool,
+    /// What gRPC calls the method by.
+    pub(super) rpc: PathAndQuery,
+    input: MessageDescriptor,
+    request: Codec,
+    pub(super) body: Body,
+    parameters: Vec<FieldDescriptor>,
+}
+
+/// What the HTTP body is.
+pub(super) enum Body {
+    /// Not read.
+    None,
+    /// The request.
+    Whole,
+    /// A field of the request.
+    Field(FieldDescriptor, Codec),
+}
+
+impl Route {
+    /// The route that an option of the protos says.
+    pub(super) fn new(route: HttpRoute) -> Self {
+        let (input, output) = (route.method.input(), route.method.output());
+        let body = match route.body.as_str() {
+            "" => Body::None,
+            "*" => Body::Whole,
+            name => {
+                let field = input.get_field_by_name(name).expect("the body is a field of the request");
+                let Kind::Message(message) = field.kind() else { panic!("the body is a message") };
+                Body::Field(field, codec(&message))
+            }
+        };
+        let template = Template::parse(&route.template);
+        let parameters = if matches!(body, Body::Whole) { Vec::new() } else { parameters(&input, &template, &body) };
+        Self {
+            method: route.verb.parse().expect("a method of HTTP"),
+            template,
+            rpc: reflect::path(&route.method).parse().expect("a path"),
+            is_stream: route.method.is_server_streaming(),
+            answer: codec(&output),
+            request: codec(&input),
+            input,
+            output,
+            body,
+            parameters,
+        }
+    }
+
+    /// The request in its wire form, with everything that is wrong with it noted. Parts of a message may follow one
+    /// another on the wire, and the last value of a field counts: so the path, which comes last, always says what is
+    /// meant.
+    pub(super) fn request(
+        &self,
+        texts: &[String],
+        parameters: Vec<(String, String)>,
+        body: &[u8],
+        violations: &mut Violations,
+    ) -> Vec<u8> {
+        let mut wire = self.read_body(body, violations);
+        self.read_parameters(parameters, &mut wire, violations);
+        for (path, value) in self.template.values(texts) {
+            put_text(&self.input, path, value.as_bytes(), &mut wire);
+        }
+        wire
+    }
+
+    /// An empty body is an empty message.
+    fn read_body(&self, body: &[u8], violations: &mut Violations) -> Vec<u8> {
+        let codec = match &self.body {
+            Body::None => return Vec::new(),
+            _ if body.iter().all(u8::is_ascii_whitespace) => return Vec::new(),
+            Body::Whole => self.request,
+            Body::Field(_, codec) => *codec,
+        };
+        let message = codec.read(body).unwrap_or_else(|problem| {
+            violations.add("body", problem);
+            Vec::new()
+        });
+        match &self.body {
+            Body::Field(field, _) => {
+                let mut wire = Vec::with_capacity(message.len() + 8);
+                put(field, &message, &mut wire);
+                wire
+            }
+            Body::None | Body::Whole => message,
+        }
+    }
+
+    /// Reads each parameter alone, so that an error belongs to a parameter.
+    fn read_parameters(&self, given: Vec<(String, String)>, wire: &mut Vec<u8>, violations: &mut Violations) {
+        let mut seen = BTreeSet::new();
+        for (name, text) in given {
+            let field = reflect::field(&self.input, &name).filter(|field| self.parameters.contains(field));
+            let Some(field) = field else {
+                violations.add(&name, self.unknown(&name));
+                continue;
+            };
+            let json = Map::from_iter([(field.name().to_owned(), self.to_json(&field, text))]);
+            match self.request.read_value(json.into()) {
+                Err(problem) => violations.add(&name, problem),
+                Ok(_) if !field.is_list() && !seen.insert(field.number()) => violations.add(&name, "is given twice"),
+                Ok(part) => wire.extend(part),
+            }
+        }
+    }
+
+    fn unknown(&self, name: &str) -> String {
+        if self.parameters.is_empty() {
+            return "is not allowed in the query of this method".to_owned();
+        }
+        let names: Vec<String> = self.parameters.iter().map(|field| format!("`{}`", field.name())).collect();
+        format!("unknown field `{name}`, expected one of {}", names.join(", "))
+    }
+
+    /// The JSON of a parameter. Numbers stay text, which canonical JSON allows.
+    fn to_json(&self, field: &FieldDescriptor, text: String) -> Value {
+        let value = match field.kind() {
+            Kind::Bool => text.parse().map_or(Value::String(text), Value::Bool),
+            Kind::Message(message) if message.full_name() == FIELD_MASK => {
+                let paths = text.split(',').map(|path| self.proto_path(path.trim()).into()).collect();
+                Map::from_iter([("paths".to_owned(), Value::Array(paths))]).into()
+            }
+            _ => text.into(),
+        };
+        if field.is_list() { Value::Array(vec![value]) } else { value }
+    }
+
+    /// A path of a mask, which names fields of the message in the body, in the proto's names.
+    fn proto_path(&self, path: &str) -> String {
+        match &self.body {
+            Body::Field(field, _) => match field.kind() {
+                Kind::Message(message) => reflect::proto_path(&message, path),
+                _ => path.to_owned(),
+            },
+            Body::None | Body::Whole => path.to_owned(),
+        }
+    }
+
+    /// Whether a field of the request can be given: in the path, the query or the body.
+    #[cfg(test)]
+    pub(super) fn reaches(&self, field: &FieldDescriptor) -> bool {
+        self.parameters.contains(field)
+            || self.template.fields().any(|path| path == field.name())
+            || match &self.body {
+                Body::None => false,
+                Body::Whole => true,
+                Body::Field(body, _) => body == field,
+            }
+    }
+}
+
+/// The fields of a request that the query gives: those that a text can hold and neither the path nor the body gives.
+fn parameters(input: &MessageDescriptor, template: &Template, body: &Body) -> Vec<FieldDescriptor> {
+    let in_path: Vec<FieldDescriptor> = template.fields().filter_map(|path| input.get_field_by_name(path)).collect();
+    let is_open = |field: &FieldDescriptor| {
+        let is_given = in_path.iter().any(|given| {
+            given == field || given.containing_oneof().is_some_and(|oneof| field.containing_oneof() == Some(oneof))
+        });
+        let is_body = matches!(body, Body::Field(given, _) if given == field);
+        let is_text = match field.kind() {
+            Kind::Message(message) => {
+                field.cardinality() != Cardinality::Repeated && ANY_TEXT.contains(&message.full_name())
+            }
+            _ => true,
+        };
+        !is_given && !is_body && is_text
+    };
+    input.fields().filter(is_open).collect()
+}
+
+fn codec(message: &MessageDescriptor) -> Codec {
+    Codec::by_name(message.full_name()).expect("every message of a method has a codec")
+}
+
+/// Writes a text into the field at a path such as `job.name`.
+fn put_text(message: &MessageDescriptor, path: &str, text: &[u8], wire: &mut Vec<u8>) {
+    let (name, below) = path.split_once('.').map_or((path, None), |(name, below)| (name, Some(below)));
+    let field = message.get_field_by_name(name).expect("a variable of a path is a field of the request");
+    match (below, field.kind()) {
+        (Some(below), Kind::Message(inner)) => {
+            let mut part = Vec::new();
+            put_text(&inner, below, text, &mut part);
+            put(&field, &part, wire);
+        }
+        _ => put(&field, text, wire),
+    }
+}
+
+/// Writes a field that has a length.
+fn put(field: &FieldDescriptor, bytes: &[u8], wire: &mut Vec<u8>) {
+    encode_key(field.number(), WireType::LengthDelimited, wire);
+    encode_varint(bytes.len() as u64, wire);
+    wire.extend_from_slice(bytes);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lrs_proto::{
+        CreateJobRequest, DeleteJobRequest, PauseJobRequest, QueryTelemetryRequest, UpdateJobRequest,
+        reflect::http_routes,
+    };
+    use prost::Message;
+
+    fn route(method: &str) -> Route {
+        Route::new(http_routes().find(|route| route.method.name() == method).unwrap())
+    }
+
+    fn request(method: &str, parameters: &[(&str, &str)], body: &str) -> Result<Vec<u8>, Violations> {
+        let texts = ["a".to_owned(), "b".to_owned()];
+        let parameters = parameters.iter().map(|&(name, text)| (name.to_owned(), text.to_owned())).collect();
+        let mut violations = Violations::new();
+        let wire = route(method).request(&texts, parameters, body.as_bytes(), &mut violations);
+        if violations.is_empty() { Ok(wire) } else { Err(violations) }
+    }
+
+    fn read<M: Message + Default>(method: &str, parameters: &[(&str, &str)], body: &str) -> M {
+        M::decode(request(method, parameters, body).unwrap().as_slice()).unwrap()
+    }
+
+    #[test]
+    fn numbers_lists_truths_and_masks_are_read() {
+        let parameters = [
+            ("attempt", "2"),
+            ("startStep", "10"),
+            ("end_step", "20"),
+            ("metrics", "loss"),
+            ("metrics", "acc"),
+            ("max_points", "100"),
+        ];
+        let request: QueryTelemetryRequest = read("QueryTelemetry", &parameters, "");
+        assert_eq!(request.job, "namespaces/a/jobs/b");
+        assert_eq!((request.attempt, request.start_step, request.end_step), (2, 10, Some(20)));
+        assert_eq!((request.metrics, request.max_points), (vec!["loss".to_owned(), "acc".to_owned()], 100));
+        let request: DeleteJobRequest = read("DeleteJob", &[("force", "true"), ("etag", "\"7\"")], "");
+        assert_eq!((request.force, request.etag.as_str()), (true, "\"7\""));
+        let mask = [("update_mask", "spec.totalSteps,spec.labels.myKey, spec.arm")];
+        let request: UpdateJobRequest = read("UpdateJob", &mask, "");
+        assert_eq!(request.update_mask.unwrap().paths, ["spec.total_steps", "spec.labels.myKey", "spec.arm"]);
+    }
+
+    #[test]
+    fn the_path_says_which_job_whatever_the_body_says() {
+        let body = r#"{"name": "namespaces/x/jobs/y", "spec": {"totalSteps": "7"}}"#;
+        let job = read::<UpdateJobRequest>("UpdateJob", &[("reason", "why")], body).job.unwrap();
+        assert_eq!((job.name.as_str(), job.spec.unwrap().total_steps), ("namespaces/a/jobs/b", Some(7)));
+        let request: PauseJobRequest = read("PauseJob", &[], r#"{"name": "x", "reason": "why"}"#);
+        assert_eq!((request.name.as_str(), request.reason.as_str()), ("namespaces/a/jobs/b", "why"));
+        let request: CreateJobRequest = read("CreateJob", &[("job_id", "c"), ("validateOnly", "true")], "");
+        assert_eq!((request.parent.as_str(), request.job_id.as_str()), ("namespaces/a", "c"));
+        assert!(request.validate_only);
+    }
+
+    #[test]
+    fn every_wrong_parameter_is_named() {
+        let parameters = [("page_size", "ten"), ("colour", "red"), ("filter", "a"), ("filter", "b"), ("parent", "p")];
+        let violations = request("ListJobs", &parameters, "").unwrap_err();
+        let fields: Vec<_> = violations.iter().map(|violation| violation.field.as_str()).collect();
+        assert_eq!(fields, ["page_size", "colour", "filter", "parent"]);
+        let text = violations.to_string();
+        assert!(text.contains("unknown field `colour`, expected one of `page_size`, `page_token`, `filter`"), "{text}");
+        assert!(!text.contains("line"), "{text}");
+        let violations = request("DeleteJob", &[("force", "yes")], "").unwrap_err();
+        assert!(violations.to_string().contains("force: invalid type: string \"yes\""), "{violations}");
+    }
+
+    #[test]
+    fn a_method_whose_body_is_the_request_has_no_parameters() {
+        let violations = request("PauseJob", &[("reason", "x")], "").unwrap_err();
+        assert_eq!(violations.to_string(), "reason: is not allowed in the query of this method");
+    }
+
+    #[test]
+    fn of_a_oneof_that_the_path_decides_the_query_has_nothing() {
+        let violations = request("GetAuditReport", &[("experiment", "x"), ("target", "0.5")], "").unwrap_err();
+        assert_eq!(violations.to_string(), "experiment: unknown field `experiment`, expected one of `target`");
+    }
+
+    #[test]
+    fn an_error_says_where_in_the_body() {
+        let problem = request("UpdateJob", &[], "{\"spec\": {\n  \"colour\": 1}}").unwrap_err().to_string();
+        assert!(problem.contains("body: unknown field `colour`") && problem.contains("line 2"), "{problem}");
+        assert!(request("UpdateJob", &[], " \n").is_ok());
+    }
+
+    #[test]
+    fn every_field_of_every_request_can_be_given() {
+        for method in reflect::methods() {
+            let routes = http_routes().filter(|route| route.method == method).map(Route::new);
+            let routes: Vec<Route> = routes.collect();
+            let is_for_trainers = method.parent_service().name() == "LearningRateService";
+            assert_eq!(routes.is_empty(), is_for_trainers, "{}", method.full_name());
+            for field in method.input().fields().filter(|_| !is_for_trainers) {
+                assert!(routes.iter().any(|route| route.reaches(&field)), "{}", field.full_name());
+            }
+        }
+    }
+}

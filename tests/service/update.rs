@@ -1,0 +1,69 @@
+//! `lrs job update` against a real server: what a file asks for happens or is refused.
+
+use std::process::{Command, Output};
+
+use crate::server::{Server, spec_json};
+
+fn update(server: &Server, changes: &str) -> Output {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("changes.yaml");
+    std::fs::write(&file, changes).unwrap();
+    Command::new(env!("CARGO_BIN_EXE_lrs"))
+        .args(["job", "update", "test/a", "-f"])
+        .arg(&file)
+        .env("LRS_SERVER", format!("http://{}", server.grpc))
+        .output()
+        .unwrap()
+}
+
+fn texts(output: &Output) -> (String, String) {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    (text(&output.stdout), text(&output.stderr))
+}
+
+async fn spec_of(server: &Server) -> lrs_proto::JobSpec {
+    let request = lrs_proto::GetJobRequest { name: "namespaces/test/jobs/a".to_owned() };
+    server.jobs().await.get_job(request).await.unwrap().into_inner().spec.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_with_a_short_form_changes_the_controllers() {
+    let server = Server::sqlite().await;
+    let spec = r#"{"groups": [{"base_lr": 0.1}], "total_steps": 100, "tier": 1, "controllers": [{"greedy": {}}]}"#;
+    server.register("a", spec_json(spec)).await;
+
+    let (out, err) = texts(&update(&server, "spec: {controller: auto, tier: 1}"));
+    assert!(out.starts_with("Changed the spec of namespaces/test/jobs/a"), "{out}\n{err}");
+    let changed = spec_of(&server).await;
+    assert!(matches!(
+        changed.controllers[..],
+        [lrs_proto::Controller { kind: Some(lrs_proto::controller::Kind::Auto(_)), .. }]
+    ));
+    assert_eq!((changed.controllers.len(), changed.total_steps), (1, Some(100)));
+
+    let (out, err) = texts(&update(&server, "spec: {controller: auto}"));
+    assert!(out.starts_with("Nothing changed in the spec of namespaces/test/jobs/a"), "{out}\n{err}");
+    assert_eq!(spec_of(&server).await, changed);
+
+    let (out, err) = texts(&update(&server, "spec: {controllers: [{greedy: {}}]}"));
+    assert!(out.starts_with("Changed the spec"), "{out}\n{err}");
+    assert_ne!(spec_of(&server).await.controllers, changed.controllers);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_change_after_registration_is_refused() {
+    let server = Server::sqlite().await;
+    server.register("a", spec_json(r#"{"groups": [{"base_lr": 0.1}], "total_steps": 100}"#)).await;
+    let registered = spec_of(&server).await;
+
+    for (changes, field) in [
+        ("spec: {tier: 2}", "tier"),
+        ("spec: {base_lr_from: {study_trial: namespaces/test/jobs/b}}", "base_lr_from"),
+        ("spec: {controller: auto, controllers: [{greedy: {}}]}", "controller"),
+    ] {
+        let output = update(&server, changes);
+        let (out, err) = texts(&output);
+        assert!(!output.status.success() && err.contains(field), "{changes}: {out}\n{err}");
+        assert_eq!(spec_of(&server).await, registered);
+    }
+}
