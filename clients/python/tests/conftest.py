@@ -13,7 +13,7 @@ import socket
 
 import pytest
 
-import lrs.scheduler
+import lrs.lifetime
 from server import Server
 
 _numbers = itertools.count()
@@ -45,7 +45,7 @@ def job(request):
 def closed_in_the_end():
     """Schedulers that a failed test left open must not hold up the end of the process."""
     yield
-    for scheduler in list(lrs.scheduler._living):
+    for scheduler in list(lrs.lifetime.living):
         scheduler.close(0)
 
 

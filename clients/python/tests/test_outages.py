@@ -126,7 +126,7 @@ def test_an_outage_of_thousands_of_steps_goes_through_a_file_and_loses_nothing(o
         training.run_steps(100)
         own_server.kill()
         training.run_steps(8000)
-        wait_for("the spill", lambda: scheduler._link.in_memory <= 2000)
+        wait_for("the spill", lambda: scheduler._mailbox.in_memory <= 2000)
         assert scheduler.unacknowledged > 7000
         own_server.start()
         training.pace = 0.002

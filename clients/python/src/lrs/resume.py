@@ -1,17 +1,36 @@
-"""Whether a checkpoint belongs to the present history of its job."""
+"""The state in a checkpoint, and whether it belongs to the present history of its job."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
 
-from lrs.errors import ResumeError
+from lrs.errors import ResumeError, UsageError
 from lrs.v1.job_service_pb2 import ListAttemptsRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from lrs.v1.job_pb2 import Attempt
     from lrs.wire import Connection
+
+
+def checked_state(state: object, job: str) -> dict[str, Any]:
+    """The state of a scheduler that trained `job`, with `step` and `attempt` in it.
+
+    Raises:
+        UsageError: If this is no state of a scheduler.
+        ResumeError: If it is of another job.
+    """
+    if not isinstance(state, Mapping):
+        raise UsageError(f"A state is what state_dict() returned, and this was {state!r:.60}.")
+    if state.get("version") != 1 or not all(isinstance(state.get(name), int) for name in ("step", "attempt")):
+        raise UsageError("This is no state of an lrs.Scheduler of this version; pass what state_dict() returned.")
+    if state.get("job") != job:
+        raise ResumeError(
+            f"The checkpoint is of {state.get('job')}, and this scheduler trains {job}. Make the scheduler with that job's "
+            "name, or fork that job with `lrs job fork` and start the fork with resume_step.",
+            reason="OTHER_JOB",
+        )
+    return dict(state)
 
 
 def check_lineage(connection: Connection, job: str, state: Mapping[str, object], timeout: float) -> None:

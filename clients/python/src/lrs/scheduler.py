@@ -2,43 +2,37 @@
 
 from __future__ import annotations
 
-import atexit
 import logging
-import operator
 import os
-import re
-import threading
-import time
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from lrs import errors
 from lrs.attempt import attempt_token as token_of_environment
-from lrs.fallback import FallbackSteps
+from lrs.directives import Directives
+from lrs.figures import Figures
 from lrs.job import arm_name, base_rates, job_name, job_spec
-from lrs.link import Errand, Link, Report
+from lrs.late_actions import LateActions
+from lrs.lifetime import living
+from lrs.link import Link
+from lrs.mailbox import NEVER
 from lrs.options import Options
-from lrs.rates import Action, Directive, Standing
-from lrs.readings import Reading, number, reading
+from lrs.registration import Errand
+from lrs.reported import number, reading
+from lrs.reports import Report
+from lrs.resume import checked_state
+from lrs.steps import first_step, next_step
 from lrs.wire import DEFAULT_SERVER, parse_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import TracebackType
 
-log = logging.getLogger("lrs")
+    from lrs.fallback import FallbackSteps
+    from lrs.rates import Action, Directive
 
-_NEVER: Final = 1 << 62
-_LAST_STEP: Final = (1 << 53) - 1
-#: How often in a row a step waits in vain before steps stop waiting.
-_PATIENCE: Final = 3
-#: After a warning that the service is away, the next such warnings are only information for so long.
-_QUIET_SECONDS: Final = 600.0
-_METRIC_NAME = re.compile(r"\S{1,100}")
-_OWN_COLUMNS = frozenset({"loss", "grad_norm", "learning_rate"})
-#: Of the 64 series that a message may have, one is for steps trained on the plan.
-_MAX_METRICS: Final = 63
+log = logging.getLogger("lrs")
 
 
 class Scheduler:
@@ -113,9 +107,7 @@ class Scheduler:
         self.server = server or os.environ.get("LRS_SERVER") or DEFAULT_SERVER
         parse_server(self.server)
         self.job = job_name(job)
-        resume_step = _whole(resume_step, "resume_step")
-        if resume_step < 0:
-            raise errors.UsageError(f"resume_step is the step trained next, at least 0, and was {resume_step}.")
+        self._first_step = first_step(resume_step)
         rates = base_rates(groups)
         fields = {
             "total_steps": total_steps,
@@ -130,36 +122,31 @@ class Scheduler:
         asked = job_spec(
             groups=rates, spec=spec, schedule=schedule, controller=controller, controllers=controllers, fields=fields
         )
-        base = options or Options()
         self._options = replace(
-            base, deadline=deadline, strict=strict, start_timeout=start_timeout, close_timeout=close_timeout
+            options or Options(),
+            deadline=deadline,
+            strict=strict,
+            start_timeout=start_timeout,
+            close_timeout=close_timeout,
         )
-        names = list(rates) if isinstance(groups, Mapping) else None
-        self._base_rates = tuple(rates.values())
         self.attempt_token = attempt_token or token_of_environment()
         self._tier = tier
-        self._resume_step = resume_step
-        self._state: Mapping[str, Any] | None = None
-        self._fallback = FallbackSteps()
-        self._missed: list[int] = []
-        self._pending_metrics: dict[str, float | Reading] = {}
-        self._metric_names: set[str] = set()
-        self._metrics_lock = threading.Lock()
+        self._figures = Figures()
         self._directive: Directive | None = None
-        self._vain_waits = 0
-        self._heard = 0
-        self._silent_until = 0.0
-        self._is_away = False
-        self._inert = False
         self._closed = False
-        errand = Errand(self.server, self.job, asked, names, tier, self.attempt_token)
-        self._link = Link(errand, self._options)
-        self._link.next_step = resume_step
+        names = list(rates) if isinstance(groups, Mapping) else None
+        self._link = Link(Errand(self.server, self.job, asked, names, tier, self.attempt_token), self._options)
+        self._mailbox = self._link.mailbox
+        self._mailbox.next_step = self._first_step
+        self._late = LateActions(self._mailbox)
+        self._directives = Directives(
+            self._link, self._options, base_rates=tuple(rates.values()), late=self._late if tier >= 2 else None
+        )
         # Looked up once: the steady state of `step` is made of these.
-        self._hand_over: Callable[[Report], None] = self._link.inbox.append
-        self._take_final: Callable[[int, None], Directive | None] = self._link.book.finals.pop
+        self._hand_over: Callable[[Report], None] = self._mailbox.inbox.append
+        self._take_final: Callable[[int, None], Directive | None] = self._mailbox.book.finals.pop
         self._link.start()
-        _living.add(self)
+        living.add(self)
         self._await_registration()
 
     # What to train with.
@@ -198,27 +185,16 @@ class Scheduler:
     @property
     def has_late_actions(self) -> bool:
         """Whether something may have been to be done at steps that went by on the plan; see `take_actions`."""
-        return bool(self._missed or self._link.late)
+        return bool(self._late)
 
     def take_actions(self) -> list[Action]:
         """What to do before the next step, in this order; each is told once. Tier 2.
 
         What was to be done at steps that went by on the plan comes late, rather than never.
         """
-        directive, link = self.directive, self._link
-        actions: list[Action] = []
-        passed = [missed for step in self._missed if (missed := self._take_final(step, None)) is not None]
-        # The last word on a step that is still trained comes in as if it were in time; that on an earlier one, as late.
-        self._missed = [
-            step for step in self._missed if step + 1 >= directive.step and step not in {d.step for d in passed}
-        ]
-        while link.late:
-            passed.append(link.late.popleft())
-        for earlier in sorted(passed, key=lambda late: late.step):
-            actions.extend(earlier.actions)
-        actions.extend(directive.actions)
+        directive = self.directive
         self._directive = directive._replace(actions=())
-        return actions
+        return [*self._late.take(directive.step), *directive.actions]
 
     # What is reported.
 
@@ -258,20 +234,20 @@ class Scheduler:
         used = self._directive
         if used is None:
             used = self._begin()
-        link = self._link
-        trained = link.next_step
+        mailbox = self._mailbox
+        trained = mailbox.next_step
         if step is not None and step != trained:
-            trained = self._check_step(step)
-        figures = self._figures(metrics) if metrics is not None or self._pending_metrics else None
+            trained = next_step(step, trained)
+        figures = self._figures.take(metrics) if metrics is not None or self._figures.pending else None
         self._hand_over(Report(trained, loss, grad_norm, used, learning_rate, figures))
         following = trained + 1
-        link.next_step = following
+        mailbox.next_step = following
         directive = self._take_final(following, None)
         if directive is None:
-            directive = self._without_last_word(following)
-        elif following >= link.wake_at:
-            link.wake_at = _NEVER
-            link.wake()
+            directive = self._directives.following(following, used, waits=not self._closed)
+        elif following >= mailbox.wake_at:
+            mailbox.wake_at = NEVER
+            mailbox.wake()
         self._directive = directive
         return directive
 
@@ -284,15 +260,14 @@ class Scheduler:
             MetricError: If one can be no number.
             UsageError: If a name can not be a metric's.
         """
-        with self._metrics_lock:
-            self._pending_metrics.update(self._checked(metrics))
+        self._figures.log(metrics)
 
     # Where it stands.
 
     @property
     def next_step(self) -> int:
         """The step that is trained next."""
-        return self._link.next_step
+        return self._mailbox.next_step
 
     @property
     def groups(self) -> list[str]:
@@ -335,18 +310,18 @@ class Scheduler:
     @property
     def fallback_steps(self) -> FallbackSteps:
         """The steps that were trained without the service's last word so far."""
-        return self._fallback
+        return self._directives.fallback_steps
 
     @property
     def unacknowledged(self) -> int:
         """How many reported steps are not known to be durable yet."""
-        return self._link.unacknowledged
+        return self._mailbox.unacknowledged
 
     # Checkpoints.
 
     def state_dict(self) -> dict[str, Any]:
         """What to put into a checkpoint, in plain values."""
-        rates = self._directive.rates if self._directive is not None else self._base_rates
+        rates = self._directive.rates if self._directive is not None else self._directives.base_rates
         return {"version": 1, "job": self.job, "attempt": self.attempt, "step": self.next_step, "rates": list(rates)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -364,23 +339,11 @@ class Scheduler:
                 "load_state_dict() comes before the first step: this scheduler's attempt has begun. Make a new Scheduler "
                 "and load the state into that."
             )
-        if not isinstance(state, Mapping):
-            raise errors.UsageError(f"A state is what state_dict() returned, and this was {state!r:.60}.")
-        job, step = state.get("job"), state.get("step")
-        if state.get("version") != 1 or not isinstance(step, int) or not isinstance(state.get("attempt"), int):
-            raise errors.UsageError(
-                "This is no state of an lrs.Scheduler of this version; pass what state_dict() returned."
-            )
-        if job != self.job:
-            raise errors.ResumeError(
-                f"The checkpoint is of {job}, and this scheduler trains {self.job}. Make the scheduler with that job's name, "
-                "or fork that job with `lrs job fork` and start the fork with resume_step.",
-                reason="OTHER_JOB",
-            )
-        self._resume_step = self._link.next_step = step
-        self._link.resumes = dict(state)
-        rates = tuple(float(rate) for rate in state.get("rates", ()))
-        self._base_rates = rates or self._base_rates
+        checked = checked_state(state, self.job)
+        self._first_step = self._mailbox.next_step = checked["step"]
+        self._link.resumes = checked
+        rates = tuple(float(rate) for rate in checked.get("rates", ()))
+        self._directives.base_rates = rates or self._directives.base_rates
         self._begin()
         refusal = self._link.refusal
         if refusal is not None:
@@ -396,19 +359,18 @@ class Scheduler:
         Raises:
             NotDurableError: If not everything is known to be durable, and `strict`.
         """
-        if self._closed or self._inert:
+        if self._closed or self._directives.is_inert:
             return
         self._closed = True
-        _living.discard(self)
-        if self._pending_metrics and self._directive is not None:
+        living.discard(self)
+        if self._figures.pending and self._directive is not None:
             # An evaluation after the last step: on record at the step that would have come next.
-            figures, self._pending_metrics = self._pending_metrics, {}
-            self._hand_over(Report(self._link.next_step, None, None, None, None, figures))
+            self._hand_over(Report(self._mailbox.next_step, None, None, None, None, self._figures.take()))
         wait = self._options.close_timeout if timeout is None else timeout
         left = self._link.close(wait)
         self._hand_over = self._warn_once_closed
         if left:
-            text = f"{left} steps of {self.job} were not known to be durable within {wait:g} s: {self._why_away()}"
+            text = f"{left} steps of {self.job} were not known to be durable within {wait:g} s: {self._directives.why_away()}"
             if self._options.strict:
                 raise errors.NotDurableError(text, code="UNAVAILABLE")
             if self._link.refusal is None:  # which has been said
@@ -422,186 +384,43 @@ class Scheduler:
     ) -> None:
         self.close()
 
-    # How.
+    def after_fork_in_child(self) -> None:
+        """Do nothing from now on: the link's threads and its connection are the parent's."""
+        # Not a byte may be sent, and not a lock be waited for.
+        self._directives.is_inert = True
+        self._figures.after_fork()
+        self._hand_over = _forget
+        self._take_final = _nothing
 
     def _await_registration(self) -> None:
-        link, deadline = self._link, time.monotonic() + self._options.start_timeout
-        while link.job is None and link.refusal is None:
-            link.changed.clear()
-            if (
-                link.job is None
-                and link.refusal is None
-                and not link.changed.wait(max(0.0, deadline - time.monotonic()))
-            ):
-                break
+        link, timeout = self._link, self._options.start_timeout
+        link.await_registration(timeout)
         if link.refusal is not None:
-            self._closed = True
-            link.close(0)
+            self._give_up()
             raise link.refusal
         link.announces = True
         if link.job is None:
             text = (
-                f"{self.server} did not answer within {self._options.start_timeout} s ({link.last_failure or 'no answer'}). "
+                f"{self.server} did not answer within {timeout} s ({link.last_failure or 'no answer'}). "
                 "Is `lrs serve` running there? "
             )
-            if self._options.strict or not self._base_rates:
-                self._closed = True
-                link.close(0)
+            if self._options.strict or not self._directives.base_rates:
+                self._give_up()
                 if not self._options.strict:
                     text += "To begin without it, say at which rate: give `groups`."
                 raise errors.UnreachableError(text.rstrip(), code="UNAVAILABLE")
-            self._is_away = True
+            self._directives.is_away = True
             log.warning("%sTraining begins with the base rates given; it is tried again meanwhile.", text)
+
+    def _give_up(self) -> None:
+        self._closed = True
+        living.discard(self)
+        self._link.close(0)
 
     def _begin(self) -> Directive:
         """Start the attempt, and get the first step's directive."""
-        link, first = self._link, self._resume_step
-        if self._inert:
-            self._directive = self._hold(first)
-            return self._directive
-        link.begin(first)
-        deadline = time.monotonic() + (self._options.start_timeout if link.connected else self._options.deadline)
-        # The first stream must be open too: the steps after this one wait for nothing that is not.
-        while link.connected and link.refusal is None and not (link.listening and link.book.plan is not None):
-            if not link.wait_for_news(deadline):
-                break
-        directive = self._take_final(first, None)
-        if directive is not None:
-            self._directive = directive
-            return directive
-        if link.refusal is not None and self._options.strict:
-            raise link.refusal
-        self._directive = self._fall_back(first)
+        self._directive = self._directives.first(self._first_step)
         return self._directive
-
-    def _without_last_word(self, step: int) -> Directive:
-        """The directive of a step whose final one is not here yet."""
-        link = self._link
-        if not self._inert and not self._closed:
-            directive = self._wait(step)
-            if directive is not None:
-                return directive
-            if self._options.strict:
-                raise link.refusal or errors.UnreachableError(
-                    f"No word on step {step} of {self.job} within {self._options.deadline} s: {self._why_away()}",
-                    code="DEADLINE_EXCEEDED",
-                )
-        return self._fall_back(step)
-
-    def _wait(self, step: int) -> Directive | None:
-        link = self._link
-        link.wake()
-        heard = link.heard
-        if self._heard != heard:
-            self._vain_waits = 0
-        # A few vain waits in a row, and there is no other until something is heard again: an outage costs these, not a
-        # deadline a step.
-        if self._vain_waits >= _PATIENCE:
-            return self._take_final(step, None)
-        deadline = time.monotonic() + self._options.deadline
-        # Also where the stream is broken: it may be back within the deadline.
-        while link.refusal is None:
-            if not link.wait_for_news(deadline):
-                if not link.waits_for_device:
-                    self._vain_waits += 1
-                    self._heard = heard
-                break
-            directive = self._take_final(step, None)
-            if directive is not None:
-                self._vain_waits = 0
-                if self._is_away:
-                    self._is_away = False
-                    log.info("%s answers again, from step %d of %s on", self.server, step, self.job)
-                return directive
-        return self._take_final(step, None)
-
-    def _fall_back(self, step: int) -> Directive:
-        link = self._link
-        last = self._directive or self._hold(step)
-        if self._inert:
-            return last._replace(step=step, standing=Standing.HELD, actions=())
-        directive = link.book.fall_back(step, last)
-        self._fallback.record(step)
-        if self._tier >= 2:
-            self._missed.append(step)
-            del self._missed[:-1000]
-        if not self._is_away and link.refusal is None:
-            self._is_away = True
-            now = time.monotonic()
-            level = logging.WARNING if now >= self._silent_until else logging.INFO
-            self._silent_until = max(self._silent_until, now + _QUIET_SECONDS)
-            goes_on = "the plan" if directive.standing is Standing.PLANNED else "the last rates"
-            why = self._why_away()
-            log.log(
-                level, "No word on step %d of %s in time, so training goes on with %s: %s", step, self.job, goes_on, why
-            )
-        return directive
-
-    def _why_away(self) -> str:
-        link = self._link
-        if link.refusal is not None:
-            return str(link.refusal)
-        if link.waits_for_device:
-            return (
-                f"the loss of an earlier step is still being computed. With a decision lag of {self.decision_lag} the "
-                "device may be no further behind than that; register the job with a larger decision_lag."
-            )
-        if link.listening:
-            return f"{self.server} is connected and silent."
-        if not link.last_failure:
-            return f"{self.server} is slow to answer."
-        return f"{self.server} can not be reached ({link.last_failure})."
-
-    def _hold(self, step: int) -> Directive:
-        job = self._link.job
-        rates = self._base_rates
-        if not rates and job is not None:
-            rates = tuple(group.base_lr for group in job.spec.groups)
-        if not rates:
-            raise errors.UnreachableError(
-                f"{self.server} can not be reached, and no base learning rate is known to begin with: give `groups`.",
-                code="UNAVAILABLE",
-            )
-        return Directive(step, rates, Standing.HELD)
-
-    def _check_step(self, step: object) -> int:
-        step = _whole(step, "step")
-        expected = self._link.next_step
-        if step < expected:
-            raise errors.StepError(
-                f"Step {step} was reported and step {expected} is next: within an attempt steps only rise. To go back, make "
-                "a new Scheduler with resume_step or load_state_dict(), which begins a new attempt."
-            )
-        if step > _LAST_STEP:
-            raise errors.StepError(f"Step {step} was reported; steps are at most {_LAST_STEP}, that is 2^53 - 1.")
-        return step
-
-    def _figures(self, metrics: Mapping[str, object] | None) -> dict[str, float | Reading]:
-        with self._metrics_lock:
-            figures, self._pending_metrics = self._pending_metrics, {}
-            if metrics:
-                figures.update(self._checked(metrics))
-        return figures
-
-    def _checked(self, metrics: Mapping[str, object]) -> dict[str, float | Reading]:
-        if not isinstance(metrics, Mapping):
-            raise errors.UsageError(
-                f"metrics are numbers by name, as in {{'accuracy': 0.5}}, and were {metrics!r:.60}."
-            )
-        for name in metrics:
-            if name in self._metric_names:
-                continue
-            if not isinstance(name, str) or not _METRIC_NAME.fullmatch(name) or name in _OWN_COLUMNS:
-                raise errors.UsageError(
-                    f"{name!r} can not be a metric's name: it has 1 to 100 characters without spaces, and is not `loss`, "
-                    "`grad_norm` or `learning_rate`, which step() takes by themselves."
-                )
-            if len(self._metric_names) >= _MAX_METRICS:
-                raise errors.UsageError(
-                    f"{name!r} would be metric number {_MAX_METRICS + 1}; there may be {_MAX_METRICS}."
-                )
-            self._metric_names.add(name)
-        return {name: reading(value, name) for name, value in metrics.items()}
 
     def _warn_once_closed(self, report: Report) -> None:
         self._hand_over = _forget
@@ -612,20 +431,6 @@ class Scheduler:
             self.job,
         )
 
-    def _after_fork_in_child(self) -> None:
-        # The link's threads are the parent's, and its connection too: not a byte may be sent, not a lock be waited for.
-        self._inert = True
-        self._metrics_lock = threading.Lock()  # another thread may have held the old one
-        self._hand_over = _forget
-        self._take_final = _nothing
-
-
-def _whole(value: Any, name: str) -> int:  # noqa: ANN401 (checked here)
-    try:
-        return operator.index(value)
-    except TypeError as problem:
-        raise errors.UsageError(f"{name} must be a whole number, and was {value!r:.60}.") from problem
-
 
 def _forget(_: Report) -> None:
     pass
@@ -633,28 +438,3 @@ def _forget(_: Report) -> None:
 
 def _nothing(_: int, __: None) -> None:
     return None
-
-
-_living: set[Scheduler] = set()
-#: What forked children must not let go of, since letting go would talk to the parent's server.
-_abandoned: list[object] = []
-
-
-def _close_all() -> None:
-    for scheduler in list(_living):
-        try:
-            scheduler.close()
-        except errors.LrsError as problem:
-            log.warning("%s", problem)
-
-
-def _after_fork_in_child() -> None:
-    for scheduler in list(_living):
-        _abandoned.append(scheduler)
-        scheduler._after_fork_in_child()
-    _living.clear()
-
-
-atexit.register(_close_all)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
