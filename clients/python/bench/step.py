@@ -25,6 +25,10 @@ from server import Server
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from typing_extensions import Unpack
+
+    from lrs.arguments import JobArguments
+
 STEPS = 20_000
 PACE = 0.01
 SECONDS = 20.0
@@ -71,9 +75,9 @@ def step_cost(server: Server) -> tuple[float, float]:
     return statistics.median(took["theirs"]), statistics.median(took["ours"])
 
 
-def background(server: Server, job: str, **options: object) -> float:
+def background(server: Server, job: str, **arguments: Unpack[JobArguments]) -> float:
     """The share of a core that all other threads use, at 100 steps a second."""
-    scheduler = lrs.Scheduler(job, server=server.url, groups=0.1, total_steps=100_000, **options)  # type: ignore[arg-type]
+    scheduler = lrs.Scheduler(job, server=server.url, groups=0.1, total_steps=100_000, **arguments)
     for _ in range(100):
         scheduler.step(0.5)
         time.sleep(PACE)

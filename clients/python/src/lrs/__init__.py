@@ -8,6 +8,7 @@ from lrs import quiet as _quiet
 from lrs.attempt import attempt_token
 from lrs.backoff import Backoff
 from lrs.errors import (
+    ArgumentError,
     JobEndedError,
     JobNotFoundError,
     LrsError,
@@ -28,6 +29,7 @@ del _quiet
 
 __all__ = [
     "Action",
+    "ArgumentError",
     "Backoff",
     "Directive",
     "JobEndedError",

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 
     import torch
     from accelerate import Accelerator
+    from typing_extensions import Unpack
+
+    from lrs.torch import TorchArguments
 
 __all__ = ["LRScheduler"]
 
@@ -27,10 +30,10 @@ class LRScheduler(TorchLRScheduler):
         accelerator: Accelerator,
         optimizer: torch.optim.Optimizer,
         job: str,
-        **options: Any,  # noqa: ANN401 (those of LRScheduler)
+        **arguments: Unpack[TorchArguments],
     ) -> None:
-        """Register or find the job; `options` are those of `lrs.torch.LRScheduler`."""
-        super().__init__(optimizer, job, **options)
+        """Register or find the job; `arguments` are those of `lrs.torch.LRScheduler`."""
+        super().__init__(optimizer, job, **arguments)
         self._accelerator = accelerator
         self._prepared = optimizer
         self._loss: torch.Tensor | None = None

@@ -29,6 +29,10 @@ class UsageError(LrsError, ValueError):
     """An argument or a call that can not be right; nothing was changed."""
 
 
+class ArgumentError(UsageError, TypeError):
+    """A keyword that the scheduler or callback does not take."""
+
+
 class MetricError(UsageError, TypeError):
     """A loss, norm or metric that is no number."""
 

@@ -8,11 +8,14 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from lrs.arguments import SchedulerArguments, check_arguments
 from lrs.errors import UsageError
 from lrs.scheduler import Scheduler as CoreScheduler
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from typing_extensions import Unpack
 
 __all__ = ["Scheduler", "scale_by_told_rate"]
 
@@ -33,20 +36,21 @@ class Scheduler(CoreScheduler):
         self,
         job: str,
         *,
-        decision_lag: int = DEVICE_LAG,
         hyperparameter: str = "learning_rate",
-        **options: Any,  # noqa: ANN401 (those of Scheduler)
+        **arguments: Unpack[SchedulerArguments],
     ) -> None:
         """Register or find the job.
 
         Args:
             job: See `lrs.Scheduler`.
-            decision_lag: Default: 8, since JAX computes asynchronously on every platform.
             hyperparameter: What the injected rate is called. With several groups, each is the label of an
                 `optax.multi_transform` whose optimizer has it.
-            options: All other arguments of `lrs.Scheduler`.
+            arguments: Those of `lrs.Scheduler`. The default of `decision_lag` is 8, since JAX computes asynchronously on
+                every platform.
         """
-        super().__init__(job, decision_lag=decision_lag, **options)
+        check_arguments(arguments, SchedulerArguments, Scheduler.__init__)
+        arguments.setdefault("decision_lag", DEVICE_LAG)
+        super().__init__(job, **arguments)
         self._hyperparameter = hyperparameter
         self._kept: dict[str, Any] = {}
 

@@ -17,6 +17,7 @@ from lrs.v1.job_pb2 import JobSpec
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from lrs.arguments import SchedulerArguments
     from lrs.v1.job_pb2 import Job
 
 log = logging.getLogger("lrs")
@@ -71,31 +72,28 @@ def arm_name(arm: str | None) -> str | None:
     return name
 
 
-def job_spec(
-    *,
-    groups: Mapping[str, float],
-    spec: Mapping[str, Any] | None,
-    schedule: Mapping[str, Any] | None,
-    controller: str | None,
-    controllers: Sequence[Mapping[str, Any]] | None,
-    fields: Mapping[str, Any],
-) -> JobSpec | None:
-    """What to register if there is no such job yet; `None` if nothing was said that would say how to schedule it.
-
-    `spec`, `schedule` and `controllers` are written as in a job file.
-    """
+def job_spec(arguments: SchedulerArguments, groups: Mapping[str, float]) -> JobSpec | None:
+    """What to register if there is no such job yet; `None` if the arguments do not say how to schedule it."""
+    controllers, labels = arguments.get("controllers"), arguments.get("labels")
+    fields = {
+        "total_steps": arguments.get("total_steps"),
+        "steps_per_epoch": arguments.get("steps_per_epoch"),
+        "schedule": arguments.get("schedule"),
+        "controllers": list(controllers) if controllers is not None else None,
+        "controller": arguments.get("controller"),
+        "tier": arguments.get("tier") or None,
+        "decision_lag": arguments.get("decision_lag"),
+        "experiment": arguments.get("experiment"),
+        "arm": arm_name(arguments.get("arm")),
+        "seed": arguments.get("seed"),
+        "labels": dict(labels) if labels is not None else None,
+    }
     given = {name: value for name, value in fields.items() if value is not None}
-    asks = spec is not None or schedule is not None or controller is not None or controllers is not None
-    if not asks and given.get("total_steps") is None:
+    spec = arguments.get("spec")
+    if spec is None and not {"schedule", "controller", "controllers", "total_steps"} & given.keys():
         return None
     message = JobSpec()
     document: dict[str, Any] = dict(spec or {}) | given
-    if schedule is not None:
-        document["schedule"] = schedule
-    if controllers is not None:
-        document["controllers"] = list(controllers)
-    if controller is not None:
-        document["controller"] = controller
     try:
         json_format.ParseDict(document, message)
     except json_format.ParseError as problem:

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
+from lrs.arguments import SchedulerArguments, check_arguments
 from lrs.errors import UsageError
 from lrs.scheduler import Scheduler
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from typing_extensions import Unpack
 
 __all__ = ["LrsCallback"]
 
@@ -26,22 +29,30 @@ class LrsCallback(keras.callbacks.Callback):  # type: ignore[misc]
     are of one size. With `steps_per_execution` above 1, an execution is a step of the job.
     """
 
-    def __init__(self, job: str, *, stop: bool = False, state: Mapping[str, Any] | None = None, **options: Any) -> None:  # noqa: ANN401
+    def __init__(
+        self,
+        job: str,
+        *,
+        stop: bool = False,
+        state: Mapping[str, Any] | None = None,
+        **arguments: Unpack[SchedulerArguments],
+    ) -> None:
         """Remember what to do when training begins.
 
         Args:
             job: See `lrs.Scheduler`.
             stop: Whether to end the training when the service advises to.
             state: What `state_dict` returned, to resume.
-            options: All other arguments of `lrs.Scheduler`. The base rate is the optimizer's, and `total_steps` that of
-                `fit`, unless given.
+            arguments: Those of `lrs.Scheduler`. The base rate is the optimizer's, and `total_steps` that of `fit`, unless
+                given.
         """
+        check_arguments(arguments, SchedulerArguments, LrsCallback.__init__)
         super().__init__()
         self.scheduler: Scheduler | None = None
         self._job = job
         self._stop = stop
         self._state = state
-        self._options = options
+        self._arguments = arguments
         self._rate: float | None = None
         self._batches = 0
         self._sum = 0.0
@@ -53,11 +64,11 @@ class LrsCallback(keras.callbacks.Callback):  # type: ignore[misc]
             raise UsageError(
                 "The optimizer has a schedule of its own: compile the model with a number as learning_rate."
             )
-        options: dict[str, Any] = {"groups": float(keras.ops.convert_to_numpy(optimizer.learning_rate))}
+        defaults: SchedulerArguments = {"groups": float(keras.ops.convert_to_numpy(optimizer.learning_rate))}
         steps, epochs = self.params.get("steps"), self.params.get("epochs")
         if steps and epochs:
-            options["total_steps"] = int(steps) * int(epochs)
-        self.scheduler = Scheduler(self._job, **(options | self._options))
+            defaults["total_steps"] = int(steps) * int(epochs)
+        self.scheduler = Scheduler(self._job, **(defaults | self._arguments))
         if self._state is not None:
             self.scheduler.load_state_dict(self._state)
         self._set(self.scheduler.learning_rate)

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 from lightning.pytorch.callbacks import Callback
 
+from lrs.arguments import check_arguments
 from lrs.errors import UsageError
-from lrs.torch import LRScheduler
+from lrs.torch import CallbackArguments, LRScheduler
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from lightning.pytorch import LightningModule, Trainer
+    from typing_extensions import Unpack
 
 __all__ = ["LrsCallback"]
 
@@ -33,7 +35,7 @@ class LrsCallback(Callback):
         clip: bool = True,
         keep: bool = False,
         stop: bool = False,
-        **options: Any,  # noqa: ANN401 (those of LRScheduler)
+        **arguments: Unpack[CallbackArguments],
     ) -> None:
         """Remember what to do when training begins.
 
@@ -43,15 +45,16 @@ class LrsCallback(Callback):
             clip: Whether to clip to the bound that is told, and leave out updates that are not finite: tier 1.
             keep: Whether to keep and restore copies of the model in memory: tier 2.
             stop: Whether to end the training when the service advises to.
-            options: Those of `lrs.torch.LRScheduler`. `total_steps` is the Trainer's, unless given.
+            arguments: Those of `lrs.torch.LRScheduler` but the model. `total_steps` is the Trainer's, unless given.
         """
+        check_arguments(arguments, CallbackArguments, LrsCallback.__init__)
         self.scheduler: LRScheduler | None = None
         self._job = job
         self._metrics = tuple(metrics)
         self._clip = clip or keep
         self._keep = keep
         self._stop = stop
-        self._options = options
+        self._arguments = arguments
         self._state: dict[str, Any] | None = None
         self._loss: torch.Tensor | None = None
         self._updates = 0
@@ -63,12 +66,12 @@ class LrsCallback(Callback):
                 f"This module has {len(trainer.optimizers)} optimizers, and LrsCallback sets the rates of one: make one "
                 "lrs.torch.LRScheduler for each, with a job of its own, in configure_optimizers."
             )
-        options: dict[str, Any] = {"tier": 2 if self._keep else int(self._clip)}
+        defaults: CallbackArguments = {"tier": 2 if self._keep else int(self._clip)}
         total = trainer.estimated_stepping_batches
         if total != float("inf"):
-            options["total_steps"] = int(total)
+            defaults["total_steps"] = int(total)
         model = pl_module if self._keep else None
-        self.scheduler = LRScheduler(trainer.optimizers[0], self._job, model=model, **(options | self._options))
+        self.scheduler = LRScheduler(trainer.optimizers[0], self._job, model=model, **(defaults | self._arguments))
         if self._state is not None:
             self.scheduler.load_state_dict(self._state)
         else:

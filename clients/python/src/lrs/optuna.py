@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, overload
 
 import optuna
 from optuna.trial import TrialState
@@ -10,7 +10,17 @@ from optuna.trial import TrialState
 from lrs.study import SCHEDULES, Study, ValidationJob, controllers_of, schedule_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from typing_extensions import Unpack
+
+    from lrs.arguments import (
+        ControllerArguments,
+        JobArguments,
+        SchedulerArguments,
+        TrialArguments,
+        TrialSchedulerArguments,
+    )
 
 __all__ = ["Advised", "TrialJobs", "suggest_base_lr", "suggest_controllers", "suggest_schedule"]
 
@@ -33,9 +43,19 @@ class Advised(Protocol):
 class TrialJobs(Study):
     """The trials of an Optuna study as jobs; give it to `study.optimize` as a callback, which ends the jobs."""
 
-    def options_of(self, trial: optuna.Trial, **options: Any) -> dict[str, Any]:  # noqa: ANN401
+    @overload
+    def options_of(
+        self, trial: optuna.Trial, *, groups: Mapping[str, float] | float | None, **arguments: Unpack[JobArguments]
+    ) -> TrialSchedulerArguments: ...
+
+    @overload
+    def options_of(self, trial: optuna.Trial, **arguments: Unpack[JobArguments]) -> TrialArguments: ...
+
+    def options_of(
+        self, trial: optuna.Trial, **arguments: Unpack[SchedulerArguments]
+    ) -> TrialArguments | TrialSchedulerArguments:
         """The arguments with which to make the trial's `lrs.Scheduler`, or that of any integration; see `Study.options`."""
-        made = self.options(trial.number, **options)
+        made = self.options(trial.number, **arguments)
         spec = made.get("spec") or {}
         steers = ("schedule", "controller", "controllers")
         trial.set_user_attr(JOB_ATTRIBUTE, made["job"])
@@ -119,7 +139,7 @@ def suggest_schedule(
 
 def suggest_controllers(
     trial: optuna.Trial, *, kinds: Sequence[str] = ("none", "plateau"), metric: str = "loss", max_patience: int = 20
-) -> dict[str, Any]:
+) -> ControllerArguments:
     """Arguments of `lrs.Scheduler` that make the closed loop: which of `none`, `auto` and `plateau`, and its parameters."""
     parameters: dict[str, Any] = {"controller": trial.suggest_categorical("controller", list(kinds))}
     if parameters["controller"] == "plateau":

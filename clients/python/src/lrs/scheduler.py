@@ -5,19 +5,18 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from lrs import errors
+from lrs.arguments import SchedulerArguments, bounds, check_arguments
 from lrs.attempt import attempt_token as token_of_environment
 from lrs.directives import Directives
 from lrs.figures import Figures
-from lrs.job import arm_name, base_rates, job_name, job_spec
+from lrs.job import base_rates, job_name, job_spec
 from lrs.late_actions import LateActions
 from lrs.lifetime import living
 from lrs.link import Link
 from lrs.mailbox import NEVER
-from lrs.options import Options
 from lrs.registration import Errand
 from lrs.reported import number, reading
 from lrs.reports import Report
@@ -26,8 +25,10 @@ from lrs.steps import first_step, next_step
 from lrs.wire import DEFAULT_SERVER, parse_server
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from types import TracebackType
+
+    from typing_extensions import Unpack
 
     from lrs.fallback import FallbackSteps
     from lrs.rates import Action, Directive
@@ -42,61 +43,17 @@ class Scheduler:
     trains; everything else may be called from any thread. In a forked child it does nothing and holds its rates.
     """
 
-    def __init__(
-        self,
-        job: str,
-        *,
-        server: str | None = None,
-        groups: Mapping[str, float] | float | None = None,
-        total_steps: int | None = None,
-        steps_per_epoch: int | None = None,
-        schedule: Mapping[str, Any] | None = None,
-        controller: str | None = None,
-        controllers: Sequence[Mapping[str, Any]] | None = None,
-        spec: Mapping[str, Any] | None = None,
-        tier: int = 0,
-        decision_lag: int | None = None,
-        experiment: str | None = None,
-        arm: str | None = None,
-        seed: int | None = None,
-        labels: Mapping[str, str] | None = None,
-        resume_step: int = 0,
-        attempt_token: str | None = None,
-        deadline: float = 0.05,
-        strict: bool = False,
-        start_timeout: float = 5.0,
-        close_timeout: float = 5.0,
-        options: Options | None = None,
-    ) -> None:
+    def __init__(self, job: str, **arguments: Unpack[SchedulerArguments]) -> None:
         """Connect, and register the job or find it registered.
 
         Waits up to `start_timeout` seconds; a service that can not be reached is tried again in the background.
 
         Args:
             job: `namespace/job`, `job` in the default namespace, or `namespaces/{namespace}/jobs/{job}`.
-            server: `http://HOST:PORT`. Default: `LRS_SERVER`, or else `http://127.0.0.1:50051`.
-            groups: The base learning rates by parameter group, or one rate.
-            total_steps: How many updates the training has.
-            steps_per_epoch: How many updates an epoch has.
-            schedule: As in a job file, such as `{"cosine": {}}` or `{"library": "torch", "scheduler": "StepLR", …}`.
-            controller: `"auto"`, the recommended closed loop.
-            controllers: As in a job file.
-            spec: Any further fields of the job file's `spec`.
-            tier: What the trainer can do: 0 set rates, 1 clip to a bound it is told, 2 keep and restore copies too.
-            decision_lag: The directive of step k depends on no telemetry after step k - `decision_lag`. Default: 1.
-            experiment: Jobs of one experiment are compared.
-            arm: `scheduled` or `baseline`.
-            seed: The random seed of the run.
-            labels: Free labels for filtering.
-            resume_step: The step that is trained first; see also `load_state_dict`.
-            attempt_token: See `lrs.attempt_token`, which is the default.
-            deadline: The longest that a step waits for the service, in seconds.
-            strict: Whether to raise into the loop when the service is away, instead of going on with the plan.
-            start_timeout: The longest that this waits for the service, in seconds.
-            close_timeout: The longest that `close` waits for it, in seconds.
-            options: All the other bounds; its `deadline` and the like are replaced by the arguments here.
+            arguments: See `lrs.arguments.SchedulerArguments`. A job that is registered needs none of them.
 
         Raises:
+            ArgumentError: If there is no such argument.
             UsageError: If an argument can not be right, or the job has other parameter groups.
             JobNotFoundError: If there is no such job, and nothing to register it from.
             JobEndedError: If the job has ended.
@@ -104,37 +61,21 @@ class Scheduler:
             RefusedError: If it refuses for another reason, such as a schedule that makes no sense.
             UnreachableError: If it does not answer, and `strict`, or no base rate is known to begin with.
         """
-        self.server = server or os.environ.get("LRS_SERVER") or DEFAULT_SERVER
+        check_arguments(arguments, SchedulerArguments, Scheduler.__init__)
+        self.server = arguments.get("server") or os.environ.get("LRS_SERVER") or DEFAULT_SERVER
         parse_server(self.server)
         self.job = job_name(job)
-        self._first_step = first_step(resume_step)
+        self._first_step = first_step(arguments.get("resume_step", 0))
+        self._options = bounds(arguments)
+        self.attempt_token = arguments.get("attempt_token") or token_of_environment()
+        groups = arguments.get("groups")
         rates = base_rates(groups)
-        fields = {
-            "total_steps": total_steps,
-            "steps_per_epoch": steps_per_epoch,
-            "tier": tier or None,
-            "decision_lag": decision_lag,
-            "experiment": experiment,
-            "arm": arm_name(arm),
-            "seed": seed,
-            "labels": dict(labels) if labels is not None else None,
-        }
-        asked = job_spec(
-            groups=rates, spec=spec, schedule=schedule, controller=controller, controllers=controllers, fields=fields
-        )
-        self._options = replace(
-            options or Options(),
-            deadline=deadline,
-            strict=strict,
-            start_timeout=start_timeout,
-            close_timeout=close_timeout,
-        )
-        self.attempt_token = attempt_token or token_of_environment()
-        self._tier = tier
+        names = list(rates) if isinstance(groups, Mapping) else None
+        tier = self._tier = arguments.get("tier") or 0
+        asked = job_spec(arguments, rates)
         self._figures = Figures()
         self._directive: Directive | None = None
         self._closed = False
-        names = list(rates) if isinstance(groups, Mapping) else None
         self._link = Link(Errand(self.server, self.job, asked, names, tier, self.attempt_token), self._options)
         self._mailbox = self._link.mailbox
         self._mailbox.next_step = self._first_step

@@ -9,11 +9,12 @@ from __future__ import annotations
 import logging
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import grpc
 
 from lrs import errors
+from lrs.arguments import SchedulerArguments, check_arguments
 from lrs.job import job_name
 from lrs.v1.decision_pb2 import Decision
 from lrs.v1.job_pb2 import ARM_BASELINE, ARM_SCHEDULED, Job, JobSpec
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from google.protobuf.message import Message
+    from typing_extensions import Unpack
+
+    from lrs.arguments import ControllerArguments, JobArguments, TrialArguments, TrialSchedulerArguments
 
 __all__ = ["SCHEDULES", "Study", "ValidationJob", "controllers_of", "schedule_of"]
 
@@ -54,46 +58,58 @@ class Study:
         self,
         name: str,
         *,
-        server: str | None = None,
         credentials: grpc.ChannelCredentials | None = None,
         metadata: Sequence[tuple[str, str]] = (),
         timeout: float = 5.0,
-        **options: Any,  # noqa: ANN401
+        **arguments: Unpack[SchedulerArguments],
     ) -> None:
         """Remember what all trials have in common. Nothing is asked of the service yet.
 
         Args:
             name: `namespace/study`, or `study` in the default namespace: the jobs are called `study-0000` and so on, and
                 `study` is their experiment.
-            server: `http://HOST:PORT`. Default: `LRS_SERVER`, or else `http://127.0.0.1:50051`.
             credentials: For TLS with other than the system's roots.
             metadata: Sent with every call.
             timeout: The longest that a call may take, in seconds.
-            options: Arguments of `lrs.Scheduler` that all trials share, such as `total_steps` or `spec`.
+            arguments: Those of `lrs.Scheduler` that all trials share, such as `server`, `total_steps` or `spec`.
 
         Raises:
+            ArgumentError: If there is no such argument.
             UsageError: If the name can not be a job's.
         """
+        check_arguments(arguments, SchedulerArguments, Study.__init__)
         _, self._namespace, _, self.experiment = job_name(name).split("/")
-        self.server = server or os.environ.get("LRS_SERVER") or DEFAULT_SERVER
+        self.server = arguments.get("server") or os.environ.get("LRS_SERVER") or DEFAULT_SERVER
         self._credentials = credentials
         self._metadata = tuple(metadata)
         self._timeout = timeout
-        self._options = options
+        self._arguments = arguments
 
     def job(self, number: int) -> str:
         """The name of a trial's job."""
         return job_name(f"{self._namespace}/{self.experiment}-{number:04d}")
 
-    def options(self, number: int, **options: Any) -> dict[str, Any]:  # noqa: ANN401
-        """The arguments with which to make a trial's `lrs.Scheduler`, or that of any integration.
+    @overload
+    def options(
+        self, number: int, *, groups: Mapping[str, float] | float | None, **arguments: Unpack[JobArguments]
+    ) -> TrialSchedulerArguments: ...
 
-        `options` are this trial's own; `lrs.Scheduler(**study.options(7, groups=0.1, schedule={"cosine": {}}))`.
+    @overload
+    def options(self, number: int, **arguments: Unpack[JobArguments]) -> TrialArguments: ...
+
+    def options(self, number: int, **arguments: Unpack[SchedulerArguments]) -> TrialArguments | TrialSchedulerArguments:
+        """The arguments with which to make a trial's `lrs.Scheduler`, or the scheduler or callback of an integration.
+
+        `arguments` are this trial's own: `lrs.Scheduler(**study.options(7, groups=0.1, schedule={"cosine": {}}))`. What takes
+        the base rates from an optimizer is given no `groups`.
         """
-        labels = {"study": self.experiment, "trial": str(number)}
-        common = {"job": self.job(number), "server": self.server, "experiment": self.experiment}
-        merged = self._options | options
-        return common | merged | {"labels": labels | dict(merged.get("labels") or {})}
+        check_arguments(arguments, SchedulerArguments, Study.__init__)
+        merged = self._arguments | arguments
+        merged.setdefault("experiment", self.experiment)
+        merged["server"] = merged.get("server") or self.server
+        labels = {"study": self.experiment, "trial": str(number)} | dict(merged.get("labels") or {})
+        merged["labels"] = labels
+        return {"job": self.job(number), **merged}
 
     def advise_stop(self, number: int, reason: str, evidence: Mapping[str, float] | None = None) -> Decision:
         """Advise a trial's trainer to stop, as an engine that prunes by itself does.
@@ -222,7 +238,7 @@ def schedule_of(parameters: Mapping[str, Any], *, total_steps: int) -> dict[str,
     return {"warmup": {"warmup_steps": warmup_steps} | ({"schedule": form} if form else {})}
 
 
-def controllers_of(parameters: Mapping[str, Any], *, metric: str = "loss") -> dict[str, Any]:
+def controllers_of(parameters: Mapping[str, Any], *, metric: str = "loss") -> ControllerArguments:
     """The arguments of `lrs.Scheduler` that a study's parameters stand for: none, `controller` or `controllers`.
 
     Args:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lrs import errors
+from lrs.arguments import JobArguments, check_arguments
 from lrs.broadcast import Broadcast, is_distributed
 from lrs.guard import clip_gradients, leave_out_if_unsound, parameters_of
 from lrs.rates import Directive, Standing
@@ -17,7 +18,24 @@ from lrs.snapshots import Snapshots
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-__all__ = ["LRScheduler", "Snapshots", "clip_gradients", "group_names"]
+    from typing_extensions import Unpack
+
+__all__ = ["CallbackArguments", "LRScheduler", "Snapshots", "TorchArguments", "clip_gradients", "group_names"]
+
+
+class CallbackArguments(JobArguments, total=False):
+    """The arguments of a trainer's callback, which knows the model itself."""
+
+    also_keep: Iterable[Any]
+    """Further things with a `state_dict` to keep copies of, such as an average of the weights. Default: none."""
+
+
+class TorchArguments(CallbackArguments, total=False):
+    """All keywords of `LRScheduler`."""
+
+    model: torch.nn.Module | None
+    """What to keep copies of with the optimizer; makes this a trainer of tier 2."""
+
 
 #: The decision lag where the loss is on a device, so that nobody waits for it.
 DEVICE_LAG = 8
@@ -36,9 +54,7 @@ class LRScheduler(torch.optim.lr_scheduler.LRScheduler):
         *,
         model: torch.nn.Module | None = None,
         also_keep: Iterable[Any] = (),
-        tier: int | None = None,
-        decision_lag: int | None = None,
-        **options: Any,  # noqa: ANN401 (those of Scheduler)
+        **arguments: Unpack[JobArguments],
     ) -> None:
         """Register or find the job; the attempt begins at the first update, so load a checkpoint's state before that.
 
@@ -47,10 +63,10 @@ class LRScheduler(torch.optim.lr_scheduler.LRScheduler):
             job: See `lrs.Scheduler`.
             model: What to keep copies of with the optimizer; makes this a trainer of tier 2.
             also_keep: Further things with a `state_dict` to keep with them, such as an average of the weights.
-            tier: What this trainer can do. Default: 2 with a model, else 0. At tier 1 or 2, call `guard` before each update.
-            decision_lag: Default: 8 if a parameter is on a GPU, else 1.
-            options: All other arguments of `lrs.Scheduler`.
+            arguments: See `lrs.arguments.JobArguments`, with two defaults of its own: `tier` is 2 with a model, else 0 (at
+                tier 1 and 2, call `guard` before each update); `decision_lag` is 8 if a parameter is on a GPU, else 1.
         """
+        check_arguments(arguments, JobArguments, LRScheduler.__init__)
         # accelerate wraps optimizers in one that has no groups' hooks of its own.
         while not hasattr(optimizer, "_optimizer_step_pre_hooks") and hasattr(optimizer, "optimizer"):
             optimizer = optimizer.optimizer
@@ -65,6 +81,7 @@ class LRScheduler(torch.optim.lr_scheduler.LRScheduler):
         self._step_count = 1
         self._last_lr = list(self.base_lrs)
         self._norm: Tensor | None = None
+        tier = arguments.get("tier")
         tier = (2 if model is not None else 0) if tier is None else tier
         if tier >= 2 and model is None:
             raise errors.UsageError("A trainer of tier 2 keeps copies of its model: give `model`.")
@@ -73,11 +90,13 @@ class LRScheduler(torch.optim.lr_scheduler.LRScheduler):
         self._broadcast = Broadcast(len(names)) if is_distributed() else None
         self._directive = Directive(0, tuple(base_lrs), Standing.HELD)
         self.core: Scheduler | None = None
-        lag = decision_lag if decision_lag is not None else _usual_lag(optimizer)
+        lag = arguments.get("decision_lag")
+        arguments["tier"] = tier
+        arguments["decision_lag"] = lag if lag is not None else _usual_lag(optimizer)
         groups = dict(zip(names, base_lrs, strict=True))
 
         def connect() -> None:
-            self.core = Scheduler(job, groups=groups, tier=tier, decision_lag=lag, **options)
+            self.core = Scheduler(job, groups=groups, **arguments)
 
         self._ask(connect)
         # The attempt begins at the first update, so that there is time to load a checkpoint before.

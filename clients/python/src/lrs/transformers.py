@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import TrainerCallback
 
-from lrs.torch import LRScheduler
+from lrs.arguments import check_arguments
+from lrs.torch import CallbackArguments, LRScheduler
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from transformers import TrainerControl, TrainerState, TrainingArguments
+    from typing_extensions import Unpack
 
 __all__ = ["LrsCallback"]
 
@@ -28,7 +30,15 @@ class LrsCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
     norm is not reported. A checkpoint of the Trainer carries what it takes to resume.
     """
 
-    def __init__(self, job: str, *, clip: bool = True, keep: bool = False, stop: bool = False, **options: Any) -> None:  # noqa: ANN401
+    def __init__(
+        self,
+        job: str,
+        *,
+        clip: bool = True,
+        keep: bool = False,
+        stop: bool = False,
+        **arguments: Unpack[CallbackArguments],
+    ) -> None:
         """Remember what to do when training begins.
 
         Args:
@@ -36,14 +46,15 @@ class LrsCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
             clip: Whether to clip to the bound that is told, and leave out updates that are not finite: tier 1.
             keep: Whether to keep and restore copies of the model in memory: tier 2.
             stop: Whether to end the training when the service advises to.
-            options: Those of `lrs.torch.LRScheduler`. `total_steps` is the Trainer's, unless given.
+            arguments: Those of `lrs.torch.LRScheduler` but the model. `total_steps` is the Trainer's, unless given.
         """
+        check_arguments(arguments, CallbackArguments, LrsCallback.__init__)
         self.scheduler: LRScheduler | None = None
         self._job = job
         self._clip = clip or keep
         self._keep = keep
         self._stop = stop
-        self._options = options
+        self._arguments = arguments
         self._loss: torch.Tensor | None = None
         self._hook: Any = None
         self._rate: float | None = None
@@ -53,8 +64,12 @@ class LrsCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
     ) -> None:  # fmt: skip
         """Register or find the job, and begin an attempt at the Trainer's step."""
         model, optimizer = kwargs["model"], kwargs["optimizer"]
-        options = {"total_steps": state.max_steps, "tier": 2 if self._keep else int(self._clip)} | self._options
-        self.scheduler = LRScheduler(optimizer, self._job, model=model if self._keep else None, **options)
+        defaults: CallbackArguments = {
+            "total_steps": state.max_steps,
+            "tier": 2 if self._keep else int(self._clip),
+        }
+        kept = model if self._keep else None
+        self.scheduler = LRScheduler(optimizer, self._job, model=kept, **(defaults | self._arguments))
         accumulation = max(1, args.gradient_accumulation_steps)
         self._hook = model.register_forward_hook(self._loss_hook(accumulation), with_kwargs=True)
         if state.global_step > 0:
