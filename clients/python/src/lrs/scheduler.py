@@ -17,11 +17,12 @@ from lrs.late_actions import LateActions
 from lrs.lifetime import living
 from lrs.link import Link
 from lrs.mailbox import NEVER
+from lrs.overview import Overview
 from lrs.registration import Errand
 from lrs.reported import number, reading
 from lrs.reports import Report
 from lrs.resume import checked_state
-from lrs.steps import first_step, next_step
+from lrs.steps import first_step, next_step, whole
 from lrs.wire import DEFAULT_SERVER, parse_server
 
 if TYPE_CHECKING:
@@ -30,13 +31,12 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
-    from lrs.fallback import FallbackSteps
     from lrs.rates import Action, Directive
 
 log = logging.getLogger("lrs")
 
 
-class Scheduler:
+class Scheduler(Overview):
     """One attempt of a job, as its trainer sees it.
 
     Ask for `directive` (or `learning_rate`) before a step and call `step` after it. `step` belongs to the thread that
@@ -71,7 +71,7 @@ class Scheduler:
         groups = arguments.get("groups")
         rates = base_rates(groups)
         names = list(rates) if isinstance(groups, Mapping) else None
-        tier = self._tier = arguments.get("tier") or 0
+        tier = whole(arguments.get("tier") or 0, "tier")
         asked = job_spec(arguments, rates)
         self._figures = Figures()
         self._directive: Directive | None = None
@@ -90,38 +90,7 @@ class Scheduler:
         living.add(self)
         self._await_registration()
 
-    # What to train with.
-
-    @property
-    def directive(self) -> Directive:
-        """What to train the next step at. Begins the attempt, if nothing did before."""
-        directive = self._directive
-        return directive if directive is not None else self._begin()
-
-    @property
-    def learning_rate(self) -> float:
-        """The learning rate of the first parameter group for the next step."""
-        return self.directive.rates[0]
-
-    @property
-    def learning_rates(self) -> dict[str, float]:
-        """The learning rates for the next step, by parameter group."""
-        return dict(zip(self.groups, self.directive.rates, strict=False))
-
-    @property
-    def clip_norm(self) -> float | None:
-        """The bound to scale the gradient of the next step down to; `None`: do not clip. Tier 1 and up."""
-        return self.directive.clip_norm
-
-    @property
-    def skip_above_norm(self) -> float | None:
-        """Leave the next update out where the gradient's norm is greater; `None`: do not. Tier 0."""
-        return self.directive.skip_above_norm
-
-    @property
-    def stop_advice(self) -> str:
-        """Why training could stop now; empty while nothing speaks for it."""
-        return self.directive.stop_advice
+    # What to do.
 
     @property
     def has_late_actions(self) -> bool:
@@ -202,61 +171,6 @@ class Scheduler:
             UsageError: If a name can not be a metric's.
         """
         self._figures.log(metrics)
-
-    # Where it stands.
-
-    @property
-    def next_step(self) -> int:
-        """The step that is trained next."""
-        return self._mailbox.next_step
-
-    @property
-    def groups(self) -> list[str]:
-        """The parameter groups' names, in the order of all rates."""
-        job, attempt = self._link.job, self._link.attempt
-        if attempt is not None and attempt.groups:
-            return list(attempt.groups)
-        if job is not None:
-            return [group.name for group in job.spec.groups]
-        return list(self._link.errand.groups or ["default"])
-
-    @property
-    def attempt(self) -> int:
-        """The attempt's number; 0 while none has been started."""
-        attempt = self._link.attempt
-        return attempt.attempt if attempt is not None else 0
-
-    @property
-    def tier(self) -> int:
-        """What the job expects of the trainer, as far as that is known; see `lrs.v1.JobSpec.tier`."""
-        job = self._link.job
-        return job.spec.tier if job is not None else self._tier
-
-    @property
-    def decision_lag(self) -> int:
-        """See `lrs.v1.JobSpec.decision_lag`; 0 while no attempt has been started."""
-        attempt = self._link.attempt
-        return attempt.decision_lag if attempt is not None else 0
-
-    @property
-    def is_connected(self) -> bool:
-        """Whether the stream to the service is open."""
-        return self._link.listening
-
-    @property
-    def refusal(self) -> errors.LrsError | None:
-        """Why the service will have no more of this attempt, if so."""
-        return self._link.refusal
-
-    @property
-    def fallback_steps(self) -> FallbackSteps:
-        """The steps that were trained without the service's last word so far."""
-        return self._directives.fallback_steps
-
-    @property
-    def unacknowledged(self) -> int:
-        """How many reported steps are not known to be durable yet."""
-        return self._mailbox.unacknowledged
 
     # Checkpoints.
 
@@ -357,11 +271,6 @@ class Scheduler:
         self._closed = True
         living.discard(self)
         self._link.close(0)
-
-    def _begin(self) -> Directive:
-        """Start the attempt, and get the first step's directive."""
-        self._directive = self._directives.first(self._first_step)
-        return self._directive
 
     def _warn_once_closed(self, report: Report) -> None:
         self._hand_over = _forget

@@ -14,6 +14,7 @@ from lrs.guard import clip_gradients, leave_out_if_unsound, parameters_of
 from lrs.rates import Directive, Standing
 from lrs.scheduler import Scheduler
 from lrs.snapshots import Snapshots
+from lrs.torch_groups import group_names, plain_rate, set_groups, set_rate, usual_lag
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -35,10 +36,6 @@ class TorchArguments(CallbackArguments, total=False):
 
     model: torch.nn.Module | None
     """What to keep copies of with the optimizer; makes this a trainer of tier 2."""
-
-
-#: The decision lag where the loss is on a device, so that nobody waits for it.
-DEVICE_LAG = 8
 
 
 class LRScheduler(torch.optim.lr_scheduler.LRScheduler):
@@ -74,8 +71,8 @@ class LRScheduler(torch.optim.lr_scheduler.LRScheduler):
             raise errors.UsageError(f"optimizer must be a torch.optim.Optimizer, and was {type(optimizer).__name__}.")
         self.optimizer = optimizer
         for group in optimizer.param_groups:
-            group.setdefault("initial_lr", _plain(group["lr"]))
-        base_lrs = [_plain(group["initial_lr"]) for group in optimizer.param_groups]
+            group.setdefault("initial_lr", plain_rate(group["lr"]))
+        base_lrs = [plain_rate(group["initial_lr"]) for group in optimizer.param_groups]
         self.base_lrs = list[float | Tensor](base_lrs)
         self.last_epoch = 0
         self._step_count = 1
@@ -92,7 +89,7 @@ class LRScheduler(torch.optim.lr_scheduler.LRScheduler):
         self.core: Scheduler | None = None
         lag = arguments.get("decision_lag")
         arguments["tier"] = tier
-        arguments["decision_lag"] = lag if lag is not None else _usual_lag(optimizer)
+        arguments["decision_lag"] = lag if lag is not None else usual_lag(optimizer)
         groups = dict(zip(names, base_lrs, strict=True))
 
         def connect() -> None:
@@ -143,7 +140,7 @@ class LRScheduler(torch.optim.lr_scheduler.LRScheduler):
                 if group["lr"].__class__ is float:
                     group["lr"] = rate
                 else:
-                    _set_rate(group, rate)
+                    set_rate(group, rate)
         else:
             self._apply(directive)
 
@@ -254,8 +251,10 @@ class LRScheduler(torch.optim.lr_scheduler.LRScheduler):
             raise errors.UsageError("This scheduler was made in a single process; make it after init_process_group().")
         if self.core is None:
             return broadcast.receive()
-        used = _on_host(self.optimizer.param_groups[0]["lr"]) if learning_rate is None else learning_rate
-        directive = self.core.step(loss, grad_norm, metrics, learning_rate=used)
+        if learning_rate is None:
+            rate = self.optimizer.param_groups[0]["lr"]
+            learning_rate = rate if isinstance(rate, float) else None  # a tensor's value is not looked at
+        directive = self.core.step(loss, grad_norm, metrics, learning_rate=learning_rate)
         actions = self.core.take_actions()
         directive = directive._replace(actions=tuple(actions))
         broadcast.send(directive, actions)
@@ -267,50 +266,4 @@ class LRScheduler(torch.optim.lr_scheduler.LRScheduler):
             alone = self._broadcast is None and self.core is not None
             actions = self.core.take_actions() if alone and self.core is not None else directive.actions
             self.snapshots.apply(actions)
-        groups = self.optimizer.param_groups
-        for index, (group, rate) in enumerate(zip(groups, directive.rates, strict=True)):
-            if group["lr"].__class__ is float:
-                group["lr"] = rate
-            else:
-                _set_rate(group, rate)
-            if directive.momenta and (momentum := directive.momenta[index]) is not None:
-                _set_momentum(group, momentum)
-            if directive.weight_decays and (decay := directive.weight_decays[index]) is not None:
-                group["weight_decay"] = decay
-
-
-def group_names(optimizer: torch.optim.Optimizer) -> list[str]:
-    """The names of an optimizer's parameter groups: their `name`, or `default` for a single one, or `group0` and so on."""
-    groups = optimizer.param_groups
-    if len(groups) == 1:
-        return [str(groups[0].get("name", "default"))]
-    return [str(group.get("name", f"group{index}")) for index, group in enumerate(groups)]
-
-
-def _usual_lag(optimizer: torch.optim.Optimizer) -> int:
-    on_host = all(p.device.type == "cpu" for group in optimizer.param_groups for p in group["params"])
-    return 1 if on_host else DEVICE_LAG
-
-
-def _set_rate(group: dict[str, Any], rate: float) -> None:
-    if isinstance(group["lr"], Tensor):
-        group["lr"].fill_(rate)  # the tensor may be part of a captured graph
-    else:
-        group["lr"] = rate
-
-
-def _set_momentum(group: dict[str, Any], momentum: float) -> None:
-    if "betas" in group:
-        group["betas"] = (momentum, *group["betas"][1:])
-    elif "momentum" in group:
-        group["momentum"] = momentum
-
-
-def _on_host(rate: float | Tensor) -> float | None:
-    """A rate that can be looked at without waiting; `None`: take it to be what the service told."""
-    return rate if isinstance(rate, float) else None
-
-
-def _plain(rate: float | Tensor) -> float:
-    # Tensors of rates are made by the user, at the start; reading one then is no wait in the loop.
-    return float(rate)
+        set_groups(self.optimizer, directive)
