@@ -1,4 +1,4 @@
-"""A keyword that is misspelt or of another type is refused: by a type checker as it is written, and at run time."""
+"""A type checker rejects a misspelt keyword and a value of a wrong type. A misspelt keyword is an error at run time too."""
 
 import re
 import subprocess
@@ -53,7 +53,7 @@ CALLS = {
     "a trial of optuna": 'lrs.optuna.TrialJobs("a/b").options_of(trial, {})',
 }
 
-#: Keywords, and what mypy says of them; of a method with overloads it says only that none fits.
+#: Wrong keywords, and mypy's message. For a method with overloads, mypy only says that no overload fits.
 WRONG = {
     'controler="auto"': 'argument "controler"',
     'total_steps="ten"': 'argument "total_steps" .*has incompatible type "str"',
@@ -61,7 +61,7 @@ WRONG = {
 }
 OVERLOADED = {"a trial of a study", "a trial of optuna"}
 
-#: What is wrong with some integrations alone.
+#: Calls that are wrong for a single integration, and mypy's message.
 WRONG_ALONE = {
     'lrs.torch.LRScheduler(optimizer, "a/b", groups=0.1)': '"groups"',
     'lrs.torch.LRScheduler(optimizer, "a/b", model="resnet")': 'argument "model" .*has incompatible type "str"',
@@ -96,11 +96,11 @@ RIGHT = [
 
 @pytest.fixture(scope="module")
 def said(tmp_path_factory):
-    """What mypy says of `RIGHT` and of what is wrong: its errors by the call that they are about."""
+    """Mypy's errors for the right and the wrong calls, by call."""
     place = tmp_path_factory.mktemp("mypy")
     (place / "mypy.ini").write_text(
         f"[mypy]\nstrict = true\nfollow_imports = silent\nmypy_path = {Path(lrs.__file__).parents[1]}\n"
-        # What these declare is nothing to this test, and takes a minute to read.
+        # Reading the types of these libraries would take a minute, and the test does not need them.
         "[mypy-transformers.*,lightning.*,mlflow.*,optuna.*,accelerate.*,keras.*,jax.*,optax.*,grpc.*]\n"
         "ignore_missing_imports = true\nfollow_imports = skip\n"
     )
@@ -118,7 +118,7 @@ def said(tmp_path_factory):
 
 
 def wrong_calls():
-    """Calls with something wrong, and what mypy is to say of it."""
+    """Wrong calls, and mypy's message for each."""
     calls = dict(WRONG_ALONE)
     for name, call in CALLS.items():
         for keyword, says in WRONG.items():

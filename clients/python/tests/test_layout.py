@@ -1,4 +1,4 @@
-"""Which file of the package imports which."""
+"""The imports between the files of the package."""
 
 import ast
 from graphlib import CycleError, TopologicalSorter
@@ -10,7 +10,7 @@ PACKAGE = Path(lrs.__file__).parent
 
 
 def imported(path):
-    """The package's modules that a file imports, wherever: at its top, for type checkers alone, or in a function."""
+    """The package's modules that a file imports: at its top, only for type checkers, or in a function."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]

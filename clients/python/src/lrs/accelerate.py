@@ -1,4 +1,4 @@
-"""accelerate: a scheduler that follows its gradient accumulation, its processes and its checkpoints."""
+"""accelerate: a scheduler that follows accelerate's gradient accumulation, processes and checkpoints."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ __all__ = ["LRScheduler"]
 
 
 class LRScheduler(TorchLRScheduler):
-    """Call `step(loss)` after each batch: it counts those that made an update.
+    """Call `step(loss)` after each batch: the scheduler counts the batches that made an update.
 
-    Make it with the prepared optimizer and do not prepare it, since accelerate steps a prepared scheduler once a process.
-    It is registered for `save_state` and `load_state`.
+    Make the scheduler with the prepared optimizer, and do not prepare the scheduler: accelerate would step it once for each
+    process. The scheduler registers itself for `save_state` and `load_state`.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class LRScheduler(TorchLRScheduler):
         accelerator.register_for_checkpointing(self)
 
     def guard(self, loss: torch.Tensor | float | None = None) -> bool:
-        """As in `lrs.torch`; between updates, yes."""
+        """See `lrs.torch.LRScheduler.guard`. Always true for a batch without an update."""
         if not self._accelerator.sync_gradients:
             return True
         self._accelerator.unscale_gradients(self._prepared)
@@ -55,7 +55,7 @@ class LRScheduler(TorchLRScheduler):
         *,
         learning_rate: float | None = None,
     ) -> None:
-        """Report the update if this batch made one, with the mean loss of its batches, and set the next rates."""
+        """If this batch made an update, report it with the mean loss of its batches, and set the next rates."""
         if loss is not None:
             part: Any = loss.detach() if hasattr(loss, "detach") else loss
             self._loss = part if self._loss is None else self._loss + part

@@ -1,7 +1,7 @@
-"""The arguments of a scheduler, by keyword: the one list of them, which every integration takes.
+"""The keyword arguments of a scheduler. Every integration takes its arguments from these lists.
 
-A type checker rejects a keyword that is misspelt or has a value of another type; `check_arguments` does the first at run
-time. An argument that is left out, or `None` where that is allowed, has the default that stands below it.
+A type checker rejects a misspelt keyword and a value of a wrong type. At run time, `check_arguments` rejects a misspelt
+keyword. An argument that is left out has its default; so has an argument that is `None`.
 """
 
 from __future__ import annotations
@@ -20,60 +20,63 @@ __all__ = ["ControllerArguments", "JobArguments", "SchedulerArguments", "TrialAr
 
 
 class ControllerArguments(TypedDict, total=False):
-    """What closes the loop from the telemetry to the rates."""
+    """The arguments that let telemetry change the rates."""
 
     controller: str | None
-    """`"auto"`, the recommended closed loop. Default: none."""
+    """`"auto"`: the recommended closed loop. Default: none."""
     controllers: Sequence[Mapping[str, Any]] | None
-    """Controllers as in a job file. Default: none."""
+    """Controllers, written as in a job file. Default: none."""
 
 
 class JobArguments(ControllerArguments, total=False):
-    """The arguments of the schedulers and callbacks that take the base rates from an optimizer."""
+    """The arguments of schedulers and callbacks that read the base rates from an optimizer."""
 
     server: str | None
     """`http://HOST:PORT`, or `https://HOST:PORT` for TLS. Default: `LRS_SERVER`, or else `http://127.0.0.1:50051`."""
     total_steps: int | None
-    """How many updates the training has."""
+    """The number of optimizer updates in the whole training."""
     steps_per_epoch: int | None
-    """How many updates an epoch has."""
+    """The number of optimizer updates in an epoch."""
     schedule: Mapping[str, Any] | None
-    """As in a job file: `{"cosine": {}}`, or `{"library": "torch", "scheduler": "StepLR", …}`. Default: the base rate."""
+    """A schedule, written as in a job file: `{"cosine": {}}`, or `{"library": "torch", "scheduler": "StepLR", …}`.
+
+    Default: the base rate at every step.
+    """
     spec: Mapping[str, Any] | None
-    """Any further fields of the job file's `spec`."""
+    """Other fields of a job file's `spec`."""
     tier: int | None
-    """What the trainer can do: 0 set rates, 1 clip to a bound too, 2 keep and restore copies too. Default: 0."""
+    """What the trainer can do. 0: set rates; 1: also clip the gradient; 2: also keep and restore copies. Default: 0."""
     decision_lag: int | None
-    """The directive of step k depends on no telemetry after step k - `decision_lag`. Default: 1."""
+    """The directive of step k depends on telemetry up to step k - `decision_lag`. Default: 1."""
     experiment: str | None
-    """The experiment: the service compares the jobs of one."""
+    """The name of the experiment. The service compares the jobs of an experiment."""
     arm: str | None
-    """`scheduled` or `baseline`."""
+    """The job's side in the experiment: `scheduled` or `baseline`."""
     seed: int | None
     """The random seed of the run."""
     labels: Mapping[str, str] | None
-    """Free labels for filtering."""
+    """Labels to find the job by."""
     resume_step: int
-    """The step that is trained first; see also `Scheduler.load_state_dict`. Default: 0."""
+    """The first step to train, if there is no state for `Scheduler.load_state_dict`. Default: 0."""
     attempt_token: str | None
-    """The same for all processes of one attempt, another after each restart. Default: see `lrs.attempt_token`."""
+    """The name of the attempt: equal in all its processes, different after a restart. Default: `lrs.attempt_token()`."""
     deadline: float
-    """The longest that a step waits for the service, in seconds. Default: that of `options`, 0.05."""
+    """How long a step may wait for the service, in seconds. Default: that of `options`, 0.05."""
     strict: bool
-    """Whether to raise into the loop when the service is away. Default: that of `options`, no."""
+    """Whether `step` raises an exception when the service is away. Default: that of `options`, no."""
     start_timeout: float
-    """The longest that making a scheduler waits for the service, in seconds. Default: that of `options`, 5."""
+    """How long making a scheduler may wait for the service, in seconds. Default: that of `options`, 5."""
     close_timeout: float
-    """The longest that `close` waits for the service, in seconds. Default: that of `options`, 5."""
+    """How long `close` may wait for the service, in seconds. Default: that of `options`, 5."""
     options: Options | None
-    """All other bounds: memory, the spill file, backoff, TLS, metadata."""
+    """The client's other settings: bounds of memory and of the spill file, backoff, TLS, metadata."""
 
 
 class SchedulerArguments(JobArguments, total=False):
     """All arguments of `lrs.Scheduler` but the job's name."""
 
     groups: Mapping[str, float] | float | None
-    """The base learning rates by parameter group, or one rate. Default: those of a job that is registered."""
+    """The base learning rate, or the rate of each parameter group by its name. Default: those of the registered job."""
 
 
 class _Named(TypedDict):
@@ -82,17 +85,17 @@ class _Named(TypedDict):
 
 
 class TrialArguments(_Named, JobArguments):
-    """All arguments for a study's trial, to be unpacked into the scheduler or callback of an integration."""
+    """A trial's arguments for the scheduler or callback of an integration."""
 
 
 class TrialSchedulerArguments(_Named, SchedulerArguments):
-    """The same with the base rates, to be unpacked into `lrs.Scheduler`."""
+    """A trial's arguments for `lrs.Scheduler`."""
 
 
 def check_arguments(given: Mapping[str, object], known: type[Any], made_by: Callable[..., None]) -> None:
-    """Raise `ArgumentError` if a keyword is not in `known`, one of the classes above.
+    """Raise `ArgumentError` if a keyword in `given` is neither in the class `known` nor a keyword of `made_by`.
 
-    `made_by` is the `__init__` that was called with it: for its name in the message, and its own keywords.
+    `made_by` is the `__init__` that got the keywords. The message names its class.
     """
     names = known.__required_keys__ | known.__optional_keys__ | set(made_by.__kwdefaults__ or ())
     for name in given:
@@ -103,7 +106,7 @@ def check_arguments(given: Mapping[str, object], known: type[Any], made_by: Call
 
 
 def bounds(arguments: JobArguments) -> Options:
-    """The `options` among the arguments, with the bounds that are arguments themselves in place of theirs."""
+    """The `options` among the arguments; a bound that is an argument itself takes the place of theirs."""
     options = arguments.get("options") or Options()
     return replace(
         options,

@@ -1,4 +1,4 @@
-"""The directive of a step whose final one is not at hand: waited for, and then the plan or the last rates."""
+"""The directive of a step when its final directive is missing: a wait for it, then the plan, then the last rates."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("lrs")
 
-#: How often in a row a step waits in vain before steps stop waiting.
+#: After so many vain waits in a row, steps stop waiting for the service.
 _PATIENCE: Final = 3
-#: After a warning that the service is away, the next such warnings are only information for so long.
+#: For so long after a warning that the service is away, the same message is logged as information only.
 _QUIET_SECONDS: Final = 600.0
 
 
 class Directives:
-    """Finds them on the trainer's thread, and says once when it has to do without the service."""
+    """Finds directives on the trainer's thread. Logs an outage of the service once."""
 
     def __init__(
         self, link: Link, options: Options, *, base_rates: tuple[float, ...], late: LateActions | None
     ) -> None:
-        """Remember where to look.
+        """Nothing is asked of the service yet.
 
         Args:
-            link: Where directives come from.
-            options: How long to wait, and whether to raise.
-            base_rates: What to begin with where nothing is known; empty: the job's.
-            late: Is told the steps that go by without their actions; `None` below tier 2.
+            link: The connection to the service.
+            options: How long to wait, and whether to raise exceptions.
+            base_rates: The rates to begin with if the service sends none; empty: the job's base rates.
+            late: Collects the steps whose actions are still to come; `None` below tier 2.
         """
         self.base_rates = base_rates
         self.fallback_steps = FallbackSteps()
-        """The steps that were trained without the service's last word."""
+        """The steps that were trained without a final directive."""
         self.is_away = False
-        """Whether it has been said that the service is away."""
+        """Whether the present outage has been logged."""
         self.is_inert = False
-        """Whether this is a forked child, in which rates are held and nothing else happens."""
+        """Whether this process is a forked child, which only holds its rates."""
         self._link = link
         self._options = options
         self._late = late
@@ -52,13 +52,13 @@ class Directives:
         self._silent_until = 0.0
 
     def first(self, step: int) -> Directive:
-        """Start the attempt at `step`, and get its directive."""
+        """Start the attempt at `step`, and return the directive of that step."""
         link = self._link
         if self.is_inert:
             return self._hold(step)
         link.begin(step)
         deadline = time.monotonic() + (self._options.start_timeout if link.connected else self._options.deadline)
-        # The first stream must be open too: the steps after this one wait for nothing that is not.
+        # Wait for the first stream too: later steps do not wait while there is no stream.
         while link.connected and link.refusal is None and not (link.listening and link.mailbox.book.plan is not None):
             if not link.mailbox.wait_for_news(deadline):
                 break
@@ -70,7 +70,7 @@ class Directives:
         return self._fall_back(step, self._hold(step))
 
     def following(self, step: int, last: Directive, *, waits: bool = True) -> Directive:
-        """The directive of `step`, whose final one is not here yet, after `last`."""
+        """The directive of `step`, whose final directive has not come yet. `last` is the directive of the step before."""
         link = self._link
         if waits and not self.is_inert:
             directive = self._wait(step)
@@ -78,27 +78,27 @@ class Directives:
                 return directive
             if self._options.strict:
                 raise link.refusal or UnreachableError(
-                    f"No word on step {step} of {link.errand.job} within {self._options.deadline} s: {self.why_away()}",
+                    f"No directive for step {step} of {link.errand.job} within {self._options.deadline} s: {self.why_away()}",
                     code="DEADLINE_EXCEEDED",
                 )
         return self._fall_back(step, last)
 
     def why_away(self) -> str:
-        """Why there is no word from the service, in a sentence."""
+        """A sentence that says why the service sends nothing."""
         link, server = self._link, self._link.errand.server
         if link.refusal is not None:
             return str(link.refusal)
         if link.mailbox.waits_for_device:
             lag = link.attempt.decision_lag if link.attempt is not None else 0
             return (
-                f"the loss of an earlier step is still being computed. With a decision lag of {lag} the device may be no "
-                "further behind than that; register the job with a larger decision_lag."
+                f"the device is still computing the loss of an earlier step. With a decision lag of {lag}, losses must come "
+                "within so many steps; register the job with a larger decision_lag."
             )
         if link.listening:
-            return f"{server} is connected and silent."
+            return f"{server} is connected but does not answer."
         if not link.last_failure:
             return f"{server} is slow to answer."
-        return f"{server} can not be reached ({link.last_failure})."
+        return f"{server} cannot be reached ({link.last_failure})."
 
     def _final(self, step: int) -> Directive | None:
         return self._link.mailbox.book.finals.pop(step, None)
@@ -109,12 +109,12 @@ class Directives:
         heard = mailbox.heard
         if self._heard != heard:
             self._vain_waits = 0
-        # A few vain waits in a row, and there is no other until something is heard again: an outage costs these, not a
-        # deadline a step.
+        # After a few vain waits in a row, steps wait no more until the service is heard again: an outage costs a few
+        # deadlines, not a deadline for each step.
         if self._vain_waits >= _PATIENCE:
             return self._final(step)
         deadline = time.monotonic() + self._options.deadline
-        # Also where the stream is broken: it may be back within the deadline.
+        # A broken stream is waited for too: it may be back within the deadline.
         while link.refusal is None:
             if not mailbox.wait_for_news(deadline):
                 if not mailbox.waits_for_device:
@@ -146,7 +146,7 @@ class Directives:
             goes_on = "the plan" if directive.standing is Standing.PLANNED else "the last rates"
             log.log(
                 level,
-                "No word on step %d of %s in time, so training goes on with %s: %s",
+                "No directive for step %d of %s in time, so training goes on with %s: %s",
                 step,
                 link.errand.job,
                 goes_on,
@@ -161,8 +161,7 @@ class Directives:
             rates = tuple(group.base_lr for group in job.spec.groups)
         if not rates:
             raise UnreachableError(
-                f"{self._link.errand.server} can not be reached, and no base learning rate is known to begin with: give "
-                "`groups`.",
+                f"{self._link.errand.server} cannot be reached, and no base learning rate is known: give `groups`.",
                 code="UNAVAILABLE",
             )
         return Directive(step, rates, Standing.HELD)

@@ -1,4 +1,4 @@
-"""Scalars of JAX on their way from a device to the host. JAX itself is not imported: it has made the array."""
+"""Scalars of JAX on their way from a device to the host. This file does not import JAX."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from lrs.readings import not_a_number
 
 
 class JaxReading:
-    """A scalar of JAX, whose dispatch is asynchronous on every platform."""
+    """A scalar of JAX, which computes asynchronously on every platform."""
 
     __slots__ = ("_array",)
 
@@ -19,7 +19,7 @@ class JaxReading:
         self._array = array
 
     def ready(self) -> bool:
-        """Whether it has been computed."""
+        """Whether JAX has computed the number."""
         return bool(self._array.is_ready())
 
     def value(self) -> float:

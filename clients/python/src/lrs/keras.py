@@ -1,4 +1,4 @@
-"""Keras 3, on any of its backends: a callback that gives `fit` its learning rates from the service."""
+"""Keras 3, on any backend: a callback that sets the learning rates of `fit` from the service."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ log = logging.getLogger("lrs")
 
 
 class LrsCallback(keras.callbacks.Callback):  # type: ignore[misc]
-    """Sets the rate of every batch and reports its loss, and each epoch's evaluation with the batch that follows.
+    """Sets the rate of every batch and reports its loss. Reports each epoch's evaluation with the next batch.
 
-    Keras reports a batch's loss as the epoch's mean so far, from which the batch's own is computed: exactly where batches
-    are of one size. With `steps_per_execution` above 1, an execution is a step of the job.
+    Keras tells a callback the mean loss of the epoch so far. The callback computes the batch's own loss from it, exactly if
+    all batches have one size. With `steps_per_execution` above 1, each execution is a step of the job.
     """
 
     def __init__(
@@ -37,14 +37,14 @@ class LrsCallback(keras.callbacks.Callback):  # type: ignore[misc]
         state: Mapping[str, Any] | None = None,
         **arguments: Unpack[SchedulerArguments],
     ) -> None:
-        """Remember what to do when training begins.
+        """Nothing is asked of the service before training begins.
 
         Args:
             job: See `lrs.Scheduler`.
-            stop: Whether to end the training when the service advises to.
-            state: What `state_dict` returned, to resume.
-            arguments: Those of `lrs.Scheduler`. The base rate is the optimizer's, and `total_steps` that of `fit`, unless
-                given.
+            stop: Whether to end the training when the service advises it.
+            state: The return value of `state_dict`, to resume from.
+            arguments: Those of `lrs.Scheduler`. By default the base rate is the optimizer's, and `total_steps` the number of
+                batches that `fit` trains.
         """
         check_arguments(arguments, SchedulerArguments, LrsCallback.__init__)
         super().__init__()
@@ -74,11 +74,11 @@ class LrsCallback(keras.callbacks.Callback):  # type: ignore[misc]
         self._set(self.scheduler.learning_rate)
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Count the epoch's batches anew, as Keras does."""
+        """Start the epoch's mean loss anew, as Keras does."""
         self._batches, self._sum = 0, 0.0
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Report the batch, and set the rate of the next."""
+        """Report the batch, and set the rate of the next batch."""
         if self.scheduler is None:
             return
         mean = (logs or {}).get("loss")
@@ -97,12 +97,12 @@ class LrsCallback(keras.callbacks.Callback):  # type: ignore[misc]
             self.scheduler.log(**{name: value for name, value in (logs or {}).items() if name.startswith("val_")})
 
     def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
-        """Wait until everything is durable."""
+        """Wait until the service has stored all reports."""
         if self.scheduler is not None:
             self.scheduler.close()
 
     def state_dict(self) -> dict[str, Any]:
-        """What to put beside a saved model; give it to a new callback as `state`."""
+        """The state to save beside the model. Give it to a new callback as `state`."""
         state = self.scheduler.state_dict() if self.scheduler is not None else {}
         return dict(json.loads(json.dumps(state)))
 
@@ -110,7 +110,7 @@ class LrsCallback(keras.callbacks.Callback):  # type: ignore[misc]
         if rate == self._rate:
             return
         self._rate = rate
-        # On JAX the state of a running fit lies beside the model; Keras takes it up again after this.
+        # On JAX, a running `fit` keeps its state outside the model. This copies it into the model, and Keras reads it again.
         synchronise = getattr(self.model, "jax_state_sync", None)
         if callable(synchronise):
             synchronise()

@@ -1,4 +1,4 @@
-"""What becomes of open schedulers at the end of the process, and in a forked child."""
+"""Closes open schedulers at the end of the process, and silences them in a forked child."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ log = logging.getLogger("lrs")
 
 
 class Open(Protocol):
-    """Something with a connection, such as a scheduler."""
+    """An object with a connection, such as a scheduler."""
 
     def close(self) -> None:
-        """Wait until all that was reported is durable, and end."""
+        """Wait until the service has stored all reports, and end the connection."""
 
     def after_fork_in_child(self) -> None:
-        """Do nothing from now on: threads and connection are the parent's."""
+        """Do nothing from now on: the threads and the connection belong to the parent."""
 
 
-#: All schedulers of this process that are open.
+#: The open schedulers of this process.
 living: set[Open] = set()
-#: What forked children must not let go of, since letting go would talk to the parent's server.
+#: Schedulers that a forked child keeps alive: their destructors would talk to the parent's server.
 _abandoned: list[object] = []
 
 

@@ -1,4 +1,4 @@
-"""The threads behind a scheduler: one connection to the service, made again whenever it breaks."""
+"""The threads behind a scheduler: they connect to the service, and connect again whenever the connection breaks."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("lrs")
 
-#: How often the keeper looks after what does not come by itself, in seconds.
+#: How often the keeper runs, in seconds.
 TICK: Final = 1.0
 
 
 class Link:
-    """The connection of one scheduler."""
+    """A scheduler's connection to the service."""
 
     def __init__(self, errand: Errand, options: Options) -> None:
         self.errand = errand
@@ -42,7 +42,7 @@ class Link:
         # Written by the trainer's thread.
         self.first_step: int | None = None
         self.resumes: Mapping[str, object] | None = None
-        self.announces = False  # whether a refusal is to be logged, because nobody waits for it to be raised
+        self.announces = False  # whether to log a refusal, because no call raises it
         # Written by the link's threads, read by the trainer's.
         self.job: Job | None = None
         self.attempt: StartAttemptResponse | None = None
@@ -68,7 +68,7 @@ class Link:
             thread.start()
 
     def await_registration(self, timeout: float) -> None:
-        """Wait until the job is there or refused, no longer than `timeout` seconds."""
+        """Wait until the service has found, registered or refused the job; at most `timeout` seconds."""
         deadline = time.monotonic() + timeout
         while self.job is None and self.refusal is None:
             self.changed.clear()
@@ -77,12 +77,12 @@ class Link:
                 return
 
     def begin(self, first_step: int) -> None:
-        """Say which step is trained first: from then on there is an attempt to start."""
+        """Let the threads start the attempt at `first_step`."""
         self.first_step = first_step
         self._begun.set()
 
     def close(self, timeout: float) -> int:
-        """Wait until everything is durable, and end; the number of samples that are not."""
+        """Wait until the service has stored all samples, end the threads, and return the number of samples left."""
         mailbox, deadline = self.mailbox, time.monotonic() + timeout
         mailbox.is_leaving = True
         while mailbox.unacknowledged and self.refusal is None and time.monotonic() < deadline:
@@ -112,7 +112,7 @@ class Link:
                 self._refuse(refusal)
                 return
             except (grpc.RpcError, ValueError, RuntimeError, OSError) as failure:
-                # gRPC raises ValueError on a channel that was closed meanwhile, RuntimeError when Python is ending.
+                # gRPC raises ValueError on a closed channel, and RuntimeError while Python is ending.
                 if self._closing.is_set():
                     return
                 self.last_failure = errors.details(failure) if isinstance(failure, grpc.RpcError) else str(failure)
@@ -120,8 +120,8 @@ class Link:
                     self._refuse(errors.refusal(failure, self.errand.job, self.errand.server))
                     return
                 failures = 1 if self.connected else failures + 1
-            except Exception as problem:  # noqa: BLE001 (whatever is wrong here, training goes on)
-                text = f"The client of {self.errand.job} has failed and reports no more: {problem!r}."
+            except Exception as problem:  # noqa: BLE001 (training goes on, whatever the bug)
+                text = f"The client of {self.errand.job} has failed and reports nothing more: {problem!r}."
                 self._refuse(errors.LrsError(text, code="INTERNAL"))
                 return
             finally:
@@ -134,12 +134,12 @@ class Link:
         self.refusal = refusal
         self.mailbox.discard()
         if self.announces:
-            self._warn("refused", f"{refusal} Training goes on with the rates at hand.")
+            self._warn("refused", f"{refusal} Training goes on with the rates that are known.")
         self.changed.set()
         self.mailbox.news.give()
 
     def _converse(self) -> None:
-        """One connection, from its making to its end. Returns once the link is closing."""
+        """Make a connection and use it until it breaks or the link closes. Returns only when the link closes."""
         errand, options = self.errand, self._options
         connection = Connection(errand.server, options.credentials, options.metadata)
         try:
@@ -154,8 +154,7 @@ class Link:
             attempt = self.attempt
             if attempt is None:
                 attempt = start_attempt(connection, errand, self.first_step, self.resumes, options.call_timeout)
-                # Where telemetry decides, or there is more to a step than rates, each step's own directive has the last
-                # word.
+                # If telemetry can change the rates, or a directive can hold more than rates, a plan is never final.
                 self.mailbox.reach(steps_ahead(job, attempt), trusts_plan=not attempt.needs_telemetry)
                 self.attempt = attempt
             self._renew_plan(connection, attempt)
@@ -184,7 +183,7 @@ class Link:
             self.listening, self.last_failure = True, ""
             self.mailbox.work.give()
             self.mailbox.news.give()
-            if self._closing.is_set():  # `close` did not see this stream
+            if self._closing.is_set():  # `close` has missed this stream
                 stream.cancel()
             stream.run(self._closing)
         finally:
@@ -194,7 +193,7 @@ class Link:
             raise RuntimeError("the service ended the stream")
 
     def _keep(self) -> None:
-        """Look after what no answer brings about: the bound of memory, and the plan."""
+        """Now and then, bound the memory and renew the plan: no answer of the service triggers these."""
         mailbox = self.mailbox
         seen = mailbox.next_step
         while not self._closing.wait(TICK):
@@ -208,5 +207,5 @@ class Link:
                 try:
                     self._renew_plan(connection, attempt)
                 except (grpc.RpcError, ValueError, errors.LrsError) as failure:
-                    # The stream will say so too, if it matters.
+                    # A failure that matters breaks the stream too.
                     log.debug("No new plan for %s: %s", self.errand.job, failure)

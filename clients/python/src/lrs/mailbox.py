@@ -1,6 +1,6 @@
-"""What the trainer's thread and the link's threads hand each other.
+"""The exchange between the trainer's thread and the link's threads.
 
-The trainer's thread appends to `inbox`, takes out of `book.finals`, and never waits for the lock that the link's threads hold.
+The trainer's thread appends to `inbox` and pops from `book.finals`. It never waits for the lock, which the link's threads hold.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
         StreamTelemetryResponse,
     )
 
-#: A step that is never reached.
+#: A step number that no training reaches.
 NEVER: Final = 1 << 62
-#: How long an answer takes, generously, in seconds.
+#: A generous estimate of how long the service takes to answer, in seconds.
 _ROUND_TRIP: Final = 0.01
 
 
@@ -39,33 +39,33 @@ class Mailbox:
     def __init__(self, options: Options, warn: WarnOnce) -> None:
         # Read and written by the trainer's thread.
         self.inbox: deque[Report] = deque()
-        """Reports that the link has not looked at yet."""
+        """Reports that the link's threads have not taken yet."""
         self.late: deque[Directive] = deque()
-        """Final directives with actions that came when their step had gone by."""
+        """Final directives that came after their step was trained and that hold actions."""
         self.book = RateBook()
-        """Final directives, and the plan."""
+        """The final directives and the plan."""
         self.next_step = 0
         """The step that is trained next."""
         self.wake_at = NEVER
-        """The step at which the trainer wakes the sender, so that directives reach far enough ahead."""
+        """At this step the trainer wakes the sender, so that directives reach far enough ahead."""
         # Written by the link's threads, read by the trainer's.
         self.heard = 0
-        """How many answers have come down streams."""
+        """The number of answers received on streams."""
         self.known_through = -1
-        """The newest step of which a directive has come down a stream."""
+        """The newest step whose directive was received on a stream."""
         self.news = Signal()
-        """Something has come for the trainer."""
+        """Given when something has come for the trainer."""
         self.work = Signal()
-        """There is something to send now."""
+        """Given when there is something to send."""
         self.is_urgent = False
-        """Whether a directive depends on what is to be sent."""
+        """Whether a directive depends on the reports that wait to be sent."""
         self.is_leaving = False
-        """Whether the trainer waits for everything to be durable."""
+        """Whether the trainer waits for the service to store all reports."""
 
         self._warn = warn
         self._limit = options.max_unacknowledged
         self._outbox = Outbox(options.max_unacknowledged, Spill(options.spill_directory, options.max_spill_bytes))
-        self._lock = threading.Lock()  # the outbox and the writing of the book: never the trainer's
+        self._lock = threading.Lock()  # guards the outbox and writes to the book; never taken by the trainer's step
         self._discards = False
         self._ahead = 64
         self._low_water = 16
@@ -73,46 +73,46 @@ class Mailbox:
     # The trainer's side.
 
     def wake(self) -> None:
-        """There is something to send now, and a directive depends on it."""
+        """Send reports now, because a directive depends on them."""
         self.is_urgent = True
         self.work.give()
 
     def wait_for_news(self, deadline: float) -> bool:
-        """Wait until something has come, no longer than to a time of `time.monotonic`."""
+        """Wait until something has come, or until `time.monotonic()` is `deadline`; whether something has come."""
         return self.news.take(deadline - time.monotonic())
 
     @property
     def waits_for_device(self) -> bool:
-        """Whether the oldest report is of a number that is still being computed."""
+        """Whether a device still computes a number of the oldest report."""
         inbox = self.inbox
         return bool(inbox) and not is_ready(inbox[0])
 
     @property
     def unacknowledged(self) -> int:
-        """How many samples are not known to be durable. Not for the steady state: it waits for what moves them."""
+        """The number of samples that the service has not confirmed. Takes the lock, so it is not for every step."""
         with self._lock:
             return len(self._outbox) + len(self.inbox)
 
     @property
     def in_memory(self) -> int:
-        """How many of them are in memory."""
+        """The number of unconfirmed samples in memory."""
         with self._lock:
             return self._outbox.in_memory + len(self.inbox)
 
     # The link's side.
 
     def reach(self, ahead: int, *, trusts_plan: bool) -> None:
-        """An attempt has begun whose final directives reach `ahead` steps ahead of the trainer."""
+        """Note that final directives reach `ahead` steps ahead of the trainer, and whether plans can be final."""
         self._ahead = ahead
         self._low_water = max(1, ahead // 4)
         self.book.trusts_plan = trusts_plan
 
     def set_pace(self, steps_per_second: float) -> None:
-        """Ask for more when what is at hand lasts for one round trip: sooner would make more messages of the same."""
+        """Note the trainer's pace: it asks for directives when those at hand last for a round trip, and not sooner."""
         self._low_water = max(1, min(math.ceil(steps_per_second * _ROUND_TRIP), self._ahead // 2))
 
     def pump(self) -> None:
-        """Move what the trainer handed over, as far as it is known, to the outbox."""
+        """Move reports to the outbox, up to the first whose numbers are still being computed."""
         inbox, moved = self.inbox, -1
         with self._lock:
             while inbox:
@@ -123,22 +123,22 @@ class Mailbox:
                 moved = report.step
                 if not self._discards:
                     self._outbox.push(sample_of(report, self._warn_of_reading))
-            # What is still computed may come with the next message, if directives reach far enough without it.
+            # The remaining reports may go with the next message, if directives reach far enough without them.
             if not inbox or moved + self._ahead >= self.next_step + self._low_water:
                 self.is_urgent = False
 
     def begin_stream(self) -> None:
-        """A new stream has been opened: all that is kept is to be sent on it."""
+        """Prepare to send all unconfirmed samples on a new stream."""
         with self._lock:
             self._outbox.begin_stream()
 
     def next_message(self) -> StreamTelemetryRequest | None:
-        """The next message for this stream; it counts as sent."""
+        """The next message for this stream, if any. It counts as sent."""
         with self._lock:
             return self._outbox.next_message()
 
     def take_plan(self, answer: GetLearningRateResponse) -> None:
-        """Take an answer to the question for the steps ahead."""
+        """Take the plan for the steps ahead."""
         with self._lock:
             self.book.take_answer(answer, self.next_step)
             self._raise_mark()
@@ -150,7 +150,7 @@ class Mailbox:
             return self.book.wants_plan(self.next_step, margin)
 
     def take_answer(self, answer: StreamTelemetryResponse) -> None:
-        """Take what came down a stream."""
+        """Take an answer received on a stream."""
         next_step = self.next_step
         self.heard += 1
         with self._lock:
@@ -166,13 +166,13 @@ class Mailbox:
         self.news.give()
 
     def discard(self) -> None:
-        """The service will take no more: forget what is kept, and what is still reported."""
+        """Drop all samples and later reports, because the service refuses them."""
         with self._lock:
             self._discards = True
             self._outbox.discard()
 
     def close(self) -> None:
-        """Give the file of the outbox back."""
+        """Close the outbox's file."""
         with self._lock:
             self._outbox.close()
 
@@ -182,8 +182,8 @@ class Mailbox:
             self.wake_at = mark
         else:
             self.wake_at = NEVER
-            if self.inbox:  # the trainer has passed the mark while the answer was on its way
+            if self.inbox:  # the trainer passed the mark before the answer came
                 self.wake()
 
     def _warn_of_reading(self, problem: Exception) -> None:
-        self._warn("reading", f"A reported number could not be read off its device and is left out: {problem}")
+        self._warn("reading", f"A reported number could not be read from its device and is left out: {problem}")

@@ -1,4 +1,4 @@
-"""Warnings of which a training needs one."""
+"""Warnings that are logged once in a training."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ log = logging.getLogger("lrs")
 
 
 class WarnOnce:
-    """Logs a warning the first time that its subject comes up, and never again."""
+    """Logs the first warning about a subject and drops later ones."""
 
     def __init__(self) -> None:
         self._known: set[str] = set()
 
     def __call__(self, about: str, text: str) -> None:
-        """Log `text`, unless something was logged `about` the same before."""
+        """Log `text`, unless a warning about the subject `about` was logged before."""
         if about not in self._known:
             self._known.add(about)
             log.warning("%s", text)

@@ -1,4 +1,4 @@
-"""What can be read off a scheduler, from any thread: the directive of the next step, its job, attempt and connection."""
+"""The readable properties of a scheduler: the next step's directive, its job, its attempt and its connection."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Overview:
-    """The properties of a scheduler."""
+    """The properties of a scheduler. Any thread may read them."""
 
     _link: Link
     _directives: Directives
@@ -22,7 +22,7 @@ class Overview:
 
     @property
     def directive(self) -> Directive:
-        """What to train the next step at. Begins the attempt, if nothing did before."""
+        """The directive of the next step. Begins the attempt, unless it has begun."""
         directive = self._directive
         return directive if directive is not None else self._begin()
 
@@ -38,17 +38,17 @@ class Overview:
 
     @property
     def clip_norm(self) -> float | None:
-        """The bound to scale the gradient of the next step down to; `None`: do not clip. Tier 1 and up."""
+        """The greatest norm of the next step's gradient: scale a longer gradient down. `None`: do not clip. Tier 1 and up."""
         return self.directive.clip_norm
 
     @property
     def skip_above_norm(self) -> float | None:
-        """Leave the next update out where the gradient's norm is greater; `None`: do not. Tier 0."""
+        """Leave the next update out if the gradient's norm is greater. `None`: leave no update out. Tier 0."""
         return self.directive.skip_above_norm
 
     @property
     def stop_advice(self) -> str:
-        """Why training could stop now; empty while nothing speaks for it."""
+        """The service's reason to stop training now; empty if it gives none."""
         return self.directive.stop_advice
 
     @property
@@ -58,7 +58,7 @@ class Overview:
 
     @property
     def groups(self) -> list[str]:
-        """The parameter groups' names, in the order of all rates."""
+        """The names of the parameter groups, in the order of the rates."""
         job, attempt = self._link.job, self._link.attempt
         if attempt is not None and attempt.groups:
             return list(attempt.groups)
@@ -68,19 +68,19 @@ class Overview:
 
     @property
     def attempt(self) -> int:
-        """The attempt's number; 0 while none has been started."""
+        """The number of the attempt; 0 until it has started."""
         attempt = self._link.attempt
         return attempt.attempt if attempt is not None else 0
 
     @property
     def tier(self) -> int:
-        """What the job expects of the trainer, as far as that is known; see `lrs.v1.JobSpec.tier`."""
+        """The job's tier; the trainer's tier until the job is known. See `lrs.v1.JobSpec.tier`."""
         job = self._link.job
         return job.spec.tier if job is not None else self._link.errand.tier
 
     @property
     def decision_lag(self) -> int:
-        """See `lrs.v1.JobSpec.decision_lag`; 0 while no attempt has been started."""
+        """See `lrs.v1.JobSpec.decision_lag`; 0 until the attempt has started."""
         attempt = self._link.attempt
         return attempt.decision_lag if attempt is not None else 0
 
@@ -91,20 +91,20 @@ class Overview:
 
     @property
     def refusal(self) -> LrsError | None:
-        """Why the service will have no more of this attempt, if so."""
+        """Why the service refuses this attempt from now on; `None` if it does not."""
         return self._link.refusal
 
     @property
     def fallback_steps(self) -> FallbackSteps:
-        """The steps that were trained without the service's last word so far."""
+        """The steps that were trained without a final directive so far."""
         return self._directives.fallback_steps
 
     @property
     def unacknowledged(self) -> int:
-        """How many reported steps are not known to be durable yet."""
+        """How many reported steps the service has not confirmed as stored."""
         return self._link.mailbox.unacknowledged
 
     def _begin(self) -> Directive:
-        """Start the attempt, and get the first step's directive."""
+        """Start the attempt, and return the first step's directive."""
         self._directive = self._directives.first(self._first_step)
         return self._directive

@@ -1,7 +1,7 @@
 """Numbers that are still being computed on a device.
 
-Reading a number off a device makes the host wait for it. The trainer's thread never does that: it starts a copy where there
-is one to start, and hands over a `Reading`, which the link looks at until it is there.
+The host waits for a device when it reads a number from the device. The trainer's thread never does so: it starts a copy if the
+device has one to start, and hands over a `Reading`. The link's threads then check the reading until the number is there.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from lrs.errors import MetricError
 
 @runtime_checkable
 class Reading(Protocol):
-    """A number that will be there some time later."""
+    """A number that will be known later."""
 
     def ready(self) -> bool:
-        """Whether `value` can be had without waiting."""
+        """Whether `value` returns without waiting."""
 
     def value(self) -> float:
-        """The number. Called once, after `ready`."""
+        """The number. Is called once, after `ready` was true."""
 
 
 def not_a_number(value: object, name: str) -> MetricError:
-    """The error for a value that is no number."""
+    """The error for a value that is not a number."""
     shape = getattr(value, "shape", None)
     what = f"of type {type(value).__name__}" + (f" and shape {tuple(shape)}" if shape else "")
     return MetricError(

@@ -1,4 +1,4 @@
-"""How a trainer comes to its job and its attempt: the calls before the stream."""
+"""The calls before the stream: they find or register the job, and start the attempt."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ if TYPE_CHECKING:
 
 
 class Errand(NamedTuple):
-    """Which job to train, and as whom."""
+    """The job to train, and the trainer's identity."""
 
     server: str
     """`http://HOST:PORT`."""
     job: str
     """`namespaces/{namespace}/jobs/{job}`."""
     spec: JobSpec | None
-    """What to register if there is no such job; `None`: the job must be there."""
+    """The spec to register a missing job with; `None`: the job must exist."""
     groups: Sequence[str] | None
-    """The trainer's parameter groups in their order; `None`: whatever the job has."""
+    """The trainer's parameter groups in their order; `None`: those of the job."""
     tier: int
-    """What the trainer can do."""
+    """The tier of the trainer."""
     attempt_token: str
     """The token of this attempt."""
 
 
 def find_or_register(connection: Connection, errand: Errand, timeout: float) -> Job:
-    """The job of an errand, registered if there is something to register and no such job.
+    """Find the errand's job, or register it if it is missing and the errand has a spec.
 
     Raises:
         UsageError: If the job has other parameter groups than the trainer.
@@ -63,10 +63,10 @@ def find_or_register(connection: Connection, errand: Errand, timeout: float) -> 
 def start_attempt(
     connection: Connection, errand: Errand, first_step: int, resumes: Mapping[str, object] | None, timeout: float
 ) -> StartAttemptResponse:
-    """Begin the attempt at `first_step`; `resumes` is the state of the checkpoint that it goes on from.
+    """Start the attempt at `first_step`. `resumes` is the state of the checkpoint to resume from, if any.
 
     Raises:
-        ResumeError: If the checkpoint is of a history that the job has left.
+        ResumeError: If the checkpoint does not belong to the job's present history.
         grpc.RpcError: If a call fails.
     """
     if resumes is not None:
@@ -76,13 +76,13 @@ def start_attempt(
 
 
 def steps_ahead(job: Job, attempt: StartAttemptResponse) -> int:
-    """How many steps ahead of the trainer the service's final directives reach."""
+    """How many steps ahead of the trainer final directives reach."""
     ahead = job.spec.commit_ahead if job.spec.HasField("commit_ahead") else 64
     return min(ahead, attempt.decision_lag) if attempt.needs_telemetry else ahead
 
 
 def _create(connection: Connection, errand: Errand, timeout: float) -> Job | None:
-    """The job, newly registered; `None` if there was one of that name."""
+    """Register the job; `None` if a job of that name exists."""
     parent, _, job_id = errand.job.partition("/jobs/")
     try:
         return connection.create_job(CreateJobRequest(parent=parent, job_id=job_id, job=Job(spec=errand.spec)), timeout)

@@ -1,4 +1,4 @@
-"""The number that a reported loss, norm or metric is, whichever library computed it."""
+"""Reads a reported loss, norm or metric, whichever library computed it."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from lrs.readings import Reading, not_a_number
 
 
 def reading(value: object, name: str) -> float | Reading:
-    """The number `value` is, or will be. Does not wait for a device.
+    """The number in `value`, or a reading of it if a device still computes it. Never waits for a device.
 
-    Raises `MetricError` if it can be no number.
+    Raises `MetricError` if `value` is not a number.
     """
     if isinstance(value, float):
         return float(value)
     kind = type(value)
     home = kind.__module__.partition(".")[0]
-    # Only a library that has been imported can have made the value, so nothing is imported here that was not before.
+    # If torch is not imported, the value is not a tensor, so this never imports torch itself.
     if "torch" in sys.modules and _is_torch_tensor(value):
         from lrs.torch_readings import tensor_reading
 
@@ -36,9 +36,9 @@ def reading(value: object, name: str) -> float | Reading:
 
 
 def number(value: object, name: str) -> float:
-    """The number `value` is, which must lie in the host's memory.
+    """The number in `value`, which must be in the host's memory.
 
-    Raises `MetricError` if it is none.
+    Raises `MetricError` if `value` is not a number.
     """
     if not isinstance(value, Real):
         raise not_a_number(value, name)

@@ -1,4 +1,4 @@
-"""What the trainer's thread hands over of a step, and the sample that it becomes once its numbers are there."""
+"""A step's report from the trainer's thread, and the sample made from it once its numbers are computed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Report(NamedTuple):
-    """A step as the trainer's thread reports it. Some of its numbers may still be computed on a device."""
+    """A step as the trainer's thread reports it. A device may still compute some of its numbers."""
 
     step: int
     """The step."""
@@ -24,15 +24,15 @@ class Report(NamedTuple):
     grad_norm: float | Reading | None
     """The norm of the whole gradient before clipping."""
     directive: Directive | None
-    """The directive that the step was trained at; `None` for a report of figures alone."""
+    """The directive that the step was trained with; `None` in a report of metrics alone."""
     learning_rate: float | None
-    """The learning rate of the first group, where it was not the directive's."""
+    """The learning rate of the first group, if it differed from the directive's."""
     metrics: Mapping[str, float | Reading] | None
     """Evaluations and other figures, by name."""
 
 
 def is_ready(report: Report) -> bool:
-    """Whether all numbers of a report can be read without waiting."""
+    """Whether all numbers of a report are computed."""
     loss, norm, figures = report.loss, report.grad_norm, report.metrics
     if loss.__class__ is not float and not _is_there(loss):
         return False
@@ -42,9 +42,9 @@ def is_ready(report: Report) -> bool:
 
 
 def sample_of(report: Report, on_failure: Callable[[Exception], None]) -> Sample:
-    """Read the numbers of a report. A number that is not there is left out.
+    """Read the numbers of a report. Leaves out numbers that are not computed yet or cannot be read.
 
-    `on_failure` is called with what a device's library raised where a number cannot be read, which is left out too.
+    `on_failure` is called with the exception that a device's library raised when a number was read.
     """
     step, loss, grad_norm, directive, rate, figures = report
     if loss.__class__ is not float:
@@ -74,6 +74,6 @@ def _number(value: float | Reading | None, on_failure: Callable[[Exception], Non
         return value
     try:
         return value.value() if value.ready() else None
-    except Exception as problem:  # noqa: BLE001 (whatever a device's library raises, training goes on)
+    except Exception as problem:  # noqa: BLE001 (training goes on, whatever a device's library raises)
         on_failure(problem)
         return None

@@ -1,4 +1,4 @@
-"""The learning rate of each step, from the service, without ever stopping the training."""
+"""The scheduler: asks the service for each step's learning rate, and never stops the training."""
 
 from __future__ import annotations
 
@@ -37,29 +37,29 @@ log = logging.getLogger("lrs")
 
 
 class Scheduler(Overview):
-    """One attempt of a job, as its trainer sees it.
+    """An attempt of a job, for its trainer.
 
-    Ask for `directive` (or `learning_rate`) before a step and call `step` after it. `step` belongs to the thread that
-    trains; everything else may be called from any thread. In a forked child it does nothing and holds its rates.
+    Read `directive` (or `learning_rate`) before a step, and call `step` after it. Only the thread that trains may call `step`;
+    any thread may call everything else. In a forked child the scheduler does nothing and holds its rates.
     """
 
     def __init__(self, job: str, **arguments: Unpack[SchedulerArguments]) -> None:
-        """Connect, and register the job or find it registered.
+        """Connect, and find or register the job.
 
-        Waits up to `start_timeout` seconds; a service that can not be reached is tried again in the background.
+        Waits up to `start_timeout` seconds. After that, the client keeps trying in the background.
 
         Args:
             job: `namespace/job`, `job` in the default namespace, or `namespaces/{namespace}/jobs/{job}`.
-            arguments: See `lrs.arguments.SchedulerArguments`. A job that is registered needs none of them.
+            arguments: See `lrs.arguments.SchedulerArguments`. For a registered job, all of them are optional.
 
         Raises:
             ArgumentError: If there is no such argument.
-            UsageError: If an argument can not be right, or the job has other parameter groups.
-            JobNotFoundError: If there is no such job, and nothing to register it from.
+            UsageError: If an argument is invalid, or the job has other parameter groups.
+            JobNotFoundError: If there is no such job, and the arguments do not say how to register one.
             JobEndedError: If the job has ended.
             VersionMismatchError: If the server is of another major version.
-            RefusedError: If it refuses for another reason, such as a schedule that makes no sense.
-            UnreachableError: If it does not answer, and `strict`, or no base rate is known to begin with.
+            RefusedError: If the server refuses for another reason, such as an invalid schedule.
+            UnreachableError: If the server does not answer, and `strict` is set or no base rate is known.
         """
         check_arguments(arguments, SchedulerArguments, Scheduler.__init__)
         self.server = arguments.get("server") or os.environ.get("LRS_SERVER") or DEFAULT_SERVER
@@ -83,30 +83,30 @@ class Scheduler(Overview):
         self._directives = Directives(
             self._link, self._options, base_rates=tuple(rates.values()), late=self._late if tier >= 2 else None
         )
-        # Looked up once: the steady state of `step` is made of these.
+        # Looked up once, because `step` calls these every time.
         self._hand_over: Callable[[Report], None] = self._mailbox.inbox.append
         self._take_final: Callable[[int, None], Directive | None] = self._mailbox.book.finals.pop
         self._link.start()
         living.add(self)
         self._await_registration()
 
-    # What to do.
+    # Actions.
 
     @property
     def has_late_actions(self) -> bool:
-        """Whether something may have been to be done at steps that went by on the plan; see `take_actions`."""
+        """Whether steps trained on the plan may still have actions to carry out; see `take_actions`."""
         return bool(self._late)
 
     def take_actions(self) -> list[Action]:
-        """What to do before the next step, in this order; each is told once. Tier 2.
+        """The actions to carry out before the next step, in this order. Returns each action once. Tier 2.
 
-        What was to be done at steps that went by on the plan comes late, rather than never.
+        The actions of steps that were trained on the plan are among them, late.
         """
         directive = self.directive
         self._directive = directive._replace(actions=())
         return [*self._late.take(directive.step), *directive.actions]
 
-    # What is reported.
+    # Reports.
 
     def step(
         self,
@@ -117,24 +117,24 @@ class Scheduler(Overview):
         step: int | None = None,
         learning_rate: float | None = None,
     ) -> Directive:
-        """Report the step just trained, and get what to train the next one at.
+        """Report the last step, and return the directive of the next step.
 
-        Waits for the service no longer than the deadline, and for a device not at all.
+        Waits for the service up to the deadline, and never for a device.
 
         Args:
             loss: The training loss: a number, or a tensor of one element on any device.
-            grad_norm: The norm of the whole gradient before clipping, likewise.
-            metrics: Other figures of this step, by name.
-            step: Which step it was, where some are left out. Default: the one after the last.
-            learning_rate: The rate that was really used, if it was not the directive's.
+            grad_norm: The norm of the whole gradient before clipping: a number or a tensor, like the loss.
+            metrics: Other numbers of this step, by name.
+            step: The number of the step, if steps are left out. Default: `next_step`.
+            learning_rate: The first group's rate in this step, if it differed from the directive's.
 
         Raises:
-            MetricError: If a loss, norm or metric can be no number.
-            StepError: If `step` does not come after the steps before it.
-            UnreachableError: If the service has no word on the next step in time, and `strict`.
-            RefusedError: If it has refused for good, and `strict`.
+            MetricError: If a loss, norm or metric is not a number.
+            StepError: If `step` is not greater than the last reported step.
+            UnreachableError: If the next directive does not come in time, and `strict` is set.
+            RefusedError: If the service refuses the attempt, and `strict` is set.
         """
-        # Steady state: a tuple, an append, a look-up. No lock, no message, no call.
+        # In steady state this makes a tuple, appends it and looks a directive up: no lock, no message, no call.
         if loss.__class__ is not float and loss is not None:
             loss = reading(loss, "loss")
         if grad_norm.__class__ is not float and grad_norm is not None:
@@ -162,37 +162,37 @@ class Scheduler(Overview):
         return directive
 
     def log(self, **metrics: object) -> None:
-        """Report figures, such as an evaluation's `val_loss=0.3`, with the next step that is reported.
+        """Report metrics, such as an evaluation's `val_loss=0.3`, with the next reported step.
 
-        A step is closed when it is reported, so what is measured after it belongs to the one that follows.
+        Reporting a step closes it, so metrics measured after it belong to the step that follows.
 
         Raises:
-            MetricError: If one can be no number.
-            UsageError: If a name can not be a metric's.
+            MetricError: If a value is not a number.
+            UsageError: If a name is not valid for a metric.
         """
         self._figures.log(metrics)
 
     # Checkpoints.
 
     def state_dict(self) -> dict[str, Any]:
-        """What to put into a checkpoint, in plain values."""
+        """The state for a checkpoint, in plain values."""
         rates = self._directive.rates if self._directive is not None else self._directives.base_rates
         return {"version": 1, "job": self.job, "attempt": self.attempt, "step": self.next_step, "rates": list(rates)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where a checkpoint was made. Comes before the first step.
+        """Resume from a checkpoint. Call this before the first step.
 
         Begins a new attempt at the checkpoint's step, and waits for it up to `start_timeout`.
 
         Raises:
-            UsageError: If a step has been trained already, or this is no state of a scheduler.
-            ResumeError: If the checkpoint is of another job, or of a history that the job has left.
-            RefusedError: If the service refuses to begin there.
+            UsageError: If the attempt has begun, or `state` is not the state of a scheduler.
+            ResumeError: If the checkpoint is of another job, or not of the job's present history.
+            RefusedError: If the service refuses the attempt.
         """
         if self._directive is not None:
             raise errors.UsageError(
-                "load_state_dict() comes before the first step: this scheduler's attempt has begun. Make a new Scheduler "
-                "and load the state into that."
+                "load_state_dict() must come before the first step, but this scheduler's attempt has begun. Make a new "
+                "Scheduler and load the state into it."
             )
         checked = checked_state(state, self.job)
         self._first_step = self._mailbox.next_step = checked["step"]
@@ -207,28 +207,28 @@ class Scheduler(Overview):
     # The end.
 
     def close(self, timeout: float | None = None) -> None:
-        """Wait until all that was reported is durable, no longer than the timeout, and end the connection.
+        """Wait until the service has stored all reports, up to `timeout` seconds, and end the connection.
 
-        Done at the end of the process, if not before. Harmless when repeated.
+        Runs at the end of the process if it did not run before. Further calls do nothing.
 
         Raises:
-            NotDurableError: If not everything is known to be durable, and `strict`.
+            NotDurableError: If the service has not confirmed all reports, and `strict` is set.
         """
         if self._closed or self._directives.is_inert:
             return
         self._closed = True
         living.discard(self)
         if self._figures.pending and self._directive is not None:
-            # An evaluation after the last step: on record at the step that would have come next.
+            # An evaluation after the last step is recorded at the step that would have come next.
             self._hand_over(Report(self._mailbox.next_step, None, None, None, None, self._figures.take()))
         wait = self._options.close_timeout if timeout is None else timeout
         left = self._link.close(wait)
         self._hand_over = self._warn_once_closed
         if left:
-            text = f"{left} steps of {self.job} were not known to be durable within {wait:g} s: {self._directives.why_away()}"
+            text = f"The service did not confirm {left} steps of {self.job} within {wait:g} s: {self._directives.why_away()}"
             if self._options.strict:
                 raise errors.NotDurableError(text, code="UNAVAILABLE")
-            if self._link.refusal is None:  # which has been said
+            if self._link.refusal is None:  # a refusal has been logged
                 log.warning("%s", text)
 
     def __enter__(self) -> Scheduler:
@@ -240,8 +240,8 @@ class Scheduler(Overview):
         self.close()
 
     def after_fork_in_child(self) -> None:
-        """Do nothing from now on: the link's threads and its connection are the parent's."""
-        # Not a byte may be sent, and not a lock be waited for.
+        """Do nothing from now on: the link's threads and its connection belong to the parent."""
+        # Send nothing, and wait for no lock.
         self._directives.is_inert = True
         self._figures.after_fork()
         self._hand_over = _forget
@@ -262,10 +262,10 @@ class Scheduler(Overview):
             if self._options.strict or not self._directives.base_rates:
                 self._give_up()
                 if not self._options.strict:
-                    text += "To begin without it, say at which rate: give `groups`."
+                    text += "To begin without the server, give `groups`, the base rates."
                 raise errors.UnreachableError(text.rstrip(), code="UNAVAILABLE")
             self._directives.is_away = True
-            log.warning("%sTraining begins with the base rates given; it is tried again meanwhile.", text)
+            log.warning("%sTraining begins with the given base rates, and the client keeps trying to connect.", text)
 
     def _give_up(self) -> None:
         self._closed = True
@@ -275,8 +275,8 @@ class Scheduler(Overview):
     def _warn_once_closed(self, report: Report) -> None:
         self._hand_over = _forget
         log.warning(
-            "Step %d of %s was reported after close(), so neither it nor what follows is recorded, and the rates stay as "
-            "they are. Close the scheduler when training is over.",
+            "Step %d of %s was reported after close(), so the service records neither this step nor later ones, and the "
+            "rates no longer change. Close the scheduler when training is over.",
             report.step,
             self.job,
         )

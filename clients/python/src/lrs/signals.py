@@ -7,7 +7,7 @@ import threading
 
 
 class Signal:
-    """A lock that stands for "nothing new" while it is held: cheaper than an event for the thread that raises it."""
+    """A flag made of a lock, which is held while the flag is down. Raising it costs less than setting an event."""
 
     __slots__ = ("_lock",)
 
@@ -22,5 +22,5 @@ class Signal:
                 self._lock.release()
 
     def take(self, timeout: float) -> bool:
-        """Wait for the flag up to `timeout` seconds and lower it; whether it was raised."""
+        """Wait for the flag up to `timeout` seconds, and lower it. Returns whether it was raised."""
         return self._lock.acquire(timeout=timeout) if timeout > 0 else self._lock.acquire(blocking=False)

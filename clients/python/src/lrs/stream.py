@@ -1,4 +1,4 @@
-"""One stream of telemetry up and directives down, from its opening to its end."""
+"""A stream that sends telemetry and receives directives, from its opening to its end."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
 #: How often to look at a number that is still on a device while a directive depends on it, in seconds.
 _LOOK_AGAIN: Final = 0.002
-#: How long an acknowledgement may wait for directives to come down with: nobody waits for it before the end, and each
-#: answer costs more than what is in it.
+#: How long the service may keep an acknowledgement back, to send it together with directives: before the end nobody waits for
+#: it, and an answer of its own would cost more than it holds.
 _PATIENCE_NANOS: Final = 250_000_000
 
 
 class Stream:
-    """Sends what a mailbox has to send, and hands it the answers."""
+    """Sends a mailbox's messages, and hands it the answers."""
 
     def __init__(
         self, connection: Connection, mailbox: Mailbox, job: str, attempt: int, options: Options, warn: WarnOnce
     ) -> None:
-        """Open the stream. Everything in the mailbox that is not durable is sent on it again."""
+        """Open the stream. It sends all samples of the mailbox that the service has not confirmed."""
         self._mailbox = mailbox
         self._job = job
         self._attempt = attempt
@@ -40,7 +40,7 @@ class Stream:
         self._call = connection.stream_telemetry(self._requests())
 
     def run(self, closing: threading.Event) -> None:
-        """Take answers until the service ends the stream or `closing` is set; raises `grpc.RpcError` when it breaks."""
+        """Take answers until the service ends the stream or `closing` is set. Raises `grpc.RpcError` if the stream breaks."""
         try:
             for answer in self._call:
                 self._take(answer)
@@ -58,7 +58,7 @@ class Stream:
         mailbox, options, is_over = self._mailbox, self._options, self._is_over
         yield StreamTelemetryRequest(job=self._job, attempt=self._attempt, rank=options.rank, want_directives=True)
         timeout = options.flush_interval
-        waits = False  # whether the acknowledgement of the last message may come later
+        waits = False  # whether the service may keep the last message's acknowledgement back
         while not is_over.is_set():
             mailbox.work.take(timeout)
             if is_over.is_set():
@@ -68,7 +68,7 @@ class Stream:
                 message = mailbox.next_message()
                 if message is None:
                     break
-                # The stream knows whose it is from its first message.
+                # The first message has named the job and the attempt.
                 message.rank = options.rank
                 waits = not mailbox.is_leaving
                 if waits:
@@ -76,16 +76,18 @@ class Stream:
                 yield message
             if waits and mailbox.is_leaving:
                 waits = False
-                yield StreamTelemetryRequest(rank=options.rank)  # acknowledged at once, with all before it
-            # A number on a device says nothing when it is there.
+                yield StreamTelemetryRequest(
+                    rank=options.rank
+                )  # the service acknowledges this and all messages before it at once
+            # A device does not notify the host when a number is computed, so look again soon.
             timeout = _LOOK_AGAIN if mailbox.is_urgent and mailbox.inbox else options.flush_interval
-        mailbox.work.give()  # which may have been meant for the stream after this one
+        mailbox.work.give()  # this stream may have taken a signal meant for the next
 
     def _take(self, answer: StreamTelemetryResponse) -> None:
         self._mailbox.take_answer(answer)
         if answer.conflicting_samples:
             self._warn(
                 "conflict",
-                f"The service has other values than this trainer for some steps of {self._job}, from step "
-                f"{answer.conflict_step} on, and keeps the first ones. Two processes seem to report the same attempt.",
+                f"For some steps of {self._job}, from step {answer.conflict_step} on, the service has other values than this "
+                "trainer reports, and keeps its own. Two processes seem to report the same attempt.",
             )

@@ -1,7 +1,7 @@
-"""The trials of a hyper-parameter study as jobs, whatever engine proposes them; `lrs.optuna` fits this into Optuna.
+"""The trials of a hyper-parameter study as jobs, whichever engine proposes them. `lrs.optuna` connects this to Optuna.
 
-A trial is a job of the study's experiment. It reports like any other, and its trainer hears the service's advice to stop,
-from the job's controllers or from `lrs sweep`. The best trial becomes the base of the jobs that validate it.
+A trial is a job of the study's experiment, and reports like any job. Its trainer receives the service's advice to stop, from
+the job's controllers or from `lrs sweep`. Further jobs validate the best trial.
 """
 
 from __future__ import annotations
@@ -39,18 +39,18 @@ _Response = TypeVar("_Response", bound="Message")
 
 @dataclass(frozen=True)
 class ValidationJob:
-    """A job that validates a study's best trial, registered and ready to be trained by its name."""
+    """A registered job that validates a study's best trial. Train it by its name."""
 
     name: str
     """`namespaces/{namespace}/jobs/{job}`."""
     arm: str
-    """`ARM_SCHEDULED` for the best trial's schedule and controllers, `ARM_BASELINE` for none."""
+    """`ARM_SCHEDULED`: with the best trial's schedule and controllers; `ARM_BASELINE`: without."""
     seed: int
     """The random seed to train it with."""
 
 
 class Study:
-    """The jobs of a study's trials. Any thread may use it."""
+    """The jobs of a study's trials. Any thread may use this object."""
 
     def __init__(
         self,
@@ -61,19 +61,19 @@ class Study:
         timeout: float = 5.0,
         **arguments: Unpack[SchedulerArguments],
     ) -> None:
-        """Remember what all trials have in common. Nothing is asked of the service yet.
+        """Nothing is asked of the service yet.
 
         Args:
-            name: `namespace/study`, or `study` in the default namespace: the jobs are called `study-0000` and so on, and
-                `study` is their experiment.
-            credentials: For TLS with other than the system's roots.
-            metadata: Sent with every call.
-            timeout: The longest that a call may take, in seconds.
-            arguments: Those of `lrs.Scheduler` that all trials share, such as `server`, `total_steps` or `spec`.
+            name: `namespace/study`, or `study` in the default namespace. The jobs are `study-0000` and so on, in the
+                experiment `study`.
+            credentials: Credentials for TLS. Default: the system's certificates.
+            metadata: Metadata to send with every call.
+            timeout: How long a call may take, in seconds.
+            arguments: Arguments of `lrs.Scheduler` that all trials share, such as `server`, `total_steps` or `spec`.
 
         Raises:
             ArgumentError: If there is no such argument.
-            UsageError: If the name can not be a job's.
+            UsageError: If the name is not valid for a job.
         """
         check_arguments(arguments, SchedulerArguments, Study.__init__)
         _, self._namespace, _, self.experiment = job_name(name).split("/")
@@ -96,10 +96,10 @@ class Study:
     def options(self, number: int, **arguments: Unpack[JobArguments]) -> TrialArguments: ...
 
     def options(self, number: int, **arguments: Unpack[SchedulerArguments]) -> TrialArguments | TrialSchedulerArguments:
-        """The arguments with which to make a trial's `lrs.Scheduler`, or the scheduler or callback of an integration.
+        """The arguments of a trial's `lrs.Scheduler`, or of an integration's scheduler or callback.
 
-        `arguments` are this trial's own: `lrs.Scheduler(**study.options(7, groups=0.1, schedule={"cosine": {}}))`. What takes
-        the base rates from an optimizer is given no `groups`.
+        `arguments` are the trial's own: `lrs.Scheduler(**study.options(7, groups=0.1, schedule={"cosine": {}}))`. Give no
+        `groups` for an integration that reads the base rates from an optimizer.
         """
         check_arguments(arguments, SchedulerArguments, Study.__init__)
         merged = self._arguments | arguments
@@ -110,10 +110,10 @@ class Study:
         return {"job": self.job(number), **merged}
 
     def advise_stop(self, number: int, reason: str, evidence: Mapping[str, float] | None = None) -> Decision:
-        """Advise a trial's trainer to stop, as an engine that prunes by itself does.
+        """Advise a trial's trainer to stop, for an engine that prunes by itself.
 
         Raises:
-            RefusedError: If the job has ended, or there is none.
+            RefusedError: If the job has ended or does not exist.
             UnreachableError: If the service does not answer.
         """
         request = AdviseStopRequest(name=self.job(number), reason=reason, author="study", evidence=evidence or {})
@@ -121,9 +121,9 @@ class Study:
         return self._call("JobService/AdviseStop", request, Decision, request.name)
 
     def end(self, number: int, outcome: str = "COMPLETED", reason: str = "") -> None:
-        """End a trial's job as `COMPLETED`, `FAILED` or `CANCELLED`; harmless where it has ended.
+        """End a trial's job as `COMPLETED`, `FAILED` or `CANCELLED`. Does nothing if the job has ended.
 
-        A study goes on whatever becomes of this: a service that is away is a warning.
+        If the service refuses or is away, this logs a warning, and the study goes on.
         """
         name, outcome = self.job(number), f"STATE_{outcome}"
         request = CompleteJobRequest(name=name, outcome=outcome, reason=reason[:1000], author="study")
@@ -137,22 +137,22 @@ class Study:
     def validation(
         self, best: int, *, seeds: Iterable[int], baseline: int | None = None, experiment: str | None = None
     ) -> list[ValidationJob]:
-        """Register an experiment that compares the best trial's schedule and controllers with none, over `seeds`.
+        """Register an experiment that compares the best trial with a baseline without schedule and controllers.
 
-        Both arms take their base rates from a trial that was tuned for them: the scheduled arm from `best`, and the baseline
-        from `baseline`, the best trial without schedule and controllers. A study without such a trial has only `best` to
-        give; then the baseline's rate was tuned for something else, and the comparison favours the schedule.
+        The scheduled arm takes its base rates from the trial `best`, and the baseline from the trial `baseline`: each was tuned
+        for its arm. Without `baseline`, both take them from `best`; these rates were tuned for the schedule, so the
+        comparison then favours the schedule.
 
-        Done twice it gives the same jobs.
+        A repeated call returns the same jobs.
 
         Args:
-            best: The number of the best trial. Its job must be there.
-            seeds: A pair of jobs for each.
+            best: The number of the best trial. Its job must exist.
+            seeds: The random seeds. Each seed gets a job in each arm.
             baseline: The number of the best trial without schedule and controllers.
-            experiment: What the experiment is called. Default: the study's name with `-validation` after it.
+            experiment: The name of the experiment. Default: the study's name with `-validation` after it.
 
         Raises:
-            RefusedError: If a trial has no job, or a job of the same name and another spec is there.
+            RefusedError: If a trial has no job, or a validation job exists with another spec.
             UnreachableError: If the service does not answer.
         """
         experiment = experiment or f"{self.experiment}-validation"
@@ -175,7 +175,7 @@ class Study:
         return jobs
 
     def _call(self, method: str, request: Message, response: type[_Response], job: str) -> _Response:
-        # Made for each call: they are few, and a connection that lies about is one more thing that a fork can harm.
+        # A new connection for each call: calls are few, and a connection kept open could be harmed by a fork.
         connection = Connection(self.server, self._credentials, self._metadata)
         call: Call[Message, _Response] = Call(connection, method, response)
         try:

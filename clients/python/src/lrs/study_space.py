@@ -1,4 +1,4 @@
-"""A study's flat parameters as the schedule and the controllers that they stand for."""
+"""Turns the flat parameters of a study into a schedule and controllers."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ if TYPE_CHECKING:
 
 __all__ = ["SCHEDULES", "controllers_of", "schedule_of"]
 
-#: The schedules that `schedule_of` knows; `none` is the base rate throughout.
+#: The schedules that `schedule_of` knows. `none` is the base rate at every step.
 SCHEDULES = ("none", "cosine", "linear", "one_cycle", "wsd")
 
 
 def schedule_of(parameters: Mapping[str, Any], *, total_steps: int) -> dict[str, Any] | None:
-    """The schedule, as in a job file, that a study's parameters stand for; `None` for the base rate throughout.
+    """The schedule for a study's parameters, written as in a job file; `None` for the base rate at every step.
 
     Args:
-        parameters: `schedule`, one of `SCHEDULES`. With `cosine` and `linear`: `floor_share`, the last rate as a share of
-            the base rate. With `one_cycle`: `pct_start`, the share of the steps spent rising. With `wsd`: `decay_share`, the
-            share of the steps that the decay takes. With all but `one_cycle`: `warmup_share`, the share of the steps that
-            the rate rises over first. Those left out have their defaults: no floor, no warm-up, and 0.3 for the others.
-        total_steps: The length of the training.
+        parameters: `schedule`, one of `SCHEDULES`. With `cosine` and `linear` also `floor_share`, the last rate as a share
+            of the base rate (default: 0). With `one_cycle`: `pct_start`, the share of the steps in which the rate rises
+            (0.3). With `wsd`: `decay_share`, the share of the steps in which it decays (0.3). With all but `one_cycle`:
+            `warmup_share`, the share of the steps in which the rate first rises (0).
+        total_steps: The number of updates in the training.
 
     Raises:
         UsageError: If there is no such schedule.
@@ -44,18 +44,18 @@ def schedule_of(parameters: Mapping[str, Any], *, total_steps: int) -> dict[str,
         form = {"wsd": {"warmup_steps": warmup_steps, "decay_steps": min(decay_steps, total_steps - warmup_steps)}}
         warmup_steps = 0
     else:
-        raise UsageError(f"There is no schedule {kind!r} here; there are {', '.join(SCHEDULES)}.")
+        raise UsageError(f"There is no schedule {kind!r} here. The schedules are {', '.join(SCHEDULES)}.")
     if warmup_steps == 0:
         return form
     return {"warmup": {"warmup_steps": warmup_steps} | ({"schedule": form} if form else {})}
 
 
 def controllers_of(parameters: Mapping[str, Any], *, metric: str = "loss") -> ControllerArguments:
-    """The arguments of `lrs.Scheduler` that a study's parameters stand for: none, `controller` or `controllers`.
+    """The arguments of `lrs.Scheduler` for a study's parameters: `controller`, `controllers`, or none.
 
     Args:
-        parameters: `controller`, which is `none`, `auto` or `plateau`; with `plateau` also `factor` and `patience`.
-        metric: What the plateau is one of.
+        parameters: `controller`: `none`, `auto` or `plateau`. With `plateau` also `factor` and `patience`.
+        metric: The metric that the plateau controller watches.
 
     Raises:
         UsageError: If there is no such controller.
@@ -68,4 +68,4 @@ def controllers_of(parameters: Mapping[str, Any], *, metric: str = "loss") -> Co
     if kind == "plateau":
         plateau: dict[str, Any] = {name: parameters[name] for name in ("factor", "patience") if name in parameters}
         return {"controllers": [{"reduce_lr_on_plateau": plateau | {"metric": metric}}]}
-    raise UsageError(f"There is no controller {kind!r} here; there are none, auto and plateau.")
+    raise UsageError(f"There is no controller {kind!r} here. The controllers are none, auto and plateau.")

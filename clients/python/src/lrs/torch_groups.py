@@ -1,4 +1,4 @@
-"""The parameter groups of a PyTorch optimizer: their names, and the rates that are set in them."""
+"""The parameter groups of a PyTorch optimizer: their names, and setting their rates."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 
     from lrs.rates import Directive
 
-#: The decision lag where the loss is on a device, so that nobody waits for it.
+#: The decision lag if the loss is on a device, so that no step waits for the device.
 _DEVICE_LAG: Final = 8
 
 
 def group_names(optimizer: torch.optim.Optimizer) -> list[str]:
-    """The names of an optimizer's parameter groups: their `name`, or `default` for a single one, or `group0` and so on."""
+    """The names of an optimizer's groups: their `name`, or else `default` for a single group, or `group0` and so on."""
     groups = optimizer.param_groups
     if len(groups) == 1:
         return [str(groups[0].get("name", "default"))]
@@ -30,12 +30,12 @@ def usual_lag(optimizer: torch.optim.Optimizer) -> int:
 
 
 def plain_rate(rate: float | Tensor) -> float:
-    """A rate as the user has set it. May wait for a device, so it is for the start and not for the loop."""
+    """A rate as a number. May wait for a device, so it must not be called in the loop."""
     return float(rate)
 
 
 def set_groups(optimizer: torch.optim.Optimizer, directive: Directive) -> None:
-    """Set the rates of all groups, and the momenta and weight decays that a directive names."""
+    """Set the rates of all groups, and the momenta and weight decays in the directive."""
     for index, (group, rate) in enumerate(zip(optimizer.param_groups, directive.rates, strict=True)):
         set_rate(group, rate)
         if directive.momenta and (momentum := directive.momenta[index]) is not None:
@@ -45,7 +45,7 @@ def set_groups(optimizer: torch.optim.Optimizer, directive: Directive) -> None:
 
 
 def set_rate(group: dict[str, Any], rate: float) -> None:
-    """Set the rate of a group: in place where it is a tensor, which may be part of a captured graph."""
+    """Set the rate of a group. A tensor is set in place, because it may be part of a captured graph."""
     if isinstance(group["lr"], Tensor):
         group["lr"].fill_(rate)
     else:
