@@ -1,4 +1,4 @@
-"""Generates `lrs.v1` from the protos whenever the package is built or installed."""
+"""Generates `lrs.v1` from the protos when the package is built or installed."""
 
 from importlib.resources import files
 from pathlib import Path
@@ -12,7 +12,7 @@ class ProtoBuildHook(BuildHookInterface):
     """Writes the generated modules below `src/`, where git ignores them."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Generate, unless the source archive is being made: it carries the protos instead."""
+        """Generate the modules, except for the source archive, which holds the protos instead."""
         if self.target_name == "sdist":
             return
         generate(Path(self.root))
@@ -20,7 +20,7 @@ class ProtoBuildHook(BuildHookInterface):
 
 def generate(here: Path) -> None:
     """Write the modules of `lrs.v1` below `here/src`."""
-    # In a clone the protos are the server's; in a source archive they lie beside this file.
+    # In a clone, the protos are the server's; in a source archive, they are beside this file.
     roots = [root for root in (here / "proto", here.parent.parent / "proto") if (root / "lrs" / "v1").is_dir()]
     if not roots:
         raise RuntimeError("the protos of lrs.v1 are missing: build from a clone, or from the source archive")

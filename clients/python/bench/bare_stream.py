@@ -1,4 +1,4 @@
-"""What a bare gRPC stream costs at a pace: what is left of the link's background work if all of ours took no time."""
+"""The cost of a bare gRPC stream at a pace: the link's background work would cost as much if our part cost nothing."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _echo(port: Connection) -> None:
 
 
 def open_stream() -> queue.SimpleQueue[bytes | None]:
-    """A stream to another process, which answers each message that is put in with one of the same size."""
+    """A stream to another process, which answers each message with a message of the same size."""
     ours, theirs = multiprocessing.Pipe()
     multiprocessing.get_context("spawn").Process(target=_echo, args=(theirs,), daemon=True).start()
     channel = grpc.insecure_channel(f"127.0.0.1:{ours.recv()}", (("grpc.http2.bdp_probe", 0),))

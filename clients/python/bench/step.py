@@ -1,4 +1,4 @@
-"""What a step costs the training thread, beside PyTorch's own scheduler, and what the threads behind it cost.
+"""The cost of a step to the training thread, compared with PyTorch's own scheduler, and the cost of the background threads.
 
 The last line is JSON. Needs a server's program: `LRS_BINARY`, or what cargo built.
 """
@@ -25,6 +25,10 @@ from server import Server
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from typing_extensions import Unpack
+
+    from lrs.arguments import JobArguments
+
 STEPS = 20_000
 PACE = 0.01
 SECONDS = 20.0
@@ -32,7 +36,7 @@ PLATEAU = [{"reduce_lr_on_plateau": {"patience": 1000}}]
 
 
 def training() -> tuple[torch.nn.Module, torch.optim.Optimizer]:
-    """Something to train, small enough not to hide the scheduler."""
+    """A model and an optimizer, small enough not to hide the scheduler's cost."""
     model = torch.nn.Linear(8, 1)
     return model, torch.optim.SGD(model.parameters(), lr=0.1)
 
@@ -47,7 +51,7 @@ def work(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> torch.Tens
 
 
 def step_cost(server: Server) -> tuple[float, float]:
-    """Median seconds of a step: PyTorch's, ours with the loss as a float. They take turns behind the same work."""
+    """Median seconds of a step of PyTorch's scheduler and of ours, in turns after the same work."""
     model, optimizer = training()
     twin, twin_optimizer = training()
     theirs = torch.optim.lr_scheduler.CosineAnnealingLR(twin_optimizer, T_max=STEPS)
@@ -71,9 +75,9 @@ def step_cost(server: Server) -> tuple[float, float]:
     return statistics.median(took["theirs"]), statistics.median(took["ours"])
 
 
-def background(server: Server, job: str, **options: object) -> float:
-    """The share of a core that all other threads use, at 100 steps a second."""
-    scheduler = lrs.Scheduler(job, server=server.url, groups=0.1, total_steps=100_000, **options)  # type: ignore[arg-type]
+def background(server: Server, job: str, **arguments: Unpack[JobArguments]) -> float:
+    """The share of a core that the background threads use at 100 steps a second."""
+    scheduler = lrs.Scheduler(job, server=server.url, groups=0.1, total_steps=100_000, **arguments)
     for _ in range(100):
         scheduler.step(0.5)
         time.sleep(PACE)
@@ -92,14 +96,14 @@ def background(server: Server, job: str, **options: object) -> float:
 
 
 def share_of_others(work: Callable[[], None]) -> float:
-    """The share of a core that the other threads of this process use while this one does something."""
+    """The share of a core that the other threads of this process use while this thread works."""
     process, thread, began = time.process_time(), time.thread_time(), time.perf_counter()
     work()
     return (time.process_time() - process - time.thread_time() + thread) / (time.perf_counter() - began)
 
 
 def bare(exchanges: float) -> float:
-    """What gRPC alone uses for so many exchanges a second."""
+    """The share of a core that gRPC alone uses for so many exchanges a second."""
     messages = bare_stream.open_stream()
     bare_stream.exchange(messages, 1 / exchanges, 1.0)
     share = share_of_others(lambda: bare_stream.exchange(messages, 1 / exchanges, SECONDS))
@@ -119,7 +123,7 @@ def main() -> None:
                 "controller, decision lag 8": background(server, "bench/lag8", controllers=PLATEAU, decision_lag=8),
                 "controller, decision lag 16": background(server, "bench/lag16", controllers=PLATEAU, decision_lag=16),
                 "controller, decision lag 1": background(server, "bench/lag1", controllers=PLATEAU, decision_lag=1),
-                # At a lag of 8 each seven steps are an exchange.
+                # At a lag of 8, seven steps make an exchange.
                 "a bare stream with as many exchanges as at lag 8": bare(1 / PACE / 7),
             }
         finally:
@@ -130,5 +134,5 @@ def main() -> None:
     print(json.dumps({"bench": "python", "step_ratio_to_torch": round(ours / theirs, 3)}))
 
 
-if __name__ == "__main__":  # the bare stream's other end is a process that reads this file again
+if __name__ == "__main__":  # the process at the bare stream's other end imports this file again
     main()

@@ -1,4 +1,4 @@
-"""accelerate: gradient accumulation over two batches, each pair being one step of the job."""
+"""accelerate: gradient accumulation over two batches. Each pair of batches is a step of the job."""
 
 import torch
 from accelerate import Accelerator

@@ -1,4 +1,4 @@
-"""A trial of deploy/katib/experiment.yaml: its hyper-parameters as arguments, its name and its metrics' file from Katib."""
+"""A trial of deploy/katib/experiment.yaml. Katib gives it its name, its hyper-parameters and the file for its metrics."""
 
 import argparse
 import os

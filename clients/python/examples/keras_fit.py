@@ -1,4 +1,4 @@
-"""Keras: the rates of `fit`, on whichever backend it runs."""
+"""Keras: `fit` trains with the service's rates, on any backend."""
 
 import os
 

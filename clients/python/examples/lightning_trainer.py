@@ -18,7 +18,7 @@ class Regression(pl.LightningModule):
         return torch.nn.functional.mse_loss(self.layer(batch[0]), batch[1])
 
     def validation_step(self, batch, index):
-        """One batch of the evaluation, whose mean goes to the service."""
+        """One batch of the evaluation. The callback reports the mean of all batches."""
         self.log("val_loss", torch.nn.functional.mse_loss(self.layer(batch[0]), batch[1]))
 
     def configure_optimizers(self):

@@ -1,7 +1,7 @@
-"""An Optuna study over base rate, schedule and warm-up, and the jobs that validate what it found.
+"""An Optuna study over base rate, schedule and warm-up, and the jobs that validate its best trial.
 
-With `lrs sweep study -n examples --every 100 --interval 20ms --linger 5s` beside it, trials that fall behind are pruned. A
-training of seconds is over soon, so reports may not wait long here; one of hours needs no such haste.
+Run `lrs sweep study -n examples --every 100 --interval 20ms --linger 5s` beside it to prune trials that fall behind. These
+trainings take seconds, so reports are sent at once; a training of hours does not need that.
 """
 
 import lrs.optuna
@@ -29,7 +29,7 @@ def losses_and_gradient(weights, rows):
 
 
 def fit(scheduler, seed, after_step=lambda: None):
-    """Logistic regression by stochastic gradient descent; the loss on what was held out."""
+    """Logistic regression by stochastic gradient descent. Returns the loss on the held-out data."""
     rng = np.random.default_rng(seed)
     weights = np.zeros((64, 10))
     for _ in range(STEPS):
@@ -60,7 +60,7 @@ study.optimize(objective, n_trials=TRIALS, callbacks=[jobs])
 states = [trial.state.name for trial in study.trials]
 print(f"{states.count('COMPLETE')} trials complete, {states.count('PRUNED')} pruned; best {study.best_params}")
 
-# New seeds: a trial may have been the best of many by luck.
+# With new seeds: the best of many trials may have been lucky.
 for job in jobs.validate(study, seeds=range(100, 103)):
     with lrs.Scheduler(job.name) as scheduler:
         print(f"{job.arm:13} seed {job.seed}: held-out loss {fit(scheduler, job.seed):.4f}")

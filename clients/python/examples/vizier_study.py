@@ -1,4 +1,4 @@
-"""A Vizier study over base rate, schedule and warm-up; see optuna_study.py for what becomes of the best trial."""
+"""A Vizier study over base rate, schedule and warm-up. optuna_study.py shows how to validate the best trial."""
 
 import uuid
 
@@ -15,7 +15,7 @@ images, labels = digits.data / 16, np.eye(10)[digits.target]
 
 
 def fit(scheduler, seed):
-    """Least squares by stochastic gradient descent; the last loss, and why it stopped before its end."""
+    """Least squares by stochastic gradient descent. Returns the last loss, and the advice that ended the training early."""
     rng = np.random.default_rng(seed)
     weights, loss = np.zeros((64, 10)), 1.0
     for _ in range(STEPS):
@@ -35,7 +35,7 @@ space.search_space.root.add_categorical_param("schedule", ["none", "cosine", "li
 space.search_space.root.add_float_param("warmup_share", 0.0, 0.2)
 space.metric_information.append(pyvizier.MetricInformation("loss", goal=pyvizier.ObjectiveMetricGoal.MINIMIZE))
 
-# Vizier keeps its studies in a file of its own: another run is another study.
+# Vizier keeps its studies in a file, so each run needs a new study.
 study = clients.Study.from_study_config(space, owner="examples", study_id=f"vizier-{uuid.uuid4()}")
 jobs = lrs.study.Study("examples/vizier", total_steps=STEPS, spec={"commit_ahead": 8})
 for _ in range(TRIALS):
@@ -44,7 +44,7 @@ for _ in range(TRIALS):
     options = jobs.options(trial.id, groups=trial.parameters["base_lr"], schedule=schedule)
     with lrs.Scheduler(**options) as scheduler:
         loss, advice = fit(scheduler, trial.id)
-    # A trial that was stopped counts with what it had, as one that was not.
+    # A trial that was stopped early counts with its last loss.
     trial.complete(pyvizier.Measurement({"loss": loss}, steps=STEPS))
     jobs.end(trial.id, "CANCELLED" if advice else "COMPLETED", advice)
 (best,) = study.optimal_trials()

@@ -1,4 +1,4 @@
-"""A real server for the tests, and what they ask it."""
+"""Fixtures: a real server, job names, and the end of a server's log where a test fails."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
 import itertools
-import socket
 
 import pytest
 
-import lrs.scheduler
+import lrs.lifetime
 from server import Server
 
 _numbers = itertools.count()
@@ -21,7 +20,7 @@ _numbers = itertools.count()
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory):
-    """A server that all tests share; those that harm theirs make one of their own."""
+    """A server that tests share. A test that harms its server uses `own_server`."""
     shared = Server(tmp_path_factory.mktemp("server"))
     yield shared
     shared.kill()
@@ -29,7 +28,7 @@ def server(tmp_path_factory):
 
 @pytest.fixture
 def own_server(tmp_path):
-    """A server of this test alone."""
+    """A server for this test alone."""
     own = Server(tmp_path / "server")
     yield own
     own.kill()
@@ -43,15 +42,19 @@ def job(request):
 
 @pytest.fixture(autouse=True)
 def closed_in_the_end():
-    """Schedulers that a failed test left open must not hold up the end of the process."""
+    """Close the schedulers that a failed test left open, so that they do not delay the end of the process."""
     yield
-    for scheduler in list(lrs.scheduler._living):
+    for scheduler in list(lrs.lifetime.living):
         scheduler.close(0)
 
 
-@pytest.fixture
-def free_port():
-    """A port of this machine that nobody listened on just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Show the end of the server's log when a test fails."""
+    report = yield
+    if report.failed:
+        for name in ("server", "own_server"):
+            used = item.funcargs.get(name) if hasattr(item, "funcargs") else None
+            if used is not None:
+                report.sections.append((f"the log of {name}", used.log_end()))
+    return report

@@ -1,8 +1,9 @@
-"""A learning-rate service that remembers what is reported, and misbehaves stream by stream as a script says."""
+"""A learning-rate service that records reports, and misbehaves on each stream as a script says."""
 
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from concurrent import futures
 
@@ -23,40 +24,41 @@ from lrs.v1.learning_rate_service_pb2 import (
     StreamTelemetryResponse,
 )
 
-#: What the provisional plan says of every step: not what becomes final.
+#: How often a port is asked for before its test fails.
+TRIES = 8
+
+#: The rate of every step in the provisional plan. It differs from the final rates.
 PLANNED_RATE = 0.25
 
 
 def final_rate(step: int) -> float:
-    """What becomes final for a step, once the steps `decision_lag` before it have been reported."""
+    """The final rate of a step. It is sent when the steps up to `decision_lag` before it have been reported."""
     return 1.0 / (2.0 + step)
 
 
-class Stop(Exception):  # noqa: N818 (no error)
-    """A stream is at its end."""
-
-
 class FakeService:
-    """Answers on a free port, or one that was had before."""
+    """A service on a free port, or on a given port."""
 
     def __init__(self, *script, port: int = 0, lag: int = 1, tier: int = 0, only_jobs: bool = False) -> None:
-        """Each entry of the script is for one stream: `(what, messages)`; after them all streams are good.
+        """Each entry `(kind, messages)` of the script is for a stream. Streams after the script are good.
 
-        `lose`: takes so many messages without keeping them, then breaks. `mute`: keeps nothing and says nothing.
-        `break`: is good for so many, then breaks. `silent`: keeps so many without saying so, then breaks. `refuse`.
+        `lose`: takes `messages` messages without recording them, then breaks. `mute`: records and answers nothing.
+        `break`: is good for `messages` messages, then breaks. `silent`: records `messages` messages without answering, then
+        breaks. `refuse`: refuses the stream.
         """
         self.script = deque(script)
         self.lag, self.tier = lag, tier
         self.record: dict[int, dict[str, float]] = {}
-        self.extras: dict[int, dict] = {}  # what a step's directive says beyond its rate
-        self.patience: list[float] = []  # how long the acknowledgement of each message may wait, in seconds
+        self.extras: dict[int, dict] = {}  # the fields of a step's directive beside its rate
+        self.patience: list[float] = []  # how long each message's acknowledgement may wait, in seconds
         self.streams = 0
         self.starts: list[tuple[str, int]] = []
-        self.held = threading.Event()  # set: directives may go out
+        self.held = threading.Event()  # while it is cleared, no directive is sent
         self.held.set()
         self._lock = threading.Lock()
         self._complete_end = 0
-        self._server = grpc.server(futures.ThreadPoolExecutor(max_workers=8))
+        # By default, two services may share a port, and each would get some of the connections.
+        self._server = grpc.server(futures.ThreadPoolExecutor(max_workers=8), options=[("grpc.so_reuseport", 0)])
         handlers = {
             "JobService": {
                 "CreateJob": (CreateJobRequest, Job, self._create),
@@ -82,16 +84,26 @@ class FakeService:
                 )
             generic = grpc.method_handlers_generic_handler(f"lrs.v1.{service}", table)
             self._server.add_generic_rpc_handlers((generic,))
-        self.port = self._server.add_insecure_port(f"127.0.0.1:{port}")
-        assert self.port, "the port is taken"
+        self.port = self._bound(port)
         self._server.start()
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    def _bound(self, port: int) -> int:
+        """Bind a port, in a few tries: another program may use the given port for a moment."""
+        for attempt in range(1, TRIES + 1):
+            try:
+                return self._server.add_insecure_port(f"127.0.0.1:{port}")
+            except RuntimeError as problem:
+                if attempt == TRIES:
+                    raise RuntimeError(f"port {port} is still taken after {TRIES} tries") from problem
+                time.sleep(0.25 * attempt)
+        raise AssertionError("not reached")
+
     def stop(self) -> int:
-        """End it with all its connections; where it was."""
+        """End the service and its connections, and return its port."""
         self._server.stop(0).wait()
         return self.port
 

@@ -1,4 +1,4 @@
-"""Runs where Katib's own library is installed: whether it understands a manifest and an observation log."""
+"""Reads a manifest and an observation log with Katib's own library, in the environment that has it."""
 
 import json
 import sys
@@ -12,7 +12,7 @@ from kubeflow.katib.katib_api_pb2 import ObservationLog
 
 
 def known_fields(written, model, path):
-    """Every field that is written must be one that Katib's model has read."""
+    """Check that Katib's model has read every field of the manifest."""
     read = ApiClient().sanitize_for_serialization(model)
     unread = set(written) - set(read)
     assert not unread, f"{path}: Katib does not know {unread}"

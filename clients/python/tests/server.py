@@ -20,12 +20,17 @@ from lrs.v1.job_service_pb2 import (
 )
 from lrs.v1.schedule_service_pb2 import PreviewScheduleRequest, PreviewScheduleResponse
 from lrs.wire import Call, Connection
+from processes import run_command
 
 PATIENCE = 60.0
+#: How often a server is started before its test fails.
+TRIES = 4
+#: How many lines of its log are shown then.
+LOG_LINES = 30
 
 
 def binary() -> str:
-    """The server's program: `LRS_BINARY`, or what cargo built."""
+    """The path of the server's program: `LRS_BINARY`, or else cargo's output."""
     target = Path(os.environ.get("CARGO_TARGET_DIR", Path(__file__).parents[3] / "target"))
     found = Path(os.environ.get("LRS_BINARY", target / "debug" / "lrs"))
     if not found.exists():
@@ -34,7 +39,7 @@ def binary() -> str:
 
 
 def wait_for(what: str, condition, patience: float = PATIENCE):
-    """Wait for a state, with a bound; what the condition returned."""
+    """Wait until a condition holds, at most `patience` seconds, and return its value."""
     deadline = time.monotonic() + patience
     while not (found := condition()):
         assert time.monotonic() < deadline, f"waited {patience} s in vain for {what}"
@@ -48,6 +53,7 @@ class Server:
     def __init__(self, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
+        self.log = directory / "log"
         self.grpc = "127.0.0.1:0"
         self._starts = 0
         self._connection: Connection | None = None
@@ -58,22 +64,42 @@ class Server:
         return f"http://{self.grpc}"
 
     def start(self) -> None:
-        """Start a process over the same database, at the same address."""
+        """Start a process with the same database and address. Raises an error with its log after a few vain tries."""
+        for attempt in range(1, TRIES + 1):
+            if self._has_started():
+                return
+            # The system may have given the port to another program's connection while no server listened there.
+            time.sleep(0.5 * attempt)
+        raise RuntimeError(f"the server at {self.grpc} did not start in {TRIES} tries; its log ends:\n{self.log_end()}")
+
+    def log_end(self) -> str:
+        """The last lines that the server logged."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-LOG_LINES:])
+
+    def _has_started(self) -> bool:
         self._starts += 1
         ready = self.directory / f"ready-{self._starts}.json"
         command = [binary(), "serve", "--database-url", f"sqlite://{self.directory}/lrs.db", "--ready-file", str(ready)]
         command += ["--grpc-listen", self.grpc, "--http-listen", "127.0.0.1:0", "--log-filter", "warn"]
-        with (self.directory / "log").open("ab") as log:
+        with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log)
-
-        def address():
-            assert self.process.poll() is None, (self.directory / "log").read_text()
-            return _read(ready) if ready.exists() else None
-
-        self.grpc = wait_for("the server", address)["grpc"]
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline and self.process.poll() is None:
+            found = _read(ready)
+            if found is not None:
+                self.grpc = found["grpc"]
+                return True
+            time.sleep(0.01)
+        ended = self.process.poll()
+        self.process.kill()
+        self.process.wait()
+        with self.log.open("a") as log:
+            how = f"was not ready after {PATIENCE:g} s" if ended is None else f"ended with {ended}"
+            log.write(f"start {self._starts} {how}\n")
+        return False
 
     def kill(self) -> None:
-        """End it as a loss of power would."""
+        """Kill the server, as a loss of power would."""
         self.process.send_signal(signal.SIGCONT)
         self.process.kill()
         self.process.wait()
@@ -88,7 +114,7 @@ class Server:
         self.process.send_signal(signal.SIGCONT)
 
     def call(self, method: str, request, response):
-        """One call of any service."""
+        """Make a call of any service."""
         if self._connection is None:
             self._connection = Connection(self.url, None, ())
         return Call(self._connection, method, response)(request, PATIENCE)
@@ -101,7 +127,7 @@ class Server:
         return self.call("JobService/ListAttempts", request, ListAttemptsResponse).attempts
 
     def record(self, job: str, attempt: int = 0) -> dict[str, dict[int, float]]:
-        """All telemetry of a job: values by step, by series."""
+        """All telemetry of a job: values by step, for each series."""
         record: dict[str, dict[int, float]] = {}
         token = ""
         while True:
@@ -114,20 +140,19 @@ class Server:
                 return record
 
     def preview(self, spec, steps) -> list[float]:
-        """The first group's curve of a spec."""
+        """The first group's rates at some steps of a spec's schedule."""
         request = PreviewScheduleRequest(spec=spec, steps=list(steps))
         answer = self.call("ScheduleService/PreviewSchedule", request, PreviewScheduleResponse)
         known = dict(zip(answer.step, answer.groups[0].learning_rate, strict=True))
         return [known[step] for step in steps]
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """A command of the program, asked of this server."""
-        command = [binary(), *arguments, "--server", self.url]
-        return subprocess.run(command, check=True, capture_output=True, text=True)
+        """Run a command of the program against this server."""
+        return run_command([binary(), *arguments, "--server", self.url])
 
 
 def _read(ready: Path):
     try:
         return json.loads(ready.read_text())
-    except ValueError:
+    except (FileNotFoundError, ValueError):  # not written yet, or not completely
         return None

@@ -1,4 +1,4 @@
-"""The attempt's token, from what the launcher says."""
+"""The attempt's token, from the launcher's environment variables."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Numbers on a device that is not there: stand-ins on the CPU that object to being waited for."""
+"""Numbers on a GPU, without a GPU: tensors on the CPU that fail when the training thread waits for them."""
 
 import threading
 
@@ -12,7 +12,7 @@ from server import wait_for
 
 
 class FakeEvent:
-    """Says it has happened once it is let."""
+    """An event that has happened once the test says so."""
 
     everything_has_happened = False
 
@@ -32,7 +32,7 @@ WAITS |= {f"__{kind}__" for kind in ("float", "int", "bool", "index", "complex",
 
 
 class CudaLike(torch.Tensor):
-    """A tensor that says it is on a GPU, as all that is computed from it does, and that the training thread can not read."""
+    """A tensor that claims to be on a GPU. Tensors computed from it do so too. The training thread cannot read it."""
 
     @property
     def is_cuda(self):
@@ -51,7 +51,7 @@ class CudaLike(torch.Tensor):
             if name == "copy_" and not isinstance(args[0], cls):
                 assert kwargs.get("non_blocking"), "a copy to the host that is not asynchronous waits for the device"
         if name == "to":
-            # There is no other device than the host's to go to.
+            # The only device is the host.
             args = tuple(arg for arg in args if not isinstance(arg, (torch.device, str)))
             kwargs.pop("device", None)
             if len(args) == 1 and "dtype" not in kwargs:
@@ -61,7 +61,7 @@ class CudaLike(torch.Tensor):
 
 @pytest.fixture
 def device(monkeypatch):
-    """Everything of CUDA that the readings touch, on the CPU."""
+    """Stand-ins on the CPU for the parts of CUDA that the readings use."""
     FakeEvent.everything_has_happened = False
     empty = torch.empty
     monkeypatch.setattr(torch.cuda, "Event", FakeEvent)
@@ -127,7 +127,7 @@ def test_half_precision_losses_are_read_too(device):
 
 
 class TestGuard:
-    """`guard` decides on the device: the host looks at neither loss nor norm."""
+    """`guard` decides on the device: the host reads neither the loss nor the norm."""
 
     @pytest.fixture
     def trained(self, device, service):

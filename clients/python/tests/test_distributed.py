@@ -1,4 +1,4 @@
-"""Several ranks of PyTorch: one asks and reports, and all use the same rates, whatever happens."""
+"""Several ranks of PyTorch: rank 0 asks and reports, and all ranks always use the same rates."""
 
 import json
 
@@ -9,23 +9,23 @@ import json, os, signal, sys
 import torch, torch.distributed as dist, torch.multiprocessing as mp
 import lrs.torch
 
-def train(rank, world, job, server, port, out):
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
-    dist.init_process_group("gloo", rank=rank, world_size=world)
+def train(rank, world, job, server, out):
+    # The ranks find each other through a file: another program could take a port.
+    dist.init_process_group("gloo", init_method=f"file://{out}/ranks", rank=rank, world_size=world)
     torch.manual_seed(0)
     model = torch.nn.Linear(4, 1)
     ddp = torch.nn.parallel.DistributedDataParallel(model)
     optimizer = torch.optim.SGD(ddp.parameters(), lr=0.05)
     scheduler = lrs.torch.LRScheduler(
-        optimizer, job, server=server, total_steps=200, deadline=0.05 if sys.argv[5:] else 5.0, model=model,
+        optimizer, job, server=server, total_steps=200, deadline=0.05 if sys.argv[4:] else 5.0, model=model,
         controllers=[{"reduce_lr_on_plateau": {"patience": 2, "factor": 0.5, "threshold": 0.5}}],
     )
     assert (scheduler.core is None) == (rank != 0)
     rates = []
     generator = torch.Generator().manual_seed(rank)
     for step in range(40):
-        if sys.argv[5:] and step == 20 and rank == 0:
-            os.kill(int(sys.argv[5]), signal.SIGKILL)
+        if sys.argv[4:] and step == 20 and rank == 0:
+            os.kill(int(sys.argv[4]), signal.SIGKILL)
         x = torch.randn(8, 4, generator=generator)
         optimizer.zero_grad()
         loss = (ddp(x) - x.sum(1, keepdim=True)).square().mean()
@@ -37,21 +37,20 @@ def train(rank, world, job, server, port, out):
     state = scheduler.state_dict()
     with open(f"{out}/{rank}.json", "w") as file:
         json.dump({"rates": rates, "state": state, "weights": model.weight.tolist()}, file)
-    scheduler.close(0.1 if sys.argv[5:] else None)
+    scheduler.close(0.1 if sys.argv[4:] else None)
     dist.destroy_process_group()
 
 if __name__ == "__main__":
-    mp.start_processes(train, args=(3, *sys.argv[1:5]), nprocs=3, start_method="fork")
+    mp.start_processes(train, args=(3, *sys.argv[1:4]), nprocs=3, start_method="fork")
 """
 
 WRONG = """
-import os, sys
+import sys
 import torch, torch.distributed as dist, torch.multiprocessing as mp
 import lrs.torch
 
-def train(rank, job, server, port, out):
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
-    dist.init_process_group("gloo", rank=rank, world_size=2)
+def train(rank, job, server, out):
+    dist.init_process_group("gloo", init_method=f"file://{out}/ranks", rank=rank, world_size=2)
     optimizer = torch.optim.SGD(torch.nn.Linear(4, 1).parameters(), lr=0.05)
     with open(f"{out}/{rank}", "w") as file:
         try:
@@ -75,8 +74,8 @@ def results(directory):
     return [json.loads((directory / f"{rank}.json").read_text()) for rank in range(3)]
 
 
-def test_all_ranks_use_the_rates_that_one_was_told(server, job, tmp_path, free_port):
-    run(RANKS, job, server.url, str(free_port), str(tmp_path), timeout=120)
+def test_all_ranks_use_the_rates_that_one_was_told(server, job, tmp_path):
+    run(RANKS, job, server.url, str(tmp_path), timeout=120)
     first, second, third = results(tmp_path)
     assert first == second == third
     assert first["state"]["step"] == 40
@@ -86,15 +85,15 @@ def test_all_ranks_use_the_rates_that_one_was_told(server, job, tmp_path, free_p
     assert len(server.attempts(job)) == 1
 
 
-def test_the_fallback_of_the_rank_that_asks_is_everyone_s(own_server, job, tmp_path, free_port):
-    run(RANKS, job, own_server.url, str(free_port), str(tmp_path), str(own_server.process.pid), timeout=120)
+def test_the_fallback_of_the_rank_that_asks_is_everyone_s(own_server, job, tmp_path):
+    run(RANKS, job, own_server.url, str(tmp_path), str(own_server.process.pid), timeout=120)
     first, second, third = results(tmp_path)
     assert first == second == third
     assert len(first["rates"]) == 40, "all ranks went on to the end"
 
 
-def test_what_is_wrong_is_raised_on_all_ranks(server, job, tmp_path, free_port):
-    run(WRONG, job, server.url, str(free_port), str(tmp_path), timeout=120)
+def test_what_is_wrong_is_raised_on_all_ranks(server, job, tmp_path):
+    run(WRONG, job, server.url, str(tmp_path), timeout=120)
     first, second = ((tmp_path / str(rank)).read_text() for rank in range(2))
     assert first == second
     assert [line.split()[0] for line in first.splitlines()] == ["JOB_NOT_FOUND", "OTHER_JOB"]

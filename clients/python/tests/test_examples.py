@@ -1,14 +1,13 @@
-"""The examples run, and the README shows what is in them."""
+"""The examples run, and the README quotes them."""
 
 import difflib
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 import lrs
+from processes import python_of, run_command
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 README = Path(__file__).parents[3] / "README.md"
@@ -28,15 +27,7 @@ STUDIES = ["optuna_study", "vizier_study"]
 
 
 def run(example, server, python=sys.executable):
-    environment = os.environ | {"LRS_SERVER": server.url}
-    return subprocess.run(
-        [python, EXAMPLES / f"{example}.py"],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
+    return run_command([python, EXAMPLES / f"{example}.py"], timeout=240, LRS_SERVER=server.url)
 
 
 def test_every_example_is_run():
@@ -46,8 +37,7 @@ def test_every_example_is_run():
 @pytest.mark.parametrize("example", JOBS)
 def test_an_example_trains_and_is_on_record(server, example, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    done = run(example, server)
-    assert done.returncode == 0, done.stdout + done.stderr
+    run(example, server)
     job, steps = JOBS[example]
     losses = list(server.record(job)["loss"].values())
     assert len(losses) == steps
@@ -57,7 +47,6 @@ def test_an_example_trains_and_is_on_record(server, example, tmp_path, monkeypat
 def test_the_study_with_optuna_finds_a_rate_and_validates_it(server, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     done = run("optuna_study", server)
-    assert done.returncode == 0, done.stdout + done.stderr
     assert "15 trials complete, 0 pruned" in done.stdout, "nobody advised any of them to stop"
     for seed in range(100, 103):
         final = {}
@@ -69,13 +58,11 @@ def test_the_study_with_optuna_finds_a_rate_and_validates_it(server, tmp_path, m
 
 
 def test_the_study_with_vizier_finds_a_rate(server, tmp_path, monkeypatch):
-    # Vizier brings a JAX that is years older than that of the other tests, so it has an environment of its own.
-    script = Path(__file__).parents[3] / "scripts" / "python-client.sh"
-    made = subprocess.run([script, "requirements-vizier.txt"], capture_output=True, text=True, check=True)
+    # Vizier needs a JAX that is years older than that of the other tests, so it has an environment of its own.
+    python = python_of("requirements-vizier.txt")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(Path(lrs.__file__).parents[1]))
-    done = run("vizier_study", server, python=Path(made.stdout.strip()) / "bin" / "python")
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = run("vizier_study", server, python)
     best = done.stdout.split("examples/jobs/")[-1].strip()
     losses = list(server.record(f"examples/{best}")["loss"].values())
     assert len(losses) == 500

@@ -1,4 +1,4 @@
-"""What `lrs export` writes, read by the tools it is written for."""
+"""The files of `lrs export`, read by the tools that they are made for."""
 
 import json
 import math
@@ -21,7 +21,7 @@ LOSSES[7:10] = [math.nan, math.inf, -math.inf]
 
 @pytest.fixture(scope="module")
 def exported(server, tmp_path_factory):
-    """A job with everything in it, and where its tables are in each format."""
+    """A job with all kinds of records, and the directory of its tables in each format."""
     job = "export/everything"
     with lrs.Scheduler(
         job,
@@ -45,7 +45,7 @@ def exported(server, tmp_path_factory):
 
 
 def same(found, expected):
-    """Equal, NaN to NaN."""
+    """Check that two lists are equal. NaN equals NaN."""
     assert len(found) == len(expected)
     for one, other in zip(found, expected, strict=True):
         assert one == other or (math.isnan(one) and math.isnan(other)), (one, other)
@@ -76,7 +76,7 @@ READERS = {
         "duckdb": lambda path: duckdb.sql(f"select * from read_parquet('{path}')"),
     },
     "csv": {
-        # Pandas' own parser of numbers is off in the last bit now and then, unless it is asked not to be.
+        # Pandas' default parser of numbers is sometimes wrong in the last bit.
         "pandas": lambda path: pd.read_csv(path, float_precision="round_trip"),
         "polars": lambda path: pl.read_csv(path, infer_schema_length=None),
         "duckdb": lambda path: duckdb.sql(f"select * from read_csv('{path}')"),
@@ -84,7 +84,7 @@ READERS = {
     "jsonl": {
         "pandas": lambda path: pd.read_json(path, lines=True, precise_float=True),
         "polars": lambda path: pl.read_ndjson(path, infer_schema_length=None),
-        # With its types: NaN and infinities are text in JSON, which no tool takes for numbers by itself.
+        # With types: NaN and infinities are text in JSON, and tools do not convert text to numbers unasked.
         "duckdb": lambda path: duckdb.sql(f"select * from read_json('{path}', columns = {types(path)})"),
     },
 }
@@ -92,7 +92,7 @@ CASES = [(kind, tool) for kind, tools in READERS.items() for tool in tools]
 
 
 def columns(kind, tool, path):
-    """A table as lists by column, with the numbers that JSON writes as text made numbers."""
+    """The columns of a table, as lists by name."""
     table = READERS[kind][tool](str(path))
     if tool == "pandas":
         found = {name: list(table[name]) for name in table.columns}
@@ -166,7 +166,7 @@ def test_a_decision_has_its_time_and_its_evidence(exported):
 
 def test_tensorboard_shows_telemetry_rates_and_decisions(server, exported, tmp_path):
     job, _ = exported
-    for _ in range(2):  # a second export takes the place of the first
+    for _ in range(2):  # a second export replaces the first
         server.run("export", job, "--to", "tensorboard", str(tmp_path))
     assert len(list(tmp_path.rglob("events.out.tfevents.*"))) == 1
 

@@ -1,10 +1,8 @@
-"""What Katib's collectors and its library make of a trial."""
+"""Katib's collectors and its library read a trial."""
 
 import json
 import math
-import os
 import re
-import subprocess
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -12,6 +10,7 @@ from pathlib import Path
 import lrs
 import lrs.katib
 from lrs.study import SCHEDULES
+from processes import python_of, run_command
 
 ROOT = Path(__file__).parents[3]
 MANIFEST = ROOT / "deploy" / "katib" / "experiment.yaml"
@@ -22,7 +21,7 @@ FILTER = re.compile(r"([\w|-]+)\s*=\s*((-?\d+)(\.\d+)?)")
 
 
 def collected(text):
-    """What the text collector finds: the time that a line begins with, and each name and value."""
+    """The values that the text collector finds: the time at the beginning of a line, and each name and value."""
     found = []
     for line in text.splitlines():
         time, rest = line.split(" ", 1)
@@ -47,14 +46,14 @@ def test_the_collector_reads_every_finite_value_to_the_last_bit(tmp_path, capsys
 
 def test_a_trial_is_a_job_and_katib_understands_what_it_wrote(server, tmp_path):
     metrics = tmp_path / "metrics.log"
-    environment = os.environ | {
-        "LRS_SERVER": server.url,
-        "TRIAL_NAME": "rate-and-schedule-x7k2",
-        "METRICS_FILE": str(metrics),
-        "EXPERIMENT_NAME": "rate-and-schedule",
-    }
-    arguments = ["--base-lr=0.05", "--schedule=cosine", "--warmup-share=0.1"]
-    subprocess.run([sys.executable, TRIAL, *arguments], env=environment, check=True, timeout=120)
+    run_command(
+        [sys.executable, TRIAL, "--base-lr=0.05", "--schedule=cosine", "--warmup-share=0.1"],
+        timeout=120,
+        LRS_SERVER=server.url,
+        TRIAL_NAME="rate-and-schedule-x7k2",
+        METRICS_FILE=str(metrics),
+        EXPERIMENT_NAME="rate-and-schedule",
+    )
 
     job = "examples/rate-and-schedule-x7k2"
     assert server.job(job).spec.experiment == "rate-and-schedule"
@@ -64,17 +63,9 @@ def test_a_trial_is_a_job_and_katib_understands_what_it_wrote(server, tmp_path):
 
     log = tmp_path / "log.json"
     log.write_text(json.dumps(lrs.katib.observation_log(job, server=server.url)))
-    script = ROOT / "scripts" / "python-client.sh"
-    made = subprocess.run([script, "requirements-katib.txt"], capture_output=True, text=True, check=True)
-    # Katib's library and this client need protobufs of different years.
-    understood = subprocess.run(
-        [Path(made.stdout.strip()) / "bin" / "python", Path(__file__).with_name("katib_reads.py"), MANIFEST, log],
-        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert understood.returncode == 0, understood.stderr
+    # Katib's library and this client need protobufs of different years, so this client is not on its path.
+    reader = [python_of("requirements-katib.txt"), Path(__file__).with_name("katib_reads.py"), MANIFEST, log]
+    understood = run_command(reader, PYTHONPATH="")
     read = json.loads(understood.stdout)
     assert (read["objective"], read["collector"]) == ("loss", "File")
     assert read["parameters"] == {"base-lr": None, "schedule": list(SCHEDULES), "warmup-share": None}

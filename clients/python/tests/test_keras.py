@@ -17,7 +17,7 @@ def data():
 
 
 class Watch(keras.callbacks.Callback):
-    """The weights before and after each batch, whose difference shows the rate that was used."""
+    """Keeps the weights after each batch: their difference shows the rate that was used."""
 
     def __init__(self):
         super().__init__()

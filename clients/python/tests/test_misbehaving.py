@@ -32,7 +32,7 @@ def connect(service, **more):
 
 
 def train(scheduler, steps):
-    """Steps in lockstep with the service, whose rates must all be final; the rates used."""
+    """Train steps in lockstep with the service, and return their rates, which must all be final."""
     rates = []
     for step in steps:
         directive = scheduler.directive
@@ -146,7 +146,7 @@ def test_an_outage_longer_than_memory_loses_nothing(fake, tmp_path):
         port = service.stop()
         for step in range(30_000):
             scheduler.step(float(step))
-        wait_for("the spill", lambda: scheduler._link.in_memory <= 2000)
+        wait_for("the spill", lambda: scheduler._mailbox.in_memory <= 2000)
         assert scheduler.unacknowledged == 30_000
         again = fake(port=port)
         wait_for("everything to be durable", lambda: scheduler.unacknowledged == 0)
@@ -157,7 +157,7 @@ def test_a_refused_stream_ends_the_attempt_without_stopping_the_training(fake, c
     service = fake(("refuse", None))
     scheduler = connect(service)
     wait_for("the refusal", lambda: scheduler.directive and scheduler.refusal)
-    # Far sooner than the deadline of 20 s: there is nothing to wait for.
+    # Far less than the deadline of 20 s: there is nothing to wait for.
     before = time.monotonic()
     assert scheduler.step(2.0).standing is lrs.Standing.PLANNED
     assert time.monotonic() - before < 10
@@ -208,7 +208,7 @@ def test_a_fault_of_the_client_itself_is_said_once_and_training_goes_on(fake, ca
         def fault(*_):
             raise TypeError("a fault")
 
-        monkeypatch.setattr(scheduler._link.book, "take_final", fault)
+        monkeypatch.setattr(scheduler._mailbox.book, "take_final", fault)
         for _ in range(5):
             assert scheduler.step(2.0).standing is not lrs.Standing.FINAL
         assert scheduler.refusal is not None
@@ -267,7 +267,7 @@ class TestActions:
             assert scheduler.step(2.0).standing is not lrs.Standing.FINAL
             assert scheduler.take_actions() == []
             service.held.set()
-            wait_for("the directive", lambda: scheduler._link.known_through >= 2)
+            wait_for("the directive", lambda: scheduler._mailbox.known_through >= 2)
             scheduler.step(2.0)
             assert scheduler.take_actions() == [("restore", "a")]
             scheduler.step(2.0)
@@ -276,11 +276,11 @@ class TestActions:
     def test_a_job_of_a_higher_tier_than_the_trainer_is_told(self, fake, caplog):
         service = fake(tier=2)
         connect(service).close()
-        assert "tier 2 keeps and restores" in caplog.text
+        assert "tier 2 also keeps and restores" in caplog.text
 
 
 class SlowReading:
-    """A number that is there once it is let go."""
+    """A number that is computed once the test says so."""
 
     def __init__(self, number):
         self.number = number
@@ -303,10 +303,10 @@ def test_a_number_that_is_still_computed_holds_up_neither_step_nor_order(fake):
         assert service.record == {}
         for loss in losses[1:]:
             loss.there = True
-        scheduler._link.wake()
+        scheduler._mailbox.wake()
         assert scheduler.unacknowledged == 6, "the first is not there, so nothing may be reported"
         losses[0].there = True
-        scheduler._link.wake()
+        scheduler._mailbox.wake()
         wait_for("the report", lambda: scheduler.unacknowledged == 0)
     assert [service.record[step]["loss"] for step in range(6)] == [0, 1, 2, 3, 4, 5]
 
@@ -319,12 +319,12 @@ def test_what_is_still_computed_comes_with_the_next_message_where_directives_rea
             scheduler.step(loss)
         for loss in losses[:4]:
             loss.there = True
-        scheduler._link.wake()
+        scheduler._mailbox.wake()
         wait_for("the report", lambda: len(service.record) == 4)
         for loss in losses[4:6]:
             loss.there = True
-        # Directives reach to step 11, so nobody looks again before there is more to send.
-        assert not scheduler._link._urgent
+        # Directives reach to step 11, so the sender waits until there is more to send.
+        assert not scheduler._mailbox.is_urgent
         for loss in losses[6:]:
             assert scheduler.step(loss).standing is lrs.Standing.FINAL
             loss.there = True
@@ -343,7 +343,7 @@ def test_a_device_further_behind_than_the_lag_is_named_as_the_reason(fake, caplo
             loss.there = True
 
 
-def test_a_number_that_can_not_be_read_is_left_out(fake, caplog):
+def test_a_number_that_cannot_be_read_is_left_out(fake, caplog):
     class Broken(SlowReading):
         def ready(self):
             return True

@@ -1,4 +1,4 @@
-"""What is handed over to MLflow, read back by MLflow."""
+"""A job's record in MLflow, read back with MLflow."""
 
 import math
 
@@ -22,7 +22,7 @@ def tracking_uri(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def _in_a_directory_of_its_own(tmp_path, monkeypatch):
-    """Artifacts go below the working directory by default."""
+    """By default, MLflow writes artifacts below the working directory."""
     monkeypatch.chdir(tmp_path)
 
 

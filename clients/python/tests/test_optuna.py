@@ -1,4 +1,4 @@
-"""A study over a real server: trials are jobs, advice prunes them, and the best becomes the base of a validation."""
+"""A study on a real server: trials are jobs, advice prunes them, and the best trial is validated."""
 
 import json
 import math
@@ -24,7 +24,7 @@ def _quietly():
 
 
 def descend(scheduler, seed, after_step):
-    """A parabola with noise, which diverges above a rate of 1."""
+    """Descend a noisy parabola. Diverges at rates above 1."""
     rng, x = random.Random(seed), 1.0
     for step in range(STEPS):
         x -= scheduler.learning_rate * 2 * (x + 0.1 * rng.gauss(0, 1))
@@ -45,7 +45,7 @@ def test_a_study_prunes_what_falls_behind_and_validates_what_is_best(server):
     )
 
     def objective(trial):
-        # Every third trial is hopeless, and the others are not.
+        # Every third trial diverges.
         groups = 1e-6 if trial.number % 3 == 2 and trial.number > 3 else lrs.optuna.suggest_base_lr(trial, 0.1, 0.3)
         schedule = lrs.optuna.suggest_schedule(trial, total_steps=STEPS)
         with lrs.Scheduler(**jobs.options_of(trial, groups=groups, schedule=schedule)) as scheduler:

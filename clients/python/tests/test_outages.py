@@ -1,7 +1,8 @@
-"""Outage drills with a real server: training goes on, no step is slow, and the record is whole."""
+"""Outages of a real server: training goes on, no step is slow, and the record is complete."""
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ PLATEAU = [{"reduce_lr_on_plateau": {"metric": "loss", "patience": 20, "factor":
 
 
 def starved() -> dict[str, float]:
-    """Seconds that each thread of this process has waited for a processor while it could have run."""
+    """The seconds that each thread of this process was ready to run but had no processor."""
     waited = {}
     for task in Path("/proc/self/task").iterdir():
         try:
@@ -27,7 +28,7 @@ def starved() -> dict[str, float]:
 
 
 class Training:
-    """Steps until told to stop, and how long each took that was not for want of a processor.
+    """Trains steps, and measures the slowest without the time in which it had no processor.
 
     That is what the machine withheld from this thread, and from the one other that it may have waited for.
     """
@@ -64,7 +65,7 @@ def make(server, job, **more):
 
 
 def check_record(server, job, training):
-    """Every step is on record with the rate that was used, and those on the plan are marked."""
+    """Check that every step is recorded with the rate it used, and that steps on the plan are marked."""
     steps = range(len(training.rates))
     record = server.record(job)
     assert record["learning_rate"] == dict(zip(steps, training.rates, strict=True))
@@ -73,14 +74,14 @@ def check_record(server, job, training):
     # The directive of the step after the last one was not used.
     marked = {step for first, last in fallback.stretches for step in range(first, last + 1)} & set(steps)
     assert set(record.get(FALLBACK_METRIC, {})) == marked
-    # With the telemetry whole, the decisions follow from it.
+    # A replay finds the same decisions if the telemetry is complete.
     assert server.run("replay", job).returncode == 0
     return marked
 
 
 @pytest.fixture
 def patient_close():
-    """The end waits for the server, which the tests bring back."""
+    """Options for a test that brings the server back before the scheduler closes."""
     return lrs.Options(backoff=lrs.Backoff(first=0.02, longest=0.2), flush_interval=0.02)
 
 
@@ -109,9 +110,10 @@ def test_a_server_that_is_restarted_without_a_pause_again_and_again(own_server, 
                 own_server.kill()
                 own_server.start()
 
-        restarts = threading.Thread(target=restart)
-        restarts.start()
-        training.run(lambda: not restarts.is_alive())
+        with ThreadPoolExecutor() as pool:
+            restarts = pool.submit(restart)
+            training.run(restarts.done)
+        restarts.result()
         training.run(lambda: scheduler.directive.standing is lrs.Standing.FINAL, at_least=50)
     check_record(own_server, job, training)
     assert training.slowest < BOUND
@@ -126,7 +128,7 @@ def test_an_outage_of_thousands_of_steps_goes_through_a_file_and_loses_nothing(o
         training.run_steps(100)
         own_server.kill()
         training.run_steps(8000)
-        wait_for("the spill", lambda: scheduler._link.in_memory <= 2000)
+        wait_for("the spill", lambda: scheduler._mailbox.in_memory <= 2000)
         assert scheduler.unacknowledged > 7000
         own_server.start()
         training.pace = 0.002
@@ -165,14 +167,14 @@ def test_a_server_that_comes_while_the_end_waits_for_it(own_server, job, patient
     training.run_steps(20)
     own_server.kill()
     training.run_steps(100)
-    restart = threading.Thread(target=own_server.start)
-    restart.start()
-    scheduler.close()
-    restart.join()
+    with ThreadPoolExecutor() as pool:
+        restart = pool.submit(own_server.start)
+        scheduler.close()
+    restart.result()
     assert check_record(own_server, job, training)
 
 
-def test_a_name_that_can_not_be_resolved_at_the_start(job, caplog):
+def test_a_name_that_cannot_be_resolved_at_the_start(job, caplog):
     scheduler = lrs.Scheduler(
         job,
         server="http://no-such-host.invalid:50051",

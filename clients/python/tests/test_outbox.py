@@ -1,4 +1,4 @@
-"""Telemetry that waits to become durable, in memory and in a file."""
+"""Telemetry that waits for the service to store it, in memory and in a file."""
 
 import random
 

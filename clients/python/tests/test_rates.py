@@ -1,4 +1,4 @@
-"""What to train a step at, of what came from the service."""
+"""The directive of a step, from the service's answers."""
 
 from lrs.rates import AHEAD, Directive, RateBook, Standing
 from lrs.v1.job_pb2 import GroupRate

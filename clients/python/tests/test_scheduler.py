@@ -61,7 +61,7 @@ def test_a_job_that_exists_is_attached_to(server, job, caplog):
     assert not caplog.records
     with make(server, job, total_steps=200, schedule={"cosine": {}}) as third:
         assert third.directive.rates == (0.1,)
-    assert "registered before with total_steps = 100" in caplog.text
+    assert "is registered with total_steps = 100" in caplog.text
 
 
 def test_an_evaluation_belongs_to_the_step_that_follows_and_the_last_one_is_not_lost(server, job):
@@ -184,7 +184,7 @@ class TestWrongUse:
 
     @pytest.mark.parametrize("name", ["", "a/b/c", "namespaces/a/jobs/", "-a", "a b", "x" * 64])
     def test_a_name_that_is_none(self, name):
-        with pytest.raises(lrs.UsageError, match="is no job name"):
+        with pytest.raises(lrs.UsageError, match="is not a job's name"):
             lrs.Scheduler(name)
 
     def test_a_job_that_has_ended(self, server, job):
@@ -224,7 +224,7 @@ class TestWrongUse:
     def test_a_metric_whose_name_can_be_none(self, server, job):
         with make(server, job, total_steps=10) as scheduler:
             for name in ("loss", "two words", "x" * 101):
-                with pytest.raises(lrs.UsageError, match="metric's name"):
+                with pytest.raises(lrs.UsageError, match="the name of a metric"):
                     scheduler.log(**{name: 1.0})
             with pytest.raises(lrs.UsageError, match="there may be 63"):
                 scheduler.log(**{f"m{index}": 1.0 for index in range(64)})
@@ -242,7 +242,7 @@ class TestWrongUse:
             ({"resume_step": -1}, "at least 0"),
         ],
     )
-    def test_an_argument_that_can_not_be_right(self, server, options, says):
+    def test_an_argument_that_cannot_be_right(self, server, options, says):
         with pytest.raises(lrs.UsageError, match=says):
             make(server, "a/b", **({"total_steps": 10} | options))
 
@@ -261,7 +261,7 @@ class TestWrongUse:
                 scheduler.step(0.5, step=1.5)
             with pytest.raises(lrs.StepError, match="at most"):
                 scheduler.step(0.5, step=1 << 60)
-            with pytest.raises(lrs.UsageError, match="numbers by name"):
+            with pytest.raises(lrs.UsageError, match="map names to numbers"):
                 scheduler.step(0.5, metrics=[("accuracy", 1.0)])
             scheduler.step(0.5)
         assert server.record(job)["loss"] == {0: 0.5}

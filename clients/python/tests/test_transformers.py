@@ -1,4 +1,4 @@
-"""transformers' own Trainer, with a tiny model of its own making."""
+"""transformers' own Trainer, with a tiny model."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ LINEAR = {"schedule": {"linear": {}}, "deadline": 20.0}
 
 
 class Rates(TrainerCallback):
-    """What the optimizer is set to at each update."""
+    """Records the optimizer's rate at each update."""
 
     def __init__(self):
         self.used = []

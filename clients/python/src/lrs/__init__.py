@@ -1,13 +1,14 @@
 """The trainer's client of lrs, the learning-rate service.
 
-`lrs.Scheduler` is the core; `lrs.torch`, `lrs.transformers`, `lrs.lightning`, `lrs.jax`, `lrs.keras` and `lrs.accelerate`
-fit it into those libraries, and are imported by name where they are wanted.
+`lrs.Scheduler` is the core. `lrs.torch`, `lrs.transformers`, `lrs.lightning`, `lrs.jax`, `lrs.keras` and `lrs.accelerate`
+connect it to those libraries; import the module of your library by its name.
 """
 
 from lrs import quiet as _quiet
 from lrs.attempt import attempt_token
 from lrs.backoff import Backoff
 from lrs.errors import (
+    ArgumentError,
     JobEndedError,
     JobNotFoundError,
     LrsError,
@@ -28,6 +29,7 @@ del _quiet
 
 __all__ = [
     "Action",
+    "ArgumentError",
     "Backoff",
     "Directive",
     "JobEndedError",

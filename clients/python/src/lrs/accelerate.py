@@ -1,4 +1,4 @@
-"""accelerate: a scheduler that follows its gradient accumulation, its processes and its checkpoints."""
+"""accelerate: a scheduler that follows accelerate's gradient accumulation, processes and checkpoints."""
 
 from __future__ import annotations
 
@@ -11,15 +11,18 @@ if TYPE_CHECKING:
 
     import torch
     from accelerate import Accelerator
+    from typing_extensions import Unpack
+
+    from lrs.torch import TorchArguments
 
 __all__ = ["LRScheduler"]
 
 
 class LRScheduler(TorchLRScheduler):
-    """Call `step(loss)` after each batch: it counts those that made an update.
+    """Call `step(loss)` after each batch: the scheduler counts the batches that made an update.
 
-    Make it with the prepared optimizer and do not prepare it, since accelerate steps a prepared scheduler once a process.
-    It is registered for `save_state` and `load_state`.
+    Make the scheduler with the prepared optimizer, and do not prepare the scheduler: accelerate would step it once for each
+    process. The scheduler registers itself for `save_state` and `load_state`.
     """
 
     def __init__(
@@ -27,10 +30,10 @@ class LRScheduler(TorchLRScheduler):
         accelerator: Accelerator,
         optimizer: torch.optim.Optimizer,
         job: str,
-        **options: Any,  # noqa: ANN401 (those of LRScheduler)
+        **arguments: Unpack[TorchArguments],
     ) -> None:
-        """Register or find the job; `options` are those of `lrs.torch.LRScheduler`."""
-        super().__init__(optimizer, job, **options)
+        """Register or find the job; `arguments` are those of `lrs.torch.LRScheduler`."""
+        super().__init__(optimizer, job, **arguments)
         self._accelerator = accelerator
         self._prepared = optimizer
         self._loss: torch.Tensor | None = None
@@ -38,7 +41,7 @@ class LRScheduler(TorchLRScheduler):
         accelerator.register_for_checkpointing(self)
 
     def guard(self, loss: torch.Tensor | float | None = None) -> bool:
-        """As in `lrs.torch`; between updates, yes."""
+        """See `lrs.torch.LRScheduler.guard`. Always true for a batch without an update."""
         if not self._accelerator.sync_gradients:
             return True
         self._accelerator.unscale_gradients(self._prepared)
@@ -52,7 +55,7 @@ class LRScheduler(TorchLRScheduler):
         *,
         learning_rate: float | None = None,
     ) -> None:
-        """Report the update if this batch made one, with the mean loss of its batches, and set the next rates."""
+        """If this batch made an update, report it with the mean loss of its batches, and set the next rates."""
         if loss is not None:
             part: Any = loss.detach() if hasattr(loss, "detach") else loss
             self._loss = part if self._loss is None else self._loss + part

@@ -1,4 +1,4 @@
-"""The token that names one attempt: the same for all of its processes, and another after each restart."""
+"""The token that names an attempt: equal in all its processes, and different after a restart."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ _LONGEST = 200
 
 
 def attempt_token(environment: Mapping[str, str] | None = None) -> str:
-    """The token of this process' attempt, from what its launcher says.
+    """The token of this process's attempt, made from the environment variables of its launcher.
 
-    torchrun says a run and how often it was restarted, Slurm a job, its step and how often it was requeued. Kubernetes
-    says which pod of an indexed job this is but not which restart, and a process started by hand says nothing: there the
-    token is of this process alone, so give one yourself if several processes of one attempt connect.
+    torchrun names the run and counts its restarts; Slurm names the job and its step, and counts how often the job was
+    requeued. Kubernetes numbers the pods of an indexed job but does not count restarts, and a process that was started by
+    hand has no such variables: there each process gets a token of its own. If several processes of such an attempt connect,
+    choose a token yourself.
     """
     known = os.environ if environment is None else environment
     run = known.get("TORCHELASTIC_RUN_ID", "")

@@ -1,4 +1,4 @@
-"""How long to wait before the next try: longer each time, and never together with everyone else."""
+"""How long to wait before the next try: longer each time, and at random, so that trainers do not all retry at once."""
 
 from __future__ import annotations
 
@@ -15,6 +15,6 @@ class Backoff(NamedTuple):
     """The longest wait."""
 
     def wait(self, failures: int) -> float:
-        """The wait after so many failures in a row, somewhere in the upper half of its range."""
+        """A random wait after `failures` failures in a row: at least half of the exponential wait, at most all of it."""
         full = min(self.first * 2.0 ** min(max(failures - 1, 0), 31), self.longest)
         return full * random.uniform(0.5, 1.0)

@@ -1,4 +1,4 @@
-"""Distributed training with PyTorch: one rank asks, and all ranks use what it was told, its fallbacks too."""
+"""Distributed training with PyTorch: rank 0 asks the service, and all ranks use its directives, fallbacks included."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from lrs.rates import Action, Directive, Standing
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# step, standing, clip_norm, skip_above_norm, whether words follow
+# step, standing, clip_norm, skip_above_norm, whether actions or advice follow
 _HEAD = 5
 
 
 class Broadcast:
-    """A group of ranks over the host's network, so that nothing waits for a GPU. Made by all ranks together."""
+    """A group of ranks that exchange directives over the host's network. All ranks must make it together."""
 
     def __init__(self, groups: int) -> None:
         self._groups = groups
-        # NCCL's tensors are on the GPU, and reading one would make the host wait for it.
+        # NCCL's tensors are on the GPU, and the host would wait for the GPU to read them.
         self._ranks: dist.ProcessGroup | None = dist.new_group(backend="gloo")  # type: ignore[assignment]
         self._row = torch.zeros(_HEAD + 3 * groups, dtype=torch.float64)
 
     @property
     def is_asker(self) -> bool:
-        """Whether this is the rank that asks."""
+        """Whether this rank asks the service."""
         return dist.get_rank() == 0
 
     def send(self, directive: Directive, actions: Sequence[Action]) -> None:
-        """Tell all other ranks what was told; only the asking rank does."""
+        """Send a directive to all other ranks. Only the asking rank calls this."""
         words = bool(actions or directive.stop_advice)
         self._row.copy_(torch.tensor(_numbers(directive, words, self._groups), dtype=torch.float64))
         dist.broadcast(self._row, src=0, group=self._ranks)
@@ -41,7 +41,7 @@ class Broadcast:
             dist.broadcast_object_list([said], src=0, group=self._ranks)
 
     def receive(self) -> Directive:
-        """What the asking rank was told; the others wait for it here."""
+        """Wait for the directive that the asking rank sends. The other ranks call this."""
         dist.broadcast(self._row, src=0, group=self._ranks)
         row: list[float] = self._row.tolist()
         actions: tuple[Action, ...] = ()
@@ -66,15 +66,15 @@ class Broadcast:
             not (some_momenta or some_decays or actions),
         )
 
-    def share(self, value: object) -> Any:  # noqa: ANN401 (whatever the asking rank has)
-        """A value of the asking rank, for all."""
+    def share(self, value: object) -> Any:  # noqa: ANN401 (any value)
+        """Send the asking rank's value to all ranks, and return it on each."""
         box = [value]
         dist.broadcast_object_list(box, src=0, group=self._ranks)
         return box[0]
 
 
 def is_distributed() -> bool:
-    """Whether this process is one of several ranks of PyTorch."""
+    """Whether PyTorch runs several ranks and this process is one of them."""
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 

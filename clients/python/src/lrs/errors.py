@@ -1,4 +1,4 @@
-"""What can go wrong, in words that say what to do."""
+"""The exceptions of this client. Each message says what to do."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 class LrsError(Exception):
     """Any error of this client.
 
-    `code` is the name of the gRPC status behind it, or `USAGE` where none is. `reason` is the service's stable word for
-    the cause, such as `JOB_NOT_FOUND`; empty where there is none.
+    `code` is the name of the gRPC status that caused the error, or `USAGE` if no call failed. `reason` is the service's
+    stable name of the cause, such as `JOB_NOT_FOUND`; empty if the service gave none.
     """
 
     def __init__(self, message: str, *, code: str = "USAGE", reason: str = "") -> None:
@@ -26,43 +26,47 @@ class LrsError(Exception):
 
 
 class UsageError(LrsError, ValueError):
-    """An argument or a call that can not be right; nothing was changed."""
+    """An invalid argument or call. Nothing was changed."""
+
+
+class ArgumentError(UsageError, TypeError):
+    """A keyword that the scheduler or callback does not take."""
 
 
 class MetricError(UsageError, TypeError):
-    """A loss, norm or metric that is no number."""
+    """A loss, norm or metric that is not a number."""
 
 
 class StepError(UsageError):
-    """A step that does not come after those before it."""
+    """A step number that is not greater than the last reported one."""
 
 
 class ResumeError(LrsError):
-    """A checkpoint that does not belong to the present history of the job."""
+    """A checkpoint that does not belong to the job's present history."""
 
 
 class UnreachableError(LrsError):
-    """The service did not answer in time. Raised into a training loop only where `strict` was asked for."""
+    """The service did not answer in time. Raised in a training loop only with `strict`."""
 
 
 class NotDurableError(LrsError):
-    """Not all that was reported is known to be stored."""
+    """The service has not confirmed that it stored every reported step."""
 
 
 class RefusedError(LrsError):
-    """The service refused, and would again."""
+    """The service refused the request and would refuse it again."""
 
 
 class JobNotFoundError(RefusedError):
-    """There is no such job, and nothing was said from which to register it."""
+    """There is no such job, and the arguments do not say how to register one."""
 
 
 class JobEndedError(RefusedError):
-    """The job has ended, so that it can not be trained any more."""
+    """The job has ended, so it cannot be trained any more."""
 
 
 class VersionMismatchError(RefusedError):
-    """What answered does not speak `lrs.v1`: another major version of the service, or another service."""
+    """The server does not speak `lrs.v1`: it is another major version of lrs, or another service."""
 
 
 _PERMANENT = frozenset(
@@ -80,7 +84,7 @@ _PERMANENT = frozenset(
 
 
 def is_permanent(failure: grpc.RpcError) -> bool:
-    """Whether the same call would be refused again, however often it is made."""
+    """Whether the service would refuse the same call again."""
     return status_code(failure) in _PERMANENT
 
 
@@ -98,7 +102,7 @@ def details(failure: grpc.RpcError) -> str:
 
 
 def refusal(failure: grpc.RpcError, job: str, server: str) -> RefusedError:
-    """The exception for a call that was refused for good."""
+    """The exception for a call that the service refuses for good."""
     code, reason, text = status_code(failure), reason_of(failure), details(failure)
     known = {"code": code.name, "reason": reason}
     if code is grpc.StatusCode.UNIMPLEMENTED:
@@ -109,21 +113,22 @@ def refusal(failure: grpc.RpcError, job: str, server: str) -> RefusedError:
         )
     if reason == "JOB_NOT_FOUND" or (code is grpc.StatusCode.NOT_FOUND and not reason):
         return JobNotFoundError(
-            f"There is no {job} on {server}. Check the name, register it with `lrs job register -f FILE`, or say what to "
-            "register (total_steps, schedule, controller, …) when making the Scheduler.",
+            f"There is no {job} on {server}. Check the name, register the job with `lrs job register -f FILE`, or give the "
+            "Scheduler the arguments to register it with (total_steps, schedule, controller, …).",
             **known,
         )
     if reason == "JOB_ENDED":
         return JobEndedError(f"{text}. Train under a new job name, or fork this one with `lrs job fork`.", **known)
     if reason == "ATTEMPT_TOKEN_REUSED":
         return RefusedError(
-            f"The attempt token was used before, from another step ({text}). Give each restart an attempt_token of its own.",
+            f"Another attempt, which began at another step, has this attempt token ({text}). Give each restart an "
+            "attempt_token of its own.",
             **known,
         )
     if reason == "STALE_ATTEMPT":
         return RefusedError(
-            f"A newer attempt of {job} has been started ({text}): another process trains it now. This one goes on with "
-            "the rates it has, and nothing more of it is recorded.",
+            f"A newer attempt of {job} has been started ({text}), so another process trains the job now. This process keeps "
+            "the rates it has, and the service records nothing more of it.",
             **known,
         )
     return RefusedError(f"The service refused {job}: {text}", **known)

@@ -1,13 +1,13 @@
-"""Which steps were trained without the service's last word."""
+"""The steps that were trained without a final directive."""
 
 from __future__ import annotations
 
-#: Stretches of steps that are remembered one by one; of more, only the number of steps is known.
+#: How many stretches of steps are remembered; steps of later stretches are only counted.
 _STRETCHES = 1000
 
 
 class FallbackSteps:
-    """Steps that went on with the plan, or with the last rates."""
+    """Steps that were trained on the plan, or with the last rates."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -16,11 +16,11 @@ class FallbackSteps:
 
     @property
     def stretches(self) -> list[tuple[int, int]]:
-        """The first and the last step of each of the first 1000 unbroken stretches, rising."""
+        """The first and the last step of each unbroken stretch, in order; the first 1000 stretches."""
         return list(self._stretches)
 
     def record(self, step: int) -> None:
-        """Take a step down; steps come in rising order."""
+        """Add a step. Steps must rise."""
         self.count += 1
         if self._stretches and self._stretches[-1][1] + 1 == step:
             self._stretches[-1] = (self._stretches[-1][0], step)

@@ -1,6 +1,6 @@
-"""Gradient norms, clipping to a bound, and updates that are better left out, for PyTorch.
+"""PyTorch: the gradient's norm, clipping to a bound, and leaving out updates that are not finite.
 
-A gradient on a GPU is never looked at from the host, which would make it wait: what depends on its norm is decided there.
+The host never reads a gradient from a GPU, because it would wait for the GPU: the GPU itself decides by the norm.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 def parameters_of(optimizer: torch.optim.Optimizer) -> list[Tensor]:
-    """All parameters of an optimizer that have a gradient."""
+    """The parameters of an optimizer that have a gradient."""
     return [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
 
 
 def clip_gradients(parameters: Iterable[Tensor], bound: float | None) -> Tensor:
-    """Scale the gradients so that their joint 2-norm is at most `bound` (`None`: leave them), and return the norm before.
+    """Scale the gradients so that their joint 2-norm is at most `bound`, and return the norm before scaling.
 
-    A norm that is not finite scales nothing: such an update is to be left out.
+    Scales nothing if `bound` is `None`, or if the norm is not finite: such an update should be left out.
     """
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     if not gradients:
@@ -38,10 +38,10 @@ def clip_gradients(parameters: Iterable[Tensor], bound: float | None) -> Tensor:
 def leave_out_if_unsound(
     optimizer: torch.optim.Optimizer, loss: Tensor | float | None, norm: Tensor, skip_above_norm: float | None
 ) -> bool:
-    """Whether to make this update: loss and norm are finite, and the norm is not above a bound.
+    """Whether to make this update: whether loss and norm are finite, and the norm is not above `skip_above_norm`.
 
-    Where they are on a GPU the answer is always yes, and the GPU leaves the update out: entirely with a fused optimizer,
-    and otherwise with a gradient of zeros, so that momentum and weight decay still move the parameters a little.
+    If loss or norm is on a GPU, the answer is always yes, and the GPU leaves the update out: a fused optimizer leaves it out
+    entirely; any other optimizer gets a gradient of zeros, so that momentum and weight decay still move the parameters.
     """
     on_device = norm.device.type != "cpu" or (isinstance(loss, Tensor) and loss.device.type != "cpu")
     if not on_device:
@@ -55,13 +55,13 @@ def leave_out_if_unsound(
     if skip_above_norm is not None:
         sound = sound & (norm <= skip_above_norm)
     if getattr(optimizer, "_step_supports_amp_scaling", False) and getattr(optimizer, "grad_scale", None) is None:
-        # What a GradScaler would set: the fused kernel reads it and changes nothing where it is 1.
+        # A GradScaler sets this too: the fused kernel reads it, and changes nothing if it is 1.
         optimizer.found_inf = (~sound).to(torch.float32)  # type: ignore[attr-defined]
         return True
     for parameter in parameters_of(optimizer):
         gradient = parameter.grad
         if gradient is not None:
-            # Not a product: zero times NaN is NaN.
+            # Not multiplied by zero: zero times NaN is NaN.
             gradient.masked_fill_(~sound.to(gradient.device), 0.0)
     return True
 

@@ -1,4 +1,4 @@
-"""JAX and optax: rates from the service in an optimizer's state, or as an argument of a pure function."""
+"""JAX and optax: the service's rates in an optimizer's state, or as an argument of a pure function."""
 
 from __future__ import annotations
 
@@ -8,15 +8,18 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from lrs.arguments import SchedulerArguments, check_arguments
 from lrs.errors import UsageError
 from lrs.scheduler import Scheduler as CoreScheduler
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from typing_extensions import Unpack
+
 __all__ = ["Scheduler", "scale_by_told_rate"]
 
-#: JAX computes behind the program's back, so that the newest loss is not there yet.
+#: JAX computes asynchronously, so the newest loss is not computed yet when a step is reported.
 DEVICE_LAG = 8
 
 _State = TypeVar("_State")
@@ -33,25 +36,26 @@ class Scheduler(CoreScheduler):
         self,
         job: str,
         *,
-        decision_lag: int = DEVICE_LAG,
         hyperparameter: str = "learning_rate",
-        **options: Any,  # noqa: ANN401 (those of Scheduler)
+        **arguments: Unpack[SchedulerArguments],
     ) -> None:
         """Register or find the job.
 
         Args:
             job: See `lrs.Scheduler`.
-            decision_lag: Default: 8, since JAX computes asynchronously on every platform.
-            hyperparameter: What the injected rate is called. With several groups, each is the label of an
-                `optax.multi_transform` whose optimizer has it.
-            options: All other arguments of `lrs.Scheduler`.
+            hyperparameter: The name of the injected rate. With several groups, each group is a label of an
+                `optax.multi_transform`, and the optimizer of that label has this hyperparameter.
+            arguments: Those of `lrs.Scheduler`. `decision_lag` is 8 by default, because JAX computes asynchronously on every
+                platform.
         """
-        super().__init__(job, decision_lag=decision_lag, **options)
+        check_arguments(arguments, SchedulerArguments, Scheduler.__init__)
+        arguments.setdefault("decision_lag", DEVICE_LAG)
+        super().__init__(job, **arguments)
         self._hyperparameter = hyperparameter
         self._kept: dict[str, Any] = {}
 
     def begin(self, opt_state: _State) -> _State:
-        """The optimizer's state with the rates of the first update."""
+        """Return the optimizer's state with the rates of the first update."""
         return self._with_rates(opt_state)
 
     def update(
@@ -61,18 +65,18 @@ class Scheduler(CoreScheduler):
         grad_norm: object = None,
         metrics: Mapping[str, object] | None = None,
     ) -> _State:
-        """Report the update just made; the optimizer's state with the rates of the next one. Waits for no device."""
+        """Report the last update, and return the optimizer's state with the rates of the next. Never waits for a device."""
         self.step(loss, grad_norm, metrics)
         return self._with_rates(opt_state)
 
     def act(self, state: _State) -> _State:
-        """Keep and restore copies of a tree, such as `(params, opt_state)`, as the service asks for: tier 2.
+        """Keep and restore copies of a tree, such as `(params, opt_state)`, as the service asks: tier 2.
 
-        Call it after `update`, and go on with what it returns.
+        Call it after `update`, and train on with the tree that it returns.
         """
         for action in self.take_actions():
             if action.kind == "snapshot":
-                # A copy, because a jitted step may be given the arrays' memory.
+                # A copy, because a jitted step may take over the memory of its arguments.
                 self._kept[action.identifier] = jax.tree.map(jnp.copy, state)
             elif action.kind == "restore" and action.identifier in self._kept:
                 state = jax.tree.map(jnp.copy, self._kept[action.identifier])
@@ -90,9 +94,9 @@ class Scheduler(CoreScheduler):
 
 
 def scale_by_told_rate() -> optax.GradientTransformationExtraArgs:
-    """The last link of a chain: scales by `-learning_rate`, given to `update` as an argument.
+    """The last transformation of a chain: multiplies by `-learning_rate`, which `update` gets as an argument.
 
-    With it a training step is a pure function of its arguments:
+    This makes a training step a pure function of its arguments:
     `optimizer.update(gradients, state, params, learning_rate=scheduler.learning_rate)`.
     """
 

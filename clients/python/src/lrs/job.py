@@ -1,4 +1,4 @@
-"""The job that a trainer registers, or finds registered."""
+"""The name and the spec of the job that a trainer registers, and its check against a registered job."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from lrs.v1.job_pb2 import JobSpec
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from lrs.arguments import SchedulerArguments
     from lrs.v1.job_pb2 import Job
 
 log = logging.getLogger("lrs")
@@ -27,26 +28,26 @@ _FULL = re.compile(rf"namespaces/({_PART})/jobs/({_PART})")
 
 
 def job_name(job: object) -> str:
-    """`namespaces/{namespace}/jobs/{job}` for that itself, for `namespace/job`, or for `job` in the default namespace.
+    """The full name `namespaces/{namespace}/jobs/{job}` of a job given by that name, `namespace/job`, or `job` alone.
 
-    The default namespace is `LRS_NAMESPACE`, or else `default`, as on the command line.
+    A job without a namespace is in `LRS_NAMESPACE`, or else in `default`, as on the command line.
     """
     if not isinstance(job, str):
-        raise UsageError(f"A job's name is a string such as `namespace/job`, and was {job!r:.60}.")
+        raise UsageError(f"A job's name must be a string such as `namespace/job`, and was {job!r:.60}.")
     if _FULL.fullmatch(job):
         return job
     match = _SHORT.fullmatch(job)
     if match is None:
         raise UsageError(
-            f"{job!r} is no job name; write `namespace/job`, or `job` alone for the default namespace. Each part has 1 to "
-            "63 letters, digits, `-`, `_` or `.`, and begins with a letter or digit."
+            f"{job!r} is not a job's name: write `namespace/job`, or `job` alone for the default namespace. Each part has 1 "
+            "to 63 letters, digits, `-`, `_` or `.`, and begins with a letter or digit."
         )
     namespace = match[1] or os.environ.get("LRS_NAMESPACE") or "default"
     return f"namespaces/{namespace}/jobs/{match[2]}"
 
 
 def base_rates(groups: Mapping[str, float] | float | None) -> dict[str, float]:
-    """The base rates by parameter group; a single rate is the group `default`'s."""
+    """The base rates by parameter group. A single rate is that of the group `default`."""
     named: Mapping[str, object] = groups if isinstance(groups, Mapping) else {"default": groups}
     if groups is None:
         return {}
@@ -62,45 +63,42 @@ def base_rates(groups: Mapping[str, float] | float | None) -> dict[str, float]:
 
 
 def arm_name(arm: str | None) -> str | None:
-    """`ARM_SCHEDULED` or `ARM_BASELINE`, also for `scheduled` and `baseline`."""
+    """`ARM_SCHEDULED` or `ARM_BASELINE`, given by that name or as `scheduled` or `baseline`."""
     if arm is None:
         return None
     name = arm.upper() if arm.upper().startswith("ARM_") else f"ARM_{arm.upper()}"
     if name not in ("ARM_SCHEDULED", "ARM_BASELINE"):
-        raise UsageError(f"arm is `scheduled` or `baseline`, and was {arm!r}.")
+        raise UsageError(f"arm must be `scheduled` or `baseline`, and was {arm!r}.")
     return name
 
 
-def job_spec(
-    *,
-    groups: Mapping[str, float],
-    spec: Mapping[str, Any] | None,
-    schedule: Mapping[str, Any] | None,
-    controller: str | None,
-    controllers: Sequence[Mapping[str, Any]] | None,
-    fields: Mapping[str, Any],
-) -> JobSpec | None:
-    """What to register if there is no such job yet; `None` if nothing was said that would say how to schedule it.
-
-    `spec`, `schedule` and `controllers` are written as in a job file.
-    """
+def job_spec(arguments: SchedulerArguments, groups: Mapping[str, float]) -> JobSpec | None:
+    """The spec to register a missing job with; `None` if the arguments do not say how to schedule it."""
+    controllers, labels = arguments.get("controllers"), arguments.get("labels")
+    fields = {
+        "total_steps": arguments.get("total_steps"),
+        "steps_per_epoch": arguments.get("steps_per_epoch"),
+        "schedule": arguments.get("schedule"),
+        "controllers": list(controllers) if controllers is not None else None,
+        "controller": arguments.get("controller"),
+        "tier": arguments.get("tier") or None,
+        "decision_lag": arguments.get("decision_lag"),
+        "experiment": arguments.get("experiment"),
+        "arm": arm_name(arguments.get("arm")),
+        "seed": arguments.get("seed"),
+        "labels": dict(labels) if labels is not None else None,
+    }
     given = {name: value for name, value in fields.items() if value is not None}
-    asks = spec is not None or schedule is not None or controller is not None or controllers is not None
-    if not asks and given.get("total_steps") is None:
+    spec = arguments.get("spec")
+    if spec is None and not {"schedule", "controller", "controllers", "total_steps"} & given.keys():
         return None
     message = JobSpec()
     document: dict[str, Any] = dict(spec or {}) | given
-    if schedule is not None:
-        document["schedule"] = schedule
-    if controllers is not None:
-        document["controllers"] = list(controllers)
-    if controller is not None:
-        document["controller"] = controller
     try:
         json_format.ParseDict(document, message)
     except json_format.ParseError as problem:
         raise UsageError(
-            f"The job can not be read: {str(problem).rstrip('.')}. See proto/lrs/v1/job.proto for its fields."
+            f"The job's spec cannot be read: {str(problem).rstrip('.')}. See proto/lrs/v1/job.proto for its fields."
         ) from problem
     if not message.groups:
         for name, base_lr in groups.items():
@@ -111,21 +109,21 @@ def job_spec(
 
 
 def check_match(job: Job, groups: Sequence[str] | None, asked: JobSpec | None, tier: int) -> None:
-    """Compare a job that was registered before with what this trainer has.
+    """Compare a registered job with this trainer.
 
-    Raises `UsageError` if the parameter groups are others, and warns of the rest.
+    Raises `UsageError` if their parameter groups differ, and logs a warning of each other difference.
     """
     found = [group.name for group in job.spec.groups]
     if groups is not None and list(groups) != found:
         raise UsageError(
-            f"{job.name} has the parameter groups {found}, and this trainer has {list(groups)}. Give the optimizer's groups "
-            "these names in this order, or train under another job name."
+            f"{job.name} has the parameter groups {found}, but this trainer has {list(groups)}. Give the optimizer's groups "
+            "the job's names in the job's order, or train under another job name."
         )
     if asked is not None:
         for field in ("total_steps", "decision_lag"):
             if asked.HasField(field) and getattr(asked, field) != getattr(job.spec, field):
                 log.warning(
-                    "%s was registered before with %s = %s, which stands; %s was asked for now. To change it, use "
+                    "%s is registered with %s = %s, which holds; this trainer asked for %s. To change the job, use "
                     "`lrs job update`, or train under another job name.",
                     job.name,
                     field,
@@ -134,8 +132,8 @@ def check_match(job: Job, groups: Sequence[str] | None, asked: JobSpec | None, t
                 )
     if job.spec.tier > tier:
         log.warning(
-            "%s was registered for a trainer of tier %d and this one is of tier %d, so it can not do all that it will be "
-            "told. Tier 1 clips the gradient, tier 2 keeps and restores copies of the model too (give `model`).",
+            "%s is registered for a trainer of tier %d, but this trainer is of tier %d, so it cannot carry out every "
+            "directive. Tier 1 clips the gradient; tier 2 also keeps and restores copies of the model (give `model`).",
             job.name,
             job.spec.tier,
             tier,

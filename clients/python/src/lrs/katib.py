@@ -1,7 +1,7 @@
-"""Katib: a trial's metrics in the form that its collectors read, and its observation log.
+"""Katib: a trial's metrics as its collectors read them, and a job's record as an observation log.
 
-The trial's program writes lines with `Metrics`, which Katib's `StdOut` and `File` collectors read; the rest is an ordinary
-`lrs.Scheduler`. `python -m lrs.katib JOB` prints the observation log of a job that is on record.
+A trial's program trains with an ordinary `lrs.Scheduler` and writes its metrics with `Metrics`, for Katib's `StdOut` or
+`File` collector. `python -m lrs.katib JOB` prints the observation log of a recorded job.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ __all__ = ["Metrics", "observation_log"]
 
 
 class Metrics:
-    """Writes what a trial measured, a line each time, to standard output or to the file that the collector reads."""
+    """Writes a trial's metrics, a line for each report, to standard output or to the file that the collector reads."""
 
     def __init__(self, path: str | Path | None = None) -> None:
-        """Say where.
+        """The file is opened when the first report is written.
 
         Args:
             path: The file of Katib's `File` collector, such as `/var/log/katib/metrics.log`. Default: standard output.
@@ -37,7 +37,7 @@ class Metrics:
         self._path = Path(path) if path is not None else None
 
     def report(self, **values: float) -> None:
-        """Write the time and each `name=value`. What is not finite is left out: Katib has no numbers for it."""
+        """Write the time and each `name=value`. Leaves out NaN and infinities, which Katib cannot represent."""
         line = _line(datetime.now(timezone.utc), values)
         if line is None:
             return
@@ -50,14 +50,14 @@ def observation_log(
 ) -> dict[str, Any]:
     """A job's telemetry as Katib's `ObservationLog`, in that message's JSON form.
 
-    Telemetry has no time of day: the time of a value is the attempt's start and a microsecond for each step, so that values
-    are in order. What is not finite is left out.
+    Telemetry has no time of day, so the time of a value is the attempt's start plus a microsecond for each step: this keeps
+    the values in order. NaN and infinities are left out.
 
     Args:
         job: `namespace/job`, `job` in the default namespace, or `namespaces/{namespace}/jobs/{job}`.
         server: `http://HOST:PORT`. Default: `LRS_SERVER`, or else `http://127.0.0.1:50051`.
-        metrics: Which metrics.
-        attempt: Which attempt. Default: the newest.
+        metrics: The names of the metrics.
+        attempt: The number of the attempt. Default: the newest.
 
     Raises:
         RefusedError: If there is no such job or attempt, or its telemetry has been removed.
@@ -94,19 +94,19 @@ def _time(time: datetime) -> str:
 
 
 def _number(value: float) -> str:
-    # In full and without an exponent, which not every release of the collectors reads.
+    # Without an exponent: not every release of the collectors reads exponents.
     return f"{Decimal(repr(value)):f}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; the exit status."""
+    """Run the command line, and return the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m lrs.katib", description="Print a job's record as an observation log."
     )
     parser.add_argument("job", help="the job: JOB, NAMESPACE/JOB or namespaces/NAMESPACE/jobs/JOB")
     parser.add_argument("--server", help="address of the lrs server [default: LRS_SERVER]")
-    parser.add_argument("--metric", action="append", help="which metric; may be given several times [default: loss]")
-    parser.add_argument("--attempt", type=int, help="which attempt [default: the newest]")
+    parser.add_argument("--metric", action="append", help="name of a metric; may be repeated [default: loss]")
+    parser.add_argument("--attempt", type=int, help="number of the attempt [default: the newest]")
     asked = parser.parse_args(arguments)
     try:
         log = observation_log(asked.job, server=asked.server, metrics=asked.metric or ["loss"], attempt=asked.attempt)

@@ -1,4 +1,4 @@
-"""Keras 3, on any of its backends: a callback that gives `fit` its learning rates from the service."""
+"""Keras 3, on any backend: a callback that sets the learning rates of `fit` from the service."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
+from lrs.arguments import SchedulerArguments, check_arguments
 from lrs.errors import UsageError
 from lrs.scheduler import Scheduler
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from typing_extensions import Unpack
 
 __all__ = ["LrsCallback"]
 
@@ -20,28 +23,36 @@ log = logging.getLogger("lrs")
 
 
 class LrsCallback(keras.callbacks.Callback):  # type: ignore[misc]
-    """Sets the rate of every batch and reports its loss, and each epoch's evaluation with the batch that follows.
+    """Sets the rate of every batch and reports its loss. Reports each epoch's evaluation with the next batch.
 
-    Keras reports a batch's loss as the epoch's mean so far, from which the batch's own is computed: exactly where batches
-    are of one size. With `steps_per_execution` above 1, an execution is a step of the job.
+    Keras tells a callback the mean loss of the epoch so far. The callback computes the batch's own loss from it, exactly if
+    all batches have one size. With `steps_per_execution` above 1, each execution is a step of the job.
     """
 
-    def __init__(self, job: str, *, stop: bool = False, state: Mapping[str, Any] | None = None, **options: Any) -> None:  # noqa: ANN401
-        """Remember what to do when training begins.
+    def __init__(
+        self,
+        job: str,
+        *,
+        stop: bool = False,
+        state: Mapping[str, Any] | None = None,
+        **arguments: Unpack[SchedulerArguments],
+    ) -> None:
+        """Nothing is asked of the service before training begins.
 
         Args:
             job: See `lrs.Scheduler`.
-            stop: Whether to end the training when the service advises to.
-            state: What `state_dict` returned, to resume.
-            options: All other arguments of `lrs.Scheduler`. The base rate is the optimizer's, and `total_steps` that of
-                `fit`, unless given.
+            stop: Whether to end the training when the service advises it.
+            state: The return value of `state_dict`, to resume from.
+            arguments: Those of `lrs.Scheduler`. By default the base rate is the optimizer's, and `total_steps` the number of
+                batches that `fit` trains.
         """
+        check_arguments(arguments, SchedulerArguments, LrsCallback.__init__)
         super().__init__()
         self.scheduler: Scheduler | None = None
         self._job = job
         self._stop = stop
         self._state = state
-        self._options = options
+        self._arguments = arguments
         self._rate: float | None = None
         self._batches = 0
         self._sum = 0.0
@@ -53,21 +64,21 @@ class LrsCallback(keras.callbacks.Callback):  # type: ignore[misc]
             raise UsageError(
                 "The optimizer has a schedule of its own: compile the model with a number as learning_rate."
             )
-        options: dict[str, Any] = {"groups": float(keras.ops.convert_to_numpy(optimizer.learning_rate))}
+        defaults: SchedulerArguments = {"groups": float(keras.ops.convert_to_numpy(optimizer.learning_rate))}
         steps, epochs = self.params.get("steps"), self.params.get("epochs")
         if steps and epochs:
-            options["total_steps"] = int(steps) * int(epochs)
-        self.scheduler = Scheduler(self._job, **(options | self._options))
+            defaults["total_steps"] = int(steps) * int(epochs)
+        self.scheduler = Scheduler(self._job, **(defaults | self._arguments))
         if self._state is not None:
             self.scheduler.load_state_dict(self._state)
         self._set(self.scheduler.learning_rate)
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Count the epoch's batches anew, as Keras does."""
+        """Start the epoch's mean loss anew, as Keras does."""
         self._batches, self._sum = 0, 0.0
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Report the batch, and set the rate of the next."""
+        """Report the batch, and set the rate of the next batch."""
         if self.scheduler is None:
             return
         mean = (logs or {}).get("loss")
@@ -86,12 +97,12 @@ class LrsCallback(keras.callbacks.Callback):  # type: ignore[misc]
             self.scheduler.log(**{name: value for name, value in (logs or {}).items() if name.startswith("val_")})
 
     def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
-        """Wait until everything is durable."""
+        """Wait until the service has stored all reports."""
         if self.scheduler is not None:
             self.scheduler.close()
 
     def state_dict(self) -> dict[str, Any]:
-        """What to put beside a saved model; give it to a new callback as `state`."""
+        """The state to save beside the model. Give it to a new callback as `state`."""
         state = self.scheduler.state_dict() if self.scheduler is not None else {}
         return dict(json.loads(json.dumps(state)))
 
@@ -99,7 +110,7 @@ class LrsCallback(keras.callbacks.Callback):  # type: ignore[misc]
         if rate == self._rate:
             return
         self._rate = rate
-        # On JAX the state of a running fit lies beside the model; Keras takes it up again after this.
+        # On JAX, a running `fit` keeps its state outside the model. This copies it into the model, and Keras reads it again.
         synchronise = getattr(self.model, "jax_state_sync", None)
         if callable(synchronise):
             synchronise()

@@ -1,7 +1,7 @@
-"""Hands a job's record over to MLflow, whatever its tracking store: `python -m lrs.mlflow vision/cifar`.
+"""Copies a job's record to MLflow, with any tracking store: `python -m lrs.mlflow vision/cifar`.
 
-A run for each attempt, with the telemetry as metrics, the spec as parameters and the decisions as an artifact. Asked again,
-it goes on where it ended, so it may follow a job that still trains.
+Each attempt becomes a run: its telemetry becomes metrics, the spec parameters, and the decisions an artifact. A repeated call
+copies only what is new, so it can follow a job that still trains.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["hand_over"]
 
-#: What MLflow takes at once.
+#: The most that MLflow takes in a call.
 _MAX_METRICS = 1000
 _MAX_PARAM_CHARS = 6000
 _NEXT_STEP = "lrs.next_step"
@@ -43,14 +43,14 @@ def hand_over(
     experiment: str | None = None,
     attempt: int | None = None,
 ) -> str:
-    """Hand over what is on record of a job's attempt and not handed over yet; the run's identifier.
+    """Copy the part of an attempt's record that MLflow does not have yet, and return the run's identifier.
 
     Args:
         job: `namespace/job`, `job` in the default namespace, or `namespaces/{namespace}/jobs/{job}`.
         server: `http://HOST:PORT`. Default: `LRS_SERVER`, or else `http://127.0.0.1:50051`.
-        tracking_uri: Where MLflow keeps its runs. Default: as MLflow finds it, such as `MLFLOW_TRACKING_URI`.
-        experiment: MLflow's experiment. Default: the job's, or else its namespace.
-        attempt: Which attempt. Default: the newest.
+        tracking_uri: MLflow's tracking store. Default: MLflow's own, such as `MLFLOW_TRACKING_URI`.
+        experiment: The name of MLflow's experiment. Default: the job's experiment, or else its namespace.
+        attempt: The number of the attempt. Default: the newest.
 
     Raises:
         RefusedError: If there is no such job or attempt, or its telemetry has been removed.
@@ -62,7 +62,7 @@ def hand_over(
 
 
 class _Run:
-    """MLflow's run of an attempt."""
+    """An attempt's run in MLflow."""
 
     def __init__(self, record: Record, tracking_uri: str | None, experiment: str | None, attempt: int | None) -> None:
         self.record = record
@@ -86,7 +86,7 @@ class _Run:
             for first in range(0, len(metrics), _MAX_METRICS):
                 self.client.log_batch(run.info.run_id, metrics=metrics[first : first + _MAX_METRICS])
             next_step = max((metric.step + 1 for metric in metrics), default=next_step)
-            # Cut short, it hands these over again next time, and MLflow keeps each once.
+            # If the copy ends here, the next one sends these metrics again, and MLflow keeps each once.
             self.client.set_tag(run.info.run_id, _NEXT_STEP, str(next_step))
         self.client.log_text(
             run.info.run_id, "".join(_line(decision) for decision in self.record.decisions()), "decisions.jsonl"
@@ -129,13 +129,15 @@ def _line(decision: Decision) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m lrs.mlflow", description="Hand a job's record over to MLflow.")
+    """Run the command line, and return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m lrs.mlflow", description="Copy a job's record to MLflow.")
     parser.add_argument("job", help="the job: JOB, NAMESPACE/JOB or namespaces/NAMESPACE/jobs/JOB")
     parser.add_argument("--server", help="address of the lrs server [default: LRS_SERVER]")
-    parser.add_argument("--tracking-uri", help="where MLflow keeps its runs [default: MLFLOW_TRACKING_URI]")
-    parser.add_argument("--experiment", help="MLflow's experiment [default: the job's, or else its namespace]")
-    parser.add_argument("--attempt", type=int, help="which attempt [default: the newest]")
+    parser.add_argument("--tracking-uri", help="MLflow's tracking store [default: MLFLOW_TRACKING_URI]")
+    parser.add_argument(
+        "--experiment", help="name of MLflow's experiment [default: the job's experiment, or else its namespace]"
+    )
+    parser.add_argument("--attempt", type=int, help="number of the attempt [default: the newest]")
     asked = parser.parse_args(arguments)
     try:
         run = hand_over(

@@ -1,4 +1,4 @@
-"""A trainer's bounds and habits."""
+"""The settings of a client that rarely change."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ class Options:
     """How a scheduler talks to the service. Times are in seconds."""
 
     deadline: float = 0.05
-    """The longest that a step waits for the service."""
+    """How long a step may wait for the service."""
     strict: bool = False
-    """Whether to raise `UnreachableError` or `RefusedError` into the loop instead of going on with the plan."""
+    """Whether `step` raises `UnreachableError` or `RefusedError` instead of training on with the plan."""
     start_timeout: float = 5.0
-    """The longest that making a scheduler, and beginning its attempt, wait for the service."""
+    """How long making a scheduler, and beginning its attempt, may wait for the service."""
     close_timeout: float = 5.0
-    """The longest that `close` waits for everything to become durable."""
+    """How long `close` may wait for the service to store all reports."""
     call_timeout: float = 5.0
-    """The longest that a single call may take, in the background."""
+    """How long a single call in the background may take."""
     flush_interval: float = 1.0
-    """How long a report may wait for others to share a message with, while no directive depends on it."""
+    """How long a report on which no directive depends may wait, to be sent in a message with later reports."""
     plan_steps: int = 4096
-    """How many steps ahead to keep a plan for, 1 to 65536."""
+    """How many steps ahead the plan reaches, 1 to 65536."""
     max_unacknowledged: int = 100_000
-    """How many samples may wait in memory to become durable; older ones go to a file."""
+    """How many samples to keep in memory until the service has stored them; older samples go to a file."""
     max_spill_bytes: int = 1 << 30
-    """How large that file may grow."""
+    """The greatest size of that file."""
     spill_directory: str | None = None
-    """Where that file is made. Default: the system's directory for temporary files."""
+    """The directory of that file. Default: the system's directory for temporary files."""
     rank: int = 0
-    """The reporting rank."""
+    """The rank that this process reports as."""
     credentials: grpc.ChannelCredentials | None = None
-    """For TLS with other than the system's roots."""
+    """Credentials for TLS. Default: the system's certificates."""
     metadata: tuple[tuple[str, str], ...] = ()
-    """Sent with every call."""
+    """Metadata to send with every call."""
     backoff: Backoff = field(default_factory=Backoff)
-    """The waits between tries to reach the service."""
+    """How long to wait between tries to reach the service."""
 
     def __post_init__(self) -> None:
         for name in ("deadline", "start_timeout", "close_timeout"):

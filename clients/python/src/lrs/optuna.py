@@ -1,8 +1,8 @@
-"""Optuna: each trial a job, pruned on the service's advice to stop, and the best one validated against no schedule."""
+"""Optuna: each trial is a job, the service's advice prunes trials, and the best trial is validated against no schedule."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, overload
 
 import optuna
 from optuna.trial import TrialState
@@ -10,11 +10,21 @@ from optuna.trial import TrialState
 from lrs.study import SCHEDULES, Study, ValidationJob, controllers_of, schedule_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from typing_extensions import Unpack
+
+    from lrs.arguments import (
+        ControllerArguments,
+        JobArguments,
+        SchedulerArguments,
+        TrialArguments,
+        TrialSchedulerArguments,
+    )
 
 __all__ = ["Advised", "TrialJobs", "suggest_base_lr", "suggest_controllers", "suggest_schedule"]
 
-#: Attributes of a trial: its job, and whether that has neither schedule nor controllers.
+#: Attributes of a trial: its job, whether the job has neither schedule nor controllers, and the advice that pruned it.
 JOB_ATTRIBUTE = "lrs_job"
 UNSCHEDULED_ATTRIBUTE = "lrs_unscheduled"
 ADVICE_ATTRIBUTE = "lrs_stop_advice"
@@ -23,19 +33,29 @@ _OUTCOMES = {TrialState.COMPLETE: "COMPLETED", TrialState.PRUNED: "CANCELLED", T
 
 
 class Advised(Protocol):
-    """What hears advice to stop: `lrs.Scheduler`, and the schedulers and callbacks of the integrations."""
+    """An object that receives advice to stop: `lrs.Scheduler`, or an integration's scheduler or callback."""
 
     @property
     def stop_advice(self) -> str:
-        """Why training could stop now; empty while nothing speaks for it."""
+        """The service's reason to stop training now; empty if it gives none."""
 
 
 class TrialJobs(Study):
-    """The trials of an Optuna study as jobs; give it to `study.optimize` as a callback, which ends the jobs."""
+    """The trials of an Optuna study as jobs. As a callback of `study.optimize`, this object ends the jobs."""
 
-    def options_of(self, trial: optuna.Trial, **options: Any) -> dict[str, Any]:  # noqa: ANN401
-        """The arguments with which to make the trial's `lrs.Scheduler`, or that of any integration; see `Study.options`."""
-        made = self.options(trial.number, **options)
+    @overload
+    def options_of(
+        self, trial: optuna.Trial, *, groups: Mapping[str, float] | float | None, **arguments: Unpack[JobArguments]
+    ) -> TrialSchedulerArguments: ...
+
+    @overload
+    def options_of(self, trial: optuna.Trial, **arguments: Unpack[JobArguments]) -> TrialArguments: ...
+
+    def options_of(
+        self, trial: optuna.Trial, **arguments: Unpack[SchedulerArguments]
+    ) -> TrialArguments | TrialSchedulerArguments:
+        """The arguments of the trial's `lrs.Scheduler`, or of an integration's scheduler; see `Study.options`."""
+        made = self.options(trial.number, **arguments)
         spec = made.get("spec") or {}
         steers = ("schedule", "controller", "controllers")
         trial.set_user_attr(JOB_ATTRIBUTE, made["job"])
@@ -43,16 +63,16 @@ class TrialJobs(Study):
         return made
 
     def check(self, trial: optuna.Trial, scheduler: Advised, *, value: float | None = None, step: int = 0) -> None:
-        """End the trial if the service advises to stop. Call it as often as you like, after a step or an evaluation.
+        """End the trial if the service advises to stop. Call this after steps or evaluations, as often as you like.
 
         Args:
             trial: The trial.
-            scheduler: What trains it.
-            value: What Optuna is to know of the trial so far; it decides nothing.
-            step: The step that the value is of.
+            scheduler: The scheduler or callback that trains it.
+            value: The trial's value so far, to report to Optuna. It does not change the decision.
+            step: The step of that value.
 
         Raises:
-            optuna.TrialPruned: If training could stop, with the reason.
+            optuna.TrialPruned: If the service advises to stop, with its reason.
         """
         if value is not None:
             trial.report(value, step)
@@ -62,7 +82,7 @@ class TrialJobs(Study):
             raise optuna.TrialPruned(advice)
 
     def __call__(self, study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
-        """End the trial's job as the trial ended: Optuna calls this after each."""
+        """End a trial's job as the trial ended. Optuna calls this after each trial."""
         outcome = _OUTCOMES.get(trial.state)
         if outcome is not None and JOB_ATTRIBUTE in trial.user_attrs:
             value = (
@@ -73,9 +93,9 @@ class TrialJobs(Study):
     def validate(
         self, study: optuna.Study, *, seeds: Iterable[int] = range(3), experiment: str | None = None
     ) -> list[ValidationJob]:
-        """Register an experiment that compares the best trial's schedule and controllers with none; see `Study.validation`.
+        """Register an experiment that compares the best trial with a baseline without schedule; see `Study.validation`.
 
-        The baseline's base rate is that of the best trial that had neither, where the study has one.
+        The baseline has the base rate of the best trial without schedule and controllers, if the study has such a trial.
 
         Raises:
             ValueError: If no trial has been completed.
@@ -93,16 +113,16 @@ class TrialJobs(Study):
 
 
 def suggest_base_lr(trial: optuna.Trial, low: float = 1e-4, high: float = 1.0, *, name: str = "base_lr") -> float:
-    """A base learning rate, evenly over the powers of ten."""
+    """Suggest a base learning rate, evenly over the powers of ten."""
     return trial.suggest_float(name, low, high, log=True)
 
 
 def suggest_schedule(
     trial: optuna.Trial, *, total_steps: int, kinds: Sequence[str] = SCHEDULES
 ) -> dict[str, Any] | None:
-    """A schedule, as in a job file: which of `kinds`, and the parameters that it has; see `lrs.study.schedule_of`.
+    """Suggest a schedule, written as in a job file: one of `kinds`, and its parameters; see `lrs.study.schedule_of`.
 
-    Leave `none` among them: without it there is no trial that the baseline of a validation could be tuned by.
+    Keep `none` among `kinds`: the baseline of a validation takes its base rate from the trials without a schedule.
     """
     kind = trial.suggest_categorical("schedule", list(kinds))
     parameters: dict[str, Any] = {"schedule": kind}
@@ -119,8 +139,8 @@ def suggest_schedule(
 
 def suggest_controllers(
     trial: optuna.Trial, *, kinds: Sequence[str] = ("none", "plateau"), metric: str = "loss", max_patience: int = 20
-) -> dict[str, Any]:
-    """Arguments of `lrs.Scheduler` that make the closed loop: which of `none`, `auto` and `plateau`, and its parameters."""
+) -> ControllerArguments:
+    """Suggest controllers, as arguments of `lrs.Scheduler`: one of `none`, `auto` and `plateau`, and its parameters."""
     parameters: dict[str, Any] = {"controller": trial.suggest_categorical("controller", list(kinds))}
     if parameters["controller"] == "plateau":
         parameters["factor"] = trial.suggest_float("factor", 0.1, 0.8)

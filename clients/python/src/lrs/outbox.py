@@ -1,7 +1,7 @@
-"""Telemetry that is not durable yet: kept until it is acknowledged, and sent again on every new stream.
+"""Telemetry that the service has not stored yet: kept until acknowledged, and sent again on every new stream.
 
-Samples are in step order and each closes its step, so an acknowledgement is a step: all at or below it is durable. Past a
-bound the oldest go to a file, in the messages they will be sent in.
+Samples are in step order, and each closes its step. The service acknowledges a step: it has stored all samples up to that
+step. When too many samples are in memory, the oldest go to a file, in the messages to send.
 """
 
 from __future__ import annotations
@@ -17,15 +17,14 @@ if TYPE_CHECKING:
 
     from lrs.spill import Spill
 
-#: Samples a message: small enough for the service's bound, large enough to catch up quickly.
+#: Samples in a message: few enough for the service's bound, and enough to catch up quickly.
 MESSAGE_SAMPLES = 1000
-#: The metric that says, at the steps that have one, that the step was trained without the service's last word: 1 on the
-#: plan, 2 on held rates.
+#: The metric that marks a step trained without a final directive: 1 if it was trained on the plan, 2 if on held rates.
 FALLBACK_METRIC = "lrs_fallback"
 
 
 class Sample(NamedTuple):
-    """What is reported of one step."""
+    """The telemetry of a step."""
 
     step: int
     """The step."""
@@ -34,22 +33,22 @@ class Sample(NamedTuple):
     grad_norm: float | None
     """The norm of the whole gradient before clipping."""
     learning_rate: float | None
-    """The learning rate of the first group that was really used."""
+    """The learning rate of the first group, as it was used."""
     metrics: Mapping[str, float] | None
     """Evaluations and other figures, by name."""
     standing: Standing
-    """How sure the directive was that the step was trained at."""
+    """The standing of the directive that the step was trained with."""
 
 
 class Outbox:
-    """A queue whose oldest part may lie in a file. Used by the link's threads, one at a time."""
+    """A queue whose oldest part may be in a file. Only a thread at a time may use it."""
 
     def __init__(self, limit: int, spill: Spill) -> None:
         self.lost = 0
-        """Samples given up because the file could not take them."""
+        """How many samples were dropped because the file could not take them."""
         self._limit = limit
         self._spill = spill
-        # In step order: what is in the file, then `_sent`, then `_waiting`.
+        # In step order: first the file, then `_sent`, then `_waiting`.
         self._sent: deque[Sample] = deque()
         self._waiting: deque[Sample] = deque()
         self._sent_through = -1
@@ -59,23 +58,23 @@ class Outbox:
 
     @property
     def in_memory(self) -> int:
-        """How many samples are kept in memory."""
+        """The number of samples in memory."""
         return len(self._sent) + len(self._waiting)
 
     def push(self, sample: Sample) -> None:
-        """Take a sample over; steps rise."""
+        """Add a sample. Steps must rise."""
         self._waiting.append(sample)
         if len(self._sent) + len(self._waiting) > self._limit:
             self._make_room()
 
     def begin_stream(self) -> None:
-        """A new stream has been opened: all that is kept is to be sent on it."""
+        """Prepare to send all samples on a new stream."""
         self._sent.extend(self._waiting)
         self._waiting, self._sent = self._sent, deque()
         self._sent_through = -1
 
     def next_message(self) -> StreamTelemetryRequest | None:
-        """The next message for this stream; it counts as sent."""
+        """The next message for this stream, if any. It counts as sent."""
         spilled = self._spill.after(self._sent_through)
         if spilled is not None:
             self._sent_through = spilled.through_step
@@ -88,24 +87,24 @@ class Outbox:
         return message(batch)
 
     def acknowledge(self, through_step: int) -> None:
-        """All at or below a step is durable."""
+        """Drop the samples up to a step, which the service has stored."""
         self._spill.forget_through(through_step)
         for queue in (self._sent, self._waiting):
             while queue and queue[0].step <= through_step:
                 queue.popleft()
 
     def discard(self) -> None:
-        """Forget everything: the service will not take it."""
+        """Drop all samples, because the service refuses them."""
         self._sent.clear()
         self._waiting.clear()
         self._spill.clear()
 
     def close(self) -> None:
-        """Give the file back."""
+        """Close the file."""
         self._spill.close()
 
     def _make_room(self) -> None:
-        """Move the oldest half of what is in memory to the file."""
+        """Move the older half of the samples in memory to the file."""
         for _ in range(max(1, self._limit // 2 // MESSAGE_SAMPLES)):
             source = self._sent or self._waiting
             if not source:
@@ -116,7 +115,7 @@ class Outbox:
 
 
 def _take_batch(samples: deque[Sample]) -> list[Sample]:
-    """The first samples that can share a message: columns have a value for every step or none."""
+    """Take the first samples that can share a message: a column has a value for every step, or for none."""
     first = samples[0]
     shape = (first.loss is None, first.grad_norm is None, first.learning_rate is None)
     batch: list[Sample] = []
@@ -129,7 +128,7 @@ def _take_batch(samples: deque[Sample]) -> list[Sample]:
 
 
 def message(batch: list[Sample]) -> StreamTelemetryRequest:
-    """Samples of one shape in columns, closing the last of their steps."""
+    """The message for samples that have the same columns. It closes their steps."""
     request = StreamTelemetryRequest(
         step=[sample.step for sample in batch],
         loss=[sample.loss for sample in batch if sample.loss is not None],

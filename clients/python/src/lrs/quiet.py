@@ -1,6 +1,6 @@
-"""gRPC without a line on stderr at every fork, which a DataLoader makes many of.
+"""Keeps gRPC from writing a line to stderr at every fork. A DataLoader forks often.
 
-Nothing of this client runs in a forked child, so gRPC need not prepare for one. Whoever sets the variable decides.
+This client does nothing in a forked child, so gRPC need not prepare for forks. A variable that is set already is kept.
 """
 
 import os

@@ -1,8 +1,7 @@
-"""What to train a step at: the final directive if it is there, else the plan, else the last rates.
+"""The directives of a trainer's steps: the final directive if it has come, else the plan, else the last rates.
 
-What came from the service goes in on the link's threads; the best answer that can be given now comes out on the trainer's.
-The trainer takes no lock: it takes final directives out of a dictionary and reads a plan that is never changed, only
-replaced.
+The link's threads put the service's answers in, and the trainer's thread takes the best known directive out. The trainer
+takes no lock: it pops final directives from a dictionary, and reads a plan that is replaced but never changed.
 """
 
 from __future__ import annotations
@@ -15,57 +14,57 @@ if TYPE_CHECKING:
 
     from lrs.v1 import learning_rate_service_pb2 as wire
 
-#: Final directives kept ahead of the trainer. The service hands out fewer (`JobSpec.commit_ahead` is at most 1024).
+#: The most final directives to keep. The service sends fewer: `JobSpec.commit_ahead` is at most 1024.
 AHEAD = 4096
 
 
 class Standing(enum.IntEnum):
-    """How sure a directive is."""
+    """Where a directive comes from."""
 
     FINAL = 0
-    """The service's last word: the same for every rank, for ever."""
+    """The service has decided it for good, and every rank gets the same."""
     PLANNED = 1
-    """The last word was not there in time: the service's provisional plan."""
+    """The final directive did not come in time: this is from the service's provisional plan."""
     HELD = 2
-    """There was no plan for the step either: the rates of the step before."""
+    """There was no plan for the step either: these are the rates of the step before."""
 
 
 class Action(NamedTuple):
-    """Something a trainer of tier 2 does before it trains a step."""
+    """An action of a trainer of tier 2 before it trains a step."""
 
     kind: str
     """`snapshot`, `restore` or `forget`."""
     identifier: str
-    """Under which the copy is kept."""
+    """The name of the copy."""
 
 
 class Directive(NamedTuple):
-    """What to train a step at. Every list has one entry a parameter group, in the order of the job's spec."""
+    """The settings to train a step with. Lists have an entry for each parameter group, in the order of the job's spec."""
 
     step: int
     """The step."""
     rates: tuple[float, ...]
     """Learning rates."""
     standing: Standing = Standing.FINAL
-    """How sure it is."""
+    """Where it comes from."""
     momenta: tuple[float | None, ...] = ()
-    """Momenta (or Adam's beta1); empty where the job does not schedule them."""
+    """Momenta (or Adam's beta1); empty if the job does not schedule them."""
     weight_decays: tuple[float | None, ...] = ()
-    """Weight decays; empty where the job does not schedule them."""
+    """Weight decays; empty if the job does not schedule them."""
     clip_norm: float | None = None
-    """Scale the gradient down to this norm where it is greater. Tier 1 and up."""
+    """Scale a gradient with a greater norm down to this norm. Tier 1 and up."""
     skip_above_norm: float | None = None
-    """Leave the update out where the gradient's norm is greater. Tier 0."""
+    """Leave the update out if the gradient's norm is greater. Tier 0."""
     actions: tuple[Action, ...] = ()
-    """What to do before the step, in this order. Tier 2."""
+    """The actions to carry out before the step, in this order. Tier 2."""
     stop_advice: str = ""
-    """Why training could stop; empty while nothing speaks for it."""
+    """The service's reason to stop training; empty if it gives none."""
     only_rates: bool = True
-    """Whether there is nothing to set but learning rates, and nothing to do."""
+    """Whether the directive holds only learning rates: no momenta, weight decays or actions."""
 
 
 class Plan(NamedTuple):
-    """Rates of the steps from `first_step` on, valid until a final directive contradicts them."""
+    """The rates of the steps from `first_step` on. They hold until a final directive contradicts them."""
 
     first_step: int
     rates: list[list[float]]  # [group][step]
@@ -74,12 +73,12 @@ class Plan(NamedTuple):
     steps: int
 
     def rates_at(self, step: int) -> tuple[float, ...] | None:
-        """The planned rates of a step, if the plan reaches that far."""
+        """The planned rates of a step; `None` past the plan's end."""
         index = step - self.first_step
         return tuple([column[index] for column in self.rates]) if 0 <= index < self.steps else None
 
     def at(self, step: int, standing: Standing) -> Directive | None:
-        """The plan for a step, if it reaches that far."""
+        """The planned directive of a step; `None` past the plan's end."""
         rates = self.rates_at(step)
         if rates is None:
             return None
@@ -89,19 +88,19 @@ class Plan(NamedTuple):
 
 
 class RateBook:
-    """Final directives and a plan."""
+    """The final directives and the plan."""
 
     def __init__(self, *, trusts_plan: bool = True) -> None:
         self.finals: dict[int, Directive] = {}
         self.plan: Plan | None = None
-        # Whether the final part of a plan says all there is to a step: a plan has rates only.
+        # Whether the final part of a plan counts as final directives: a plan has only rates.
         self.trusts_plan = trusts_plan
-        # All steps from the trainer's to this one are in `finals`; -1 before the first.
+        # `finals` has all steps from the trainer's to this step; -1 before the first directive.
         self.final_through = -1
         self._asked_at = -1
 
     def take_final(self, message: wire.Directive, next_step: int) -> Directive | None:
-        """Take a directive that came down the stream; returned if the trainer is past its step already."""
+        """Keep a directive from the stream. Returns the directive if the trainer has passed its step."""
         directive = from_wire(message)
         if directive is None or not message.is_final:
             return None
@@ -110,13 +109,13 @@ class RateBook:
         plan = self.plan
         planned = plan.rates_at(directive.step) if plan is not None else None
         if planned is not None and planned != directive.rates:
-            # A decision has been taken since the plan was made: nothing of it after this step can be believed.
+            # The service has decided something since it made the plan, so the plan is wrong from this step on.
             self.plan = None
         self._keep(directive, next_step)
         return None
 
     def take_answer(self, answer: wire.GetLearningRateResponse, next_step: int) -> None:
-        """Take the answer to a question for a step and the steps after it."""
+        """Keep an answer that holds a step's directive and the plan after it."""
         head = from_wire(answer.directive)
         if head is None:
             return
@@ -131,12 +130,12 @@ class RateBook:
                         self._keep(planned, next_step)
 
     def fall_back(self, step: int, last: Directive) -> Directive:
-        """What to go on with where the final directive of a step is not to be had."""
+        """The directive to use for a step whose final directive has not come."""
         plan = self.plan
         planned = plan.at(step, Standing.PLANNED) if plan is not None else None
         if planned is None:
             planned = last._replace(step=step, standing=Standing.HELD, actions=())
-        # The bounds and the advice of the step before are the best that is known; actions are done once.
+        # The bounds and the advice of the step before are the best known; its actions must not be repeated.
         return planned._replace(
             clip_norm=last.clip_norm,
             skip_above_norm=last.skip_above_norm,
@@ -145,12 +144,12 @@ class RateBook:
         )
 
     def wants_plan(self, next_step: int, margin: int) -> bool:
-        """Whether to ask for a plan: the one at hand is contradicted, or runs out within `margin` steps."""
+        """Whether to ask for a plan: a final directive contradicts the present plan, or it ends within `margin` steps."""
         plan = self.plan
         if plan is None:
             return True
         short = plan.first_step + plan.steps < next_step + margin
-        # A plan that is short although it was just asked for has come to the service's end: do not ask in a circle.
+        # If a new plan is short too, the service plans no further: do not ask again and again.
         return short and next_step >= self._asked_at + margin
 
     def _keep(self, directive: Directive, next_step: int) -> None:
@@ -168,8 +167,8 @@ class RateBook:
 
 
 def from_wire(message: wire.Directive) -> Directive | None:
-    """A directive as the service sent it; `None` if it names no rates."""
-    groups = list(message.rates)  # each walk over a repeated field costs more than what is done with it
+    """The directive in a message of the service; `None` if the message names no rates."""
+    groups = list(message.rates)  # reading a repeated field again would cost more than the rest of this function
     if not groups:
         return None
     rates = tuple([group.learning_rate for group in groups])
@@ -196,7 +195,7 @@ def from_wire(message: wire.Directive) -> Directive | None:
 
 
 def _plan(head: Directive, message: wire.RatePlan) -> Plan:
-    """The plan that begins with `head`; only that if the message does not go on from there."""
+    """The plan that begins with `head`. It ends there if the message does not continue it."""
     rates = [[rate] for rate in head.rates]
     momenta: list[list[float]] = [[value] for value in head.momenta if value is not None]
     weight_decays: list[list[float]] = [[value] for value in head.weight_decays if value is not None]
@@ -205,7 +204,7 @@ def _plan(head: Directive, message: wire.RatePlan) -> Plan:
         for column, group in zip(rates, groups, strict=True):
             column.extend(group.learning_rate)
         for columns, name in ((momenta, "momentum"), (weight_decays, "weight_decay")):
-            # Where only some groups have one, the plan goes without: the optimizer keeps what the last directive set.
+            # If only some groups have a value, the plan has none: the optimizer keeps the last directive's values.
             if len(columns) == len(groups):
                 for column, group in zip(columns, groups, strict=True):
                     column.extend(getattr(group, name))

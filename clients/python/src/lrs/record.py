@@ -1,4 +1,4 @@
-"""What a server has on record of a job, page by page, for those that hand it on."""
+"""The record of a job on a server, read page by page."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _TIMEOUT = 30.0
 
 
 class Record:
-    """A job as its server tells it. Raises `RefusedError` and `UnreachableError`."""
+    """A job's record. Its methods raise `RefusedError` and `UnreachableError`."""
 
     def __init__(self, job: str, *, server: str | None = None) -> None:
         self.name = job_name(job)
@@ -55,7 +55,7 @@ class Record:
             return self._connection.get_job(GetJobRequest(name=self.name), _TIMEOUT)
 
     def started(self, attempt: int) -> Timestamp:
-        """When an attempt began."""
+        """The time at which an attempt began."""
         request = ListAttemptsRequest(job=self.name, page_size=_PAGE)
         while True:
             with self._told():
@@ -70,7 +70,7 @@ class Record:
     def telemetry(
         self, attempt: int, *, start_step: int = 0, metrics: Sequence[str] = ()
     ) -> Iterator[QueryTelemetryResponse]:
-        """The complete records of an attempt's history, in columns, a page after the other."""
+        """The telemetry of an attempt's history, page by page: complete steps, in columns."""
         request = QueryTelemetryRequest(
             job=self.name, attempt=attempt, start_step=start_step, metrics=metrics, page_size=_PAGE_STEPS
         )
@@ -83,7 +83,7 @@ class Record:
             request.page_token = page.next_page_token
 
     def decisions(self) -> Iterator[Decision]:
-        """All decisions, in the order they were recorded."""
+        """All decisions, in the order of their recording."""
         request = ListDecisionsRequest(job=self.name, page_size=_PAGE)
         while True:
             with self._told():
@@ -101,7 +101,7 @@ class Record:
 
     @contextmanager
     def _told(self) -> Iterator[None]:
-        """Turn what gRPC raises into this client's errors."""
+        """Turn gRPC's exceptions into this client's."""
         try:
             yield
         except grpc.RpcError as failure:

@@ -1,4 +1,4 @@
-"""Copies of parameters and optimizer state in memory, for PyTorch: tier 2 of the service."""
+"""PyTorch: copies of parameters and optimizer state in memory, for tier 2."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 
 class _OptimizerCopy(NamedTuple):
-    """State by the position of its parameter; what is no tensor is copied as it is."""
+    """The optimizer's state, in the order of its parameters."""
 
     state: list[dict[str, Any]]
 
 
 class Snapshots:
-    """Keeps and restores what it is made with: modules and optimizers, and anything else with a `state_dict`.
+    """Keeps and restores copies of modules, optimizers, and other objects with a `state_dict`.
 
-    Copies lie in the host's memory, pinned where the original is on a GPU, and are made and restored in place, without
-    waiting for the GPU. The position in the data, and the learning rates, are no part of them.
+    Copies are in the host's memory, which is pinned if the original is on a GPU. They are made and restored in place, without
+    waiting for the GPU. They do not include the learning rates and the position in the data.
     """
 
     def __init__(self, *parts: Any) -> None:  # noqa: ANN401 (anything with a state_dict)
@@ -38,7 +38,7 @@ class Snapshots:
         return len(self._kept)
 
     def apply(self, actions: Iterable[Action]) -> None:
-        """Do what the service asks for, in order."""
+        """Carry out the service's actions, in order."""
         for action in actions:
             if action.kind == "snapshot":
                 self.keep(action.identifier)
@@ -48,7 +48,7 @@ class Snapshots:
                 self.forget(action.identifier)
 
     def keep(self, identifier: str) -> None:
-        """Keep a copy under an identifier, in place of what was kept under it."""
+        """Keep a copy under an identifier. It replaces an older copy of that identifier."""
         with torch.no_grad():
             old = self._kept.get(identifier)
             self._kept[identifier] = [
@@ -56,7 +56,7 @@ class Snapshots:
             ]
 
     def restore(self, identifier: str) -> bool:
-        """Go back to a copy; false, and nothing happens, if there is none (the process began after it was made)."""
+        """Restore a copy. Returns false, and changes nothing, if this process has no such copy."""
         kept = self._kept.get(identifier)
         if kept is None:
             return False
@@ -66,7 +66,7 @@ class Snapshots:
         return True
 
     def forget(self, identifier: str) -> None:
-        """Let a copy go."""
+        """Drop a copy."""
         self._kept.pop(identifier, None)
 
 
@@ -119,7 +119,7 @@ def _restore_state(optimizer: torch.optim.Optimizer, parameter: Tensor, saved: d
         if isinstance(value, Tensor) and isinstance(present, Tensor) and present.shape == value.shape:
             present.copy_(value, non_blocking=True)
         elif isinstance(value, Tensor):
-            # Adam keeps its count of steps on the host, unless it is capturable; all else lies beside the parameter.
+            # Adam keeps its step count on the host, unless it is capturable; other state is on the parameter's device.
             on_host = value.dim() == 0 and name == "step"
             state[name] = value.clone() if on_host else value.to(parameter.device, copy=True, non_blocking=True)
         else:
@@ -129,5 +129,5 @@ def _restore_state(optimizer: torch.optim.Optimizer, parameter: Tensor, saved: d
 def _to_host(tensor: Tensor, old: Tensor | None) -> Tensor:
     if old is None or old.shape != tensor.shape or old.dtype != tensor.dtype:
         old = torch.empty_like(tensor, device="cpu", pin_memory=tensor.is_cuda)
-    # The copy is ordered on the device's stream, so it is made before anything that changes the tensor later.
+    # The device's stream orders the copy before any later change of the tensor.
     return old.copy_(tensor.detach(), non_blocking=tensor.is_cuda)

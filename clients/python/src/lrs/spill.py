@@ -1,6 +1,6 @@
-"""A file for the oldest telemetry of a long outage, so that memory stays bounded and nothing is lost.
+"""A file for the oldest telemetry of a long outage: it bounds the memory without losing telemetry.
 
-The file has no name once it is open, so that nothing is left behind however the process ends.
+The open file has no name, so it disappears however the process ends.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class _Chunk(NamedTuple):
 
 
 class Spill:
-    """Messages in step order, first in first out. Makes its file when the first one comes."""
+    """Messages in step order, first in, first out. Makes the file for the first message."""
 
     def __init__(self, directory: str | None, max_bytes: int) -> None:
         self.samples = 0
@@ -36,10 +36,10 @@ class Spill:
         self._has_failed = False
 
     def append(self, message: StreamTelemetryRequest) -> bool:
-        """Write a message at the end; false if the disk, or the bound, does not allow it."""
+        """Write a message at the end. Returns false if the disk or the bound does not allow it."""
         data = message.SerializeToString()
         if self._end + len(data) > self._max_bytes:
-            return self._fail(f"it would grow past max_spill_bytes, {self._max_bytes}")
+            return self._fail(f"the file would grow past max_spill_bytes, {self._max_bytes}")
         try:
             if self._file is None:
                 self._file = tempfile.TemporaryFile(prefix="lrs-spill-", dir=self._directory)  # noqa: SIM115 (kept)
@@ -54,7 +54,7 @@ class Spill:
         return True
 
     def after(self, step: int) -> StreamTelemetryRequest | None:
-        """The first message that reports steps after a step."""
+        """The first message that reports a step after `step`, if any."""
         if not self._chunks or self._chunks[-1].last_step <= step or self._file is None:
             return None
         chunk = next(chunk for chunk in self._chunks if chunk.last_step > step)
@@ -62,21 +62,21 @@ class Spill:
         return StreamTelemetryRequest.FromString(self._file.read(chunk.size))
 
     def forget_through(self, step: int) -> None:
-        """Everything at or below a step is durable elsewhere."""
+        """Drop the messages up to a step, which the service has stored."""
         while self._chunks and self._chunks[0].last_step <= step:
             self.samples -= self._chunks.popleft().samples
         if not self._chunks and self._end:
             self.clear()
 
     def clear(self) -> None:
-        """Forget everything and give the disk space back."""
+        """Drop all messages and free the disk space."""
         self._chunks.clear()
         self.samples = self._end = 0
         if self._file is not None:
             self._file.truncate(0)
 
     def close(self) -> None:
-        """Close the file, which ends it."""
+        """Close the file, which deletes it."""
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -85,6 +85,7 @@ class Spill:
         if not self._has_failed:
             self._has_failed = True
             log.warning(
-                "The oldest telemetry of this outage is lost: the spill file could not take it, as %s.", problem
+                "The oldest telemetry of this outage is lost, because it could not be written to the spill file: %s.",
+                problem,
             )
         return False

@@ -1,7 +1,7 @@
-"""The trials of a hyper-parameter study as jobs, whatever engine proposes them; `lrs.optuna` fits this into Optuna.
+"""The trials of a hyper-parameter study as jobs, whichever engine proposes them. `lrs.optuna` connects this to Optuna.
 
-A trial is a job of the study's experiment. It reports like any other, and its trainer hears the service's advice to stop,
-from the job's controllers or from `lrs sweep`. The best trial becomes the base of the jobs that validate it.
+A trial is a job of the study's experiment, and reports like any job. Its trainer receives the service's advice to stop, from
+the job's controllers or from `lrs sweep`. Further jobs validate the best trial.
 """
 
 from __future__ import annotations
@@ -9,12 +9,14 @@ from __future__ import annotations
 import logging
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar, overload
 
 import grpc
 
 from lrs import errors
+from lrs.arguments import SchedulerArguments, check_arguments
 from lrs.job import job_name
+from lrs.study_space import SCHEDULES, controllers_of, schedule_of
 from lrs.v1.decision_pb2 import Decision
 from lrs.v1.job_pb2 import ARM_BASELINE, ARM_SCHEDULED, Job, JobSpec
 from lrs.v1.job_service_pb2 import AdviseStopRequest, CompleteJobRequest, CreateJobRequest, GetJobRequest
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from google.protobuf.message import Message
+    from typing_extensions import Unpack
+
+    from lrs.arguments import JobArguments, TrialArguments, TrialSchedulerArguments
 
 __all__ = ["SCHEDULES", "Study", "ValidationJob", "controllers_of", "schedule_of"]
 
@@ -31,75 +36,84 @@ log = logging.getLogger("lrs")
 
 _Response = TypeVar("_Response", bound="Message")
 
-#: The schedules that `schedule_of` knows; `none` is the base rate throughout.
-SCHEDULES = ("none", "cosine", "linear", "one_cycle", "wsd")
-
 
 @dataclass(frozen=True)
 class ValidationJob:
-    """A job that validates a study's best trial, registered and ready to be trained by its name."""
+    """A registered job that validates a study's best trial. Train it by its name."""
 
     name: str
     """`namespaces/{namespace}/jobs/{job}`."""
     arm: str
-    """`ARM_SCHEDULED` for the best trial's schedule and controllers, `ARM_BASELINE` for none."""
+    """`ARM_SCHEDULED`: with the best trial's schedule and controllers; `ARM_BASELINE`: without."""
     seed: int
     """The random seed to train it with."""
 
 
 class Study:
-    """The jobs of a study's trials. Any thread may use it."""
+    """The jobs of a study's trials. Any thread may use this object."""
 
     def __init__(
         self,
         name: str,
         *,
-        server: str | None = None,
         credentials: grpc.ChannelCredentials | None = None,
         metadata: Sequence[tuple[str, str]] = (),
         timeout: float = 5.0,
-        **options: Any,  # noqa: ANN401
+        **arguments: Unpack[SchedulerArguments],
     ) -> None:
-        """Remember what all trials have in common. Nothing is asked of the service yet.
+        """Nothing is asked of the service yet.
 
         Args:
-            name: `namespace/study`, or `study` in the default namespace: the jobs are called `study-0000` and so on, and
-                `study` is their experiment.
-            server: `http://HOST:PORT`. Default: `LRS_SERVER`, or else `http://127.0.0.1:50051`.
-            credentials: For TLS with other than the system's roots.
-            metadata: Sent with every call.
-            timeout: The longest that a call may take, in seconds.
-            options: Arguments of `lrs.Scheduler` that all trials share, such as `total_steps` or `spec`.
+            name: `namespace/study`, or `study` in the default namespace. The jobs are `study-0000` and so on, in the
+                experiment `study`.
+            credentials: Credentials for TLS. Default: the system's certificates.
+            metadata: Metadata to send with every call.
+            timeout: How long a call may take, in seconds.
+            arguments: Arguments of `lrs.Scheduler` that all trials share, such as `server`, `total_steps` or `spec`.
 
         Raises:
-            UsageError: If the name can not be a job's.
+            ArgumentError: If there is no such argument.
+            UsageError: If the name is not valid for a job.
         """
+        check_arguments(arguments, SchedulerArguments, Study.__init__)
         _, self._namespace, _, self.experiment = job_name(name).split("/")
-        self.server = server or os.environ.get("LRS_SERVER") or DEFAULT_SERVER
+        self.server = arguments.get("server") or os.environ.get("LRS_SERVER") or DEFAULT_SERVER
         self._credentials = credentials
         self._metadata = tuple(metadata)
         self._timeout = timeout
-        self._options = options
+        self._arguments = arguments
 
     def job(self, number: int) -> str:
         """The name of a trial's job."""
         return job_name(f"{self._namespace}/{self.experiment}-{number:04d}")
 
-    def options(self, number: int, **options: Any) -> dict[str, Any]:  # noqa: ANN401
-        """The arguments with which to make a trial's `lrs.Scheduler`, or that of any integration.
+    @overload
+    def options(
+        self, number: int, *, groups: Mapping[str, float] | float | None, **arguments: Unpack[JobArguments]
+    ) -> TrialSchedulerArguments: ...
 
-        `options` are this trial's own; `lrs.Scheduler(**study.options(7, groups=0.1, schedule={"cosine": {}}))`.
+    @overload
+    def options(self, number: int, **arguments: Unpack[JobArguments]) -> TrialArguments: ...
+
+    def options(self, number: int, **arguments: Unpack[SchedulerArguments]) -> TrialArguments | TrialSchedulerArguments:
+        """The arguments of a trial's `lrs.Scheduler`, or of an integration's scheduler or callback.
+
+        `arguments` are the trial's own: `lrs.Scheduler(**study.options(7, groups=0.1, schedule={"cosine": {}}))`. Give no
+        `groups` for an integration that reads the base rates from an optimizer.
         """
-        labels = {"study": self.experiment, "trial": str(number)}
-        common = {"job": self.job(number), "server": self.server, "experiment": self.experiment}
-        merged = self._options | options
-        return common | merged | {"labels": labels | dict(merged.get("labels") or {})}
+        check_arguments(arguments, SchedulerArguments, Study.__init__)
+        merged = self._arguments | arguments
+        merged.setdefault("experiment", self.experiment)
+        merged["server"] = merged.get("server") or self.server
+        labels = {"study": self.experiment, "trial": str(number)} | dict(merged.get("labels") or {})
+        merged["labels"] = labels
+        return {"job": self.job(number), **merged}
 
     def advise_stop(self, number: int, reason: str, evidence: Mapping[str, float] | None = None) -> Decision:
-        """Advise a trial's trainer to stop, as an engine that prunes by itself does.
+        """Advise a trial's trainer to stop, for an engine that prunes by itself.
 
         Raises:
-            RefusedError: If the job has ended, or there is none.
+            RefusedError: If the job has ended or does not exist.
             UnreachableError: If the service does not answer.
         """
         request = AdviseStopRequest(name=self.job(number), reason=reason, author="study", evidence=evidence or {})
@@ -107,9 +121,9 @@ class Study:
         return self._call("JobService/AdviseStop", request, Decision, request.name)
 
     def end(self, number: int, outcome: str = "COMPLETED", reason: str = "") -> None:
-        """End a trial's job as `COMPLETED`, `FAILED` or `CANCELLED`; harmless where it has ended.
+        """End a trial's job as `COMPLETED`, `FAILED` or `CANCELLED`. Does nothing if the job has ended.
 
-        A study goes on whatever becomes of this: a service that is away is a warning.
+        If the service refuses or is away, this logs a warning, and the study goes on.
         """
         name, outcome = self.job(number), f"STATE_{outcome}"
         request = CompleteJobRequest(name=name, outcome=outcome, reason=reason[:1000], author="study")
@@ -123,22 +137,22 @@ class Study:
     def validation(
         self, best: int, *, seeds: Iterable[int], baseline: int | None = None, experiment: str | None = None
     ) -> list[ValidationJob]:
-        """Register an experiment that compares the best trial's schedule and controllers with none, over `seeds`.
+        """Register an experiment that compares the best trial with a baseline without schedule and controllers.
 
-        Both arms take their base rates from a trial that was tuned for them: the scheduled arm from `best`, and the baseline
-        from `baseline`, the best trial without schedule and controllers. A study without such a trial has only `best` to
-        give; then the baseline's rate was tuned for something else, and the comparison favours the schedule.
+        The scheduled arm takes its base rates from the trial `best`, and the baseline from the trial `baseline`: each was tuned
+        for its arm. Without `baseline`, both take them from `best`; these rates were tuned for the schedule, so the
+        comparison then favours the schedule.
 
-        Done twice it gives the same jobs.
+        A repeated call returns the same jobs.
 
         Args:
-            best: The number of the best trial. Its job must be there.
-            seeds: A pair of jobs for each.
+            best: The number of the best trial. Its job must exist.
+            seeds: The random seeds. Each seed gets a job in each arm.
             baseline: The number of the best trial without schedule and controllers.
-            experiment: What the experiment is called. Default: the study's name with `-validation` after it.
+            experiment: The name of the experiment. Default: the study's name with `-validation` after it.
 
         Raises:
-            RefusedError: If a trial has no job, or a job of the same name and another spec is there.
+            RefusedError: If a trial has no job, or a validation job exists with another spec.
             UnreachableError: If the service does not answer.
         """
         experiment = experiment or f"{self.experiment}-validation"
@@ -161,7 +175,7 @@ class Study:
         return jobs
 
     def _call(self, method: str, request: Message, response: type[_Response], job: str) -> _Response:
-        # Made for each call: they are few, and a connection that lies about is one more thing that a fork can harm.
+        # A new connection for each call: calls are few, and a connection kept open could be harmed by a fork.
         connection = Connection(self.server, self._credentials, self._metadata)
         call: Call[Message, _Response] = Call(connection, method, response)
         try:
@@ -187,57 +201,3 @@ def _spec_of_arm(tuned: JobSpec, arm: int) -> JobSpec:
         for group in spec.groups:
             group.ClearField("schedule")
     return spec
-
-
-def schedule_of(parameters: Mapping[str, Any], *, total_steps: int) -> dict[str, Any] | None:
-    """The schedule, as in a job file, that a study's parameters stand for; `None` for the base rate throughout.
-
-    Args:
-        parameters: `schedule`, one of `SCHEDULES`. With `cosine` and `linear`: `floor_share`, the last rate as a share of
-            the base rate. With `one_cycle`: `pct_start`, the share of the steps spent rising. With `wsd`: `decay_share`, the
-            share of the steps that the decay takes. With all but `one_cycle`: `warmup_share`, the share of the steps that
-            the rate rises over first. Those left out have their defaults: no floor, no warm-up, and 0.3 for the others.
-        total_steps: The length of the training.
-
-    Raises:
-        UsageError: If there is no such schedule.
-    """
-    kind = parameters["schedule"]
-    warmup_steps = round(float(parameters.get("warmup_share", 0)) * total_steps)
-    form: dict[str, Any] | None
-    if kind == "none":
-        form = None
-    elif kind in ("cosine", "linear"):
-        form = {kind: {"floor": {"min_factor": float(parameters.get("floor_share", 0))}}}
-    elif kind == "one_cycle":
-        return {"one_cycle": {"pct_start": float(parameters.get("pct_start", 0.3))}}
-    elif kind == "wsd":
-        decay_steps = max(1, round(float(parameters.get("decay_share", 0.3)) * total_steps))
-        form = {"wsd": {"warmup_steps": warmup_steps, "decay_steps": min(decay_steps, total_steps - warmup_steps)}}
-        warmup_steps = 0
-    else:
-        raise errors.UsageError(f"There is no schedule {kind!r} here; there are {', '.join(SCHEDULES)}.")
-    if warmup_steps == 0:
-        return form
-    return {"warmup": {"warmup_steps": warmup_steps} | ({"schedule": form} if form else {})}
-
-
-def controllers_of(parameters: Mapping[str, Any], *, metric: str = "loss") -> dict[str, Any]:
-    """The arguments of `lrs.Scheduler` that a study's parameters stand for: none, `controller` or `controllers`.
-
-    Args:
-        parameters: `controller`, which is `none`, `auto` or `plateau`; with `plateau` also `factor` and `patience`.
-        metric: What the plateau is one of.
-
-    Raises:
-        UsageError: If there is no such controller.
-    """
-    kind = parameters["controller"]
-    if kind == "none":
-        return {}
-    if kind == "auto":
-        return {"controller": "auto"}
-    if kind == "plateau":
-        plateau: dict[str, Any] = {name: parameters[name] for name in ("factor", "patience") if name in parameters}
-        return {"controllers": [{"reduce_lr_on_plateau": plateau | {"metric": metric}}]}
-    raise errors.UsageError(f"There is no controller {kind!r} here; there are none, auto and plateau.")

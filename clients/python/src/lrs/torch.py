@@ -1,4 +1,4 @@
-"""PyTorch: a scheduler of learning rates whose rates come from the service."""
+"""PyTorch: a learning-rate scheduler whose rates come from the service."""
 
 from __future__ import annotations
 
@@ -8,25 +8,41 @@ import torch
 from torch import Tensor
 
 from lrs import errors
+from lrs.arguments import JobArguments, check_arguments
 from lrs.broadcast import Broadcast, is_distributed
 from lrs.guard import clip_gradients, leave_out_if_unsound, parameters_of
 from lrs.rates import Directive, Standing
 from lrs.scheduler import Scheduler
 from lrs.snapshots import Snapshots
+from lrs.torch_groups import group_names, plain_rate, set_groups, set_rate, usual_lag
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-__all__ = ["LRScheduler", "Snapshots", "clip_gradients", "group_names"]
+    from typing_extensions import Unpack
 
-#: The decision lag where the loss is on a device, so that nobody waits for it.
-DEVICE_LAG = 8
+__all__ = ["CallbackArguments", "LRScheduler", "Snapshots", "TorchArguments", "clip_gradients", "group_names"]
+
+
+class CallbackArguments(JobArguments, total=False):
+    """The arguments of a trainer's callback. The trainer tells it the model."""
+
+    also_keep: Iterable[Any]
+    """Other objects with a `state_dict` to keep copies of, such as an average of the weights. Default: none."""
+
+
+class TorchArguments(CallbackArguments, total=False):
+    """All keyword arguments of `LRScheduler`."""
+
+    model: torch.nn.Module | None
+    """The model to keep copies of, beside the optimizer. With a model, the default tier is 2."""
 
 
 class LRScheduler(torch.optim.lr_scheduler.LRScheduler):
-    """Sets the rates of an optimizer's parameter groups; call `step(loss)` after each `optimizer.step()`.
+    """Sets the rates of an optimizer's parameter groups. Call `step(loss)` after each `optimizer.step()`.
 
-    With several ranks, rank 0 asks and the others are told, so all of them must make one and call `step` together.
+    With several ranks, rank 0 asks the service and sends its directives to the others. So every rank must make a scheduler and
+    call `step`.
     """
 
     def __init__(
@@ -36,35 +52,34 @@ class LRScheduler(torch.optim.lr_scheduler.LRScheduler):
         *,
         model: torch.nn.Module | None = None,
         also_keep: Iterable[Any] = (),
-        tier: int | None = None,
-        decision_lag: int | None = None,
-        **options: Any,  # noqa: ANN401 (those of Scheduler)
+        **arguments: Unpack[JobArguments],
     ) -> None:
-        """Register or find the job; the attempt begins at the first update, so load a checkpoint's state before that.
+        """Find or register the job. The attempt begins at the first update, so load a checkpoint's state before it.
 
         Args:
-            optimizer: Its groups become the job's: a group's `name`, or `group0` and so on, and its `lr` as base rate.
+            optimizer: Its groups become the job's, with their `name` (or `group0` and so on) and their `lr` as base rate.
             job: See `lrs.Scheduler`.
-            model: What to keep copies of with the optimizer; makes this a trainer of tier 2.
-            also_keep: Further things with a `state_dict` to keep with them, such as an average of the weights.
-            tier: What this trainer can do. Default: 2 with a model, else 0. At tier 1 or 2, call `guard` before each update.
-            decision_lag: Default: 8 if a parameter is on a GPU, else 1.
-            options: All other arguments of `lrs.Scheduler`.
+            model: See `TorchArguments`.
+            also_keep: See `CallbackArguments`.
+            arguments: See `lrs.arguments.JobArguments`. Two defaults differ: `tier` is 2 with a model, else 0 (at tiers 1 and
+                2, call `guard` before each update); `decision_lag` is 8 if a parameter is on a GPU, else 1.
         """
-        # accelerate wraps optimizers in one that has no groups' hooks of its own.
+        check_arguments(arguments, JobArguments, LRScheduler.__init__)
+        # accelerate wraps the optimizer in an object without hooks.
         while not hasattr(optimizer, "_optimizer_step_pre_hooks") and hasattr(optimizer, "optimizer"):
             optimizer = optimizer.optimizer
         if not isinstance(optimizer, torch.optim.Optimizer):
             raise errors.UsageError(f"optimizer must be a torch.optim.Optimizer, and was {type(optimizer).__name__}.")
         self.optimizer = optimizer
         for group in optimizer.param_groups:
-            group.setdefault("initial_lr", _plain(group["lr"]))
-        base_lrs = [_plain(group["initial_lr"]) for group in optimizer.param_groups]
+            group.setdefault("initial_lr", plain_rate(group["lr"]))
+        base_lrs = [plain_rate(group["initial_lr"]) for group in optimizer.param_groups]
         self.base_lrs = list[float | Tensor](base_lrs)
         self.last_epoch = 0
         self._step_count = 1
         self._last_lr = list(self.base_lrs)
         self._norm: Tensor | None = None
+        tier = arguments.get("tier")
         tier = (2 if model is not None else 0) if tier is None else tier
         if tier >= 2 and model is None:
             raise errors.UsageError("A trainer of tier 2 keeps copies of its model: give `model`.")
@@ -73,19 +88,21 @@ class LRScheduler(torch.optim.lr_scheduler.LRScheduler):
         self._broadcast = Broadcast(len(names)) if is_distributed() else None
         self._directive = Directive(0, tuple(base_lrs), Standing.HELD)
         self.core: Scheduler | None = None
-        lag = decision_lag if decision_lag is not None else _usual_lag(optimizer)
+        lag = arguments.get("decision_lag")
+        arguments["tier"] = tier
+        arguments["decision_lag"] = lag if lag is not None else usual_lag(optimizer)
         groups = dict(zip(names, base_lrs, strict=True))
 
         def connect() -> None:
-            self.core = Scheduler(job, groups=groups, tier=tier, decision_lag=lag, **options)
+            self.core = Scheduler(job, groups=groups, **arguments)
 
         self._ask(connect)
-        # The attempt begins at the first update, so that there is time to load a checkpoint before.
+        # The attempt begins at the first update, so that a checkpoint can be loaded before.
         self._begin_hook = optimizer.register_step_pre_hook(lambda *_: self.begin())
         self._has_begun = False
 
     def begin(self) -> None:
-        """Start the attempt and set the rates of the first update. Done by the first update, if not before."""
+        """Start the attempt and set the rates of the first update. The first update calls this if nothing else did."""
         if not self._has_begun:
             self._begin()
 
@@ -97,13 +114,13 @@ class LRScheduler(torch.optim.lr_scheduler.LRScheduler):
         *,
         learning_rate: float | None = None,
     ) -> None:
-        """Report the update just made, and set the rates of the next one.
+        """Report the last update, and set the rates of the next.
 
         Args:
-            loss: The training loss: a number, or a tensor of one element on any device. Its value is read later.
-            grad_norm: The norm of the whole gradient before clipping. Default: what `guard` measured.
-            metrics: Other figures of this step, by name.
-            learning_rate: The first group's rate that was used, if something has set another since.
+            loss: The training loss: a number, or a tensor of one element on any device, which is read later.
+            grad_norm: The norm of the whole gradient before clipping. Default: the norm that `guard` measured.
+            metrics: Other numbers of this step, by name.
+            learning_rate: The first group's rate in this update, if another rate has been set since.
         """
         if not self._has_begun:
             self.begin()
@@ -124,15 +141,15 @@ class LRScheduler(torch.optim.lr_scheduler.LRScheduler):
                 if group["lr"].__class__ is float:
                     group["lr"] = rate
                 else:
-                    _set_rate(group, rate)
+                    set_rate(group, rate)
         else:
             self._apply(directive)
 
     def guard(self, loss: Tensor | float | None = None) -> bool:
-        """Measure the gradient's norm, clip to the bound that was told, and say whether to make the update.
+        """Measure the gradient's norm, clip it to the service's bound, and return whether to make the update.
 
         Call it after `backward()` (and after a GradScaler's `unscale_`): `if scheduler.guard(loss): optimizer.step()`.
-        An update whose loss or norm is not finite is left out. On a GPU nothing is waited for; see `lrs.guard`.
+        An update whose loss or norm is not finite is left out. The host never waits for a GPU; see `lrs.guard`.
         """
         if not self._has_begun:
             self.begin()
@@ -142,23 +159,23 @@ class LRScheduler(torch.optim.lr_scheduler.LRScheduler):
         return leave_out_if_unsound(self.optimizer, loss, norm, directive.skip_above_norm)
 
     def guard_in_trainer(self, loss: Tensor | float | None = None) -> None:
-        """Do as `guard`, for trainers that make every update: one that is to be left out finds no gradients."""
+        """Like `guard`, for trainers that make every update: drops the gradients of an update to leave out."""
         if not self.guard(loss):
             for parameter in parameters_of(self.optimizer):
                 parameter.grad = None
 
     def forget_norm(self) -> None:
-        """Do not report the norm that `guard` measured, because it was not the whole gradient's."""
+        """Do not report the norm that `guard` measured, because the gradient was clipped before."""
         self._norm = None
 
     def log(self, **metrics: object) -> None:
-        """Report figures, such as an evaluation's `val_loss=0.3`, with the next step that is reported."""
+        """Report metrics, such as an evaluation's `val_loss=0.3`, with the next reported step."""
         if self.core is not None:
             self.core.log(**metrics)
 
     @property
     def stop_advice(self) -> str:
-        """Why training could stop now; empty while nothing speaks for it."""
+        """The service's reason to stop training now; empty if it gives none."""
         return self._directive.stop_advice
 
     def get_last_lr(self) -> list[float | Tensor]:
@@ -166,24 +183,24 @@ class LRScheduler(torch.optim.lr_scheduler.LRScheduler):
         return [group["lr"] for group in self.optimizer.param_groups]
 
     def get_lr(self) -> list[float | Tensor]:
-        """The same; rates are not computed here."""
+        """The rates in force too: they are not computed here."""
         return self.get_last_lr()
 
     def state_dict(self) -> dict[str, Any]:
-        """What to put into a checkpoint: plain values. On ranks other than 0, what rank 0 has."""
+        """The state for a checkpoint, in plain values. Every rank returns that of rank 0."""
         state = self.core.state_dict() if self.core is not None else None
         if self._broadcast is not None:
             state = self._broadcast.share(state)
         return dict(state or {}, last_epoch=self.last_epoch)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on where a checkpoint was made. Comes before the first update; see `lrs.Scheduler.load_state_dict`."""
+        """Resume from a checkpoint. Call this before the first update; see `lrs.Scheduler.load_state_dict`."""
         self._ask(lambda: self.core.load_state_dict(state_dict) if self.core is not None else None)
         self.last_epoch = int(state_dict.get("last_epoch", 0))
         self.begin()
 
     def close(self, timeout: float | None = None) -> None:
-        """Wait until all that was reported is durable, and end the connection; see `lrs.Scheduler.close`."""
+        """Wait until the service has stored all reports, and end the connection; see `lrs.Scheduler.close`."""
         self._begin_hook.remove()
         if self.core is not None:
             self.core.close(timeout)
@@ -194,12 +211,12 @@ class LRScheduler(torch.optim.lr_scheduler.LRScheduler):
     def __exit__(self, *problem: object) -> None:
         self.close()
 
-    # A copy of this would be a second reporter of the same attempt.
+    # A copy would report the same attempt twice.
     def __deepcopy__(self, memo: object) -> LRScheduler:
         return self
 
     def _ask(self, question: Callable[[], None]) -> None:
-        """Ask on the rank that asks; what is wrong is raised on all ranks, so that none waits for one that has left."""
+        """Ask on the asking rank. An error is raised on all ranks, so that no rank waits for a rank that has left."""
         if self._broadcast is None:
             question()
             return
@@ -232,66 +249,22 @@ class LRScheduler(torch.optim.lr_scheduler.LRScheduler):
     ) -> Directive:
         broadcast = self._broadcast
         if broadcast is None:
-            raise errors.UsageError("This scheduler was made in a single process; make it after init_process_group().")
+            raise errors.UsageError("This scheduler was made in a single process: make it after init_process_group().")
         if self.core is None:
             return broadcast.receive()
-        used = _on_host(self.optimizer.param_groups[0]["lr"]) if learning_rate is None else learning_rate
-        directive = self.core.step(loss, grad_norm, metrics, learning_rate=used)
+        if learning_rate is None:
+            rate = self.optimizer.param_groups[0]["lr"]
+            learning_rate = rate if isinstance(rate, float) else None  # a tensor is not read: it may be on a GPU
+        directive = self.core.step(loss, grad_norm, metrics, learning_rate=learning_rate)
         actions = self.core.take_actions()
         directive = directive._replace(actions=tuple(actions))
         broadcast.send(directive, actions)
         return directive
 
     def _apply(self, directive: Directive) -> None:
-        """Set rates, momenta and weight decays, and do what is to be done."""
+        """Set rates, momenta and weight decays, and carry out the actions."""
         if self.snapshots is not None:
             alone = self._broadcast is None and self.core is not None
             actions = self.core.take_actions() if alone and self.core is not None else directive.actions
             self.snapshots.apply(actions)
-        groups = self.optimizer.param_groups
-        for index, (group, rate) in enumerate(zip(groups, directive.rates, strict=True)):
-            if group["lr"].__class__ is float:
-                group["lr"] = rate
-            else:
-                _set_rate(group, rate)
-            if directive.momenta and (momentum := directive.momenta[index]) is not None:
-                _set_momentum(group, momentum)
-            if directive.weight_decays and (decay := directive.weight_decays[index]) is not None:
-                group["weight_decay"] = decay
-
-
-def group_names(optimizer: torch.optim.Optimizer) -> list[str]:
-    """The names of an optimizer's parameter groups: their `name`, or `default` for a single one, or `group0` and so on."""
-    groups = optimizer.param_groups
-    if len(groups) == 1:
-        return [str(groups[0].get("name", "default"))]
-    return [str(group.get("name", f"group{index}")) for index, group in enumerate(groups)]
-
-
-def _usual_lag(optimizer: torch.optim.Optimizer) -> int:
-    on_host = all(p.device.type == "cpu" for group in optimizer.param_groups for p in group["params"])
-    return 1 if on_host else DEVICE_LAG
-
-
-def _set_rate(group: dict[str, Any], rate: float) -> None:
-    if isinstance(group["lr"], Tensor):
-        group["lr"].fill_(rate)  # the tensor may be part of a captured graph
-    else:
-        group["lr"] = rate
-
-
-def _set_momentum(group: dict[str, Any], momentum: float) -> None:
-    if "betas" in group:
-        group["betas"] = (momentum, *group["betas"][1:])
-    elif "momentum" in group:
-        group["momentum"] = momentum
-
-
-def _on_host(rate: float | Tensor) -> float | None:
-    """A rate that can be looked at without waiting; `None`: take it to be what the service told."""
-    return rate if isinstance(rate, float) else None
-
-
-def _plain(rate: float | Tensor) -> float:
-    # Tensors of rates are made by the user, at the start; reading one then is no wait in the loop.
-    return float(rate)
+        set_groups(self.optimizer, directive)

@@ -9,12 +9,12 @@ import torch
 
 from lrs.readings import Reading, not_a_number
 
-#: Slots that are kept for the next copies.
+#: How many slots to keep for later copies.
 _KEPT: Final = 256
 
 
 class _Slot:
-    """A pinned number on the host, and the event that says it has arrived."""
+    """A pinned number on the host, and the event that signals its arrival."""
 
     __slots__ = ("event", "host")
 
@@ -24,14 +24,14 @@ class _Slot:
 
 
 class CudaReading:
-    """A scalar on a CUDA device, copied behind the work that computes it."""
+    """A scalar on a CUDA device. Its copy is queued behind the work that computes it."""
 
     __slots__ = ("_slot",)
 
     def __init__(self, tensor: torch.Tensor) -> None:
         slot = _take()
         with torch.cuda.device(tensor.device):
-            # The conversion runs on the device, so that the copy itself can be asynchronous.
+            # The device converts the number, so that the copy can be asynchronous.
             slot.host.copy_(tensor.detach().reshape(()).to(torch.float64), non_blocking=True)
             slot.event.record()
         self._slot = slot
@@ -48,7 +48,7 @@ class CudaReading:
 
 
 class OtherDeviceReading:
-    """A scalar on another kind of device: waited for by the thread that asks, which is not the trainer's."""
+    """A scalar on another kind of device. The thread that reads it waits; it is not the trainer's thread."""
 
     __slots__ = ("_tensor",)
 
@@ -56,7 +56,7 @@ class OtherDeviceReading:
         self._tensor = tensor.detach().clone()
 
     def ready(self) -> bool:
-        """Always: waiting is left to `value`."""
+        """Always true: `value` waits."""
         return True
 
     def value(self) -> float:
@@ -65,13 +65,13 @@ class OtherDeviceReading:
 
 
 def tensor_reading(tensor: Any, name: str) -> float | Reading:  # noqa: ANN401 (checked by the caller)
-    """The number that a tensor of one element holds, or will hold. Never waits for a device."""
+    """The number in a tensor of one element, or a reading of it. Never waits for a device."""
     if tensor.numel() != 1 or tensor.is_complex():
         raise not_a_number(tensor, name)
     if tensor.is_cuda:
         return CudaReading(tensor)
     if tensor.device.type == "cpu":
-        # No device, so nothing to wait for: the number lies in the host's memory.
+        # The number is in the host's memory, so there is nothing to wait for.
         return float(tensor.detach())
     return OtherDeviceReading(tensor)
 

@@ -1,4 +1,4 @@
-"""transformers: a callback that gives a `Trainer` its learning rates from the service."""
+"""transformers: a callback that sets the learning rates of a `Trainer` from the service."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import TrainerCallback
 
-from lrs.torch import LRScheduler
+from lrs.arguments import check_arguments
+from lrs.torch import CallbackArguments, LRScheduler
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from transformers import TrainerControl, TrainerState, TrainingArguments
+    from typing_extensions import Unpack
 
 __all__ = ["LrsCallback"]
 
@@ -22,28 +24,37 @@ _STATE_FILE = "lrs.json"
 
 
 class LrsCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
-    """Sets the rate of every update, whatever the Trainer's own scheduler says: leave that at `constant`.
+    """Sets the rates of every update over those of the Trainer's own scheduler, which should stay `constant`.
 
-    Set `max_grad_norm=0` in the arguments to leave clipping to the service; otherwise the gradient comes clipped, and its
-    norm is not reported. A checkpoint of the Trainer carries what it takes to resume.
+    Set `max_grad_norm=0` in the training arguments to leave clipping to the service; otherwise the Trainer clips first, and
+    the norm is not reported. The Trainer's checkpoints include the callback's state, so training resumes from them.
     """
 
-    def __init__(self, job: str, *, clip: bool = True, keep: bool = False, stop: bool = False, **options: Any) -> None:  # noqa: ANN401
-        """Remember what to do when training begins.
+    def __init__(
+        self,
+        job: str,
+        *,
+        clip: bool = True,
+        keep: bool = False,
+        stop: bool = False,
+        **arguments: Unpack[CallbackArguments],
+    ) -> None:
+        """Nothing is asked of the service before training begins.
 
         Args:
             job: See `lrs.Scheduler`.
-            clip: Whether to clip to the bound that is told, and leave out updates that are not finite: tier 1.
-            keep: Whether to keep and restore copies of the model in memory: tier 2.
-            stop: Whether to end the training when the service advises to.
-            options: Those of `lrs.torch.LRScheduler`. `total_steps` is the Trainer's, unless given.
+            clip: Whether to clip the gradient to the service's bound and leave out updates that are not finite: tier 1.
+            keep: Whether to keep copies of the model in memory and restore them: tier 2.
+            stop: Whether to end the training when the service advises it.
+            arguments: Those of `lrs.torch.LRScheduler` except `model`. `total_steps` is the Trainer's by default.
         """
+        check_arguments(arguments, CallbackArguments, LrsCallback.__init__)
         self.scheduler: LRScheduler | None = None
         self._job = job
         self._clip = clip or keep
         self._keep = keep
         self._stop = stop
-        self._options = options
+        self._arguments = arguments
         self._loss: torch.Tensor | None = None
         self._hook: Any = None
         self._rate: float | None = None
@@ -53,8 +64,12 @@ class LrsCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
     ) -> None:  # fmt: skip
         """Register or find the job, and begin an attempt at the Trainer's step."""
         model, optimizer = kwargs["model"], kwargs["optimizer"]
-        options = {"total_steps": state.max_steps, "tier": 2 if self._keep else int(self._clip)} | self._options
-        self.scheduler = LRScheduler(optimizer, self._job, model=model if self._keep else None, **options)
+        defaults: CallbackArguments = {
+            "total_steps": state.max_steps,
+            "tier": 2 if self._keep else int(self._clip),
+        }
+        kept = model if self._keep else None
+        self.scheduler = LRScheduler(optimizer, self._job, model=kept, **(defaults | self._arguments))
         accumulation = max(1, args.gradient_accumulation_steps)
         self._hook = model.register_forward_hook(self._loss_hook(accumulation), with_kwargs=True)
         if state.global_step > 0:
@@ -66,12 +81,12 @@ class LrsCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
     def on_pre_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any  # noqa: ANN401
     ) -> None:  # fmt: skip
-        """Clip to the bound, and take the gradients away from an update that is not finite."""
+        """Clip to the bound, and drop the gradients of an update that is not finite."""
         if self.scheduler is None:
             return
-        # The Trainer's own scheduler sets another before the step is reported.
+        # Kept now, because the Trainer's own scheduler sets another rate before the step is reported.
         rate = self.scheduler.optimizer.param_groups[0]["lr"]
-        self._rate = rate if isinstance(rate, float) else None  # a tensor's value is not looked at: it may be on a GPU
+        self._rate = rate if isinstance(rate, float) else None  # a tensor is not read: it may be on a GPU
         if self._clip:
             self.scheduler.guard_in_trainer(self._loss)
             if args.max_grad_norm:
@@ -80,7 +95,7 @@ class LrsCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any  # noqa: ANN401
     ) -> None:  # fmt: skip
-        """Report the update, and set the rates of the next; comes after the Trainer's own scheduler."""
+        """Report the update, and set the rates of the next. The Trainer's own scheduler runs before this."""
         if self.scheduler is None:
             return
         loss, self._loss = self._loss, None
@@ -92,7 +107,7 @@ class LrsCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
     def on_evaluate(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any  # noqa: ANN401
     ) -> None:  # fmt: skip
-        """Report an evaluation; `eval_loss` as `val_loss` too, which the service's controllers look for."""
+        """Report an evaluation, with `eval_loss` under the name `val_loss`, which the service's controllers read."""
         metrics: Mapping[str, object] = kwargs.get("metrics") or {}
         if self.scheduler is not None:
             numbers = {name: value for name, value in metrics.items() if isinstance(value, (int, float))}
@@ -108,7 +123,7 @@ class LrsCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any  # noqa: ANN401
     ) -> None:  # fmt: skip
-        """Put what it takes to resume beside the Trainer's own state."""
+        """Save the scheduler's state beside the Trainer's own."""
         if self.scheduler is None:
             return
         saved = self.scheduler.state_dict()
@@ -119,27 +134,27 @@ class LrsCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any  # noqa: ANN401
     ) -> None:  # fmt: skip
-        """Wait until everything is durable."""
+        """Wait until the service has stored all reports."""
         if self._hook is not None:
             self._hook.remove()
         if self.scheduler is not None:
             self.scheduler.close()
 
     def _loss_hook(self, accumulation: int) -> Any:  # noqa: ANN401 (a hook of torch)
-        """What sees each forward pass: the loss of an update is the sum of its micro-batches'."""
+        """A hook that adds up the losses of an update's micro-batches."""
 
         def hook(module: torch.nn.Module, args: Any, kwargs: Mapping[str, Any], output: Any) -> None:  # noqa: ANN401
             loss = output.get("loss") if hasattr(output, "get") else getattr(output, "loss", None)
             if not module.training or not isinstance(loss, torch.Tensor):
                 return
-            # Where the model was told how many items the whole batch has, its loss is a share of the batch's already.
+            # A model that knows the number of items in the whole batch has divided its loss by it.
             part = loss.detach() if kwargs.get("num_items_in_batch") is not None else loss.detach() / accumulation
             self._loss = part if self._loss is None else self._loss + part
 
         return hook
 
     def _tell(self, kwargs: Mapping[str, Any]) -> None:
-        """Let the Trainer log the rates that are in force."""
+        """Show the Trainer the rates in force, so that it logs them."""
         theirs = kwargs.get("lr_scheduler")
         theirs = getattr(theirs, "scheduler", theirs)  # accelerate's wrapper
         if theirs is not None and self.scheduler is not None:
@@ -153,7 +168,7 @@ class LrsCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
             if (place / _STATE_FILE).is_file():
                 saved: dict[str, Any] = json.loads((place / _STATE_FILE).read_text())
                 return saved
-        # The Trainer's step is all that is known; then the newest attempt is the one that is gone on with.
+        # Without a saved state only the Trainer's step is known: resume the newest attempt there.
         return scheduler.state_dict() | {"step": state.global_step, "attempt": 0, "last_epoch": state.global_step}
 
 

@@ -1,4 +1,4 @@
-"""The calls of `lrs.v1` that a trainer makes, over one connection."""
+"""The calls of `lrs.v1` that a trainer makes over a connection."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
 
 DEFAULT_SERVER = "http://127.0.0.1:50051"
 
-# A silent connection is probed, so that a server that has vanished is noticed. A new connection has its own sockets and
-# asks the name service again; how long to wait before it is the link's business.
+# gRPC probes a silent connection, so that it notices when the server has vanished. A new connection has its own sockets and
+# asks the name service again; the link decides how long to wait before it.
 _OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.http2.max_pings_without_data", 0),
-    # Small messages need no estimate of the bandwidth, which costs a ping after each.
+    # Small messages need no estimate of the bandwidth, which would cost a ping after each message.
     ("grpc.http2.bdp_probe", 0),
-    # Packing an answer of a hundred bytes costs more than it saves: accept it as it is, which is bit 0.
+    # Compressing an answer of a hundred bytes costs more than it saves: accept only uncompressed answers, which is bit 0.
     ("grpc.compression_enabled_algorithms_bitset", 1),
-    # A job of the largest kind, as written and in the algebra.
+    # The largest job, with its schedule as written and as expanded, fits in this.
     ("grpc.max_receive_message_length", 64 << 20),
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.enable_retries", 0),
@@ -47,7 +47,7 @@ _Response = TypeVar("_Response", bound="Message")
 
 
 class Call(Generic[_Request, _Response]):
-    """A call with one request and one answer."""
+    """A call with a single request and a single answer."""
 
     def __init__(self, connection: Connection, method: str, response: type[_Response]) -> None:
         self._metadata = connection.metadata
@@ -58,13 +58,13 @@ class Call(Generic[_Request, _Response]):
         )
 
     def __call__(self, request: _Request, timeout: float) -> _Response:
-        """Make the call; raises `grpc.RpcError`."""
+        """Make the call. Raises `grpc.RpcError`."""
         answer: _Response = self._call(request, timeout=timeout, metadata=self._metadata)
         return answer
 
 
 class Connection:
-    """One channel and the calls over it."""
+    """A channel to a server, and the calls over it."""
 
     def __init__(
         self, server: str, credentials: grpc.ChannelCredentials | None, metadata: Sequence[tuple[str, str]]
@@ -88,7 +88,7 @@ class Connection:
         )
 
     def stream_telemetry(self, requests: Iterator[StreamTelemetryRequest]) -> Any:  # noqa: ANN401 (grpc declares no type)
-        """Open the stream; the answer is an iterator that can be cancelled."""
+        """Open the stream, and return an iterator over its answers that has a method `cancel`."""
         stream = self.channel.stream_stream(
             "/lrs.v1.LearningRateService/StreamTelemetry",
             request_serializer=_serialize,
@@ -109,7 +109,9 @@ def parse_server(server: str) -> tuple[str, bool]:
     except ValueError:
         port = None
     if parts.scheme not in ("http", "https") or not parts.hostname or port is None or parts.path not in ("", "/"):
-        raise UsageError(f"{server!r} is no address of a server; write http://HOST:PORT, or https://HOST:PORT for TLS.")
+        raise UsageError(
+            f"{server!r} is not the address of a server: write http://HOST:PORT, or https://HOST:PORT for TLS."
+        )
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     return f"{host}:{port}", parts.scheme == "https"
 

@@ -1,0 +1,189 @@
+"""The exchange between the trainer's thread and the link's threads.
+
+The trainer's thread appends to `inbox` and pops from `book.finals`. It never waits for the lock, which the link's threads hold.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from lrs.outbox import Outbox
+from lrs.rates import RateBook
+from lrs.reports import Report, is_ready, sample_of
+from lrs.signals import Signal
+from lrs.spill import Spill
+
+if TYPE_CHECKING:
+    from lrs.once import WarnOnce
+    from lrs.options import Options
+    from lrs.rates import Directive
+    from lrs.v1.learning_rate_service_pb2 import (
+        GetLearningRateResponse,
+        StreamTelemetryRequest,
+        StreamTelemetryResponse,
+    )
+
+#: A step number that no training reaches.
+NEVER: Final = 1 << 62
+#: A generous estimate of how long the service takes to answer, in seconds.
+_ROUND_TRIP: Final = 0.01
+
+
+class Mailbox:
+    """Reports on their way to the service, and directives on their way to the trainer."""
+
+    def __init__(self, options: Options, warn: WarnOnce) -> None:
+        # Read and written by the trainer's thread.
+        self.inbox: deque[Report] = deque()
+        """Reports that the link's threads have not taken yet."""
+        self.late: deque[Directive] = deque()
+        """Final directives that came after their step was trained and that hold actions."""
+        self.book = RateBook()
+        """The final directives and the plan."""
+        self.next_step = 0
+        """The step that is trained next."""
+        self.wake_at = NEVER
+        """At this step the trainer wakes the sender, so that directives reach far enough ahead."""
+        # Written by the link's threads, read by the trainer's.
+        self.heard = 0
+        """The number of answers received on streams."""
+        self.known_through = -1
+        """The newest step whose directive was received on a stream."""
+        self.news = Signal()
+        """Given when something has come for the trainer."""
+        self.work = Signal()
+        """Given when there is something to send."""
+        self.is_urgent = False
+        """Whether a directive depends on the reports that wait to be sent."""
+        self.is_leaving = False
+        """Whether the trainer waits for the service to store all reports."""
+
+        self._warn = warn
+        self._limit = options.max_unacknowledged
+        self._outbox = Outbox(options.max_unacknowledged, Spill(options.spill_directory, options.max_spill_bytes))
+        self._lock = threading.Lock()  # guards the outbox and writes to the book; never taken by the trainer's step
+        self._discards = False
+        self._ahead = 64
+        self._low_water = 16
+
+    # The trainer's side.
+
+    def wake(self) -> None:
+        """Send reports now, because a directive depends on them."""
+        self.is_urgent = True
+        self.work.give()
+
+    def wait_for_news(self, deadline: float) -> bool:
+        """Wait until something has come, or until `time.monotonic()` is `deadline`; whether something has come."""
+        return self.news.take(deadline - time.monotonic())
+
+    @property
+    def waits_for_device(self) -> bool:
+        """Whether a device still computes a number of the oldest report."""
+        inbox = self.inbox
+        return bool(inbox) and not is_ready(inbox[0])
+
+    @property
+    def unacknowledged(self) -> int:
+        """The number of samples that the service has not confirmed. Takes the lock, so it is not for every step."""
+        with self._lock:
+            return len(self._outbox) + len(self.inbox)
+
+    @property
+    def in_memory(self) -> int:
+        """The number of unconfirmed samples in memory."""
+        with self._lock:
+            return self._outbox.in_memory + len(self.inbox)
+
+    # The link's side.
+
+    def reach(self, ahead: int, *, trusts_plan: bool) -> None:
+        """Note that final directives reach `ahead` steps ahead of the trainer, and whether plans can be final."""
+        self._ahead = ahead
+        self._low_water = max(1, ahead // 4)
+        self.book.trusts_plan = trusts_plan
+
+    def set_pace(self, steps_per_second: float) -> None:
+        """Note the trainer's pace: it asks for directives when those at hand last for a round trip, and not sooner."""
+        self._low_water = max(1, min(math.ceil(steps_per_second * _ROUND_TRIP), self._ahead // 2))
+
+    def pump(self) -> None:
+        """Move reports to the outbox, up to the first whose numbers are still being computed."""
+        inbox, moved = self.inbox, -1
+        with self._lock:
+            while inbox:
+                report = inbox[0]
+                if not is_ready(report) and len(inbox) <= self._limit:
+                    break
+                inbox.popleft()
+                moved = report.step
+                if not self._discards:
+                    self._outbox.push(sample_of(report, self._warn_of_reading))
+            # The remaining reports may go with the next message, if directives reach far enough without them.
+            if not inbox or moved + self._ahead >= self.next_step + self._low_water:
+                self.is_urgent = False
+
+    def begin_stream(self) -> None:
+        """Prepare to send all unconfirmed samples on a new stream."""
+        with self._lock:
+            self._outbox.begin_stream()
+
+    def next_message(self) -> StreamTelemetryRequest | None:
+        """The next message for this stream, if any. It counts as sent."""
+        with self._lock:
+            return self._outbox.next_message()
+
+    def take_plan(self, answer: GetLearningRateResponse) -> None:
+        """Take the plan for the steps ahead."""
+        with self._lock:
+            self.book.take_answer(answer, self.next_step)
+            self._raise_mark()
+        self.news.give()
+
+    def wants_plan(self, margin: int) -> bool:
+        """Whether to ask for a new plan; see `RateBook.wants_plan`."""
+        with self._lock:
+            return self.book.wants_plan(self.next_step, margin)
+
+    def take_answer(self, answer: StreamTelemetryResponse) -> None:
+        """Take an answer received on a stream."""
+        next_step = self.next_step
+        self.heard += 1
+        with self._lock:
+            if answer.HasField("durable_through_step"):
+                self._outbox.acknowledge(answer.durable_through_step)
+            for message in answer.directives:
+                passed = self.book.take_final(message, next_step)
+                if message.step > self.known_through:
+                    self.known_through = message.step
+                    if passed is not None and passed.actions:
+                        self.late.append(passed)
+            self._raise_mark()
+        self.news.give()
+
+    def discard(self) -> None:
+        """Drop all samples and later reports, because the service refuses them."""
+        with self._lock:
+            self._discards = True
+            self._outbox.discard()
+
+    def close(self) -> None:
+        """Close the outbox's file."""
+        with self._lock:
+            self._outbox.close()
+
+    def _raise_mark(self) -> None:
+        mark = self.book.final_through - self._low_water + 1
+        if mark > self.next_step:
+            self.wake_at = mark
+        else:
+            self.wake_at = NEVER
+            if self.inbox:  # the trainer passed the mark before the answer came
+                self.wake()
+
+    def _warn_of_reading(self, problem: Exception) -> None:
+        self._warn("reading", f"A reported number could not be read from its device and is left out: {problem}")

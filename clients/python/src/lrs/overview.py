@@ -1,0 +1,110 @@
+"""The readable properties of a scheduler: the next step's directive, its job, its attempt and its connection."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lrs.directives import Directives
+    from lrs.errors import LrsError
+    from lrs.fallback import FallbackSteps
+    from lrs.link import Link
+    from lrs.rates import Directive
+
+
+class Overview:
+    """The properties of a scheduler. Any thread may read them."""
+
+    _link: Link
+    _directives: Directives
+    _directive: Directive | None
+    _first_step: int
+
+    @property
+    def directive(self) -> Directive:
+        """The directive of the next step. Begins the attempt, unless it has begun."""
+        directive = self._directive
+        return directive if directive is not None else self._begin()
+
+    @property
+    def learning_rate(self) -> float:
+        """The learning rate of the first parameter group for the next step."""
+        return self.directive.rates[0]
+
+    @property
+    def learning_rates(self) -> dict[str, float]:
+        """The learning rates for the next step, by parameter group."""
+        return dict(zip(self.groups, self.directive.rates, strict=False))
+
+    @property
+    def clip_norm(self) -> float | None:
+        """The greatest norm of the next step's gradient: scale a longer gradient down. `None`: do not clip. Tier 1 and up."""
+        return self.directive.clip_norm
+
+    @property
+    def skip_above_norm(self) -> float | None:
+        """Leave the next update out if the gradient's norm is greater. `None`: leave no update out. Tier 0."""
+        return self.directive.skip_above_norm
+
+    @property
+    def stop_advice(self) -> str:
+        """The service's reason to stop training now; empty if it gives none."""
+        return self.directive.stop_advice
+
+    @property
+    def next_step(self) -> int:
+        """The step that is trained next."""
+        return self._link.mailbox.next_step
+
+    @property
+    def groups(self) -> list[str]:
+        """The names of the parameter groups, in the order of the rates."""
+        job, attempt = self._link.job, self._link.attempt
+        if attempt is not None and attempt.groups:
+            return list(attempt.groups)
+        if job is not None:
+            return [group.name for group in job.spec.groups]
+        return list(self._link.errand.groups or ["default"])
+
+    @property
+    def attempt(self) -> int:
+        """The number of the attempt; 0 until it has started."""
+        attempt = self._link.attempt
+        return attempt.attempt if attempt is not None else 0
+
+    @property
+    def tier(self) -> int:
+        """The job's tier; the trainer's tier until the job is known. See `lrs.v1.JobSpec.tier`."""
+        job = self._link.job
+        return job.spec.tier if job is not None else self._link.errand.tier
+
+    @property
+    def decision_lag(self) -> int:
+        """See `lrs.v1.JobSpec.decision_lag`; 0 until the attempt has started."""
+        attempt = self._link.attempt
+        return attempt.decision_lag if attempt is not None else 0
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the stream to the service is open."""
+        return self._link.listening
+
+    @property
+    def refusal(self) -> LrsError | None:
+        """Why the service refuses this attempt from now on; `None` if it does not."""
+        return self._link.refusal
+
+    @property
+    def fallback_steps(self) -> FallbackSteps:
+        """The steps that were trained without a final directive so far."""
+        return self._directives.fallback_steps
+
+    @property
+    def unacknowledged(self) -> int:
+        """How many reported steps the service has not confirmed as stored."""
+        return self._link.mailbox.unacknowledged
+
+    def _begin(self) -> Directive:
+        """Start the attempt, and return the first step's directive."""
+        self._directive = self._directives.first(self._first_step)
+        return self._directive
