@@ -1,7 +1,5 @@
 //! The convergence monitor: its pages and what they are made of. What they show is the JSON under `/v1/`.
 
-use std::sync::LazyLock;
-
 use axum::{
     body::Bytes,
     extract::Path,
@@ -59,19 +57,12 @@ pub(super) async fn asset(Path(name): Path<String>, request: HeaderMap) -> Respo
     };
     let (contents, cache) = if name == "plotly.min.js" {
         // It changes when the program does, and is large.
-        (Bytes::from_static(plotly().as_bytes()), "max-age=86400")
+        (Bytes::from_static(lrs_plotly::SCRIPT.as_bytes()), "max-age=86400")
     } else {
         let Some(file) = Assets::get(&name) else { return missing(&name) };
         (file.data.into_owned().into(), "no-cache")
     };
     File { name, contents, media_type, cache }.answer(&request).await
-}
-
-/// The drawing library, as it comes with its crate: the first of the scripts that it gives out.
-fn plotly() -> &'static str {
-    static SCRIPTS: LazyLock<String> = LazyLock::new(plotly::Plot::offline_js_sources);
-    let inner = SCRIPTS.split_once('>').map_or("", |(_, rest)| rest);
-    inner.split_once("</script>").map_or(inner, |(script, _)| script)
 }
 
 async fn page(name: &'static str, request: &HeaderMap) -> Response {

@@ -149,7 +149,8 @@ fn is_newer(a: &JobFigures, b: &JobFigures) -> bool {
     key(a) > key(b)
 }
 
-/// The objective that most jobs of an arm have, and of those with the same metric and direction the target that most have.
+/// The objective that most jobs of an arm have, and of those with the same metric and direction the target that most
+/// have.
 fn usual_objective(jobs: &[JobFigures]) -> Objective {
     let jobs: Vec<&JobFigures> = jobs.iter().filter(|job| job.facts.row.spec.arm.is_some()).collect();
     let usual = most_frequent(jobs.iter().map(|job| kind(&objective_of(job))));

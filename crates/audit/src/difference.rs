@@ -27,7 +27,8 @@ pub struct Difference {
     pub mean: f64,
     /// The mean difference relative to the baseline's mean; `None` if that is 0.
     pub relative: Option<f64>,
-    /// The mean difference over the standard deviation of the differences (Cohen's d of pairs); `None` for one pair, or equal differences.
+    /// The mean difference over the standard deviation of the differences (Cohen's d of pairs); `None` for one pair, or
+    /// equal differences.
     pub effect_size: Option<f64>,
     /// The 95% interval of the mean: a percentile bootstrap over the pairs. `None` for one pair.
     pub interval: Option<Interval>,

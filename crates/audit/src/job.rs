@@ -10,7 +10,7 @@ use super::{
 };
 use lrs_model::{
     controller::Mode,
-    job::{JobRow, State, Timestamp},
+    job::{JobRow, State},
     spec::Objective,
     telemetry::{GRAD_NORM, LEARNING_RATE, LOSS, Sample},
 };

@@ -149,7 +149,8 @@ impl Measure {
     }
 }
 
-/// The sentence of a measure that no pair has on both sides: the scheduled side alone has it in `better` pairs, the baseline in `worse`.
+/// The sentence of a measure that no pair has on both sides: the scheduled side alone has it in `better` pairs, the
+/// baseline in `worse`.
 fn nothing_to_compare(better: u64, worse: u64) -> String {
     if (better, worse) == (0, 0) {
         return "nothing to compare: no seed has a value in either arm".to_owned();

@@ -25,7 +25,8 @@ pub struct MetricFigures {
     pub last: f64,
     /// The step of the last value.
     pub last_step: u64,
-    /// The final value: the median of the last twentieth of the values, of at least 1 and at most 256; the last value if that is not finite.
+    /// The final value: the median of the last twentieth of the values, of at least 1 and at most 256; the last value
+    /// if that is not finite.
     pub final_value: f64,
     /// The least finite value and its first step.
     pub min: Option<(f64, u64)>,

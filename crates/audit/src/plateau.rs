@@ -15,8 +15,8 @@ const MIN_WINDOW: usize = 8;
 /// The square of the 95% quantile of the standard normal distribution: a one-sided test at 5%.
 const Z2: f64 = 1.644_853_626_951_472_2 * 1.644_853_626_951_472_2;
 
-/// The steps on a plateau: windows of about an eighth of the run in which Mann and Kendall's test (one-sided, 5%) finds no fall of
-/// the loss.
+/// The steps on a plateau: windows of about an eighth of the run in which Mann and Kendall's test (one-sided, 5%) finds
+/// no fall of the loss.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PlateauFigures {
     /// How many steps were on a plateau.
@@ -77,7 +77,8 @@ impl PlateauTally {
         self.means.push(next);
     }
 
-    /// The mean of each of at most `most` stretches, at the middle of its steps; nothing unless that is a good deal less than all losses.
+    /// The mean of each of at most `most` stretches, at the middle of its steps; nothing unless that is a good deal
+    /// less than all losses.
     pub(super) fn smoothed(&self, most: usize) -> Vec<(u64, f64)> {
         let losses: u64 = self.means.iter().map(|mean| mean.count).sum();
         if most == 0 || losses < 2 * most as u64 {

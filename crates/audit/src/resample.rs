@@ -14,7 +14,8 @@ use lrs_stats::linear::mean;
 pub const RESAMPLES: usize = 10_000;
 /// The most differences of which every combination of signs is tried.
 const MAX_EXACT: usize = 12;
-/// A sum of flipped differences within this share of the observed sum counts as equal, so that rounding does not decide.
+/// A sum of flipped differences within this share of the observed sum counts as equal, so that rounding does not
+/// decide.
 const TOLERANCE: f64 = 1e-12;
 
 /// The 95% interval of a mean.
@@ -43,8 +44,8 @@ pub(super) fn chance(text: &str) -> ChaCha8Rng {
     ChaCha8Rng::seed_from_u64(seed)
 }
 
-/// The interval between the 2.5% and the 97.5% quantile of the means of resampled differences (the percentile bootstrap); `None` for fewer
-/// than two. Differences are finite.
+/// The interval between the 2.5% and the 97.5% quantile of the means of resampled differences (the percentile
+/// bootstrap); `None` for fewer than two. Differences are finite.
 pub(super) fn bootstrap(differences: &[f64], chance: &mut ChaCha8Rng) -> Option<Interval> {
     if differences.len() < 2 {
         return None;
@@ -60,8 +61,8 @@ pub(super) fn bootstrap(differences: &[f64], chance: &mut ChaCha8Rng) -> Option<
     Some(Interval { low: quantile(&means, 0.025), high: quantile(&means, 0.975) })
 }
 
-/// The share of sign flips whose mean lies at least as far from zero: exact for up to 12 differences, else from [`RESAMPLES`] random flips.
-/// `None` without differences.
+/// The share of sign flips whose mean lies at least as far from zero: exact for up to 12 differences, else from
+/// [`RESAMPLES`] random flips. `None` without differences.
 pub(super) fn sign_flip(differences: &[f64], chance: &mut ChaCha8Rng) -> Option<f64> {
     let count = differences.len();
     if count == 0 {

@@ -18,12 +18,13 @@ pub struct StabilityFigures {
     pub not_finite: u64,
     /// The step of the first of them.
     pub first_not_finite_step: Option<u64>,
-    /// Stretches of losses each more than 6 standard deviations above the running average (a weight of 0.01 for the newest loss).
+    /// Stretches of losses each more than 6 standard deviations above the running average (a weight of 0.01 for the
+    /// newest loss).
     pub spikes: u64,
     /// The first step of the first of them.
     pub first_spike_step: Option<u64>,
-    /// Stretches in which the loss was not finite, or its running average (a weight of 0.1) had given back more than half of what
-    /// training had gained.
+    /// Stretches in which the loss was not finite, or its running average (a weight of 0.1) had given back more than
+    /// half of what training had gained.
     pub divergences: u64,
     /// The first step of the first of them.
     pub first_divergence_step: Option<u64>,

@@ -12,7 +12,8 @@ pub struct Stretch {
     pub start_time: Timestamp,
 }
 
-/// Seconds since the first attempt of a history was started, by step. The time of a stretch is divided evenly over its steps.
+/// Seconds since the first attempt of a history was started, by step. The time of a stretch is divided evenly over its
+/// steps.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Wall {
     /// Steps and seconds, rising.
@@ -20,7 +21,8 @@ pub(super) struct Wall {
 }
 
 impl Wall {
-    /// From the stretches of a history, the step after its last, and the end of the job. Nothing is known while the job has not ended.
+    /// From the stretches of a history, the step after its last, and the end of the job. Nothing is known while the job
+    /// has not ended.
     pub(super) fn new(stretches: &[Stretch], end_step: u64, end_time: Option<Timestamp>) -> Self {
         let (Some(first), Some(end_time)) = (stretches.first(), end_time) else { return Self::default() };
         let seconds = |time: Timestamp| (number_of(time.0) - number_of(first.start_time.0)) / 1e6;
