@@ -1,7 +1,7 @@
-//! The command line: what each command takes, and who runs it.
+//! The command line: the list of commands, each of which is a file below `cli/`.
 //!
-//! Client commands speak gRPC like anyone else. `preview` and `replay` compute with the pure rooms in process, `migrate` and `doctor` open
-//! the database themselves and `serve` is the server; no other command touches engine or store.
+//! Most commands are clients of the gRPC API. `preview` and `replay` compute in this process, `migrate` and `doctor`
+//! open the database, and `serve` is the server; no other command uses the engine or the store.
 
 use std::{
     io::{self, IsTerminal as _},
@@ -9,6 +9,40 @@ use std::{
 };
 
 use clap::{Parser, Subcommand, builder::FalseyValueParser};
+
+/// Declares `enum Command` with a row for each command: its file and its name. The file has `Args`, whose doc comment
+/// is the command's line in `lrs help`, and `run`, which does the work. With `for session: &Session;` before the rows,
+/// every `run` gets that value first.
+macro_rules! commands {
+    ($($file:ident: $name:ident,)*) => {
+        commands!(@enum $($file: $name,)*);
+
+        impl Command {
+            async fn run(self) -> Result<(), Failure> {
+                match self {
+                    $(Self::$name(args) => Box::pin($file::run(*args)).await,)*
+                }
+            }
+        }
+    };
+    (for $shared:ident: $type:ty; $($file:ident: $name:ident,)*) => {
+        commands!(@enum $($file: $name,)*);
+
+        impl Command {
+            async fn run(self, $shared: $type) -> Result<(), Failure> {
+                match self {
+                    $(Self::$name(args) => Box::pin($file::run($shared, &args)).await,)*
+                }
+            }
+        }
+    };
+    (@enum $($file:ident: $name:ident,)*) => {
+        #[derive(Debug, Subcommand)]
+        enum Command {
+            $($name(Box<$file::Args>),)*
+        }
+    };
+}
 
 pub mod assignment;
 pub mod completions;
@@ -59,67 +93,33 @@ pub struct Cli {
     no_color: bool,
 }
 
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Run the server
-    Serve(Box<serve::Args>),
-    /// Train six small networks on real data, three of them scheduled, and compare
-    Demo(demo::Args),
-    /// Register, read and steer jobs
-    Job(job::Args),
-    /// Register the jobs of an experiment, and wait for what becomes of them
-    Experiment(experiment::Args),
-    /// Draw the curve of one or several specs, no server needed
-    Preview(preview::Args),
-    /// Recompute a job's decisions and compare them with the recorded ones
-    Replay(replay::Args),
-    /// Say what became of a job, or whether an experiment's schedule paid
-    Report(report::Args),
-    /// Write a job's telemetry, rates and decisions to files for other tools
-    Export(export::Args),
-    /// Advise the jobs of an experiment that fall behind to stop
-    Sweep(sweep::Args),
-    /// Look through a database for what can not be right
-    Doctor(doctor::Args),
-    /// Bring a database to this release's schema
-    Migrate(migrate::Args),
-    /// Say which release this is
-    Version(version::Args),
-    /// Print a completion script for a shell
-    Completions(completions::Args),
+// A command is a row here and a file with the same name.
+commands! {
+    serve: Serve,
+    demo: Demo,
+    job: Job,
+    experiment: Experiment,
+    preview: Preview,
+    replay: Replay,
+    report: Report,
+    export: Export,
+    sweep: Sweep,
+    doctor: Doctor,
+    migrate: Migrate,
+    version: Version,
+    completions: Completions,
 }
 
 impl Cli {
-    /// Runs the command that was asked for. A failure is told on standard error.
+    /// Runs the command. A failure is printed to standard error.
     pub async fn run(self) -> ExitCode {
         match self.command.run().await {
-            Ok(exit_code) => exit_code,
+            Ok(()) => ExitCode::SUCCESS,
             Err(failure) => {
                 eprint!("{}", failure.render(!self.no_color && io::stderr().is_terminal()));
                 failure.exit.into()
             }
         }
-    }
-}
-
-impl Command {
-    async fn run(self) -> Result<ExitCode, Failure> {
-        match self {
-            Self::Serve(args) => return Ok(Box::pin(serve::run(*args)).await?),
-            Self::Demo(args) => demo::run(&args).await.map_err(anyhow::Error::from)?,
-            Self::Job(args) => job::run(args).await?,
-            Self::Experiment(args) => Box::pin(experiment::run(args)).await?,
-            Self::Preview(args) => preview::run(&args)?,
-            Self::Replay(args) => replay::run(args).await?,
-            Self::Report(args) => report::run(args).await?,
-            Self::Export(args) => export::run(args).await?,
-            Self::Sweep(args) => sweep::run(args).await?,
-            Self::Doctor(args) => doctor::run(args).await?,
-            Self::Migrate(args) => migrate::run(&args).await?,
-            Self::Version(args) => version::run(args)?,
-            Self::Completions(args) => completions::run(&args)?,
-        }
-        Ok(ExitCode::SUCCESS)
     }
 }
 

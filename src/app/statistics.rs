@@ -11,8 +11,8 @@ use lrs_stats::{
     break_even::BreakEven,
     choice::DeviceChoice,
     cpu::Cpu,
-    cuda::{Absent, Cuda},
-    device::{Failure, ON_CPU, ON_DEVICE, Witness},
+    cuda::Cuda,
+    device::{Absent, Failure, ON_CPU, ON_DEVICE, Witness},
 };
 
 /// The length of windows for which the log says from how many the device is used.
@@ -42,8 +42,10 @@ fn choose(choice: DeviceChoice) -> anyhow::Result<Arc<dyn Backend>> {
             tracing::info!(device = ON_CPU, "Statistics are computed on the CPU: {why}");
             Ok(Arc::new(OnCpu))
         }
-        Err(why) => Err(anyhow::Error::new(why)
-            .context(format!("statistics can not be computed on {choice}; choose --device auto"))),
+        Err(why) => {
+            Err(anyhow::Error::new(why)
+                .context(format!("statistics cannot be computed on {choice}; choose --device auto")))
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! `--set spec.groups[0].base_lr=0.1`: a place in a message and what to put there.
+//! `--set spec.groups[0].base_lr=0.1`: a field of a message and its new value.
 
 use std::str::FromStr;
 
@@ -21,16 +21,16 @@ enum Part {
     Index(usize),
 }
 
-/// Why an assignment is none.
+/// Why an assignment is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidAssignment {
     /// No equals sign.
     #[error("{0:?} is not PATH=VALUE, such as spec.groups[0].base_lr=0.1")]
     Shape(String),
-    /// The path can not be read.
+    /// The path cannot be read.
     #[error("{0:?} is not a path such as spec.groups[0].base_lr")]
     Path(String),
-    /// The value can not be read.
+    /// The value cannot be read.
     #[error("the value {0:?} is neither JSON nor YAML")]
     Value(String),
 }
@@ -47,7 +47,7 @@ impl FromStr for Assignment {
 }
 
 impl Assignment {
-    /// Puts the value in its place in `document`; objects on the way that are not there yet are made.
+    /// Sets the field in `document`; missing objects on the path are created.
     ///
     /// # Errors
     /// If the path leads through a value that has no fields, or beyond the end of a list.
@@ -64,7 +64,7 @@ impl Assignment {
     /// The field of the spec that this changes, as an update mask names it.
     ///
     /// # Errors
-    /// If it is no field of the spec.
+    /// If it is not a field of the spec.
     pub fn mask_path(&self) -> Result<String, Failure> {
         match &self.path[..] {
             [Part::Field(spec), Part::Field(field), ..] if spec == "spec" => Ok(format!("spec.{field}")),

@@ -5,7 +5,7 @@ use clap_complete::Shell;
 
 use super::{Cli, failure::Failure, output};
 
-/// Which shell.
+/// Print a completion script for a shell
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "Examples:
   lrs completions bash > ~/.local/share/bash-completion/completions/lrs
@@ -20,8 +20,9 @@ pub struct Args {
 /// Prints the script.
 ///
 /// # Errors
-/// If it can not be written.
-pub fn run(args: &Args) -> Result<(), Failure> {
+/// If the script cannot be written.
+#[expect(clippy::unused_async, reason = "all commands run alike")]
+pub async fn run(args: Args) -> Result<(), Failure> {
     output::print(&script(args.shell))
 }
 

@@ -43,10 +43,10 @@ impl ConnectArgs {
     /// Connects.
     ///
     /// # Errors
-    /// If the address is none, or nobody answers there.
+    /// If the address is invalid or the server is unreachable.
     pub async fn connect(&self) -> Result<Connection, Failure> {
         let channel = self.endpoint()?.connect().await.map_err(|error| {
-            Failure::new(Exit::Unavailable, format!("can not reach {}: {}", self.server, root_cause(&error)))
+            Failure::new(Exit::Unavailable, format!("cannot reach {}: {}", self.server, root_cause(&error)))
                 .with_hint("is `lrs serve` running? --server or LRS_SERVER says where")
         })?;
         // Pages of raw telemetry, and reports over many jobs, are larger than tonic's default of 4 MiB.
@@ -74,10 +74,10 @@ impl ConnectArgs {
 const MAX_ANSWER_BYTES: usize = 64 << 20;
 
 impl Connection {
-    /// Makes a call that may be repeated harmlessly, again if the server is away or busy for a moment.
+    /// Makes a call that is safe to repeat, and repeats it while the server is away or busy for a moment.
     ///
     /// # Errors
-    /// What the server said last.
+    /// The server's last answer.
     pub async fn call<T>(
         &self,
         call: impl AsyncFn(JobServiceClient<Channel>) -> Result<Response<T>, Status>,
@@ -85,10 +85,10 @@ impl Connection {
         patiently(async || call(self.service.clone()).await).await
     }
 
-    /// The same for a call of the reports.
+    /// The same for a call of the `ReportService`.
     ///
     /// # Errors
-    /// What the server said last.
+    /// The server's last answer.
     pub async fn call_reports<T>(
         &self,
         call: impl AsyncFn(ReportServiceClient<Channel>) -> Result<Response<T>, Status>,
@@ -103,7 +103,7 @@ impl Connection {
     }
 }
 
-/// A connection that is lost under a call comes as `UNKNOWN`; what it means is that the server is away.
+/// A connection that is lost during a call gives `UNKNOWN`; this turns it into `UNAVAILABLE`.
 fn of_lost_connection(status: Status) -> Status {
     let source = std::error::Error::source(&status).filter(|source| source.is::<tonic::transport::Error>());
     match source.map(root_cause) {
@@ -112,7 +112,7 @@ fn of_lost_connection(status: Status) -> Status {
     }
 }
 
-/// Makes a call again if the server is away or busy for a moment.
+/// Makes a call, and repeats it while the server is away or busy for a moment.
 async fn patiently<T>(call: impl AsyncFn() -> Result<Response<T>, Status>) -> Result<T, Failure> {
     let mut tries = 1;
     loop {
@@ -128,7 +128,7 @@ async fn patiently<T>(call: impl AsyncFn() -> Result<Response<T>, Status>) -> Re
     }
 }
 
-/// How long to wait before the call is made again after `tries` of them, if it is worth it.
+/// How long to wait before the next try, after `tries` of them; `None` if another try is of no use.
 fn delay_before_retry(status: &Status, tries: u32) -> Option<Duration> {
     let asked = retry_delay(status);
     let is_passing = status.code() == Code::Unavailable || asked.is_some();
@@ -136,7 +136,7 @@ fn delay_before_retry(status: &Status, tries: u32) -> Option<Duration> {
     (is_passing && tries < MAX_TRIES && delay <= MAX_DELAY).then_some(delay)
 }
 
-/// What lies at the bottom of `error`: the layers above it only say that something failed.
+/// The innermost source of `error`: the layers above it only say that something failed.
 fn root_cause(error: &dyn std::error::Error) -> String {
     let mut cause = error;
     while let Some(source) = cause.source() {
@@ -164,7 +164,7 @@ mod tests {
         let failure = args(&address.to_string()).connect().await.unwrap_err();
 
         assert_eq!(failure.exit, Exit::Unavailable);
-        assert!(failure.message.contains(&format!("can not reach {address}")), "{failure}");
+        assert!(failure.message.contains(&format!("cannot reach {address}")), "{failure}");
         assert!(failure.hint.unwrap().contains("is `lrs serve` running?"));
     }
 

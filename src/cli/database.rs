@@ -1,4 +1,4 @@
-//! The database of the commands that open it themselves.
+//! The database, for the commands that open it themselves.
 
 use super::failure::{Exit, Failure};
 use crate::config::DatabaseUrl;
@@ -13,10 +13,10 @@ pub struct DatabaseArgs {
 }
 
 impl DatabaseArgs {
-    /// Its address.
+    /// The address of the database.
     ///
     /// # Errors
-    /// If it is of no kind that is known.
+    /// If it is neither a PostgreSQL nor a SQLite address.
     pub fn url(&self) -> Result<DatabaseUrl, Failure> {
         match &self.database_url {
             Some(url) => DatabaseUrl::parse(url),
@@ -26,7 +26,7 @@ impl DatabaseArgs {
     }
 }
 
-/// What a database answered.
+/// A database's error as a failure.
 #[must_use]
 pub fn explain(error: store::Error) -> Failure {
     let exit = match error {

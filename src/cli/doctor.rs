@@ -1,4 +1,4 @@
-//! `lrs doctor`: looks through a database for what can not be right.
+//! `lrs doctor`: examines a database for damage and contradictions.
 
 use serde_json::{Value, json};
 
@@ -11,22 +11,22 @@ use lrs_engine::doctor::{self, Counts, Diagnosis, Finding};
 use lrs_store as store;
 use lrs_store::Schema;
 
-/// Which database, and how to tell.
+/// Examine a database for damage and contradictions
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "\
-Changes nothing, and looks at the database as it is at one moment: a server may use it meanwhile. All telemetry is read, so it
-takes about as long as a backup.
+Changes nothing. Examines one snapshot of the database, which a server may use at the same time. Reads all telemetry, so
+it takes about as long as a backup.
 
-What it looks for, by the word that each finding begins with:
+Each finding begins with a word for its kind:
   file        the database's own files are damaged (SQLite only; for PostgreSQL see pg_amcheck)
-  index       an index is missing or can not be used
-  orphan      rows belong to a job or an attempt that is not there
-  unreadable  a row can not be understood
-  gap         telemetry or a decision that was stored is not there any more
-  overlap     telemetry says two things about a step, or came after its step was closed
+  index       an index is missing or cannot be used
+  orphan      rows belong to a job or an attempt that does not exist
+  unreadable  a row cannot be decoded
+  gap         stored telemetry or a stored decision is missing
+  overlap     telemetry has two values for a step, or arrived after its step was closed
   decision    recomputed from the telemetry, a controller's decision is not the recorded one
-  snapshot    the stored state of a job is not the one that its telemetry leads to
-  job         the row of a job contradicts what else is there of it
+  snapshot    the stored state of a job does not follow from its telemetry
+  job         the row of a job contradicts the rest of its record
 
 Exits with 6 if there is a finding, and with 4 if the schema is not this release's.
 
@@ -37,15 +37,15 @@ Examples:
 pub struct Args {
     #[command(flatten)]
     database: DatabaseArgs,
-    /// How to tell what was found
+    /// How to print the findings
     #[command(flatten)]
     format: output::FormatArgs,
 }
 
-/// Examines, and tells what was found.
+/// Examines the database and prints the findings.
 ///
 /// # Errors
-/// If the database can not be read, its schema is not this release's, or something was found.
+/// If the database cannot be read, its schema is not this release's, or there are findings.
 pub async fn run(args: Args) -> Result<(), Failure> {
     let url = args.database.url()?;
     let database = store::inspect(url.expose()).await.map_err(explain)?;
@@ -73,7 +73,7 @@ fn text(schema: &Schema, Diagnosis { counts, findings }: &Diagnosis) -> String {
     )];
     if *jobs_without_telemetry > 0 {
         let count = jobs_without_telemetry;
-        lines.push(format!("{count} jobs are past their retention: their decisions can not be recomputed."));
+        lines.push(format!("{count} jobs are past their retention: their decisions cannot be recomputed."));
     }
     if counts.unrecorded_decisions > 0 {
         let count = counts.unrecorded_decisions;

@@ -1,4 +1,4 @@
-//! `lrs experiment`: jobs that differ by arm and seed, from one file.
+//! `lrs experiment`: registers jobs that differ by arm and seed, from one file.
 
 use clap::Subcommand;
 
@@ -9,7 +9,7 @@ mod file;
 mod run;
 mod wait;
 
-/// Which server, and what to do there.
+/// Register the jobs of an experiment, and wait until they have ended
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -26,7 +26,7 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Register the jobs of all arms and seeds, say how to train them, and wait for what becomes of them
+    /// Register the jobs of all arms and seeds, print the commands that train them, and wait until they have ended
     Run(Box<run::Args>),
 }
 

@@ -1,6 +1,12 @@
-//! `lrs export`: what is on record of a job, in files that other tools read, page by page in bounded memory.
+//! `lrs export`: the record of a job in files for other tools. It is read here, page by page; [`lrs_export`] writes it.
 
-use std::path::{Path, PathBuf};
+use std::{
+    error::Error as _,
+    io,
+    path::{Path, PathBuf},
+};
+
+use lrs_export::{Error, Events, Format, Table, Tables};
 
 use super::{
     connect::ConnectArgs,
@@ -8,26 +14,16 @@ use super::{
     job_name::NamespaceArg,
 };
 
-mod column;
-mod files;
 mod history;
-mod parquet;
-mod rows;
-mod tables;
-mod target;
-mod tensorboard;
-mod text;
 
-use column::Table;
-use files::Format;
 use history::History;
 
-/// Which job, and where to.
+/// Write a job's telemetry, rates and decisions to files for other tools
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "\
-With --to DIR all three tables are written, telemetry, rates and decisions, and export.json, which says what they are of and the
-unit of each column. Without, one table is written, to a file or to standard output. A file that is there is replaced once the
-new one is whole.
+--to DIR writes three tables, telemetry, rates and decisions, and export.json, which names the job and the unit of each
+column. Without --to, one table is written, to a file or to standard output. An existing file is replaced once the new
+one is complete.
 
 Examples:
   lrs export vision/cifar --to cifar
@@ -40,7 +36,7 @@ pub struct Args {
     /// The attempt whose history to export [default: the newest]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     attempt: Option<u32>,
-    /// How to write tables [default: what the name of the file says, else parquet]
+    /// How to write tables [default: by the end of the file's name, else parquet]
     #[arg(long, value_enum)]
     format: Option<Format>,
     /// Write all tables into this directory; or below it a run that TensorBoard reads
@@ -58,10 +54,10 @@ pub struct Args {
     namespace: NamespaceArg,
 }
 
-/// Exports.
+/// Exports the job.
 ///
 /// # Errors
-/// What the server says, or that a file can not be written.
+/// If the server refuses, or a file cannot be written.
 pub async fn run(args: Args) -> Result<(), Failure> {
     let destination = args.to.as_deref().map(Destination::try_from).transpose()?;
     let named = args.output.as_deref().and_then(Format::of_name);
@@ -70,16 +66,36 @@ pub async fn run(args: Args) -> Result<(), Failure> {
         return Err(Failure::invalid("Parquet needs a file: say where with -o FILE or --to DIR")
             .with_hint("--format csv and --format jsonl can be written to standard output"));
     }
+    if !matches!(destination, Some(Destination::TensorBoard(_))) {
+        format.check()?;
+    }
     let name = args.namespace.resolve(&args.job)?;
     let history = History::open(&args.connect, &name, args.attempt).await?;
     match destination {
-        Some(Destination::Tables(directory)) => tables::all(&history, format, directory).await,
-        Some(Destination::TensorBoard(directory)) => tensorboard::write(&history, directory).await,
-        None => tables::one(&history, format, args.table, args.output.as_deref()).await,
+        Some(Destination::Tables(directory)) => {
+            let metrics = history.metrics().await?;
+            finish(&history, Tables::all(&history.subject(), format, directory, metrics)?).await
+        }
+        Some(Destination::TensorBoard(directory)) => {
+            let mut events = Events::create(directory, history.name(), history.attempt(), history.started())?;
+            history.copy_to(&mut events).await?;
+            Ok(events.finish()?)
+        }
+        None => {
+            let metrics = if args.table == Table::Telemetry { history.metrics().await? } else { Vec::new() };
+            finish(&history, Tables::one(&history.subject(), format, args.table, args.output.as_deref(), metrics)?)
+                .await
+        }
     }
 }
 
-/// What `--to` says.
+/// Copies the history into tables that were begun.
+async fn finish(history: &History, mut tables: Tables) -> Result<(), Failure> {
+    history.copy_to(&mut tables).await?;
+    Ok(tables.finish()?)
+}
+
+/// The meaning of `--to`.
 enum Destination<'a> {
     Tables(&'a Path),
     TensorBoard(&'a Path),
@@ -106,6 +122,16 @@ impl<'a> TryFrom<&'a [PathBuf]> for Destination<'a> {
 
 const TENSORBOARD: &str = "tensorboard";
 
-fn failed(what: impl std::fmt::Display) -> Failure {
-    Failure::new(Exit::Failed, what)
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        match error {
+            // A reader of standard output that has enough, as `head` has, is no failure to speak of.
+            Error::Write(error) if error.kind() == io::ErrorKind::BrokenPipe => Self::silent(),
+            Error::NoParquet => Self::invalid(error).with_hint("--format csv and --format jsonl work in every build"),
+            error => match error.source() {
+                Some(source) => Self::new(Exit::Failed, format!("{error}: {source}")),
+                None => Self::new(Exit::Failed, error),
+            },
+        }
+    }
 }

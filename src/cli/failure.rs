@@ -1,4 +1,4 @@
-//! How a command fails: one line, what is wrong field by field, what to do about it, and an exit code that means something.
+//! How a command fails: a message, a line for each invalid field, a hint, and an exit code.
 
 use std::{
     fmt::{self, Display},
@@ -12,32 +12,32 @@ use tonic_types::StatusExt as _;
 use crate::config;
 use lrs_model::{name::InvalidName, violation::Violations};
 
-/// The exit codes, as every `--help` lists them.
+/// The exit codes, as `lrs --help` lists them.
 pub const EXIT_CODES: &str = "\
 Exit codes:
   0  it worked
-  1  it failed for another reason than those below
+  1  another failure than those below
   2  wrong usage or invalid input
   3  there is no such job
-  4  a conflict: the name is taken, the job has ended, or it has changed meanwhile
-  5  the server or the database can not be reached; try again later
+  4  a conflict: the name is taken, the job has ended, or it has changed in the meantime
+  5  the server or the database cannot be reached; try again later
   6  `lrs replay` found a difference, or `lrs doctor` something wrong";
 
-/// What the process exits with.
+/// The exit code of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
-    /// Another reason than the ones below.
+    /// Another failure than those below.
     Failed = 1,
     /// Wrong usage or invalid input.
     Invalid = 2,
     /// No such job.
     NotFound = 3,
-    /// A conflict with what is there.
+    /// A conflict with the current state of the job or the database.
     Conflict = 4,
-    /// The server or the database can not be reached.
+    /// The server or the database cannot be reached.
     Unavailable = 5,
-    /// A replay found a difference, or an examination something wrong.
+    /// `lrs replay` found a difference, or `lrs doctor` a finding.
     Differs = 6,
 }
 
@@ -47,21 +47,21 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Why a command ended without doing what it was asked for.
+/// Why a command failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// What the process exits with.
+    /// The exit code of the process.
     pub exit: Exit,
     /// One line.
     pub message: String,
-    /// What is wrong, as field and description.
+    /// The invalid fields, as field and description.
     pub violations: Vec<(String, String)>,
-    /// What may help.
+    /// What the user can do about it.
     pub hint: Option<String>,
 }
 
 impl Failure {
-    /// A failure without a more particular reason.
+    /// A failure with a message alone.
     pub fn new(exit: Exit, message: impl Display) -> Self {
         Self { exit, message: message.to_string(), violations: Vec::new(), hint: None }
     }
@@ -71,9 +71,10 @@ impl Failure {
         Self::new(Exit::Invalid, message)
     }
 
-    /// Whoever read the output has enough of it, as `head` does: no reason to complain.
+    /// A failure without a message: the reader of standard output has closed it, as `head` does, or the log has the
+    /// reason.
     #[must_use]
-    pub fn reader_left() -> Self {
+    pub fn silent() -> Self {
         Self::new(Exit::Failed, "")
     }
 
@@ -83,13 +84,13 @@ impl Failure {
         Self { hint: Some(hint.to_string()), ..self }
     }
 
-    /// Input that breaks these rules.
+    /// Invalid input, with its violations.
     pub fn violated(message: impl Display, violations: &Violations) -> Self {
         let violations = violations.iter().map(|v| (v.field.clone(), v.description.clone())).collect();
         Self { violations, ..Self::invalid(message) }
     }
 
-    /// What the server answered.
+    /// The failure that a server's status stands for.
     #[must_use]
     pub fn of_status(status: &Status) -> Self {
         let details = status.get_error_details();
@@ -97,7 +98,7 @@ impl Failure {
             bad.field_violations.iter().map(|v| (v.field.clone(), v.description.clone())).collect()
         });
         let reason = details.error_info().map(|info| info.reason.as_str()).unwrap_or_default();
-        // With violations the server's message would say the same a second time, in one long line.
+        // The server's message repeats the violations in one long line.
         let message =
             if violations.is_empty() { one_line(status.message()) } else { "the server refused it:".to_owned() };
         let message = if message.is_empty() { status.code().description().to_owned() } else { message };
@@ -119,7 +120,7 @@ impl Failure {
     }
 }
 
-/// When the server wants to be asked again, if it said.
+/// The delay that the server asks for before a retry, if any.
 #[must_use]
 pub fn retry_delay(status: &Status) -> Option<Duration> {
     status.get_details_retry_info()?.retry_delay
@@ -147,7 +148,7 @@ fn hint_for(code: Code, reason: &str) -> Option<&'static str> {
         }
         (_, "UNKNOWN_ATTEMPT") => Some("`lrs job attempts` shows the attempts there are"),
         (Code::AlreadyExists, _) => Some("choose another name with --name, or change the job with `lrs job update`"),
-        (Code::Aborted, _) => Some("somebody else changed it meanwhile: run the command again"),
+        (Code::Aborted, _) => Some("somebody else changed it in the meantime: run the command again"),
         (Code::DeadlineExceeded | Code::Cancelled, _) => {
             Some("the server did not answer in time; --timeout sets how long to wait")
         }

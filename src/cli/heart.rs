@@ -1,8 +1,9 @@
-//! The pure rooms that `preview` and `replay` compute with, in process: the only place of the client commands that sees them.
+//! The computations of `preview`, `replay` and `export`, in this process: the only file of the client commands that
+//! uses the pure rooms.
 
 use crate::rpc::convert;
 use lrs_engine as engine;
-use lrs_engine::{Curve, CurveSteps, Directive, Error};
+use lrs_engine::{Curve, CurveSteps, Error};
 use lrs_model::{
     decision::{Author, Decision, Effect, RateOverride},
     job::AttemptRow,
@@ -15,27 +16,27 @@ use lrs_model::{
 use lrs_proto as proto;
 use lrs_schedule::compat;
 
-/// The spec that `message` writes.
+/// The spec in `message`.
 ///
 /// # Errors
-/// Everything that is wrong with it, with fields from the spec on, such as `groups[0].base_lr`.
+/// All violations, with fields such as `groups[0].base_lr`.
 pub fn spec(message: proto::JobSpec) -> Result<Spec, Violations> {
     let mut violations = Violations::new();
     let spec = convert::spec::from_proto(message, &mut violations);
     violations.into_result(spec)
 }
 
-/// The override that `message` orders.
+/// The override in `message`.
 ///
 /// # Errors
-/// Everything that is wrong with it.
+/// All violations.
 pub fn rate_override(message: proto::RateOverride) -> Result<RateOverride, Violations> {
     let mut violations = Violations::new();
     let order = convert::decision::override_from_proto(message, &mut violations);
     violations.into_result(order)
 }
 
-/// The curve of `spec` with its controllers silent.
+/// The curve of `spec` without its controllers.
 ///
 /// # Errors
 /// If the spec is wrong, or there are too many steps.
@@ -43,10 +44,10 @@ pub fn curve(spec: &Spec, steps: CurveSteps) -> Result<Curve, Error> {
     engine::preview::preview(spec, steps)
 }
 
-/// `spec` with every schedule for the learning rate in the words of `library`, to the same rates.
+/// `spec` with every learning rate schedule written as a scheduler of `library` that gives the same rates.
 ///
 /// # Errors
-/// If there is no such library, or it has no scheduler that does what a schedule does.
+/// If the library is unknown, or has no scheduler for one of the schedules.
 pub fn in_words_of(spec: &Spec, library: &str) -> Result<proto::JobSpec, Violations> {
     let mut violations = Violations::new();
     let libraries: Vec<_> = compat::libraries().map(|(name, _)| name).collect();
@@ -79,12 +80,12 @@ pub fn curve_message(curve: &Curve) -> proto::PreviewScheduleResponse {
     convert::directive::curve_to_proto(curve)
 }
 
-/// What a job would have decided.
+/// The result of a replay.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Recomputed {
     /// The controllers' decisions, in order.
     pub decisions: Vec<Decision>,
-    /// The steps whose trainer used another rate for the first group than it was to have.
+    /// The steps at which the trainer used another rate for the first group than the directive's.
     pub strayed: Vec<Strayed>,
 }
 
@@ -99,18 +100,18 @@ pub struct Strayed {
     pub directive_lr: f64,
 }
 
-/// What a run's own spec and another one make of the same record.
+/// The decisions and rates of a run's own spec and of another spec on the same record.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Counterfactual {
     /// The decisions under its own spec, in order.
     pub own: Vec<Decision>,
     /// The decisions under the other one.
     pub other: Vec<Decision>,
-    /// The first step whose rates differ; what is said of later ones rests on a loss that would have been another.
+    /// The first step whose rates differ. At later steps, the loss would have been different under the other spec.
     pub first_difference: Option<u64>,
     /// The first group's rates at some steps, those of the first difference and the last record among them.
     pub rates: Vec<RatePair>,
-    /// People's decisions that the other spec is replayed without.
+    /// How many of people's decisions are left out of the other spec's replay.
     pub left_out: usize,
 }
 
@@ -125,12 +126,14 @@ pub struct RatePair {
     pub other: f64,
 }
 
-/// Replays `records` under a run's own spec and another one, `specs` in this order, and tells the rates at about so many steps.
+/// Replays `records` under a run's own spec and another one (`specs`, in this order), with the rates at about `steps`
+/// steps.
 ///
-/// `decisions` are the recorded ones. Of people's, pauses hold under both; what they set by hand holds under the run's own only.
+/// `decisions` are the recorded ones. Of people's decisions, pauses apply to both specs, all others to the run's own
+/// spec only.
 ///
 /// # Errors
-/// If a spec, or what became of it, is wrong.
+/// If a spec, or a decision that changed it, is invalid.
 pub fn counterfactual(
     specs: [&Spec; 2],
     attempts: &[AttemptRow],
@@ -175,13 +178,13 @@ pub fn counterfactual(
     })
 }
 
-/// The message that writes `spec`.
+/// The message of `spec`.
 #[must_use]
 pub fn message(spec: &Spec) -> proto::JobSpec {
     convert::spec::to_proto(spec)
 }
 
-/// Runs the job again over `records`, what its trainers reported in the history of `attempt`.
+/// Runs the job again over `records`, the telemetry in the history of `attempt`.
 ///
 /// # Errors
 /// If the spec, or what became of it, is wrong.
@@ -201,7 +204,7 @@ pub fn replay(
     Ok(Recomputed { strayed: strayed.collect(), decisions: replay.decisions })
 }
 
-/// What a job's trainers were told, computed again from its telemetry record by record, for histories that are not held in memory.
+/// A job's directives, recomputed from its telemetry record by record, for histories that do not fit into memory.
 #[derive(Debug)]
 pub struct Rates(engine::replay::Replayer);
 
@@ -219,16 +222,16 @@ impl Rates {
         engine::replay::Replayer::try_new(initial_spec, attempts, people, attempt).map(Self)
     }
 
-    /// What the trainers were told for the step of the next record.
-    pub fn take(&mut self, record: &Sample) -> Directive {
+    /// Takes the next record, and returns the directive for its step.
+    pub fn take(&mut self, record: &Sample) -> proto::Directive {
         self.0.take(record);
         self.at(record.step)
     }
 
-    /// What they were told for a later step, as far as it follows from the records taken.
+    /// The directive for a later step, as far as it follows from the records taken.
     #[must_use]
-    pub fn at(&self, step: u64) -> Directive {
-        self.0.timeline().directive_at(step)
+    pub fn at(&self, step: u64) -> proto::Directive {
+        convert::directive::to_proto(&self.0.timeline().directive_at(step), true)
     }
 }
 
@@ -238,7 +241,7 @@ pub fn recorded<'a>(decisions: &'a [Decision], attempts: &[AttemptRow], attempt:
     engine::replay::recorded(decisions, attempts, attempt)
 }
 
-/// Whether two decisions are the same, all but the time they were stored at.
+/// Whether two decisions are the same, apart from the time they were stored.
 #[must_use]
 pub fn same_decision(a: &Decision, b: &Decision) -> bool {
     engine::replay::same_decision(a, b)

@@ -1,4 +1,4 @@
-//! `lrs job`: what operators do with jobs, over gRPC.
+//! `lrs job`: the operators' commands about jobs, over gRPC.
 
 use clap::Subcommand;
 
@@ -21,12 +21,13 @@ mod list;
 mod override_rate;
 mod pause;
 mod register;
+mod resume;
 mod show;
 mod telemetry;
 mod update;
 mod watch;
 
-/// Which server, and what to do there.
+/// Register, read and steer jobs
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 JOB is a name such as cifar, vision/cifar or namespaces/vision/jobs/cifar.
@@ -44,41 +45,27 @@ pub struct Args {
     command: Command,
 }
 
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Register the jobs of a job file
-    Register(register::Args),
-    /// Show a job
-    Get(get::Args),
-    /// List jobs
-    List(list::Args),
-    /// Follow what happens to a job, a line an event
-    Watch(watch::Args),
-    /// Stop a job's schedule and hold its rate
-    Pause(pause::Args),
-    /// Let a paused job's schedule go on
-    Resume(pause::Args),
-    /// Set a job's learning rate by hand, or end that
-    Override(override_rate::Args),
-    /// Advise a job's trainer to stop, or take that back
-    AdviseStop(advise_stop::Args),
-    /// Change a job's spec
-    Update(update::Args),
-    /// Make a new job from a step of another
-    Fork(fork::Args),
-    /// End a job
-    Complete(complete::Args),
-    /// Remove a job and everything recorded of it
-    Delete(delete::Args),
-    /// List the decisions about a job
-    Decisions(decisions::Args),
-    /// List the attempts of a job
-    Attempts(attempts::Args),
-    /// Print what a job's trainers reported
-    Telemetry(telemetry::Args),
+// A command is a row here and a file below `job/`.
+commands! {
+    for session: &Session;
+    register: Register,
+    get: Get,
+    list: List,
+    watch: Watch,
+    pause: Pause,
+    resume: Resume,
+    override_rate: Override,
+    advise_stop: AdviseStop,
+    update: Update,
+    fork: Fork,
+    complete: Complete,
+    delete: Delete,
+    decisions: Decisions,
+    attempts: Attempts,
+    telemetry: Telemetry,
 }
 
-/// A server, and the namespace that names without one are in.
+/// A server, and the namespace of jobs that are named without one.
 struct Session {
     server: Connection,
     namespace: NamespaceArg,
@@ -97,27 +84,11 @@ impl Session {
     }
 }
 
-/// Does it.
+/// Runs the command about jobs.
 ///
 /// # Errors
-/// What the server says, or that there is none.
+/// If the server cannot be reached, or refuses.
 pub async fn run(args: Args) -> Result<(), Failure> {
     let session = Session { server: args.connect.connect().await?, namespace: args.namespace };
-    match args.command {
-        Command::Register(args) => register::run(&session, &args).await,
-        Command::Get(args) => get::run(&session, &args).await,
-        Command::List(args) => list::run(&session, &args).await,
-        Command::Watch(args) => watch::run(&session, &args).await,
-        Command::Pause(args) => pause::pause(&session, &args).await,
-        Command::Resume(args) => pause::resume(&session, &args).await,
-        Command::Override(args) => override_rate::run(&session, &args).await,
-        Command::AdviseStop(args) => advise_stop::run(&session, &args).await,
-        Command::Update(args) => update::run(&session, &args).await,
-        Command::Fork(args) => fork::run(&session, &args).await,
-        Command::Complete(args) => complete::run(&session, &args).await,
-        Command::Delete(args) => delete::run(&session, &args).await,
-        Command::Decisions(args) => decisions::run(&session, &args).await,
-        Command::Attempts(args) => attempts::run(&session, &args).await,
-        Command::Telemetry(args) => telemetry::run(&session, &args).await,
-    }
+    args.command.run(&session).await
 }

@@ -3,7 +3,7 @@
 use super::failure::Failure;
 use lrs_model::name::{InvalidName, JobName, check_part};
 
-/// In which namespace names without one are.
+/// The namespace of jobs that are named without one.
 #[derive(Clone, Debug, clap::Args)]
 pub struct NamespaceArg {
     /// Namespace of jobs that are named without one
@@ -15,16 +15,16 @@ impl NamespaceArg {
     /// The resource name of the job typed as `text`.
     ///
     /// # Errors
-    /// If it is no name.
+    /// If the text is not a name.
     pub fn resolve(&self, text: &str) -> Result<JobName, Failure> {
         Ok(resolve(text, &self.namespace)?)
     }
 }
 
-/// The resource name of the job typed as `text`, which is in `namespace` unless it says otherwise.
+/// The resource name of the job typed as `text`, in `namespace` unless the text names another one.
 ///
 /// # Errors
-/// If it is no name.
+/// If the text is not a name.
 pub fn resolve(text: &str, namespace: &str) -> Result<JobName, InvalidName> {
     match text.split('/').collect::<Vec<_>>()[..] {
         [job] => JobName::new(namespace, job),

@@ -1,4 +1,5 @@
-//! Job files: the message `lrs.v1.Job`, or a bare `lrs.v1.JobSpec`, in canonical JSON or YAML; several documents are several jobs.
+//! Job files: the message `lrs.v1.Job`, or a bare `lrs.v1.JobSpec`, in canonical JSON or YAML; several documents are
+//! several jobs.
 
 use std::{fs, io::Read as _, path::Path};
 
@@ -9,13 +10,14 @@ use serde_saphyr::Error;
 use super::{assignment::Assignment, failure::Failure};
 use lrs_proto::{Job, json::Canonical};
 
-/// A file larger than this is no job file.
+/// The largest job file.
 pub const MAX_FILE_BYTES: u64 = 16 << 20;
 
 /// The jobs of the file at `path` (`-` is standard input) with `changes` made to each.
 ///
 /// # Errors
-/// If it can not be read or does not describe jobs: with the line, the field, and the nearest field there is.
+/// If it cannot be read or does not describe jobs. The failure names the line, the field, and the nearest existing
+/// field.
 pub fn read(path: &Path, changes: &[Assignment]) -> Result<Vec<Job>, Failure> {
     parse(&display(path), &read_text(path)?, changes)
 }
@@ -23,10 +25,10 @@ pub fn read(path: &Path, changes: &[Assignment]) -> Result<Vec<Job>, Failure> {
 /// All of the file at `path`; `-` is standard input.
 ///
 /// # Errors
-/// If it can not be read, or is too large.
+/// If it cannot be read, or is too large.
 pub fn read_text(path: &Path) -> Result<String, Failure> {
     let name = display(path);
-    let failed = |error: std::io::Error| Failure::invalid(format!("can not read {name}: {error}"));
+    let failed = |error: std::io::Error| Failure::invalid(format!("cannot read {name}: {error}"));
     let mut text = String::new();
     let read = if is_stdin(path) {
         std::io::stdin().lock().take(MAX_FILE_BYTES + 1).read_to_string(&mut text)
@@ -45,17 +47,17 @@ pub fn read_text(path: &Path) -> Result<String, Failure> {
 /// If a change does not fit.
 pub fn change<T: serde::Serialize + DeserializeOwned>(message: &T, changes: &[Assignment]) -> Result<T, Failure> {
     let mut document = serde_json::to_value(Canonical(message))
-        .map_err(|error| Failure::invalid(format!("can not be changed: {error}")))?;
+        .map_err(|error| Failure::invalid(format!("cannot be changed: {error}")))?;
     for change in changes {
         change.apply(&mut document)?;
     }
     T::deserialize(document).map_err(|error| Failure::invalid(format!("with --set applied: {error}")))
 }
 
-/// The jobs in `text`, which `name` says the place of.
+/// The jobs in `text`, the content of the file `name`.
 pub(crate) fn parse(name: &str, text: &str, changes: &[Assignment]) -> Result<Vec<Job>, Failure> {
     let documents: Vec<Value> = documents(name, text)?;
-    // A bare spec is told from a job by what is at the top, so that errors speak of the message that was meant.
+    // The top-level fields tell a bare spec from a job, so that errors are about the right message.
     let is_job = |document: &Value| document.get("spec").is_some() || document.get("name").is_some();
     let jobs: Vec<Job> = if documents.iter().any(is_job) {
         documents_of(name, text)?
@@ -76,7 +78,7 @@ fn documents_of<T: DeserializeOwned>(name: &str, text: &str) -> Result<Vec<T>, F
     serde_saphyr::from_multiple(text).map_err(|error| explain(name, &error))
 }
 
-/// Where in the file something is wrong, what, and what was probably meant.
+/// Where in the file the error is, what it is, and the nearest valid name.
 pub(super) fn explain(name: &str, error: &Error) -> Failure {
     let place = match error.location() {
         Some(location) if location.line() > 0 => format!("{name}:{}:{}", location.line(), location.column()),
@@ -98,7 +100,7 @@ pub(super) fn explain(name: &str, error: &Error) -> Failure {
         other => {
             let message = other.to_string();
             let first_line = message.lines().next().unwrap_or_default();
-            // What serde says of the helper that reads numbers from text too.
+            // serde's message about the helper that also reads numbers from text.
             let problem =
                 if first_line.contains("untagged enum Content") { "a number is needed here" } else { first_line };
             Failure::invalid(format!("{place}: {problem}"))
@@ -106,14 +108,14 @@ pub(super) fn explain(name: &str, error: &Error) -> Failure {
     }
 }
 
-/// The nearest of `known` to what was written, if any is near.
+/// The name in `known` that is nearest to the one written, if any is near.
 fn nearest<'a>(written: &str, known: &[&'a str]) -> Option<&'a str> {
     let similarity = |name: &str| strsim::jaro_winkler(written, name);
     let best = known.iter().copied().max_by(|a, b| similarity(a).total_cmp(&similarity(b)))?;
     (similarity(best) > 0.75).then_some(best)
 }
 
-/// The generated code lists each name of several words in both of its spellings; ours is the one of the .proto files.
+/// The generated code lists names of several words in two spellings; this keeps the spelling of the .proto files.
 fn snake_case_only<'a>(names: &[&'a str]) -> Vec<&'a str> {
     names.iter().copied().filter(|name| !name.contains(char::is_uppercase)).collect()
 }
@@ -122,7 +124,7 @@ fn is_stdin(path: &Path) -> bool {
     path.as_os_str() == "-"
 }
 
-/// What people call the file at `path`.
+/// The name of the file at `path` for people.
 pub(super) fn display(path: &Path) -> String {
     if is_stdin(path) { "standard input".to_owned() } else { path.display().to_string() }
 }

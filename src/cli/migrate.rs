@@ -1,4 +1,4 @@
-//! `lrs migrate`: brings a database to this release's schema, or says how far it is from it.
+//! `lrs migrate`: brings a database to this release's schema, or lists the pending migrations.
 
 use super::{
     database::{DatabaseArgs, explain},
@@ -8,14 +8,14 @@ use super::{
 use lrs_store as store;
 use lrs_store::{Migration, Schema};
 
-/// Which database, and whether to change it.
+/// Bring a database to this release's schema
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "\
-`lrs serve` does the same when it starts; this is for those who want to do it before.
+`lrs serve` migrates when it starts. This command does it beforehand.
 
 Examples:
   lrs migrate --database-url postgres://lrs@db/lrs
-  lrs migrate --check                               exits with 4 if there is something to do")]
+  lrs migrate --check                               exits with 4 if migrations are pending")]
 pub struct Args {
     #[command(flatten)]
     database: DatabaseArgs,
@@ -27,8 +27,8 @@ pub struct Args {
 /// Migrates, or checks.
 ///
 /// # Errors
-/// If the database can not be reached, is of a newer release, or has something to do while only a check was asked for.
-pub async fn run(args: &Args) -> Result<(), Failure> {
+/// If the database cannot be reached, is of a newer release, or a check finds pending migrations.
+pub async fn run(args: Args) -> Result<(), Failure> {
     let url = args.database.url()?;
     if args.check {
         let schema = store::schema(url.expose()).await.map_err(explain)?;
@@ -36,7 +36,7 @@ pub async fn run(args: &Args) -> Result<(), Failure> {
         check(&schema)
     } else {
         url.prepare()
-            .map_err(|error| Failure::new(Exit::Failed, format!("can not make the data directory: {error}")))?;
+            .map_err(|error| Failure::new(Exit::Failed, format!("cannot make the data directory: {error}")))?;
         let before = store::migrate(url.expose()).await.map_err(explain)?;
         output::print(&describe(&before, "applied"))
     }
@@ -51,7 +51,7 @@ fn check(schema: &Schema) -> Result<(), Failure> {
         .with_hint("run `lrs migrate` without --check"))
 }
 
-/// What there was, and what became of the rest.
+/// The version before, and each pending migration with its fate.
 fn describe(schema: &Schema, fate: &str) -> String {
     let version = schema.applied.last().map_or_else(|| "empty".to_owned(), |m| format!("at version {}", m.version));
     let verb = if schema.pending.is_empty() { "is" } else { "was" };
@@ -90,15 +90,15 @@ mod tests {
         let database = DatabaseArgs { database_url: Some(url) };
         let args = |check| Args { database: database.clone(), check };
 
-        assert_eq!(run(&args(true)).await.unwrap_err().exit, Exit::Conflict);
-        run(&args(false)).await.unwrap();
-        run(&args(true)).await.unwrap();
+        assert_eq!(run(args(true)).await.unwrap_err().exit, Exit::Conflict);
+        run(args(false)).await.unwrap();
+        run(args(true)).await.unwrap();
     }
 
     #[tokio::test]
     async fn another_kind_of_database_is_refused() {
         let database = DatabaseArgs { database_url: Some("mysql://root@db".to_owned()) };
         let args = Args { database, check: true };
-        assert_eq!(run(&args).await.unwrap_err().exit, Exit::Invalid);
+        assert_eq!(run(args).await.unwrap_err().exit, Exit::Invalid);
     }
 }

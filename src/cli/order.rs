@@ -1,8 +1,8 @@
-//! Who orders a change, why, and under which identifier.
+//! The options of a command that changes a job: author, reason and request identifier.
 
 use uuid::Uuid;
 
-/// What a change is recorded with.
+/// The author and the reason that a change is recorded with.
 #[derive(Clone, Debug, clap::Args)]
 pub struct RecordArgs {
     /// Why, for the record
@@ -13,17 +13,17 @@ pub struct RecordArgs {
     pub author: String,
 }
 
-/// What every change of a job's rate is recorded with, and under which identifier.
+/// The author, the reason and the request identifier of a change of a job's rate.
 #[derive(Clone, Debug, clap::Args)]
 pub struct OrderArgs {
-    /// Who and why.
+    /// Author and reason.
     #[command(flatten)]
     pub record: RecordArgs,
     #[command(flatten)]
     request: RequestArgs,
 }
 
-/// Under which identifier a change is asked for.
+/// The identifier of a request.
 #[derive(Clone, Debug, clap::Args)]
 pub struct RequestArgs {
     /// Makes a repeat of the command harmless: the same identifier changes nothing more [default: a new one]
@@ -40,7 +40,8 @@ impl OrderArgs {
 }
 
 impl RequestArgs {
-    /// The request's identifier: a new one unless given. There always is one, so that a call whose answer was lost can be repeated.
+    /// The request's identifier: a new one unless given. Every request has one, so that a call whose answer was lost
+    /// can be repeated.
     #[must_use]
     pub fn request_id(&self) -> String {
         self.request_id.clone().unwrap_or_else(|| Uuid::now_v7().to_string())

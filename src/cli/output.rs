@@ -1,4 +1,4 @@
-//! What goes to standard output: messages as JSON or YAML for programs, tables for people.
+//! Standard output: messages as JSON or YAML for programs, tables for people.
 
 use std::io::{self, IsTerminal as _, Write as _};
 
@@ -21,7 +21,7 @@ pub enum Format {
     Yaml,
 }
 
-/// The choice of a format.
+/// The options that choose a format.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub struct FormatArgs {
     /// How to write the answer
@@ -42,7 +42,7 @@ impl FormatArgs {
     /// Prints `message` as JSON or YAML, or else the text that `table` makes.
     ///
     /// # Errors
-    /// If it can not be written.
+    /// If it cannot be written.
     pub fn print<T: Serialize>(self, message: &T, table: impl FnOnce() -> String) -> Result<(), Failure> {
         match self.format() {
             Format::Table => print(&table()),
@@ -55,19 +55,24 @@ impl FormatArgs {
 /// Writes `text` to standard output.
 ///
 /// # Errors
-/// If it can not be written.
+/// If it cannot be written.
 pub fn print(text: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
     stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|error| match error.kind() {
-        io::ErrorKind::BrokenPipe => Failure::reader_left(),
-        _ => Failure::new(Exit::Failed, format!("can not write to standard output: {error}")),
+        io::ErrorKind::BrokenPipe => Failure::silent(),
+        _ => Failure::new(Exit::Failed, format!("cannot write to standard output: {error}")),
     })
+}
+
+/// Writes a line for people to standard error, beside the output. Nobody may be listening.
+pub fn say(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
 /// A message as indented canonical JSON, with a line break at its end.
 ///
 /// # Errors
-/// If it has a value that JSON can not express.
+/// If it has a value that JSON cannot express.
 pub fn json<T: Serialize>(message: &T) -> Result<String, Failure> {
     let text = serde_json::to_string_pretty(&Canonical(message)).map_err(not_written)?;
     Ok(text + "\n")
@@ -76,7 +81,7 @@ pub fn json<T: Serialize>(message: &T) -> Result<String, Failure> {
 /// A message as canonical JSON on one line, with a line break at its end.
 ///
 /// # Errors
-/// If it has a value that JSON can not express.
+/// If it has a value that JSON cannot express.
 pub fn json_line<T: Serialize>(message: &T) -> Result<String, Failure> {
     let text = serde_json::to_string(&Canonical(message)).map_err(not_written)?;
     Ok(text + "\n")
@@ -85,13 +90,13 @@ pub fn json_line<T: Serialize>(message: &T) -> Result<String, Failure> {
 /// A message as YAML.
 ///
 /// # Errors
-/// If it has a value that YAML can not express.
+/// If it has a value that YAML cannot express.
 pub fn yaml<T: Serialize>(message: &T) -> Result<String, Failure> {
     serde_saphyr::to_string(&Canonical(message)).map_err(not_written)
 }
 
 fn not_written(error: impl std::error::Error) -> Failure {
-    Failure::new(Exit::Failed, format!("can not write the answer: {error}"))
+    Failure::new(Exit::Failed, format!("cannot write the answer: {error}"))
 }
 
 /// A table with a line break at its end: fitted to the terminal, or as wide as it must be when piped.

@@ -1,14 +1,15 @@
-//! A spec with some of its fields replaced: what an experiment's arm, or a replay of what might have been, changes.
+//! A spec with some of its fields replaced, as an experiment's arms and `lrs replay --with` do.
 
 use serde_json::{Map, Value};
 
 use super::failure::Failure;
 use lrs_proto::{JobSpec, json::Canonical};
 
-/// `base` with the fields that `over` has, each as a whole; a field that is null there is left out. Names may be written in either case.
+/// `base` with the fields of `over`, each replaced as a whole; a field that is null in `over` is removed. Names may be
+/// in snake or camel case.
 ///
 /// # Errors
-/// If one of them is no object.
+/// If one of them is not an object.
 pub fn overlay(base: &Value, over: &Value) -> Result<Value, Failure> {
     let mut fields = object(base)?;
     for (name, value) in object(over)? {
@@ -18,7 +19,7 @@ pub fn overlay(base: &Value, over: &Value) -> Result<Value, Failure> {
             fields.insert(name, value);
         }
     }
-    // One field in two words: the shorter one would be read beside the longer one.
+    // Two spellings of one field: without this, both would be in the result.
     for (short, long) in [("controller", "controllers"), ("controllers", "controller")] {
         if over.get(short).is_some_and(|value| !value.is_null()) && over.get(long).is_none() {
             fields.remove(long);
@@ -30,16 +31,16 @@ pub fn overlay(base: &Value, over: &Value) -> Result<Value, Failure> {
 /// A spec as the object that [`overlay`] takes.
 ///
 /// # Errors
-/// If it has a value that JSON can not express.
+/// If it has a value that JSON cannot express.
 pub fn object_of(spec: &JobSpec) -> Result<Value, Failure> {
     serde_json::to_value(Canonical(spec))
-        .map_err(|error| Failure::invalid(format!("the spec can not be changed: {error}")))
+        .map_err(|error| Failure::invalid(format!("the spec cannot be changed: {error}")))
 }
 
-/// The spec that an object is.
+/// The spec in an object.
 ///
 /// # Errors
-/// If it is none.
+/// If the object is not a spec.
 pub fn spec_of(object: Value) -> Result<JobSpec, Failure> {
     serde_json::from_value(object).map_err(|error| Failure::invalid(format!("the fields do not go together: {error}")))
 }

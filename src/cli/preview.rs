@@ -19,14 +19,14 @@ mod scheduler;
 
 use scheduler::SchedulerArgs;
 
-/// About how many lines a table has unless said otherwise.
+/// About how many lines a table has by default.
 const TABLE_LINES: u64 = 20;
 
-/// Which specs, at which steps, and how to show them.
+/// Draw the curve of one or several specs, no server needed
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "\
-Controllers are silent in a preview: it shows what the schedule says. With --every, and without --steps, the steps around every
-boundary, jump and restart come in addition.
+A preview shows the schedule alone, without controllers. Unless --steps is given, the steps around every boundary, jump
+and restart are shown too.
 
 Examples:
   lrs preview -f examples/cifar.yaml
@@ -51,7 +51,7 @@ pub struct Args {
     /// Every so many steps [default: for about 20 lines in a table, 1000 points otherwise]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     every: Option<u64>,
-    /// Where to end if a spec has no `total_steps`
+    /// The last step if a spec has no `total_steps`
     #[arg(long, value_name = "STEP", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..))]
     end: u64,
     /// How to show the curves; html is a page that needs nothing else
@@ -85,23 +85,24 @@ enum Format {
     Chart,
 }
 
-/// A spec's curve and what to call it.
+/// A spec's curve and its label.
 #[derive(Clone, Debug)]
 struct Preview {
     label: String,
     curve: Curve,
 }
 
-/// Shows the curves.
+/// Prints the curves.
 ///
 /// # Errors
-/// If a file or a spec is wrong, or the answer can not be written.
-pub fn run(args: &Args) -> Result<(), Failure> {
-    let text = text(args)?;
+/// If a file or a spec is invalid, or the answer cannot be written.
+#[expect(clippy::unused_async, reason = "all commands run alike")]
+pub async fn run(args: Args) -> Result<(), Failure> {
+    let text = text(&args)?;
     match &args.output {
         None => output::print(&text),
         Some(path) => fs::write(path, text)
-            .map_err(|error| Failure::new(Exit::Failed, format!("can not write {}: {error}", path.display()))),
+            .map_err(|error| Failure::new(Exit::Failed, format!("cannot write {}: {error}", path.display()))),
     }
 }
 
@@ -155,18 +156,18 @@ fn refused(label: &str, violations: &Violations) -> Failure {
     Failure::violated(format!("the spec of {label} is refused:"), violations)
 }
 
-/// The specs as YAML with the schedules in the words of `library`.
+/// The specs as YAML, with the schedules as schedulers of `library`.
 fn in_words_of(library: &str, specs: &[(String, Spec)]) -> Result<String, Failure> {
     let said = |(label, spec): &(String, Spec)| {
         let spec = heart::in_words_of(spec, library).map_err(|violations| {
-            Failure::violated(format!("{label} can not be said in the words of {library}:"), &violations)
+            Failure::violated(format!("{label} cannot be said in the words of {library}:"), &violations)
         })?;
         output::yaml(&spec)
     };
     Ok(specs.iter().map(said).collect::<Result<Vec<_>, _>>()?.join("---\n"))
 }
 
-/// How wide a chart is: a file has no width of its own.
+/// The width of a chart: that of the terminal, or the usual one for a file.
 fn width(args: &Args) -> usize {
     const USUAL_WIDTH: usize = 80;
     if args.output.is_some() { USUAL_WIDTH } else { output::terminal_width().unwrap_or(USUAL_WIDTH) }

@@ -25,7 +25,7 @@ mod report;
 
 use difference::Difference;
 
-/// Which history.
+/// Recompute a job's decisions and compare them with the recorded ones
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "\
 Exits with 6 if a recomputed decision differs from the recorded one, and says how.
@@ -52,13 +52,13 @@ pub struct Args {
     /// Telemetry, as JSON lines or CSV
     #[arg(long, value_name = "FILE", requires = "spec")]
     telemetry: Option<PathBuf>,
-    /// Decisions to compare with; people's among them are taken into account
+    /// Decisions to compare with; those by people are replayed
     #[arg(long, value_name = "FILE", requires = "spec")]
     decisions: Option<PathBuf>,
-    /// Show what the run's own spec with this file's fields in place of its own would have decided, as far as the record can tell
+    /// Show what the run's spec with these fields replaced would have decided, as far as the record can tell
     #[arg(long, value_name = "FILE")]
     with: Option<PathBuf>,
-    /// How to tell what was found
+    /// How to print the result
     #[command(flatten)]
     format: output::FormatArgs,
     #[command(flatten)]
@@ -67,34 +67,34 @@ pub struct Args {
     namespace: NamespaceArg,
 }
 
-/// All that a history consists of.
+/// A history to replay.
 #[derive(Debug)]
 struct History {
-    /// What it is the history of, for people.
+    /// The job or file that it is the history of, for people.
     title: String,
     initial_spec: Spec,
     attempts: Vec<AttemptRow>,
     attempt: u32,
     records: Vec<Sample>,
-    /// As recorded, by controllers and people; `None` if there is nothing to compare with.
+    /// The recorded decisions, by controllers and people; `None` if there are none to compare with.
     decisions: Option<Vec<Decision>>,
 }
 
-/// What a replay found.
+/// The result of a replay.
 #[derive(Debug)]
 struct Finding {
     title: String,
     attempt: u32,
     records: usize,
     recomputed: Recomputed,
-    /// `None` if there was nothing to compare with.
+    /// `None` if there were no recorded decisions to compare with.
     differences: Option<Vec<Difference>>,
 }
 
-/// Replays, and tells what was found.
+/// Replays the history and prints the result.
 ///
 /// # Errors
-/// If the history can not be read, or its decisions are not those recomputed.
+/// If the history cannot be read, or the recorded decisions differ from the recomputed ones.
 pub async fn run(args: Args) -> Result<(), Failure> {
     let history = match (&args.job, &args.spec, &args.telemetry) {
         (Some(job), _, _) => remote::read(&args.connect, &args.namespace.resolve(job)?, args.attempt).await?,
@@ -121,8 +121,8 @@ impl History {
         let all = self.decisions.as_deref().unwrap_or_default();
         let people: Vec<Decision> = all.iter().filter(|d| matches!(d.author, Author::Person(_))).cloned().collect();
         let recomputed = heart::replay(&self.initial_spec, &self.attempts, &people, &self.records, self.attempt)
-            .map_err(|violations| Failure::violated(format!("{} can not be replayed:", self.title), &violations))?;
-        // Decisions about steps after the last record read are of telemetry that came meanwhile.
+            .map_err(|violations| Failure::violated(format!("{} cannot be replayed:", self.title), &violations))?;
+        // Decisions about steps after the last record read belong to telemetry that arrived later.
         let last_step = self.records.last().map(|record| record.step);
         let recorded: Vec<&Decision> = heart::recorded(all, &self.attempts, self.attempt)
             .into_iter()

@@ -1,4 +1,4 @@
-//! `lrs report`: what became of a job, or of an experiment's arms.
+//! `lrs report`: the audit report of a job or of an experiment.
 
 use std::{
     fs,
@@ -14,11 +14,11 @@ use super::{
 use lrs_proto::{AuditReport, GetAuditReportRequest, get_audit_report_request::Subject};
 use lrs_report as document;
 
-/// Which report, and how to write it.
+/// Report on a job, or on whether an experiment's schedule paid
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "\
-The same record gives the same report, bit by bit. docs/reports.md says what each figure means. A report over long jobs takes a while:
---timeout says how long to wait.
+The same record gives the same report, bit for bit. docs/reports.md explains each figure. A report on long jobs takes a
+while: raise --timeout if necessary.
 
 Examples:
   lrs report vision/cifar
@@ -74,7 +74,7 @@ pub enum Format {
 }
 
 impl FormatArgs {
-    /// Writes a report as it is wanted.
+    /// Writes a report in the chosen format.
     fn write(&self, report: &AuditReport) -> Result<(), Failure> {
         let format = if self.json { Format::Json } else { self.format };
         write(&text(report, format)?, self.output.as_deref())
@@ -84,19 +84,19 @@ impl FormatArgs {
 /// Writes a document to the file, or else to standard output.
 ///
 /// # Errors
-/// If it can not be written.
+/// If it cannot be written.
 pub fn write(text: &str, file: Option<&Path>) -> Result<(), Failure> {
     match file {
         None => output::print(text),
         Some(path) => fs::write(path, text)
-            .map_err(|error| Failure::new(Exit::Failed, format!("can not write {}: {error}", path.display()))),
+            .map_err(|error| Failure::new(Exit::Failed, format!("cannot write {}: {error}", path.display()))),
     }
 }
 
 /// Reads the report and writes it.
 ///
 /// # Errors
-/// If there is no such job or experiment, or the report can not be read or written.
+/// If there is no such job or experiment, or the report cannot be read or written.
 pub async fn run(args: Args) -> Result<(), Failure> {
     let report = match (&args.job, &args.experiment, &args.from) {
         (_, _, Some(path)) => from_file(path)?,
@@ -122,7 +122,7 @@ pub fn experiment_subject(namespace: &str, experiment: &str) -> Subject {
 /// The report of a subject, from the server; with another target than the specs', if there is one.
 ///
 /// # Errors
-/// What the server says.
+/// If the server refuses.
 pub async fn read(server: &Connection, subject: Subject, target: Option<f64>) -> Result<AuditReport, Failure> {
     let request = GetAuditReportRequest { subject: Some(subject), target };
     server.call_reports(async |mut service| service.get_audit_report(request.clone()).await).await
@@ -131,7 +131,7 @@ pub async fn read(server: &Connection, subject: Subject, target: Option<f64>) ->
 /// The report as text.
 ///
 /// # Errors
-/// If it has a value that the format can not express.
+/// If it has a value that the format cannot express.
 pub fn text(report: &AuditReport, format: Format) -> Result<String, Failure> {
     match format {
         Format::Html => Ok(document::html(report)),

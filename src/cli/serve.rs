@@ -3,19 +3,19 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    process::ExitCode,
 };
 
 use anyhow::Context as _;
 use serde_json::json;
 
+use super::failure::Failure;
 use crate::{
     app::{Ending, Server},
     config::{Config, Options},
     connections, observability, shutdown,
 };
 
-/// Runs the server until it is told to end.
+/// Run the server
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "Examples:
   lrs serve                                                   one SQLite file, this machine only
@@ -33,16 +33,24 @@ pub struct Args {
     pub options: Options,
 }
 
-/// Serves. The exit code is 0 when all was answered and flushed, and 1 when the grace period was not enough.
+/// Serves until it is told to end.
 ///
 /// # Errors
-/// If the configuration is wrong, an address is taken, or the database can not be opened.
-pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+/// If the configuration is wrong, an address is taken, the database cannot be opened, or the grace period at the
+/// end was too short to answer and flush everything. The log says which.
+pub async fn run(args: Args) -> Result<(), Failure> {
+    match serve(args).await? {
+        Ending::Drained => Ok(()),
+        Ending::Cut => Err(Failure::silent()),
+    }
+}
+
+async fn serve(args: Args) -> anyhow::Result<Ending> {
     let config = Config::load(args.options, args.config.as_deref())?;
     observability::init(&config.log)?;
     connections::raise_open_files();
     // Before anything is started, so that a signal during the start ends it in order too.
-    let signals = shutdown::signals().context("signals can not be listened for")?;
+    let signals = shutdown::signals().context("signals cannot be listened for")?;
     let server = Server::start(&config).await?;
     let (grpc, http) = (server.grpc_address(), server.http_address());
     println!("lrs {} is starting", env!("CARGO_PKG_VERSION"));
@@ -50,13 +58,13 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     println!("  HTTP      http://{http}");
     println!("  database  {}", config.database_url);
     println!("  device    {}", server.statistics().name());
-    let Some(ready_file) = args.ready_file else { return Ok(exit_code(server.run_until(signals).await?)) };
+    let Some(ready_file) = args.ready_file else { return server.run_until(signals).await };
     let ready = server.readiness();
     let announce = async {
         ready.await;
         let text = json!({"grpc": grpc.to_string(), "http": http.to_string(), "pid": std::process::id()}).to_string();
         write_atomically(&ready_file, &text)
-            .with_context(|| format!("the ready file {} can not be written", ready_file.display()))
+            .with_context(|| format!("the ready file {} cannot be written", ready_file.display()))
     };
     let run = server.run_until(signals);
     tokio::pin!(run);
@@ -67,14 +75,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             run.await?
         }
     };
-    Ok(exit_code(ending))
-}
-
-fn exit_code(ending: Ending) -> ExitCode {
-    match ending {
-        Ending::Drained => ExitCode::SUCCESS,
-        Ending::Cut => ExitCode::FAILURE,
-    }
+    Ok(ending)
 }
 
 /// Writes a file that nobody ever sees half of.

@@ -11,7 +11,7 @@ const MAX_STEPS: usize = 100_000;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StepList(pub Vec<u64>);
 
-/// Why a list of steps is none.
+/// Why a list of steps is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidSteps {
     /// A part is neither a step nor a range.
@@ -23,11 +23,11 @@ pub enum InvalidSteps {
     /// A range whose distance is 0.
     #[error("{0:?} has no distance: must be at least 1")]
     Standing(String),
-    /// A step that can not be named.
+    /// A step is too large.
     #[error("{0} is not allowed: steps go up to {MAX_STEP}")]
     TooLarge(u64),
-    /// Too many of them.
-    #[error("these are more than {MAX_STEPS} steps")]
+    /// There are too many steps.
+    #[error("the list has more than {MAX_STEPS} steps")]
     TooMany,
 }
 
@@ -39,7 +39,7 @@ impl FromStr for StepList {
         for part in text.split(',') {
             let (first, last, distance) = range(part.trim())?;
             let distance_steps = usize::try_from(distance).unwrap_or(usize::MAX);
-            // One more than allowed is enough to know that there are too many.
+            // One more than the limit is enough to know that there are too many.
             steps.extend((first..=last).step_by(distance_steps).take(MAX_STEPS + 1 - steps.len()));
             if steps.len() > MAX_STEPS {
                 return Err(InvalidSteps::TooMany);

@@ -1,7 +1,8 @@
 //! `lrs sweep`: the median rule over the live jobs of an experiment, as advice to stop.
 //!
-//! An operator's client like any other: it reads telemetry, judges with the pure rule of `median`, and has its advice recorded, with
-//! the evidence, as a decision. The server makes it durable before any trainer sees it.
+//! The sweep is a client like any other operator's. It reads telemetry, judges each job with the pure rule of `median`,
+//! and records its advice, with the evidence, as a decision. The server makes the decision durable before any trainer
+//! sees it.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -23,14 +24,16 @@ mod median;
 
 use board::{AUTHOR, Board, Finding, STEP};
 
-/// Which experiment, and how to judge its jobs.
+/// Tell an experiment's worst jobs to stop
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "\
-At a rung, a step of the training, a job's best value of the objective so far is compared with the median of the running means of
-the jobs of the experiment that began before it. If it is worse, its trainer is advised to stop. What is said of a job at a rung depends
-on the telemetry up to that step alone, so that a sweep that is run again, or after the fact with --dry-run, says the same.
+A rung is a step of the training. At each rung, the sweep compares a job's best value of the objective so far with the
+median of the running means of the jobs that began before it. If the job is worse, its trainer is advised to stop. The
+judgement at a rung depends on the telemetry up to that step alone, so a second sweep, or a later one with --dry-run,
+judges alike.
 
-It waits at each rung for the jobs that began before; one that is dead holds it up until it is ended with `lrs job complete`.
+At each rung the sweep waits for all jobs that began earlier. A dead job holds it up until you end that job with
+`lrs job complete`.
 
 Examples:
   lrs sweep digits -n vision --every 500
@@ -40,28 +43,28 @@ Examples:
 pub struct Args {
     /// The experiment, as the jobs' specs name it
     experiment: String,
-    /// Judge every so many steps, at 10,000 rungs at most
+    /// Distance between rungs; there are at most 10,000 rungs
     #[arg(long, value_name = "STEPS", value_parser = clap::value_parser!(i64).range(1..=1 << 40))]
     every: i64,
-    /// The first step to judge at [default: that of --every]
+    /// The first rung [default: --every]
     #[arg(long, value_name = "STEP", value_parser = clap::value_parser!(i64).range(0..=1 << 50))]
     after: Option<i64>,
-    /// Judge a job only where so many others have a value
+    /// Judge a job only if at least this many others have a value at the rung
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
     min_jobs: u16,
     /// How long to wait between looks at the jobs, such as 500ms or 1m
     #[arg(long, value_name = "DURATION", default_value = "2s")]
     interval: jiff::SignedDuration,
-    /// How long to stay once no job is live, for a study whose trials come one after another
+    /// How long to go on when no job is live, for a study whose trials run one after another
     #[arg(long, value_name = "DURATION", default_value = "0s")]
     linger: jiff::SignedDuration,
-    /// Say what can be said now, and end
+    /// Judge once and exit
     #[arg(long)]
     once: bool,
-    /// Advise nobody, only say it
+    /// Print the judgements; advise nobody
     #[arg(long)]
     dry_run: bool,
-    /// A JSON object a line, in place of sentences
+    /// Print JSON objects, one a line, in place of sentences
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -97,7 +100,7 @@ impl Rule {
 /// Sweeps until no job of the experiment is live.
 ///
 /// # Errors
-/// What the server says, or that the jobs can not be compared.
+/// If the server refuses, or the jobs cannot be compared.
 pub async fn run(args: Args) -> Result<(), Failure> {
     let rule =
         Rule { first: args.after.unwrap_or(args.every), every: args.every, min_jobs: usize::from(args.min_jobs) };
@@ -128,9 +131,9 @@ pub async fn run(args: Args) -> Result<(), Failure> {
 struct Sweep {
     server: Connection,
     board: Board,
-    /// Found, and not yet told.
+    /// Findings that are not printed yet.
     found: VecDeque<Finding>,
-    /// What was said last of a job that holds the others up.
+    /// The last message about a job that holds the others up.
     held_up: Option<String>,
 }
 
@@ -147,7 +150,7 @@ impl Sweep {
             output::print(&said)?;
         }
         let late = self.board.holding_up();
-        let late = late.map(|(job, step)| format!("{job} has not been heard of, and is waited for at step {step}"));
+        let late = late.map(|(job, step)| format!("waiting at step {step} for {job}, which has stopped reporting"));
         if let Some(late) = late.as_ref().filter(|_| late != self.held_up) {
             eprintln!("{late}");
         }
@@ -156,7 +159,7 @@ impl Sweep {
     }
 }
 
-/// Has the advice recorded; `None` if the job has ended meanwhile.
+/// Records the advice; `None` if the job has ended in the meantime.
 async fn advise(server: &Connection, finding: &Finding) -> Result<Option<Decision>, Failure> {
     let request = AdviseStopRequest {
         name: finding.job.clone(),

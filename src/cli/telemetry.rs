@@ -1,4 +1,4 @@
-//! Telemetry outside a server: columns into records and back, as JSON lines and as CSV.
+//! Telemetry as records: from the columns of an answer, from JSON lines and CSV, and back.
 
 use std::collections::BTreeMap;
 
@@ -6,10 +6,10 @@ use crate::cli::{connect::Connection, failure::Failure};
 use lrs_model::telemetry::{GRAD_NORM, LEARNING_RATE, LOSS, Sample};
 use lrs_proto::{QueryTelemetryRequest, QueryTelemetryResponse, TelemetryRecord, TelemetrySeries, json::Canonical};
 
-/// All pages of an answer, as one.
+/// All pages of an answer, joined.
 ///
 /// # Errors
-/// What the server says.
+/// If the server refuses.
 pub async fn query(server: &Connection, request: &QueryTelemetryRequest) -> Result<QueryTelemetryResponse, Failure> {
     let mut series = BTreeMap::<String, TelemetrySeries>::new();
     let mut request = request.clone();
@@ -31,7 +31,7 @@ pub async fn query(server: &Connection, request: &QueryTelemetryRequest) -> Resu
     }
 }
 
-/// The records that columns are of, by rising step.
+/// The records of columns, by rising step.
 ///
 /// # Errors
 /// If a step is negative: no server sends that.
@@ -49,7 +49,7 @@ pub fn samples(answer: &QueryTelemetryResponse) -> Result<Vec<Sample>, Failure> 
 /// Records as JSON, one a line.
 ///
 /// # Errors
-/// If a record can not be written.
+/// If a record cannot be written.
 pub fn to_jsonl(samples: &[Sample]) -> Result<String, Failure> {
     let mut text = String::new();
     for sample in samples {
@@ -62,7 +62,7 @@ pub fn to_jsonl(samples: &[Sample]) -> Result<String, Failure> {
 /// Records as CSV: the step, then a column a metric; empty where a record has none.
 ///
 /// # Errors
-/// If a record can not be written.
+/// If a record cannot be written.
 pub fn to_csv(samples: &[Sample]) -> Result<String, Failure> {
     let metrics = metric_names(samples);
     let mut csv = csv::Writer::from_writer(Vec::new());
@@ -91,7 +91,7 @@ pub fn metric_names(samples: &[Sample]) -> Vec<&str> {
 /// Records from JSON lines, or from CSV if the text does not begin with a brace. Steps must rise.
 ///
 /// # Errors
-/// With the line, if one can not be read.
+/// With the line, if one cannot be read.
 pub fn parse(name: &str, text: &str) -> Result<Vec<Sample>, Failure> {
     let samples = if text.trim_start().starts_with('{') { parse_jsonl(name, text)? } else { parse_csv(name, text)? };
     if let Some(pair) = samples.windows(2).find(|pair| pair[0].step >= pair[1].step) {
@@ -147,7 +147,7 @@ fn parse_csv(name: &str, text: &str) -> Result<Vec<Sample>, Failure> {
     Ok(samples)
 }
 
-/// Notes a value; every NaN becomes the one NaN that samples have.
+/// Stores a value; every NaN becomes the NaN that samples have.
 fn set(sample: &mut Sample, metric: &str, value: f64) {
     let value = if value.is_nan() { f64::NAN } else { value };
     match metric {
@@ -173,7 +173,7 @@ fn whole_step(step: i64) -> Result<u64, Failure> {
 }
 
 fn unwritable(error: impl std::error::Error) -> Failure {
-    Failure::new(super::failure::Exit::Failed, format!("can not write the telemetry: {error}"))
+    Failure::new(super::failure::Exit::Failed, format!("cannot write the telemetry: {error}"))
 }
 
 #[cfg(test)]

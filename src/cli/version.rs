@@ -8,7 +8,7 @@ use super::{
 };
 use lrs_store as store;
 
-/// How to say it.
+/// Print the release of this program
 #[derive(Clone, Copy, Debug, clap::Args)]
 #[command(after_help = "Examples:\n  lrs version\n  lrs version --format json")]
 pub struct Args {
@@ -16,7 +16,7 @@ pub struct Args {
     format: FormatArgs,
 }
 
-/// What is known of this program.
+/// The facts about this program.
 #[derive(Debug, Serialize)]
 struct Release {
     version: &'static str,
@@ -28,11 +28,12 @@ struct Release {
     schema_version: i64,
 }
 
-/// Prints it.
+/// Prints the release.
 ///
 /// # Errors
-/// If it can not be written.
-pub fn run(args: Args) -> Result<(), Failure> {
+/// If the answer cannot be written.
+#[expect(clippy::unused_async, reason = "all commands run alike")]
+pub async fn run(args: Args) -> Result<(), Failure> {
     let release = Release {
         version: env!("CARGO_PKG_VERSION"),
         git_commit: option_env!("LRS_GIT_COMMIT"),

@@ -1,7 +1,5 @@
 //! The pages of the convergence monitor, with their scripts and styles. They show the JSON under `/v1/`.
 
-use std::sync::LazyLock;
-
 use axum::{
     body::Bytes,
     extract::Path,
@@ -61,7 +59,7 @@ pub(super) async fn asset(Path(name): Path<String>, request: HeaderMap) -> Respo
     };
     let (contents, cache) = match name.as_str() {
         // It changes only with the program, and is large.
-        "plotly.min.js" => (Bytes::from_static(plotly().as_bytes()), "max-age=86400"),
+        "plotly.min.js" => (Bytes::from_static(lrs_plotly::SCRIPT.as_bytes()), "max-age=86400"),
         "topics.js" => (topics().into(), "no-cache"),
         _ => {
             let Some(file) = Assets::get(&name) else { return missing(&name) };
@@ -69,13 +67,6 @@ pub(super) async fn asset(Path(name): Path<String>, request: HeaderMap) -> Respo
         }
     };
     File { name, contents, media_type, cache }.answer(&request).await
-}
-
-/// The drawing library, as it comes with its crate: the first of the scripts that it gives out.
-fn plotly() -> &'static str {
-    static SCRIPTS: LazyLock<String> = LazyLock::new(plotly::Plot::offline_js_sources);
-    let inner = SCRIPTS.split_once('>').map_or("", |(_, rest)| rest);
-    inner.split_once("</script>").map_or(inner, |(script, _)| script)
 }
 
 /// A script with what people call advice, by its topic.

@@ -5,6 +5,7 @@ mod cpp;
 mod device;
 mod host;
 mod stale;
+#[cfg(feature = "cuda")]
 mod stand_in;
 mod windows;
 

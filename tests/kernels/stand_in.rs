@@ -62,7 +62,7 @@ fn a_device_that_is_lost_at_any_call_changes_nothing_but_where_it_is_computed() 
         let text = run("device::a_device_that_may_be_lost", &settings);
         if text.contains("was lost") {
             lost += 1;
-        } else if text.contains("not be used") {
+        } else if text.contains("cannot be used") {
             unusable += 1;
         } else {
             break;

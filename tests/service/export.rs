@@ -8,16 +8,14 @@ use std::{
 };
 
 use crate::server::{self, Server, spec_json};
-use arrow_array::{
-    Array as _, RecordBatch,
-    cast::AsArray as _,
-    types::{Float64Type, Int64Type},
-};
 use lrs_model::{name::JobId, telemetry::Sample};
 use lrs_proto::{CompleteJobRequest, MetricSeries, StreamTelemetryRequest, job::State};
 use lrs_store as store;
 use lrs_store::{Chunk, Write};
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::{
+    file::reader::{FileReader as _, SerializedFileReader},
+    record::Field,
+};
 
 fn command(server: &Server, line: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lrs"));
@@ -66,20 +64,25 @@ async fn eventful_job(server: &Server) -> String {
     job
 }
 
-fn read_parquet(path: &Path) -> Vec<RecordBatch> {
+fn open_parquet(path: &Path) -> SerializedFileReader<File> {
     let file = File::open(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).unwrap();
-    builder.build().unwrap().map(Result::unwrap).collect()
+    SerializedFileReader::new(file).unwrap()
+}
+
+fn row_count(path: &Path) -> i64 {
+    open_parquet(path).metadata().file_metadata().num_rows()
 }
 
 /// A column of numbers by step: their bits, where there is a value.
-fn bits_by_step(batches: &[RecordBatch], column: &str) -> BTreeMap<i64, u64> {
+fn bits_by_step(table: &SerializedFileReader<File>, column: &str) -> BTreeMap<i64, u64> {
     let mut bits = BTreeMap::new();
-    for batch in batches {
-        let steps = batch.column_by_name("step").unwrap().as_primitive::<Int64Type>();
-        let values = batch.column_by_name(column).unwrap().as_primitive::<Float64Type>();
-        let rows = (0..batch.num_rows()).filter(|&row| values.is_valid(row));
-        bits.extend(rows.map(|row| (steps.value(row), values.value(row).to_bits())));
+    for row in table.get_row_iter(None).unwrap() {
+        let fields: BTreeMap<String, Field> = row.unwrap().into_columns().into_iter().collect();
+        match (&fields["step"], &fields[column]) {
+            (Field::Long(step), Field::Double(value)) => assert_eq!(bits.insert(*step, value.to_bits()), None),
+            (Field::Long(_), Field::Null) => {}
+            other => panic!("{other:?}"),
+        }
     }
     bits
 }
@@ -97,7 +100,7 @@ async fn every_bit_of_the_telemetry_is_in_each_format() {
     let mut expected: BTreeMap<i64, u64> = (0..10).map(|step| (step, 1f64.to_bits())).collect();
     let odd = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 5e-324];
     expected.extend((10..).zip(odd.map(f64::to_bits)));
-    let telemetry = read_parquet(&to.join("telemetry.parquet"));
+    let telemetry = open_parquet(&to.join("telemetry.parquet"));
     assert_eq!(bits_by_step(&telemetry, "loss"), expected);
     assert_eq!(bits_by_step(&telemetry, "val,\"loss\""), BTreeMap::from([(13, (-0f64).to_bits())]));
 
@@ -190,11 +193,14 @@ async fn a_job_without_any_telemetry_has_empty_tables_of_the_same_columns() {
     let directory = tempfile::tempdir().unwrap();
     lrs(&server, &format!("export test/empty --to {}", directory.path().display()));
     for (table, column_count) in [("telemetry", 1), ("rates", 6), ("decisions", 11)] {
-        let file = File::open(directory.path().join(table).with_extension("parquet")).unwrap();
-        let builder = ParquetRecordBatchReaderBuilder::try_new(file).unwrap();
-        assert_eq!(builder.metadata().file_metadata().num_rows(), 0);
-        assert_eq!(builder.schema().fields().len(), column_count);
-        assert!(builder.schema().fields().iter().all(|field| field.metadata().contains_key("unit")));
+        let file = open_parquet(&directory.path().join(table).with_extension("parquet"));
+        let metadata = file.metadata().file_metadata();
+        assert_eq!((metadata.num_rows(), metadata.schema_descr().num_columns()), (0, column_count));
+        let about = metadata.key_value_metadata().unwrap().iter().find(|entry| entry.key == "lrs").unwrap();
+        let about: serde_json::Value = serde_json::from_str(about.value.as_deref().unwrap()).unwrap();
+        let columns = about["columns"].as_array().unwrap();
+        assert_eq!(columns.len(), column_count);
+        assert!(columns.iter().all(|column| column["unit"].is_string()));
     }
     let names: Vec<_> = std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names.len(), 4, "{names:?}");
@@ -301,12 +307,11 @@ async fn memory_does_not_grow_with_the_length_of_the_history() {
          server ({server_after_short})",
         began.elapsed().as_secs_f64()
     );
-    let rows: usize =
-        read_parquet(&directory.path().join("long/telemetry.parquet")).iter().map(RecordBatch::num_rows).sum();
-    assert_eq!(rows as u64, steps);
-    let rows: usize =
-        read_parquet(&directory.path().join("long/rates.parquet")).iter().map(RecordBatch::num_rows).sum();
-    assert_eq!(rows as u64, steps);
+    for table in ["telemetry", "rates"] {
+        let path = directory.path().join(format!("long/{table}.parquet"));
+        assert_eq!(u64::try_from(row_count(&path)), Ok(steps), "{table}");
+        assert!(open_parquet(&path).num_row_groups() > 1, "{table} is one row group");
+    }
     // 300,000 steps more of 4 columns are 10 MB more, and a multiple of that as records.
     assert!(long < short + 24, "the client: {short} MiB, then {long} MiB");
     assert!(

@@ -1,4 +1,4 @@
-//! The area under a curve whose points come one after the other.
+//! The area under a curve, point by point.
 
 /// The area so far, by trapezoids between neighbouring points.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

@@ -1,10 +1,11 @@
-//! The arms of an experiment: which jobs are compared, which are not and why, and what comes of it.
+//! The comparison of an experiment's arms: which jobs are compared, which are left out and why, and the figures.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
+    difference::MeasuredPair,
     job::JobFigures,
-    measure::{Measure, MeasureFigures, MeasuredPair, loss_objective},
+    measure::{Measure, MeasureFigures, loss_objective},
 };
 use lrs_model::{
     controller::Mode,
@@ -13,20 +14,20 @@ use lrs_model::{
     spec::{Arm, Objective},
 };
 
-/// What an experiment says about its arms.
+/// The comparison of an experiment's arms.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Comparison {
-    /// What is to be achieved: the objective of most jobs, or the loss.
+    /// The objective of most jobs, or the loss.
     pub objective: Objective,
     /// The jobs that are compared, by rising seed.
     pub pairs: Vec<Pair>,
-    /// Each measure that any of them has.
+    /// Each measure that any of the jobs has.
     pub measures: Vec<MeasureFigures>,
-    /// What was saved on the way to the target.
+    /// The savings on the way to the target.
     pub savings: Savings,
-    /// What is not compared, and why.
+    /// The jobs, seeds and arms that are not compared, and why.
     pub left_out: Vec<LeftOut>,
-    /// In words, what the final value says.
+    /// The verdict on the final value, in words.
     pub verdict: String,
 }
 
@@ -44,19 +45,19 @@ pub struct Pair {
 /// What the scheduled arm saved, over the pairs that both reached the target: baseline less scheduled.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Savings {
-    /// How many pairs both reached it.
+    /// How many pairs reached the target on both sides.
     pub pairs: u64,
-    /// Steps in all, and less than zero where more were needed. `None` without such pairs.
+    /// Steps in all; negative if the scheduled arm needed more. `None` without such pairs.
     pub steps: Option<f64>,
-    /// Seconds in all, estimated; `None` if a job of them has not ended.
+    /// Seconds in all, estimated; `None` if one of the jobs has not ended.
     pub seconds: Option<f64>,
-    /// GPU hours in all, estimated; `None` if a job of them does not say its GPUs.
+    /// GPU hours in all, estimated; `None` if one of the jobs does not say its GPUs.
     pub gpu_hours: Option<f64>,
     /// The same in words.
     pub sentence: String,
 }
 
-/// Something that is not compared.
+/// A job, a seed or an arm that is not compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeftOut {
     /// A job's name, or `seed 3`, or an arm.
@@ -148,7 +149,8 @@ fn is_newer(a: &JobFigures, b: &JobFigures) -> bool {
     key(a) > key(b)
 }
 
-/// The objective that most jobs of an arm have, and of those with the same metric and direction the target that most have.
+/// The objective that most jobs of an arm have, and of those with the same metric and direction the target that most
+/// have.
 fn usual_objective(jobs: &[JobFigures]) -> Objective {
     let jobs: Vec<&JobFigures> = jobs.iter().filter(|job| job.facts.row.spec.arm.is_some()).collect();
     let usual = most_frequent(jobs.iter().map(|job| kind(&objective_of(job))));
@@ -157,11 +159,11 @@ fn usual_objective(jobs: &[JobFigures]) -> Objective {
     alike.iter().find(|job| Some(target(job)) == usual).map_or_else(loss_objective, |job| objective_of(job))
 }
 
-/// The key that comes most often; of several the least.
+/// The most frequent key; the least of several.
 fn most_frequent<K: Ord>(keys: impl Iterator<Item = K>) -> Option<K> {
     let mut counts: BTreeMap<K, u64> = BTreeMap::new();
     keys.for_each(|key| *counts.entry(key).or_default() += 1);
-    // The last of equal maxima wins, so the other way round it is the first.
+    // `max_by` takes the last of equal maxima: reversed, the least.
     counts.into_iter().rev().max_by_key(|(_, count)| *count).map(|(key, _)| key)
 }
 
@@ -170,7 +172,7 @@ fn objective_of(job: &JobFigures) -> Objective {
     job.facts.row.spec.objective.clone().unwrap_or_else(loss_objective)
 }
 
-/// What must be the same for two objectives to be compared.
+/// The parts of an objective that must be the same for two jobs to be compared.
 fn kind(objective: &Objective) -> (String, bool) {
     (objective.metric.clone(), objective.mode == Mode::Max)
 }
@@ -180,7 +182,7 @@ fn target(job: &JobFigures) -> String {
     target.map_or_else(|| "none".to_owned(), |target| target.to_string())
 }
 
-/// Where a job stands in the comparison, or why it does not.
+/// A job's side in the comparison, or why it has none.
 fn place(job: &JobFigures, usual: &Objective) -> Result<(Arm, i64), String> {
     let row = &job.facts.row;
     let arm = row.spec.arm.ok_or("it has no arm")?;
@@ -232,7 +234,7 @@ fn has_target(job: &JobFigures, usual: &Objective) -> bool {
     target.is_some() && target == usual.target
 }
 
-/// What was saved, and what was needed more.
+/// The savings in words.
 fn in_words(amounts: impl Iterator<Item = (f64, &'static str)>) -> String {
     let (more, saved): (Vec<_>, Vec<_>) = amounts.partition(|(amount, _)| *amount < 0.0);
     let list = |amounts: &[(f64, &str)]| {
@@ -261,8 +263,8 @@ fn savings(objective: &Objective, pairs: &[(i64, &JobFigures, &JobFigures)]) -> 
     let (count, steps) = saved(Measure::StepsToTarget);
     let (seconds, gpu_hours) = (saved(Measure::SecondsToTarget).1, saved(Measure::GpuHoursToTarget).1);
     let sentence = match (objective.target, steps) {
-        (None, _) => "no target is set, so what was saved can not be said".to_owned(),
-        (Some(_), None) => "in no pair did both arms reach the target, so what was saved can not be said".to_owned(),
+        (None, _) => "no target is set, so what was saved cannot be said".to_owned(),
+        (Some(_), None) => "in no pair did both arms reach the target, so what was saved cannot be said".to_owned(),
         (Some(_), Some(steps)) => {
             let amounts = [(Some(steps), "steps"), (seconds, "s of wall time"), (gpu_hours, "GPU hours")];
             let amounts = amounts.into_iter().filter_map(|(amount, unit)| Some((amount?, unit)));

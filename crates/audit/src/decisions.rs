@@ -1,4 +1,4 @@
-//! What each decision did: how the loss went before it took effect, and after.
+//! The effect of each decision: the slope of the loss before and after.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -7,26 +7,26 @@ use lrs_stats::{order::median, rank::theil_sen};
 
 use super::area::number;
 
-/// The most decisions of a job that are looked at one by one.
+/// The most decisions of a job that get figures of their own.
 pub const MAX_DECISIONS: usize = 100;
 /// The most losses on each side of a decision.
 const WINDOW: usize = 200;
-/// Fewer losses than this on a side say nothing.
+/// The fewest finite losses on a side that a slope is computed from.
 const MIN_WINDOW: usize = 8;
 
-/// Everything about a job's decisions that has to be known before its losses are looked at.
+/// A job's decisions, gathered before its losses are read.
 #[derive(Clone, Debug, Default)]
 pub struct DecisionLog {
     by_controllers: u64,
     by_people: u64,
     advice: u64,
     shown: Vec<Decision>,
-    /// The steps at which rates changed: no window reaches across one.
+    /// The steps at which rates changed: no window reaches across such a step.
     boundaries: BTreeSet<u64>,
 }
 
 impl DecisionLog {
-    /// Takes a decision of the history that is reported, in the order they were recorded.
+    /// Takes the next decision of the reported history, in the order of recording.
     pub fn take(&mut self, decision: Decision) {
         match (&decision.author, &decision.effect) {
             (_, Effect::Advice(_)) => self.advice += 1,
@@ -56,14 +56,14 @@ pub struct Decisions {
 }
 
 impl Decisions {
-    /// How many there are in all.
+    /// The number of all decisions.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.by_controllers + self.by_people + self.advice
     }
 }
 
-/// A decision and what the loss did around it.
+/// A decision and the loss around it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DecisionFigures {
     /// The decision.
@@ -76,7 +76,7 @@ pub struct DecisionFigures {
     pub change: Option<SlopeChange>,
 }
 
-/// How the loss goes over a window.
+/// The level and the slope of the loss over a window.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Slope {
     /// How many losses.

@@ -6,11 +6,11 @@ use super::{
     decisions::{DecisionLog, DecisionTally, Decisions},
     loss::{LossFigures, LossTally},
     metric::{MAX_METRICS, MetricFigures, MetricTally},
-    wall::Wall,
+    wall::{Stretch, Wall},
 };
 use lrs_model::{
     controller::Mode,
-    job::{JobRow, State, Timestamp},
+    job::{JobRow, State},
     spec::Objective,
     telemetry::{GRAD_NORM, LEARNING_RATE, LOSS, Sample},
 };
@@ -20,31 +20,22 @@ use lrs_stats::extremes::Extremes;
 pub const GPUS_LABEL: &str = "gpus";
 /// The curve of mean losses.
 pub const LOSS_MEAN: &str = "loss_mean";
-/// The most points of it.
+/// The most points of the curve of mean losses.
 const MEAN_POINTS: usize = 128;
 /// About how many points a curve has.
 const CURVE_POINTS: usize = 400;
 
-/// What is known of a job beside its telemetry and decisions.
+/// The facts about a job beside its telemetry and decisions.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JobFacts {
-    /// As stored.
+    /// The row as stored.
     pub row: Arc<JobRow>,
-    /// It is running, but its trainer has not been heard of for a while.
+    /// Whether it is running, but its trainer has not reported for a while.
     pub is_stale: bool,
     /// The attempt whose history is reported; 0 if there is none.
     pub attempt: u32,
     /// The history's stretches, by rising step.
     pub stretches: Vec<Stretch>,
-}
-
-/// A stretch of a history: what one attempt trained of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stretch {
-    /// Its first step.
-    pub start_step: u64,
-    /// When the attempt was started.
-    pub start_time: Timestamp,
 }
 
 /// A series for a chart: down-sampled, its extremes kept.
@@ -58,38 +49,38 @@ pub struct Curve {
     pub values: Vec<f64>,
 }
 
-/// What became of a job.
+/// The figures of a job.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JobFigures {
-    /// What is known of it.
+    /// The facts about the job.
     pub facts: JobFacts,
     /// How many steps have a record.
     pub records: u64,
-    /// The first step that has one, and the last.
+    /// The first and the last step that have a record.
     pub steps: Option<(u64, u64)>,
-    /// What became of the objective; `None` without one, or if it was never reported.
+    /// The figures of the objective; `None` if there is none, or its metric was never reported.
     pub objective: Option<ObjectiveFigures>,
     /// The training loss; `None` if none was reported.
     pub loss: Option<LossFigures>,
-    /// Each metric by name, the learning rate aside.
+    /// The metrics by name, except for the learning rate.
     pub metrics: Vec<MetricFigures>,
     /// How many metrics were left out.
     pub metrics_left_out: u64,
-    /// What was decided about its rate.
+    /// The decisions about its rate.
     pub decisions: Decisions,
     /// GPUs it trained on, by its label `gpus`.
     pub gpus: Option<f64>,
     /// Seconds from the start of its first attempt to its end; `None` while it has not ended.
     pub wall_seconds: Option<f64>,
-    /// Of these, on a plateau.
+    /// How many of the `wall_seconds` it was on a plateau.
     pub plateau_seconds: Option<f64>,
-    /// The loss, the objective, the learning rate, and of a long run the mean loss.
+    /// The loss, the objective, the learning rate and, for a long run, the mean loss.
     pub curves: Vec<Curve>,
-    /// What is missing, and what that means: a sentence each.
+    /// What is missing from the figures and why: sentences.
     pub notes: Vec<String>,
 }
 
-/// What became of the objective.
+/// The figures of the objective.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ObjectiveFigures {
     /// The objective.
@@ -98,18 +89,18 @@ pub struct ObjectiveFigures {
     pub metric: MetricFigures,
     /// How many steps had been trained when the target was first reached; `None` if it was not, or there is none.
     pub steps_to_target: Option<u64>,
-    /// Seconds until then.
+    /// Seconds until the target was first reached.
     pub seconds_to_target: Option<f64>,
 }
 
 impl JobFigures {
-    /// Hours of so many GPUs in so many seconds.
+    /// GPU hours of the job in a stretch of time.
     #[must_use]
     pub fn gpu_hours(&self, seconds: Option<f64>) -> Option<f64> {
         Some(seconds? / 3600.0 * self.gpus?)
     }
 
-    /// Whether it has trained all it was to train.
+    /// Whether it has trained to its end.
     #[must_use]
     pub fn is_whole(&self) -> bool {
         let row = &self.facts.row;
@@ -200,7 +191,7 @@ impl JobTally {
         }
     }
 
-    /// The figures of what came.
+    /// The figures of the records taken.
     #[must_use]
     pub fn figures(self) -> JobFigures {
         let spec = &self.facts.row.spec;
@@ -259,7 +250,7 @@ fn curves(smoothed: Vec<(u64, f64)>, series: [(&str, Extremes); 3]) -> Vec<Curve
     curves.filter(|curve| !curve.steps.is_empty()).collect()
 }
 
-/// What a reader must know to read the figures rightly.
+/// Notes that a reader needs to understand the figures.
 fn notes(figures: &JobFigures) -> Vec<String> {
     let row = &figures.facts.row;
     let spec = &row.spec;

@@ -1,8 +1,9 @@
-//! The figures of a report: of each job, and between the two arms of an experiment.
+//! The figures of an audit report: of each job, and of the comparison between the two arms of an experiment.
 
 mod area;
 mod comparison;
 mod decisions;
+mod difference;
 mod job;
 mod loss;
 mod measure;
@@ -15,23 +16,25 @@ mod wall;
 
 pub use comparison::{Comparison, LeftOut, Pair, Savings, compare};
 pub use decisions::{DecisionFigures, DecisionLog, Decisions, MAX_DECISIONS, Slope, SlopeChange};
-pub use job::{Curve, JobFacts, JobFigures, JobTally, ObjectiveFigures, Stretch};
+pub use difference::{Difference, MeasuredPair};
+pub use job::{Curve, JobFacts, JobFigures, JobTally, ObjectiveFigures};
 pub use loss::LossFigures;
-pub use measure::{Difference, Measure, MeasureFigures, MeasuredPair};
+pub use measure::{Measure, MeasureFigures};
 pub use metric::{MAX_METRICS, MetricFigures};
 pub use plateau::PlateauFigures;
 pub use resample::{Interval, RESAMPLES};
 pub use stability::StabilityFigures;
 pub use verdict::Verdict;
+pub use wall::Stretch;
 
-/// A report: the figures of the jobs, and what they say about an experiment's arms.
+/// A report: the figures of the jobs, and the comparison of an experiment's arms.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Audit {
-    /// What it is about.
+    /// The job or experiment of the report.
     pub subject: Subject,
-    /// By name.
+    /// The figures of the jobs, by name.
     pub jobs: Vec<JobFigures>,
-    /// The arms of the experiment; `None` of one job.
+    /// The comparison of the arms; `None` in the report of one job.
     pub comparison: Option<Comparison>,
 }
 

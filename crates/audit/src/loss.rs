@@ -1,4 +1,4 @@
-//! What the training loss tells: its area, its stability, its plateaus.
+//! The figures of the training loss: area, stability and plateaus.
 
 use super::{
     area::Area,
@@ -11,11 +11,11 @@ use super::{
 pub struct LossFigures {
     /// The area under the curve of finite losses, by trapezoids, in losses times steps; `None` for fewer than two.
     pub area: Option<f64>,
-    /// The area over the steps it spans: the mean loss, comparable between runs of different lengths.
+    /// The area divided by the steps it spans: the mean loss, comparable between runs of different lengths.
     pub mean: Option<f64>,
-    /// How smoothly it went.
+    /// Spikes and divergences.
     pub stability: StabilityFigures,
-    /// Where it did not fall; `None` for too few losses to say.
+    /// Where it did not fall; `None` if there are too few losses.
     pub plateau: Option<PlateauFigures>,
 }
 

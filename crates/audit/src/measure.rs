@@ -1,28 +1,29 @@
-//! A figure that both arms have, compared pair by pair.
+//! A measure of both arms, compared pair by pair.
+
+use std::cmp::Ordering;
 
 use super::{
     area::number,
+    difference::{Difference, MeasuredPair},
     job::JobFigures,
-    resample::{Interval, bootstrap, chance, sign_flip},
-    verdict::{Verdict, sentence},
+    verdict::Verdict,
 };
 use lrs_model::{controller::Mode, spec::Objective, telemetry::LOSS};
-use lrs_stats::linear::{mean, variance};
 
 /// What is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Measure {
     /// The final value of the objective's metric, or of the loss where there is no objective.
     FinalValue,
-    /// The best value of that.
+    /// The best value of the objective's metric.
     BestValue,
     /// The mean training loss: the area under its curve over the steps it spans.
     MeanLoss,
     /// Steps trained until the target was first reached.
     StepsToTarget,
-    /// Seconds until then.
+    /// Seconds until the target was first reached.
     SecondsToTarget,
-    /// GPU hours until then.
+    /// GPU hours until the target was first reached.
     GpuHoursToTarget,
 }
 
@@ -31,7 +32,7 @@ pub enum Measure {
 pub struct MeasureFigures {
     /// What is compared.
     pub measure: Measure,
-    /// In words, such as `final val_accuracy`.
+    /// The name for people, such as `final val_accuracy`.
     pub title: String,
     /// The unit, if it has one.
     pub unit: &'static str,
@@ -41,48 +42,16 @@ pub struct MeasureFigures {
     pub pairs: Vec<MeasuredPair>,
     /// Pairs in which the scheduled arm is better. No value, or one that is not finite, is worse than any.
     pub better: u64,
-    /// Pairs in which it is worse.
+    /// Pairs in which the scheduled arm is worse.
     pub worse: u64,
     /// Pairs in which both are equal.
     pub equal: u64,
     /// The difference over the pairs that have a finite value on both sides; `None` if there is none.
     pub difference: Option<Difference>,
-    /// What that says.
+    /// The verdict on the difference.
     pub verdict: Verdict,
-    /// The same in words.
+    /// The verdict in words.
     pub sentence: String,
-}
-
-/// The two values of a seed.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct MeasuredPair {
-    /// The seed.
-    pub seed: i64,
-    /// The scheduled job's value, if it has one.
-    pub scheduled: Option<f64>,
-    /// The baseline job's.
-    pub baseline: Option<f64>,
-}
-
-/// The difference of two arms, scheduled less baseline.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Difference {
-    /// How many pairs it is of.
-    pub pairs: usize,
-    /// The mean of the scheduled arm.
-    pub scheduled_mean: f64,
-    /// The mean of the baseline.
-    pub baseline_mean: f64,
-    /// The mean of the differences.
-    pub mean: f64,
-    /// That over the baseline's mean; `None` where that is 0.
-    pub relative: Option<f64>,
-    /// That over the standard deviation of the differences (Cohen's d of pairs); `None` for one pair, or equal differences.
-    pub effect_size: Option<f64>,
-    /// The 95% interval of the mean: a percentile bootstrap over the pairs. `None` for one pair.
-    pub interval: Option<Interval>,
-    /// The share of sign flips that take the mean at least as far from zero. `None` for one pair.
-    pub p_value: Option<f64>,
 }
 
 impl Measure {
@@ -96,7 +65,7 @@ impl Measure {
         Self::GpuHoursToTarget,
     ];
 
-    /// Whether it is about the target.
+    /// Whether it depends on the target.
     #[must_use]
     pub fn needs_target(self) -> bool {
         matches!(self, Self::StepsToTarget | Self::SecondsToTarget | Self::GpuHoursToTarget)
@@ -141,7 +110,7 @@ impl Measure {
         }
     }
 
-    /// The figures of this measure over `pairs`, by rising seed; `None` if no job has it. `text` decides what chance does.
+    /// The figures of this measure over `pairs`, by rising seed; `None` if no job has it. `text` seeds the resampling.
     pub(super) fn figures(self, objective: &Objective, pairs: Vec<MeasuredPair>, text: &str) -> Option<MeasureFigures> {
         if pairs.iter().all(|pair| pair.scheduled.is_none() && pair.baseline.is_none()) {
             return None;
@@ -153,57 +122,48 @@ impl Measure {
             Some(value) => -value,
             None => f64::INFINITY,
         };
-        let count = |wanted: std::cmp::Ordering| {
+        let count = |wanted: Ordering| {
             let compared = pairs.iter().map(|pair| badness(pair.scheduled).total_cmp(&badness(pair.baseline)));
             compared.filter(|found| *found == wanted).count() as u64
         };
-        let difference = difference(&pairs, &format!("{text}\n{title}"));
-        let mut figures = MeasureFigures {
+        let difference = Difference::of(&pairs, &format!("{text}\n{title}"));
+        let (better, worse) = (count(Ordering::Less), count(Ordering::Greater));
+        let verdict = Verdict::of(difference.as_ref(), lower_is_better);
+        let sentence = match &difference {
+            Some(difference) => verdict.sentence(difference, lower_is_better, self.unit()),
+            None => nothing_to_compare(better, worse),
+        };
+        Some(MeasureFigures {
             measure: self,
             title,
             unit: self.unit(),
             lower_is_better,
-            better: count(std::cmp::Ordering::Less),
-            worse: count(std::cmp::Ordering::Greater),
-            equal: count(std::cmp::Ordering::Equal),
-            verdict: Verdict::of(difference.as_ref(), lower_is_better),
+            better,
+            worse,
+            equal: count(Ordering::Equal),
+            verdict,
             difference,
             pairs,
-            sentence: String::new(),
-        };
-        figures.sentence = sentence(&figures);
-        Some(figures)
+            sentence,
+        })
     }
 }
 
-/// The loss stands for an objective where there is none.
+/// The sentence of a measure that no pair has on both sides: the scheduled side alone has it in `better` pairs, the
+/// baseline in `worse`.
+fn nothing_to_compare(better: u64, worse: u64) -> String {
+    if (better, worse) == (0, 0) {
+        return "nothing to compare: no seed has a value in either arm".to_owned();
+    }
+    format!(
+        "no difference can be taken, as no seed has a value in both arms: the scheduled arm alone has one with {better}, the \
+         baseline alone with {worse}"
+    )
+}
+
+/// The objective of a job without one: the loss.
 pub(super) fn loss_objective() -> Objective {
     Objective { metric: LOSS.to_owned(), mode: Mode::Min, target: None }
-}
-
-fn difference(pairs: &[MeasuredPair], text: &str) -> Option<Difference> {
-    let finite = |value: Option<f64>| value.filter(|value| value.is_finite());
-    let both: Vec<(f64, f64)> =
-        pairs.iter().filter_map(|pair| Some((finite(pair.scheduled)?, finite(pair.baseline)?))).collect();
-    if both.is_empty() {
-        return None;
-    }
-    let (scheduled, baseline): (Vec<f64>, Vec<f64>) = both.iter().copied().unzip();
-    let differences: Vec<f64> = both.iter().map(|(scheduled, baseline)| scheduled - baseline).collect();
-    let (scheduled_mean, baseline_mean, mean) = (mean(&scheduled), mean(&baseline), mean(&differences));
-    let deviation = variance(&differences, mean).sqrt();
-    let mut chance = chance(text);
-    let interval = bootstrap(&differences, &mut chance);
-    Some(Difference {
-        pairs: both.len(),
-        scheduled_mean,
-        baseline_mean,
-        mean,
-        relative: (baseline_mean != 0.0).then(|| mean / baseline_mean.abs()),
-        effect_size: (deviation > 0.0).then(|| mean / deviation),
-        p_value: interval.and_then(|_| sign_flip(&differences, &mut chance)),
-        interval,
-    })
 }
 
 #[cfg(test)]

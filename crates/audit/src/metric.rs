@@ -5,14 +5,14 @@ use std::collections::VecDeque;
 use lrs_model::controller::Mode;
 use lrs_stats::order::median;
 
-/// The most metrics of a job that a report has figures of.
+/// The most metrics of a job in a report.
 pub const MAX_METRICS: usize = 64;
 /// The most values at the end that make up a metric's final value.
 const FINAL_VALUES: usize = 256;
-/// The share of a metric's values that make up its final one: one in so many.
+/// A metric's final value is taken over one in this many of its values.
 const FINAL_SHARE: u64 = 20;
 
-/// What became of a metric.
+/// The figures of a metric.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MetricFigures {
     /// Its name.
@@ -25,7 +25,8 @@ pub struct MetricFigures {
     pub last: f64,
     /// The step of the last value.
     pub last_step: u64,
-    /// The last value if that is not finite, else the median of the last twentieth of the values, at least 1 and at most 256 of them.
+    /// The final value: the median of the last twentieth of the values, of at least 1 and at most 256; the last value
+    /// if that is not finite.
     pub final_value: f64,
     /// The least finite value and its first step.
     pub min: Option<(f64, u64)>,

@@ -1,29 +1,29 @@
-//! Where the loss did not get better.
+//! Plateaus: where the loss did not fall.
 
 use lrs_stats::rank::mann_kendall;
 
 use super::area::number;
 
-/// Means of consecutive losses: at most so many.
+/// The most means of consecutive losses.
 const MAX_MEANS: usize = 512;
-/// Fewer means than this say nothing.
+/// The fewest means that plateaus are looked for in.
 const MIN_MEANS: usize = 16;
-/// A curve is looked at in about so many windows.
+/// About how many windows a curve is divided into.
 const WINDOWS: usize = 8;
-/// Of at least so many means each.
+/// The fewest means of a window.
 const MIN_WINDOW: usize = 8;
 /// The square of the 95% quantile of the standard normal distribution: a one-sided test at 5%.
 const Z2: f64 = 1.644_853_626_951_472_2 * 1.644_853_626_951_472_2;
 
-/// The steps on a plateau: windows of about an eighth of the run in which Mann and Kendall's test (one-sided, 5%) finds no fall of
-/// the loss.
+/// The steps on a plateau: windows of about an eighth of the run in which Mann and Kendall's test (one-sided, 5%) finds
+/// no fall of the loss.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PlateauFigures {
-    /// How many steps.
+    /// How many steps were on a plateau.
     pub steps: u64,
     /// Their share of all steps, in `[0, 1]`.
     pub share: f64,
-    /// The stretches: first step, and first step no longer on it.
+    /// The plateaus: first step, and first step after it.
     pub stretches: Vec<(u64, u64)>,
 }
 
@@ -60,7 +60,7 @@ impl Default for PlateauTally {
 }
 
 impl PlateauTally {
-    /// Takes the next loss. Those that are not finite are left out.
+    /// Takes the next loss. A loss that is not finite is left out.
     pub(super) fn push(&mut self, step: u64, loss: f64) {
         if !loss.is_finite() {
             return;
@@ -77,7 +77,8 @@ impl PlateauTally {
         self.means.push(next);
     }
 
-    /// The mean of each of at most `most` stretches, at the middle of its steps; nothing unless that is a good deal less than all losses.
+    /// The mean of each of at most `most` stretches, at the middle of its steps; nothing unless that is a good deal
+    /// less than all losses.
     pub(super) fn smoothed(&self, most: usize) -> Vec<(u64, f64)> {
         let losses: u64 = self.means.iter().map(|mean| mean.count).sum();
         if most == 0 || losses < 2 * most as u64 {
@@ -100,7 +101,7 @@ impl PlateauTally {
         let mut stretches: Vec<(u64, u64)> = Vec::new();
         let windows = self.means.len() / length;
         for i in 0..windows {
-            // What is left at the end belongs to the last window.
+            // The rest at the end belongs to the last window.
             let end = if i + 1 == windows { self.means.len() } else { (i + 1) * length };
             let window = &self.means[i * length..end];
             if falls(window) {

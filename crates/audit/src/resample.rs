@@ -1,4 +1,4 @@
-//! What chance alone would do with the differences of pairs: a bootstrap and a test by flipped signs.
+//! Resampling of the differences of pairs: a bootstrap interval and a sign-flip test.
 //!
 //! The generator is `ChaCha8`, seeded by a text: the same text and the same differences give the same bits.
 
@@ -10,11 +10,12 @@ use rand_chacha::{
 use super::area::number;
 use lrs_stats::linear::mean;
 
-/// Resamples of a bootstrap, and flips of a test that can not try them all.
+/// Resamples of a bootstrap, and flips of a test that cannot try them all.
 pub const RESAMPLES: usize = 10_000;
-/// Up to so many differences every combination of signs is tried.
+/// The most differences of which every combination of signs is tried.
 const MAX_EXACT: usize = 12;
-/// A sum of flipped differences within this share of the observed one is as great: rounding must not decide.
+/// A sum of flipped differences within this share of the observed sum counts as equal, so that rounding does not
+/// decide.
 const TOLERANCE: f64 = 1e-12;
 
 /// The 95% interval of a mean.
@@ -34,7 +35,7 @@ impl Interval {
     }
 }
 
-/// Chance that always falls the same way for the same text.
+/// The random generator that a text seeds.
 pub(super) fn chance(text: &str) -> ChaCha8Rng {
     // FNV-1a: any hash that stays the same would do.
     let seed = text
@@ -43,8 +44,8 @@ pub(super) fn chance(text: &str) -> ChaCha8Rng {
     ChaCha8Rng::seed_from_u64(seed)
 }
 
-/// The interval between the 2.5% and the 97.5% quantile of the means of resampled differences (the percentile bootstrap); `None` for fewer
-/// than two. Differences are finite.
+/// The interval between the 2.5% and the 97.5% quantile of the means of resampled differences (the percentile
+/// bootstrap); `None` for fewer than two. Differences are finite.
 pub(super) fn bootstrap(differences: &[f64], chance: &mut ChaCha8Rng) -> Option<Interval> {
     if differences.len() < 2 {
         return None;
@@ -60,8 +61,8 @@ pub(super) fn bootstrap(differences: &[f64], chance: &mut ChaCha8Rng) -> Option<
     Some(Interval { low: quantile(&means, 0.025), high: quantile(&means, 0.975) })
 }
 
-/// How often the mean would lie at least as far from zero if each difference might as well have had the other sign: exact for up to 12
-/// differences, else from [`RESAMPLES`] flips. `None` for none.
+/// The share of sign flips whose mean lies at least as far from zero: exact for up to 12 differences, else from
+/// [`RESAMPLES`] random flips. `None` without differences.
 pub(super) fn sign_flip(differences: &[f64], chance: &mut ChaCha8Rng) -> Option<f64> {
     let count = differences.len();
     if count == 0 {
@@ -75,7 +76,7 @@ pub(super) fn sign_flip(differences: &[f64], chance: &mut ChaCha8Rng) -> Option<
         return Some(number(far as u64) / number(combinations as u64));
     }
     let far = (0..RESAMPLES).filter(|_| is_as_far(flipped(differences, |_| chance.next_u32() & 1 == 1))).count();
-    // The signs as they are, are one of the combinations.
+    // The observed signs are one of the combinations.
     Some(number(far as u64 + 1) / number(RESAMPLES as u64 + 1))
 }
 
@@ -83,13 +84,13 @@ fn flipped(differences: &[f64], mut is_flipped: impl FnMut(usize) -> bool) -> f6
     differences.iter().enumerate().map(|(i, difference)| if is_flipped(i) { -difference } else { *difference }).sum()
 }
 
-/// A place below `count`, each as likely as the others but for 1 in 2^32.
+/// A random place below `count`, uniform to within 1 in 2^32.
 fn below(count: usize, chance: &mut ChaCha8Rng) -> usize {
     let place = (u128::from(chance.next_u64()) * count as u128) >> 64;
     usize::try_from(place).unwrap_or(0)
 }
 
-/// Between the two nearest of the sorted values, in proportion.
+/// A quantile of sorted values, linear between the two nearest.
 fn quantile(sorted: &[f64], share: f64) -> f64 {
     let place = share * number(sorted.len() as u64 - 1);
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a place in the slice")]

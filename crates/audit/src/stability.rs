@@ -1,33 +1,34 @@
-//! Spikes, divergences and losses that are not finite.
+//! Stability of the loss: spikes, divergences, and values that are not finite.
 
 use lrs_stats::running::Averages;
 
-/// A loss so many standard deviations above its running average is a spike.
+/// A loss at least this many standard deviations above its running average is a spike.
 const SPIKE_DEVIATIONS: f64 = 6.0;
-/// Losses before which nothing is known of their spread.
+/// The number of first losses that their spread is estimated from.
 const WARM_UP: u64 = 32;
-/// What training has gained counts once it is so many standard deviations of the first losses.
+/// The gain of training counts once it is this many standard deviations of the first losses.
 const GAIN_DEVIATIONS: f64 = 6.0;
-/// The share of what was gained that a divergence has lost.
+/// The share of the gain that a divergence gives back.
 const LOST_SHARE: f64 = 0.5;
 
-/// How smoothly the loss went.
+/// The figures of the loss's stability.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StabilityFigures {
     /// Losses that are NaN or infinite.
     pub not_finite: u64,
     /// The step of the first of them.
     pub first_not_finite_step: Option<u64>,
-    /// Stretches of losses each more than 6 standard deviations above the running average (a weight of 0.01 for the newest loss).
+    /// Stretches of losses each more than 6 standard deviations above the running average (a weight of 0.01 for the
+    /// newest loss).
     pub spikes: u64,
     /// The first step of the first of them.
     pub first_spike_step: Option<u64>,
-    /// Stretches in which the loss was not finite, or its running average (a weight of 0.1) had given back more than half of what
-    /// training had gained.
+    /// Stretches in which the loss was not finite, or its running average (a weight of 0.1) had given back more than
+    /// half of what training had gained.
     pub divergences: u64,
     /// The first step of the first of them.
     pub first_divergence_step: Option<u64>,
-    /// Whether training ended in one.
+    /// Whether training ended in a divergence.
     pub ended_diverged: bool,
 }
 

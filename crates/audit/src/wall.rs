@@ -1,9 +1,18 @@
-//! When steps were trained. Telemetry has no times: what is known is when attempts were started and when the job ended.
+//! When steps were trained. Telemetry has no times: only the starts of the attempts and the end of the job are known.
 
-use super::{area::number, job::Stretch};
+use super::area::number;
 use lrs_model::job::Timestamp;
 
-/// Seconds since the first attempt of a history was started, by step: the time of a stretch of training is shared out evenly over its
+/// A stretch of a history: the steps that one attempt trained of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stretch {
+    /// Its first step.
+    pub start_step: u64,
+    /// When the attempt was started.
+    pub start_time: Timestamp,
+}
+
+/// Seconds since the first attempt of a history was started, by step. The time of a stretch is divided evenly over its
 /// steps.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Wall {
@@ -12,7 +21,8 @@ pub(super) struct Wall {
 }
 
 impl Wall {
-    /// From the stretches of a history, the step after its last, and when the job ended; nothing is known while it has not.
+    /// From the stretches of a history, the step after its last, and the end of the job. Nothing is known while the job
+    /// has not ended.
     pub(super) fn new(stretches: &[Stretch], end_step: u64, end_time: Option<Timestamp>) -> Self {
         let (Some(first), Some(end_time)) = (stretches.first(), end_time) else { return Self::default() };
         let seconds = |time: Timestamp| (number_of(time.0) - number_of(first.start_time.0)) / 1e6;
@@ -27,12 +37,12 @@ impl Wall {
         Self { anchors }
     }
 
-    /// From the first attempt's start to the job's end.
+    /// Seconds from the first attempt's start to the job's end.
     pub(super) fn total(&self) -> Option<f64> {
         self.anchors.last().filter(|_| self.anchors.len() > 1).map(|(_, seconds)| *seconds)
     }
 
-    /// Until everything below `step` had been trained.
+    /// Seconds until all steps below `step` had been trained.
     pub(super) fn until(&self, step: u64) -> Option<f64> {
         let step = number(step);
         let pair = self.anchors.windows(2).find(|pair| step <= pair[1].0)?;
@@ -40,7 +50,7 @@ impl Wall {
         Some(if to > from { begin + (end - begin) * ((step - from) / (to - from)).max(0.0) } else { end })
     }
 
-    /// In the steps of these stretches.
+    /// Seconds in these ranges of steps.
     pub(super) fn within(&self, stretches: &[(u64, u64)]) -> Option<f64> {
         stretches.iter().map(|&(from, to)| Some(self.until(to)? - self.until(from)?)).sum()
     }

@@ -1,25 +1,25 @@
-//! The pictures of a report, as data: the page's script draws them in the page's colours.
+//! The charts of a report as data, which the page's script draws in the page's colours.
 
 use serde_json::{Value, json};
 
 use super::figures::{arm, short};
 use lrs_proto::{Arm, ArmComparison, DecisionReport, JobReport, MeasureReport, TelemetrySeries, decision};
 
-/// A picture.
+/// A chart.
 #[derive(Clone, Debug)]
 pub(super) struct Chart {
-    /// What it shows.
+    /// Its title.
     pub(super) title: String,
-    /// What the script draws.
+    /// Its data for the script.
     pub(super) data: Value,
 }
 
 /// The most decisions that are marked in a chart.
 const MAX_MARKS: usize = 40;
-/// A positive series that spans more than so many times its least value is drawn on a logarithmic scale.
+/// A positive series that spans more than this many times its least value gets a logarithmic scale.
 const LOGARITHMIC: f64 = 30.0;
 
-/// The curves of all jobs: a chart a metric, the loss first and the rate last.
+/// The curves of all jobs: a chart for each metric, the loss first and the rate last.
 pub(super) fn curves(jobs: &[JobReport]) -> Vec<Chart> {
     let mut names: Vec<&str> = Vec::new();
     for curve in jobs.iter().flat_map(|job| &job.curves) {
@@ -78,7 +78,7 @@ fn group(job: &JobReport) -> &'static str {
     }
 }
 
-/// Where the rate was changed, and by whom.
+/// The changes of the rate.
 fn marks(job: &JobReport) -> Vec<Value> {
     let decisions = job.decisions.iter().flat_map(|found| &found.decisions);
     let changes = decisions.filter_map(|DecisionReport { decision, .. }| decision.as_ref());
@@ -88,7 +88,7 @@ fn marks(job: &JobReport) -> Vec<Value> {
     changes.take(MAX_MARKS).map(mark).collect()
 }
 
-/// Where the loss stood.
+/// The plateaus of the loss.
 fn bands(job: &JobReport) -> Vec<Value> {
     let plateau = job.loss.as_ref().and_then(|loss| loss.plateau.as_ref());
     let stretches = plateau.iter().flat_map(|plateau| &plateau.stretches);
@@ -118,7 +118,7 @@ pub(super) fn forest(comparison: &ArmComparison) -> Option<Chart> {
     })
 }
 
-/// Both values of each seed, of the first measure.
+/// The two values of each seed of the first measure.
 pub(super) fn pairs(comparison: &ArmComparison) -> Option<Chart> {
     let measure = comparison.measures.first()?;
     let both = |pair: &lrs_proto::MeasuredPair| {
@@ -133,7 +133,7 @@ pub(super) fn pairs(comparison: &ArmComparison) -> Option<Chart> {
     })
 }
 
-/// Numbers for a script; one that is not finite is a gap.
+/// Numbers for a script; a value that is not finite becomes a gap.
 fn numbers(values: &[f64]) -> Vec<Option<f64>> {
     values.iter().copied().map(|value| Some(value).filter(|value| value.is_finite())).collect()
 }

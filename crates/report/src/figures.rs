@@ -1,11 +1,11 @@
-//! Figures in words.
+//! Figures as text.
 
 use lrs_model::number::rounded;
 use lrs_proto::{Arm, Decision, JobReport, LossSlope, RateOverride, decision, job::State, rate_override::Setting};
 
-/// What stands for a figure that there is not.
+/// The text of a missing figure.
 pub(super) const NONE: &str = "–";
-/// Groups of a decision that are named.
+/// The most groups of a decision that are named.
 const NAMED_GROUPS: usize = 3;
 
 /// A value that may be absent.
@@ -23,7 +23,7 @@ pub(super) fn percent(share: f64) -> String {
     format!("{:.1}%", share * 100.0)
 }
 
-/// The same with its sign.
+/// A share with its sign, as a percentage.
 pub(super) fn signed_percent(share: f64) -> String {
     format!("{:+.1}%", share * 100.0)
 }
@@ -76,13 +76,13 @@ pub(super) fn steps(job: &JobReport) -> String {
     }
 }
 
-/// How the loss went: level, slope by a thousand steps, and its interval.
+/// The loss over a window: level, slope by a thousand steps, and its interval.
 pub(super) fn slope(slope: &LossSlope) -> String {
     let by_thousand = |value: f64| rounded(value * 1000.0, 2);
     format!("{} ({} to {})", by_thousand(slope.slope), by_thousand(slope.low), by_thousand(slope.high))
 }
 
-/// Who decided.
+/// The author of a decision.
 pub(super) fn author(decision: &Decision) -> String {
     match &decision.author {
         Some(decision::Author::Person(name) | decision::Author::Controller(name)) => name.clone(),
@@ -90,7 +90,7 @@ pub(super) fn author(decision: &Decision) -> String {
     }
 }
 
-/// What a decision did.
+/// The effect of a decision.
 pub(super) fn effect(decision: &Decision) -> String {
     use decision::Effect;
     match &decision.effect {

@@ -1,4 +1,4 @@
-//! The outline as a page with everything within: styles, the drawing library, the data.
+//! The outline as a page that contains its styles, the drawing library and the data.
 
 use super::{
     chart::Chart,
@@ -26,25 +26,15 @@ pub(super) fn page(blocks: &[Block]) -> String {
     )
 }
 
-/// The library, the data and the script that draws.
+/// The drawing library, the data, and the script that draws.
 fn drawing(charts: &[&Chart]) -> String {
     let data = serde_json::Value::from(charts.iter().map(|chart| chart.data.clone()).collect::<Vec<_>>());
-    // A less-than sign could end the script; in JSON it can be written otherwise.
+    // A less-than sign could end the script element; JSON has another way to write it.
     let data = data.to_string().replace('<', "\\u003c");
     format!(
         "{library}\n<script type=\"application/json\" id=\"charts\">{data}</script>\n<script>\n{SCRIPT}</script>\n",
-        library = library(),
+        library = lrs_plotly::script_element(),
     )
-}
-
-/// The drawing library as a script. The crate gives a script for formulas after it, which no report has.
-fn library() -> String {
-    const END: &str = "</script>";
-    let mut scripts = plotly::Plot::offline_js_sources();
-    if let Some(end) = scripts.find(END) {
-        scripts.truncate(end + END.len());
-    }
-    scripts
 }
 
 fn write<'a>(block: &'a Block, charts: &mut Vec<&'a Chart>) -> String {
@@ -107,7 +97,7 @@ fn table(texts: usize, head: &[&str], rows: &[Vec<String>]) -> String {
     format!("<div class=\"table\"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody>\n</table></div>\n")
 }
 
-/// Text that means itself, in an element or an attribute.
+/// Text, escaped for an element or an attribute.
 fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for letter in text.chars() {
@@ -146,11 +136,9 @@ mod tests {
     }
 
     #[test]
-    fn the_library_is_one_script_that_draws_and_a_page_without_charts_has_none() {
-        let library = library();
-        assert!(library.starts_with("<script") && library.ends_with("</script>"));
-        assert_eq!(library.matches("</script").count(), 1);
-        assert!(library.contains("Plotly"));
+    fn a_page_has_the_drawing_library_only_if_it_has_charts() {
+        let chart = Chart { title: "loss".to_owned(), data: json!({}) };
+        assert!(page(&[Block::Chart(chart)]).contains(lrs_plotly::SCRIPT));
         assert!(page(&[Block::Text("x".to_owned())]).len() < 20_000);
     }
 }

@@ -1,6 +1,6 @@
-//! An audit report for people: the same outline as Markdown, and as a page with charts that needs nothing else.
+//! An audit report for people: as Markdown, and as a self-contained page with charts.
 //!
-//! Documents are made from the message, so that a server and a client that has the message make the same bytes.
+//! Both are made from the message alone, so that the server and `lrs report --from` make the same bytes.
 
 mod chart;
 mod figures;
@@ -10,7 +10,8 @@ mod outline;
 
 use lrs_proto::AuditReport;
 
-/// The report as a page: styles, scripts and data within, so that it opens without network or server. Whatever the report holds is text in it.
+/// The report as a page that contains its styles, scripts and data, so that it opens without network or server. All
+/// text of the report is escaped.
 #[must_use]
 pub fn html(report: &AuditReport) -> String {
     html::page(&outline::outline(report))

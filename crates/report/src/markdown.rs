@@ -1,4 +1,4 @@
-//! The outline as Markdown, as GitHub reads it.
+//! The outline as GitHub's Markdown.
 
 use super::outline::Block;
 
@@ -39,7 +39,7 @@ fn table(texts: usize, head: &[&str], rows: &[Vec<String>]) -> String {
     text
 }
 
-/// Text that means itself, on one line.
+/// Text, escaped, on one line.
 fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for letter in text.chars() {

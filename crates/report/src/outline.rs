@@ -1,4 +1,4 @@
-//! What a report says, in order, whatever it is written as.
+//! The content of a report in order, independent of the format.
 
 use super::{
     chart::{self, Chart},
@@ -14,11 +14,11 @@ use lrs_proto::{
 /// A piece of a document.
 #[derive(Clone, Debug)]
 pub(super) enum Block {
-    /// The first line, and what it is about.
+    /// The title, and the line below it.
     Title(String, String),
     /// The answer in a sentence.
     Verdict(Tone, String),
-    /// A few figures: what, how much, and compared to what.
+    /// A few figures: name, value, and what it is compared with.
     Tiles(Vec<[String; 3]>),
     /// A heading.
     Section(String),
@@ -26,28 +26,28 @@ pub(super) enum Block {
     Subsection(String),
     /// A paragraph.
     Text(String),
-    /// Some sentences.
+    /// A list of sentences.
     List(Vec<String>),
-    /// Rows under headings; the first columns, so many, are text, the others figures.
+    /// A table: the number of text columns (the others are figures), the headings, and the rows.
     Table(usize, Vec<&'static str>, Vec<Vec<String>>),
-    /// A picture.
+    /// A chart.
     Chart(Chart),
-    /// What only a page has room for, under a line that opens it.
+    /// Blocks that a page shows only when its summary line is opened.
     Details(String, Vec<Block>),
 }
 
-/// How an answer is meant.
+/// The colour of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tone {
     /// Scheduling pays.
     Good,
-    /// It costs.
+    /// Scheduling costs.
     Bad,
     /// Nothing is certain.
     Open,
 }
 
-/// The report's pieces.
+/// The blocks of a report.
 pub(super) fn outline(report: &AuditReport) -> Vec<Block> {
     let mut blocks = vec![title(report)];
     if let Some(comparison) = &report.comparison {
@@ -98,7 +98,7 @@ fn counted(count: usize, noun: &str) -> String {
     if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }
 
-/// A sentence as one: with a capital and a stop.
+/// A sentence with a capital letter and a full stop.
 fn sentence(text: &str) -> String {
     let mut letters = text.chars();
     letters.next().map_or_else(String::new, |first| format!("{}{}.", first.to_uppercase(), letters.as_str()))
@@ -245,7 +245,7 @@ fn by_seed(comparison: &ArmComparison) -> Vec<Vec<String>> {
     rows.collect()
 }
 
-/// All jobs, a row each.
+/// The table of all jobs.
 fn jobs(jobs: &[JobReport]) -> Vec<Block> {
     let row = |job: &JobReport| {
         let objective = job.objective.as_ref();
@@ -306,7 +306,7 @@ fn metrics(job: &JobReport) -> Vec<Block> {
     vec![Block::Subsection("Metrics".to_owned()), Block::Table(1, head, job.metrics.iter().map(row).collect())]
 }
 
-/// How many decisions each job has, and how often the loss changed its course.
+/// The table of decisions: how many each job has, and how often the slope of the loss changed.
 fn decision_counts(jobs: &[JobReport]) -> Vec<Block> {
     let row = |job: &JobReport| {
         let found = job.decisions.as_ref()?;
@@ -348,7 +348,7 @@ fn decision_counts(jobs: &[JobReport]) -> Vec<Block> {
     ]
 }
 
-/// What there is to say about one job of several.
+/// The section about one job of several.
 fn about(job: &JobReport) -> Vec<Block> {
     let mut blocks = Vec::new();
     let decisions = decisions(job);
@@ -362,12 +362,12 @@ fn about(job: &JobReport) -> Vec<Block> {
     blocks
 }
 
-/// What must be known about a job to read its figures rightly.
+/// The notes about a job.
 fn notes(job: &JobReport) -> Option<Block> {
     (!job.notes.is_empty()).then(|| Block::List(job.notes.clone()))
 }
 
-/// A job's decisions one by one.
+/// The table of a job's decisions.
 fn decisions(job: &JobReport) -> Vec<Block> {
     let found = job.decisions.clone().unwrap_or_default();
     if found.decisions.is_empty() {
@@ -415,7 +415,7 @@ fn decision_row(found: &DecisionReport) -> Vec<String> {
     ]
 }
 
-/// How the figures are meant.
+/// The explanation of the figures.
 fn reading(report: &AuditReport) -> Vec<&'static str> {
     let mut lines = Vec::new();
     if let Some(comparison) = &report.comparison {

@@ -16,7 +16,7 @@ use cudarc::{
 
 use super::{
     Wanted,
-    device::{Device, Failure},
+    device::{Absent, Device, Failure},
     record::Layout,
     rings::Ring,
 };
@@ -31,25 +31,6 @@ const MOST_ROOM: u64 = 1 << 28;
 const LINEAR_THREADS: u32 = 32;
 const OTHER_THREADS: u32 = 128;
 const WORDS_A_RING: usize = 3;
-
-/// Why there is no device.
-#[derive(Debug, thiserror::Error)]
-pub enum Absent {
-    /// There is no driver.
-    #[error("no NVIDIA driver is installed here (libcuda)")]
-    NoDriver,
-    /// There is a driver and it has no such device.
-    #[error("there is no device cuda:{ordinal}: the driver has {count}")]
-    NoDevice {
-        /// What was asked for.
-        ordinal: usize,
-        /// How many there are, counted from 0.
-        count: usize,
-    },
-    /// The driver refuses.
-    #[error("the device can not be used: {0}")]
-    Unusable(Failure),
-}
 
 /// A device that is ready.
 pub struct Cuda {
@@ -92,7 +73,7 @@ impl Cuda {
     /// Opens device `ordinal`, counted from 0.
     ///
     /// # Errors
-    /// If there is none, or it can not run the kernels.
+    /// If there is none, or it cannot run the kernels.
     pub fn open(ordinal: usize) -> Result<Self, Absent> {
         // cudarc panics where the library is missing.
         #[expect(unsafe_code, reason = "loading a library runs its initialisers")]

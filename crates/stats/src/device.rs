@@ -12,6 +12,28 @@ pub struct Failure {
     pub problem: String,
 }
 
+/// Why there is no device.
+#[derive(Debug, thiserror::Error)]
+pub enum Absent {
+    /// The program was built without the feature `cuda`.
+    #[error("this build of lrs has no GPU support: build it with the cargo feature `cuda`, which is on by default")]
+    NotBuilt,
+    /// No driver is installed.
+    #[error("no NVIDIA driver is installed here (libcuda)")]
+    NoDriver,
+    /// The driver has no device of this number.
+    #[error("there is no device cuda:{ordinal}: the driver has {count}")]
+    NoDevice {
+        /// The number that was asked for.
+        ordinal: usize,
+        /// How many devices the driver has, counted from 0.
+        count: usize,
+    },
+    /// The driver or the device failed while it was opened.
+    #[error("the device cannot be used: {0}")]
+    Unusable(Failure),
+}
+
 /// A device that runs the kernels, and keeps a pool of values.
 pub trait Device: Send {
     /// What it is, for people.

@@ -13,6 +13,10 @@ pub mod accelerated;
 pub mod break_even;
 pub mod choice;
 pub mod cpu;
+#[cfg(feature = "cuda")]
+pub mod cuda;
+#[cfg(not(feature = "cuda"))]
+#[path = "no_cuda.rs"]
 pub mod cuda;
 pub mod device;
 pub mod extremes;

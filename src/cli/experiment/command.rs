@@ -2,7 +2,7 @@
 
 use crate::cli::failure::Failure;
 
-/// A template, read.
+/// A parsed template.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Template(Vec<Part>);
 

@@ -1,4 +1,4 @@
-//! The file of an experiment: what its jobs share, how its arms differ, and its seeds.
+//! The file of an experiment: the shared spec, the fields of each arm, and the seeds.
 
 use std::{collections::BTreeSet, path::Path};
 
@@ -19,11 +19,11 @@ const MAX_SEEDS: usize = 1000;
 const JOB_ID: &str = "{experiment}-{arm}-{seed}";
 const JOB_ID_NAMES: [&str; 3] = ["experiment", "arm", "seed"];
 const COMMAND_NAMES: [&str; 7] = ["job", "job_id", "namespace", "experiment", "arm", "seed", "server"];
-/// What a run sets itself.
+/// The fields of a spec that each run sets itself.
 const SET_BY_RUN: [&str; 3] = ["experiment", "arm", "seed"];
 
-/// As it is written. Read for its errors, which name line and field; the specs are read again as they stand, to tell what is written from what
-/// is not.
+/// The file as written. Specs are read here for their errors, which name line and field, and again as plain JSON, to
+/// know which fields are written.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Written {
@@ -52,14 +52,14 @@ struct WrittenArm {
     command: Option<String>,
 }
 
-/// An experiment, checked as far as that needs no server.
+/// An experiment, checked as far as possible without a server.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Experiment {
     /// Its name.
     pub(super) name: String,
     /// The namespace of its jobs.
     pub(super) namespace: String,
-    /// A job an arm and seed: all of the scheduled arm first.
+    /// A job for each arm and seed, the scheduled arm first.
     pub(super) runs: Vec<Run>,
 }
 
@@ -74,7 +74,7 @@ pub(super) struct Run {
     pub(super) seed: i64,
     /// Its spec.
     pub(super) spec: JobSpec,
-    /// What trains it, if the file says.
+    /// The command that trains it, if the file has one.
     pub(super) command: Option<String>,
 }
 
@@ -90,7 +90,7 @@ pub(super) struct Surroundings<'a> {
 /// The experiment of the file at `path`; `-` is standard input.
 ///
 /// # Errors
-/// If it can not be read or describes none: with the line, the field, and what is allowed.
+/// If it cannot be read or describes none: with the line, the field, and what is allowed.
 pub(super) fn read(path: &Path, surroundings: Surroundings<'_>) -> Result<Experiment, Failure> {
     parse(&jobfile::display(path), &jobfile::read_text(path)?, surroundings)
 }

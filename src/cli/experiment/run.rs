@@ -1,6 +1,6 @@
-//! `lrs experiment run`: registers the jobs, says how to train them, waits, and reports.
+//! `lrs experiment run`: registers the jobs, prints the commands that train them, waits, and reports.
 
-use std::{io::Write as _, path::PathBuf};
+use std::path::PathBuf;
 
 use jiff::SignedDuration;
 use serde_json::json;
@@ -13,7 +13,7 @@ use crate::cli::{
     connect::{ConnectArgs, Connection},
     failure::{Exit, Failure},
     job_name::{NamespaceArg, parent},
-    output,
+    output::{self, say},
     report::{self, Format as ReportFormat},
 };
 use lrs_proto::{CreateJobRequest, GetJobRequest, Job, JobSpec};
@@ -21,9 +21,9 @@ use lrs_proto::{CreateJobRequest, GetJobRequest, Job, JobSpec};
 /// Which experiment, and how far to go.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "\
-A job an arm and seed is registered: the spec that all share, with the fields that its arm has in their place. Running the command again is
-harmless: jobs that are there with the same spec stay as they are. The trainers are started by whoever has the machines; `--format commands`
-prints what the file says about that, a line a job. docs/reports.md describes the file.
+Registers one job for each arm and seed: the shared spec, with the fields of its arm replaced. Running the command again
+is harmless: existing jobs with the same spec stay as they are. You start the trainers yourself; `--format commands`
+prints the file's command for each job, one a line. docs/reports.md describes the file.
 
 Examples:
   lrs experiment run -f examples/experiments/warmup.yaml --dry-run
@@ -36,7 +36,7 @@ pub struct Args {
     /// Check everything and register nothing
     #[arg(long, conflicts_with = "wait")]
     dry_run: bool,
-    /// How to tell of the jobs
+    /// How to print the jobs
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
     /// Short for --format json
@@ -68,7 +68,7 @@ enum Format {
     Json,
 }
 
-/// What became of a job's registration.
+/// The result of a job's registration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Registered {
     Checked,
@@ -81,7 +81,7 @@ impl Registered {
         match self {
             Self::Checked => "checked",
             Self::New => "registered",
-            Self::There => "there already",
+            Self::There => "exists already",
         }
     }
 }
@@ -97,7 +97,7 @@ pub(super) async fn run(connect: &ConnectArgs, namespace: &NamespaceArg, args: &
             .with_hint("add `command: python train.py --job {job} --seed {seed}` at the top"));
     }
     let server = connect.connect().await?;
-    // All of them first: a file with one wrong job registers none.
+    // Check all jobs first: a file with one invalid job registers none.
     let mut checked = Vec::with_capacity(experiment.runs.len());
     for run in &experiment.runs {
         checked.push(check(&server, run).await?);
@@ -139,7 +139,7 @@ async fn check(server: &Connection, run: &Run) -> Result<JobSpec, Failure> {
     Ok(checked.spec.unwrap_or_default())
 }
 
-/// Registers a job, unless it is there with the same spec.
+/// Registers a job, unless it exists with the same spec.
 async fn register(server: &Connection, run: &Run, spec: JobSpec) -> Result<Registered, Failure> {
     let request = request(run, false);
     let failure = match server.call(async |mut service| service.create_job(request.clone()).await).await {
@@ -152,12 +152,12 @@ async fn register(server: &Connection, run: &Run, spec: JobSpec) -> Result<Regis
     if without_found_rates(there.spec.unwrap_or_default()) == without_found_rates(spec) {
         return Ok(Registered::There);
     }
-    let message = format!("{name} is there already, with another spec than this file's");
+    let message = format!("{name} exists already, with another spec than this file's");
     Err(Failure { message, ..failure }
         .with_hint("choose another `name` or `job_id`, or remove it with `lrs job delete`"))
 }
 
-/// A spec whose base rates come from elsewhere is the same whatever they were found to be.
+/// The spec without base rates that the server found: two specs that differ in those alone are the same.
 fn without_found_rates(mut spec: JobSpec) -> JobSpec {
     if spec.base_lr_from.is_some() {
         spec.groups.iter_mut().for_each(|group| group.base_lr = 0.0);
@@ -214,9 +214,4 @@ fn commands(experiment: &Experiment) -> String {
         .iter()
         .filter_map(|run| run.command.as_ref())
         .fold(String::new(), |text, command| text + command + "\n")
-}
-
-/// Tells people something, beside what is printed. Nobody may be listening.
-pub(super) fn say(text: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{text}");
 }

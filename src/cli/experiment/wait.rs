@@ -6,14 +6,15 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use jiff::SignedDuration;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
-use super::{file::Experiment, run::say};
+use super::file::Experiment;
 use crate::cli::{
     connect::Connection,
     failure::{Exit, Failure},
+    output::say,
 };
 use lrs_proto::{GetJobRequest, Job, job::State};
 
-/// Between two looks at the jobs.
+/// The time between two looks at the jobs.
 const PERIOD: Duration = Duration::from_secs(1);
 /// How long the server may be away.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -21,7 +22,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// Waits until every job has ended, or has reported all its steps.
 ///
 /// # Errors
-/// If a job is gone, the server is away for too long, or `limit` is over.
+/// If a job is removed, the server is away for too long, or `limit` is over.
 pub(super) async fn until_reported(
     server: &Connection,
     experiment: &Experiment,
@@ -74,17 +75,17 @@ fn steps(job: &Job) -> i64 {
     job.progress.as_ref().and_then(|progress| progress.watermark_step).map_or(0, |step| step + 1)
 }
 
-/// Whether nothing more is to be waited for.
+/// Whether the job has ended or has reported all its steps.
 fn has_reported(job: &Job) -> bool {
     let total = job.spec.as_ref().and_then(|spec| spec.total_steps);
     let is_ended = matches!(job.state(), State::Completed | State::Failed | State::Cancelled);
     is_ended || total.is_some_and(|total| steps(job) >= total)
 }
 
-/// What people see.
+/// The display of progress.
 struct Display {
     bars: Vec<ProgressBar>,
-    /// Jobs that are waited for.
+    /// How many jobs have not reported everything.
     open: usize,
     told: Option<usize>,
 }

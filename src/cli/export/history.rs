@@ -1,18 +1,16 @@
-//! What a server has on record of a job, read page by page.
+//! The record of a job, read from the server page by page.
 
 use std::collections::BTreeSet;
 
+use lrs_export::{Subject, Table, Target};
 use pbjson_types::Timestamp;
-use serde_json::{Value, json};
 
-use super::{column::Table, target::Target};
 use crate::cli::{
     connect::{ConnectArgs, Connection},
     failure::Failure,
     heart::{self, Rates},
     job, replay, telemetry,
 };
-use lrs_engine::Directive;
 use lrs_model::{
     decision::Decision,
     job::AttemptRow,
@@ -22,11 +20,11 @@ use lrs_model::{
 use lrs_proto as proto;
 use lrs_proto::{GetJobRequest, ListDecisionsRequest, QueryTelemetryRequest, QueryTelemetryResponse};
 
-/// Steps a page. With the 67 metrics that a message may report, a page has 21 MB on both sides.
+/// Steps of a page. With the 67 metrics that a message may report, a page takes 21 MB on both sides.
 const PAGE_STEPS: i32 = 20_000;
-/// Decisions a page.
+/// Decisions of a page.
 const PAGE_DECISIONS: i32 = 1000;
-/// Steps looked through at once for the metrics they have: a fraction of a second for the server.
+/// Steps searched at once for the metrics they have: a fraction of a second for the server.
 const LOOK_STEPS: i64 = 1_000_000;
 /// Directives handed over at once.
 const BATCH: usize = 10_000;
@@ -40,7 +38,7 @@ pub(super) struct History {
     attempt: u32,
     /// When the attempt was started, or else the job registered, in seconds since 1970.
     started: f64,
-    /// The first step that is left out: what comes in while the export runs is not part of it.
+    /// The first step that is left out: telemetry that arrives while the export runs is not part of it.
     end_step: Option<i64>,
 }
 
@@ -82,15 +80,15 @@ impl History {
     }
 
     /// What the export is of.
-    pub(super) fn about(&self) -> Value {
-        json!({ "job": self.job.name, "attempt": self.attempt, "lrs": env!("CARGO_PKG_VERSION") })
+    pub(super) fn subject(&self) -> Subject {
+        Subject { job: self.job.name.clone(), attempt: self.attempt }
     }
 
-    /// The metrics that any step has: the usual ones first, the others by name.
+    /// The metrics of all steps: the usual ones first, the others by name.
     pub(super) async fn metrics(&self) -> Result<Vec<String>, Failure> {
         let mut found = BTreeSet::new();
         let mut from = 0;
-        // A stretch at a time, so that no call takes long however long the history is.
+        // One stretch at a time, so that no call takes long, however long the history is.
         while let Some(first) = self.next_step(from).await? {
             let end = first.saturating_add(LOOK_STEPS);
             let end = self.end_step.map_or(end, |last| last.min(end));
@@ -123,7 +121,7 @@ impl History {
         self.server.call(async |mut service| service.query_telemetry(request.clone()).await).await
     }
 
-    /// Hands over all that `target` wants, in order.
+    /// Copies all tables that `target` wants, in step order.
     pub(super) async fn copy_to(&self, target: &mut dyn Target) -> Result<(), Failure> {
         if target.wants(Table::Rates) {
             self.copy_steps(target, Some(self.rates().await?)).await?;
@@ -131,12 +129,12 @@ impl History {
             self.copy_steps(target, None).await?;
         }
         if target.wants(Table::Decisions) {
-            self.each_page_of_decisions(|decisions| target.decisions(decisions)).await?;
+            self.each_page_of_decisions(|decisions| Ok(target.decisions(decisions)?)).await?;
         }
         Ok(())
     }
 
-    /// The telemetry, and beside it the rates that the job computes from it.
+    /// Copies the telemetry, and the rates that the job computes from it.
     async fn copy_steps(&self, target: &mut dyn Target, mut rates: Option<Rates>) -> Result<(), Failure> {
         let mut request = QueryTelemetryRequest { page_size: PAGE_STEPS, ..self.query() };
         let mut next = self.attempts.first().map_or(0, |attempt| attempt.resume_step);
@@ -163,14 +161,14 @@ impl History {
         }
     }
 
-    /// The rates from `next` on that were given out as final, of which no record is.
+    /// Copies the rates from `next` on that were given out as final and have no record.
     fn copy_ahead(&self, target: &mut dyn Target, rates: &Rates, next: u64) -> Result<(), Failure> {
         let newest = self.attempts.last().map(|attempt| attempt.attempt);
         let progress = self.job.progress.as_ref().filter(|_| newest == Some(self.attempt));
         let final_step = progress.and_then(|progress| progress.final_step).and_then(|step| u64::try_from(step).ok());
         let mut steps = final_step.map_or(0..0, |last| next..last + 1);
         loop {
-            let batch: Vec<Directive> = steps.by_ref().take(BATCH).map(|step| rates.at(step)).collect();
+            let batch: Vec<proto::Directive> = steps.by_ref().take(BATCH).map(|step| rates.at(step)).collect();
             if batch.is_empty() {
                 return Ok(());
             }
@@ -178,10 +176,10 @@ impl History {
         }
     }
 
-    /// The rates of the job, before its first step.
+    /// The rates of the job, before its first record.
     async fn rates(&self) -> Result<Rates, Failure> {
         let name = &self.job.name;
-        let refused = |violations| Failure::violated(format!("the rates of {name} can not be computed:"), &violations);
+        let refused = |violations| Failure::violated(format!("the rates of {name} cannot be computed:"), &violations);
         let spec = heart::spec(self.job.initial_spec.clone().unwrap_or_default()).map_err(refused)?;
         let mut people: Vec<Decision> = Vec::new();
         self.each_page_of_decisions(|decisions| {

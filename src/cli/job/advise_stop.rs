@@ -1,4 +1,4 @@
-//! `lrs job advise-stop`: what a trainer is told beside its rate.
+//! `lrs job advise-stop`: advice to a job's trainer.
 
 use std::collections::BTreeMap;
 
@@ -6,10 +6,11 @@ use super::{Session, show};
 use crate::cli::{failure::Failure, order::OrderArgs, output::FormatArgs};
 use lrs_proto::AdviseStopRequest;
 
-/// Which job, and why.
+/// Advise a job's trainer to stop, or withdraw the advice
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The trainer is told with every step from the first that it has not been given yet. It stops if it was made to; advice ends no job.
+The trainer gets the advice with every step that it has not been given yet. It stops only if it was written to; the job
+does not end.
 
 Examples:
   lrs job advise-stop vision/cifar --reason 'the data was wrong'

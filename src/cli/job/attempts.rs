@@ -6,7 +6,7 @@ use lrs_proto::{Attempt, ListAttemptsRequest, ListAttemptsResponse};
 
 const PAGE_SIZE: i32 = 1000;
 
-/// Which job's.
+/// List the attempts of a job
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  lrs job attempts vision/cifar\n  lrs job attempts vision/cifar --json")]
 pub struct Args {

@@ -4,7 +4,7 @@ use super::{Session, show};
 use crate::cli::{failure::Failure, order::RecordArgs, output::FormatArgs};
 use lrs_proto::{CompleteJobRequest, job::State};
 
-/// Which job, how it ended, and why.
+/// End a job
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -24,11 +24,11 @@ pub struct Args {
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 enum Outcome {
-    /// It did what it was to do
+    /// It trained to its end
     Completed,
     /// It went wrong
     Failed,
-    /// It is no longer wanted
+    /// It is no longer needed
     Cancelled,
 }
 

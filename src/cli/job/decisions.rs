@@ -6,7 +6,7 @@ use lrs_proto::{Decision, ListDecisionsRequest, ListDecisionsResponse};
 
 const PAGE_SIZE: i32 = 1000;
 
-/// Which job's.
+/// List the decisions about a job
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

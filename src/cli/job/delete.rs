@@ -1,4 +1,4 @@
-//! `lrs job delete`: the end of everything recorded of a job.
+//! `lrs job delete`: removes a job and its record.
 
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
@@ -9,7 +9,7 @@ use crate::cli::{
 };
 use lrs_proto::DeleteJobRequest;
 
-/// Which job.
+/// Remove a job and everything recorded of it
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -29,7 +29,7 @@ pub struct Args {
 pub(super) async fn run(session: &Session, args: &Args) -> Result<(), Failure> {
     let name = session.name(&args.job)?;
     let is_asked = !args.yes && io::stdin().is_terminal() && io::stderr().is_terminal();
-    if is_asked && !confirm(&format!("Remove {name} with its telemetry and decisions, for ever?"))? {
+    if is_asked && !confirm(&format!("Remove {name} with its telemetry and decisions, forever?"))? {
         return Err(Failure::new(Exit::Failed, "nothing was removed"));
     }
     let request = DeleteJobRequest { name: name.to_string(), etag: String::new(), force: args.force };
@@ -39,7 +39,7 @@ pub(super) async fn run(session: &Session, args: &Args) -> Result<(), Failure> {
 }
 
 fn confirm(question: &str) -> Result<bool, Failure> {
-    let failed = |error: io::Error| Failure::new(Exit::Failed, format!("can not ask: {error}"));
+    let failed = |error: io::Error| Failure::new(Exit::Failed, format!("cannot ask: {error}"));
     eprint!("{question} [y/N] ");
     io::stderr().flush().map_err(failed)?;
     let mut answer = String::new();

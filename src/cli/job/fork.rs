@@ -7,7 +7,7 @@ use crate::cli::{assignment::Assignment, failure::Failure, job_name, jobfile, or
 use lrs_model::name::JobName;
 use lrs_proto::{ForkJobRequest, JobSpec};
 
-/// Which job, at which step, and what is to be different.
+/// Make a new job from a step of another
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -16,7 +16,7 @@ Examples:
 pub struct Args {
     /// The job to fork
     job: String,
-    /// Name of the new job; in the same namespace unless it says otherwise
+    /// Name of the new job; in the same namespace unless another one is named
     new_job: String,
     /// First step that is not shared; at most one more than the watermark
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(0..))]

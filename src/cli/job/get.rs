@@ -3,7 +3,7 @@
 use super::{Session, show};
 use crate::cli::{failure::Failure, output::FormatArgs};
 
-/// Which job.
+/// Show a job
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

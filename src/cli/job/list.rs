@@ -6,7 +6,7 @@ use lrs_proto::{ListJobsRequest, ListJobsResponse};
 
 const PAGE_SIZE: usize = 1000;
 
-/// Which jobs, in which order.
+/// List jobs
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -14,7 +14,8 @@ Examples:
   lrs job list --all-namespaces --filter 'state = RUNNING AND labels.team = \"vision\"'
   lrs job list --order-by 'update_time desc' --limit 10 --json")]
 pub struct Args {
-    /// Comparisons joined by AND, over `state`, `experiment`, `arm`, `display_name`, `labels.KEY`, `create_time`, `update_time`
+    /// Comparisons joined by AND, over `state`, `experiment`, `arm`, `display_name`, `labels.KEY`, `create_time`,
+    /// `update_time`
     #[arg(long, default_value = "", hide_default_value = true)]
     filter: String,
     /// `name`, `create_time` or `update_time`; with ` desc` for the largest first

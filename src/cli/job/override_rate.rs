@@ -10,10 +10,11 @@ use lrs_proto::{
     override_learning_rate_request::Order, rate_override::Setting,
 };
 
-/// Which job, and what to set.
+/// Set a job's learning rate by hand, or go back to its schedule
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The rate changes at the first step that no trainer has been given yet. The schedule and the controllers go on underneath.
+The rate changes at the first step that no trainer has been given yet. The schedule and the controllers continue in the
+background.
 
 Examples:
   lrs job override vision/cifar --factor 0.5 --until-step 5000 --reason 'the loss spikes'
@@ -72,7 +73,7 @@ pub(super) async fn run(session: &Session, args: &Args) -> Result<(), Failure> {
 }
 
 impl SettingArgs {
-    /// What the server is to do; `--lr` needs the names of the groups of `spec`.
+    /// The order to send; `--lr` needs the names of the groups of `spec`.
     fn order(&self, spec: &JobSpec, end_step: Option<i64>) -> Order {
         let fixed = |learning_rates| Some(Setting::Fixed(FixedRates { learning_rates }));
         let setting = if let Some(rate) = self.lr {

@@ -1,15 +1,14 @@
-//! `lrs job pause` and `lrs job resume`: the schedule's clock.
+//! `lrs job pause`: a job's schedule stops and its rate stays.
 
 use super::{Session, show};
 use crate::cli::{failure::Failure, order::OrderArgs, output::FormatArgs};
-use lrs_proto::{PauseJobRequest, ResumeJobRequest};
+use lrs_proto::PauseJobRequest;
 
-/// Which job, and why.
+/// Stop a job's schedule and hold its rate
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  lrs job pause vision/cifar --reason 'the data loader is stuck'
-  lrs job resume vision/cifar --reason 'mended'")]
+  lrs job pause vision/cifar --reason 'the data loader is stuck'")]
 pub struct Args {
     /// The job
     job: String,
@@ -19,7 +18,7 @@ pub struct Args {
     format: FormatArgs,
 }
 
-pub(super) async fn pause(session: &Session, args: &Args) -> Result<(), Failure> {
+pub(super) async fn run(session: &Session, args: &Args) -> Result<(), Failure> {
     let request = PauseJobRequest {
         name: session.name(&args.job)?.to_string(),
         reason: args.order.record.reason.clone(),
@@ -27,16 +26,5 @@ pub(super) async fn pause(session: &Session, args: &Args) -> Result<(), Failure>
         request_id: args.order.request_id(),
     };
     let job = session.server.call(async |mut service| service.pause_job(request.clone()).await).await?;
-    args.format.print(&job, || show::outcome(&job))
-}
-
-pub(super) async fn resume(session: &Session, args: &Args) -> Result<(), Failure> {
-    let request = ResumeJobRequest {
-        name: session.name(&args.job)?.to_string(),
-        reason: args.order.record.reason.clone(),
-        author: args.order.record.author.clone(),
-        request_id: args.order.request_id(),
-    };
-    let job = session.server.call(async |mut service| service.resume_job(request.clone()).await).await?;
     args.format.print(&job, || show::outcome(&job))
 }

@@ -7,7 +7,7 @@ use crate::cli::{assignment::Assignment, failure::Failure, job_name, jobfile, or
 use lrs_model::name::JobName;
 use lrs_proto::{CreateJobRequest, Job, ListJobsResponse};
 
-/// The file, and what to change about it.
+/// Register the jobs of a job file
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -37,7 +37,7 @@ pub struct Args {
 pub(super) async fn run(session: &Session, args: &Args) -> Result<(), Failure> {
     let jobs = jobfile::read(&args.file, &args.changes)?;
     if args.name.is_some() && jobs.len() > 1 {
-        return Err(Failure::invalid(format!("--name can not name the {} jobs of this file", jobs.len())));
+        return Err(Failure::invalid(format!("--name cannot name the {} jobs of this file", jobs.len())));
     }
     // All names first: a file with a nameless job registers none of its jobs.
     let names = jobs.iter().map(|job| name(session, args, job)).collect::<Result<Vec<_>, _>>()?;
@@ -70,7 +70,7 @@ fn name(session: &Session, args: &Args, job: &Job) -> Result<JobName, Failure> {
     }
 }
 
-/// The failure of one job, with its name and how far the file's other jobs have come.
+/// The failure of one job, with its name and how many jobs of the file are registered.
 fn about(name: &JobName, failure: Failure, done: usize) -> Failure {
     let is_named = failure.message.contains(name.as_str());
     let message = if is_named { failure.message } else { format!("{name}: {}", failure.message) };

@@ -1,4 +1,4 @@
-//! Jobs and what belongs to them, for people.
+//! Jobs, attempts, decisions and records as text for people.
 
 use crate::cli::{
     failure::Failure,
@@ -68,7 +68,7 @@ pub(super) fn jobs(jobs: &[Job], with_namespace: bool) -> String {
     table(&["NAME", "STATE", "STEP", "OF", "LOSS", "RATE", "EXPERIMENT", "CHANGED"], rows.collect())
 }
 
-/// What became of a job, in a line.
+/// A job's state after a command, in a line.
 pub(super) fn outcome(job: &Job) -> String {
     format!("{} is {}.\n", job.name, state_and_reason(job))
 }
@@ -101,7 +101,7 @@ fn evidence(decision: &Decision) -> String {
     figures.collect::<Vec<_>>().join(", ")
 }
 
-/// What each controller is at, and what it has to do without.
+/// The status of each controller, and the metrics that it lacks.
 fn controllers(statuses: &[ControllerStatus]) -> String {
     let status = |status: &ControllerStatus| {
         let phase = Some(status.phase.clone()).filter(|phase| !phase.is_empty());
@@ -212,7 +212,7 @@ fn author(decision: &Decision) -> &str {
 }
 
 fn spec_rows(spec: &JobSpec) -> Vec<(&'static str, String)> {
-    // A message of numbers and text can always be written; a dash is better than no card at all.
+    // A message of numbers and text can always be written; if not, a dash is better than an error.
     let one_line =
         |text: Result<String, Failure>| text.map_or_else(|_| "-".to_owned(), |text| text.trim_end().to_owned());
     let groups = spec.groups.iter().map(|group| {

@@ -6,7 +6,7 @@ use lrs_proto::QueryTelemetryRequest;
 
 const PAGE_SIZE: i32 = 10_000;
 
-/// Which job's, and how much of it.
+/// Print what a job's trainers reported
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -25,13 +25,13 @@ pub struct Args {
     /// First step
     #[arg(long, default_value_t = 0, value_name = "STEP", value_parser = clap::value_parser!(i64).range(0..))]
     start: i64,
-    /// First step not wanted [default: none]
+    /// The step before which to stop [default: none]
     #[arg(long, value_name = "STEP", value_parser = clap::value_parser!(i64).range(0..))]
     end: Option<i64>,
     /// Down-sample each metric to about so many points; the smallest and the largest of each stretch are kept
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(2..=100_000))]
     max_points: Option<i32>,
-    /// How to write it
+    /// How to write the telemetry
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
     /// Short for --format json

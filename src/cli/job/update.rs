@@ -1,4 +1,4 @@
-//! `lrs job update`: another spec, or a few of its fields.
+//! `lrs job update`: changes a job's spec, as a whole or field by field.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use super::{Session, show};
 use crate::cli::{assignment::Assignment, failure::Failure, jobfile, order::OrderArgs, output::FormatArgs};
 use lrs_proto::{Job, UpdateJobRequest};
 
-/// Which job, and what to change.
+/// Change a job's spec
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 The change is a decision: it takes effect at the first step that no trainer has been given yet.
@@ -21,7 +21,7 @@ Examples:
 pub struct Args {
     /// The job
     job: String,
-    /// Job file with the new values; fields that it does not have stay as they are
+    /// Job file with the new values; fields that are not in it stay as they are
     #[arg(short, long, value_name = "FILE")]
     file: Option<PathBuf>,
     /// Set a field, such as `spec.groups[0].base_lr=0.1`; may be given several times
@@ -43,7 +43,7 @@ pub(super) async fn run(session: &Session, args: &Args) -> Result<(), Failure> {
         (jobfile::change(&before, &args.changes)?, Some(mask))
     };
     let request = UpdateJobRequest {
-        // With the etag of the job that was read, so that nobody's change in between is lost.
+        // With the etag of the job that was read, so that a change by somebody else in between is not lost.
         job: Some(Job { name: name.to_string(), etag: job.etag, spec: job.spec, ..Job::default() }),
         update_mask,
         reason: args.order.record.reason.clone(),

@@ -1,4 +1,4 @@
-//! `lrs job watch`: what happens to a job, as it happens.
+//! `lrs job watch`: a job's events as they happen.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ const MAX_LOSSES: u32 = 10;
 /// The longest pause before connecting again.
 const MAX_PAUSE: Duration = Duration::from_secs(10);
 
-/// Which job.
+/// Follow a job's events, one a line
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Ends when the job has ended. A lost connection is made again.
@@ -29,10 +29,10 @@ pub struct Args {
     format: FormatArgs,
 }
 
-/// What the events so far mean for the next connection.
+/// The state of watching, for the next connection.
 #[derive(Debug, Default)]
 struct Progress {
-    /// The job has ended: there is nothing to come.
+    /// The job has ended: no more events will come.
     has_ended: bool,
     /// Connections lost since the last event.
     losses: u32,

@@ -10,11 +10,11 @@ use crate::cli::output;
 
 /// Lines of a chart, without its axis.
 const HEIGHT: usize = 15;
-/// A chart is at least so many characters wide within its frame, however narrow the terminal is.
+/// The least width of a chart within its frame, in characters, however narrow the terminal is.
 const MIN_WIDTH: usize = 16;
-/// The marks of several curves; more curves than marks begin again with the first.
+/// The marks of several curves. If there are more curves than marks, the marks repeat.
 const MARKS: [char; 8] = ['*', 'o', '+', 'x', '#', '%', '@', '&'];
-/// What the axis across counts.
+/// The title of the horizontal axis.
 const TIME: &str = "step";
 /// Dots of a braille character, across and down.
 const BRAILLE: (usize, usize) = (2, 4);
@@ -71,8 +71,8 @@ fn range(columns: &[&Column]) -> (f64, f64) {
 /// Which dots of a raster a curve passes through: a list a line, from the top.
 type Dots = Vec<Vec<bool>>;
 
-/// The curve on a raster of `width` by `height` dots: in each column all that lies between its least and its greatest
-/// value there, so that nothing is jumped over.
+/// The curve on a raster of `width` by `height` dots: in each column, all dots between its least and its greatest value
+/// there, so that no value is skipped.
 fn trace(steps: &[u64], column: &Column, (low, high): (f64, f64), (width, height): (usize, usize)) -> Dots {
     let mut dots = vec![vec![false; width]; height];
     let (first, last) = (exact(steps.first().copied().unwrap_or(0)), exact(steps.last().copied().unwrap_or(0)));
@@ -89,7 +89,8 @@ fn trace(steps: &[u64], column: &Column, (low, high): (f64, f64), (width, height
             if y >= from_y { bottom + part } else { top - part }
         };
         for i in 0..=x - from_x {
-            // From half way to the column before: what a line covers of its last column is the next line's to begin with.
+            // From half way to the column before: the next line begins with the part of the column that this line
+            // covers.
             let (begin, end) = if x == from_x { (from_y, y) } else { (share(i.saturating_sub(1)), share(i)) };
             for line in begin.min(end)..=begin.max(end) {
                 dots[height - 1 - line][from_x + i] = true;
@@ -100,7 +101,7 @@ fn trace(steps: &[u64], column: &Column, (low, high): (f64, f64), (width, height
     dots
 }
 
-/// The one of `count` places that a `fraction` from 0 to 1 is at; without a fraction, the first.
+/// The place, of `count`, at a `fraction` from 0 to 1; without a fraction, the first.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at least 0, and less than `count`")]
 fn place(fraction: f64, count: usize) -> usize {
     let last = count.saturating_sub(1);

@@ -19,7 +19,7 @@ pub(super) struct Column {
     pub values: Vec<Option<f64>>,
 }
 
-/// What a schedule may say.
+/// An output of a schedule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Output {
     LearningRate,
@@ -65,7 +65,7 @@ pub(super) fn columns(previews: &[Preview]) -> Vec<Column> {
     columns
 }
 
-/// For people.
+/// The curves as a table for people.
 pub(super) fn table(previews: &[Preview]) -> String {
     let columns = columns(previews);
     let header: Vec<String> =
@@ -74,9 +74,9 @@ pub(super) fn table(previews: &[Preview]) -> String {
     output::table(&header, lines(previews, &columns, output::number))
 }
 
-/// For programs: every value in full.
+/// The curves as CSV, every value in full.
 pub(super) fn csv(previews: &[Preview]) -> Result<String, Failure> {
-    let unwritable = |error: &dyn std::error::Error| Failure::new(Exit::Failed, format!("can not write CSV: {error}"));
+    let unwritable = |error: &dyn std::error::Error| Failure::new(Exit::Failed, format!("cannot write CSV: {error}"));
     let columns = columns(previews);
     let header = std::iter::once("step".to_owned()).chain(columns.iter().map(|column| header(column, " ")));
     let mut csv = csv::Writer::from_writer(Vec::new());

@@ -1,10 +1,6 @@
-//! Curves as a page: a chart an output, with the drawing library within.
+//! Curves as a page: a chart for each output, and the drawing library.
 
-use plotly::{
-    Layout, Plot, Scatter,
-    common::{Line, LineShape, Mode},
-    layout::Axis,
-};
+use serde_json::{Value, json};
 
 use super::{
     Preview,
@@ -20,25 +16,35 @@ pub(super) fn html(previews: &[Preview]) -> String {
         (!shown.is_empty()).then(|| chart(output, steps, &shown))
     });
     format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<title>{title}</title>\n{scripts}</head>\n\
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<title>{title}</title>\n{script}\n</head>\n\
          <body style=\"font-family: sans-serif; margin: 2rem\">\n<h1>{title}</h1>\n{charts}</body>\n</html>\n",
         title = escape(&previews.iter().map(|preview| preview.label.as_str()).collect::<Vec<_>>().join(", ")),
-        scripts = Plot::offline_js_sources(),
+        script = lrs_plotly::script_element(),
         charts = charts.collect::<String>(),
     )
 }
 
+/// A chart of the columns of one output, and the script that draws it.
 fn chart(output: Output, steps: &[u64], columns: &[&Column]) -> String {
-    let mut plot = Plot::new();
-    for column in columns {
-        let name = escape(&format!("{} {}", column.label, column.group));
-        // Between two steps there is nothing: a jump is drawn as one.
-        let line = Line::new().shape(LineShape::Linear);
-        plot.add_trace(Scatter::new(steps.to_vec(), column.values.clone()).name(name).mode(Mode::Lines).line(line));
-    }
-    let title = |text: &str| Axis::new().title(text.to_owned());
-    plot.set_layout(Layout::new().x_axis(title("step")).y_axis(title(output.name())).show_legend(true));
-    plot.to_inline_html(Some(output.name()))
+    let id = output.name();
+    // A jump is drawn as a jump: lines are straight between two steps.
+    let trace = |column: &&Column| {
+        json!({
+            "type": "scatter",
+            "mode": "lines",
+            "line": { "shape": "linear" },
+            "name": escape(&format!("{} {}", column.label, column.group)),
+            "x": steps,
+            "y": column.values,
+        })
+    };
+    let traces: Vec<Value> = columns.iter().map(trace).collect();
+    let axis = |title: &str| json!({ "title": { "text": title } });
+    let layout = json!({ "xaxis": axis("step"), "yaxis": axis(id), "showlegend": true });
+    format!(
+        "<div id=\"{id}\"></div>\n<script>Plotly.newPlot(\"{id}\", {traces}, {layout}, {{responsive: true}});</script>\n",
+        traces = Value::from(traces),
+    )
 }
 
 /// `text` for a page and for the scripts within it, where a label must not end the script.

@@ -1,4 +1,4 @@
-//! A scheduler of a library that is named on the command line, in place of a file.
+//! A library's scheduler, named on the command line in place of a file.
 
 use serde::Deserialize as _;
 use serde_json::{Map, Value, json};
@@ -6,14 +6,14 @@ use serde_json::{Map, Value, json};
 use crate::cli::failure::Failure;
 use lrs_proto::{Job, JobSpec};
 
-/// Which scheduler, and what it has to know of a training.
+/// Which scheduler, and the training that it is for.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct SchedulerArgs {
     /// Show a scheduler of this library, beside the files or without any: torch, optax, transformers, timm, keras,
     /// deepspeed, megatron, composer or fairseq
     #[arg(long, requires = "scheduler")]
     library: Option<String>,
-    /// The library's name of the scheduler, such as `StepLR`
+    /// The library's name for the scheduler, such as `StepLR`
     #[arg(long, value_name = "NAME", requires = "library")]
     scheduler: Option<String>,
     /// The scheduler's keyword arguments, as JSON or YAML; those left out have the library's defaults

@@ -1,4 +1,4 @@
-//! What another spec would have made of a recorded run: its decisions and rates, beside those of the run's own.
+//! The decisions and rates that another spec would have given on a recorded run, beside those of the run's own spec.
 
 use std::path::Path;
 
@@ -13,15 +13,15 @@ use crate::cli::{
 };
 use lrs_model::{decision::Decision, spec::Spec};
 
-/// How many steps are shown for people.
+/// How many steps are shown in the text.
 const SHOWN_STEPS: usize = 20;
-/// And for programs.
+/// How many steps are shown in the JSON.
 const LISTED_STEPS: usize = 1000;
 
-/// What was found.
+/// The result.
 #[derive(Debug)]
 pub(super) struct Other {
-    /// What the history is of.
+    /// The job or file that the history is of.
     title: String,
     attempt: u32,
     records: usize,
@@ -45,7 +45,7 @@ pub(super) fn of(history: &History, file: &Path, listed: bool) -> Result<Other, 
         steps,
     )
     .map_err(|violations| {
-        Failure::violated(format!("{} can not be replayed with {name}:", history.title), &violations)
+        Failure::violated(format!("{} cannot be replayed with {name}:", history.title), &violations)
     })?;
     let (title, attempt, records) = (history.title.clone(), history.attempt, history.records.len());
     Ok(Other { title, attempt, records, file: name, found })
@@ -53,7 +53,8 @@ pub(super) fn of(history: &History, file: &Path, listed: bool) -> Result<Other, 
 
 fn other_spec(own: &Spec, file: &Path, name: &str) -> Result<Spec, Failure> {
     let text = jobfile::read_text(file)?;
-    // First for its errors, which name line and field; then as it stands, to tell what is written from what is not.
+    // Read as a message for its errors, which name line and field; then as plain JSON, to know which fields are
+    // written.
     if jobfile::parse(name, &text, &[])?.len() != 1 {
         return Err(Failure::invalid(format!("{name}: must have one document")));
     }
@@ -84,7 +85,7 @@ fn decisions(what: &str, decisions: &[Decision]) -> String {
     head + &decisions.iter().map(decision_line).collect::<String>()
 }
 
-/// How far what was found may be believed.
+/// How far the result can be trusted.
 fn caveat(found: &Counterfactual) -> String {
     let people = if found.left_out == 0 {
         String::new()
@@ -106,7 +107,7 @@ fn caveat(found: &Counterfactual) -> String {
 
 /// For programs.
 pub(super) fn document(other: &Other) -> Result<Value, Failure> {
-    let unwritable = |error| Failure::new(Exit::Failed, format!("can not write the finding: {error}"));
+    let unwritable = |error| Failure::new(Exit::Failed, format!("cannot write the finding: {error}"));
     let found = &other.found;
     let rates = found.rates.iter().map(|rate| json!({"step": rate.step, "own": rate.own, "other": rate.other}));
     Ok(json!({

@@ -1,4 +1,4 @@
-//! Decisions off the wire, as the heart takes them.
+//! Decisions from messages to the model's values.
 
 use crate::cli::{failure::Failure, heart};
 use lrs_model::{
@@ -8,10 +8,10 @@ use lrs_model::{
 use lrs_proto as proto;
 use lrs_proto::decision as wire;
 
-/// The decision that `message` tells of.
+/// The decision in `message`.
 ///
 /// # Errors
-/// If it is none that this release knows.
+/// If this release does not know its effect or its author.
 pub(in crate::cli) fn from_proto(message: proto::Decision) -> Result<Decision, Failure> {
     let name = message.name.clone();
     let wrong = |what: &str| Failure::invalid(format!("decision {name:?}: {what}"));

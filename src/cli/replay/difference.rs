@@ -1,4 +1,4 @@
-//! Where recomputed decisions are not the recorded ones.
+//! Differences between recomputed and recorded decisions.
 
 use std::collections::BTreeMap;
 
@@ -8,14 +8,15 @@ use serde_json::Value;
 use crate::cli::heart;
 use lrs_model::decision::{Decision, DecisionId};
 
-/// A decision that is not on both sides, or not the same on both.
+/// A decision that is missing on one side, or differs between the sides.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(super) struct Difference {
     /// The last part of the decision's name.
     pub decision: String,
     /// The step it was taken at.
     pub step: u64,
-    /// By field, what was recorded and what was recomputed; a decision that is on one side only differs as a whole.
+    /// The recorded and the recomputed value of each field that differs; a decision that is missing on one side differs
+    /// as a whole.
     pub fields: Vec<FieldDifference>,
 }
 
@@ -29,7 +30,7 @@ pub(super) struct FieldDifference {
     pub recomputed: Option<Value>,
 }
 
-/// What stands for a whole decision in [`FieldDifference::field`].
+/// The [`FieldDifference::field`] that stands for the whole decision.
 pub(super) const WHOLE: &str = "decision";
 
 /// All differences, by step.

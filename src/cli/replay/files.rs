@@ -30,7 +30,7 @@ fn read_decisions(path: &Path) -> Result<Vec<Decision>, Failure> {
     list.decisions.into_iter().map(decision::from_proto).collect()
 }
 
-/// The attempt that the controllers' decisions are of. Files do not tell how several would hang together.
+/// The attempt of the controllers' decisions. Files do not say how several attempts are connected.
 fn only_attempt(decisions: &[Decision]) -> Result<u32, Failure> {
     let attempts: BTreeSet<u32> = decisions
         .iter()
@@ -42,8 +42,10 @@ fn only_attempt(decisions: &[Decision]) -> Result<u32, Failure> {
     match attempts.len() {
         0 => Ok(1),
         1 => Ok(attempts.into_iter().next().unwrap_or(1)),
-        _ => Err(Failure::invalid("the decisions are of several attempts, of which files do not tell enough")
-            .with_hint("`lrs replay JOB` reads the whole history from the server")),
+        _ => {
+            Err(Failure::invalid("the decisions are of several attempts, and files do not say how these are connected")
+                .with_hint("`lrs replay JOB` reads the whole history from the server"))
+        }
     }
 }
 

@@ -31,11 +31,12 @@ pub(super) async fn read(connect: &ConnectArgs, name: &JobName, attempt: Option<
         ..Default::default()
     };
     let answer = telemetry::query(&server, &request).await?;
-    // After the telemetry: a decision is stored after the records it is of, so every record has its decisions now.
+    // Read after the telemetry: a decision is stored after its records, so the decisions of every record read are
+    // stored by now.
     let decisions = job::decisions::read(&server, name.as_str(), None).await?.into_iter().map(decision::from_proto);
     let refused = |violations| Failure::violated(format!("the spec of {name} is not valid:"), &violations);
     let initial_spec = job.initial_spec.ok_or_else(|| {
-        Failure::invalid("the server does not tell the spec that the job was registered with")
+        Failure::invalid("the server does not send the spec that the job was registered with")
             .with_hint("it is of an older release; compare `lrs version`")
     })?;
     Ok(History {
@@ -48,7 +49,7 @@ pub(super) async fn read(connect: &ConnectArgs, name: &JobName, attempt: Option<
     })
 }
 
-/// An attempt as the heart takes it. The wire does not tell how far steps are reserved, which a replay does not ask for.
+/// An attempt as a value. The message does not say how far steps are reserved, which a replay does not need.
 pub(in crate::cli) fn row(attempt: &Attempt) -> Result<AttemptRow, Failure> {
     let wrong = |_| Failure::invalid(format!("attempt {} is out of range", attempt.attempt));
     Ok(AttemptRow {

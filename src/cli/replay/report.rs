@@ -1,4 +1,4 @@
-//! What a replay found, for people and for programs.
+//! The result of a replay as text and as JSON.
 
 use serde_json::{Value, json};
 
@@ -13,7 +13,7 @@ use crate::cli::{
 };
 use lrs_model::decision::{Decision, Effect};
 
-/// How many of the steps that strayed are listed for people.
+/// How many strayed steps are listed in the text.
 const SHOWN_STEPS: usize = 10;
 
 /// For people.
@@ -52,7 +52,7 @@ fn difference_lines(difference: &Difference) -> String {
 
 /// For programs.
 pub(super) fn document(finding: &Finding) -> Result<Value, Failure> {
-    let unwritable = |error| Failure::new(Exit::Failed, format!("can not write the finding: {error}"));
+    let unwritable = |error| Failure::new(Exit::Failed, format!("cannot write the finding: {error}"));
     let strayed = finding.recomputed.strayed.iter().map(|step| {
         json!({"step": step.step, "used_learning_rate": step.used_lr, "directive_learning_rate": step.directive_lr})
     });
@@ -66,7 +66,7 @@ pub(super) fn document(finding: &Finding) -> Result<Value, Failure> {
     }))
 }
 
-/// A decision for people, on a line.
+/// A decision as a line of text.
 pub(super) fn decision_line(decision: &Decision) -> String {
     let effect = match &decision.effect {
         Effect::BaseRates(change) => change

@@ -1,10 +1,10 @@
-//! The jobs of an experiment, and how far each has come, as their server tells it.
+//! The jobs of an experiment and how far each has trained, as read from the server.
 
 use std::collections::VecDeque;
 
 use super::{
     Rule,
-    median::{Contender, Out, Standing, Verdict, judge},
+    median::{Contender, Judgement, Out, Standing, judge},
 };
 use crate::cli::{connect::Connection, failure::Failure, job};
 use lrs_model::telemetry::LOSS;
@@ -16,7 +16,7 @@ use lrs_proto::{
 
 const PAGE_JOBS: i32 = 1000;
 const PAGE_STEPS: i32 = 20_000;
-/// Who the advice is by.
+/// The author of the advice.
 pub(super) const AUTHOR: &str = "sweep";
 /// The figure of the evidence that says at which step a job was judged.
 pub(super) const STEP: &str = "step";
@@ -33,7 +33,7 @@ pub(super) struct Entry {
     read_end: i64,
     running: Standing,
     contender: Contender,
-    /// How many rungs it has come to.
+    /// How many rungs it has reached.
     came_to: usize,
     /// Whether it has ended and there is nothing more to read.
     is_read: bool,
@@ -49,7 +49,7 @@ pub(super) struct Board {
     rule: Rule,
     objective: Option<Objective>,
     entries: Vec<Entry>,
-    /// Whether any job has not ended: there is more to come.
+    /// Whether any job has not ended.
     has_live: bool,
 }
 
@@ -63,7 +63,7 @@ pub(super) struct Finding {
     pub(super) best: f64,
     pub(super) median: f64,
     pub(super) jobs: usize,
-    /// Whether the job can still be told.
+    /// Whether the job's trainer can still be advised.
     pub(super) is_live: bool,
 }
 
@@ -72,7 +72,7 @@ impl Board {
         Self { parent, experiment, rule, objective: None, entries: Vec::new(), has_live: true }
     }
 
-    /// Whether there is a job that may still be judged.
+    /// Whether all jobs have ended.
     pub(super) fn is_over(&self) -> bool {
         !self.has_live && !self.entries.is_empty()
     }
@@ -126,12 +126,12 @@ impl Board {
         }
     }
 
-    /// Takes in a job that has begun; its place.
+    /// Adds a job that has begun, and returns its place.
     async fn admit(&mut self, server: &Connection, job: &Job) -> Result<usize, Failure> {
         let attempts = job::attempts::read(server, &job.name).await?;
         let began =
             attempts.first().and_then(|first| first.create_time.as_ref()).map_or((0, 0), |t| (t.seconds, t.nanos));
-        // What was advised before stands, by whichever sweep: also where somebody took it back.
+        // Earlier advice of any sweep stands, even if somebody withdrew it.
         let decisions = job::decisions::read(server, &job.name, None).await?;
         let out_at = decisions.iter().find_map(|decision| self.rule.rung_of(advised_at(decision)?));
         let entry = Entry {
@@ -152,7 +152,7 @@ impl Board {
         Ok(place)
     }
 
-    /// Judges every job at every rung that can be judged by now; `found` gets those that are newly out.
+    /// Judges every job at every rung that it has reached; `found` gets the jobs that are newly out.
     pub(super) async fn judge(&mut self, server: &Connection, found: &mut VecDeque<Finding>) -> Result<(), Failure> {
         let Some(objective) = self.objective.clone() else { return Ok(()) };
         for place in 0..self.entries.len() {
@@ -169,9 +169,9 @@ impl Board {
             let standing = entry.contender.standings.get(entry.rung)?;
             let others = before.iter().map(|other| &other.contender);
             match judge(standing, entry.rung, others, self.rule.min_jobs) {
-                Verdict::NotYet => return None,
-                Verdict::In => entry.rung += 1,
-                Verdict::Out(Out { best, median, jobs }) => {
+                Judgement::NotYet => return None,
+                Judgement::In => entry.rung += 1,
+                Judgement::Out(Out { best, median, jobs }) => {
                     entry.contender.out_at = Some(entry.rung);
                     return Some(Finding {
                         job: entry.name.clone(),
@@ -188,7 +188,7 @@ impl Board {
         None
     }
 
-    /// A job that has not been heard of for a while, and the step at which a later one waits for it.
+    /// A job that has stopped reporting, and the step at which a later job waits for it.
     pub(super) fn holding_up(&self) -> Option<(&str, i64)> {
         let (place, late) =
             self.entries.iter().enumerate().find(|(_, entry)| entry.is_stale && entry.contender.out_at.is_none())?;
@@ -198,7 +198,7 @@ impl Board {
 }
 
 impl Entry {
-    /// Reads on, to the last rung that the job has come to; of a job that has ended, all that there is.
+    /// Reads on, to the last rung that the job has reached; to the end, if the job has ended.
     async fn read(&mut self, server: &Connection, rule: &Rule, objective: &Objective) -> Result<(), Failure> {
         while self.came_to < Rule::MAX_RUNGS
             && !self.is_read
@@ -238,7 +238,7 @@ impl Entry {
             page_size: PAGE_STEPS,
             ..Default::default()
         };
-        // Kept once all pages are there: half of them would count twice after a failure.
+        // Stored once all pages are read: after a failure, pages read so far would count twice.
         let mut running = self.running;
         loop {
             let page = server.call(async |mut service| service.query_telemetry(request.clone()).await).await?;
@@ -253,7 +253,7 @@ impl Entry {
     }
 }
 
-/// The objective that all jobs have: what is compared must be alike.
+/// The objective of all jobs, which must be the same for a comparison.
 fn common_objective(jobs: &[Job]) -> Result<Objective, Failure> {
     let objective = |job: &Job| {
         let stated = job.spec.as_ref().and_then(|spec| spec.objective.clone()).unwrap_or_default();
@@ -266,14 +266,14 @@ fn common_objective(jobs: &[Job]) -> Result<Objective, Failure> {
     match objectives.find(|(_, objective)| *objective != common) {
         None => Ok(common),
         Some((other, _)) => Err(Failure::invalid(format!("{first} and {other} have different objectives")).with_hint(
-            "only jobs that are after the same can be compared: give them one objective, or experiments of their own",
+            "only jobs with the same objective can be compared: give them one objective, or put them into different experiments",
         )),
     }
 }
 
 fn to_cost(objective: &Objective, value: f64) -> f64 {
     match objective.mode() {
-        // A divergence is none that a higher value would be better than.
+        // A value that is not finite stays the worst in either direction.
         Mode::Max if value.is_finite() => -value,
         _ => value,
     }
