@@ -1,43 +1,82 @@
 #!/usr/bin/env bash
-# Prints the directory of a Python environment that builds, checks and tests clients/python.
+# Prints the directory of a Python environment with the libraries that build, check and test clients/python, or with those that
+# another requirements file there names.
 #
 # Usage: scripts/python-client.sh [--missing] [REQUIREMENTS]      a file in clients/python, by default requirements-test.txt
 #   --missing   only print what would be downloaded
 #
-# The environment has the real libraries that the client works with. It is kept between runs under the user's cache directory, one
-# for each set of versions.
+# Environments are kept under the user's cache directory, one for each set of versions. Making one says first how much it
+# downloads.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-
-readonly SIZE="some 6 GB on the disk"
 
 only_look=false
 if [[ ${1:-} == --missing ]]; then
   only_look=true
   shift
 fi
-readonly REQUIREMENTS=clients/python/${1:-requirements-test.txt}
+readonly CLIENT=clients/python
+readonly REQUIREMENTS=${1:-requirements-test.txt}
+readonly PIP_VERSION=26.3 # resumes a download that broke off
 
+# What an environment depends on, beside the Python that it is made with.
+sources=("$CLIENT/$REQUIREMENTS")
+if [[ $REQUIREMENTS == requirements-test.txt ]]; then
+  sources+=("$CLIENT/requirements-torch.txt" "$CLIENT/tests/without_cuda.py")
+fi
 if [[ $only_look == false ]]; then
   scripts/need.sh python3-venv >&2
 fi
-key=$({ { python3 -VV || true; } && cat "$REQUIREMENTS"; } | sha256sum | cut -c1-16)
-environment=${XDG_CACHE_HOME:-$HOME/.cache}/lrs/python-client/$key
+key=$({ { python3 -VV || true; } && cat "${sources[@]}"; } | sha256sum | cut -c1-16)
+readonly ENVIRONMENT=${XDG_CACHE_HOME:-$HOME/.cache}/lrs/python-client/$key
+
+size=$(sed -n 's/^# Size: //p' "$CLIENT/$REQUIREMENTS")
 if [[ $only_look == true ]]; then
-  [[ -e $environment/complete ]] || echo "the Python libraries of $REQUIREMENTS, $SIZE"
+  [[ -e $ENVIRONMENT/complete ]] || echo "the Python libraries of $REQUIREMENTS: ${size:-of unknown size}"
   exit 0
 fi
-mkdir -p "$(dirname "$environment")"
-# If two run at the same time, the second waits and finds the environment complete.
-exec 9>"$environment.lock"
+
+# Installs with the environment's pip. Modules are compiled when they are first imported, which most never are.
+pip_install() {
+  scripts/retry.sh "$ENVIRONMENT/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile --retries 5 "$@" >&2
+}
+
+imports_torch() {
+  "$ENVIRONMENT/bin/python" -c 'import torch' >&2
+}
+
+# PyTorch without CUDA, and with CUDA only if it cannot be imported without.
+install_torch() {
+  local torch=$CLIENT/requirements-torch.txt missing
+  scripts/need.sh build-essential >&2
+  pip_install --no-deps --requirement "$torch"
+  if ! "$ENVIRONMENT/bin/python" "$CLIENT/tests/without_cuda.py" >&2 || ! imports_torch; then
+    echo "    PyTorch cannot be imported without CUDA here, so CUDA is installed: 2.4 GB more to download, 4 GB on disk" >&2
+    pip_install --requirement "$torch"
+    imports_torch
+  fi
+  missing=$("$ENVIRONMENT/bin/python" -m pip check | grep -v -E '^torch .* requires (cuda|nvidia|triton)[a-z0-9-]*, which') || true
+  if [[ -n $missing && $missing != "No broken requirements found." ]]; then
+    echo "requirements-test.txt lacks dependencies of requirements-torch.txt:" >&2
+    echo "$missing" >&2
+    return 1
+  fi
+}
+
+mkdir -p "$(dirname "$ENVIRONMENT")"
+# Of two runs at once, the second waits and finds a complete environment.
+exec 9>"$ENVIRONMENT.lock"
 flock 9
-if [[ ! -e $environment/complete ]]; then
+if [[ ! -e $ENVIRONMENT/complete ]]; then
   started=$SECONDS
-  echo "installing the Python libraries of $REQUIREMENTS, $SIZE, under $environment" >&2
-  rm -rf "$environment"
-  python3 -m venv "$environment"
-  scripts/retry.sh "$environment/bin/pip" install --quiet --disable-pip-version-check --requirement "$REQUIREMENTS" >&2
-  touch "$environment/complete"
-  echo "    which took $((SECONDS - started)) s" >&2
+  echo "installing the libraries of $REQUIREMENTS under $ENVIRONMENT" >&2
+  echo "    ${size:-of unknown size}" >&2
+  rm -rf "$ENVIRONMENT"
+  python3 -m venv "$ENVIRONMENT"
+  pip_install "pip==$PIP_VERSION"
+  pip_install --requirement "$CLIENT/$REQUIREMENTS"
+  if [[ $REQUIREMENTS == requirements-test.txt ]]; then install_torch; fi
+  touch "$ENVIRONMENT/complete"
+  echo "    done in $((SECONDS - started)) s" >&2
 fi
-echo "$environment"
+echo "$ENVIRONMENT"
