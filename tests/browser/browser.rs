@@ -311,7 +311,7 @@ impl Drop for Driver {
     }
 }
 
-/// The port in "ChromeDriver was started successfully on port 35063."
+/// The port in "`ChromeDriver` was started successfully on port 35063."
 fn announced_port(output: &str) -> Option<u16> {
     let (port, _) = output.split_once("successfully on port ")?.1.split_once('.')?;
     port.parse().ok()

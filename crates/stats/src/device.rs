@@ -85,7 +85,7 @@ pub const ON_DEVICE: &str = "cuda";
 /// A device in the heap's memory, whose kernels are the CPU's functions, and which can fail at a call.
 #[doc(hidden)]
 pub mod fake {
-    use super::*;
+    use super::{Device, Failure, Ring, Wanted, Witness};
     use crate::{cpu, record::Layout};
 
     #[derive(Debug)]

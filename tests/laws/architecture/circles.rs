@@ -18,13 +18,13 @@ pub fn circles(sources: &[(PathBuf, String)]) -> Vec<String> {
         let (own, _) = files.get_key_value(&module_of(file)).expect("the map has every file");
         for found in references(own, text).unwrap_or_default() {
             let Reference::Path(path) = &found.reference else { continue };
-            let used = (1..=path.len()).rev().find_map(|length| files.get_key_value(&path[..length]));
-            if let Some((used, _)) = used
+            let target = (1..=path.len()).rev().find_map(|length| files.get_key_value(&path[..length]));
+            if let Some((target, _)) = target
                 && !found.in_tests
-                && !used.starts_with(own)
-                && !own.starts_with(used)
+                && !target.starts_with(own)
+                && !own.starts_with(target)
             {
-                uses.entry((own, used)).or_insert(found.line);
+                uses.entry((own, target)).or_insert(found.line);
             }
         }
     }

@@ -71,7 +71,7 @@ fn read_tokens(tokens: TokenStream, module: &[String], found: &mut Vec<Found>) {
                 rest = after;
             }
             TokenTree::Ident(method) if after_dot => {
-                found.push(at(method.span(), module, Reference::Method(text(method))))
+                found.push(at(method.span(), module, Reference::Method(text(method))));
             }
             TokenTree::Ident(first) => {
                 let mut path = vec![text(first)];

@@ -64,10 +64,14 @@ pub const CRATES: &[CrateRoom] = &[
         &["lrs-audit", "lrs-control", "lrs-model", "lrs-runtime", "lrs-schedule", "lrs-stats", "lrs-store"],
         &[WIRE, SQL, CUDA],
     ),
-    // The messages, and the two rooms that are made of them alone.
+    // The messages, and the rooms that are made of them.
     below("lrs-proto", &[], &[&["axum", "tower"], SQL, CUDA]),
     below("lrs-client", &["lrs-model", "lrs-proto"], &[&["axum"], SQL, CUDA]),
-    below("lrs-report", &["lrs-model", "lrs-proto"], &[IMPURE, SERVERS, SQL, CUDA]),
+    below("lrs-plotly", &[], &[IMPURE, WIRE, SQL, CUDA]),
+    below("lrs-report", &["lrs-model", "lrs-plotly", "lrs-proto"], &[IMPURE, SERVERS, SQL, CUDA]),
+    below("lrs-export", &["lrs-model", "lrs-proto"], &[IMPURE, SERVERS, SQL, CUDA]),
+    // Trainers like any other: they reach the server over the wire.
+    below("lrs-demo", &["lrs-client", "lrs-proto", "lrs-report"], &[&["axum"], SQL, CUDA]),
 ];
 
 /// The rooms whose rules the compiler does not hold.
