@@ -238,7 +238,7 @@ mod tests {
             assert_eq!(copied.get_field(&field), full.get_field(&field), "{}", field.name());
             let names: BTreeSet<String> = copied.fields().map(|(field, _)| field.name().to_owned()).collect();
             let forms: BTreeSet<String> = forms(&field).iter().map(|field| field.name().to_owned()).collect();
-            assert_eq!(names, forms);
+            assert!(names.is_subset(&forms), "{names:?} with {}", field.name());
         }
     }
 }
