@@ -52,7 +52,7 @@ impl Dialect for Sqlite {
     const CHUNK_SIZES: &'static str = "
         -- chunk_sizes
         select rank, seq, length(steps) / 8 as sample_count
-        from telemetry where job_id = $1 and attempt = $2 and seq < $3 order by seq";
+        from telemetry where job_id = $1 and attempt = $2 and seq > $3 and seq < $4 order by seq limit $5";
 
     const LOCK_CHUNKS: &'static str = "
         -- lock_chunks
