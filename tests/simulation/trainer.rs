@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use lrs_engine::{Directive, DirectiveAnswer, Error};
+use lrs_engine::{Directive, DirectiveAnswer, Error, RateCall};
 use lrs_model::{
     decision::Action,
     name::JobName,
@@ -157,7 +157,7 @@ impl Group {
         let world = &self.network.world;
         let ask = async |engine: &lrs_engine::Engine| {
             let asked = Instant::now();
-            let answer = engine.directive(self.job.as_str(), attempt, step, plan, wait).await;
+            let answer = engine.directive(self.job.as_str(), RateCall { attempt, step, plan_steps: plan, wait }).await;
             let took = asked.elapsed();
             if took > wait + GRAIN && answer.is_ok() {
                 let what = format!("{}: step {step} was asked for with {wait:?}, and took {took:?}", self.job);
