@@ -2,18 +2,17 @@
 
 pub mod retention;
 mod statistics;
+mod ticks;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use futures::{Stream, StreamExt as _};
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::{
-    net::TcpListener,
-    task::JoinSet,
-    time::{Instant, MissedTickBehavior},
-};
+use tokio::{net::TcpListener, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
+
+use ticks::every;
 
 use crate::{
     config::Config,
@@ -26,14 +25,13 @@ use lrs_runtime::{
     metrics,
 };
 use lrs_stats::Backend;
-use lrs_store as store;
 use lrs_store::Store;
 
-/// How often the metrics are tidied: what was recorded since waits in memory.
+/// How often recorded metrics are summed up; until then each value is in memory.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
-/// How often it is looked whether the engine is ready, before it first was.
+/// How often the health service asks whether the engine is ready, until it first is.
 const READINESS_AT_START: Duration = Duration::from_millis(20);
-/// And after.
+/// How often it asks after that.
 const READINESS: Duration = Duration::from_millis(500);
 
 /// How a server ended.
@@ -41,11 +39,11 @@ const READINESS: Duration = Duration::from_millis(500);
 pub enum Ending {
     /// Every call was answered and everything is flushed.
     Drained,
-    /// The grace period was over, or a second signal came: what was left was dropped. Nothing that was acknowledged is lost.
+    /// The grace period ended, or a second signal came: unfinished calls were dropped. Nothing acknowledged is lost.
     Cut,
 }
 
-/// A server whose listeners are bound. It may be recovering still: see [`Server::readiness`].
+/// A server whose listeners are bound. It may still be recovering: see [`Server::readiness`].
 pub struct Server {
     grpc: SocketAddr,
     http: SocketAddr,
@@ -64,25 +62,23 @@ impl Server {
     /// Binds the listeners, opens the store and begins to recover.
     ///
     /// # Errors
-    /// If an address is taken, or the database can not be opened.
+    /// If an address is taken, or the database cannot be opened.
     pub async fn start(config: &Config) -> anyhow::Result<Self> {
-        // The listeners first: a second server on the same addresses must not touch the database.
+        // The listeners come first: a second server on the same addresses must not touch the database.
         let grpc = bind(config.grpc_listen, "gRPC", "--grpc-listen").await?;
         let http = bind(config.http_listen, "HTTP", "--http-listen").await?;
-        config
+        let store = config
             .database_url
-            .prepare()
-            .with_context(|| format!("the directory of {} can not be made", config.database_url))?;
-        let store = store::open(config.database_url.expose())
+            .open()
             .await
-            .with_context(|| format!("the database {} can not be opened", config.database_url))?;
+            .with_context(|| format!("the database {} cannot be opened", config.database_url))?;
         Self::start_with(config, grpc, http, store, Arc::new(SystemClock)).await
     }
 
-    /// The same on what is bound and open already.
+    /// Starts on listeners that are bound and a store that is open.
     ///
     /// # Errors
-    /// If the addresses can not be read, or something else counts this process's metrics.
+    /// If the listeners' addresses cannot be read, or the process has another recorder of metrics.
     pub async fn start_with(
         config: &Config,
         grpc: TcpListener,
@@ -111,7 +107,7 @@ impl Server {
         let (served_health, stop) = (health.clone(), drain.clone().cancelled_owned());
         tasks.spawn(async move {
             let served = rpc::serve(grpc, services, served_health, limits, stop).await;
-            served.map_err(anyhow::Error::from_boxed).context("gRPC can not be served")
+            served.map_err(anyhow::Error::from_boxed).context("gRPC cannot be served")
         });
         let mut chores = JoinSet::new();
         chores.spawn(tidy_metrics(metrics));
@@ -145,25 +141,25 @@ impl Server {
         self.http
     }
 
-    /// What computes batches of statistics.
+    /// The backend that computes batches of statistics.
     #[must_use]
     pub fn statistics(&self) -> &dyn Backend {
         self.statistics.as_ref()
     }
 
-    /// Done when the engine can answer. Cancel safe.
+    /// Waits until the engine can answer. Cancel safe.
     pub fn readiness(&self) -> impl Future<Output = ()> + use<> {
         let door = self.door.clone();
         async move {
-            let mut ticks = ticks(READINESS_AT_START);
+            let mut ticks = every(READINESS_AT_START);
             while door.ready().is_err() {
                 ticks.tick().await;
             }
         }
     }
 
-    /// Serves until the first of `signals`, then ends in order: says that it does not serve, accepts nothing new, ends the
-    /// streams, answers what is under way, flushes. The second signal, or the end of the grace period, cuts that short.
+    /// Serves until the first of `signals`, then ends in order: reports itself as not serving, accepts nothing new, ends the
+    /// streams, answers the calls under way, flushes. A second signal, or the end of the grace period, cuts that short.
     ///
     /// # Errors
     /// If serving fails while no signal has come.
@@ -193,7 +189,7 @@ impl Server {
         Ok(ending)
     }
 
-    /// Ends in order. Connections have three quarters of the grace period, so that some is left to flush.
+    /// Ends in order. Connections have three quarters of the grace period, so that time is left to flush.
     async fn wind_down(&mut self) -> Ending {
         let deadline = Instant::now() + self.grace_period.mul_f64(0.75);
         self.chores.shutdown().await;
@@ -212,7 +208,7 @@ impl Server {
         ending
     }
 
-    /// Flushes and lets go of the database.
+    /// Flushes and closes the database.
     async fn finish(&mut self) {
         self.drain.cancel();
         self.engine.shutdown().await;
@@ -223,21 +219,21 @@ impl Server {
 async fn bind(address: SocketAddr, what: &str, flag: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address)
         .await
-        .with_context(|| format!("{what} can not listen on {address}; choose another address with {flag}"))
+        .with_context(|| format!("{what} cannot listen on {address}; choose another address with {flag}"))
 }
 
 async fn tidy_metrics(metrics: PrometheusHandle) {
-    let mut ticks = ticks(METRICS_UPKEEP);
+    let mut ticks = every(METRICS_UPKEEP);
     loop {
         ticks.tick().await;
         metrics.run_upkeep();
     }
 }
 
-/// Keeps the health service's word up to date.
+/// Keeps the health service up to date.
 async fn tell_health(door: Door, health: Health) {
     let mut told = None;
-    let mut ticks = ticks(READINESS_AT_START);
+    let mut ticks = every(READINESS_AT_START);
     loop {
         ticks.tick().await;
         let ready = door.ready();
@@ -248,18 +244,12 @@ async fn tell_health(door: Door, health: Health) {
         match &ready {
             Ok(()) => {
                 tracing::info!("Ready");
-                ticks = self::ticks(READINESS);
+                ticks = every(READINESS);
             }
-            // At the start it is no wonder.
+            // At the start this is normal.
             Err(why) if told.is_none() => tracing::info!("Not ready yet: {why}"),
             Err(why) => tracing::warn!("Not ready: {why}"),
         }
         told = Some(ready);
     }
-}
-
-fn ticks(period: Duration) -> tokio::time::Interval {
-    let mut ticks = tokio::time::interval(period);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    ticks
 }

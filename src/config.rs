@@ -1,4 +1,4 @@
-//! What can be set: by file, environment or flag, in that order, the later the stronger. Checked once, here.
+//! The configuration: a file, the environment and flags, of which the later overrides the earlier. Checked once, here.
 
 use std::{net::SocketAddr, path::Path, time::Duration};
 
@@ -8,14 +8,14 @@ use crate::{
 };
 use lrs_engine::Settings;
 use lrs_model::violation::Violations;
+use lrs_runtime::error::chain;
 use lrs_stats::choice::DeviceChoice;
+use lrs_store::{DatabaseUrl, database_urls};
 
-mod database_url;
 pub(crate) mod duration;
 mod options;
 mod retention;
 
-pub use database_url::DatabaseUrl;
 pub use options::Options;
 pub use retention::{Retention, RetentionTerms};
 
@@ -33,14 +33,14 @@ const DEFAULT_LIMITS: Limits = Limits {
     watchers: 512,
 };
 
-/// Everything that is set, checked.
+/// The checked configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The database.
     pub database_url: DatabaseUrl,
-    /// Where gRPC is served; port 0 is any free one.
+    /// Where gRPC is served; port 0 means any free port.
     pub grpc_listen: SocketAddr,
-    /// Where HTTP is served; port 0 is any free one.
+    /// Where HTTP is served; port 0 means any free port.
     pub http_listen: SocketAddr,
     /// Where batches of statistics are computed.
     pub device: DeviceChoice,
@@ -50,17 +50,17 @@ pub struct Config {
     pub log: LogConfig,
     /// The bounds of the interface.
     pub limits: Limits,
-    /// For how long the telemetry of ended jobs is kept.
+    /// How long the telemetry of ended jobs is kept.
     pub retention: Retention,
-    /// The engine's bounds and habits.
+    /// The engine's settings.
     pub engine: Settings,
 }
 
-/// Why what was set can not be used.
+/// Why the configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The file can not be read.
-    #[error("the configuration file {path} can not be read")]
+    /// The file cannot be read.
+    #[error("the configuration file {path} cannot be read")]
     Unreadable {
         /// Its path.
         path: String,
@@ -68,7 +68,7 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
-    /// The file is not what it should be.
+    /// The file is not a valid configuration.
     #[error("the configuration file {path} is wrong: {problem}")]
     File {
         /// Its path.
@@ -76,25 +76,25 @@ pub enum Error {
         /// Where and why.
         problem: String,
     },
-    /// Values that are not allowed, all of them.
+    /// Values that are not allowed: all of them.
     #[error("the configuration is wrong: {0}")]
     Invalid(Violations),
 }
 
 impl Config {
-    /// What `flags` (which clap has filled from the environment too) and the file say together, and defaults for the rest.
+    /// The configuration from `flags`, which clap has also filled from the environment, then the file, then the defaults.
     ///
     /// # Errors
-    /// If the file can not be read or understood, or any value is not allowed; then all such are named.
+    /// If the file cannot be read or understood, or if values are not allowed; all of them are named.
     pub fn load(flags: Options, file: Option<&Path>) -> Result<Self, Error> {
         let from_file = file.map(read).transpose()?.unwrap_or_default();
         Self::checked(flags.or(from_file))
     }
 
-    /// What `options` say, and defaults for the rest.
+    /// The configuration from `options` and the defaults.
     ///
     /// # Errors
-    /// [`Error::Invalid`] with everything that is not allowed.
+    /// [`Error::Invalid`] with every value that is not allowed.
     pub fn checked(options: Options) -> Result<Self, Error> {
         let mut v = Violations::new();
         let engine = engine_settings(&mut v, &options);
@@ -117,11 +117,8 @@ impl Config {
         }
         let grpc_listen = address(&mut v, "grpc_listen", options.grpc_listen.as_deref(), DEFAULT_GRPC_LISTEN);
         let http_listen = address(&mut v, "http_listen", options.http_listen.as_deref(), DEFAULT_HTTP_LISTEN);
-        let database_url = match options.database_url {
-            Some(url) => DatabaseUrl::parse(&url),
-            None => DatabaseUrl::in_data_directory(),
-        }
-        .map_err(|problem| v.add("database_url", problem));
+        let database_url =
+            database_url(options.database_url.as_deref()).map_err(|problem| v.add("database_url", problem));
         match (database_url, grpc_listen, http_listen) {
             (Ok(database_url), Some(grpc_listen), Some(http_listen)) if v.is_empty() => Ok(Self {
                 database_url,
@@ -137,6 +134,21 @@ impl Config {
             _ => Err(Error::Invalid(v)),
         }
     }
+}
+
+/// The database at `url`, or else the file in the user's data directory.
+///
+/// # Errors
+/// What is wrong with the URL, without its password, or if the user has no data directory.
+pub fn database_url(url: Option<&str>) -> Result<DatabaseUrl, String> {
+    let parsed = match url {
+        Some(url) => url.parse(),
+        None => match dirs::data_dir() {
+            Some(directory) => DatabaseUrl::in_directory(&directory.join("lrs")),
+            None => return Err(format!("is required, as this user has no data directory: {}", database_urls())),
+        },
+    };
+    parsed.map_err(|problem| chain(&problem))
 }
 
 fn read(path: &Path) -> Result<Options, Error> {

@@ -1,4 +1,4 @@
-//! The connections of a listener, as many at once as are allowed.
+//! The connections of a listener, with a limit on how many are open.
 
 use std::{
     io::{self, IoSlice},
@@ -17,18 +17,19 @@ use tokio::{
 };
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
-/// After a failure that is the system's, such as too many open files.
+/// The pause after a failure of the system, such as too many open files.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// A connection; its place is free when it is dropped.
+/// A connection. Dropping it makes room for another.
 #[derive(Debug)]
 pub struct Connection {
     stream: TcpStream,
     _place: OwnedSemaphorePermit,
 }
 
-/// Connections of `listener`, at most `limit` of which are open at once: the next one waits in the kernel until another is
-/// dropped. Never ends, and never fails: what is wrong with one connection, or with the system for a while, stops no other.
+/// The connections of `listener`, of which at most `limit` are open at once: the next connection waits in the kernel until
+/// another is dropped. The stream never ends and never fails: a broken connection, or a system that is short of something
+/// for a while, does not stop later connections.
 pub fn accept(listener: TcpListener, limit: usize) -> impl Stream<Item = io::Result<Connection>> + Send {
     let places = Arc::new(Semaphore::new(limit));
     stream::unfold((listener, places), |(listener, places)| async move {
@@ -42,24 +43,24 @@ async fn next(listener: &TcpListener) -> TcpStream {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                // A connection that can not be hurried is slow, not wrong.
+                // Without TCP_NODELAY the connection is slower, but works.
                 if let Err(problem) = stream.set_nodelay(true) {
                     tracing::debug!(%problem, "TCP_NODELAY could not be set on a connection");
                 }
                 return stream;
             }
-            // The client has gone again.
+            // The client has hung up already.
             Err(problem) if problem.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(problem) => {
-                tracing::warn!(%problem, "A connection can not be accepted: {problem}");
+                tracing::warn!(%problem, "A connection cannot be accepted: {problem}");
                 tokio::time::sleep(PAUSE).await;
             }
         }
     }
 }
 
-/// Lets this process have as many files open as the system allows it to. Each connection is one, and the usual limit of 1024 is there
-/// for programs that can not count further. What can not be changed stays as it is.
+/// Raises the limit of open files as far as the system allows. Each connection is an open file, and the usual limit of 1024
+/// is for programs that cannot handle more. If the limit cannot be raised, it stays as it is.
 pub fn raise_open_files() {
     let limit = getrlimit(Resource::Nofile);
     if let Err(problem) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {

@@ -1,27 +1,26 @@
-//! What fuzzers feed: every decoder of outside bytes, as a function of bytes that panics on a broken promise.
+//! Fuzz targets: each decoder of bytes from outside, as a function of bytes that panics on a broken promise.
 //!
-//! The promises: no input panics or takes long; what is wrong is named by field; what is accepted survives a round trip, and
-//! computes finite rates. `scripts/fuzz.sh` feeds them under libFuzzer, the smoke test below with the kept corpus.
+//! The promises: no input panics or takes long; a refused input names the wrong field; an accepted input survives a round
+//! trip and gives finite rates. `scripts/fuzz.sh` runs the targets under libFuzzer, the smoke test with the kept corpus.
 
 mod files;
+mod input;
 mod requests;
 mod rows;
 #[cfg(test)]
 mod smoke;
 mod specs;
 
-use lrs_model::violation::Violations;
-
-/// A decoder.
+/// A fuzz target: a decoder.
 #[derive(Clone, Copy, Debug)]
 pub struct Target {
-    /// Its name, and that of its corpus's directory.
+    /// The name of the target and of the directory of its corpus.
     pub name: &'static str,
-    /// Takes an input; panics if a promise does not hold.
+    /// Decodes an input, and panics if a promise does not hold.
     pub run: fn(&[u8]),
 }
 
-/// Every decoder of outside bytes.
+/// Every decoder of bytes from outside.
 pub const TARGETS: &[Target] = &[
     Target { name: "job_spec", run: specs::job_spec },
     Target { name: "job_spec_json", run: specs::job_spec_json },
@@ -41,16 +40,3 @@ pub const TARGETS: &[Target] = &[
     Target { name: "stored_chunk", run: rows::stored_chunk },
     Target { name: "stored_snapshot", run: rows::stored_snapshot },
 ];
-
-/// Whoever reads what is wrong finds a field and a reason.
-fn check_violations(violations: &Violations) {
-    for violation in violations.iter() {
-        assert!(!violation.field.is_empty(), "no field is named: {violation:?}");
-        assert!(!violation.description.is_empty(), "{} is refused without a reason", violation.field);
-    }
-}
-
-/// The input as text, if it is one.
-fn text(data: &[u8]) -> Option<&str> {
-    std::str::from_utf8(data).ok()
-}

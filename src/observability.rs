@@ -1,4 +1,4 @@
-//! The log: to standard error, for people or for machines.
+//! The log, on standard error, for people or for machines.
 
 use std::{
     fmt,
@@ -11,27 +11,27 @@ use tracing_subscriber::EnvFilter;
 /// How to log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogConfig {
-    /// For people or for machines.
+    /// The form of the log.
     pub format: LogFormat,
-    /// Which levels of what, in the words of `tracing_subscriber::EnvFilter`.
+    /// What to log, in the syntax of `tracing_subscriber::EnvFilter`.
     pub filter: String,
 }
 
-/// Whom the log is for.
+/// The form of the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum LogFormat {
-    /// People.
+    /// For people.
     #[default]
     Text,
-    /// Machines: a JSON object a line.
+    /// For machines: one JSON object in each line.
     Json,
 }
 
-/// Begins to log. Once a process.
+/// Begins to log. To be called once in a process.
 ///
 /// # Errors
-/// If the filter can not be understood, or something logs already.
+/// If the filter cannot be parsed, or the process logs already.
 pub fn init(config: &LogConfig) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&config.filter)?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
@@ -42,7 +42,7 @@ pub fn init(config: &LogConfig) -> anyhow::Result<()> {
     begun.map_err(anyhow::Error::from_boxed)
 }
 
-/// Whether a filter can be understood.
+/// Checks that a filter can be parsed.
 pub(crate) fn check_filter(filter: &str) -> Result<(), String> {
     EnvFilter::try_new(filter).map(drop).map_err(|problem| problem.to_string())
 }

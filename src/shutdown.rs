@@ -1,13 +1,13 @@
-//! How a process is told to end.
+//! The signals that end a process.
 
 use std::io;
 
 use futures::{Stream, stream};
 
-/// One item for each SIGTERM or SIGINT that comes.
+/// A stream with an item for each SIGTERM or SIGINT.
 ///
 /// # Errors
-/// If the signals can not be listened for.
+/// If the signals cannot be listened for.
 #[cfg(unix)]
 pub fn signals() -> io::Result<impl Stream<Item = ()> + Send + Unpin> {
     use tokio::signal::unix::{SignalKind, signal};
@@ -23,10 +23,10 @@ pub fn signals() -> io::Result<impl Stream<Item = ()> + Send + Unpin> {
     Ok(Box::pin(signals))
 }
 
-/// One item for each Ctrl-C that comes.
+/// A stream with an item for each Ctrl-C.
 ///
 /// # Errors
-/// Never: here it shows when the first is waited for.
+/// Never: on this platform a problem shows only when the first signal is awaited.
 #[cfg(not(unix))]
 pub fn signals() -> io::Result<impl Stream<Item = ()> + Send + Unpin> {
     Ok(Box::pin(stream::unfold((), |()| async { tokio::signal::ctrl_c().await.ok().map(|()| ((), ())) })))

@@ -1,38 +1,39 @@
-//! Removes the telemetry of ended jobs that is older than its namespace's retention.
+//! Removes the telemetry of ended jobs whose namespace's retention is over.
 //!
-//! Telemetry of a job that has not ended is never removed: it is what the job recovers from. Decisions, attempts and the job itself stay.
-//! Each transaction removes a bounded piece, and after each the task rests for as long as it took, so that ingest has the
-//! database for at least half the time.
+//! Telemetry of a job that has not ended is never removed, as the job recovers from it. Decisions, attempts and the job
+//! itself stay. Each transaction removes a bounded number of chunks. After it the task rests for as long as the transaction
+//! took, so that ingest has the database for at least half the time.
 
 use std::{sync::Arc, time::Duration};
 
 use tokio::time::{Instant, sleep};
 
-use super::ticks;
+use super::ticks::every;
 use crate::config::Retention;
 use lrs_model::job::Timestamp;
-use lrs_runtime::{clock::Clock, metrics};
+use lrs_runtime::{clock::Clock, error::chain, metrics};
 use lrs_store::{Error, ExpiredJob, ExpiryQuery, Namespaces, Store};
 
 /// Chunks removed in one transaction.
 const CHUNKS: u32 = 64;
 /// Jobs looked up at once.
 const JOBS: u32 = 100;
-/// Between two looks, unless what is kept for the shortest time asks for more.
+/// The longest time between two sweeps. Short retentions are swept more often.
 const LONGEST_PERIOD: Duration = Duration::from_mins(10);
 const SHORTEST_PERIOD: Duration = Duration::from_secs(1);
 
-/// Keeps to `retention` until it is dropped, which it may be at any moment.
+/// Removes telemetry as `retention` says, until it is dropped, which is safe at any moment.
 pub async fn keep(store: Arc<dyn Store>, clock: Arc<dyn Clock>, retention: Retention) {
     let rules = rules(retention);
     let Some(shortest) = rules.iter().map(|rule| rule.kept_for).min() else { return };
-    let mut ticks = ticks((shortest / 10).clamp(SHORTEST_PERIOD, LONGEST_PERIOD));
+    let mut ticks = every((shortest / 10).clamp(SHORTEST_PERIOD, LONGEST_PERIOD));
     loop {
         ticks.tick().await;
         for rule in &rules {
             if let Err(failure) = sweep(&*store, &*clock, rule).await {
                 metrics::removal_failed();
-                tracing::warn!(error = %failure, "Telemetry past its retention was not removed, which is tried again: {failure}");
+                let why = chain(&failure);
+                tracing::warn!("Telemetry past its retention was not removed, and will be tried again: {why}");
             }
         }
     }
@@ -53,7 +54,7 @@ fn rules(retention: Retention) -> Vec<Rule> {
     own.chain(others).collect()
 }
 
-/// Removes all that is past its time under a rule.
+/// Removes all telemetry that a rule no longer keeps.
 async fn sweep(store: &dyn Store, clock: &dyn Clock, rule: &Rule) -> Result<(), Error> {
     loop {
         let kept_for = i64::try_from(rule.kept_for.as_micros()).unwrap_or(i64::MAX);

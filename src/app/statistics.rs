@@ -1,4 +1,4 @@
-//! What computes batches of statistics: chosen once, at the start, logged, and counted.
+//! The backend for batches of statistics: chosen once at the start, logged, and its batches counted.
 
 use std::sync::Arc;
 
@@ -18,10 +18,10 @@ use lrs_stats::{
 /// The length of windows for which the log says from how many the device is used.
 const SHOWN_LENGTH: usize = 256;
 
-/// Opens the device and measures from which size of a batch it pays; away from the async threads.
+/// Opens the device, and measures from which batch size it is faster than the CPU. Does so off the async threads.
 ///
 /// # Errors
-/// If a GPU was asked for by its number and can not be used.
+/// If a GPU was asked for by its number and cannot be used.
 pub(super) async fn open(choice: DeviceChoice) -> anyhow::Result<Arc<dyn Backend>> {
     let opened = tokio::task::spawn_blocking(move || choose(choice)).await;
     opened.context("the device could not be opened")?
@@ -68,7 +68,7 @@ fn accelerated(ordinal: usize) -> Result<Arc<dyn Backend>, Absent> {
     Ok(Arc::new(backend))
 }
 
-/// Has the counters shown from the start.
+/// Shows the counters from the start.
 pub(super) fn show(backend: &dyn Backend) {
     if backend.name() == ON_CPU {
         metrics::statistics_ready(&[ON_CPU]);
@@ -77,7 +77,7 @@ pub(super) fn show(backend: &dyn Backend) {
     }
 }
 
-/// The CPU, its batches counted.
+/// The CPU, with its batches counted.
 struct OnCpu;
 
 impl Backend for OnCpu {

@@ -1,14 +1,16 @@
 //! The database, for the commands that open it themselves.
 
 use super::failure::{Exit, Failure};
-use crate::config::DatabaseUrl;
+use crate::config;
+use lrs_runtime::error::chain;
 use lrs_store as store;
+use lrs_store::DatabaseUrl;
 
 /// Which database.
 #[derive(Clone, Debug, clap::Args)]
 pub struct DatabaseArgs {
-    /// The database: `postgres://…` or `sqlite://PATH` [default: the file that `lrs serve` uses]
-    #[arg(long, env = "LRS_DATABASE_URL", value_name = "URL", hide_env_values = true)]
+    /// The address of the database.
+    #[arg(long, env = "LRS_DATABASE_URL", value_name = "URL", hide_env_values = true, help = help())]
     pub database_url: Option<String>,
 }
 
@@ -18,21 +20,22 @@ impl DatabaseArgs {
     /// # Errors
     /// If it is neither a PostgreSQL nor a SQLite address.
     pub fn url(&self) -> Result<DatabaseUrl, Failure> {
-        match &self.database_url {
-            Some(url) => DatabaseUrl::parse(url),
-            None => DatabaseUrl::in_data_directory(),
-        }
-        .map_err(|problem| Failure::invalid(format!("--database-url {problem}")))
+        config::database_url(self.database_url.as_deref())
+            .map_err(|problem| Failure::invalid(format!("--database-url {problem}")))
     }
+}
+
+fn help() -> String {
+    format!("The database: {} [default: the file that `lrs serve` uses]", store::database_urls())
 }
 
 /// A database's error as a failure.
 #[must_use]
 pub fn explain(error: store::Error) -> Failure {
-    let exit = match error {
+    let exit = match &error {
         store::Error::Unavailable(_) => Exit::Unavailable,
         store::Error::NewerSchema { .. } | store::Error::OlderSchema { .. } => Exit::Conflict,
         store::Error::Inconsistent { .. } | store::Error::Refused { .. } => Exit::Failed,
     };
-    Failure::new(exit, error)
+    Failure::new(exit, chain(&error))
 }

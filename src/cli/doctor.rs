@@ -8,7 +8,6 @@ use super::{
     output,
 };
 use lrs_engine::doctor::{self, Counts, Diagnosis, Finding};
-use lrs_store as store;
 use lrs_store::Schema;
 
 /// Examine a database for damage and contradictions
@@ -48,7 +47,7 @@ pub struct Args {
 /// If the database cannot be read, its schema is not this release's, or there are findings.
 pub async fn run(args: Args) -> Result<(), Failure> {
     let url = args.database.url()?;
-    let database = store::inspect(url.expose()).await.map_err(explain)?;
+    let database = url.inspect().await.map_err(explain)?;
     let diagnosis = doctor::examine(&*database).await.map_err(explain)?;
     args.format.print(&document(database.schema(), &diagnosis), || text(database.schema(), &diagnosis))?;
     database.close().await;

@@ -5,7 +5,6 @@ use super::{
     failure::{Exit, Failure},
     output,
 };
-use lrs_store as store;
 use lrs_store::{Migration, Schema};
 
 /// Bring a database to this release's schema
@@ -31,13 +30,11 @@ pub struct Args {
 pub async fn run(args: Args) -> Result<(), Failure> {
     let url = args.database.url()?;
     if args.check {
-        let schema = store::schema(url.expose()).await.map_err(explain)?;
+        let schema = url.schema().await.map_err(explain)?;
         output::print(&describe(&schema, "to be applied"))?;
         check(&schema)
     } else {
-        url.prepare()
-            .map_err(|error| Failure::new(Exit::Failed, format!("cannot make the data directory: {error}")))?;
-        let before = store::migrate(url.expose()).await.map_err(explain)?;
+        let before = url.migrate().await.map_err(explain)?;
         output::print(&describe(&before, "applied"))
     }
 }

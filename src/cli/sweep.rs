@@ -17,6 +17,7 @@ use super::{
     job_name::{self, NamespaceArg},
     output,
 };
+use lrs_model::number::exact;
 use lrs_proto::{AdviseStopRequest, Decision};
 
 mod board;
@@ -186,10 +187,9 @@ impl Finding {
         )
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "steps and counts are far below 2^53")]
     fn evidence(&self) -> BTreeMap<String, f64> {
         let figures =
-            [(STEP, self.step as f64), ("best", self.best), ("median", self.median), ("jobs", self.jobs as f64)];
+            [(STEP, exact(self.step)), ("best", self.best), ("median", self.median), ("jobs", exact(self.jobs))];
         figures.map(|(name, figure)| (name.to_owned(), figure)).into()
     }
 

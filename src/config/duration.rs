@@ -5,7 +5,7 @@ use std::{str::FromStr, time::Duration};
 use jiff::{SignedDuration, Span, SpanRelativeTo};
 use serde::{Deserialize, Deserializer, de::Error as _};
 
-/// Nobody means more than a million days, and longer ones could not be shown in hours.
+/// The longest length that is allowed: a million days. Longer lengths could not be shown in hours.
 const LONGEST: Duration = Duration::from_hours(24_000_000);
 
 /// A length of time with its unit.

@@ -1,4 +1,4 @@
-//! For how long the telemetry of ended jobs is kept.
+//! How long the telemetry of ended jobs is kept.
 
 use std::{collections::BTreeMap, str::FromStr, time::Duration};
 
@@ -8,20 +8,20 @@ use super::{duration, duration::Length};
 use lrs_model::{name::JobName, violation::Violations};
 
 const FOREVER: &str = "forever";
-/// The shortest and the longest that can be set; a hundred years are more than anybody means.
+/// The shortest and the longest retention that can be set.
 const RANGE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_hours(24 * 36_500));
 
-/// For how long the telemetry of ended jobs is kept, by namespace. `None` is for ever.
+/// How long the telemetry of ended jobs is kept, by namespace. `None` means for ever.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Retention {
-    /// Where nothing else is said.
+    /// In all namespaces that have no term of their own.
     pub default: Option<Duration>,
-    /// By namespace.
+    /// In single namespaces.
     pub namespaces: BTreeMap<String, Option<Duration>>,
 }
 
-/// What is set: on the command line `90d,NAMESPACE=30d,NAMESPACE=forever`, in the file a table with `default` and
-/// `namespaces`.
+/// The option as it is written: on the command line `90d,NAMESPACE=30d,NAMESPACE=forever`, in the file a table with
+/// `default` and `namespaces`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RetentionTerms {
@@ -63,7 +63,7 @@ impl FromStr for RetentionTerms {
                 None => terms.default.replace(part.parse()?).map(|_| "the default".to_owned()),
             };
             if let Some(what) = twice {
-                return Err(format!("{what} is said twice"));
+                return Err(format!("{what} is set twice"));
             }
         }
         Ok(terms)
@@ -71,7 +71,7 @@ impl FromStr for RetentionTerms {
 }
 
 impl RetentionTerms {
-    /// What is kept for how long. Notes what is not allowed.
+    /// The retention. Adds the terms that are not allowed to `v`.
     pub(super) fn checked(self, v: &mut Violations) -> Retention {
         let mut term = |field: &str, term: Term| {
             if let Some(length) = term.0.filter(|length| !(RANGE.0..=RANGE.1).contains(length)) {
@@ -132,8 +132,8 @@ mod tests {
         for (text, what) in [
             ("soon", "\"soon\" is not allowed: must be a length of time"),
             ("", "must be a length of time"),
-            ("1h,2h", "the default is said twice"),
-            ("a=1h,a=2h", "a is said twice"),
+            ("1h,2h", "the default is set twice"),
+            ("a=1h,a=2h", "a is set twice"),
         ] {
             let problem = text.parse::<RetentionTerms>().unwrap_err();
             assert!(problem.contains(what), "{problem}");

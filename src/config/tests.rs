@@ -1,4 +1,4 @@
-//! Sources go together, and what is wrong is named.
+//! How the sources of options combine, and how wrong values are reported.
 
 use super::*;
 use crate::{config::duration::Length, observability::LogFormat};

@@ -1,10 +1,12 @@
-//! What operators write: the configuration, addresses, lengths of time, files of telemetry.
+//! Texts that operators write: configuration, addresses of databases, lengths of time, files of telemetry.
 
-use super::{check_violations, text};
+use super::input::{check_violations, text};
 use crate::{
     cli::telemetry,
-    config::{self, Config, DatabaseUrl, Options, RetentionTerms, duration},
+    config::{self, Config, Options, RetentionTerms, duration},
 };
+use lrs_runtime::error::chain;
+use lrs_store::DatabaseUrl;
 
 pub(super) fn config_file(data: &[u8]) {
     let Some(text) = text(data) else { return };
@@ -29,15 +31,9 @@ pub(super) fn config_file(data: &[u8]) {
 pub(super) fn database_url(data: &[u8]) {
     let Some(text) = text(data) else { return };
     let (password, url) = text.split_once('\n').unwrap_or(("", text));
-    let shown = match DatabaseUrl::parse(url) {
-        Ok(parsed) => {
-            assert_eq!(parsed.expose(), url);
-            parsed.to_string()
-        }
-        Err(problem) => {
-            assert!(!problem.is_empty());
-            problem
-        }
+    let shown = match url.parse::<DatabaseUrl>() {
+        Ok(parsed) => parsed.to_string(),
+        Err(problem) => chain(&problem),
     };
     // A password with the characters that set the parts apart has to be escaped; then it is one of these.
     let is_plain = password.len() >= 6 && password.bytes().all(|byte| byte.is_ascii_alphanumeric());

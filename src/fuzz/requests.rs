@@ -1,8 +1,8 @@
-//! What comes with a call beside specs.
+//! The parts of calls that are not specs.
 
 use prost::Message as _;
 
-use super::{check_violations, text};
+use super::input::{check_violations, text};
 use crate::rpc::{convert, filter as grammar, page_token as tokens};
 use lrs_model::{MAX_STEP, violation::Violations};
 use lrs_proto as proto;

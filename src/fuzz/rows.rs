@@ -1,6 +1,6 @@
-//! What is read back from a database, which may be damaged.
+//! Rows of a database, which may be damaged.
 
-use super::text;
+use super::input::text;
 use lrs_engine::{
     job::{Job, Saved},
     timeline::Timeline,

@@ -2,7 +2,7 @@
 
 use prost::Message as _;
 
-use super::{check_violations, text};
+use super::input::{check_violations, text};
 use crate::{cli::jobfile, rpc::convert};
 use lrs_engine as engine;
 use lrs_engine::{Curve, CurveSteps, native};

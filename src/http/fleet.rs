@@ -23,6 +23,7 @@ use tonic::Status;
 use super::{Problem, Shared, body::to_json, params::Params, watch::stream};
 use crate::rpc::convert;
 use lrs_engine::{Engine, Fleet, Sight, health::HealthState};
+use lrs_model::number::exact;
 
 /// How old the board may be when somebody reads it.
 const PERIOD: Duration = Duration::from_millis(300);
@@ -285,8 +286,7 @@ pub(super) fn word(state: HealthState) -> &'static str {
 /// The means of neighbouring losses; `null` where a mean is not finite.
 fn spark(losses: &[f64]) -> Vec<Option<f64>> {
     let group = losses.len().div_ceil(SPARK_POINTS).max(1);
-    #[expect(clippy::cast_precision_loss, reason = "a few hundred at most")]
-    let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
+    let mean = |losses: &[f64]| losses.iter().sum::<f64>() / exact(losses.len());
     losses.chunks(group).map(mean).map(|mean| Some(mean).filter(|mean| mean.is_finite())).collect()
 }
 

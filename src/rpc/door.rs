@@ -10,7 +10,7 @@ use tonic::Status;
 
 use super::status;
 use lrs_engine::Engine;
-use lrs_runtime::aside::{Turn, Turns};
+use lrs_runtime::heavy::{Turn, Turns};
 
 /// The caller of a request of this many bytes takes turns with others.
 const LARGE_BYTES: usize = 64 << 10;

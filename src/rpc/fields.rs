@@ -12,7 +12,7 @@ use lrs_model::{
     violation::Violations,
 };
 use lrs_proto as proto;
-use lrs_runtime::aside::aside;
+use lrs_runtime::heavy::in_place;
 
 const MAX_WAIT: Duration = Duration::from_mins(1);
 const MAX_REASON_CHARS: usize = 1000;
@@ -78,7 +78,7 @@ pub fn spec(v: &mut Violations, engine: &Engine, field: &str, wire: Option<proto
             v.add("", "is required");
             return None;
         };
-        let spec = aside(|| convert::spec::from_proto(wire, v));
+        let spec = in_place(|| convert::spec::from_proto(wire, v));
         match engine.check_spec(&spec) {
             Ok(()) => {}
             Err(Error::Invalid(found)) => v.absorb(&found),

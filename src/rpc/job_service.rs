@@ -25,7 +25,7 @@ use lrs_proto::{
     ResumeJobRequest, UpdateJobRequest, WatchJobRequest, WatchJobResponse, job, job_service_server::JobService,
     override_learning_rate_request,
 };
-use lrs_runtime::aside::aside;
+use lrs_runtime::heavy::in_place;
 
 mod listing;
 mod update;
@@ -80,7 +80,7 @@ impl JobService for Jobs {
             .await
             .map_err(below("job.spec"))
             .map_err(status::of)?;
-        Ok(Response::new(aside(|| convert::job::to_proto(&job))))
+        Ok(Response::new(in_place(|| convert::job::to_proto(&job))))
     }
 
     async fn get_job(&self, request: Request<GetJobRequest>) -> Result<Response<Job>, Status> {
@@ -96,7 +96,7 @@ impl JobService for Jobs {
     async fn update_job(&self, request: Request<UpdateJobRequest>) -> Result<Response<Job>, Status> {
         let _turn = self.door.turn_for(request.get_ref()).await;
         let job = update::update(self.door.engine()?, request.into_inner()).await.map_err(status::of)?;
-        Ok(Response::new(aside(|| convert::job::to_proto(&job))))
+        Ok(Response::new(in_place(|| convert::job::to_proto(&job))))
     }
 
     async fn delete_job(&self, request: Request<DeleteJobRequest>) -> Result<Response<pbjson_types::Empty>, Status> {
@@ -172,7 +172,7 @@ impl JobService for Jobs {
         let mut v = Violations::new();
         let fork = fork_from_proto(&mut v, request.into_inner(), |v, spec| fields::spec(v, engine, "spec", Some(spec)));
         let job = engine.fork_job(checked(v, fork).map_err(status::of)?).await.map_err(status::of)?;
-        Ok(Response::new(aside(|| convert::job::to_proto(&job))))
+        Ok(Response::new(in_place(|| convert::job::to_proto(&job))))
     }
 
     type WatchJobStream = Pin<Box<dyn Stream<Item = Result<WatchJobResponse, Status>> + Send>>;

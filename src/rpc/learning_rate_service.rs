@@ -18,7 +18,7 @@ use lrs_proto::{
     GetLearningRateRequest, GetLearningRateResponse, StartAttemptRequest, StartAttemptResponse, StreamTelemetryRequest,
     StreamTelemetryResponse, learning_rate_service_server::LearningRateService,
 };
-use lrs_runtime::aside::aside;
+use lrs_runtime::heavy::in_place;
 
 const MAX_TOKEN_CHARS: usize = 200;
 const MAX_PLAN_STEPS: u64 = 65_536;
@@ -76,7 +76,7 @@ impl LearningRateService for LearningRates {
                 .directive(&request.job, RateCall { plan_steps, wait: Duration::ZERO, ..call })
                 .await
                 .map_err(status::of)?;
-            return Ok(Response::new(aside(|| convert::directive::answer_to_proto(&plan))));
+            return Ok(Response::new(in_place(|| convert::directive::answer_to_proto(&plan))));
         }
         let answer = engine.directive(&request.job, call).await.map_err(status::of)?;
         Ok(Response::new(convert::directive::answer_to_proto(&answer)))

@@ -11,7 +11,7 @@ use super::{
 use lrs_engine::CurveSteps;
 use lrs_model::{MAX_STEP, violation::Violations};
 use lrs_proto::{PreviewScheduleRequest, PreviewScheduleResponse, schedule_service_server::ScheduleService};
-use lrs_runtime::aside::aside;
+use lrs_runtime::heavy::in_place;
 
 const MAX_STEPS: usize = 100_000;
 const DEFAULT_END_STEP: u64 = 1000;
@@ -42,7 +42,7 @@ impl ScheduleService for Schedules {
         let spec = fields::spec(&mut violations, engine, "spec", request.spec.take());
         let steps = curve_steps(&mut violations, &request);
         let spec = checked(violations, spec).map_err(status::of)?;
-        let curve = aside(|| engine.preview(&spec, steps).map(|curve| convert::directive::curve_to_proto(&curve)))
+        let curve = in_place(|| engine.preview(&spec, steps).map(|curve| convert::directive::curve_to_proto(&curve)))
             .map_err(status::of)?;
         Ok(Response::new(curve))
     }

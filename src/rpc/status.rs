@@ -11,6 +11,7 @@ use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
 
 use lrs_engine::Error;
 use lrs_model::violation::Violations;
+use lrs_runtime::error::chain;
 
 /// The domain of every `ErrorInfo.reason`.
 pub const DOMAIN: &str = "lrs.v1";
@@ -66,7 +67,7 @@ pub fn of(error: Error) -> Status {
     let message = match &error {
         // The caller sees no SQL; the log does.
         Error::Store(problem) => {
-            tracing::error!(%problem, "The database refused, and would again: {problem}");
+            tracing::error!("A call failed in the database: {}", chain(problem));
             "the database refused; the server's log says why".to_owned()
         }
         Error::JobDamaged { job, problem } => {
@@ -77,6 +78,11 @@ pub fn of(error: Error) -> Status {
             let told = told(violations);
             let texts: Vec<String> = told.iter().map(|v| format!("{}: {}", v.field, v.description)).collect();
             format!("invalid argument: {}", texts.join("; "))
+        }
+        // The causes may show SQL too.
+        Error::StoreUnavailable(problem) => {
+            tracing::debug!("A call has to be repeated, as the database is not available: {}", chain(problem));
+            error.to_string()
         }
         other => shortened(&other.to_string()),
     };
@@ -170,6 +176,7 @@ fn shortened(text: &str) -> String {
 mod tests {
     use super::*;
     use lrs_model::{job::State, name::JobName};
+    use lrs_runtime::error::Cause;
 
     fn job() -> JobName {
         JobName::new("a", "b").unwrap()
@@ -252,8 +259,8 @@ mod tests {
             ),
             (Error::JobDamaged { job: "x".into(), problem: "p".into() }, Code::DataLoss, "JOB_DAMAGED"),
             (Error::Overloaded { what: "queue", limit: 1 }, Code::ResourceExhausted, "OVERLOADED"),
-            (Error::StoreUnavailable("away".into()), Code::Unavailable, "STORE_UNAVAILABLE"),
-            (Error::Store("select".into()), Code::Internal, "INTERNAL"),
+            (Error::StoreUnavailable(Cause::new("away")), Code::Unavailable, "STORE_UNAVAILABLE"),
+            (Error::Store(Cause::new("select")), Code::Internal, "INTERNAL"),
             (Error::ShuttingDown, Code::Unavailable, "SHUTTING_DOWN"),
         ];
         for (error, code, expected) in cases {
@@ -268,7 +275,7 @@ mod tests {
     fn what_passes_by_itself_says_when_to_come_again() {
         for error in [
             Error::Overloaded { what: "the queue", limit: 4096 },
-            Error::StoreUnavailable("refused".into()),
+            Error::StoreUnavailable(Cause::new("refused")),
             Error::ShuttingDown,
         ] {
             let status = of(error);
@@ -279,9 +286,12 @@ mod tests {
 
     #[test]
     fn a_caller_never_sees_sql() {
-        let status = of(Error::Store("syntax error in: select seq from decisions".into()));
-        assert!(!status.message().contains("select"), "{}", status.message());
-        assert!(!String::from_utf8_lossy(status.details()).contains("select"));
+        let sql = Cause::new("syntax error in: select seq from decisions");
+        for error in [Error::Store(sql.clone()), Error::StoreUnavailable(sql)] {
+            let status = of(error);
+            assert!(!status.message().contains("select"), "{}", status.message());
+            assert!(!String::from_utf8_lossy(status.details()).contains("select"));
+        }
     }
 
     #[test]

@@ -26,7 +26,7 @@ use super::{
 use lrs_engine::{Directive, Error, Receipt, Reporter};
 use lrs_model::{MAX_STEP, name::JobName, telemetry::Report, violation::Violations};
 use lrs_proto::{StreamTelemetryRequest, StreamTelemetryResponse};
-use lrs_runtime::{aside::aside, metrics};
+use lrs_runtime::{heavy::in_place, metrics};
 
 /// A message with this many steps takes more than some hundred microseconds to read.
 const MANY_STEPS: usize = 1000;
@@ -250,7 +250,7 @@ impl Message {
         let steps = message.metrics.iter().map(|series| series.step.len()).sum::<usize>() + message.step.len();
         let is_large = steps > MANY_STEPS;
         let read = |v: &mut Violations| convert::telemetry::from_proto(message, v);
-        let report = if is_large { aside(|| read(v)) } else { read(v) };
+        let report = if is_large { in_place(|| read(v)) } else { read(v) };
         Self { report, patience }
     }
 }

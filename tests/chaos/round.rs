@@ -153,7 +153,7 @@ async fn reckon(jobs: &[Arc<Job>], database_url: &str, ledger: &Ledger) {
     if !doctor.status.success() {
         ledger.broken(3, format!("lrs doctor: {}", String::from_utf8_lossy(&doctor.stdout)));
     }
-    let store = store::open(database_url).await.unwrap();
+    let store = database_url.parse::<store::DatabaseUrl>().unwrap().open().await.unwrap();
     for job in jobs {
         let Some(stored) = Stored::read(store.as_ref(), &job.name).await.unwrap() else {
             ledger.broken(2, format!("{} was registered and is not stored", job.name));

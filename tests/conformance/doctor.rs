@@ -14,7 +14,7 @@ use lrs_model::{
     telemetry::{Report, Sample},
 };
 use lrs_runtime::clock::SystemClock;
-use lrs_store as store;
+use lrs_store::Damage;
 
 use super::database::TestDatabase;
 
@@ -74,7 +74,7 @@ async fn pause_and_resume(engine: &Engine, job: &JobName) {
 }
 
 pub async fn examine(database: &TestDatabase) -> Diagnosis {
-    let inspection = store::inspect(&database.url).await.unwrap();
+    let inspection = database.url.inspect().await.unwrap();
     let diagnosis = doctor::examine(&*inspection).await.unwrap();
     inspection.close().await;
     diagnosis
@@ -152,11 +152,10 @@ async fn train_patients(database: &TestDatabase) {
 
 /// A damage of each kind to a job of its own, `no-job` being the identity of one that goes, and what must be found of
 /// which.
-fn damages(is_sqlite: bool, identity: &str) -> Vec<(String, &str, Ailment)> {
+fn damages<'a>(damage: &Damage, identity: &'a str) -> Vec<(String, &'a str, Ailment)> {
     let of = |id: &str| format!("job_id = (select id from jobs where name = 'namespaces/tests/jobs/{id}')");
     let named = |id: &str| format!("name = 'namespaces/tests/jobs/{id}'");
-    let steps = if is_sqlite { "x'0a'" } else { "'{5,4}'" };
-    let unguarded = if is_sqlite { "pragma foreign_keys = off" } else { "set session_replication_role = replica" };
+    let (steps, unguarded) = (damage.wrong_steps, damage.without_foreign_keys);
     vec![
         (format!("{unguarded}; delete from jobs where {}", named("no-job")), identity, Ailment::Orphan),
         ("drop index telemetry_by_step".into(), "", Ailment::Index),
@@ -241,11 +240,18 @@ fn damages(is_sqlite: bool, identity: &str) -> Vec<(String, &str, Ailment)> {
     ]
 }
 
+async fn identity(database: &TestDatabase, id: &str) -> String {
+    let store = database.open().await;
+    let job = store.job(&name(id)).await.unwrap().unwrap();
+    store.close().await;
+    job.id.to_string()
+}
+
 pub async fn damage_of_every_kind_is_found(database: &TestDatabase) {
     train_patients(database).await;
     assert_eq!(examine(database).await.findings, []);
-    let identity = database.identity("select id from jobs where name = 'namespaces/tests/jobs/no-job'").await;
-    let damages = damages(database.is_sqlite(), &identity);
+    let identity = identity(database, "no-job").await;
+    let damages = damages(&database.url.kind().damage, &identity);
     for (sql, ..) in &damages {
         database.tamper(sql).await;
     }
@@ -282,22 +288,16 @@ pub async fn a_decision_that_was_not_stored_in_time_is_stored_at_the_next_start(
     assert_eq!(after.counts.decisions, before.counts.decisions + 1);
 }
 
-/// Only SQLite reports its own damage.
+/// Only some databases find damage in their own files.
 pub async fn a_damaged_file_is_found(database: &TestDatabase) {
     let engine = engine(database, settings()).await;
     train(&engine, "x", true, &[(0, 40)]).await;
     engine.shutdown().await;
-    if !database.is_sqlite() {
+    let Some(damage) = database.url.kind().damage.in_file else {
         assert_eq!(examine(database).await.findings, []);
         return;
-    }
-    database
-        .tamper(
-            "pragma writable_schema = on;
-             update sqlite_schema set sql = 'create index jobs_by_create_time on jobs (version, id)'
-             where name = 'jobs_by_create_time'",
-        )
-        .await;
+    };
+    database.tamper(damage).await;
 
     let diagnosis = examine(database).await;
 

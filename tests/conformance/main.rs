@@ -1,4 +1,4 @@
-//! What every store promises, tried on SQLite and on a real PostgreSQL, a database a test.
+//! What every store promises, tried on a new database of every kind in the table of stores.
 
 #[path = "../support/postgres.rs"]
 mod postgres_server;
@@ -14,22 +14,18 @@ mod retention;
 mod telemetry;
 mod writes;
 
-/// A test for each behaviour and store.
+/// A test for each behaviour, which every kind of database has to show.
 macro_rules! conformance {
     ($($module:ident: $($behaviour:ident)+;)+) => {
-        mod sqlite {
+        mod every_store {
             $($(#[tokio::test]
             async fn $behaviour() {
-                let database = crate::database::TestDatabase::sqlite();
-                crate::$module::$behaviour(&database).await;
-            })+)+
-        }
-
-        mod postgres {
-            $($(#[tokio::test]
-            async fn $behaviour() {
-                let database = crate::database::TestDatabase::postgres().await;
-                crate::$module::$behaviour(&database).await;
+                for kind in lrs_store::kinds() {
+                    // Shown if the test fails.
+                    println!("{}", kind.name);
+                    let database = crate::database::TestDatabase::new(kind).await;
+                    crate::$module::$behaviour(&database).await;
+                }
             })+)+
         }
     };

@@ -1,7 +1,7 @@
 //! Opening: schema, ownership, damage.
 
 use lrs_model::job::State;
-use lrs_store as store;
+use lrs_runtime::error::chain;
 use lrs_store::{DecisionQuery, Error, StateRow, Write};
 use tokio::task::JoinSet;
 
@@ -16,7 +16,7 @@ pub async fn a_second_server_is_refused(database: &TestDatabase) {
     let Err(error) = database.try_open().await else { panic!("a second server got in") };
 
     assert!(matches!(error, Error::Refused { .. }), "{error}");
-    assert!(error.to_string().contains("only one can use it at a time"), "{error}");
+    assert!(chain(&error).contains("only one can use it at a time"), "{error:?}");
     done(&*first, &[create(&job("x"))]).await;
 }
 
@@ -36,7 +36,7 @@ pub async fn a_closed_store_can_be_opened_again(database: &TestDatabase) {
 
 pub async fn a_newer_schema_is_refused_and_left_alone(database: &TestDatabase) {
     database.open().await.close().await;
-    let known = store::schema(&database.url).await.unwrap().applied.last().unwrap().version;
+    let known = database.url.schema().await.unwrap().applied.last().unwrap().version;
     database
         .tamper(
             "insert into _sqlx_migrations (version, description, success, checksum, execution_time)
@@ -44,11 +44,9 @@ pub async fn a_newer_schema_is_refused_and_left_alone(database: &TestDatabase) {
         )
         .await;
 
-    for error in [
-        database.try_open().await.err(),
-        store::schema(&database.url).await.err(),
-        store::migrate(&database.url).await.err(),
-    ] {
+    for error in
+        [database.try_open().await.err(), database.url.schema().await.err(), database.url.migrate().await.err()]
+    {
         assert!(
             matches!(error, Some(Error::NewerSchema { found: 9999, known: k }) if k == known),
             "{error:?}, known {known}"
@@ -58,22 +56,22 @@ pub async fn a_newer_schema_is_refused_and_left_alone(database: &TestDatabase) {
 }
 
 pub async fn the_schema_tells_what_is_pending(database: &TestDatabase) {
-    let before = store::schema(&database.url).await.unwrap();
+    let before = database.url.schema().await.unwrap();
     assert!(before.applied.is_empty());
     assert_eq!((before.pending[0].version, before.pending[0].description.as_str()), (1, "create tables"));
-    assert_eq!(store::schema(&database.url).await.unwrap(), before, "asking changes nothing");
+    assert_eq!(database.url.schema().await.unwrap(), before, "asking changes nothing");
 
-    let told = store::migrate(&database.url).await.unwrap();
+    let told = database.url.migrate().await.unwrap();
 
     assert_eq!(told, before);
-    let after = store::schema(&database.url).await.unwrap();
+    let after = database.url.schema().await.unwrap();
     assert_eq!((after.applied, after.pending), (before.pending, Vec::new()));
     database.open().await.ping().await.unwrap();
 }
 
 pub async fn migrating_twice_changes_nothing(database: &TestDatabase) {
-    store::migrate(&database.url).await.unwrap();
-    let second = store::migrate(&database.url).await.unwrap();
+    database.url.migrate().await.unwrap();
+    let second = database.url.migrate().await.unwrap();
     assert!(second.pending.is_empty());
 }
 
@@ -81,7 +79,7 @@ pub async fn many_that_open_at_once_leave_one_owner(database: &TestDatabase) {
     let mut opening = JoinSet::new();
     for _ in 0..5 {
         let url = database.url.clone();
-        opening.spawn(async move { store::open(&url).await });
+        opening.spawn(async move { url.open().await });
     }
     let (owners, refused): (Vec<_>, Vec<_>) = opening.join_all().await.into_iter().partition(Result::is_ok);
 
@@ -127,12 +125,12 @@ pub async fn damaged_rows_of_every_table_are_named(database: &TestDatabase) {
     let state = StateRow { attempt: 1, next_seq: 1, state: "{}".into() };
     done(&*store, &[append(&job, &chunk(7, 0, 0..3)), record(&job, &person(1, 4)), Write::SaveState(job.id, state)])
         .await;
-    let no_steps = if database.is_sqlite() { "steps = x''" } else { "steps = '{}'" };
+    let no_steps = database.url.kind().damage.no_steps;
     for damage in [
         "update attempts set resume_step = -1".to_owned(),
         "update decisions set effect = '\"Dance\"'".to_owned(),
         "update job_state set attempt = -1".to_owned(),
-        format!("update telemetry set {no_steps}"),
+        format!("update telemetry set steps = {no_steps}"),
     ] {
         database.tamper(&damage).await;
     }

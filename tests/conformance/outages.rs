@@ -3,9 +3,11 @@
 use std::{
     io::{BufRead as _, BufReader, Write as _},
     process::{Command, Stdio},
+    sync::Arc,
     time::Duration,
 };
 
+use lrs_runtime::error::chain;
 use lrs_store as store;
 use lrs_store::{Error, Store};
 use sqlx::{Connection as _, PgConnection};
@@ -15,6 +17,10 @@ use super::{
     database::TestDatabase,
 };
 use crate::postgres_server::TestPostgres;
+
+async fn open(url: &str) -> Result<Arc<dyn Store>, Error> {
+    url.parse::<store::DatabaseUrl>().unwrap().open().await
+}
 
 /// Commits until the database is away: how many commits were acknowledged.
 async fn commit_until_cut(store: &dyn Store, job: &lrs_model::job::JobRow, from: u64) -> u64 {
@@ -46,7 +52,7 @@ async fn once_back<T>(mut attempt: impl AsyncFnMut() -> Result<T, Error>) -> T {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_postgres_cut_during_commits_has_all_that_was_acknowledged() {
     let server = TestPostgres::private(&[]);
-    let store = store::open(&server.create_database().await).await.unwrap();
+    let store = open(&server.create_database().await).await.unwrap();
     let job = started_job(&*store, "x").await;
     let mut next = 0;
     for _ in 0..3 {
@@ -81,7 +87,7 @@ async fn a_postgres_cut_during_commits_has_all_that_was_acknowledged() {
 #[tokio::test]
 async fn a_restarted_postgres_is_used_again() {
     let server = TestPostgres::private(&["fsync = off"]);
-    let store = store::open(&server.create_database().await).await.unwrap();
+    let store = open(&server.create_database().await).await.unwrap();
     let (x, y) = (job("x"), job("y"));
     done(&*store, &[create(&x)]).await;
 
@@ -93,17 +99,17 @@ async fn a_restarted_postgres_is_used_again() {
 
 #[tokio::test]
 async fn a_server_whose_session_was_cut_commits_only_if_it_is_still_the_owner() {
-    let database = TestDatabase::postgres().await;
+    let database = TestDatabase::of("PostgreSQL").await;
     let first = database.open().await;
     let (x, y) = (job("x"), job("y"));
     done(&*first, &[create(&x)]).await;
-    cut_sessions(&database.url).await;
+    cut_sessions(&database.address).await;
 
     let second = database.open().await;
 
     let error = once_refused(&*first, &y).await;
-    assert!(error.to_string().contains("another lrs server"), "{error}");
-    assert!(first.ping().await.unwrap_err().to_string().contains("another lrs server"));
+    assert!(chain(&error).contains("another lrs server"), "{error:?}");
+    assert!(chain(&first.ping().await.unwrap_err()).contains("another lrs server"));
     done(&*second, &[create(&y)]).await;
     assert_eq!(first.job(&y.name).await.unwrap(), Some(y.clone()), "reads go on");
     second.close().await;
@@ -133,7 +139,7 @@ async fn cut_sessions(url: &str) {
 
 #[tokio::test]
 async fn a_postgres_that_is_away_is_reported_as_such() {
-    let error = store::open("postgres://lrs@localhost/lrs?host=/nonexistent").await.err().unwrap();
+    let error = open("postgres://lrs@localhost/lrs?host=/nonexistent").await.err().unwrap();
     assert!(error.is_transient(), "{error}");
 }
 
@@ -144,7 +150,7 @@ const WRITER: &str = "outages::a_writer_to_be_killed";
 async fn a_writer_to_be_killed() {
     let mut url = String::new();
     std::io::stdin().read_line(&mut url).unwrap();
-    let store = store::open(url.trim()).await.unwrap();
+    let store = open(url.trim()).await.unwrap();
     let job = started_job(&*store, "x").await;
     for seq in 0..1_000_000 {
         done(&*store, &[append(&job, &chunk(seq, 0, [seq])), record(&job, &person(seq + 1, seq))]).await;
@@ -154,7 +160,7 @@ async fn a_writer_to_be_killed() {
 
 #[tokio::test]
 async fn a_killed_process_leaves_all_that_it_acknowledged_in_sqlite() {
-    let database = TestDatabase::sqlite();
+    let database = TestDatabase::of("SQLite").await;
     let mut writer = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", WRITER, "--ignored", "--nocapture"])
         .stdin(Stdio::piped())

@@ -108,10 +108,22 @@ pub async fn ranges_of_steps_find_the_chunks_that_have_them(database: &TestDatab
                 .filter(|chunk| chunk.samples.iter().any(|sample| (start..end).contains(&sample.step)))
                 .cloned()
                 .collect();
-            assert_eq!(store.telemetry_of_steps(job, 1, start, end).await.unwrap(), expected, "{start}..{end}");
+            let found = store.telemetry_of_steps(job, 1, start..end, 0, 10).await.unwrap();
+            assert_eq!(found, expected, "{start}..{end}");
+            let mut paged = Vec::new();
+            loop {
+                let from_seq = paged.last().map_or(0, |chunk: &Chunk| chunk.seq + 1);
+                let page = store.telemetry_of_steps(job, 1, start..end, from_seq, 2).await.unwrap();
+                let is_last = page.len() < 2;
+                paged.extend(page);
+                if is_last {
+                    break;
+                }
+            }
+            assert_eq!(paged, expected, "{start}..{end} in pages");
         }
     }
-    assert!(store.telemetry_of_steps(job, 2, 0, u64::MAX).await.unwrap().is_empty());
+    assert!(store.telemetry_of_steps(job, 2, 0..u64::MAX, 0, 10).await.unwrap().is_empty());
 }
 
 pub async fn the_next_step_is_the_next_that_can_be_read(database: &TestDatabase) {

@@ -228,7 +228,8 @@ async fn long_job(server: &mut Server, id: &str, steps: u64) {
     let request = CompleteJobRequest { name: job.name, outcome: State::Completed.into(), ..Default::default() };
     server.jobs().await.complete_job(request).await.unwrap();
     server.terminate().await;
-    let store = store::open(&format!("sqlite://{}", server.database_file().display())).await.unwrap();
+    let url = format!("sqlite://{}", server.database_file().display());
+    let store = url.parse::<store::DatabaseUrl>().unwrap().open().await.unwrap();
     let uid = JobId(job.uid.parse().unwrap());
     let chunks = (0..steps.div_ceil(CHUNK)).map(|seq| {
         let sample = |step: u64| {

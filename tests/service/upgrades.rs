@@ -145,7 +145,7 @@ async fn keeps_its_revision(server: &Server, name: &str) {
 
 /// Opens the data, compares all that is served, and goes on with it.
 async fn opens_replays_and_serves(old: Old, has_old_snapshots: bool) {
-    let schema = store::schema(&old.url).await.unwrap();
+    let schema = old.url.parse::<store::DatabaseUrl>().unwrap().schema().await.unwrap();
     assert!(!schema.pending.is_empty());
     // Its trainers reported long ago.
     let mut server = Server::with(&old.url, &["--stale-after", "720h"]).await;
@@ -216,14 +216,14 @@ async fn data_of_older_releases_is_sound() {
             assert_eq!(refused.status.code(), Some(4), "{told}");
             let version = name.replace("schema-", "schema version ");
             assert!(told.contains(&version) && told.contains("lrs migrate"), "{told}");
-            store::migrate(&old.url).await.unwrap();
+            old.url.parse::<store::DatabaseUrl>().unwrap().migrate().await.unwrap();
             succeeds(&lrs(None, &["doctor", "--database-url", &old.url]));
         }
     }
 }
 
 async fn refuses_newer(old: Old, plant: impl AsyncFnOnce(&str, &'static str)) {
-    store::migrate(&old.url).await.unwrap();
+    old.url.parse::<store::DatabaseUrl>().unwrap().migrate().await.unwrap();
     let statement = "insert into _sqlx_migrations (version, description, success, checksum, execution_time)
         select 9999, 'from the future', success, checksum, 0 from _sqlx_migrations where version = 1";
     plant(&old.url, statement).await;

@@ -37,7 +37,7 @@ impl Durable {
                 && self.job(*source).is_some_and(|source| source.row.telemetry_removed_time.is_some())
             {
                 let problem = format!("the telemetry of job {source}, which it would share, has been removed");
-                return Err(Error::Refused { what: "to fork a job", problem });
+                return Err(Error::refused("to fork a job", problem));
             }
             let Write::StartAttempt(job, row) = write else { continue };
             let known = self.jobs.get(job).is_some_and(|(stored, _)| {
@@ -45,7 +45,7 @@ impl Durable {
             });
             if known || !new.insert((*job, row.token.clone())) {
                 let problem = "UNIQUE constraint failed: attempts.job_id, attempts.token".to_owned();
-                return Err(Error::Refused { what: "to commit", problem });
+                return Err(Error::refused("to commit", problem));
             }
         }
         Ok(())

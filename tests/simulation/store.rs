@@ -1,6 +1,6 @@
 //! The store that the engine sees: slow, failing, hanging, and gone when its process dies.
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::Range, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use lrs_model::{
@@ -27,7 +27,7 @@ pub struct SimStore {
 }
 
 fn unavailable(why: &str) -> Error {
-    Error::Unavailable(why.to_owned())
+    Error::unavailable(why)
 }
 
 impl SimStore {
@@ -148,7 +148,7 @@ impl Store for SimStore {
         // A batch that is there already is not refused when it comes again.
         if world.chance(profile.refuses) && !self.process.is_known(batch) {
             world.log(|| "a commit is refused".to_owned());
-            return Err(Error::Refused { what: "to commit", problem: "the simulation says so".to_owned() });
+            return Err(Error::refused("to commit", "the simulation says so"));
         }
         if world.chance(profile.commit_fails) {
             return Err(unavailable("a commit failed"));
@@ -206,12 +206,20 @@ impl Store for SimStore {
         Ok(wanted.take((limit as usize).min(PAGE)).cloned().collect())
     }
 
-    async fn telemetry_of_steps(&self, job: JobId, attempt: u32, start: u64, end: u64) -> Result<Vec<Chunk>, Error> {
+    async fn telemetry_of_steps(
+        &self,
+        job: JobId,
+        attempt: u32,
+        steps: Range<u64>,
+        from_seq: u64,
+        limit: u32,
+    ) -> Result<Vec<Chunk>, Error> {
         self.read().await?;
         let durable = self.world.durable();
         let chunks = durable.job(job).into_iter().flat_map(|stored| &stored.chunks);
-        let has = |chunk: &&Chunk| chunk.samples.iter().any(|sample| (start..end).contains(&sample.step));
-        Ok(chunks.filter(|chunk| chunk.attempt == attempt).filter(has).cloned().collect())
+        let chunks = chunks.filter(|chunk| chunk.attempt == attempt && chunk.seq >= from_seq);
+        let has = |chunk: &&Chunk| chunk.samples.iter().any(|sample| steps.contains(&sample.step));
+        Ok(chunks.filter(has).take(limit as usize).cloned().collect())
     }
 
     async fn next_telemetry_step(&self, job: JobId, attempt: u32, from: u64) -> Result<Option<u64>, Error> {

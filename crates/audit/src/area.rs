@@ -1,5 +1,7 @@
 //! The area under a curve, point by point.
 
+use lrs_model::number::exact;
+
 /// The area so far, by trapezoids between neighbouring points.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Area {
@@ -15,7 +17,7 @@ impl Area {
             return;
         }
         if let Some((before, height)) = self.last {
-            self.sum += number(step - before) * f64::midpoint(height, value);
+            self.sum += exact(step - before) * f64::midpoint(height, value);
         }
         self.first.get_or_insert(step);
         self.last = Some((step, value));
@@ -35,14 +37,8 @@ impl Area {
 
     fn span(&self) -> Option<f64> {
         let (first, (last, _)) = (self.first?, self.last?);
-        (last > first).then(|| number(last - first))
+        (last > first).then(|| exact(last - first))
     }
-}
-
-/// Steps lie below 2^53.
-#[expect(clippy::cast_precision_loss, reason = "steps lie below 2^53")]
-pub(super) fn number(steps: u64) -> f64 {
-    steps as f64
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, VecDeque};
 use lrs_model::decision::{Author, Decision, Effect};
 use lrs_stats::{order::median, rank::theil_sen};
 
-use super::area::number;
+use lrs_model::number::exact;
 
 /// The most decisions of a job that get figures of their own.
 pub const MAX_DECISIONS: usize = 100;
@@ -198,7 +198,7 @@ fn slope(points: &[(u64, f64)]) -> Option<Slope> {
     }
     let values: Vec<f64> = points.iter().map(|(_, loss)| *loss).collect();
     let count = points.len() as u64;
-    let spacing = number(last.0 - first.0) / number(count - 1);
+    let spacing = exact(last.0 - first.0) / exact(count - 1);
     let found = theil_sen(&values)?;
     Some(Slope {
         count,
@@ -290,7 +290,7 @@ mod tests {
 
     #[test]
     fn a_slope_is_by_the_step_whatever_the_spacing() {
-        let points: Vec<(u64, f64)> = (0..20).map(|i| (i * 10, number(i))).collect();
+        let points: Vec<(u64, f64)> = (0..20).map(|i| (i * 10, exact(i))).collect();
         assert!((slope(&points).unwrap().slope - 0.1).abs() < 1e-15);
     }
 

@@ -3,12 +3,11 @@
 use std::cmp::Ordering;
 
 use super::{
-    area::number,
     difference::{Difference, MeasuredPair},
     job::JobFigures,
     verdict::Verdict,
 };
-use lrs_model::{controller::Mode, spec::Objective, telemetry::LOSS};
+use lrs_model::{controller::Mode, number::exact, spec::Objective, telemetry::LOSS};
 
 /// What is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,7 +103,7 @@ impl Measure {
             Self::FinalValue => metric().map(|metric| metric.final_value),
             Self::BestValue => metric().and_then(|metric| metric.best(objective.mode)).map(|(value, _)| value),
             Self::MeanLoss => job.loss.as_ref().and_then(|loss| loss.mean),
-            Self::StepsToTarget => to_target.and_then(|found| found.steps_to_target).map(number),
+            Self::StepsToTarget => to_target.and_then(|found| found.steps_to_target).map(exact),
             Self::SecondsToTarget => to_target.and_then(|found| found.seconds_to_target),
             Self::GpuHoursToTarget => job.gpu_hours(to_target.and_then(|found| found.seconds_to_target)),
         }

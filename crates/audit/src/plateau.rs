@@ -2,7 +2,7 @@
 
 use lrs_stats::rank::mann_kendall;
 
-use super::area::number;
+use lrs_model::number::exact;
 
 /// The most means of consecutive losses.
 const MAX_MEANS: usize = 512;
@@ -49,7 +49,7 @@ impl Mean {
     }
 
     fn value(&self) -> f64 {
-        self.sum / number(self.count)
+        self.sum / exact(self.count)
     }
 }
 
@@ -114,7 +114,7 @@ impl PlateauTally {
             }
         }
         let steps = stretches.iter().map(|(from, to)| to - from).sum();
-        Some(PlateauFigures { steps, share: number(steps) / number(last.last + 1 - first.first), stretches })
+        Some(PlateauFigures { steps, share: exact(steps) / exact(last.last + 1 - first.first), stretches })
     }
 }
 

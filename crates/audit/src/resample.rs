@@ -7,7 +7,7 @@ use rand_chacha::{
     rand_core::{RngCore as _, SeedableRng as _},
 };
 
-use super::area::number;
+use lrs_model::number::exact;
 use lrs_stats::linear::mean;
 
 /// Resamples of a bootstrap, and flips of a test that cannot try them all.
@@ -73,11 +73,11 @@ pub(super) fn sign_flip(differences: &[f64], chance: &mut ChaCha8Rng) -> Option<
     if count <= MAX_EXACT {
         let combinations = 1_usize << count;
         let far = (0..combinations).filter(|signs| is_as_far(flipped(differences, |i| signs >> i & 1 == 1))).count();
-        return Some(number(far as u64) / number(combinations as u64));
+        return Some(exact(far as u64) / exact(combinations as u64));
     }
     let far = (0..RESAMPLES).filter(|_| is_as_far(flipped(differences, |_| chance.next_u32() & 1 == 1))).count();
     // The observed signs are one of the combinations.
-    Some(number(far as u64 + 1) / number(RESAMPLES as u64 + 1))
+    Some(exact(far as u64 + 1) / exact(RESAMPLES as u64 + 1))
 }
 
 fn flipped(differences: &[f64], mut is_flipped: impl FnMut(usize) -> bool) -> f64 {
@@ -92,7 +92,7 @@ fn below(count: usize, chance: &mut ChaCha8Rng) -> usize {
 
 /// A quantile of sorted values, linear between the two nearest.
 fn quantile(sorted: &[f64], share: f64) -> f64 {
-    let place = share * number(sorted.len() as u64 - 1);
+    let place = share * exact(sorted.len() as u64 - 1);
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a place in the slice")]
     let below = place.floor() as usize;
     let above = (below + 1).min(sorted.len() - 1);

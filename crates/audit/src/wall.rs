@@ -1,7 +1,7 @@
 //! When steps were trained. Telemetry has no times: only the starts of the attempts and the end of the job are known.
 
-use super::area::number;
 use lrs_model::job::Timestamp;
+use lrs_model::number::exact;
 
 /// A stretch of a history: the steps that one attempt trained of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,10 +25,10 @@ impl Wall {
     /// has not ended.
     pub(super) fn new(stretches: &[Stretch], end_step: u64, end_time: Option<Timestamp>) -> Self {
         let (Some(first), Some(end_time)) = (stretches.first(), end_time) else { return Self::default() };
-        let seconds = |time: Timestamp| (number_of(time.0) - number_of(first.start_time.0)) / 1e6;
-        let starts = stretches.iter().map(|stretch| (number(stretch.start_step), seconds(stretch.start_time)));
+        let seconds = |time: Timestamp| (exact(time.0) - exact(first.start_time.0)) / 1e6;
+        let starts = stretches.iter().map(|stretch| (exact(stretch.start_step), seconds(stretch.start_time)));
         let mut anchors: Vec<(f64, f64)> = Vec::new();
-        for (step, seconds) in starts.chain([(number(end_step), seconds(end_time))]) {
+        for (step, seconds) in starts.chain([(exact(end_step), seconds(end_time))]) {
             // Clocks may have been set back.
             if anchors.last().is_none_or(|last| step >= last.0 && seconds >= last.1) {
                 anchors.push((step, seconds));
@@ -44,7 +44,7 @@ impl Wall {
 
     /// Seconds until all steps below `step` had been trained.
     pub(super) fn until(&self, step: u64) -> Option<f64> {
-        let step = number(step);
+        let step = exact(step);
         let pair = self.anchors.windows(2).find(|pair| step <= pair[1].0)?;
         let ((from, begin), (to, end)) = (pair[0], pair[1]);
         Some(if to > from { begin + (end - begin) * ((step - from) / (to - from)).max(0.0) } else { end })
@@ -54,12 +54,6 @@ impl Wall {
     pub(super) fn within(&self, stretches: &[(u64, u64)]) -> Option<f64> {
         stretches.iter().map(|&(from, to)| Some(self.until(to)? - self.until(from)?)).sum()
     }
-}
-
-/// Microseconds since 1970 lie below 2^53 until the year 2255.
-#[expect(clippy::cast_precision_loss, reason = "microseconds since 1970 lie below 2^53")]
-fn number_of(micros: i64) -> f64 {
-    micros as f64
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What a trainer can be told has gone wrong.
+//! Errors of the trainer's client.
 
 use std::time::Duration;
 
@@ -10,23 +10,23 @@ pub enum Error {
     /// The endpoint is not a URL that can be connected to.
     #[error("{endpoint:?} is not an endpoint")]
     Endpoint {
-        /// What was given.
+        /// The text that was given.
         endpoint: String,
-        /// What is wrong with it.
+        /// Why it cannot be connected to.
         source: tonic::transport::Error,
     },
     /// The service could not be reached in time.
     #[error("the service did not answer within {waited:?}: {}", .last.message())]
     Unreachable {
-        /// How long it was tried.
+        /// How long the client tried.
         waited: Duration,
-        /// What the last try came to.
+        /// The answer to the last try.
         last: Status,
     },
-    /// The service refused, and would again: the job is unknown or has ended, or a newer attempt has been started.
+    /// The service refused, and would refuse again: the job is unknown or has ended, or a newer attempt was started.
     #[error("the service refused ({:?}): {}", .0.code(), .0.message())]
     Refused(Status),
-    /// The service's answer makes no sense.
+    /// The service answered without any rate.
     #[error("the service answered for {job} without any rate")]
     NoRates {
         /// The job.
@@ -37,7 +37,7 @@ pub enum Error {
     StepNotRising {
         /// The step.
         step: u64,
-        /// The step reported before, or the one before the attempt's first.
+        /// The step reported before it, or the step before the attempt's first step.
         last: u64,
     },
     /// Too many samples wait to become durable.
@@ -46,19 +46,19 @@ pub enum Error {
         /// The bound.
         limit: usize,
     },
-    /// Not all that was reported became durable in time.
+    /// Some samples did not become durable in time.
     #[error("{unacknowledged} samples did not become durable within {waited:?} ({})", .last_failure.as_deref().unwrap_or("no failure"))]
     NotDurable {
-        /// How many.
+        /// How many samples.
         unacknowledged: usize,
-        /// How long was waited.
+        /// How long the client waited.
         waited: Duration,
-        /// What the last broken connection broke of.
+        /// Why the last connection broke.
         last_failure: Option<String>,
     },
 }
 
-/// Whether the same call would be refused again, however often it is made.
+/// Whether the service would refuse the same call every time.
 pub(super) fn is_permanent(status: &Status) -> bool {
     match status.code() {
         Code::InvalidArgument

@@ -1,11 +1,11 @@
-//! Which steps were trained without the service's last word.
+//! The steps that were trained without a final directive.
 
 use std::ops::RangeInclusive;
 
-/// Stretches of steps that are remembered one by one; of more, only the number of steps is known.
+/// The most stretches that are remembered. Of further stretches only the number of steps is known.
 const STRETCHES: usize = 1000;
 
-/// Steps that went on with the plan, or with the last rates.
+/// The steps that were trained at planned rates or at the rates of the step before.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FallbackSteps {
     count: u64,
@@ -13,19 +13,19 @@ pub struct FallbackSteps {
 }
 
 impl FallbackSteps {
-    /// How many steps.
+    /// The number of steps.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.count
     }
 
-    /// The first 1000 unbroken stretches of them, rising.
+    /// The first 1000 unbroken stretches of steps, rising.
     #[must_use]
     pub fn stretches(&self) -> &[RangeInclusive<u64>] {
         &self.stretches
     }
 
-    /// Takes a step down; steps come in rising order.
+    /// Adds a step; steps come in rising order.
     pub(super) fn record(&mut self, step: u64) {
         self.count += 1;
         let full = self.stretches.len() >= STRETCHES;

@@ -1,4 +1,4 @@
-//! The task behind a trainer: one stream to the service, opened again whenever it breaks.
+//! The task behind a trainer. It keeps one stream to the service, and opens it again whenever it breaks.
 
 use std::{
     future::Future,
@@ -22,13 +22,14 @@ use lrs_proto::{
     StreamTelemetryResponse, learning_rate_service_client::LearningRateServiceClient,
 };
 
-/// Messages that may wait for the stream. The rest waits in the outbox.
+/// The most messages that wait for the stream. The others wait in the outbox.
 const STREAM_MESSAGES: usize = 16;
-/// How often a silent connection is probed, and how long the probe may take: a server that has vanished is noticed.
+/// A silent connection is probed this often, so that a vanished server is noticed.
 const PROBE_INTERVAL: Duration = Duration::from_secs(5);
+/// How long a probe may take.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What the trainer and its link both see.
+/// The state that a trainer shares with its link.
 #[derive(Debug)]
 pub(super) struct Shared {
     ledger: Mutex<Ledger>,
@@ -72,7 +73,7 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// Starts the attempt and asks for its first rates, again and again until `start_timeout` is over.
+    /// Starts the attempt and asks for its first rates; repeats that until `start_timeout` is over.
     pub(super) async fn establish(
         endpoint: &str,
         job: &str,
@@ -112,9 +113,9 @@ impl Link {
         Arc::clone(&self.shared)
     }
 
-    /// Streams until the service refuses for good, with a new stream after each that broke.
+    /// Streams until the service refuses for good. Opens a new stream whenever the stream breaks.
     pub(super) async fn run(mut self) {
-        let mut failures = 0;
+        let mut waits = self.options.backoff.scattered();
         loop {
             let mut heard = false;
             let Err(status) = self.stream(&mut heard).await;
@@ -128,8 +129,10 @@ impl Link {
             if refused {
                 return;
             }
-            failures = if heard { 1 } else { failures + 1 };
-            self.options.backoff.sleep(failures).await;
+            if heard {
+                waits = self.options.backoff.scattered();
+            }
+            waits.sleep().await;
         }
     }
 
@@ -141,7 +144,7 @@ impl Link {
         self.shared.ledger().outbox.begin_stream();
         let call = self.client.stream_telemetry(ReceiverStream::new(receiver));
         let mut answers = bounded(&self.options, call).await?;
-        // Directives that got lost with the last stream may not come again, and the plan may be of before a decision.
+        // Directives that were lost with the last stream may not be sent again, and the plan may be older than a decision.
         let step = self.shared.ledger().rates.next_step();
         self.renew_plan(step).await?;
         loop {
@@ -236,13 +239,13 @@ async fn bounded<T>(options: &Options, call: impl Future<Output = Result<Respons
     }
 }
 
-/// Makes a call again and again until it is answered, refused for good, or `start_timeout` is over.
+/// Repeats a call until it is answered, refused for good, or `start_timeout` is over.
 async fn until_answered<T, F>(options: &Options, mut call: impl FnMut() -> F) -> Result<T, Error>
 where
     F: Future<Output = Result<T, Status>>,
 {
     let deadline = Instant::now() + options.start_timeout;
-    let mut failures = 0;
+    let mut waits = options.backoff.scattered();
     loop {
         let status = match call().await {
             Ok(answer) => return Ok(answer),
@@ -252,8 +255,7 @@ where
         if Instant::now() >= deadline {
             return Err(Error::Unreachable { waited: options.start_timeout, last: status });
         }
-        failures += 1;
-        options.backoff.sleep(failures).await;
+        waits.sleep().await;
     }
 }
 

@@ -1,7 +1,7 @@
 //! Telemetry that is not durable yet: kept until it is acknowledged, and sent again on every new stream.
 //!
-//! A pure value. Samples are in step order and each closes its step, so that both ways of acknowledging, by messages and by
-//! steps, come down to a step: everything at or below it is durable.
+//! A pure value. The service acknowledges messages and steps. Samples are in step order and each closes its step, so that
+//! both acknowledgements mean that everything up to some step is durable.
 
 use std::collections::VecDeque;
 
@@ -11,7 +11,7 @@ use super::{
 };
 use lrs_proto::StreamTelemetryRequest;
 
-/// Samples a message: small enough for the server's bound, large enough to catch up quickly.
+/// The most samples in a message: few enough for the server's bound, enough to catch up quickly.
 const MESSAGE_SAMPLES: usize = 1000;
 
 #[derive(Debug)]
@@ -28,7 +28,7 @@ pub(super) struct Outbox {
 }
 
 impl Outbox {
-    /// Keeps at most `limit` samples. Steps before `resume_step` are refused.
+    /// An outbox for at most `limit` samples. It refuses steps before `resume_step`.
     pub(super) fn new(resume_step: u64, limit: usize) -> Self {
         Self {
             waiting: VecDeque::new(),
@@ -40,10 +40,10 @@ impl Outbox {
         }
     }
 
-    /// Takes a sample over.
+    /// Adds a sample.
     ///
     /// # Errors
-    /// If its step does not come after all others, or too many samples wait to be acknowledged. It is not taken then.
+    /// If its step does not come after all others, or too many samples wait to be acknowledged. Then it is not added.
     pub(super) fn push(&mut self, sample: Sample) -> Result<(), Error> {
         if self.last_step.is_some_and(|last| sample.step <= last) {
             return Err(Error::StepNotRising { step: sample.step, last: self.last_step.unwrap_or_default() });
@@ -56,7 +56,7 @@ impl Outbox {
         Ok(())
     }
 
-    /// A new stream has been opened with a message that has no samples: all that waits is to be sent on it.
+    /// Begins a new stream, which was opened with a message without samples: everything that waits is sent again.
     pub(super) fn begin_stream(&mut self) {
         self.sent = 0;
         self.durable_messages = 0;
@@ -75,12 +75,12 @@ impl Outbox {
         Some(message)
     }
 
-    /// Whether [`next_message`](Self::next_message) would give one.
+    /// Whether [`next_message`](Self::next_message) would return a message.
     pub(super) fn has_unsent(&self) -> bool {
         self.sent < self.waiting.len()
     }
 
-    /// So many messages of this stream are durable, and all up to a step whichever stream it came by.
+    /// Drops what is durable: the first `messages` of this stream, and all samples up to `through_step`.
     pub(super) fn acknowledge(&mut self, messages: u64, through_step: Option<u64>) {
         let mut durable = through_step;
         while self.durable_messages < messages
@@ -95,7 +95,7 @@ impl Outbox {
         }
     }
 
-    /// How many samples wait to be acknowledged.
+    /// The number of samples that wait to be acknowledged.
     pub(super) fn len(&self) -> usize {
         self.waiting.len()
     }

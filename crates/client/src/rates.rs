@@ -1,6 +1,6 @@
-//! What to train a step at: the final directive if it is there, else the plan, else the last rates.
+//! The rates of each step: the final directive if the client has it, else the plan, else the rates of the step before.
 //!
-//! A pure value: what came from the server goes in, the best answer that can be given now comes out.
+//! A pure value: it takes in the server's answers, and gives the best rates that are known now.
 
 use std::collections::BTreeMap;
 
@@ -10,14 +10,14 @@ use lrs_proto::{GetLearningRateResponse, GroupPlan, GroupRate};
 /// Final directives kept ahead of the trainer. The server hands out fewer (`JobSpec.commit_ahead` is at most 1024).
 const AHEAD: usize = 4096;
 
-/// What to train a step at.
+/// The rates to train a step at.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Directive {
     /// The step.
     pub step: u64,
-    /// One entry a parameter group, in the order of the spec; never empty.
+    /// The rates of each parameter group, in the order of the spec; never empty.
     pub rates: Vec<GroupRate>,
-    /// How sure it is.
+    /// How certain the rates are.
     pub standing: Standing,
 }
 
@@ -29,14 +29,14 @@ impl Directive {
     }
 }
 
-/// How sure a directive is.
+/// How certain the rates of a directive are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// The service's last word: the same for every rank, for ever.
+    /// Final: every rank gets the same rates for this step, for ever.
     Final,
-    /// The last word was not there in time: the service's provisional plan.
+    /// From the service's provisional plan, as the final rates did not come in time.
     Planned,
-    /// There was no plan for the step either: the rates of the step before.
+    /// The rates of the step before, as there was no plan for the step either.
     Held,
 }
 

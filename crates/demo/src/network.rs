@@ -7,6 +7,7 @@
 use rand::Rng;
 
 use super::data::{CLASSES, Image, PIXELS};
+use lrs_model::number::exact;
 
 const HIDDEN: usize = 32;
 // All parameters are one vector: hidden weights `[HIDDEN, PIXELS]` row by row, hidden biases, output weights
@@ -47,7 +48,7 @@ impl Network {
     pub fn new(momentum: f64, random: &mut impl Rng) -> Self {
         let mut parameters = vec![0.0; PARAMETERS];
         let mut fill = |weights: &mut [f64], inputs: usize| {
-            let bound = libm::sqrt(6.0 / count(inputs));
+            let bound = libm::sqrt(6.0 / exact(inputs));
             weights.fill_with(|| random.random_range(-bound..bound));
         };
         fill(&mut parameters[..HIDDEN_BIASES], PIXELS);
@@ -74,7 +75,7 @@ impl Network {
             loss += activations.loss_of(image.label);
             correct += usize::from(activations.best_class() == Some(image.label));
         }
-        Evaluation { loss: loss / count(images.len()), accuracy: count(correct) / count(images.len()) }
+        Evaluation { loss: loss / exact(images.len()), accuracy: exact(correct) / exact(images.len()) }
     }
 
     fn forward(&self, pixels: &[f64; PIXELS]) -> Activations {
@@ -95,7 +96,7 @@ impl Network {
     fn loss_and_gradient(&self, batch: &[&Image]) -> (f64, Vec<f64>) {
         let mut gradient = vec![0.0; PARAMETERS];
         let mut loss = 0.0;
-        let share = 1.0 / count(batch.len());
+        let share = 1.0 / exact(batch.len());
         for image in batch {
             let activations = self.forward(&image.pixels);
             loss += share * activations.loss_of(image.label);
@@ -149,11 +150,6 @@ fn add_scaled(to: &mut [f64], factor: f64, values: &[f64]) {
     for (sum, value) in to.iter_mut().zip(values) {
         *sum += factor * value;
     }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "counts of images and units, far below 2^53")]
-fn count(things: usize) -> f64 {
-    things as f64
 }
 
 #[cfg(test)]

@@ -12,12 +12,12 @@ use super::{
     error::Error,
     experiment::{NAMESPACE, Run},
 };
-use lrs_client::Backoff;
 use lrs_proto::{
     AuditReport, CompleteJobRequest, CreateJobRequest, GetAuditReportRequest, Job, ListDecisionsRequest,
     QueryTelemetryRequest, TelemetrySeries, WatchJobRequest, WatchJobResponse, get_audit_report_request::Subject,
     job_service_client::JobServiceClient, report_service_client::ReportServiceClient,
 };
+use lrs_runtime::backoff::Backoff;
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the server may be away.
@@ -150,7 +150,7 @@ where
     F: Future<Output = Result<Response<T>, Status>>,
 {
     let deadline = Instant::now() + PATIENCE;
-    let mut failures = 0;
+    let mut waits = Backoff::default().scattered();
     loop {
         let status = match timeout(CALL_TIMEOUT, call()).await {
             Ok(Ok(answer)) => return Ok(answer.into_inner()),
@@ -160,8 +160,7 @@ where
         if !is_transient(&status) || Instant::now() >= deadline {
             return Err(status);
         }
-        failures += 1;
-        Backoff::default().sleep(failures).await;
+        waits.sleep().await;
     }
 }
 

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::{experiment::Arm, job::JobOutcome};
+use lrs_model::number::exact;
 
 /// The demo's result.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -79,7 +80,7 @@ impl Outcome {
 fn arm(arm: Arm, jobs: &[JobOutcome]) -> ArmOutcome {
     let jobs: Vec<&JobOutcome> = jobs.iter().filter(|job| job.arm == arm).collect();
     let of_all = |figure: fn(&JobOutcome) -> f64| jobs.iter().map(|job| figure(job)).collect::<Vec<f64>>();
-    let steps: Vec<f64> = jobs.iter().filter_map(|job| job.steps_to_target).map(as_f64).collect();
+    let steps: Vec<f64> = jobs.iter().filter_map(|job| job.steps_to_target).map(exact).collect();
     ArmOutcome {
         jobs: jobs.len(),
         final_accuracy: Spread::of(&of_all(|job| job.final_accuracy)),
@@ -88,11 +89,6 @@ fn arm(arm: Arm, jobs: &[JobOutcome]) -> ArmOutcome {
         steps_to_target: Spread::of(&steps),
         decisions: jobs.iter().map(|job| job.decisions).sum(),
     }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "steps of a run of the demo, far below 2^53")]
-fn as_f64(steps: u64) -> f64 {
-    steps as f64
 }
 
 #[cfg(test)]

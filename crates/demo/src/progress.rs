@@ -16,8 +16,8 @@ use super::{
     operator::{Operator, is_transient},
     say::say,
 };
-use lrs_client::Backoff;
 use lrs_proto::watch_job_response::Event;
+use lrs_runtime::backoff::Backoff;
 
 const BAR_INTERVAL: Duration = Duration::from_millis(100);
 const LINE_INTERVAL: Duration = Duration::from_secs(5);
@@ -72,14 +72,13 @@ pub async fn show(operator: &Operator, runs: &[Run]) -> Error {
 /// Keeps a job's position up to date, across restarts of the server, until that fails.
 async fn follow(operator: &Operator, run: &Run, position: watch::Sender<Position>) -> Error {
     let mut last_heard = Instant::now();
-    let mut failures = 0;
+    let mut waits = Backoff::default().scattered();
     loop {
         let Err(status) = follow_stream(operator, run, &position, &mut last_heard).await;
         if !is_transient(&status) || last_heard.elapsed() > PATIENCE {
             return Error::Call { what: format!("watching {}", run.job_id), status };
         }
-        failures += 1;
-        Backoff::default().sleep(failures).await;
+        waits.sleep().await;
     }
 }
 

@@ -7,10 +7,7 @@
 
 mod queue;
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot, watch},
@@ -24,7 +21,11 @@ use super::{
     room::JOB_VALUES,
 };
 use lrs_model::name::JobId;
-use lrs_runtime::metrics::{COMMIT_DURATION, QUEUE_DEPTH};
+use lrs_runtime::{
+    backoff::Backoff,
+    error::{Cause, chain},
+    metrics::{COMMIT_DURATION, QUEUE_DEPTH},
+};
 use lrs_store as store;
 use lrs_store::{Outcome, Store, Write};
 
@@ -235,7 +236,8 @@ impl Pipeline {
                 Err(refusal) if batch.len() == 1 => batch.into_iter().for_each(|item| item.refuse(&refusal)),
                 Err(refusal) => {
                     // One bad write must not fail the others: each on its own.
-                    warn!(error = %refusal, "A batch of {} items was refused, writing them one by one: {refusal}", batch.len());
+                    let why = chain(&refusal);
+                    warn!("A batch of {} items was refused, writing them one by one: {why}", batch.len());
                     for (item, count) in batch.into_iter().zip(counts) {
                         let own: Vec<Write> = writes.drain(..count).collect();
                         let Some(item) = item.unless_void() else { continue };
@@ -251,7 +253,7 @@ impl Pipeline {
 
     /// One transaction, repeated until its outcome is known.
     async fn commit(&self, store: &dyn Store, writes: &[Write]) -> Result<Vec<Outcome>, store::Error> {
-        let mut backoff = Duration::from_millis(20);
+        let mut waits = Backoff::DATABASE.regular();
         loop {
             if writes.is_empty() {
                 return Ok(Vec::new());
@@ -261,9 +263,8 @@ impl Pipeline {
             metrics::histogram!(COMMIT_DURATION).record(begun.elapsed().as_secs_f64());
             match result {
                 Err(store::Error::Unavailable(problem)) => {
-                    self.note_health(Err(problem));
-                    tokio::time::sleep(backoff).await;
-                    backoff = (backoff * 2).min(Duration::from_secs(1));
+                    self.note_health(Err(chain(&problem)));
+                    waits.sleep().await;
                 }
                 known => {
                     self.note_health(Ok(()));
@@ -285,10 +286,11 @@ impl Item {
     }
 
     fn refuse(self, refusal: &store::Error) {
-        error!(error = %refusal, "The database refused a write: {refusal}");
+        let why = chain(refusal);
+        error!("The database refused a write: {why}");
         if let Some(entry) = self.ahead {
-            entry.damage(format!("the database refused a write: {refusal}"));
+            entry.damage(format!("the database refused a write: {why}"));
         }
-        let _ = self.done.send(Err(Error::Store(refusal.to_string())));
+        let _ = self.done.send(Err(Error::Store(Cause::new(refusal.clone()))));
     }
 }

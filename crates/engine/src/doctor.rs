@@ -18,6 +18,7 @@ use lrs_model::{
     job::{AttemptRow, JobRow},
     name::JobId,
 };
+use lrs_runtime::error::chain;
 use lrs_store::{
     Error, LoadedJob,
     inspection::{Inspection, Orphans},
@@ -148,7 +149,7 @@ impl Diagnosis {
     fn found(&mut self, job: &str, error: Error) -> Result<(), Error> {
         match error {
             Error::Inconsistent { .. } => {
-                self.find(Some(job), Ailment::Unreadable, error.to_string());
+                self.find(Some(job), Ailment::Unreadable, chain(&error));
                 Ok(())
             }
             other => Err(other),

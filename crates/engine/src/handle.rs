@@ -33,7 +33,7 @@ use lrs_model::{
     name::JobName,
     spec::Spec,
 };
-use lrs_runtime::clock::Clock;
+use lrs_runtime::{clock::Clock, error::Cause};
 use lrs_store::{Store, Write};
 
 /// The engine. Cheap to clone.
@@ -213,7 +213,7 @@ impl Engine {
     }
 
     fn check_ready(&self) -> Result<(), Error> {
-        self.0.readiness.borrow().clone().map_err(Error::StoreUnavailable)
+        self.0.readiness.borrow().clone().map_err(|why| Error::StoreUnavailable(Cause::new(why)))
     }
 
     async fn live(&self, name: &JobName) -> Result<Arc<Entry>, Error> {

@@ -14,7 +14,8 @@ use lrs_model::{
     telemetry::{Sample, reduce},
 };
 use lrs_stats::extremes::Extremes;
-use lrs_store::Store;
+use lrs_store as store;
+use lrs_store::{Chunk, Store};
 
 /// Steps read at once.
 const WINDOW: u64 = 10_000;
@@ -50,14 +51,16 @@ impl<'a> Records<'a> {
                 continue;
             };
             self.next = end.min(start.saturating_add(WINDOW));
-            let chunks = self.store.telemetry_of_steps(self.job, part.attempt, start, self.next).await?;
+            let steps = start..self.next;
             let mut ranks: BTreeMap<(u64, u32), Sample> = BTreeMap::new();
-            for chunk in chunks {
-                let wanted = chunk.samples.into_iter().filter(|sample| (start..self.next).contains(&sample.step));
-                for sample in wanted {
-                    match ranks.get_mut(&(sample.step, chunk.rank)) {
-                        Some(known) => known.merge(&sample),
-                        None => drop(ranks.insert((sample.step, chunk.rank), sample)),
+            let mut pages = ChunkPages::new(self.store, self.job, part.attempt, steps.clone());
+            while let Some(chunks) = pages.next().await? {
+                for chunk in chunks {
+                    for sample in chunk.samples.into_iter().filter(|sample| steps.contains(&sample.step)) {
+                        match ranks.get_mut(&(sample.step, chunk.rank)) {
+                            Some(known) => known.merge(&sample),
+                            None => drop(ranks.insert((sample.step, chunk.rank), sample)),
+                        }
                     }
                 }
             }
@@ -69,6 +72,33 @@ impl<'a> Records<'a> {
             return Ok(Some(records.collect()));
         }
         Ok(None)
+    }
+}
+
+/// Chunks that are read at once.
+const PAGE: u32 = 512;
+
+/// The chunks of an attempt that have samples of some steps, a page at a time.
+pub(super) struct ChunkPages<'a> {
+    store: &'a dyn Store,
+    job: JobId,
+    attempt: u32,
+    steps: Range<u64>,
+    /// `None` at the end.
+    next_seq: Option<u64>,
+}
+
+impl<'a> ChunkPages<'a> {
+    pub(super) fn new(store: &'a dyn Store, job: JobId, attempt: u32, steps: Range<u64>) -> Self {
+        Self { store, job, attempt, steps, next_seq: Some(0) }
+    }
+
+    /// The next page; `None` at the end.
+    pub(super) async fn next(&mut self) -> Result<Option<Vec<Chunk>>, store::Error> {
+        let Some(from_seq) = self.next_seq else { return Ok(None) };
+        let chunks = self.store.telemetry_of_steps(self.job, self.attempt, self.steps.clone(), from_seq, PAGE).await?;
+        self.next_seq = chunks.last().filter(|_| chunks.len() >= PAGE as usize).map(|last| last.seq + 1);
+        Ok(Some(chunks))
     }
 }
 

@@ -17,7 +17,7 @@ use lrs_model::{
     name::JobId,
     telemetry::Report,
 };
-use lrs_runtime::aside::aside;
+use lrs_runtime::{error::Cause, heavy::in_place};
 use lrs_store as store;
 use lrs_store::{Chunk, DecisionQuery, StateRow, Store};
 
@@ -63,7 +63,7 @@ const PAGE: u32 = 1000;
 pub async fn load(store: &dyn Store, row: JobRow) -> Result<Loaded, store::Error> {
     let attempts = store.attempts(row.id).await?;
     let people = people(store, row.id).await?;
-    let timeline = aside(|| Timeline::try_new(&row.initial_spec, people.iter().map(|(decision, _)| decision)))
+    let timeline = in_place(|| Timeline::try_new(&row.initial_spec, people.iter().map(|(decision, _)| decision)))
         .map_err(|violations| inconsistent("jobs", row.id, &violations.to_string()))?;
     let running = if row.state == State::Pending || attempts.is_empty() {
         None
@@ -216,11 +216,14 @@ fn within(part: Part, chunk: Chunk) -> Report {
 }
 
 fn inconsistent(table: &'static str, job: JobId, problem: &str) -> store::Error {
-    store::Error::Inconsistent { table, id: job.to_string(), problem: problem.to_owned() }
+    store::Error::inconsistent(table, job, problem)
 }
 
 impl From<store::Error> for Error {
     fn from(error: store::Error) -> Self {
-        if error.is_transient() { Self::StoreUnavailable(error.to_string()) } else { Self::Store(error.to_string()) }
+        match error {
+            store::Error::Unavailable(cause) => Self::StoreUnavailable(cause),
+            other => Self::Store(Cause::new(other)),
+        }
     }
 }

@@ -1,6 +1,9 @@
 //! One rank's stream of telemetry, as the engine sees it.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -9,6 +12,7 @@ use super::{
     cell::{Cell, Changes},
     commit::outcome,
     entry::Entry,
+    history::ChunkPages,
     shard::{Accepted, Command, Context},
 };
 use lrs_model::{
@@ -146,10 +150,20 @@ impl PendingReceipt {
             receipt.add(&Receipt { durable_through_step: through_step, repeated, conflicting, late: 0, conflict_step });
             let (Some(first), Some(last)) = (closed.first(), closed.last()) else { continue };
             let (start, end) = (first.step, last.step.saturating_add(1));
-            let job = self.entry.id;
-            let chunks = self.context.store.telemetry_of_steps(job, self.cell.attempt, start, end).await?;
-            let own = chunks.into_iter().filter(|chunk| chunk.rank == self.rank).flat_map(|chunk| chunk.samples);
-            let compared = compare(&closed, own);
+            let wanted: HashSet<u64> = closed.iter().map(|sample| sample.step).collect();
+            // Only what is asked for stays in memory, however far apart the steps are.
+            let mut stored = BTreeMap::new();
+            let mut pages = ChunkPages::new(&*self.context.store, self.entry.id, self.cell.attempt, start..end);
+            while let Some(chunks) = pages.next().await? {
+                let own = chunks.into_iter().filter(|chunk| chunk.rank == self.rank).flat_map(|chunk| chunk.samples);
+                for sample in own.filter(|sample| wanted.contains(&sample.step)) {
+                    match stored.get_mut(&sample.step) {
+                        Some(first) => Sample::merge(first, &sample),
+                        None => drop(stored.insert(sample.step, sample)),
+                    }
+                }
+            }
+            let compared = compare(&closed, &stored);
             self.cell.count(compared.repeated, compared.conflicting, compared.late);
             receipt.add(&compared);
         }
@@ -158,17 +172,10 @@ impl PendingReceipt {
 }
 
 /// Compares samples of closed steps with the stored ones.
-fn compare(closed: &[Sample], stored: impl Iterator<Item = Sample>) -> Receipt {
+fn compare(closed: &[Sample], stored: &BTreeMap<u64, Sample>) -> Receipt {
     let mut receipt = Receipt::default();
-    let mut known: BTreeMap<u64, Sample> = BTreeMap::new();
-    for sample in stored {
-        match known.get_mut(&sample.step) {
-            Some(first) => first.merge(&sample),
-            None => drop(known.insert(sample.step, sample)),
-        }
-    }
     for sample in closed {
-        match known.get(&sample.step).map(|known| known.agreement(sample)) {
+        match stored.get(&sample.step).map(|known| known.agreement(sample)) {
             Some(Agreement::Repeat) => receipt.repeated += 1,
             Some(Agreement::Conflict) => {
                 receipt.conflicting += 1;

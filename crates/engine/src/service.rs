@@ -20,6 +20,7 @@ use super::{
     shard::{Command, Context},
 };
 use lrs_model::{job::JobRow, name::JobId};
+use lrs_runtime::error::chain;
 use lrs_store as store;
 
 /// Commands that may wait for a shard.
@@ -73,11 +74,11 @@ impl Service {
     /// on.
     pub fn take_out_of_service(&self, id: JobId, name: &str, failure: &store::Error) {
         let Ok(parsed) = name.parse() else {
-            error!(job.uid = %id, "Job {id} is left out, because {name:?} is not a job's name: {failure}");
+            error!(job.uid = %id, "Job {id} is left out, because {name:?} is not a job's name: {}", chain(failure));
             return;
         };
         let entry = Entry::new(JobRow::unreadable(id, parsed), 0);
-        entry.damage(failure.to_string());
+        entry.damage(chain(failure));
         self.context.directory.pin().insert(name.to_owned(), Arc::new(entry));
     }
 

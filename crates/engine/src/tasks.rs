@@ -25,7 +25,7 @@ use super::{
     shard::{Command, Context, Directory, Shard},
 };
 use lrs_model::name::JobId;
-use lrs_runtime::clock::Clock;
+use lrs_runtime::{backoff::Backoff, clock::Clock, error::chain};
 use lrs_store as store;
 use lrs_store::{LoadedJob, Store};
 
@@ -83,7 +83,7 @@ pub(super) fn start(settings: Settings, store: Arc<dyn Store>, clock: Arc<dyn Cl
 
 /// Reads every job that has not ended, and tries again until the database answers.
 async fn recover_all(service: Arc<Service>) {
-    let mut backoff = Duration::from_millis(50);
+    let mut waits = Backoff::default().regular();
     loop {
         match try_recover(&service).await {
             Ok(count) => {
@@ -92,12 +92,12 @@ async fn recover_all(service: Arc<Service>) {
                 return;
             }
             Err(failure) => {
-                warn!(error = %failure, "The jobs cannot be read yet: {failure}");
-                let _ = service.readiness.send_replace(Err(format!("the jobs cannot be read yet: {failure}")));
+                let why = format!("the jobs cannot be read yet: {}", chain(&failure));
+                warn!("Not ready: {why}");
+                let _ = service.readiness.send_replace(Err(why));
             }
         }
-        tokio::time::sleep(backoff).await;
-        backoff = (backoff * 2).min(Duration::from_secs(2));
+        waits.sleep().await;
     }
 }
 
@@ -144,7 +144,8 @@ async fn merge(store: Arc<dyn Store>, pipeline: Pipeline, mut attempts: mpsc::Re
             return;
         }
         if let Err(failure) = store.merge_telemetry(job, attempt, below_seq, MERGE_TARGET).await {
-            warn!(job.uid = %job, error = %failure, "The telemetry of job {job} was not merged, which is tried again later: {failure}");
+            let why = chain(&failure);
+            warn!(job.uid = %job, "The telemetry of job {job} was not merged, which is tried again later: {why}");
         }
     }
 }
@@ -155,7 +156,7 @@ async fn feel_pulse(store: Arc<dyn Store>, pipeline: Pipeline) {
     loop {
         pulse.tick().await;
         let health = match store.ping().await {
-            Err(failure) => Err(failure.to_string()),
+            Err(failure) => Err(chain(&failure)),
             Ok(()) => Ok(()),
         };
         pipeline.note_health(health);

@@ -42,7 +42,7 @@ fn loss(attempt: u32, step: u64) -> f64 {
 }
 
 async fn open(url: &str) -> Engine {
-    let store = lrs_store::open(url).await.unwrap();
+    let store = url.parse::<lrs_store::DatabaseUrl>().unwrap().open().await.unwrap();
     let settings = Settings { snapshot_after_records: 700, reserve_steps: 100_000, ..Settings::default() };
     let engine = Engine::start(settings, store, Arc::new(SystemClock));
     engine.recovered().await.unwrap();

@@ -107,7 +107,7 @@ pub struct JobRow {
 }
 
 impl JobRow {
-    /// What stands for a row that can not be read: only its identity and name mean something.
+    /// What stands for a row that cannot be read: only its identity and name mean something.
     #[must_use]
     pub fn unreadable(id: JobId, name: JobName) -> Self {
         Self {

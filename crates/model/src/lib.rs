@@ -1,4 +1,4 @@
-//! The nouns of the service: names, specs, jobs, attempts, telemetry, decisions. The ground every other room stands on.
+//! The nouns of the service: names, specs, jobs, attempts, telemetry, decisions. Every other crate builds on them.
 
 pub mod controller;
 pub mod decision;
@@ -13,5 +13,5 @@ pub mod spec;
 pub mod telemetry;
 pub mod violation;
 
-/// The largest step that may be named: every step up to it is exact as an `f64`.
+/// The largest step that a caller may name. Every step up to it is exact as an `f64`.
 pub const MAX_STEP: u64 = (1 << 53) - 1;

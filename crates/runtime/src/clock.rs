@@ -1,4 +1,4 @@
-//! The time of day, in one place, so that tests can set it.
+//! The time of day. Everything asks a [`Clock`] for it, so that tests can set it.
 
 use std::{
     sync::atomic::{AtomicI64, Ordering},
@@ -7,9 +7,9 @@ use std::{
 
 use lrs_model::job::Timestamp;
 
-/// Says what time it is.
+/// A source of the time of day.
 pub trait Clock: Send + Sync {
-    /// Now. May stand still or go back.
+    /// The time now. It may stand still or go back.
     fn now(&self) -> Timestamp;
 }
 

@@ -1,5 +1,7 @@
-//! What every room with tasks needs: the clock, turns at large work, and the metrics.
+//! What every room with tasks needs: the clock, heavy work, waits between tries, causes of errors, the metrics.
 
-pub mod aside;
+pub mod backoff;
 pub mod clock;
+pub mod error;
+pub mod heavy;
 pub mod metrics;

@@ -1,4 +1,4 @@
-//! The metrics this process counts: names, help and buckets, declared once, for `/metrics`.
+//! The metrics of this process, for `/metrics`: names, help and buckets, declared once.
 //!
 //! Labels come from closed sets, never from what a caller sends.
 
@@ -33,16 +33,17 @@ pub const REMOVALS_FAILED: &str = "lrs_telemetry_removals_failed_total";
 pub const STATISTICS_WINDOWS: &str = "lrs_statistics_windows_total";
 /// Batches of windows, by `device`.
 pub const STATISTICS_BATCHES: &str = "lrs_statistics_batches_total";
-/// Devices that were lost; their work is done on the CPU since.
+/// Devices that were lost; the CPU does their work since.
 pub const STATISTICS_DEVICES_LOST: &str = "lrs_statistics_devices_lost_total";
 
-/// From 50 µs, a rate out of memory, to 10 s, a call that waits for one to become final.
+/// Bounds of the buckets: from 50 µs, the time to read a rate from memory, to 10 s, the time of a call that waits for a rate
+/// to become final.
 const SECONDS: [f64; 17] =
     [5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
 static INSTALLED: Mutex<Option<PrometheusHandle>> = Mutex::new(None);
 
-/// Begins to count, once a process; a further call returns the same handle.
+/// Begins to count. Further calls in the same process return the same handle.
 ///
 /// # Errors
 /// If the process counts with another recorder already.
@@ -83,7 +84,7 @@ fn describe() {
 pub struct OpenStream(());
 
 impl OpenStream {
-    /// A stream has opened.
+    /// Counts a stream as open until this is dropped.
     #[must_use]
     pub fn new() -> Self {
         metrics::gauge!(STREAMS_OPEN).increment(1.0);
@@ -103,23 +104,23 @@ impl Drop for OpenStream {
     }
 }
 
-/// A telemetry stream was ended by this side with the gRPC code of this name.
+/// Counts a telemetry stream that the server ended with the gRPC code of this name.
 pub fn stream_ended(code: &'static str) {
     metrics::counter!(STREAMS_ENDED, "code" => code).increment(1);
 }
 
-/// A batch of so many windows was computed on the `device`.
+/// Counts a batch of windows that was computed on `device`.
 pub fn statistics_computed(device: &'static str, windows: usize) {
     metrics::counter!(STATISTICS_BATCHES, "device" => device).increment(1);
     metrics::counter!(STATISTICS_WINDOWS, "device" => device).increment(windows as u64);
 }
 
-/// The device was lost.
+/// Counts the loss of the device.
 pub fn statistics_device_lost() {
     metrics::counter!(STATISTICS_DEVICES_LOST).increment(1);
 }
 
-/// From now on these are shown, and are 0 until something happens.
+/// Shows the counters of these devices as 0 before the first batch.
 pub fn statistics_ready(devices: &[&'static str]) {
     for device in devices {
         metrics::counter!(STATISTICS_BATCHES, "device" => *device).increment(0);
@@ -128,17 +129,17 @@ pub fn statistics_ready(devices: &[&'static str]) {
     metrics::counter!(STATISTICS_DEVICES_LOST).increment(0);
 }
 
-/// So many chunks of telemetry were removed.
+/// Counts chunks of telemetry that were removed.
 pub fn chunks_removed(chunks: u64) {
     metrics::counter!(REMOVED_CHUNKS).increment(chunks);
 }
 
-/// All telemetry of a job was removed.
+/// Counts a job whose telemetry was all removed.
 pub fn job_removed() {
     metrics::counter!(REMOVED_JOBS).increment(1);
 }
 
-/// Telemetry was to be removed and was not.
+/// Counts a removal of telemetry that failed.
 pub fn removal_failed() {
     metrics::counter!(REMOVALS_FAILED).increment(1);
 }

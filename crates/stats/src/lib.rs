@@ -32,6 +32,7 @@ pub mod stationary;
 pub mod sum;
 
 use linear::{Moments, Trend};
+pub use lrs_model::number::exact as number;
 use order::Quantiles;
 use rank::{MannKendall, TheilSen};
 
@@ -226,13 +227,6 @@ pub trait Backend: Send + Sync {
     ///
     /// A backend that loses its device computes the batch on the CPU instead.
     fn summarise(&self, windows: &Windows, wanted: Wanted) -> Vec<Summary>;
-}
-
-/// A count as a number. Counts here lie far below 2^53.
-#[expect(clippy::cast_precision_loss, reason = "counts here lie far below 2^53")]
-#[must_use]
-pub fn number(count: usize) -> f64 {
-    count as f64
 }
 
 #[cfg(test)]

@@ -36,19 +36,19 @@ impl MannKendall {
     /// The variance of `s` where there is no trend.
     #[must_use]
     pub fn variance(&self) -> f64 {
-        exact(self.variance_18) / 18.0
+        number(self.variance_18) / 18.0
     }
 
     /// `s` as a number.
     #[must_use]
     pub fn signed(&self) -> f64 {
-        exact(self.s)
+        number(self.s)
     }
 
     /// `s^2 / variance`, to be compared with the square of a threshold; 0 where all values are tied.
     #[must_use]
     pub fn z2(&self) -> f64 {
-        let s = exact(self.s);
+        let s = number(self.s);
         if self.variance_18 == 0 { 0.0 } else { s * s / self.variance() }
     }
 }
@@ -141,12 +141,6 @@ fn sort_counting(values: &mut [f64], spare: &mut [f64]) -> i64 {
     }
     values.copy_from_slice(spare);
     falling
-}
-
-/// An integer of a window's pairs as a number: far below 2^53.
-#[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
-fn exact(integer: i64) -> f64 {
-    integer as f64
 }
 
 #[cfg(test)]

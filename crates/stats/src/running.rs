@@ -4,6 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::number;
+
 /// Exponential moving averages, a fast and a slow one, and the variance around the slow one.
 ///
 /// `m += a (x - m)` with `a` 0.1 and 0.01; `v = (1 - a) (v + a (x - m)^2)` with the slow one's `a` and its mean before the step. The
@@ -109,12 +111,6 @@ impl Cusum {
     pub fn is_alarmed(self) -> bool {
         self.sum > Self::ALARM
     }
-}
-
-/// Counts lie below 2^53.
-#[expect(clippy::cast_precision_loss, reason = "counts lie below 2^53")]
-fn number(count: u64) -> f64 {
-    count as f64
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use lrs_model::{MAX_STEP, telemetry::Sample};
 
-/// A figure of each sample; `None` where none was reported.
+/// One figure for each sample; `None` where the sample has none. The whole column is `None` if no sample has the figure.
 pub(super) type Figures = Option<Vec<Option<f64>>>;
 
 /// The samples of a chunk in columns.
@@ -88,7 +88,7 @@ impl Columns {
     }
 }
 
-/// A step as both databases store it.
+/// A step as all databases store it.
 pub(super) fn stored_step(step: u64) -> Result<i64, String> {
     match i64::try_from(step) {
         Ok(stored) if step <= MAX_STEP => Ok(stored),

@@ -1,4 +1,4 @@
-//! A batch of writes, applied within a transaction of either database.
+//! A batch of writes, applied within a transaction.
 
 use std::collections::HashSet;
 
@@ -23,12 +23,12 @@ use lrs_model::{
     job::{AttemptRow, JobRow},
     name::JobId,
 };
-use lrs_runtime::aside::aside;
+use lrs_runtime::heavy::in_place;
 
 /// A batch being applied.
 pub(super) struct Batch<'t, DB: Dialect> {
     connection: &'t mut DB::Connection,
-    /// Those that exist. A write to another job does nothing: it is the repeat of one from before the job was deleted.
+    /// The jobs that exist. A write to another job does nothing: it repeats a write from before the job was deleted.
     jobs: HashSet<JobId>,
 }
 
@@ -76,7 +76,7 @@ where
         chunk::insert::<DB>(self.connection, &chunks).await
     }
 
-    /// Applies all but telemetry, which has been taken care of.
+    /// Applies any write but telemetry, which `append_telemetry` has inserted.
     async fn apply_one(&mut self, write: &Write) -> Result<Outcome, Failure> {
         match write {
             Write::CreateJob(row) => return self.create_job(row).await,
@@ -106,7 +106,7 @@ where
     }
 
     async fn create_job(&mut self, job: &JobRow) -> Result<Outcome, Failure> {
-        let row = aside(|| StoredJob::try_from(job))?;
+        let row = in_place(|| StoredJob::try_from(job))?;
         let searchable = Searchable::try_from(job)?;
         let result = query(DB::INSERT_JOB)
             .bind(row.id)
@@ -144,7 +144,7 @@ where
     }
 
     async fn update_job(&mut self, job: &JobRow) -> Result<(), Failure> {
-        let row = aside(|| StoredJob::try_from(job))?;
+        let row = in_place(|| StoredJob::try_from(job))?;
         let searchable = Searchable::try_from(job)?;
         query(DB::UPDATE_JOB)
             .bind(row.id)
@@ -191,7 +191,7 @@ where
             query_scalar(statements::LACKS_TELEMETRY).bind(source.0).fetch_one(&mut *self.connection).await?;
         if lacking > 0 {
             let problem = format!("the telemetry of job {source}, which it would share, has been removed");
-            return Err(Error::Refused { what: "to fork a job", problem }.into());
+            return Err(Error::refused("to fork a job", problem).into());
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! What differs between the databases.
+//! What differs between SQL databases.
 
 use sqlx::{Database, error::DatabaseError, query::Query};
 use uuid::Uuid;
@@ -9,31 +9,31 @@ use lrs_model::name::JobId;
 /// A chunk to be stored.
 #[derive(Clone, Copy)]
 pub(super) struct Arrived<'a> {
-    /// Whose it is.
+    /// The job it belongs to.
     pub(super) job: JobId,
-    /// What it is.
+    /// The chunk.
     pub(super) chunk: &'a Chunk,
-    /// How many chunks that arrived it stands for; `None` if they were not counted.
+    /// How many chunks, as they arrived, were merged into it; `None` if they were not counted.
     pub(super) arrivals: Option<i64>,
 }
 
-/// A statement with what has been bound so far.
+/// A statement and the values bound so far.
 pub(super) type Insert<'q, DB> = Query<'q, DB, <DB as Database>::Arguments>;
 
-/// A database that jobs are stored in.
+/// A SQL database in which jobs can be stored.
 pub(super) trait Dialect: Database {
     /// A row of `telemetry`, without its job.
     type StoredChunk: Send + Unpin;
 
-    /// What stands around the key of a label to give its value, or null if there is no such label.
+    /// The SQL before and after the key of a label that gives the value of the label, or null if the job has none.
     const LABEL: (&'static str, &'static str);
-    /// Inserts a job unless its identity or its name is there already.
+    /// Inserts a job unless its identity or its name exists already.
     const INSERT_JOB: &'static str;
-    /// Updates what may change of a job.
+    /// Updates the columns of a job that may change.
     const UPDATE_JOB: &'static str;
-    /// Inserts a decision unless its identity is there already.
+    /// Inserts a decision unless its identity exists already.
     const INSERT_DECISION: &'static str;
-    /// Rank, place and number of samples of an attempt's chunks below a place.
+    /// Rank, place and number of samples of an attempt's chunks: those after a place and below another, so many at most.
     const CHUNK_SIZES: &'static str;
     /// A rank's chunks from one place to another, locked against being changed elsewhere.
     const LOCK_CHUNKS: &'static str;
@@ -44,16 +44,35 @@ pub(super) trait Dialect: Database {
     /// Whether the same statement may succeed later.
     fn is_transient(error: &dyn DatabaseError) -> bool;
 
+    /// The error for the caller; `what` was being done on `table`.
+    fn explain(failure: Failure, what: &'static str, table: &'static str) -> Error {
+        let error = match failure {
+            Failure::Store(error) => return error,
+            Failure::Sql(error) => error,
+        };
+        match error {
+            sqlx::Error::Database(answer) if Self::is_transient(&*answer) => Error::unavailable(answer.into_error()),
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::Protocol(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed => Error::unavailable(error),
+            sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. } => Error::inconsistent(table, "unknown", error),
+            other => Error::refused(what, other),
+        }
+    }
+
     /// How many rows a statement changed.
     fn rows_affected(result: &Self::QueryResult) -> u64;
 
-    /// How many chunks that arrived this row stands for, if they were counted.
+    /// See [`Arrived::arrivals`].
     fn arrivals(row: &Self::StoredChunk) -> Option<i64>;
 
     /// The chunk of `job` in this row.
     fn chunk(job: JobId, row: Self::StoredChunk) -> Result<Chunk, Error>;
 
-    /// Which of these jobs exist; none of them is deleted by others before the end of the transaction.
+    /// Returns those of `jobs` that exist, and keeps others from deleting them before the end of the transaction.
     fn lock_jobs(
         connection: &mut Self::Connection,
         jobs: &[Uuid],

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use super::{Error, dialect::Dialect};
+use super::Error;
 
-/// Why a piece of work in a database did not come to its end.
+/// Why work in a database failed.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// The driver says so.
+    /// The driver failed.
     Sql(sqlx::Error),
-    /// We say so.
+    /// This crate refused.
     Store(Error),
 }
 
@@ -25,29 +25,6 @@ impl From<Error> for Failure {
     }
 }
 
-impl Failure {
-    /// The error for the caller; `what` was being done on `table`.
-    pub(super) fn into_error<DB: Dialect>(self, what: &'static str, table: &'static str) -> Error {
-        let error = match self {
-            Self::Store(error) => return error,
-            Self::Sql(error) => error,
-        };
-        match error {
-            sqlx::Error::Database(answer) if DB::is_transient(&*answer) => Error::Unavailable(answer.to_string()),
-            sqlx::Error::Io(_)
-            | sqlx::Error::Tls(_)
-            | sqlx::Error::Protocol(_)
-            | sqlx::Error::PoolTimedOut
-            | sqlx::Error::PoolClosed
-            | sqlx::Error::WorkerCrashed => Error::Unavailable(error.to_string()),
-            sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. } => {
-                Error::Inconsistent { table, id: "unknown".to_owned(), problem: error.to_string() }
-            }
-            other => Error::Refused { what, problem: other.to_string() },
-        }
-    }
-}
-
 /// The work's result, if it comes within `timeout`.
 pub(super) async fn bounded<T>(
     timeout: Duration,
@@ -55,5 +32,5 @@ pub(super) async fn bounded<T>(
 ) -> Result<T, Failure> {
     tokio::time::timeout(timeout, work)
         .await
-        .unwrap_or_else(|_| Err(Error::Unavailable(format!("no answer within {} seconds", timeout.as_secs())).into()))
+        .unwrap_or_else(|_| Err(Error::unavailable(format!("no answer within {} seconds", timeout.as_secs())).into()))
 }

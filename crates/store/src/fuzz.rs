@@ -1,4 +1,4 @@
-//! The decoders of rows, for `crate::fuzz`.
+//! The decoders of rows, for fuzzing: each function panics if a decoder breaks a promise.
 
 use uuid::Uuid;
 
@@ -6,16 +6,16 @@ use super::{
     Chunk, DecisionRow, Error,
     columns::Columns,
     rows::{decision::StoredDecision, job::StoredJob},
-    sqlite,
+    stores::sqlite,
 };
 use lrs_model::{job::JobRow, name::JobId, telemetry::Sample};
 
 fn check_error(error: &Error, table: &str) {
     match error {
         Error::Inconsistent { table: named, id, problem } => {
-            assert!(*named == table && !id.is_empty() && !problem.is_empty(), "{error}");
+            assert!(*named == table && !id.is_empty() && !problem.to_string().is_empty(), "{error}");
         }
-        other => panic!("a damaged row is told as {other}"),
+        other => panic!("a damaged row is reported as {other}"),
     }
 }
 
@@ -52,8 +52,9 @@ pub fn job(text: &str) {
         Err(error) => check_error(&error, "jobs"),
         Ok(row) => {
             let stored =
-                StoredJob::try_from(&row).unwrap_or_else(|error| panic!("it can not be stored again: {error}"));
-            let again = JobRow::try_from(stored).unwrap_or_else(|error| panic!("it can not be read again: {error}"));
+                StoredJob::try_from(&row).unwrap_or_else(|error| panic!("the row cannot be stored again: {error}"));
+            let again =
+                JobRow::try_from(stored).unwrap_or_else(|error| panic!("the row cannot be read again: {error}"));
             assert_eq!(again, row);
         }
     }
@@ -81,9 +82,9 @@ pub fn decision(text: &str) {
         Err(error) => check_error(&error, "decisions"),
         Ok(row) => {
             let stored = StoredDecision::try_from((&row.decision, None))
-                .unwrap_or_else(|error| panic!("it can not be stored again: {error}"));
+                .unwrap_or_else(|error| panic!("the row cannot be stored again: {error}"));
             let again = DecisionRow::try_from((JobId(Uuid::nil()), stored))
-                .unwrap_or_else(|error| panic!("it can not be read again: {error}"));
+                .unwrap_or_else(|error| panic!("the row cannot be read again: {error}"));
             // As text, so that a NaN in the evidence equals itself.
             assert_eq!(format!("{:?}", again.decision), format!("{:?}", row.decision));
         }

@@ -1,28 +1,26 @@
-//! A database as it was at one moment, to be looked at: all reads see the same commits, whoever writes meanwhile.
+//! Inspection of a database as it is at one moment: all reads see the same commits, whoever writes meanwhile.
 
 use async_trait::async_trait;
 use sqlx::{
-    ColumnIndex, Decode, Encode, Executor, FromRow, IntoArguments, Pool, Row as _, Type, query, query_as, query_scalar,
+    ColumnIndex, Decode, Encode, Executor, FromRow, IntoArguments, Pool, Row as _, Transaction, Type, query, query_as,
+    query_scalar,
 };
 use uuid::Uuid;
 
 use super::{
-    Chunk, DecisionQuery, DecisionRow, Error, ExpiredJob, ExpiryQuery, LoadedJob, Outcome, Removal, StateRow, Store,
-    Write,
+    Chunk, DecisionRow, Error, ExpiredJob, LoadedJob, Outcome, Store, Write,
     dialect::Dialect,
     failure::{Failure, bounded},
-    reading::{ANSWER_TIMEOUT, Readers},
+    merge::ChunkSize,
+    reading::ANSWER_TIMEOUT,
     rows::{attempt::StoredAttempt, chunk::ChunkHead, decision::StoredDecision, job::StoredJob, state::StoredState},
     schema::Schema,
+    sql::{Sql, Writer},
     statements,
 };
-use lrs_model::{
-    filter::JobQuery,
-    job::{AttemptRow, JobRow, Timestamp},
-    name::{JobId, JobName},
-};
+use lrs_model::name::JobId;
 
-/// Looks at a database. As a [`Store`] it can be read; every write is refused.
+/// A database opened for inspection. Its reads are those of a [`Store`]; it refuses every write.
 #[async_trait]
 pub trait Inspection: Store {
     /// How far the schema has come.
@@ -31,7 +29,8 @@ pub trait Inspection: Store {
     /// All jobs, ended or not, by rising identity, beginning after `after`.
     async fn all_jobs(&self, after: Option<JobId>, limit: u32) -> Result<Vec<LoadedJob>, Error>;
 
-    /// Decisions of a job, in the order they were recorded: for each its position and what could be read of it.
+    /// A page of the decisions of a job, in the order they were recorded: the position of each, and the decision or why it
+    /// cannot be understood.
     async fn decision_rows(
         &self,
         job: JobId,
@@ -39,7 +38,7 @@ pub trait Inspection: Store {
         limit: u32,
     ) -> Result<Vec<(i64, Result<DecisionRow, Error>)>, Error>;
 
-    /// Telemetry of an attempt by rising `seq`, beginning after `after`: what could be read of it.
+    /// A page of the telemetry of an attempt by rising `seq`, beginning after `after`.
     async fn chunk_rows(
         &self,
         job: JobId,
@@ -48,46 +47,45 @@ pub trait Inspection: Store {
         limit: u32,
     ) -> Result<Vec<ChunkRow>, Error>;
 
-    /// The attempts that telemetry is stored of, by rising number.
+    /// The attempts of which telemetry is stored, by rising number.
     async fn attempts_of_telemetry(&self, job: JobId) -> Result<Vec<i64>, Error>;
 
-    /// Rows that belong to no job.
+    /// Rows that name a job that does not exist, counted by table and job.
     async fn orphans(&self) -> Result<Vec<Orphans>, Error>;
 
-    /// Indices of the schema that are not there, or can not be used.
+    /// Indices of the schema that are missing or cannot be used.
     async fn missing_indices(&self) -> Result<Vec<String>, Error>;
 
-    /// What the database itself finds wrong with its files, in its words, where it can tell.
+    /// Damage that the database finds in its own files, in its words. Empty for databases that cannot check their files.
     async fn file_damage(&self) -> Result<Vec<String>, Error>;
 }
 
-/// A row of `telemetry`, as far as it could be read.
+/// A row of `telemetry`, readable or not.
 #[derive(Debug)]
 pub struct ChunkRow {
     /// Its `seq`.
     pub seq: i64,
-    /// How many chunks that arrived it stands for; `None` if they were not counted.
+    /// How many chunks, as they arrived, were merged into it; `None` if they were not counted.
     pub arrivals: Option<i64>,
-    /// The chunk, or what is wrong with the row.
+    /// The chunk, or why the row cannot be understood.
     pub chunk: Result<Chunk, Error>,
 }
 
-/// Rows that belong to a job that is not there.
+/// Rows of a table that name a job that does not exist.
 #[derive(Clone, Debug, PartialEq, Eq, FromRow)]
 pub struct Orphans {
     /// The table.
     #[sqlx(rename = "place")]
     pub table: String,
-    /// The job they name.
+    /// The job that they name.
     pub job_id: Uuid,
-    /// How many.
+    /// How many rows there are.
     #[sqlx(rename = "row_count")]
     pub count: i64,
 }
 
-/// A database at the moment of the first read, over a pool of one connection that is in a transaction.
-pub(super) struct Moment<DB: Dialect> {
-    pub(super) readers: Readers<DB>,
+/// What an inspection knows beside its rows. Refuses every write.
+pub(super) struct Moment {
     pub(super) schema: Schema,
     /// Gives the names of all indices that can be used.
     pub(super) index_names: &'static str,
@@ -111,22 +109,39 @@ const ATTEMPTS_OF_TELEMETRY: &str = "
     select distinct attempt from telemetry where job_id = $1 order by attempt";
 
 fn failed<DB: Dialect>(table: &'static str) -> impl Fn(sqlx::Error) -> Error {
-    move |error| Failure::from(error).into_error::<DB>(WHAT, table)
+    move |error| DB::explain(Failure::from(error), WHAT, table)
 }
 
-fn read_only<T>() -> Result<T, Error> {
-    Err(Error::Refused { what: "to be changed", problem: "it was opened to be inspected only".to_owned() })
+fn read_only() -> Error {
+    Error::refused("to be changed", "it was opened to be inspected only")
+}
+
+#[async_trait]
+impl<DB: Dialect> Writer<DB> for Moment {
+    async fn commit(&self, _: &[Write]) -> Result<Vec<Outcome>, Error> {
+        Err(read_only())
+    }
+
+    async fn begin(&self) -> Result<Transaction<'static, DB>, Failure> {
+        Err(read_only().into())
+    }
+
+    async fn ping(&self) -> Result<(), Error> {
+        Err(read_only())
+    }
+
+    async fn close(&self) {}
 }
 
 async fn rows<DB: Dialect, T>(
     table: &'static str,
     work: impl Future<Output = Result<T, sqlx::Error>>,
 ) -> Result<T, Error> {
-    bounded(ANSWER_TIMEOUT, async { Ok(work.await?) }).await.map_err(|failure| failure.into_error::<DB>(WHAT, table))
+    bounded(ANSWER_TIMEOUT, async { Ok(work.await?) }).await.map_err(|failure| DB::explain(failure, WHAT, table))
 }
 
 #[async_trait]
-impl<DB> Inspection for Moment<DB>
+impl<DB> Inspection for Sql<DB, Moment>
 where
     DB: Dialect,
     DB::Arguments: IntoArguments<DB>,
@@ -149,9 +164,11 @@ where
     for<'r> (Option<i64>,): FromRow<'r, DB::Row>,
     for<'r> (i64,): FromRow<'r, DB::Row>,
     for<'r> (String,): FromRow<'r, DB::Row>,
+    for<'r> (Uuid,): FromRow<'r, DB::Row>,
+    for<'r> ChunkSize: FromRow<'r, DB::Row>,
 {
     fn schema(&self) -> &Schema {
-        &self.schema
+        &self.writer.schema
     }
 
     async fn all_jobs(&self, after: Option<JobId>, limit: u32) -> Result<Vec<LoadedJob>, Error> {
@@ -197,11 +214,7 @@ where
         let read = |row: DB::Row| {
             let head = ChunkHead::from_row(&row).map_err(&unreadable)?;
             let id = format!("{job}/{attempt}/{}", head.seq);
-            let chunk = DB::StoredChunk::from_row(&row).map_err(|error| Error::Inconsistent {
-                table: "telemetry",
-                id,
-                problem: error.to_string(),
-            });
+            let chunk = DB::StoredChunk::from_row(&row).map_err(|error| Error::inconsistent("telemetry", id, error));
             let chunk = chunk.and_then(|row| DB::chunk(job, row));
             Ok(ChunkRow { seq: head.seq, arrivals: head.arrivals, chunk })
         };
@@ -217,99 +230,17 @@ where
     }
 
     async fn missing_indices(&self) -> Result<Vec<String>, Error> {
-        let work = query_scalar(self.index_names).fetch_all(&self.readers.pool);
+        let work = query_scalar(self.writer.index_names).fetch_all(&self.readers.pool);
         let there: Vec<String> = rows::<DB, _>("jobs", work).await?;
-        Ok(self.wanted_indices.iter().filter(|name| !there.contains(name)).cloned().collect())
+        Ok(self.writer.wanted_indices.iter().filter(|name| !there.contains(name)).cloned().collect())
     }
 
     async fn file_damage(&self) -> Result<Vec<String>, Error> {
-        let Some(check) = self.file_check else { return Ok(Vec::new()) };
-        // The whole file is read, which takes its time.
+        let Some(check) = self.writer.file_check else { return Ok(Vec::new()) };
+        // Not bounded in time: the whole file is read.
         let found = query_scalar(check).fetch_all(&self.readers.pool).await;
         let mut found: Vec<String> = found.map_err(failed::<DB>("jobs"))?;
         found.retain(|line| line != "ok");
         Ok(found)
-    }
-}
-
-#[async_trait]
-impl<DB> Store for Moment<DB>
-where
-    DB: Dialect,
-    DB::Arguments: IntoArguments<DB>,
-    for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
-    for<'c> &'c Pool<DB>: Executor<'c, Database = DB>,
-    for<'q> bool: Encode<'q, DB> + Type<DB>,
-    for<'q> i64: Encode<'q, DB> + Decode<'q, DB> + Type<DB>,
-    for<'q> Option<i64>: Encode<'q, DB> + Type<DB>,
-    for<'q> String: Encode<'q, DB> + Decode<'q, DB> + Type<DB>,
-    for<'q> Uuid: Encode<'q, DB> + Decode<'q, DB> + Type<DB>,
-    for<'n> &'n str: ColumnIndex<DB::Row>,
-    for<'r> ExpiredJob: FromRow<'r, DB::Row>,
-    for<'r> StoredJob: FromRow<'r, DB::Row>,
-    for<'r> StoredAttempt: FromRow<'r, DB::Row>,
-    for<'r> StoredDecision: FromRow<'r, DB::Row>,
-    for<'r> StoredState: FromRow<'r, DB::Row>,
-    for<'r> DB::StoredChunk: FromRow<'r, DB::Row>,
-    for<'r> (Option<i64>,): FromRow<'r, DB::Row>,
-{
-    async fn commit(&self, _: &[Write]) -> Result<Vec<Outcome>, Error> {
-        read_only()
-    }
-
-    async fn job(&self, name: &JobName) -> Result<Option<JobRow>, Error> {
-        self.readers.job(name).await
-    }
-
-    async fn list_jobs(&self, query: &JobQuery) -> Result<Vec<JobRow>, Error> {
-        self.readers.list_jobs(query).await
-    }
-
-    async fn unended_jobs(&self, after: Option<JobId>, limit: u32) -> Result<Vec<LoadedJob>, Error> {
-        self.readers.unended_jobs(after, limit).await
-    }
-
-    async fn attempts(&self, job: JobId) -> Result<Vec<AttemptRow>, Error> {
-        self.readers.attempts(job).await
-    }
-
-    async fn telemetry(&self, job: JobId, attempt: u32, from_seq: u64, limit: u32) -> Result<Vec<Chunk>, Error> {
-        self.readers.telemetry(job, attempt, from_seq, limit).await
-    }
-
-    async fn telemetry_of_steps(&self, job: JobId, attempt: u32, start: u64, end: u64) -> Result<Vec<Chunk>, Error> {
-        self.readers.telemetry_of_steps(job, attempt, start, end).await
-    }
-
-    async fn next_telemetry_step(&self, job: JobId, attempt: u32, from: u64) -> Result<Option<u64>, Error> {
-        self.readers.next_telemetry_step(job, attempt, from).await
-    }
-
-    async fn merge_telemetry(&self, _: JobId, _: u32, _: u64, _: u32) -> Result<u64, Error> {
-        read_only()
-    }
-
-    async fn expired_jobs(&self, query: &ExpiryQuery) -> Result<Vec<ExpiredJob>, Error> {
-        self.readers.expired_jobs(query).await
-    }
-
-    async fn remove_telemetry(&self, _: JobId, _: Timestamp, _: u32) -> Result<Removal, Error> {
-        read_only()
-    }
-
-    async fn decisions(&self, job: JobId, query: &DecisionQuery) -> Result<Vec<DecisionRow>, Error> {
-        self.readers.decisions(job, query).await
-    }
-
-    async fn state(&self, job: JobId) -> Result<Option<StateRow>, Error> {
-        self.readers.state(job).await
-    }
-
-    async fn ping(&self) -> Result<(), Error> {
-        read_only()
-    }
-
-    async fn close(&self) {
-        self.readers.pool.close().await;
     }
 }

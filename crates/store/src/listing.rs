@@ -1,4 +1,4 @@
-//! A listing of jobs as a statement.
+//! The statement for a listing of jobs.
 
 use sqlx::{Encode, QueryBuilder, Type};
 use uuid::Uuid;
@@ -81,7 +81,7 @@ where
     sql
 }
 
-/// A label that is not there is null, and null is distinct from every value.
+/// A missing label is null, and null is distinct from every value.
 fn operator(comparison: Comparison) -> &'static str {
     match comparison {
         Comparison::Equal => " = ",

@@ -1,6 +1,6 @@
-//! Reads, the same in both databases.
+//! Reads, which are the same in all SQL databases.
 
-use std::time::Duration;
+use std::{ops::Range, time::Duration};
 
 use sqlx::{
     ColumnIndex, Decode, Encode, Executor, FromRow, IntoArguments, Pool, Row as _, Type, query, query_as, query_scalar,
@@ -28,7 +28,7 @@ use lrs_model::{
     name::{JobId, JobName},
 };
 
-/// How long to wait for an answer. PostgreSQL gives up on a statement a little earlier.
+/// How long to wait for an answer. PostgreSQL cancels a statement a little earlier.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(35);
 
 /// Connections that read.
@@ -44,7 +44,7 @@ async fn read<DB: Dialect, T>(
     work: impl Future<Output = Result<T, sqlx::Error>>,
 ) -> Result<T, Error> {
     let work = async { Ok(work.await?) };
-    bounded(ANSWER_TIMEOUT, work).await.map_err(|failure| failure.into_error::<DB>(what, table))
+    bounded(ANSWER_TIMEOUT, work).await.map_err(|failure| DB::explain(failure, what, table))
 }
 
 impl<DB> Readers<DB>
@@ -84,7 +84,7 @@ where
         self.loaded_jobs(statements::UNENDED_JOBS, after, limit).await
     }
 
-    /// Jobs by one of the statements that take the identity to begin after and how many.
+    /// Jobs by a statement with two parameters: the identity to begin after, and the most jobs to return.
     pub(super) async fn loaded_jobs(
         &self,
         statement: &'static str,
@@ -96,7 +96,7 @@ where
         let after = after.map_or(Uuid::nil(), |id| id.0);
         let work = query(statement).bind(after).bind(i64::from(limit)).fetch_all(&self.pool);
         let rows = read::<DB, _>(WHAT, "jobs", work).await?;
-        let unreadable = |error: sqlx::Error| Failure::from(error).into_error::<DB>(WHAT, "jobs");
+        let unreadable = |error: sqlx::Error| DB::explain(Failure::from(error), WHAT, "jobs");
         let load = |row: DB::Row| {
             let id = JobId(row.try_get("id").map_err(unreadable)?);
             let name = row.try_get("name").map_err(unreadable)?;
@@ -132,18 +132,29 @@ where
         &self,
         job: JobId,
         attempt: u32,
-        start: u64,
-        end: u64,
+        steps: Range<u64>,
+        mut from_seq: u64,
+        limit: u32,
     ) -> Result<Vec<Chunk>, Error> {
-        let work = query_as(statements::TELEMETRY_OF_STEPS)
-            .bind(job.0)
-            .bind(i64::from(attempt))
-            .bind(capped(start))
-            .bind(capped(end))
-            .fetch_all(&self.pool);
-        let mut chunks = chunks::<DB>(job, work).await?;
-        chunks.retain(|chunk| has_sample_in(chunk, &(start..end)));
-        Ok(chunks)
+        let mut found = Vec::new();
+        loop {
+            let missing = (limit as usize).saturating_sub(found.len());
+            let work = query_as(statements::TELEMETRY_OF_STEPS)
+                .bind(job.0)
+                .bind(i64::from(attempt))
+                .bind(capped(steps.start))
+                .bind(capped(steps.end))
+                .bind(capped(from_seq))
+                .bind(capped(missing as u64))
+                .fetch_all(&self.pool);
+            let page = chunks::<DB>(job, work).await?;
+            let is_last = page.len() < missing;
+            from_seq = page.last().map_or(from_seq, |chunk| chunk.seq.saturating_add(1));
+            found.extend(page.into_iter().filter(|chunk| has_sample_in(chunk, &steps)));
+            if is_last || found.len() >= limit as usize {
+                return Ok(found);
+            }
+        }
     }
 
     pub(super) async fn next_telemetry_step(&self, job: JobId, attempt: u32, from: u64) -> Result<Option<u64>, Error> {

@@ -6,27 +6,27 @@ use uuid::Uuid;
 use super::{dialect::Dialect, failure::Failure, statements};
 use lrs_model::{job::Timestamp, name::JobId};
 
-/// Jobs whose telemetry is past its time.
+/// Asks for jobs whose telemetry is past its retention.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExpiryQuery {
-    /// In which namespaces.
+    /// The namespaces to look in.
     pub namespaces: Namespaces,
     /// Only jobs that ended before this.
     pub ended_before: Timestamp,
-    /// How many at most.
+    /// The most jobs to return.
     pub limit: u32,
 }
 
 /// Some of the namespaces.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Namespaces {
-    /// This one.
+    /// This namespace.
     Only(String),
-    /// All but these.
+    /// All namespaces but these.
     AllBut(Vec<String>),
 }
 
-/// A job whose telemetry is past its time.
+/// A job whose telemetry is past its retention.
 #[derive(Clone, Debug, PartialEq, Eq, FromRow)]
 pub struct ExpiredJob {
     /// Its identity.
@@ -43,7 +43,7 @@ impl ExpiredJob {
     }
 }
 
-/// What a removal did.
+/// The result of one removal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Removal {
     /// Chunks removed.
@@ -52,7 +52,7 @@ pub struct Removal {
     pub is_complete: bool,
 }
 
-/// The statement for `query`, the first that ended first.
+/// The statement for `query`; jobs that ended first come first.
 pub(super) fn expired<DB: Dialect>(query: &ExpiryQuery) -> QueryBuilder<DB>
 where
     for<'q> String: Encode<'q, DB>,
@@ -78,7 +78,7 @@ where
 
 /// See [`Store::remove_telemetry`](super::Store::remove_telemetry); in the transaction that `connection` is in.
 ///
-/// The job is locked first, so that a merge of its chunks comes before or after: it writes none behind the removal's back.
+/// The job is locked first, so that a merge of its chunks runs before or after the removal and adds no chunk meanwhile.
 pub(super) async fn remove<DB>(
     connection: &mut DB::Connection,
     job: JobId,

@@ -1,7 +1,7 @@
-//! Rows as both databases give them, and their way into the model and back.
+//! Rows as the databases return them, and their conversion to and from the model.
 //!
-//! A row is read with the plainest types, JSON as text, so that reading it can hardly fail; what makes no sense in it is
-//! found on the way into the model, where the error can name the table and the key.
+//! A row is read with the plainest types, JSON as text, so that reading hardly fails. A value that makes no sense is found
+//! during the conversion, where the error can name the table and the key.
 
 pub(super) mod attempt;
 pub(super) mod chunk;
@@ -15,29 +15,29 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::Error;
 
-/// A row's place, to be named if something is wrong with it.
-pub(super) struct Place {
+/// Which row is being read, for errors.
+pub(super) struct Source {
     table: &'static str,
     id: String,
 }
 
-impl Place {
+impl Source {
     /// The row of `table` with the key `id`.
     pub(super) fn new(table: &'static str, id: impl Display) -> Self {
         Self { table, id: id.to_string() }
     }
 
-    /// What is wrong with the row.
+    /// The error that says what is wrong with the row.
     pub(super) fn inconsistent(&self, problem: impl Display) -> Error {
-        Error::Inconsistent { table: self.table, id: self.id.clone(), problem: problem.to_string() }
+        Error::inconsistent(self.table, &self.id, problem.to_string())
     }
 
-    /// A number that is never negative, or the other integer type asked for.
+    /// A number as another integer type.
     pub(super) fn number<T: TryFrom<i64>>(&self, column: &str, value: i64) -> Result<T, Error> {
         T::try_from(value).map_err(|_| self.inconsistent(format_args!("{column} is {value}, out of range")))
     }
 
-    /// The same where there may be none.
+    /// A number as another integer type, or `None` for null.
     pub(super) fn optional_number<T: TryFrom<i64>>(
         &self,
         column: &str,
@@ -52,18 +52,17 @@ impl Place {
     }
 }
 
-/// A number as both databases store it.
+/// A number as all databases store it.
 pub(super) fn stored_number(what: &'static str, value: u64) -> Result<i64, Error> {
-    i64::try_from(value)
-        .map_err(|_| Error::Refused { what, problem: format!("{value} is above the highest number, {}", i64::MAX) })
+    i64::try_from(value).map_err(|_| Error::refused(what, format!("{value} is above the highest number, {}", i64::MAX)))
 }
 
 /// A value as JSON.
 pub(super) fn stored_json(what: &'static str, value: &impl Serialize) -> Result<String, Error> {
-    serde_json::to_string(value).map_err(|error| Error::Refused { what, problem: error.to_string() })
+    serde_json::to_string(value).map_err(|error| Error::refused(what, error))
 }
 
-/// A bound of a search as both databases take it: nothing stored lies above the highest number.
+/// A bound of a search as all databases take it: no stored number is above `i64::MAX`.
 pub(super) fn capped(bound: u64) -> i64 {
     i64::try_from(bound).unwrap_or(i64::MAX)
 }

@@ -1,4 +1,4 @@
-//! The schema's versions: which are applied, which are still to come.
+//! The versions of the schema: those applied, and those pending.
 
 use sqlx::{
     FromRow,
@@ -7,9 +7,6 @@ use sqlx::{
 
 use super::{Error, dialect::Dialect, failure::Failure};
 
-pub(super) static POSTGRES: Migrator = sqlx::migrate!("../../migrations/postgres");
-pub(super) static SQLITE: Migrator = sqlx::migrate!("../../migrations/sqlite");
-
 pub(super) const WHAT: &str = "to migrate";
 pub(super) const TABLE: &str = "_sqlx_migrations";
 
@@ -17,26 +14,26 @@ pub(super) const APPLIED: &str = "
     -- applied_migrations
     select version, description from _sqlx_migrations order by version";
 
-/// A change of the schema.
+/// A migration: one change of the schema.
 #[derive(Clone, Debug, PartialEq, Eq, FromRow)]
 pub struct Migration {
-    /// Its number; they are applied by rising number.
+    /// Its number. Migrations are applied by rising number.
     pub version: i64,
-    /// What it does, in a few words.
+    /// A few words on what it changes.
     pub description: String,
 }
 
 /// How far a database's schema has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Schema {
-    /// What has been applied, first to newest.
+    /// The migrations applied, the first one first.
     pub applied: Vec<Migration>,
-    /// What is still to be applied, in order.
+    /// The migrations still to be applied, in order.
     pub pending: Vec<Migration>,
 }
 
 impl Schema {
-    /// What `applied` leaves to be done.
+    /// The schema with these migrations applied.
     ///
     /// # Errors
     /// [`Error::NewerSchema`] if more was applied than this program knows of.
@@ -71,13 +68,13 @@ impl Schema {
     }
 }
 
-/// The names of the indices that the migrations make.
+/// The names of the indices that the migrations create.
 pub(super) fn index_names(migrator: &Migrator) -> Vec<String> {
     let made = migrator.iter().flat_map(|migration| migration.sql.as_str().lines());
     made.filter_map(|line| Some(line.strip_prefix("create index ")?.split_once(" on ")?.0.to_owned())).collect()
 }
 
-/// Applies what is pending; the migrator takes the database's lock where it has one.
+/// Applies what is pending. The migrator takes the database's lock where it has one.
 pub(super) async fn apply<DB: Dialect<Connection: Migrate>>(
     connection: &mut DB::Connection,
     migrator: &Migrator,
@@ -85,18 +82,13 @@ pub(super) async fn apply<DB: Dialect<Connection: Migrate>>(
     migrator.run_direct(None, connection, false).await.map_err(|error| match error {
         MigrateError::VersionMissing(found) => Error::NewerSchema { found, known: newest(migrator) },
         MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => {
-            Failure::Sql(error).into_error::<DB>(WHAT, TABLE)
+            DB::explain(Failure::Sql(error), WHAT, TABLE)
         }
-        other => Error::Refused { what: WHAT, problem: other.to_string() },
+        other => Error::refused(WHAT, other),
     })
 }
 
-/// The newest schema version that this program knows, the same for both databases.
-#[must_use]
-pub fn newest_schema_version() -> i64 {
-    newest(&SQLITE)
-}
-
-fn newest(migrator: &Migrator) -> i64 {
+/// The newest version among the migrations.
+pub(super) fn newest(migrator: &Migrator) -> i64 {
     migrator.iter().map(|migration| migration.version).max().unwrap_or(0)
 }

@@ -1,4 +1,4 @@
-//! Statements that are the same in both databases.
+//! Statements that are the same in all databases.
 //!
 //! JSON is read as text: `cast(… as text)` is what a `json` column needs in PostgreSQL, and changes nothing in SQLite.
 
@@ -119,8 +119,8 @@ pub(super) const TELEMETRY_OF_STEPS: &str = "
     -- telemetry_of_steps
     select attempt, seq, rank, through_step, first_step, last_step, arrivals, steps, loss, grad_norm, learning_rate,
         metric_names, metric_indices, metric_steps, metric_values
-    from telemetry where job_id = $1 and attempt = $2 and first_step < $4 and last_step >= $3
-    order by seq";
+    from telemetry where job_id = $1 and attempt = $2 and first_step < $4 and last_step >= $3 and seq >= $5
+    order by seq limit $6";
 
 /// The first alternative ends at the first chunk in most cases, the second only has to be looked at within a gap.
 pub(super) const NEXT_TELEMETRY_STEP: &str = "

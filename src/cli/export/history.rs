@@ -15,6 +15,7 @@ use lrs_model::{
     decision::Decision,
     job::AttemptRow,
     name::JobName,
+    number::exact,
     telemetry::{GRAD_NORM, LEARNING_RATE, LOSS},
 };
 use lrs_proto as proto;
@@ -209,9 +210,8 @@ impl History {
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "seconds since 1970 are far below 2^53")]
 fn seconds(time: &Timestamp) -> f64 {
-    time.seconds as f64 + f64::from(time.nanos) * 1e-9
+    exact(time.seconds) + f64::from(time.nanos) * 1e-9
 }
 
 fn is_by_a_person(decision: &proto::Decision) -> bool {

@@ -7,6 +7,7 @@ use super::{
     columns::{Column, Output, columns},
 };
 use crate::cli::output;
+use lrs_model::number::exact;
 
 /// Lines of a chart, without its axis.
 const HEIGHT: usize = 15;
@@ -107,11 +108,6 @@ fn place(fraction: f64, count: usize) -> usize {
     let last = count.saturating_sub(1);
     let place = (fraction * exact(last as u64)).round();
     if place > 0.0 { (place as usize).min(last) } else { 0 }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "steps are at most 2^53")]
-fn exact(count: u64) -> f64 {
-    count as f64
 }
 
 /// Eight dots a character.

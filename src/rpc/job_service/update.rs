@@ -8,7 +8,7 @@ use crate::rpc::{
 use lrs_engine::{Change, Engine, Error, JobView, Order};
 use lrs_model::{etag, name::JobName, violation::Violations};
 use lrs_proto::{JobSpec, UpdateJobRequest};
-use lrs_runtime::aside::aside;
+use lrs_runtime::heavy::in_place;
 
 /// How often to try when somebody else changes the job between our reading and our writing.
 const MAX_TRIES: usize = 5;
@@ -29,7 +29,7 @@ pub(super) async fn update(engine: &Engine, request: UpdateJobRequest) -> Result
             None => current.row.version,
         };
         let mut v = Violations::new();
-        let wire = aside(|| update_mask::apply(&mut v, &convert::spec::to_proto(&current.row.spec), &spec, &paths));
+        let wire = in_place(|| update_mask::apply(&mut v, &convert::spec::to_proto(&current.row.spec), &spec, &paths));
         let changed = fields::spec(&mut v, engine, "job.spec", Some(wire));
         let change = Change::Spec { spec: Box::new(checked(v, changed)?), version };
         match engine.change_job(&name, change, order.clone()).await {

@@ -1,6 +1,7 @@
 //! What can go wrong with a call to the engine.
 
 use lrs_model::{job::State, name::JobName, violation::Violations};
+use lrs_runtime::error::Cause;
 
 /// Why a call to the engine failed. Nothing was changed, unless said otherwise.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -128,11 +129,11 @@ pub enum Error {
         limit: usize,
     },
     /// The database is away; try again after a while.
-    #[error("the database is not available: {0}")]
-    StoreUnavailable(String),
+    #[error("the database is not available")]
+    StoreUnavailable(#[source] Cause),
     /// The database refused.
-    #[error("the database refused: {0}")]
-    Store(String),
+    #[error("the database refused")]
+    Store(#[source] Cause),
     /// The process is shutting down.
     #[error("the server is shutting down")]
     ShuttingDown,

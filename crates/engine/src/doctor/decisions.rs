@@ -80,7 +80,7 @@ async fn recompute(
 fn store_error(error: api::Error) -> Error {
     match error {
         api::Error::StoreUnavailable(problem) => Error::Unavailable(problem),
-        other => Error::Refused { what: "to be read", problem: other.to_string() },
+        other => Error::refused("to be read", other),
     }
 }
 

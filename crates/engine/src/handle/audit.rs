@@ -176,7 +176,7 @@ mod tests {
     async fn a_report_too_many_is_refused_until_there_is_a_place_again() {
         let directory = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}", directory.path().join("lrs.db").display());
-        let store = store::open(&url).await.unwrap();
+        let store = url.parse::<store::DatabaseUrl>().unwrap().open().await.unwrap();
         let settings = Settings { max_reports: 1, ..Settings::default() };
         let engine = Engine::start(settings, store, Arc::new(SystemClock));
         engine.recovered().await.unwrap();

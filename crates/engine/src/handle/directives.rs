@@ -10,7 +10,7 @@ use crate::{
     steering::BaseMove,
 };
 use lrs_model::name::JobId;
-use lrs_runtime::aside::aside;
+use lrs_runtime::heavy::in_place;
 
 /// Directives that take more than some hundred microseconds.
 const MANY: usize = 1000;
@@ -40,7 +40,7 @@ impl Engine {
             };
             steps.map(directive).collect()
         };
-        Ok(if is_many { aside(directives) } else { directives() })
+        Ok(if is_many { in_place(directives) } else { directives() })
     }
 
     /// The moves in force at `steps`, which rise, of the history of an attempt. Few calls read at once, the others

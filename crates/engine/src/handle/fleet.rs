@@ -379,7 +379,7 @@ mod tests {
     async fn looking(limit: usize) -> (Looking, tempfile::TempDir) {
         let directory = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}", directory.path().join("lrs.db").display());
-        let store = store::open(&url).await.unwrap();
+        let store = url.parse::<store::DatabaseUrl>().unwrap().open().await.unwrap();
         let engine = Engine::start(Settings::default(), store, Arc::new(SystemClock));
         engine.recovered().await.unwrap();
         (Looking { engine, fleet: Fleet::new(Arc::new(Cpu)), limit }, directory)

@@ -1,6 +1,6 @@
 //! New jobs: registered, or forked from others.
 
-use std::{collections::BTreeMap, fmt::Display, sync::atomic::Ordering::SeqCst, time::Duration};
+use std::{collections::BTreeMap, fmt::Display, sync::atomic::Ordering::SeqCst};
 
 use tokio::sync::oneshot;
 use uuid::Uuid;
@@ -23,7 +23,7 @@ use lrs_model::{
     spec::{BaseLrFrom, Spec, Suggestion},
     violation::Violations,
 };
-use lrs_runtime::aside::aside;
+use lrs_runtime::{backoff::Backoff, error::chain, heavy::in_place};
 use lrs_store::{DecisionQuery, Outcome, Write};
 
 impl Engine {
@@ -39,7 +39,7 @@ impl Engine {
         let row = JobRow {
             id: JobId(Uuid::now_v7()),
             name: job.name,
-            initial_spec: aside(|| native(&spec)),
+            initial_spec: in_place(|| native(&spec)),
             spec,
             state: State::Pending,
             state_reason: String::new(),
@@ -113,7 +113,7 @@ impl Engine {
     /// # Errors
     /// Every violation.
     pub fn check_spec(&self, spec: &Spec) -> Result<(), Error> {
-        aside(|| CompiledSpec::admit(spec.clone())).map(drop).map_err(Error::Invalid)
+        in_place(|| CompiledSpec::admit(spec.clone())).map(drop).map_err(Error::Invalid)
     }
 
     /// A new job that shares another's history up to a step.
@@ -132,7 +132,7 @@ impl Engine {
             violations.refuse("step", fork.step, allowed);
         }
         let spec = fork.spec.unwrap_or_else(|| source.row.spec.clone()).with_revision(Some(&source.row.spec));
-        if let Err(wrong) = aside(|| CompiledSpec::admit(spec.clone())) {
+        if let Err(wrong) = in_place(|| CompiledSpec::admit(spec.clone())) {
             violations.within("spec", |v| wrong.iter().for_each(|w| v.add(&w.field, &w.description)));
         }
         for (field, old, new) in [
@@ -236,19 +236,18 @@ impl Engine {
     /// of service until the next start.
     async fn load_written(&self, row: JobRow) -> Result<Loaded, Error> {
         let (id, name) = (row.id, row.name.clone());
-        let mut backoff = Duration::from_millis(20);
+        let mut waits = Backoff::DATABASE.regular();
         loop {
             match recover::load(&*self.0.context.store, row.clone()).await {
                 Err(failure) if failure.is_transient() => {
-                    tokio::time::sleep(backoff).await;
-                    backoff = (backoff * 2).min(Duration::from_secs(1));
+                    waits.sleep().await;
                     // A server that shuts down does not try again.
                     self.check_ready()?;
                 }
                 Err(failure) => {
                     self.0.take_out_of_service(id, name.as_str(), &failure);
                     self.0.jobs.fetch_add(1, SeqCst);
-                    return Err(Error::JobDamaged { job: name.to_string(), problem: failure.to_string() });
+                    return Err(Error::JobDamaged { job: name.to_string(), problem: chain(&failure) });
                 }
                 Ok(loaded) => return Ok(loaded),
             }
@@ -277,7 +276,7 @@ impl Engine {
         let loaded = if row.forked_from.is_some() {
             self.load_written(row).await?
         } else {
-            let timeline = aside(|| Timeline::try_new(&row.initial_spec, [])).map_err(Error::Invalid)?;
+            let timeline = in_place(|| Timeline::try_new(&row.initial_spec, [])).map_err(Error::Invalid)?;
             Loaded { row, attempts: Vec::new(), people: Vec::new(), timeline, running: None }
         };
         let entry = self.0.adopt(loaded).await?;

@@ -1,6 +1,6 @@
 //! The beginning of an attempt: first it is durable, then the job's value becomes what it was at the step resumed from.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use futures::FutureExt as _;
 
@@ -15,6 +15,7 @@ use lrs_model::{
     name::JobId,
     violation::Violations,
 };
+use lrs_runtime::{backoff::Backoff, error::chain};
 use lrs_store as store;
 use lrs_store::Write;
 
@@ -79,13 +80,12 @@ impl Shard {
                 let heart = Job::new(timeline, row.attempt, row.resume_step);
                 return (row, Ok(Running::new(heart, 0)));
             }
-            let mut backoff = Duration::from_millis(20);
+            let mut waits = Backoff::DATABASE.regular();
             loop {
                 match recover::running(&*store, id, &timeline, &attempts, None).await {
-                    Err(store::Error::Unavailable(_)) => tokio::time::sleep(backoff).await,
+                    Err(store::Error::Unavailable(_)) => waits.sleep().await,
                     known => return (row, known),
                 }
-                backoff = (backoff * 2).min(Duration::from_secs(1));
             }
         };
         self.later.push(Box::pin(read.map(move |(row, running)| {
@@ -104,7 +104,7 @@ impl Shard {
         let Some(owned) = self.jobs.get_mut(&id) else { return };
         match running {
             Err(error) => {
-                owned.entry.damage(error.to_string());
+                owned.entry.damage(chain(&error));
                 let _ = reply.send(owned.entry.check_sound().and(Err(error.into())));
             }
             Ok(mut running) => {

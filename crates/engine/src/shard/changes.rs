@@ -16,7 +16,7 @@ use lrs_model::{
     spec::Spec,
     violation::Violations,
 };
-use lrs_runtime::aside::aside;
+use lrs_runtime::heavy::in_place;
 use lrs_store::Write;
 
 /// A change on its way to the store.
@@ -171,7 +171,7 @@ impl Owned {
             create_time: now,
         };
         let people = self.people.iter().map(|(decision, _)| decision).chain([&decision]);
-        let timeline = aside(|| Timeline::try_new(&row.initial_spec, people)).map_err(Error::Invalid)?;
+        let timeline = in_place(|| Timeline::try_new(&row.initial_spec, people)).map_err(Error::Invalid)?;
         Ok(Prepared::Commit(Box::new(Pending {
             decision: Some(decision),
             request_id: order.request_id,
@@ -304,7 +304,7 @@ fn bits(figures: &BTreeMap<String, f64>) -> impl Iterator<Item = (&str, u64)> {
 
 /// What cannot change once a job is registered.
 fn check_spec_change(old: &Spec, new: &Spec) -> Result<(), Error> {
-    let mut violations = aside(|| CompiledSpec::admit(new.clone())).err().unwrap_or_default();
+    let mut violations = in_place(|| CompiledSpec::admit(new.clone())).err().unwrap_or_default();
     let mut fixed = |field: &str, old: u64, new: u64| {
         if old != new {
             violations.refuse(field, new, format_args!("{old}, as registered: fork the job to change it"));

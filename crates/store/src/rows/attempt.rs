@@ -2,7 +2,7 @@
 
 use sqlx::FromRow;
 
-use super::{Place, stored_number};
+use super::{Source, stored_number};
 use crate::Error;
 use lrs_model::{
     job::{AttemptRow, Timestamp},
@@ -40,13 +40,13 @@ impl TryFrom<&AttemptRow> for StoredAttempt {
 impl StoredAttempt {
     /// The row as a value, for an attempt of `job`.
     pub(crate) fn into_row(self, job: JobId) -> Result<AttemptRow, Error> {
-        let place = Place::new("attempts", format_args!("{job}/{}", self.attempt));
+        let source = Source::new("attempts", format_args!("{job}/{}", self.attempt));
         Ok(AttemptRow {
-            attempt: place.number("attempt", self.attempt)?,
+            attempt: source.number("attempt", self.attempt)?,
             token: self.token,
-            resume_step: place.number("resume_step", self.resume_step)?,
-            parent_attempt: place.number("parent_attempt", self.parent_attempt)?,
-            reserved_end: place.number("reserved_end", self.reserved_end)?,
+            resume_step: source.number("resume_step", self.resume_step)?,
+            parent_attempt: source.number("parent_attempt", self.parent_attempt)?,
+            reserved_end: source.number("reserved_end", self.reserved_end)?,
             create_time: Timestamp(self.create_time),
         })
     }

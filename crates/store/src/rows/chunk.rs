@@ -1,11 +1,11 @@
-//! What of a row of `telemetry` is the same in both databases.
+//! The part of a row of `telemetry` that is the same in all databases.
 
 use std::{ops::Range, sync::LazyLock};
 
 use sqlx::{Encode, Executor, FromRow, IntoArguments, Type};
 use uuid::Uuid;
 
-use super::{Place, stored_number};
+use super::{Source, stored_number};
 use crate::{
     Chunk, Error,
     columns::{Columns, stored_step},
@@ -109,20 +109,20 @@ fn insert_of_width(rows: usize) -> String {
 }
 
 fn refused(problem: String) -> Error {
-    Error::Refused { what: WHAT, problem }
+    Error::refused(WHAT, problem)
 }
 
 impl ChunkHead {
     /// The chunk of `job` with this head and these columns, if those could be read.
     pub(crate) fn with_columns(self, job: JobId, columns: Result<Columns, String>) -> Result<Chunk, Error> {
-        let place = Place::new("telemetry", format_args!("{job}/{}/{}", self.attempt, self.seq));
+        let source = Source::new("telemetry", format_args!("{job}/{}/{}", self.attempt, self.seq));
         let columns = columns.and_then(|columns| self.check_span(columns));
         Ok(Chunk {
-            attempt: place.number("attempt", self.attempt)?,
-            rank: place.number("rank", self.rank)?,
-            seq: place.number("seq", self.seq)?,
-            through_step: place.optional_number("through_step", self.through_step)?,
-            samples: columns.and_then(Columns::into_samples).map_err(|problem| place.inconsistent(problem))?,
+            attempt: source.number("attempt", self.attempt)?,
+            rank: source.number("rank", self.rank)?,
+            seq: source.number("seq", self.seq)?,
+            through_step: source.optional_number("through_step", self.through_step)?,
+            samples: columns.and_then(Columns::into_samples).map_err(|problem| source.inconsistent(problem))?,
         })
     }
 
@@ -151,5 +151,5 @@ pub(crate) fn has_sample_in(chunk: &Chunk, steps: &Range<u64>) -> bool {
 
 /// The answer to a search for the next step of an attempt.
 pub(crate) fn next_step(job: JobId, attempt: u32, found: Option<i64>) -> Result<Option<u64>, Error> {
-    Place::new("telemetry", format_args!("{job}/{attempt}")).optional_number("first_step", found)
+    Source::new("telemetry", format_args!("{job}/{attempt}")).optional_number("first_step", found)
 }

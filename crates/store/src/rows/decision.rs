@@ -2,7 +2,7 @@
 
 use sqlx::FromRow;
 
-use super::{Place, stored_json, stored_number};
+use super::{Source, stored_json, stored_number};
 use crate::{DecisionRow, Error};
 use lrs_model::{
     decision::{Author, Decision, DecisionId},
@@ -44,7 +44,7 @@ impl TryFrom<(&Decision, Option<&str>)> for StoredDecision {
         };
         let mut evidence = Vec::new();
         number::map::serialize(&decision.evidence, &mut serde_json::Serializer::new(&mut evidence))
-            .map_err(|error| Error::Refused { what: WHAT, problem: error.to_string() })?;
+            .map_err(|error| Error::refused(WHAT, error))?;
         Ok(Self {
             position: 0,
             id: decision.id.to_string(),
@@ -66,24 +66,24 @@ impl TryFrom<(JobId, StoredDecision)> for DecisionRow {
     type Error = Error;
 
     fn try_from((job, row): (JobId, StoredDecision)) -> Result<Self, Error> {
-        let place = Place::new("decisions", format_args!("{job}/{}", row.id));
+        let source = Source::new("decisions", format_args!("{job}/{}", row.id));
         let author = match row.author_kind.as_str() {
             PERSON => Author::Person(row.author),
             CONTROLLER => Author::Controller(row.author),
-            other => return Err(place.inconsistent(format_args!("author_kind {other:?} is unknown"))),
+            other => return Err(source.inconsistent(format_args!("author_kind {other:?} is unknown"))),
         };
         let decision = Decision {
-            id: DecisionId::parse(&row.id).ok_or_else(|| place.inconsistent("id is not a decision's"))?,
-            attempt: place.number("attempt", row.attempt)?,
-            step: place.number("step", row.step)?,
-            effective_step: place.number("effective_step", row.effective_step)?,
+            id: DecisionId::parse(&row.id).ok_or_else(|| source.inconsistent("id is not a decision's"))?,
+            attempt: source.number("attempt", row.attempt)?,
+            step: source.number("step", row.step)?,
+            effective_step: source.number("effective_step", row.effective_step)?,
             author,
             reason: row.reason,
             evidence: number::map::deserialize(&mut serde_json::Deserializer::from_str(&row.evidence))
-                .map_err(|error| place.inconsistent(format_args!("evidence: {error}")))?,
-            effect: place.json("effect", &row.effect)?,
+                .map_err(|error| source.inconsistent(format_args!("evidence: {error}")))?,
+            effect: source.json("effect", &row.effect)?,
             create_time: Timestamp(row.create_time),
         };
-        Ok(Self { position: place.number("position", row.position)?, decision, request_id: row.request_id })
+        Ok(Self { position: source.number("position", row.position)?, decision, request_id: row.request_id })
     }
 }

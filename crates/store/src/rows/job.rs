@@ -3,13 +3,14 @@
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use super::{Place, stored_json, stored_number};
+use super::{Source, stored_json, stored_number};
 use crate::Error;
 use lrs_model::{
     job::{JobRow, State, Timestamp},
     name::JobId,
     spec::Arm,
 };
+use lrs_runtime::error::chain;
 
 const WHAT: &str = "to store a job";
 
@@ -65,7 +66,7 @@ impl StoredJob {
             (JobId(self.id), self.name.clone(), self.create_time, self.update_time);
         JobRow::try_from(self).or_else(|damage| match name.parse() {
             Ok(name) => Ok(JobRow {
-                state_reason: damage.to_string(),
+                state_reason: chain(&damage),
                 create_time: Timestamp(create_time),
                 update_time: Timestamp(update_time),
                 ..JobRow::unreadable(id, name)
@@ -79,19 +80,19 @@ impl TryFrom<StoredJob> for JobRow {
     type Error = Error;
 
     fn try_from(row: StoredJob) -> Result<Self, Error> {
-        let place = Place::new("jobs", row.id);
+        let source = Source::new("jobs", row.id);
         Ok(Self {
             id: JobId(row.id),
-            name: row.name.parse().map_err(|error| place.inconsistent(format_args!("name: {error}")))?,
-            initial_spec: place.json("initial_spec", &row.initial_spec)?,
-            spec: place.json("spec", &row.spec)?,
+            name: row.name.parse().map_err(|error| source.inconsistent(format_args!("name: {error}")))?,
+            initial_spec: source.json("initial_spec", &row.initial_spec)?,
+            spec: source.json("spec", &row.spec)?,
             state: State::parse(&row.state)
-                .ok_or_else(|| place.inconsistent(format_args!("state {:?} is unknown", row.state)))?,
+                .ok_or_else(|| source.inconsistent(format_args!("state {:?} is unknown", row.state)))?,
             state_reason: row.state_reason,
             state_author: row.state_author,
-            version: place.number("version", row.version)?,
+            version: source.number("version", row.version)?,
             request_id: row.request_id,
-            forked_from: row.forked_from.map(|point| place.json("forked_from", &point)).transpose()?,
+            forked_from: row.forked_from.map(|point| source.json("forked_from", &point)).transpose()?,
             create_time: Timestamp(row.create_time),
             update_time: Timestamp(row.update_time),
             end_time: row.end_time.map(Timestamp),

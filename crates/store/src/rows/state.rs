@@ -2,7 +2,7 @@
 
 use sqlx::FromRow;
 
-use super::Place;
+use super::Source;
 use crate::{Error, StateRow};
 use lrs_model::name::JobId;
 
@@ -18,10 +18,10 @@ impl TryFrom<(JobId, StoredState)> for StateRow {
     type Error = Error;
 
     fn try_from((job, row): (JobId, StoredState)) -> Result<Self, Error> {
-        let place = Place::new("job_state", job);
+        let source = Source::new("job_state", job);
         Ok(Self {
-            attempt: place.number("attempt", row.attempt)?,
-            next_seq: place.number("next_seq", row.next_seq)?,
+            attempt: source.number("attempt", row.attempt)?,
+            next_seq: source.number("next_seq", row.next_seq)?,
             state: row.state,
         })
     }

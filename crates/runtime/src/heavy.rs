@@ -1,7 +1,8 @@
-//! Work that takes the processor for longer than others should wait for it.
+//! Heavy work: computation that takes longer than other tasks should have to wait.
 //!
-//! A task that computes keeps its thread from all other tasks on it. What may take more than some hundred microseconds is done aside:
-//! meanwhile another thread takes over. So that the machine is not full of it, callers who ask for much of it take turns.
+//! A task that computes keeps the other tasks of its thread waiting. Work of more than some hundred microseconds therefore
+//! runs [`in_place`], while another thread takes over those tasks. Callers that ask for a lot of such work take [`Turns`],
+//! so that they do not use all processors.
 
 use std::sync::Arc;
 
@@ -10,18 +11,18 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 
-/// Does `work` here and now, while another thread takes over the tasks of this one. Where the run-time has only one thread
-/// there is none to take over.
-pub fn aside<T>(work: impl FnOnce() -> T) -> T {
+/// Runs `work` on this thread at once, while another thread takes over the other tasks of this one. In a single-threaded
+/// run-time the other tasks wait.
+pub fn in_place<T>(work: impl FnOnce() -> T) -> T {
     let is_shared = Handle::try_current().is_ok_and(|handle| handle.runtime_flavor() == RuntimeFlavor::MultiThread);
     if is_shared { tokio::task::block_in_place(work) } else { work() }
 }
 
-/// Turns at large work: half the processors are for it, and the others for those who ask for little.
+/// Turns at large work. It gets half of the processors; the rest is left to callers who ask for little.
 #[derive(Clone, Debug)]
 pub struct Turns(Arc<Semaphore>);
 
-/// A turn, which is over when this is dropped.
+/// A turn. It ends when this is dropped.
 #[derive(Debug)]
 pub struct Turn {
     _permit: Option<OwnedSemaphorePermit>,
@@ -37,7 +38,7 @@ impl Default for Turns {
 impl Turns {
     /// Waits for a turn, first come first served. Cancel safe.
     pub async fn take(&self) -> Turn {
-        // It is never closed.
+        // The semaphore is never closed.
         Turn { _permit: Arc::clone(&self.0).acquire_owned().await.ok() }
     }
 }
@@ -47,16 +48,16 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn on_a_single_thread_work_is_simply_done() {
-        assert_eq!(aside(|| 7), 7);
+    async fn on_a_single_thread_work_is_done_all_the_same() {
+        assert_eq!(in_place(|| 7), 7);
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-    async fn others_go_on_while_work_is_done_aside() {
+    async fn other_tasks_go_on_while_work_is_done_in_place() {
         let (told, hears) = std::sync::mpsc::channel();
         let other = tokio::spawn(async move { told.send(()).unwrap() });
-        // The one worker is here: the other task runs only where its place is taken over.
-        aside(|| hears.recv_timeout(std::time::Duration::from_secs(30)).unwrap());
+        // This is the only worker: the other task runs only if another thread takes over.
+        in_place(|| hears.recv_timeout(std::time::Duration::from_secs(30)).unwrap());
         other.await.unwrap();
     }
 

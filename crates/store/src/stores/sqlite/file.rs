@@ -35,16 +35,16 @@ pub(super) fn lock(path: &Path) -> Result<File, Error> {
     let file = private_file().open(&lock_path).map_err(|error| unavailable(&lock_path, &error))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(Error::Refused {
-            what: "a second server",
-            problem: format!("another lrs has {} open; only one can use it at a time", path.display()),
-        }),
+        Err(TryLockError::WouldBlock) => Err(Error::refused(
+            "a second server",
+            format!("another lrs has {} open; only one can use it at a time", path.display()),
+        )),
         Err(TryLockError::Error(error)) => Err(unavailable(&lock_path, &error)),
     }
 }
 
 fn unavailable(path: &Path, error: &io::Error) -> Error {
-    Error::Unavailable(format!("{}: {error}", path.display()))
+    Error::unavailable(format!("{}: {error}", path.display()))
 }
 
 fn lock_path(path: &Path) -> PathBuf {

@@ -1,23 +1,24 @@
 //! The one session that commits.
 //!
 //! It holds an advisory lock of the database, which the server frees when the session ends. So the lock guards every
-//! commit by itself: a process that has lost its session can not commit before it has the lock again, and while it was
-//! away another process may have become the owner.
+//! commit: a process that has lost its session cannot commit before it has taken the lock again, and another process may
+//! have taken it meanwhile.
 
 use sqlx::{Connection as _, PgConnection, Postgres, postgres::PgConnectOptions};
 use tokio::sync::Mutex;
 
-use super::{connect, error};
+use super::{error, session::connect};
 use crate::{
     Error, Outcome, Write,
     commit::Batch,
+    dialect::Dialect as _,
     failure::{Failure, bounded},
     reading::ANSWER_TIMEOUT,
 };
 
 /// The advisory lock of the process that owns a database: "lrs owns" in ASCII.
 const OWNER_LOCK: i64 = 0x6c72_7320_6f77_6e73;
-/// How often to run a transaction that collides with others.
+/// The most times that a transaction is run that collides with others.
 const MAX_TRIES: u32 = 5;
 
 /// The right to commit.
@@ -38,7 +39,7 @@ impl Owner {
     /// # Errors
     /// [`Error::Refused`] if another session has it.
     pub(super) async fn open(options: PgConnectOptions) -> Result<Self, Error> {
-        let taken = Error::Refused { what: "a second server", problem: TAKEN.to_owned() };
+        let taken = Error::refused("a second server", TAKEN);
         let connection = acquire(&options).await.map_err(|failure| not_acquired(failure, taken))?;
         Ok(Self { options, session: Mutex::new(Session::Held(connection)) })
     }
@@ -56,7 +57,7 @@ impl Owner {
             }
         };
         // A refusal leaves the session as it was; after anything else a new one is safer.
-        let result = result.map_err(|failure| failure.into_error::<Postgres>("to commit", "jobs"));
+        let result = result.map_err(|failure| Postgres::explain(failure, "to commit", "jobs"));
         if !matches!(result, Err(Error::Unavailable(_))) {
             *session = Session::Held(connection);
         }
@@ -70,12 +71,12 @@ impl Owner {
         let mut connection = self.take(&mut session).await?;
         bounded(ANSWER_TIMEOUT, async { Ok(connection.ping().await?) })
             .await
-            .map_err(|failure| failure.into_error::<Postgres>("to answer", "jobs"))?;
+            .map_err(|failure| Postgres::explain(failure, "to answer", "jobs"))?;
         *session = Session::Held(connection);
         Ok(())
     }
 
-    /// Gives the right up, after what is under way.
+    /// Gives up the right to commit, after the commit under way.
     pub(super) async fn close(&self) {
         let session = std::mem::replace(&mut *self.session.lock().await, Session::Closed);
         if let Session::Held(connection) = session
@@ -89,12 +90,12 @@ impl Owner {
     /// session and whatever transaction was under way.
     async fn take(&self, session: &mut Session) -> Result<PgConnection, Error> {
         if matches!(session, Session::Closed) {
-            return Err(Error::Unavailable("the store is closed".to_owned()));
+            return Err(Error::unavailable("the store is closed"));
         }
         if let Session::Held(connection) = std::mem::replace(session, Session::Lost) {
             return Ok(connection);
         }
-        let taken = Error::Unavailable(TAKEN.to_owned());
+        let taken = Error::unavailable(TAKEN);
         acquire(&self.options).await.map_err(|failure| not_acquired(failure, taken))
     }
 }
@@ -105,7 +106,7 @@ fn not_acquired(failure: Failure, taken: Error) -> Error {
     if error::is_lock_timeout(&failure) {
         return taken;
     }
-    failure.into_error::<Postgres>("to be opened", "jobs")
+    Postgres::explain(failure, "to be opened", "jobs")
 }
 
 /// A session with the lock, for which it waits a little: a predecessor's session may just be ending.

@@ -1,0 +1,75 @@
+//! What can go wrong in a database.
+
+use lrs_runtime::error::Cause;
+
+/// Why a database did not do what it was asked for. `Display` leaves the cause out: it may show SQL.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Error {
+    /// The database cannot be reached, or cannot answer now. Whether a write was committed is unknown: repeat it.
+    #[error("the database is not available")]
+    Unavailable(#[source] Cause),
+    /// A row that was read makes no sense.
+    #[error("table {table}, row {id} cannot be understood")]
+    Inconsistent {
+        /// The table.
+        table: &'static str,
+        /// The row's key, readable.
+        id: String,
+        /// What is wrong with the row.
+        #[source]
+        problem: Cause,
+    },
+    /// The schema is of a newer release than this program.
+    #[error(
+        "the database has schema version {found}, this program knows versions up to {known}: \
+         upgrade lrs, or point it at another database"
+    )]
+    NewerSchema {
+        /// Highest version found.
+        found: i64,
+        /// Highest version known.
+        known: i64,
+    },
+    /// The schema is of an older release than this program, and was not to be changed.
+    #[error("the database has schema version {found}, this program reads version {wanted}: run `lrs migrate` first")]
+    OlderSchema {
+        /// Highest version found; 0 for none.
+        found: i64,
+        /// The version wanted.
+        wanted: i64,
+    },
+    /// The database refused, and would refuse again.
+    #[error("the database refused {what}")]
+    Refused {
+        /// What was being done.
+        what: &'static str,
+        /// Why it was refused.
+        #[source]
+        problem: Cause,
+    },
+}
+
+type Reason = Box<dyn std::error::Error + Send + Sync>;
+
+impl Error {
+    /// [`Error::Unavailable`], for an error or a text.
+    pub fn unavailable(why: impl Into<Reason>) -> Self {
+        Self::Unavailable(Cause::new(why))
+    }
+
+    /// [`Error::Inconsistent`], for an error or a text.
+    pub fn inconsistent(table: &'static str, id: impl ToString, problem: impl Into<Reason>) -> Self {
+        Self::Inconsistent { table, id: id.to_string(), problem: Cause::new(problem) }
+    }
+
+    /// [`Error::Refused`], for an error or a text.
+    pub fn refused(what: &'static str, problem: impl Into<Reason>) -> Self {
+        Self::Refused { what, problem: Cause::new(problem) }
+    }
+
+    /// Whether the same call may succeed later.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Unavailable(_))
+    }
+}

@@ -1,0 +1,65 @@
+//! The records of a job, as they are stored.
+
+use super::Error;
+use lrs_model::{decision::Decision, job::JobRow, name::JobId, telemetry::Sample};
+
+/// A piece of the telemetry that one rank reported in one attempt, as it arrived or merged from several pieces.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Chunk {
+    /// The attempt.
+    pub attempt: u32,
+    /// The reporting rank.
+    pub rank: u32,
+    /// The place in the order of arrival within the attempt, over all ranks. Merged chunks leave gaps.
+    pub seq: u64,
+    /// The rank has declared its telemetry complete up to this step; `None` if it has declared nothing yet.
+    pub through_step: Option<u64>,
+    /// The samples by rising step, each step once. May be empty.
+    pub samples: Vec<Sample>,
+}
+
+/// The snapshot of a running job, which a store does not look into.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateRow {
+    /// The attempt that was running.
+    pub attempt: u32,
+    /// The snapshot contains all chunks with a `seq` below this.
+    pub next_seq: u64,
+    /// The snapshot as JSON.
+    pub state: String,
+}
+
+/// A page of decisions, in the order in which they were recorded.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DecisionQuery {
+    /// Only decisions of this attempt.
+    pub attempt: Option<u32>,
+    /// Only people's decisions.
+    pub people_only: bool,
+    /// Begin after the decision at this position.
+    pub after: Option<u64>,
+    /// The most decisions to return.
+    pub limit: u32,
+}
+
+/// A decision as stored.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DecisionRow {
+    /// Rises in the order in which the decisions were recorded, with gaps.
+    pub position: u64,
+    /// The decision.
+    pub decision: Decision,
+    /// The `request_id` that a person gave.
+    pub request_id: Option<String>,
+}
+
+/// A job that was read for recovery or inspection.
+#[derive(Debug)]
+pub struct LoadedJob {
+    /// Its identity.
+    pub id: JobId,
+    /// Its name, as stored.
+    pub name: String,
+    /// The row, or why it cannot be understood.
+    pub row: Result<JobRow, Error>,
+}

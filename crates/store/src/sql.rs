@@ -1,0 +1,144 @@
+//! A store over any SQL database: reads are the same everywhere, writes go through the database's own [`Writer`].
+
+use std::ops::Range;
+
+use async_trait::async_trait;
+use sqlx::{ColumnIndex, Decode, Encode, Executor, FromRow, IntoArguments, Pool, Transaction, Type};
+use uuid::Uuid;
+
+use super::{
+    Chunk, DecisionQuery, DecisionRow, Error, ExpiredJob, ExpiryQuery, LoadedJob, Outcome, Removal, StateRow, Store,
+    Write,
+    dialect::Dialect,
+    failure::{Failure, bounded},
+    merge::{self, ChunkSize},
+    reading::{ANSWER_TIMEOUT, Readers},
+    removal,
+    rows::{attempt::StoredAttempt, decision::StoredDecision, job::StoredJob, state::StoredState},
+};
+use lrs_model::{
+    filter::JobQuery,
+    job::{AttemptRow, JobRow, Timestamp},
+    name::{JobId, JobName},
+};
+
+/// A store over a SQL database.
+pub(super) struct Sql<DB: Dialect, W> {
+    pub(super) readers: Readers<DB>,
+    pub(super) writer: W,
+}
+
+/// How a database is written to.
+#[async_trait]
+pub(super) trait Writer<DB: Dialect>: Send + Sync + 'static {
+    /// See [`Store::commit`].
+    async fn commit(&self, batch: &[Write]) -> Result<Vec<Outcome>, Error>;
+
+    /// A transaction for work that decides nothing: telemetry is merged, or removed.
+    async fn begin(&self) -> Result<Transaction<'static, DB>, Failure>;
+
+    /// See [`Store::ping`].
+    async fn ping(&self) -> Result<(), Error>;
+
+    /// Lets go of the connections, after what is under way.
+    async fn close(&self);
+}
+
+#[async_trait]
+impl<DB, W> Store for Sql<DB, W>
+where
+    DB: Dialect,
+    W: Writer<DB>,
+    DB::Arguments: IntoArguments<DB>,
+    for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
+    for<'c> &'c Pool<DB>: Executor<'c, Database = DB>,
+    for<'q> bool: Encode<'q, DB> + Type<DB>,
+    for<'q> i64: Encode<'q, DB> + Decode<'q, DB> + Type<DB>,
+    for<'q> Option<i64>: Encode<'q, DB> + Type<DB>,
+    for<'q> String: Encode<'q, DB> + Decode<'q, DB> + Type<DB>,
+    for<'q> Uuid: Encode<'q, DB> + Decode<'q, DB> + Type<DB>,
+    for<'n> &'n str: ColumnIndex<DB::Row>,
+    for<'r> ExpiredJob: FromRow<'r, DB::Row>,
+    for<'r> StoredJob: FromRow<'r, DB::Row>,
+    for<'r> StoredAttempt: FromRow<'r, DB::Row>,
+    for<'r> StoredDecision: FromRow<'r, DB::Row>,
+    for<'r> StoredState: FromRow<'r, DB::Row>,
+    for<'r> ChunkSize: FromRow<'r, DB::Row>,
+    for<'r> DB::StoredChunk: FromRow<'r, DB::Row>,
+    for<'r> (Option<i64>,): FromRow<'r, DB::Row>,
+    for<'r> (Uuid,): FromRow<'r, DB::Row>,
+{
+    async fn commit(&self, batch: &[Write]) -> Result<Vec<Outcome>, Error> {
+        self.writer.commit(batch).await
+    }
+
+    async fn job(&self, name: &JobName) -> Result<Option<JobRow>, Error> {
+        self.readers.job(name).await
+    }
+
+    async fn list_jobs(&self, query: &JobQuery) -> Result<Vec<JobRow>, Error> {
+        self.readers.list_jobs(query).await
+    }
+
+    async fn unended_jobs(&self, after: Option<JobId>, limit: u32) -> Result<Vec<LoadedJob>, Error> {
+        self.readers.unended_jobs(after, limit).await
+    }
+
+    async fn attempts(&self, job: JobId) -> Result<Vec<AttemptRow>, Error> {
+        self.readers.attempts(job).await
+    }
+
+    async fn telemetry(&self, job: JobId, attempt: u32, from_seq: u64, limit: u32) -> Result<Vec<Chunk>, Error> {
+        self.readers.telemetry(job, attempt, from_seq, limit).await
+    }
+
+    async fn telemetry_of_steps(
+        &self,
+        job: JobId,
+        attempt: u32,
+        steps: Range<u64>,
+        from_seq: u64,
+        limit: u32,
+    ) -> Result<Vec<Chunk>, Error> {
+        self.readers.telemetry_of_steps(job, attempt, steps, from_seq, limit).await
+    }
+
+    async fn next_telemetry_step(&self, job: JobId, attempt: u32, from: u64) -> Result<Option<u64>, Error> {
+        self.readers.next_telemetry_step(job, attempt, from).await
+    }
+
+    async fn merge_telemetry(&self, job: JobId, attempt: u32, below_seq: u64, target: u32) -> Result<u64, Error> {
+        merge::merge(&self.readers.pool, &self.writer, merge::Part { job, attempt, below_seq }, target).await
+    }
+
+    async fn expired_jobs(&self, query: &ExpiryQuery) -> Result<Vec<ExpiredJob>, Error> {
+        self.readers.expired_jobs(query).await
+    }
+
+    async fn remove_telemetry(&self, job: JobId, now: Timestamp, limit: u32) -> Result<Removal, Error> {
+        let work = async {
+            let mut transaction = self.writer.begin().await?;
+            let removal = removal::remove::<DB>(&mut transaction, job, now, limit).await?;
+            transaction.commit().await?;
+            Ok(removal)
+        };
+        bounded(ANSWER_TIMEOUT, work).await.map_err(|failure| DB::explain(failure, "to remove telemetry", "telemetry"))
+    }
+
+    async fn decisions(&self, job: JobId, query: &DecisionQuery) -> Result<Vec<DecisionRow>, Error> {
+        self.readers.decisions(job, query).await
+    }
+
+    async fn state(&self, job: JobId) -> Result<Option<StateRow>, Error> {
+        self.readers.state(job).await
+    }
+
+    async fn ping(&self) -> Result<(), Error> {
+        self.writer.ping().await
+    }
+
+    async fn close(&self) {
+        self.readers.pool.close().await;
+        self.writer.close().await;
+    }
+}

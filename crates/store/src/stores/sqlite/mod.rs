@@ -1,0 +1,268 @@
+//! The store in a SQLite file.
+//!
+//! One connection writes and a few read; the write-ahead log lets them go on beside each other. A lock file beside the
+//! database keeps other processes out for as long as the store is open.
+
+mod chunk;
+mod dialect;
+mod error;
+mod file;
+
+pub(crate) use chunk::fuzz_chunk;
+
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use sqlx::{
+    ConnectOptions as _, Connection as _, Executor as _, Sqlite, SqliteConnection, SqlitePool, Transaction,
+    migrate::Migrator,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+
+use crate::{
+    Error, Outcome, Store, Write,
+    commit::Batch,
+    dialect::Dialect as _,
+    failure::{Failure, bounded},
+    inspection::{Inspection, Moment},
+    kind::{Damage, Kind, Location},
+    reading::{ANSWER_TIMEOUT, Readers},
+    schema::{self, Migration, Schema},
+    sql::{Sql, Writer},
+};
+use lrs_runtime::error::Cause;
+
+/// SQLite's row in the table of stores.
+pub(in crate::stores) static KIND: Kind = Kind {
+    name: "SQLite",
+    schemes: &["sqlite"],
+    example: "sqlite:///var/lib/lrs/lrs.db",
+    locate,
+    in_directory: Some(in_directory),
+    migrations: &MIGRATIONS,
+    damage: Damage {
+        no_steps: "x''",
+        wrong_steps: "x'0a'",
+        without_foreign_keys: "pragma foreign_keys = off",
+        in_file: Some(
+            "pragma writable_schema = on;
+             update sqlite_schema set sql = 'create index jobs_by_create_time on jobs (version, id)'
+             where name = 'jobs_by_create_time'",
+        ),
+    },
+};
+
+static MIGRATIONS: Migrator = sqlx::migrate!("src/stores/sqlite/migrations");
+
+/// Connections for reads.
+const READERS: u32 = 4;
+/// How long to wait for somebody else's tool that has the file locked.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Takes the write lock at once, so that no transaction finds out half-way that it cannot have it.
+const BEGIN: &str = "begin immediate";
+
+fn locate(url: &str) -> Result<Arc<dyn Location>, Cause> {
+    let options: SqliteConnectOptions = url.parse().map_err(|error: sqlx::Error| Cause::new(error))?;
+    let path = options.get_filename();
+    // The driver's names for databases in memory.
+    if path.as_os_str().is_empty() || path.to_string_lossy().starts_with("file:") {
+        return Err(Cause::new("a SQLite database must be a file"));
+    }
+    Ok(Arc::new(DatabaseFile(path.to_owned())))
+}
+
+/// Escapes the characters of a path that have a meaning in a URL.
+fn in_directory(directory: &str) -> String {
+    let directory = directory.replace('%', "%25").replace('?', "%3F").replace('#', "%23");
+    format!("sqlite://{directory}/lrs.db")
+}
+
+/// The path of a database.
+struct DatabaseFile(PathBuf);
+
+#[async_trait]
+impl Location for DatabaseFile {
+    async fn open(&self) -> Result<Arc<dyn Store>, Error> {
+        Ok(Arc::new(open(&self.0).await?))
+    }
+
+    async fn inspect(&self) -> Result<Box<dyn Inspection>, Error> {
+        const INDEX_NAMES: &str = "
+            -- index_names
+            select name from sqlite_schema where type = 'index'";
+        const FILE_CHECK: &str = "
+            -- file_check
+            pragma integrity_check(20)";
+        let path = &self.0;
+        if !path.exists() {
+            return Err(Error::refused("to be inspected", format!("there is no file {}", path.display())));
+        }
+        let schema = self.schema().await?.complete()?;
+        let pool = pool(1).after_connect(|connection, _| {
+            Box::pin(async move {
+                connection.execute("begin").await?;
+                Ok(())
+            })
+        });
+        let pool = pool.connect_lazy_with(read_only(path));
+        let wanted_indices = schema::index_names(&MIGRATIONS);
+        let moment = Moment { schema, index_names: INDEX_NAMES, wanted_indices, file_check: Some(FILE_CHECK) };
+        Ok(Box::new(Sql { readers: Readers { pool }, writer: moment }))
+    }
+
+    async fn schema(&self) -> Result<Schema, Error> {
+        schema_of(&self.0).await
+    }
+
+    async fn migrate(&self) -> Result<Schema, Error> {
+        let _lock = prepare(&self.0)?;
+        update(&self.0).await
+    }
+}
+
+/// Opens the file for this process alone, with the newest schema. It is created, with the directories above it, if it is
+/// not there.
+async fn open(path: &Path) -> Result<Sql<Sqlite, SqliteWriter>, Error> {
+    let lock = prepare(path)?;
+    update(path).await?;
+    let pool = |size, options: SqliteConnectOptions| {
+        pool(size).after_release(|connection, _| Box::pin(is_at_rest(connection))).connect_lazy_with(options)
+    };
+    Ok(Sql {
+        readers: Readers { pool: pool(READERS, options(path).read_only(true)) },
+        writer: SqliteWriter { pool: pool(1, options(path)), lock: Mutex::new(Some(lock)) },
+    })
+}
+
+/// Connections that stay open.
+fn pool(size: u32) -> SqlitePoolOptions {
+    SqlitePoolOptions::new()
+        .max_connections(size)
+        .acquire_timeout(ANSWER_TIMEOUT)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .test_before_acquire(false)
+}
+
+/// Whether a connection can be used again. After some errors, such as a full disk, SQLite rolls a transaction back by itself,
+/// and the driver counts it as open for ever: every later transaction on that connection would be refused.
+async fn is_at_rest(connection: &mut SqliteConnection) -> sqlx::Result<bool> {
+    // A rollback may still be on its way to the driver's thread.
+    connection.ping().await?;
+    Ok(!connection.is_in_transaction())
+}
+
+fn options(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(BUSY_TIMEOUT)
+}
+
+fn read_only(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new().filename(path).read_only(true).busy_timeout(BUSY_TIMEOUT)
+}
+
+/// Takes the lock and makes sure that there is a file.
+fn prepare(path: &Path) -> Result<File, Error> {
+    file::create_parent(path)?;
+    let lock = file::lock(path)?;
+    file::create(path)?;
+    Ok(lock)
+}
+
+/// Brings the schema to the newest version, and tells how far it had come.
+async fn update(path: &Path) -> Result<Schema, Error> {
+    let before = schema_of(path).await?;
+    let failed = |error: sqlx::Error| Sqlite::explain(Failure::from(error), schema::WHAT, schema::TABLE);
+    let mut connection = options(path).connect().await.map_err(failed)?;
+    schema::apply::<Sqlite>(&mut connection, &MIGRATIONS).await?;
+    connection.close().await.map_err(failed)?;
+    Ok(before)
+}
+
+async fn schema_of(path: &Path) -> Result<Schema, Error> {
+    const HAS_TABLE: &str = "
+        -- has_migrations_table
+        select count(*) > 0 from sqlite_schema where name = '_sqlx_migrations'";
+    let read = async {
+        let mut connection: SqliteConnection = read_only(path).connect().await?;
+        let mut applied: Vec<Migration> = Vec::new();
+        if sqlx::query_scalar(HAS_TABLE).fetch_one(&mut connection).await? {
+            applied = sqlx::query_as(schema::APPLIED).fetch_all(&mut connection).await?;
+        }
+        connection.close().await?;
+        Ok(applied)
+    };
+    let applied = if path.exists() {
+        read.await.map_err(|error| Sqlite::explain(Failure::Sql(error), "to tell its schema", schema::TABLE))?
+    } else {
+        Vec::new()
+    };
+    Schema::of(applied, &MIGRATIONS)
+}
+
+struct SqliteWriter {
+    pool: SqlitePool,
+    lock: Mutex<Option<File>>,
+}
+
+impl SqliteWriter {
+    async fn transaction(&self, batch: &[Write]) -> Result<Vec<Outcome>, Failure> {
+        let mut transaction = self.begin().await?;
+        let outcomes = Batch::<Sqlite>::apply(&mut transaction, batch).await?;
+        transaction.commit().await?;
+        Ok(outcomes)
+    }
+}
+
+#[async_trait]
+impl Writer<Sqlite> for SqliteWriter {
+    async fn commit(&self, batch: &[Write]) -> Result<Vec<Outcome>, Error> {
+        self.transaction(batch).await.map_err(|failure| Sqlite::explain(failure, "to commit", "jobs"))
+    }
+
+    async fn begin(&self) -> Result<Transaction<'static, Sqlite>, Failure> {
+        Ok(self.pool.begin_with(BEGIN).await?)
+    }
+
+    async fn ping(&self) -> Result<(), Error> {
+        let work = async { Ok(self.begin().await?.rollback().await?) };
+        bounded(ANSWER_TIMEOUT, work).await.map_err(|failure| Sqlite::explain(failure, "to answer", "jobs"))
+    }
+
+    async fn close(&self) {
+        self.pool.close().await;
+        // Whoever waits for the file finds it free of us.
+        if let Ok(mut lock) = self.lock.lock() {
+            lock.take();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn after_a_full_disk_the_store_writes_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = open(&directory.path().join("lrs.db")).await.unwrap();
+        let mut transaction = store.writer.begin().await.unwrap();
+        transaction.execute("create table blobs (bytes blob); pragma max_page_count = 100").await.unwrap();
+
+        let full = transaction.execute("insert into blobs (bytes) values (zeroblob(10000000))").await.unwrap_err();
+        drop(transaction);
+
+        assert!(full.to_string().contains("full"), "{full}");
+        store.ping().await.unwrap();
+        store.close().await;
+    }
+}
