@@ -129,6 +129,13 @@ pub mod map {
     }
 }
 
+/// A count or a step as a number; exact up to 2^53, which no step and no count reaches.
+#[must_use]
+#[expect(clippy::cast_precision_loss, reason = "steps and counts lie below 2^53")]
+pub fn exact(count: u64) -> f64 {
+    count as f64
+}
+
 /// A number for people, in six significant digits.
 #[must_use]
 pub fn for_people(value: f64) -> String {

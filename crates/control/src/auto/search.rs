@@ -8,54 +8,35 @@
 //!
 //! Where a decision takes effect some steps after the telemetry it rests on, waiting for all losses of a stage would make it as
 //! much longer. So the next stage is decided on ahead, from the first losses of this one, and begins when this one is as long as it
-//! should be; the verdict on this one comes while the next is under way, and can still end the search.
+//! should be; this one is judged while the next is under way, and can still end the search.
 //!
 //! Learning rate range test: Smith, "Cyclical Learning Rates for Training Neural Networks", WACV 2017,
 //! <https://arxiv.org/abs/1506.01186>. Held stages with standard errors are our own; docs/controllers.md has what was measured.
 
-use serde::{Deserialize, Serialize};
+use lrs_stats::{linear::standard_error, number, order::median};
 
-use lrs_stats::{linear::standard_error, order::median};
+use super::{
+    revision::Revision,
+    terms::{BLOWN_LOSS, Figures, When},
+};
 
+mod choice;
 mod stage;
+mod state;
 
-use stage::Stage;
+use stage::{CLEAR, Stage};
+pub(super) use state::SearchState;
+use state::{Ahead, FIRST_SHARE};
 
 /// Steps at almost no rate, for the first loss and its error.
 const PROBE_STEPS: usize = 8;
-/// The fewest losses of a stage that the next one is decided on ahead from, and that a verdict rests on.
+/// The fewest losses of a stage that the next one is decided on ahead from, and that a judgement rests on.
 const MIN_LOSSES: usize = 4;
-/// The rate there, as a share of that of the first stage.
-const PROBE_SHARE: f64 = 1.0 / 4096.0;
-/// The rate of the first stage, as a share of the one given: low enough that one given 30 times too high harms nothing.
-const FIRST_SHARE: f64 = 1.0 / 64.0;
-/// How many standard errors make a difference.
-const CLEAR: f64 = 4.0;
-/// How many standard errors are still a tie; and since the third revision, where a rate that is too high can be undone.
-const TIE: f64 = 3.0;
-const NARROW_TIE: f64 = 2.0;
-/// How many standard errors a stage must be worse than the best to end the search, once the first loss is left: since the fourth
-/// revision, where a rate that is too high can be undone. Before, it ended at any that was no better.
-const WORSE: f64 = 1.0;
-/// A loss that lies so many times the size of the first one and its spread above it does harm that no later stage shows: since the
-/// fourth revision its stage is too high, whatever the others are.
-const SPIKE: f64 = 10.0;
 /// How often the search may begin anew, and how much lower each time.
 const RESTARTS: u32 = 4;
 const RESTART_FACTOR: f64 = 1.0 / 64.0;
-/// A stage takes a hundredth of the training, within limits: long ones would make the search of a long training dear.
-const STAGE_SHARE: u64 = 100;
-const MIN_STAGE_STEPS: u64 = 8;
-const LONG_STAGE_STEPS: u64 = 20;
-const LONG_STAGE_SHARE: u64 = 1000;
-const MAX_STAGE_STEPS: u64 = 200;
-/// The stage length where the training's is not known.
-const OPEN_STAGE_STEPS: u64 = 20;
-/// No stage begins after this share of the training, or this many stages.
-const LIMIT_SHARE: u64 = 4;
+/// The most stages.
 const MAX_STAGES: usize = 48;
-/// A loss that stands for one that is not finite.
-pub(super) const BLOWN_LOSS: f64 = 1e15;
 
 /// The search of a job.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -64,40 +45,7 @@ pub(super) struct Search {
     pub(super) is_cautious: bool,
     /// See `JobSpec.decision_lag`.
     pub(super) decision_lag: u64,
-    /// See [`lrs_model::controller::Auto::REVISION`].
-    pub(super) revision: u64,
-}
-
-/// What the search remembers.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct SearchState {
-    /// Steps a stage.
-    stage_steps: usize,
-    /// No stage begins at or after this step.
-    limit_step: u64,
-    /// The rate that is tried, as a multiple of the one given.
-    scale: f64,
-    /// Losses of this stage so far, one that is not finite as [`BLOWN_LOSS`].
-    losses: Vec<f64>,
-    /// The first loss and its standard error; `None` while it is being taken.
-    first: Option<(f64, f64)>,
-    stages: Vec<Stage>,
-    restarts: u32,
-    /// The first step of this stage.
-    #[serde(default)]
-    begins_at: u64,
-    /// The stage after this one, where it has been decided on.
-    #[serde(default)]
-    ahead: Option<Ahead>,
-}
-
-/// A stage that has not begun.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-struct Ahead {
-    begins_at: u64,
-    scale: f64,
-    /// Whether the trainer keeps the state at its beginning, which is the end of the stage before.
-    is_kept: bool,
+    pub(super) revision: &'static Revision,
 }
 
 /// What comes next.
@@ -126,74 +74,6 @@ pub(super) enum Origin {
     Stage(usize),
 }
 
-/// The step of a loss, and the first one whose rate it can change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct When {
-    pub(super) step: u64,
-    pub(super) effective_step: u64,
-}
-
-/// The figures behind a step of the search.
-pub(super) type Figures = Vec<(&'static str, f64)>;
-
-impl SearchState {
-    /// The state at the beginning of a search at step `start` of a training of `total_steps`.
-    pub(super) fn new(start: u64, total_steps: Option<u64>) -> Self {
-        let left = total_steps.map(|total| total.saturating_sub(start));
-        let stage_steps = left.map_or(OPEN_STAGE_STEPS, |left| {
-            let longest = (left / LONG_STAGE_SHARE).clamp(LONG_STAGE_STEPS, MAX_STAGE_STEPS);
-            (left / STAGE_SHARE).clamp(MIN_STAGE_STEPS, longest)
-        });
-        Self {
-            stage_steps: usize::try_from(stage_steps).unwrap_or(usize::MAX),
-            limit_step: left.map_or(u64::MAX, |left| start + left / LIMIT_SHARE),
-            scale: FIRST_SHARE * PROBE_SHARE,
-            losses: Vec::new(),
-            first: None,
-            stages: Vec::new(),
-            restarts: 0,
-            begins_at: start,
-            ahead: None,
-        }
-    }
-
-    /// The rate that is tried or has been decided on, as a multiple of the one given.
-    pub(super) fn scale(&self) -> f64 {
-        self.ahead.map_or(self.scale, |ahead| ahead.scale)
-    }
-
-    /// How many stages are over.
-    pub(super) fn stages(&self) -> usize {
-        self.stages.len()
-    }
-
-    /// The trainer has been started anew and has no copies; the stage begins again.
-    pub(super) fn lose_copies(&mut self) {
-        self.losses.clear();
-        self.stages.iter_mut().for_each(|stage| stage.is_kept = false);
-        // What the trainer before was to do it does not do.
-        self.ahead.iter_mut().for_each(|next| next.is_kept = false);
-    }
-
-    /// The stage begins again: some of its steps ran at another rate.
-    pub(super) fn begin_stage_again(&mut self) {
-        self.losses.clear();
-    }
-
-    /// The next stage is this one from now on.
-    fn enter(&mut self, begins_at: u64, scale: f64) {
-        (self.begins_at, self.scale) = (begins_at, scale);
-    }
-
-    fn best(&self) -> Option<&Stage> {
-        let order = |a: &&Stage, b: &&Stage| {
-            let (a, b) = (a.key(), b.key());
-            a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)).then(a.2.total_cmp(&b.2))
-        };
-        self.stages.iter().min_by(order)
-    }
-}
-
 impl Search {
     /// Takes in the loss of a step that ran at the rate tried; `None` is one that is not finite. `can_keep` says whether the
     /// trainer keeps copies, `caution` what the rate found is divided by.
@@ -208,9 +88,9 @@ impl Search {
         let Some(first) = state.first else { return self.probe(state, when, loss) };
         if state.ahead.is_some_and(|next| when.step >= next.begins_at) {
             // The last steps of the stage before have not told their losses.
-            let verdict = self.judge(state, first, when, false, can_keep, caution);
-            if verdict != Next::Stay {
-                return verdict;
+            let next = self.judge(state, first, when, false, can_keep, caution);
+            if next != Next::Stay {
+                return next;
             }
         }
         if when.step < state.begins_at {
@@ -235,7 +115,7 @@ impl Search {
     /// Whether the next stage is decided on before all losses of this one are known. Without copies a stage that is too high can
     /// not be undone, so there it is waited for them.
     fn looks_ahead(self) -> bool {
-        self.revision >= 2 && !self.is_cautious && self.decision_lag > 1
+        self.revision.looks_ahead && !self.is_cautious && self.decision_lag > 1
     }
 
     /// After how many of the losses of so many steps the next stage is decided on, so that it begins when they are over.
@@ -285,7 +165,7 @@ impl Search {
         }
     }
 
-    /// The verdict on a stage, all of whose losses are known.
+    /// Judges a stage, all of whose losses are known.
     fn judge(
         self,
         state: &mut SearchState,
@@ -318,13 +198,13 @@ impl Search {
             state.enter(when.effective_step, scale);
             return Next::Restart(figures);
         }
-        let spread = first.1 * count(PROBE_STEPS).sqrt();
+        let spread = first.1 * number(PROBE_STEPS).sqrt();
         let no_gain = match (over.loss, state.best().map(|best| (*best, best.loss))) {
             (None, _) => true,
             (Some(_), None | Some((_, None))) => false,
             (Some(loss), Some((best, Some(best_loss)))) => {
                 let clearly = (CLEAR * over.error_to(best.error)).max(3.0 * spread);
-                let worse = if self.revision >= 4 && !self.is_cautious { WORSE } else { 0.0 };
+                let worse = if self.is_cautious { self.revision.cautious_worse } else { self.revision.worse };
                 if best.has_left(first) {
                     loss >= best_loss + worse * over.error_to(best.error)
                 } else {
@@ -333,8 +213,8 @@ impl Search {
             }
         };
         let is_over = no_gain || when.step >= state.limit_step || state.stages.len() + 1 >= MAX_STAGES;
-        // A copy is taken when the next stage is decided on. The first revision named one here that was never taken.
-        let is_copied = ahead.map_or(!is_over || self.revision == 1, |next| next.is_kept);
+        // A copy is taken when the next stage is decided on.
+        let is_copied = ahead.map_or(!is_over, |next| next.is_kept);
         over.is_kept = can_keep && !no_gain && is_copied;
         state.stages.push(over);
         let Some(best) = state.best().copied() else { return Next::Stay };
@@ -350,12 +230,16 @@ impl Search {
         }
         figures.push(("best_loss", best.loss.unwrap_or(f64::INFINITY)));
         figures.push(("best_scale", best.scale));
-        let (chosen, scale) =
-            if has_left { self.least_tie(state, best, first) } else { self.stability_limit(state, best) };
+        let Revision { tie, cautious_tie, .. } = *self.revision;
+        let (chosen, scale) = if has_left {
+            choice::least_tie(&state.stages, best, first, if self.is_cautious { cautious_tie } else { tie })
+        } else {
+            choice::stability_limit(&state.stages, best, tie)
+        };
         state.scale = scale / caution;
         let from = match chosen {
             Some(number) if state.stages[number].is_kept => Origin::Stage(number),
-            Some(number) if self.revision >= 2 && !no_gain && number + 1 == state.stages.len() => Origin::Here,
+            Some(number) if !no_gain && number + 1 == state.stages.len() => Origin::Here,
             _ => Origin::Start,
         };
         Next::Found { scale: state.scale, from, figures }
@@ -365,52 +249,25 @@ impl Search {
     fn is_blown(self, state: &SearchState, first: (f64, f64)) -> bool {
         let Some(last) = state.losses.len().checked_sub(3).map(|i| median(&state.losses[i..])) else { return false };
         let lowest = state.stages.iter().filter_map(|stage| stage.loss).fold(first.0, f64::min);
-        let spread = first.1 * count(PROBE_STEPS).sqrt();
-        // Before the fourth revision a loss that began below 0 was too high wherever it went.
-        let size = if self.revision >= 4 { first.0.abs() } else { first.0 };
-        let is_spike = |loss: &f64| *loss > first.0 + SPIKE * (size + spread);
+        let spread = first.1 * number(PROBE_STEPS).sqrt();
+        let size = first.0.abs();
+        let is_spike = |loss: &f64| *loss > first.0 + self.revision.spike * (size + spread);
         last > first.0 + size + 10.0 * first.1
             || self.is_cautious && last > lowest + 4.0 * spread
-            || self.revision >= 4 && state.losses.iter().any(is_spike)
+            || state.losses.iter().any(is_spike)
     }
-
-    /// The least rate whose stage is as good as the best within the error, and has left the first loss itself: where the first loss
-    /// is still close, stages that gained nothing would tie with it.
-    fn least_tie(self, state: &SearchState, best: Stage, first: (f64, f64)) -> (Option<usize>, f64) {
-        let tie = if self.revision >= 3 && !self.is_cautious { NARROW_TIE } else { TIE };
-        let is_tied = |stage: &Stage| stage.ties(&best, tie) && (self.revision == 1 || stage.has_left(first));
-        let good = state.stages.iter().enumerate().filter(|(_, stage)| is_tied(stage));
-        let least = good.min_by(|(_, a), (_, b)| a.scale.total_cmp(&b.scale));
-        (least.map(|(i, _)| i), least.map_or(best.scale, |(_, stage)| stage.scale))
-    }
-
-    /// Where no stage left the first loss only the limit of stability is known: a quarter of the highest rate that held, which since
-    /// the fourth revision one that is worse than the best beyond a tie has not.
-    fn stability_limit(self, state: &SearchState, best: Stage) -> (Option<usize>, f64) {
-        let has_held =
-            |stage: &&Stage| if self.revision >= 4 { stage.ties(&best, NARROW_TIE) } else { stage.loss.is_some() };
-        let held = state.stages.iter().filter(has_held).map(|stage| stage.scale);
-        let highest = held.fold(None, |high: Option<f64>, scale| Some(high.map_or(scale, |high| high.max(scale))));
-        let from =
-            state.stages.iter().position(|stage| stage.loss.is_some() && stage.scale.to_bits() == best.scale.to_bits());
-        (from, highest.unwrap_or(best.scale / 8.0) / 4.0)
-    }
-}
-
-/// A small count as a number.
-#[expect(clippy::cast_precision_loss, reason = "counts here are below 2^53")]
-fn count(count: usize) -> f64 {
-    count as f64
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auto::revision::NEWEST_ROW;
+    use lrs_model::number::exact;
 
     const STEPS: u64 = 1000;
 
-    fn search(decision_lag: u64, revision: u64) -> Search {
-        Search { is_cautious: false, decision_lag, revision }
+    fn search(decision_lag: u64) -> Search {
+        Search { is_cautious: false, decision_lag, revision: NEWEST_ROW }
     }
 
     /// A search that is over.
@@ -464,7 +321,7 @@ mod tests {
     #[test]
     fn the_rate_found_is_the_same_at_any_lag() {
         for lag in [1, 2, 5, 8, 16] {
-            let over = run(search(lag, 2), bowl);
+            let over = run(search(lag), bowl);
             let Origin::Stage(stage) = over.from else { panic!("{lag}: {over:?}") };
             assert!(
                 (over.scale - 1.0).abs() < 1e-12 && (over.stages[stage + 1].0 - 1.0).abs() < 1e-12,
@@ -475,10 +332,8 @@ mod tests {
 
     #[test]
     fn stages_do_not_wait_out_the_lag() {
-        let steps = |lag, revision| run(search(lag, revision), bowl).step;
-        assert_eq!(steps(1, 2), steps(1, 1));
-        assert!(steps(8, 2) <= steps(1, 1) + 2 * 8, "{} and {}", steps(8, 2), steps(1, 1));
-        assert!(steps(8, 1) > steps(1, 1) + 5 * 8, "{}", steps(8, 1));
+        let steps = |lag| run(search(lag), bowl).step;
+        assert!(steps(8) <= steps(1) + 2 * 8, "{} and {}", steps(8), steps(1));
     }
 
     #[test]
@@ -488,8 +343,7 @@ mod tests {
             let level = if scale > 3.0 { 0.41 } else { 0.52 };
             Some(level + wave(step) * 4.0 + if step < 8 { 0.09 } else { 0.0 } + if scale > 9.0 { 1.0 } else { 0.0 })
         };
-        assert!(run(search(1, 1), saddle).scale < 0.1);
-        let over = run(search(1, 2), saddle);
+        let over = run(search(1), saddle);
         assert_eq!(over.scale.to_bits(), 4.0_f64.to_bits(), "{over:?}");
     }
 
@@ -500,8 +354,7 @@ mod tests {
             let luck = if (scale - 0.125).abs() < 1e-9 { 0.262 } else { 0.0 };
             bowl(step, scale).map(|loss| loss + luck)
         };
-        assert!(run(search(1, 3), unlucky).scale < 0.1);
-        let over = run(search(1, 4), unlucky);
+        let over = run(search(1), unlucky);
         assert!((0.5..=1.0).contains(&over.scale), "{over:?}");
     }
 
@@ -511,15 +364,14 @@ mod tests {
             let is_spike = scale > 1e-3 && step.is_multiple_of(5);
             bowl(step, scale * 1e3).map(|loss| if is_spike { 90.0 } else { loss.min(4.0) })
         };
-        assert!(run(search(1, 3), spiking).scale > 1e-3);
-        let over = run(search(1, 4), spiking);
+        let over = run(search(1), spiking);
         assert!(over.scale < 1e-3 && over.stages.len() > 3, "{over:?}");
     }
 
     #[test]
     fn a_loss_may_be_negative() {
         for below in [0.0, 4.0, 40.0] {
-            let over = run(search(1, 4), |step, scale| bowl(step, scale).map(|loss| loss - below));
+            let over = run(search(1), |step, scale| bowl(step, scale).map(|loss| loss - below));
             assert!((0.5..=1.0).contains(&over.scale), "{below} lower: {over:?}");
         }
     }
@@ -536,22 +388,22 @@ mod tests {
             };
             Some(level + wave(step) * if step < 8 { 60.0 } else { 1.0 })
         };
-        let scale = |revision| run(search(1, revision), shallow).scale;
-        assert!((scale(3) - 1.0).abs() < 1e-12 && (scale(4) - 0.25).abs() < 1e-12, "{} and {}", scale(3), scale(4));
+        let scale = run(search(1), shallow).scale;
+        assert!((scale - 0.25).abs() < 1e-12, "{scale}");
     }
 
     #[test]
     fn losses_that_come_rarely_or_not_at_all_only_make_stages_longer() {
         for lag in [1, 8] {
             let rarely = |step: u64, scale: f64| if step.is_multiple_of(3) { bowl(step / 3, scale) } else { None };
-            let over = run(search(lag, 2), rarely);
+            let over = run(search(lag), rarely);
             assert!((0.5..=1.0).contains(&over.scale), "{over:?}");
         }
     }
 
     /// A loss comes in at a decision lag of 8.
     fn see(state: &mut SearchState, step: u64, loss: f64) -> Next {
-        search(8, 2).observe(state, When { step, effective_step: step + 8 }, Some(loss), true, 1.0)
+        search(8).observe(state, When { step, effective_step: step + 8 }, Some(loss), true, 1.0)
     }
 
     #[test]
@@ -567,7 +419,7 @@ mod tests {
     #[test]
     fn a_trainer_that_starts_anew_has_not_kept_what_the_one_before_was_to_keep() {
         let mut state = SearchState::new(0, Some(STEPS));
-        let falling = |step: u64| 4.0 - 0.1 * number(step);
+        let falling = |step: u64| 4.0 - 0.1 * exact(step);
         let begun = (0..13).map(|step| see(&mut state, step, falling(step))).collect::<Vec<_>>();
         assert!(begun.iter().any(|next| matches!(next, Next::Rise { kept: 0, .. })), "{begun:?}");
         state.lose_copies();
@@ -581,13 +433,8 @@ mod tests {
 
     #[test]
     fn a_search_that_runs_out_of_steps_goes_on_from_where_it_is() {
-        let slowly = |step: u64, _: f64| Some(4.0 - 0.01 * number(step) + wave(step));
-        let over = run(search(1, 2), slowly);
+        let slowly = |step: u64, _: f64| Some(4.0 - 0.01 * exact(step) + wave(step));
+        let over = run(search(1), slowly);
         assert_eq!(over.from, Origin::Here, "{over:?}");
-    }
-
-    #[expect(clippy::cast_precision_loss, reason = "steps are exact in f64")]
-    fn number(step: u64) -> f64 {
-        step as f64
     }
 }
