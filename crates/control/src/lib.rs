@@ -31,7 +31,7 @@ use lrs_model::{controller::ControllerSpec, violation::Violations};
 pub use kind::Kind;
 pub use registry::params;
 pub use words::{Advice, Move, Observation, Opening, Outcome, Ruling, Setting, Status};
-pub use written::{expand, settled, unsettled};
+pub use written::{complete, expand, settled, unsettled};
 
 registry::controllers! {
     Plateau = plateau::Plateau,

@@ -21,7 +21,9 @@ pub fn settled(mut spec: Spec, before: Option<&Spec>) -> Spec {
                 controller.params_mut().entry(name).or_insert_with(|| kept.clone());
             }
         }
-        *controller = complete(controller);
+        if let Some(complete) = complete(controller) {
+            *controller = complete;
+        }
     }
     spec
 }
@@ -40,18 +42,21 @@ pub fn unsettled(mut spec: Spec) -> Spec {
 /// `spec` in our own words, where it is in a library's, with every default written out. A wrong spec stays as it is.
 #[must_use]
 pub fn expand(spec: &ControllerSpec) -> ControllerSpec {
-    if spec.kind() != compat::LIBRARY {
-        return complete(spec);
-    }
-    compat::translate(spec, &mut Violations::new()).map_or_else(|| spec.clone(), |translation| translation.controller)
+    let expanded = if spec.kind() == compat::LIBRARY {
+        compat::translate(spec, &mut Violations::new()).map(|translation| translation.controller)
+    } else {
+        complete(spec)
+    };
+    expanded.unwrap_or_else(|| spec.clone())
 }
 
-fn complete(spec: &ControllerSpec) -> ControllerSpec {
-    let completed = match row(spec) {
+/// `spec` with every default written out; `None` if there is no such kind, or it has no such parameters.
+#[must_use]
+pub fn complete(spec: &ControllerSpec) -> Option<ControllerSpec> {
+    match row(spec) {
         Some(row) => (row.complete)(spec),
         None => compat::complete(spec),
-    };
-    completed.unwrap_or_else(|| spec.clone())
+    }
 }
 
 #[cfg(test)]
