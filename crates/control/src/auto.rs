@@ -175,7 +175,7 @@ impl Kind for Auto {
         let mut missing = Vec::new();
         if state.steps_seen >= MISSING_AFTER {
             if state.losses_seen == 0 {
-                missing.push("loss is not reported: the closed loop can not begin");
+                missing.push("loss is not reported: the closed loop cannot begin");
             }
             if self.guards && state.guard.norms_seen() == 0 {
                 missing.push("grad_norm is not reported: there is no bound on the gradient's norm");

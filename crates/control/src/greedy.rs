@@ -89,15 +89,13 @@ pub struct GreedyState {
     /// How many more reductions at the floor are borne.
     reset_left: u64,
     /// The latest values, oldest first, where the metric is smoothed: at most a window.
-    window: Vec<Value>,
+    #[serde(with = "lrs_model::number::list")]
+    window: Vec<f64>,
     #[serde(with = "lrs_model::number")]
     sum: f64,
     /// The rates before the first observation, to which everything may return.
     first: Vec<f64>,
 }
-
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-struct Value(#[serde(with = "lrs_model::number")] f64);
 
 impl Kind for Greedy {
     const NAME: &'static str = "greedy";
@@ -183,13 +181,13 @@ impl Greedy {
         if self.params.window <= 1 {
             return value;
         }
-        state.window.push(Value(value));
+        state.window.push(value);
         state.sum += value;
         let length = u64::try_from(state.window.len()).unwrap_or(u64::MAX);
         if length <= self.params.window {
             return state.sum / exact(length);
         }
-        state.sum -= state.window.remove(0).0;
+        state.sum -= state.window.remove(0);
         state.sum / exact(self.params.window)
     }
 

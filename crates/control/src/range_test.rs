@@ -66,7 +66,7 @@ pub struct RangeTest {
 pub struct RangeTestState {
     curve: Curve,
     /// Losses at the rate that is tried.
-    #[serde(with = "losses")]
+    #[serde(with = "lrs_model::number::list")]
     losses: Vec<f64>,
     /// Steps before this ran under the rate before.
     from: u64,
@@ -138,7 +138,7 @@ impl Kind for RangeTest {
         let missing = state.sighting.is_missing(MISSING_AFTER);
         Status {
             phase: if state.progress == Progress::Testing { "testing" } else { "reported" },
-            missing: missing.then_some("loss is not reported: the range test can not begin").into_iter().collect(),
+            missing: missing.then_some("loss is not reported: the range test cannot begin").into_iter().collect(),
         }
     }
 
@@ -259,27 +259,13 @@ fn flat() -> RateShape {
     RateShape { is_flat: true, ..RateShape::default() }
 }
 
-/// Losses as JSON, NaN and infinities included.
-mod losses {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    #[derive(Serialize, Deserialize)]
-    #[serde(transparent)]
-    struct Loss(#[serde(with = "lrs_model::number")] f64);
-
-    pub(super) fn serialize<S: Serializer>(losses: &[f64], serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(losses.iter().map(|&loss| Loss(loss)))
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<f64>, D::Error> {
-        Ok(Vec::<Loss>::deserialize(deserializer)?.into_iter().map(|loss| loss.0).collect())
-    }
-}
+#[cfg(test)]
+mod golden;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lrs_model::{spec::Suggestion, telemetry::Sample};
+    use lrs_model::telemetry::Sample;
 
     fn setting(tier: Tier) -> Setting {
         Setting {
@@ -396,53 +382,5 @@ mod tests {
         assert_eq!(RangeTest::try_new(spec, &setting(Tier::Rates), &mut violations), None);
         let fields: Vec<_> = violations.iter().map(|violation| violation.field.as_str()).collect();
         assert_eq!(fields, ["start_lr", "end_lr", "rates", "steps_per_rate", "divergence_factor"]);
-    }
-
-    #[derive(Deserialize)]
-    struct Golden {
-        curves: Vec<GoldenCurve>,
-    }
-
-    #[derive(Deserialize)]
-    struct GoldenCurve {
-        name: String,
-        start_lr: f64,
-        end_lr: f64,
-        rates: usize,
-        #[serde(with = "losses")]
-        losses: Vec<f64>,
-        steepest: Option<f64>,
-        valley: Option<f64>,
-        slide: Option<f64>,
-        minimum: Option<f64>,
-    }
-
-    #[test]
-    fn the_suggestions_are_fastais() {
-        let golden: Golden = serde_json::from_str(include_str!("../../../tests/fixtures/range_test.json")).unwrap();
-        for GoldenCurve { name, start_lr, end_lr, rates, losses, steepest, valley, slide, minimum } in golden.curves {
-            let test = range_test(&Params { start_lr, end_lr, rates, ..Params::default() }, Tier::Rates);
-            let mut state = test.initial(0);
-            let mut found = None;
-            for (step, loss) in (0..).zip(losses.into_iter().chain([0.0])) {
-                let sample = Sample { loss: Some(loss), ..Sample::new(step) };
-                let observation =
-                    Observation { sample: &sample, effective_step: step + 1, base_lrs: &[0.1], is_as_directed: true };
-                if let Some(Ruling::Advice(advice)) = test.observe(&mut state, &observation).ruling {
-                    found = Some(advice.evidence);
-                    break;
-                }
-            }
-            let found = found.unwrap_or_else(|| panic!("{name} does not end"));
-            let expected = [steepest, valley, slide, minimum];
-            for (suggestion, expected) in Suggestion::ALL.into_iter().zip(expected) {
-                let (rate, suggestion) = (found.get(suggestion.as_str()).copied(), suggestion.as_str());
-                let is_same = match (rate, expected) {
-                    (Some(rate), Some(expected)) => (rate - expected).abs() <= 1e-12 * expected,
-                    (rate, expected) => rate.is_none() && expected.is_none(),
-                };
-                assert!(is_same, "{name}: {suggestion} {rate:?} is not {expected:?}");
-            }
-        }
     }
 }

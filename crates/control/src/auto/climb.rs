@@ -273,8 +273,8 @@ mod tests {
             let scattered = if i % 2 == 0 { 1.0 } else { 1.2 } - 0.01 * f64::from(i);
             let step = 20 * u64::from(i);
             hold.observe(step, scattered, Some(STEPS), false);
-            let verdict = NEWEST.observe(&mut state, &hold, When { step, effective_step: step + 1 }, STEPS);
-            assert_eq!(verdict, Trial::Wait, "step {step}");
+            let trial = NEWEST.observe(&mut state, &hold, When { step, effective_step: step + 1 }, STEPS);
+            assert_eq!(trial, Trial::Wait, "step {step}");
         }
     }
 
