@@ -4,10 +4,9 @@
 //! listed below the times of each line that has any.
 
 use divan::{AllocProfiler, Bencher, black_box, counter::ItemsCount};
-use lrs_control::{Controller, Observation, Setting};
+use lrs_control::{Controller, Observation, Setting, plateau};
 use lrs_engine::timeline::Timeline;
 use lrs_model::{
-    controller::{ControllerSpec, ReduceLrOnPlateau},
     library::LibraryCall,
     schedule::{
         CosineRestarts, Cyclic, Decay, LibrarySchedule, OneCycle, ScheduleSpec as S, Shape, StepDecay, Unit, Warmup,
@@ -151,7 +150,7 @@ fn directive_at(bencher: Bencher<'_, '_>, name: &str) {
 /// Observations that seldom improve, so that the rate drops now and then.
 #[divan::bench]
 fn plateau_observe(bencher: Bencher<'_, '_>) {
-    let spec = ControllerSpec::ReduceLrOnPlateau(ReduceLrOnPlateau { factor: 0.999, ..ReduceLrOnPlateau::default() });
+    let spec = plateau::Params { factor: 0.999, ..plateau::Params::default() }.into();
     let mut violations = Violations::new();
     let group = Group {
         name: "default".to_owned(),

@@ -6,7 +6,7 @@ use lrs_engine::{
     timeline::Timeline,
 };
 use lrs_model::{
-    controller::{ControllerSpec, ReduceLrOnPlateau},
+    controller::ControllerSpec,
     spec::{Group, Spec},
     telemetry::{Report, Sample},
 };
@@ -36,7 +36,7 @@ pub(super) fn stored_snapshot(data: &[u8]) {
     let Ok(snapshot) = serde_json::from_slice::<Saved>(data) else { return };
     let group =
         Group { name: "default".into(), base_lr: 1.0, base_momentum: None, base_weight_decay: None, schedule: None };
-    let controllers = vec![ControllerSpec::ReduceLrOnPlateau(ReduceLrOnPlateau::default())];
+    let controllers = vec![ControllerSpec::new("reduce_lr_on_plateau", serde_json::Map::new())];
     let spec = Spec { groups: vec![group], controllers, ..Spec::default() };
     let timeline = Timeline::try_new(&spec, []).unwrap_or_else(|violations| panic!("{violations}"));
     let Some(mut job) = Job::from_saved(&timeline, 1, snapshot) else { return };

@@ -9,8 +9,9 @@ use std::{
 };
 
 use lrs::rpc::convert::spec::to_proto;
+use lrs_control::{greedy, plateau};
 use lrs_model::{
-    controller::{ControllerSpec, Greedy, ReduceLrOnPlateau},
+    controller::ControllerSpec,
     name::JobName,
     schedule::{Decay, ScheduleSpec},
     spec::{Group, Spec},
@@ -123,14 +124,13 @@ fn draw_spec(random: &mut ChaCha8Rng) -> Spec {
     }
     let schedules =
         [ScheduleSpec::Base(1.0), ScheduleSpec::Linear(Decay::default()), ScheduleSpec::Cosine(Decay::default())];
-    let plateau = |factor, patience| {
-        ControllerSpec::ReduceLrOnPlateau(ReduceLrOnPlateau { factor, patience, ..ReduceLrOnPlateau::default() })
-    };
+    let plateau =
+        |factor, patience| ControllerSpec::from(plateau::Params { factor, patience, ..plateau::Params::default() });
     let controllers = match random.random_range(0..5) {
         0 => Vec::new(),
         1 | 2 => vec![plateau(0.9, random.random_range(1..6))],
         3 => {
-            vec![ControllerSpec::Greedy(Greedy { factor: 0.75, patience: 1, reset_after: NEVER, ..Greedy::default() })]
+            vec![greedy::Params { factor: 0.75, patience: 1, reset_after: NEVER, ..greedy::Params::default() }.into()]
         }
         _ => vec![plateau(0.95, 2), plateau(0.9, 7)],
     };

@@ -2,12 +2,12 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
+use lrs_control::plateau;
 use lrs_engine::{
     Change, Engine, NewJob, Order, Settings,
     doctor::{self, Ailment, Diagnosis},
 };
 use lrs_model::{
-    controller::{ControllerSpec, ReduceLrOnPlateau},
     job::State,
     name::JobName,
     spec::{Group, Spec},
@@ -35,10 +35,10 @@ fn name(id: &str) -> JobName {
 
 /// One that decides every few steps, on a loss that stands still, or one without controllers.
 fn spec(decides: bool) -> Spec {
-    let plateau = ReduceLrOnPlateau { factor: 0.9, patience: 2, ..ReduceLrOnPlateau::default() };
+    let plateau = plateau::Params { factor: 0.9, patience: 2, ..plateau::Params::default() };
     let group =
         Group { name: "default".into(), base_lr: 1.0, base_momentum: None, base_weight_decay: None, schedule: None };
-    let controllers = if decides { vec![ControllerSpec::ReduceLrOnPlateau(plateau)] } else { Vec::new() };
+    let controllers = if decides { vec![plateau.into()] } else { Vec::new() };
     Spec { groups: vec![group], controllers, ..Spec::default() }
 }
 

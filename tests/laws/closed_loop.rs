@@ -3,9 +3,10 @@
 
 mod toy;
 
+use lrs_control::auto;
 use lrs_engine::replay::replay;
 use lrs_model::{
-    controller::{Auto, ControllerSpec, Mode},
+    controller::Mode,
     decision::{Action, Decision, Effect},
     spec::{Objective, Spec, Tier},
 };
@@ -56,32 +57,26 @@ fn a_rate_that_is_wrong_by_thirty_times_ends_where_the_right_one_does() {
 #[test]
 fn where_a_search_leaves_the_rate_too_low_evaluations_raise_it() {
     let habits = Habits { floor: 3.5, ..Habits::default() };
-    let run_of = |revision, seed| {
-        let auto = Auto { revision: Some(revision), ..Auto::default() };
-        let spec = Spec { controllers: vec![ControllerSpec::Auto(auto)], ..spec(BEST_RATE, Tier::Restore, STEPS) };
+    let spec = spec(BEST_RATE, Tier::Restore, STEPS);
+    let runs = SEEDS.map(|seed| {
         let mut run = Run::new(&spec, habits, seed);
         run.train_until(STEPS);
         let replayed = replay(&spec, &[], &[], run.records.clone(), 1).unwrap();
         assert_eq!(replayed.decisions, run.decisions);
+        assert!(run.missed().is_empty(), "copies were never to be kept");
         run
+    });
+    // Without a floor the search finds the rate by itself.
+    let anchor = mean(|seed| constant(BEST_RATE, STEPS, seed));
+    let found = libm::pow(runs.iter().map(Run::loss).product(), 1.0 / 5.0);
+    println!("a loss that says little: {found:.4}, best constant {anchor:.4}");
+    assert!(found < 1.5 * anchor, "{found} against {anchor} of the best constant rate");
+    let raises = |how: &str| {
+        let decisions = runs.iter().flat_map(|run| &run.decisions);
+        decisions.filter(|decision| decision.reason.ends_with(how)).count()
     };
-    let before = mean(|seed| run_of(2, seed).loss());
-    for revision in [3, 4] {
-        let now = mean(|seed| run_of(revision, seed).loss());
-        println!("a loss that says little, revision {revision}: {now:.4}, without raises {before:.4}");
-        assert!(now < 0.7 * before, "{now} against {before} without raises");
-    }
-
-    let raises = |revision, how: &str| -> Vec<u64> {
-        let runs = SEEDS.map(|seed| run_of(revision, seed));
-        assert!(runs.iter().all(|run| run.missed().is_empty()), "copies were never to be kept");
-        let decisions = runs.into_iter().flat_map(|run| run.decisions);
-        decisions.filter(|decision| decision.reason.ends_with(how)).map(|raise| raise.step).collect()
-    };
-    assert!(raises(2, "the rate is tried").is_empty());
-    assert!(raises(3, "twice the rate is tried").len() >= 3, "{:?}", raises(3, "twice the rate is tried"));
-    assert!(raises(3, "four times the rate is tried").is_empty());
-    assert!(!raises(4, "four times the rate is tried").is_empty());
+    assert!(raises("the rate is tried") >= 3);
+    assert!(raises("four times the rate is tried") > 0);
 }
 
 #[test]
@@ -106,7 +101,7 @@ fn spikes_and_nans_cost_next_to_nothing() {
 }
 
 #[test]
-fn a_trainer_that_can_not_clip_leaves_spikes_out() {
+fn a_trainer_that_cannot_clip_leaves_spikes_out() {
     let spec = spec(BEST_RATE, Tier::Rates, STEPS);
     let spike = |step| if (450..453).contains(&step) { 1000.0 } else { 1.0 };
     let mut run = Run::new(&spec, Habits { fault: spike, ..Habits::default() }, 1);
@@ -141,8 +136,8 @@ fn a_trusted_rate_that_is_too_low_is_not_cooled_down_for_long() {
 
 #[test]
 fn a_rate_that_diverges_is_backed_off_from() {
-    let trusted = Auto { search: Some(false), ..Auto::default() };
-    let spec = Spec { controllers: vec![ControllerSpec::Auto(trusted)], ..spec(8.0, Tier::Restore, STEPS) };
+    let trusted = auto::Params { search: Some(false), ..auto::Params::default() };
+    let spec = Spec { controllers: vec![trusted.into()], ..spec(8.0, Tier::Restore, STEPS) };
     let mut run = Run::new(&spec, Habits::default(), 1);
     run.train_until(STEPS);
 
@@ -190,7 +185,7 @@ fn a_restart_in_the_middle_of_the_search_is_survived() {
     run.train_until(STEPS);
 
     let at = |step: usize| &run.directives[step].told.actions;
-    assert_eq!(at(45)[..], [Action::Snapshot("start".to_owned())]);
+    assert_eq!(at(45)[..], [Action::Keep("start".to_owned())]);
     let anchor = constant(BEST_RATE, STEPS, 3);
     assert!(run.loss() < 1.3 * anchor, "{} against {anchor}", run.loss());
 }

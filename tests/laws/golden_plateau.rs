@@ -4,9 +4,9 @@
 //! `golden/torch.json` has what PyTorch 2.15 did with sequences of metrics that plateau, fall, tie with the
 //! threshold to the last bit, are negative, or are NaN. `lr[k]` is the rate after `k` of them.
 
-use lrs_control::{Controller, Observation, Ruling, Setting};
+use lrs_control::{Controller, Observation, Ruling, Setting, plateau};
 use lrs_model::{
-    controller::{ControllerSpec, Mode, ReduceLrOnPlateau, ThresholdMode},
+    controller::{ControllerSpec, Mode, ThresholdMode},
     spec::{Group, Spec},
     telemetry::Sample,
     violation::Violations,
@@ -48,7 +48,7 @@ struct Metric(#[serde(with = "lrs_model::number")] f64);
 impl Case {
     fn controller(&self) -> Controller {
         let p = &self.params;
-        let spec = ControllerSpec::ReduceLrOnPlateau(ReduceLrOnPlateau {
+        let spec: ControllerSpec = plateau::Params {
             mode: p.mode,
             factor: p.factor,
             patience: p.patience,
@@ -57,8 +57,9 @@ impl Case {
             cooldown: p.cooldown,
             min_lr: vec![p.min_lr],
             eps: p.eps,
-            ..ReduceLrOnPlateau::default()
-        });
+            ..plateau::Params::default()
+        }
+        .into();
         let mut violations = Violations::new();
         let group = Group {
             name: "default".to_owned(),

@@ -1,5 +1,6 @@
 //! Laws of the pure heart: what a job becomes depends on what was reported, not on how it arrived.
 
+use lrs_control::{auto, greedy, plateau};
 use lrs_engine::{
     Directive,
     job::{Job, Taken},
@@ -7,7 +8,7 @@ use lrs_engine::{
     timeline::Timeline,
 };
 use lrs_model::{
-    controller::{Auto, ControllerSpec, Greedy, ReduceLrOnPlateau},
+    controller::ControllerSpec,
     decision::{Author, Decision, DecisionId, Effect, OverrideSetting, RateOverride},
     job::{AttemptRow, Timestamp},
     spec::{Group, Spec, Tier},
@@ -17,7 +18,7 @@ use proptest::prelude::*;
 
 /// A plateau controller that acts often: every third observation without an improvement cuts.
 fn spec(decision_lag: u64, reporting_ranks: u32) -> Spec {
-    let plateau = ReduceLrOnPlateau { factor: 0.5, patience: 2, ..ReduceLrOnPlateau::default() };
+    let plateau = plateau::Params { factor: 0.5, patience: 2, ..plateau::Params::default() };
     Spec {
         groups: vec![Group {
             name: "default".to_owned(),
@@ -26,7 +27,7 @@ fn spec(decision_lag: u64, reporting_ranks: u32) -> Spec {
             base_weight_decay: None,
             schedule: None,
         }],
-        controllers: vec![ControllerSpec::ReduceLrOnPlateau(plateau)],
+        controllers: vec![plateau.into()],
         decision_lag,
         reporting_ranks,
         ..Spec::default()
@@ -36,7 +37,7 @@ fn spec(decision_lag: u64, reporting_ranks: u32) -> Spec {
 /// The recommended controller, which searches, holds, cuts, backs off and asks for copies, on a short training.
 fn auto(decision_lag: u64, reporting_ranks: u32) -> Spec {
     Spec {
-        controllers: vec![ControllerSpec::Auto(Auto::default())],
+        controllers: vec![auto::Params::default().into()],
         total_steps: Some(100),
         tier: Tier::Restore,
         ..spec(decision_lag, reporting_ranks)
@@ -332,7 +333,7 @@ proptest! {
 #[test]
 fn a_spec_that_changes_where_the_trainer_begins_is_the_spec_it_began_under() {
     let with = |controllers: Vec<ControllerSpec>| Spec { controllers, ..spec(1, 1) };
-    let others: Vec<ControllerSpec> = vec![ControllerSpec::Greedy(Greedy { patience: 0, ..Greedy::default() })];
+    let others = vec![greedy::Params { patience: 0, ..greedy::Params::default() }.into()];
     for (first, second) in [(vec![], spec(1, 1).controllers), (spec(1, 1).controllers, others)] {
         let (first, second) = (with(first), with(second));
         let change = [person(1, 0, Effect::Spec(Box::new(second)))];

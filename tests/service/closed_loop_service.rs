@@ -33,7 +33,7 @@ fn request(sample: &Sample) -> StreamTelemetryRequest {
 fn said(directive: &Directive) -> (u64, Option<u64>, Vec<Action>) {
     let actions =
         directive.actions.iter().map(|action| match action.kind.clone().expect("an action is one of three") {
-            Kind::Snapshot(id) => Action::Snapshot(id),
+            Kind::Snapshot(id) => Action::Keep(id),
             Kind::Restore(id) => Action::Restore(id),
             Kind::Forget(id) => Action::Forget(id),
         });

@@ -131,18 +131,6 @@ async fn assert_job(server: &Server, old: &Value) {
     }
 }
 
-/// The job's search goes on as it began: what it decides is what the release it began under decides.
-async fn keeps_its_revision(server: &Server, name: &str) {
-    let job = server.jobs().await.get_job(GetJobRequest { name: name.to_owned() }).await.unwrap().into_inner();
-    let spec = serde_json::to_value(job.initial_spec.unwrap()).unwrap();
-    assert_eq!(spec["controllers"][0]["auto"]["revision"], "1", "{spec}");
-    let mut stream = server.stream(name, job.attempt, 0).await;
-    let losses: Vec<f64> = (60..140).map(|step| 4.0 - f64::from(step) / 100.0).collect();
-    stream.losses(60, &losses).await;
-    stream.until_durable(139).await;
-    succeeds(&lrs(Some(server), &["replay", name]));
-}
-
 /// Opens the data, compares all that is served, and goes on with it.
 async fn opens_replays_and_serves(old: Old, has_old_snapshots: bool) {
     let schema = old.url.parse::<store::DatabaseUrl>().unwrap().schema().await.unwrap();
@@ -161,11 +149,6 @@ async fn opens_replays_and_serves(old: Old, has_old_snapshots: bool) {
     for job in jobs.iter().filter(|job| job["job"]["attempt"].as_str().is_some_and(|attempt| attempt != "0")) {
         let name = job["name"].as_str().unwrap();
         succeeds(&lrs(Some(&server), &["replay", name]));
-    }
-
-    // A job under a controller that has become better since keeps the one it began with.
-    for name in jobs.iter().filter_map(|job| job["name"].as_str()).filter(|name| name.contains("searching")) {
-        keeps_its_revision(&server, name).await;
     }
 
     // Training goes on, from the next step.

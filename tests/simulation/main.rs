@@ -173,7 +173,7 @@ fn handing_out_a_provisional_rate_as_final_is_caught() {
 
 #[test]
 fn leaving_out_what_is_to_be_done_with_copies_is_caught() {
-    assert_caught_by(Plant::ForgetActions, &[1, 3], 100, "Snapshot");
+    assert_caught_by(Plant::ForgetActions, &[1, 3], 100, "Keep");
 }
 
 #[test]

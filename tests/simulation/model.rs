@@ -50,7 +50,7 @@ impl Model {
     /// The copy that it is to go back to and does not have.
     pub fn obey(&mut self, action: &Action) -> Result<(), String> {
         match action {
-            Action::Snapshot(copy) => drop(self.copies.insert(copy.clone(), self.weight)),
+            Action::Keep(copy) => drop(self.copies.insert(copy.clone(), self.weight)),
             Action::Restore(copy) => self.weight = *self.copies.get(copy).ok_or_else(|| copy.clone())?,
             Action::Forget(copy) => drop(self.copies.remove(copy)),
         }

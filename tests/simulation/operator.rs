@@ -7,9 +7,10 @@ use std::{
     time::Duration,
 };
 
+use lrs_control::{auto, greedy, plateau};
 use lrs_engine::{Change, Engine, Error, Event, Fork, NewJob, Order, TelemetryAmount, TelemetryQuery};
 use lrs_model::{
-    controller::{Auto, ControllerSpec, Greedy, ReduceLrOnPlateau},
+    controller::ControllerSpec,
     decision::{OverrideSetting, RateOverride},
     job::State,
     name::JobName,
@@ -337,8 +338,7 @@ fn draw_guided_spec(world: &World) -> Spec {
 
 fn draw_auto(world: &World) -> ControllerSpec {
     let search = world.pick(&[None, None, Some(false)]);
-    // Written down, as the service does.
-    ControllerSpec::Auto(Auto { search, revision: Some(Auto::REVISION), ..Auto::default() })
+    auto::Params { search, ..auto::Params::default() }.into()
 }
 
 fn draw_valley(world: &World) -> Valley {
@@ -382,16 +382,11 @@ fn draw_schedule(world: &World) -> ScheduleSpec {
 fn draw_controllers(world: &World) -> Vec<ControllerSpec> {
     let plateau = |factor| {
         let (patience, cooldown) = (world.below(3), world.below(3));
-        ControllerSpec::ReduceLrOnPlateau(ReduceLrOnPlateau {
-            factor,
-            patience,
-            cooldown,
-            ..ReduceLrOnPlateau::default()
-        })
+        plateau::Params { factor, patience, cooldown, ..plateau::Params::default() }.into()
     };
     let greedy = || {
         let (patience, cooldown) = (world.below(2), world.below(3));
-        ControllerSpec::Greedy(Greedy { factor: 0.75, patience, cooldown, ..Greedy::default() })
+        greedy::Params { factor: 0.75, patience, cooldown, ..greedy::Params::default() }.into()
     };
     match world.below(7) {
         0 => Vec::new(),

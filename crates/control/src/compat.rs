@@ -1,16 +1,39 @@
 //! Controllers of other libraries: a table from their names and keyword arguments to ours, defaults included.
 
-use serde_json::json;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
 
+use crate::{greedy, keras_plateau, optax_plateau, plateau};
 use lrs_model::{
-    controller::{
-        ControllerSpec, Greedy, KerasPlateau, LibraryController, Mode, OptaxPlateau, ReduceLrOnPlateau, ThresholdMode,
-    },
+    controller::{ControllerSpec, Mode, ThresholdMode},
     library::{Params, unknown},
+    number::exact,
     schedule::{Ease, Past, ScheduleSpec, Shape},
     telemetry::LOSS,
     violation::Violations,
 };
+
+/// The kind of a controller that is written in a library's words.
+pub const LIBRARY: &str = "library";
+
+/// A library's scheduler that follows a metric, as written.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Call {
+    #[serde(default)]
+    library: String,
+    #[serde(default)]
+    scheduler: String,
+    /// The keyword arguments.
+    #[serde(default)]
+    params: Map<String, Value>,
+    /// The metric, where the arguments do not name one.
+    metric: Option<String>,
+}
+
+fn call(spec: &ControllerSpec) -> serde_json::Result<Call> {
+    serde_json::from_value(Value::Object(spec.params().clone()))
+}
 
 /// A library's controller in our words.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,9 +62,32 @@ pub fn names() -> impl Iterator<Item = (&'static str, &'static str)> {
     TABLE.iter().map(|(library, name, _)| (*library, *name))
 }
 
-/// What a library's `controller` does, in our words; what is wrong is added to `violations`, and then there is no answer.
-pub fn translate(controller: &LibraryController, violations: &mut Violations) -> Option<Translation> {
-    let call = &controller.call;
+/// The spec of a library's controller with every field written out, in the library's words still; `None` if it is another
+/// kind or wrong.
+pub(crate) fn complete(spec: &ControllerSpec) -> Option<ControllerSpec> {
+    let call = call(spec).ok().filter(|_| spec.kind() == LIBRARY)?;
+    let Ok(Value::Object(params)) = serde_json::to_value(call) else { return None };
+    Some(ControllerSpec::new(LIBRARY, params))
+}
+
+/// The warm-up that a library's controller begins with, if it does.
+#[must_use]
+pub fn opening(spec: &ControllerSpec) -> Option<ScheduleSpec> {
+    if spec.kind() != LIBRARY {
+        return None;
+    }
+    translate(spec, &mut Violations::new())?.opening
+}
+
+/// What a library's controller does, in our words; what is wrong is added to `violations`, and then there is no answer.
+pub fn translate(spec: &ControllerSpec, violations: &mut Violations) -> Option<Translation> {
+    let call = match call(spec) {
+        Ok(call) => call,
+        Err(error) => {
+            violations.add(LIBRARY, error);
+            return None;
+        }
+    };
     let of_library: Vec<_> = TABLE.iter().filter(|(library, ..)| *library == call.library).collect();
     if of_library.is_empty() {
         let libraries: Vec<_> = names().map(|(library, _)| library).collect();
@@ -55,7 +101,7 @@ pub fn translate(controller: &LibraryController, violations: &mut Violations) ->
         return None;
     };
     let wrong_before = violations.len();
-    let metric = controller.metric.clone().unwrap_or_else(|| LOSS.to_owned());
+    let metric = call.metric.unwrap_or_else(|| LOSS.to_owned());
     let translation = violations.within("params", |v| {
         let mut params = Params::new(&call.params, v);
         let translation = translate(&mut params, metric);
@@ -65,10 +111,9 @@ pub fn translate(controller: &LibraryController, violations: &mut Violations) ->
     (violations.len() == wrong_before).then_some(translation)
 }
 
-impl From<ControllerSpec> for Translation {
-    fn from(controller: ControllerSpec) -> Self {
-        Self { controller, opening: None }
-    }
+/// A controller without a warm-up.
+fn alone(controller: impl Into<ControllerSpec>) -> Translation {
+    Translation { controller: controller.into(), opening: None }
 }
 
 fn mode(p: &mut Params<'_>, default: &'static str) -> Mode {
@@ -97,15 +142,14 @@ fn verbose(p: &mut Params<'_>) {
 
 /// A ramp from an absolute rate to the base rate.
 fn ramp(from: f64, over: u64) -> Option<ScheduleSpec> {
-    #[expect(clippy::cast_precision_loss, reason = "arguments are read up to 2^53")]
-    let over = (over > 0).then_some(over as f64)?;
+    let over = (over > 0).then_some(exact(over))?;
     let (start, end) = (ScheduleSpec::Constant(from), ScheduleSpec::Base(1.0));
     Some(ScheduleSpec::Ease(Box::new(Ease { start, end, over, shape: Shape::Linear, past: Past::Hold, warp: 1.0 })))
 }
 
 fn torch_plateau(p: &mut Params<'_>, metric: String) -> Translation {
     verbose(p);
-    ControllerSpec::ReduceLrOnPlateau(ReduceLrOnPlateau {
+    alone(plateau::Params {
         metric,
         mode: mode(p, "min"),
         factor: p.number_or("factor", 0.1),
@@ -117,7 +161,6 @@ fn torch_plateau(p: &mut Params<'_>, metric: String) -> Translation {
         eps: p.number_or("eps", 1e-8),
         start_step: 0,
     })
-    .into()
 }
 
 /// PyTorch's after a warm-up, over a metric that by default is better when higher.
@@ -130,7 +173,7 @@ fn timm_plateau(p: &mut Params<'_>, metric: String) -> Translation {
     }
     let warmup = p.whole_or("warmup_t", 0, 0);
     let opening = ramp(p.number_or("warmup_lr_init", 0.0), warmup);
-    let controller = ControllerSpec::ReduceLrOnPlateau(ReduceLrOnPlateau {
+    let controller = plateau::Params {
         metric,
         mode: mode(p, "max"),
         factor: p.number_or("decay_rate", 0.1),
@@ -141,8 +184,8 @@ fn timm_plateau(p: &mut Params<'_>, metric: String) -> Translation {
         min_lr: vec![p.number_or("lr_min", 0.0)],
         eps: 1e-8,
         start_step: warmup,
-    });
-    Translation { controller, opening }
+    };
+    Translation { controller: controller.into(), opening }
 }
 
 /// PyTorch's after a warm-up of updates.
@@ -150,16 +193,16 @@ fn fairseq_plateau(p: &mut Params<'_>, metric: String) -> Translation {
     let warmup = p.whole_or("warmup_updates", 0, 0);
     let from = p.number_or("warmup_init_lr", -1.0);
     let higher = p.flag_or("maximize_best_checkpoint_metric", false);
-    let controller = ControllerSpec::ReduceLrOnPlateau(ReduceLrOnPlateau {
+    let controller = plateau::Params {
         metric,
         mode: if higher { Mode::Max } else { Mode::Min },
         factor: p.number_or("lr_shrink", 0.1),
         patience: p.whole_or("lr_patience", 0, 0),
         threshold: p.number_or("lr_threshold", 1e-4),
         start_step: warmup,
-        ..ReduceLrOnPlateau::default()
-    });
-    Translation { controller, opening: ramp(from.max(0.0), warmup) }
+        ..plateau::Params::default()
+    };
+    Translation { controller: controller.into(), opening: ramp(from.max(0.0), warmup) }
 }
 
 /// The metric is an argument there, `val_loss` if it is left out.
@@ -171,7 +214,7 @@ fn keras_plateau(p: &mut Params<'_>, _: String) -> Translation {
         "auto" if metric.contains("acc") => Mode::Max,
         _ => Mode::Min,
     };
-    ControllerSpec::KerasPlateau(KerasPlateau {
+    alone(keras_plateau::Params {
         metric,
         mode,
         factor: p.number_or("factor", 0.1),
@@ -180,11 +223,10 @@ fn keras_plateau(p: &mut Params<'_>, _: String) -> Translation {
         cooldown: p.whole_or("cooldown", 0, 0),
         min_lr: p.number_or("min_lr", 0.0),
     })
-    .into()
 }
 
 fn optax_plateau(p: &mut Params<'_>, metric: String) -> Translation {
-    ControllerSpec::OptaxPlateau(OptaxPlateau {
+    alone(optax_plateau::Params {
         metric,
         factor: p.number_or("factor", 0.1),
         patience: p.whole_or("patience", 0, 10),
@@ -194,13 +236,12 @@ fn optax_plateau(p: &mut Params<'_>, metric: String) -> Translation {
         accumulation_size: p.whole_or("accumulation_size", 1, 1),
         min_scale: p.number_or("min_scale", 0.0),
     })
-    .into()
 }
 
 fn greedy(p: &mut Params<'_>, metric: String) -> Translation {
     verbose(p);
     let window = p.whole_or("window_size", 1, 50);
-    ControllerSpec::Greedy(Greedy {
+    alone(greedy::Params {
         metric,
         mode: mode(p, "min"),
         factor: p.number_or("factor", 0.95),
@@ -215,5 +256,4 @@ fn greedy(p: &mut Params<'_>, metric: String) -> Translation {
         window: if p.flag_or("smooth", false) { window } else { 1 },
         reset_after: p.whole_or("reset_start", 0, 500),
     })
-    .into()
 }

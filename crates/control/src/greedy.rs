@@ -5,20 +5,69 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Move,
-    judge::{Judge, explain, figure, per_group},
+use crate::{
+    judge::{Judge, explain, per_group},
+    kind::Kind,
     params::{metric, not_negative, shrinking},
+    words::{Move, Observation, Outcome, Setting},
 };
-use lrs_model::{controller::Greedy as Spec, telemetry::Sample, violation::Violations};
+use lrs_model::{
+    controller::{Mode, ThresholdMode},
+    number::exact,
+    telemetry::{LOSS, Sample},
+    violation::Violations,
+};
 
 /// The longest window of a smoothed metric.
 const MAX_WINDOW: u64 = 4096;
 
-/// The parameters, checked.
+/// The parameters.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[expect(missing_docs, reason = "described in proto/lrs/v1/controller.proto")]
+pub struct Params {
+    pub metric: String,
+    pub mode: Mode,
+    pub factor: f64,
+    pub patience: u64,
+    pub threshold: f64,
+    pub threshold_mode: ThresholdMode,
+    pub cooldown: u64,
+    pub warmup: u64,
+    /// One for all groups, or one a group.
+    pub min_lr: Vec<f64>,
+    /// One for all groups, or one a group.
+    pub max_lr: Vec<f64>,
+    pub eps: f64,
+    pub window: u64,
+    pub reset_after: u64,
+}
+
+impl Default for Params {
+    /// The defaults of transformers, over the training loss.
+    fn default() -> Self {
+        Self {
+            metric: LOSS.to_owned(),
+            mode: Mode::Min,
+            factor: 0.95,
+            patience: 10,
+            threshold: 1e-6,
+            threshold_mode: ThresholdMode::Abs,
+            cooldown: 0,
+            warmup: 0,
+            min_lr: vec![1e-3],
+            max_lr: vec![1.0],
+            eps: 1e-8,
+            window: 1,
+            reset_after: 500,
+        }
+    }
+}
+
+/// The controller, for one job.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Greedy {
-    spec: Spec,
+    params: Params,
     judge: Judge,
     min_lrs: Vec<f64>, // one a group
     max_lrs: Vec<f64>, // one a group
@@ -39,61 +88,66 @@ pub struct GreedyState {
     warmup_left: u64,
     /// How many more reductions at the floor are borne.
     reset_left: u64,
-    /// The latest values, oldest first, where the metric is smoothed.
-    window: Vec<Value>,
+    /// The latest values, oldest first, where the metric is smoothed: at most a window.
+    #[serde(with = "lrs_model::number::list")]
+    window: Vec<f64>,
     #[serde(with = "lrs_model::number")]
     sum: f64,
     /// The rates before the first observation, to which everything may return.
     first: Vec<f64>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-struct Value(#[serde(with = "lrs_model::number")] f64);
+impl Kind for Greedy {
+    const NAME: &'static str = "greedy";
 
-impl Greedy {
-    /// Checks the parameters for a job of so many parameter `groups`; says in `v` what is wrong.
-    pub(super) fn try_new(spec: &Spec, groups: usize, v: &mut Violations) -> Option<Self> {
+    type Params = Params;
+    type State = GreedyState;
+
+    fn try_new(params: Params, setting: &Setting, v: &mut Violations) -> Option<Self> {
         let wrong_before = v.len();
-        metric(&spec.metric, v);
-        shrinking("factor", spec.factor, v);
-        not_negative("threshold", spec.threshold, v);
-        not_negative("eps", spec.eps, v);
-        let min_lrs = per_group("min_lr", &spec.min_lr, 1e-3, groups, v);
-        let max_lrs = per_group("max_lr", &spec.max_lr, 1.0, groups, v);
-        if !(1..=MAX_WINDOW).contains(&spec.window) {
-            v.refuse("window", spec.window, format!("from 1 to {MAX_WINDOW}"));
+        metric(&params.metric, v);
+        shrinking("factor", params.factor, v);
+        not_negative("threshold", params.threshold, v);
+        not_negative("eps", params.eps, v);
+        let min_lrs = per_group("min_lr", &params.min_lr, 1e-3, setting.groups(), v);
+        let max_lrs = per_group("max_lr", &params.max_lr, 1.0, setting.groups(), v);
+        if !(1..=MAX_WINDOW).contains(&params.window) {
+            v.refuse("window", params.window, format!("from 1 to {MAX_WINDOW}"));
         }
-        let judge = Judge { mode: spec.mode, threshold: spec.threshold, threshold_mode: spec.threshold_mode };
-        (v.len() == wrong_before).then(|| Self { spec: spec.clone(), judge, min_lrs, max_lrs })
+        let judge = Judge { mode: params.mode, threshold: params.threshold, threshold_mode: params.threshold_mode };
+        (v.len() == wrong_before).then_some(Self { params, judge, min_lrs, max_lrs })
     }
 
-    pub(super) fn initial(&self) -> GreedyState {
+    fn initial(&self, _start: u64) -> GreedyState {
         GreedyState {
             best: self.judge.worst(),
             good_eval_count: 0,
             bad_eval_count: 0,
             cooldown_left: 0,
             warmup_left: 0,
-            reset_left: self.spec.reset_after,
+            reset_left: self.params.reset_after,
             window: Vec::new(),
             sum: 0.0,
             first: Vec::new(),
         }
     }
 
-    pub(super) fn metric(&self) -> &str {
-        &self.spec.metric
+    fn metrics(&self) -> Vec<&str> {
+        vec![&self.params.metric]
     }
 
+    fn observe(&self, state: &mut GreedyState, observation: &Observation<'_>) -> Outcome {
+        let (next, moved) = self.next(state, observation.sample, observation.base_lrs);
+        *state = next;
+        moved.into()
+    }
+}
+
+impl Greedy {
     /// Takes in one observation, if `sample` has one.
-    pub(super) fn observe(
-        &self,
-        state: &GreedyState,
-        sample: &Sample,
-        base_lrs: &[f64],
-    ) -> (GreedyState, Option<Move>) {
+    fn next(&self, state: &GreedyState, sample: &Sample, base_lrs: &[f64]) -> (GreedyState, Option<Move>) {
         let mut next = state.clone();
-        let Some(value) = sample.metric(&self.spec.metric) else { return (next, None) };
+        let Some(value) = sample.metric(&self.params.metric) else { return (next, None) };
         if next.first.is_empty() {
             next.first = base_lrs.to_vec();
         }
@@ -113,9 +167,9 @@ impl Greedy {
             next.good_eval_count = 0;
             next.bad_eval_count += 1;
         }
-        if next.good_eval_count > self.spec.patience {
+        if next.good_eval_count > self.params.patience {
             self.raise(next, base_lrs, value)
-        } else if next.bad_eval_count > self.spec.patience {
+        } else if next.bad_eval_count > self.params.patience {
             self.lower(next, base_lrs, value)
         } else {
             (next, None)
@@ -124,32 +178,32 @@ impl Greedy {
 
     /// The mean of the latest values. A running sum, as transformers keeps it.
     fn smoothed(&self, state: &mut GreedyState, value: f64) -> f64 {
-        if self.spec.window <= 1 {
+        if self.params.window <= 1 {
             return value;
         }
-        state.window.push(Value(value));
+        state.window.push(value);
         state.sum += value;
         let length = u64::try_from(state.window.len()).unwrap_or(u64::MAX);
-        if length <= self.spec.window {
-            return state.sum / figure(length);
+        if length <= self.params.window {
+            return state.sum / exact(length);
         }
-        state.sum -= state.window.remove(0).0;
-        state.sum / figure(self.spec.window)
+        state.sum -= state.window.remove(0);
+        state.sum / exact(self.params.window)
     }
 
     fn raise(&self, mut next: GreedyState, base_lrs: &[f64], value: f64) -> (GreedyState, Option<Move>) {
         let raise = |(&lr, &max_lr): (&f64, &f64)| {
-            let new = (lr / self.spec.factor).min(max_lr);
-            if new - lr > self.spec.eps { new } else { lr }
+            let new = (lr / self.params.factor).min(max_lr);
+            if new - lr > self.params.eps { new } else { lr }
         };
         let raised: Vec<f64> = base_lrs.iter().zip(&self.max_lrs).map(raise).collect();
         let good = next.good_eval_count;
-        next.reset_left = self.spec.reset_after;
-        next.warmup_left = self.spec.warmup;
+        next.reset_left = self.params.reset_after;
+        next.warmup_left = self.params.warmup;
         next.good_eval_count = 0;
         let moved = (raised != base_lrs).then(|| {
-            let metric = &self.spec.metric;
-            let reason = format!("{metric} improved {good} times in a row (patience {})", self.spec.patience);
+            let metric = &self.params.metric;
+            let reason = format!("{metric} improved {good} times in a row (patience {})", self.params.patience);
             let evidence = self.evidence(&next, value, ("good_eval_count", good));
             Move { reason, ..explain(metric, next.best, 0, 0, raised, &evidence) }
         });
@@ -158,8 +212,8 @@ impl Greedy {
 
     fn lower(&self, mut next: GreedyState, base_lrs: &[f64], value: f64) -> (GreedyState, Option<Move>) {
         let lower = |(&lr, &min_lr): (&f64, &f64)| {
-            let new = (lr * self.spec.factor).max(min_lr);
-            if lr - new > self.spec.eps { new } else { lr }
+            let new = (lr * self.params.factor).max(min_lr);
+            if lr - new > self.params.eps { new } else { lr }
         };
         let mut lowered: Vec<f64> = base_lrs.iter().zip(&self.min_lrs).map(lower).collect();
         let (best, bad) = (next.best, next.bad_eval_count);
@@ -171,12 +225,12 @@ impl Greedy {
         }
         if begins_anew {
             lowered.clone_from(&next.first);
-            next = GreedyState { first: next.first, ..self.initial() };
+            next = GreedyState { first: next.first, ..self.initial(0) };
         }
-        next.cooldown_left = self.spec.cooldown;
+        next.cooldown_left = self.params.cooldown;
         next.bad_eval_count = 0;
         let moved = (lowered != base_lrs).then(|| {
-            let mut moved = explain(&self.spec.metric, best, bad, self.spec.patience, lowered, &evidence);
+            let mut moved = explain(&self.params.metric, best, bad, self.params.patience, lowered, &evidence);
             if begins_anew {
                 moved.reason.push_str(", and the rates had been at their floor: everything begins anew");
             }
@@ -189,9 +243,9 @@ impl Greedy {
         [
             ("value", value),
             ("best", state.best),
-            (name, figure(count)),
-            ("patience", figure(self.spec.patience)),
-            ("factor", self.spec.factor),
+            (name, exact(count)),
+            ("patience", exact(self.params.patience)),
+            ("factor", self.params.factor),
         ]
     }
 }

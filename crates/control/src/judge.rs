@@ -1,6 +1,6 @@
 //! When a value is better than the best so far, and what a move of the rates says about it.
 
-use super::{Move, params::not_negative};
+use crate::{params::not_negative, words::Move};
 use lrs_model::{
     controller::{Mode, ThresholdMode},
     violation::Violations,
@@ -65,10 +65,4 @@ pub(super) fn explain(
     let reason = format!("{metric} did not improve{on} for {bad} observation{plural} in a row (patience {patience})");
     let evidence = evidence.iter().map(|(name, x)| ((*name).to_owned(), *x)).collect();
     Move { base_lrs, reason, evidence, ..Move::default() }
-}
-
-/// A count as a figure for people.
-#[expect(clippy::cast_precision_loss, reason = "a figure for people; the count itself is in the state")]
-pub(super) fn figure(count: u64) -> f64 {
-    count as f64
 }

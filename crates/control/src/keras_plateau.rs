@@ -6,20 +6,51 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Move,
-    judge::{explain, figure},
+use crate::{
+    judge::explain,
+    kind::Kind,
     params::{metric, not_negative, shrinking},
+    words::{Move, Observation, Outcome, Setting},
 };
 use lrs_model::{
-    controller::{KerasPlateau as Spec, Mode},
-    telemetry::Sample,
+    controller::Mode,
+    number::exact,
+    telemetry::{LOSS, Sample},
     violation::Violations,
 };
 
-/// The parameters, checked.
+/// The parameters.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[expect(missing_docs, reason = "described in proto/lrs/v1/controller.proto")]
+pub struct Params {
+    pub metric: String,
+    pub mode: Mode,
+    pub factor: f64,
+    pub patience: u64,
+    pub min_delta: f64,
+    pub cooldown: u64,
+    pub min_lr: f64,
+}
+
+impl Default for Params {
+    /// Keras' defaults, over the training loss.
+    fn default() -> Self {
+        Self {
+            metric: LOSS.to_owned(),
+            mode: Mode::Min,
+            factor: 0.1,
+            patience: 10,
+            min_delta: 1e-4,
+            cooldown: 0,
+            min_lr: 0.0,
+        }
+    }
+}
+
+/// The controller: its parameters, checked.
 #[derive(Clone, Debug, PartialEq)]
-pub struct KerasPlateau(Spec);
+pub struct KerasPlateau(Params);
 
 /// What is remembered between observations.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -33,28 +64,39 @@ pub struct KerasPlateauState {
     cooldown_left: u64,
 }
 
-impl KerasPlateau {
-    /// Checks the parameters; says in `v` what is wrong, with fields as seen from the parameters.
-    pub(super) fn try_new(spec: &Spec, v: &mut Violations) -> Option<Self> {
+impl Kind for KerasPlateau {
+    const NAME: &'static str = "keras_plateau";
+
+    type Params = Params;
+    type State = KerasPlateauState;
+
+    fn try_new(params: Params, _setting: &Setting, v: &mut Violations) -> Option<Self> {
         let wrong_before = v.len();
-        metric(&spec.metric, v);
-        shrinking("factor", spec.factor, v);
-        not_negative("min_delta", spec.min_delta, v);
-        not_negative("min_lr", spec.min_lr, v);
-        (v.len() == wrong_before).then(|| Self(spec.clone()))
+        metric(&params.metric, v);
+        shrinking("factor", params.factor, v);
+        not_negative("min_delta", params.min_delta, v);
+        not_negative("min_lr", params.min_lr, v);
+        (v.len() == wrong_before).then_some(Self(params))
     }
 
-    pub(super) fn metric(&self) -> &str {
-        &self.0.metric
+    fn initial(&self, _start: u64) -> KerasPlateauState {
+        KerasPlateauState::default()
     }
 
+    fn metrics(&self) -> Vec<&str> {
+        vec![&self.0.metric]
+    }
+
+    fn observe(&self, state: &mut KerasPlateauState, observation: &Observation<'_>) -> Outcome {
+        let (next, moved) = self.next(state, observation.sample, observation.base_lrs);
+        *state = next;
+        moved.into()
+    }
+}
+
+impl KerasPlateau {
     /// Takes in one observation, if `sample` has one.
-    pub(super) fn observe(
-        &self,
-        state: &KerasPlateauState,
-        sample: &Sample,
-        base_lrs: &[f64],
-    ) -> (KerasPlateauState, Option<Move>) {
+    fn next(&self, state: &KerasPlateauState, sample: &Sample, base_lrs: &[f64]) -> (KerasPlateauState, Option<Move>) {
         let mut next = *state;
         let Some(value) = sample.metric(&self.0.metric) else { return (next, None) };
         if next.cooldown_left > 0 {
@@ -106,8 +148,8 @@ impl KerasPlateau {
         let evidence = [
             ("value", value),
             ("best", best),
-            ("bad_eval_count", figure(state.bad_eval_count)),
-            ("patience", figure(self.0.patience)),
+            ("bad_eval_count", exact(state.bad_eval_count)),
+            ("patience", exact(self.0.patience)),
             ("min_delta", self.0.min_delta),
             ("factor", self.0.factor),
         ];

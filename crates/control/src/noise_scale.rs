@@ -8,8 +8,13 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Advice, Observation, Outcome, Ruling, Status, sighting::Sighting, wording::brief};
-use lrs_model::{controller, decision::Topic, telemetry::Sample, violation::Violations};
+use crate::{
+    kind::Kind,
+    sighting::Sighting,
+    wording::brief,
+    words::{Advice, Observation, Outcome, Ruling, Setting, Status},
+};
+use lrs_model::{decision::Topic, telemetry::Sample, violation::Violations};
 use lrs_stats::noise::{Norms, noise_scale};
 
 const SMALL: &str = "grad2_small";
@@ -19,11 +24,23 @@ const BATCH_BIG: &str = "batch_big";
 /// Advice is given again when the scale has changed by this factor.
 const CHANGE: f64 = 2.0;
 
-/// The parameters, checked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NoiseScale {
-    window: usize,
+/// The parameters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[expect(missing_docs, reason = "described in proto/lrs/v1/controller.proto")]
+pub struct Params {
+    pub window: usize,
 }
+
+impl Default for Params {
+    fn default() -> Self {
+        Self { window: 256 }
+    }
+}
+
+/// The controller: its parameters, checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoiseScale(Params);
 
 /// What is remembered.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -39,40 +56,50 @@ pub struct NoiseScaleState {
     sighting: Sighting,
 }
 
-impl NoiseScale {
-    /// The metrics that it needs.
-    pub(super) const METRICS: [&'static str; 4] = [SMALL, BATCH_SMALL, BIG, BATCH_BIG];
+impl Kind for NoiseScale {
+    const NAME: &'static str = "noise_scale";
+    const MOVES_RATES: bool = false;
 
-    /// Checks the parameters; says in `v` what is wrong, with fields as seen from the parameters.
-    pub(super) fn try_new(spec: &controller::NoiseScale, v: &mut Violations) -> Option<Self> {
-        if !(32..=1024).contains(&spec.window) {
-            v.refuse("window", spec.window, "from 32 to 1024");
+    type Params = Params;
+    type State = Box<NoiseScaleState>;
+
+    fn try_new(params: Params, _setting: &Setting, v: &mut Violations) -> Option<Self> {
+        if !(32..=1024).contains(&params.window) {
+            v.refuse("window", params.window, "from 32 to 1024");
             return None;
         }
-        Some(Self { window: usize::try_from(spec.window).ok()? })
+        Some(Self(params))
     }
 
-    pub(super) fn status(self, state: &NoiseScaleState) -> Status {
-        let missing = state.sighting.is_missing(self.window as u64);
+    fn initial(&self, _start: u64) -> Self::State {
+        Box::default()
+    }
+
+    fn metrics(&self) -> Vec<&str> {
+        vec![SMALL, BATCH_SMALL, BIG, BATCH_BIG]
+    }
+
+    fn status(&self, state: &Self::State) -> Status {
+        let missing = state.sighting.is_missing(self.0.window as u64);
         let sentence = "grad2_small, batch_small, grad2_big and batch_big are not all reported: there is no estimate";
         let phase = if state.told.is_some() { "determined" } else { "undetermined" };
         Status { phase, missing: missing.then_some(sentence).into_iter().collect() }
     }
 
     /// Takes in the norms of a step, if it has all four figures and they can be compared.
-    pub(super) fn observe(self, state: &mut NoiseScaleState, observation: &Observation<'_>) -> Outcome {
+    fn observe(&self, state: &mut Self::State, observation: &Observation<'_>) -> Outcome {
         let norms = norms(observation.sample);
         let estimates = norms.and_then(|norms| norms.estimates());
         state.sighting.note(estimates.is_some());
         let (Some(norms), Some((g2, s))) = (norms, estimates) else { return Outcome::default() };
-        if state.g2s.len() == self.window {
+        if state.g2s.len() == self.0.window {
             state.g2s.pop_front();
             state.ss.pop_front();
         }
         state.g2s.push_back(g2);
         state.ss.push_back(s);
         state.unseen += 1;
-        if state.unseen < self.window {
+        if state.unseen < self.0.window {
             return Outcome::default();
         }
         state.unseen = 0;
@@ -121,8 +148,8 @@ mod tests {
 
     /// The steps and the evidence of all advice, for a true gradient and a noise per step.
     fn run(true_norm2: impl Fn(u64) -> f64, noise: f64, steps: u64) -> Vec<(u64, f64)> {
-        let scale = NoiseScale::try_new(&controller::NoiseScale { window: 32 }, &mut Violations::new()).unwrap();
-        let mut state = NoiseScaleState::default();
+        let scale = NoiseScale(Params { window: 32 });
+        let mut state = Box::<NoiseScaleState>::default();
         let mut told = Vec::new();
         for step in 0..steps {
             let mut sample = Sample::new(step);
@@ -158,8 +185,8 @@ mod tests {
 
     #[test]
     fn without_the_four_figures_there_is_no_estimate_and_the_status_says_so() {
-        let scale = NoiseScale { window: 32 };
-        let mut state = NoiseScaleState::default();
+        let scale = NoiseScale(Params { window: 32 });
+        let mut state = Box::<NoiseScaleState>::default();
         for step in 0..32 {
             let mut sample = Sample::new(step);
             sample.set_metric(SMALL.into(), 1.0);
@@ -173,7 +200,7 @@ mod tests {
     #[test]
     fn a_window_out_of_range_is_refused() {
         let mut violations = Violations::new();
-        assert_eq!(NoiseScale::try_new(&controller::NoiseScale { window: 8 }, &mut violations), None);
+        assert_eq!(NoiseScale::try_new(Params { window: 8 }, &Setting::of_groups(1), &mut violations), None);
         assert!(violations.to_string().contains("window: 8 is not allowed"), "{violations}");
     }
 }

@@ -6,16 +6,52 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Move,
-    judge::{explain, figure},
+use crate::{
+    judge::explain,
+    kind::Kind,
     params::{metric, not_negative, shrinking},
+    words::{Move, Observation, Outcome, Setting},
 };
-use lrs_model::{controller::OptaxPlateau as Spec, telemetry::Sample, violation::Violations};
+use lrs_model::{
+    number::exact,
+    telemetry::{LOSS, Sample},
+    violation::Violations,
+};
 
-/// The parameters, checked.
+/// The parameters.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[expect(missing_docs, reason = "described in proto/lrs/v1/controller.proto")]
+pub struct Params {
+    pub metric: String,
+    pub factor: f64,
+    pub patience: u64,
+    pub rtol: f64,
+    pub atol: f64,
+    pub cooldown: u64,
+    pub accumulation_size: u64,
+    pub min_scale: f64,
+}
+
+impl Default for Params {
+    /// Optax's defaults, over the training loss.
+    fn default() -> Self {
+        Self {
+            metric: LOSS.to_owned(),
+            factor: 0.1,
+            patience: 10,
+            rtol: 1e-4,
+            atol: 0.0,
+            cooldown: 0,
+            accumulation_size: 1,
+            min_scale: 0.0,
+        }
+    }
+}
+
+/// The controller: its parameters, checked.
 #[derive(Clone, Debug, PartialEq)]
-pub struct OptaxPlateau(Spec);
+pub struct OptaxPlateau(Params);
 
 /// What is remembered between observations.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -36,45 +72,52 @@ pub struct OptaxPlateauState {
     mean: f64,
 }
 
-impl OptaxPlateau {
-    /// Checks the parameters; says in `v` what is wrong, with fields as seen from the parameters.
-    pub(super) fn try_new(spec: &Spec, v: &mut Violations) -> Option<Self> {
+impl Kind for OptaxPlateau {
+    const NAME: &'static str = "optax_plateau";
+
+    type Params = Params;
+    type State = OptaxPlateauState;
+
+    fn try_new(params: Params, _setting: &Setting, v: &mut Violations) -> Option<Self> {
         let wrong_before = v.len();
-        metric(&spec.metric, v);
-        shrinking("factor", spec.factor, v);
-        not_negative("rtol", spec.rtol, v);
-        not_negative("atol", spec.atol, v);
-        not_negative("min_scale", spec.min_scale, v);
-        if spec.rtol > 1.0 {
-            v.refuse("rtol", spec.rtol, "at most 1");
+        metric(&params.metric, v);
+        shrinking("factor", params.factor, v);
+        not_negative("rtol", params.rtol, v);
+        not_negative("atol", params.atol, v);
+        not_negative("min_scale", params.min_scale, v);
+        if params.rtol > 1.0 {
+            v.refuse("rtol", params.rtol, "at most 1");
         }
-        if spec.rtol == 0.0 && spec.atol == 0.0 {
+        if params.rtol == 0.0 && params.atol == 0.0 {
             v.add("rtol", "must be greater than 0, or else atol must");
         }
-        if spec.accumulation_size == 0 {
+        if params.accumulation_size == 0 {
             v.refuse("accumulation_size", 0, "at least 1");
         }
-        (v.len() == wrong_before).then(|| Self(spec.clone()))
+        (v.len() == wrong_before).then_some(Self(params))
     }
 
-    pub(super) fn initial() -> OptaxPlateauState {
+    fn initial(&self, _start: u64) -> OptaxPlateauState {
         OptaxPlateauState { scale: 1.0, best: f64::INFINITY, bad_eval_count: 0, cooldown_left: 0, count: 0, mean: 0.0 }
     }
 
-    pub(super) fn metric(&self) -> &str {
-        &self.0.metric
+    fn metrics(&self) -> Vec<&str> {
+        vec![&self.0.metric]
     }
 
+    fn observe(&self, state: &mut OptaxPlateauState, observation: &Observation<'_>) -> Outcome {
+        let (next, moved) = self.next(state, observation.sample, observation.base_lrs);
+        *state = next;
+        moved.into()
+    }
+}
+
+impl OptaxPlateau {
     /// Takes in one observation, if `sample` has one.
-    pub(super) fn observe(
-        &self,
-        state: &OptaxPlateauState,
-        sample: &Sample,
-        base_lrs: &[f64],
-    ) -> (OptaxPlateauState, Option<Move>) {
+    fn next(&self, state: &OptaxPlateauState, sample: &Sample, base_lrs: &[f64]) -> (OptaxPlateauState, Option<Move>) {
         let mut next = *state;
         let Some(value) = sample.metric(&self.0.metric) else { return (next, None) };
-        next.mean = (figure(next.count) * next.mean + value) / figure(next.count + 1);
+        next.mean = (exact(next.count) * next.mean + value) / exact(next.count + 1);
         next.count += 1;
         if next.count < self.0.accumulation_size {
             return (next, None);
@@ -112,8 +155,8 @@ impl OptaxPlateau {
         let evidence = [
             ("value", mean),
             ("best", state.best),
-            ("bad_eval_count", figure(bad)),
-            ("patience", figure(self.0.patience)),
+            ("bad_eval_count", exact(bad)),
+            ("patience", exact(self.0.patience)),
             ("scale", state.scale),
             ("factor", self.0.factor),
         ];

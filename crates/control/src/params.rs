@@ -2,7 +2,7 @@
 
 use lrs_model::{telemetry::is_metric_name, violation::Violations};
 
-/// Refuses what can not be the name of a metric.
+/// Refuses what cannot be the name of a metric.
 pub(super) fn metric(name: &str, v: &mut Violations) {
     if !is_metric_name(name) {
         v.refuse("metric", format!("{name:?}"), "1 to 100 characters without spaces");

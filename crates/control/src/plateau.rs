@@ -5,24 +5,61 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Move,
-    judge::{Judge, explain, figure, per_group},
+use crate::{
+    judge::{Judge, explain, per_group},
+    kind::Kind,
     params::{metric, not_negative, shrinking},
+    words::{Move, Observation, Outcome, Setting},
 };
-use lrs_model::{controller::ReduceLrOnPlateau, telemetry::Sample, violation::Violations};
+use lrs_model::{
+    controller::{Mode, ThresholdMode},
+    number::exact,
+    telemetry::{LOSS, Sample},
+    violation::Violations,
+};
 
-/// The parameters, checked.
+/// The parameters.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[expect(missing_docs, reason = "described in proto/lrs/v1/controller.proto")]
+pub struct Params {
+    pub metric: String,
+    pub mode: Mode,
+    pub factor: f64,
+    pub patience: u64,
+    pub threshold: f64,
+    pub threshold_mode: ThresholdMode,
+    pub cooldown: u64,
+    /// Empty, one for all groups, or one a group.
+    pub min_lr: Vec<f64>,
+    pub eps: f64,
+    pub start_step: u64,
+}
+
+impl Default for Params {
+    /// PyTorch's defaults, over the training loss.
+    fn default() -> Self {
+        Self {
+            metric: LOSS.to_owned(),
+            mode: Mode::Min,
+            factor: 0.1,
+            patience: 10,
+            threshold: 1e-4,
+            threshold_mode: ThresholdMode::Rel,
+            cooldown: 0,
+            min_lr: Vec::new(),
+            eps: 1e-8,
+            start_step: 0,
+        }
+    }
+}
+
+/// The controller, for one job.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plateau {
-    metric: String,
+    params: Params,
     judge: Judge,
-    factor: f64,
-    patience: u64,
-    cooldown: u64,
     min_lrs: Vec<f64>, // one a group
-    eps: f64,
-    start_step: u64,
 }
 
 /// What is remembered between observations.
@@ -37,48 +74,46 @@ pub struct PlateauState {
     cooldown_left: u64,
 }
 
-impl Plateau {
-    /// Checks the parameters for a job of so many parameter `groups`; says in `v` what is wrong, with fields as seen from
-    /// the parameters.
-    pub(super) fn try_new(spec: &ReduceLrOnPlateau, groups: usize, v: &mut Violations) -> Option<Self> {
+impl Kind for Plateau {
+    const NAME: &'static str = "reduce_lr_on_plateau";
+
+    type Params = Params;
+    type State = PlateauState;
+
+    fn try_new(params: Params, setting: &Setting, v: &mut Violations) -> Option<Self> {
         let wrong_before = v.len();
-        metric(&spec.metric, v);
-        shrinking("factor", spec.factor, v);
-        not_negative("threshold", spec.threshold, v);
-        not_negative("eps", spec.eps, v);
-        let min_lrs = per_group("min_lr", &spec.min_lr, 0.0, groups, v);
-        (v.len() == wrong_before).then(|| Self {
-            metric: spec.metric.clone(),
-            judge: Judge { mode: spec.mode, threshold: spec.threshold, threshold_mode: spec.threshold_mode },
-            factor: spec.factor,
-            patience: spec.patience,
-            cooldown: spec.cooldown,
-            min_lrs,
-            eps: spec.eps,
-            start_step: spec.start_step,
-        })
+        metric(&params.metric, v);
+        shrinking("factor", params.factor, v);
+        not_negative("threshold", params.threshold, v);
+        not_negative("eps", params.eps, v);
+        let min_lrs = per_group("min_lr", &params.min_lr, 0.0, setting.groups(), v);
+        let judge = Judge { mode: params.mode, threshold: params.threshold, threshold_mode: params.threshold_mode };
+        (v.len() == wrong_before).then_some(Self { params, judge, min_lrs })
     }
 
-    pub(super) fn initial(&self) -> PlateauState {
+    fn initial(&self, _start: u64) -> PlateauState {
         PlateauState { best: self.judge.worst(), bad_eval_count: 0, cooldown_left: 0 }
     }
 
-    pub(super) fn metric(&self) -> &str {
-        &self.metric
+    fn metrics(&self) -> Vec<&str> {
+        vec![&self.params.metric]
     }
 
+    fn observe(&self, state: &mut PlateauState, observation: &Observation<'_>) -> Outcome {
+        let (next, moved) = self.next(state, observation.sample, observation.base_lrs);
+        *state = next;
+        moved.into()
+    }
+}
+
+impl Plateau {
     /// Takes in one observation, if `sample` has one.
     ///
     /// Follows PyTorch: the rates drop once *more than* `patience` observations in a row were bad. During the cooldown an
     /// observation is judged, and may become the best, but is not counted as bad. A NaN is never an improvement.
-    pub(super) fn observe(
-        &self,
-        state: &PlateauState,
-        sample: &Sample,
-        base_lrs: &[f64],
-    ) -> (PlateauState, Option<Move>) {
+    fn next(&self, state: &PlateauState, sample: &Sample, base_lrs: &[f64]) -> (PlateauState, Option<Move>) {
         let mut next = *state;
-        let Some(value) = sample.metric(&self.metric).filter(|_| sample.step >= self.start_step) else {
+        let Some(value) = sample.metric(&self.params.metric).filter(|_| sample.step >= self.params.start_step) else {
             return (next, None);
         };
         if self.judge.is_better(value, state.best) {
@@ -91,12 +126,12 @@ impl Plateau {
             next.cooldown_left -= 1;
             next.bad_eval_count = 0;
         }
-        if next.bad_eval_count <= self.patience {
+        if next.bad_eval_count <= self.params.patience {
             return (next, None);
         }
         let reduced = self.reduced(base_lrs).map(|base_lrs| self.explain(base_lrs, &next, value));
         // Also where no rate could be reduced any further.
-        next.cooldown_left = self.cooldown;
+        next.cooldown_left = self.params.cooldown;
         next.bad_eval_count = 0;
         (next, reduced)
     }
@@ -105,8 +140,8 @@ impl Plateau {
     fn reduced(&self, base_lrs: &[f64]) -> Option<Vec<f64>> {
         let mut any = false;
         let reduce = |(&lr, &min_lr): (&f64, &f64)| {
-            let new = (lr * self.factor).max(min_lr);
-            let moved = lr - new > self.eps;
+            let new = (lr * self.params.factor).max(min_lr);
+            let moved = lr - new > self.params.eps;
             any |= moved;
             if moved { new } else { lr }
         };
@@ -118,23 +153,23 @@ impl Plateau {
         let evidence = [
             ("value", value),
             ("best", state.best),
-            ("bad_eval_count", figure(state.bad_eval_count)),
-            ("patience", figure(self.patience)),
-            ("threshold", self.judge.threshold),
-            ("factor", self.factor),
+            ("bad_eval_count", exact(state.bad_eval_count)),
+            ("patience", exact(self.params.patience)),
+            ("threshold", self.params.threshold),
+            ("factor", self.params.factor),
         ];
-        explain(&self.metric, state.best, state.bad_eval_count, self.patience, base_lrs, &evidence)
+        explain(&self.params.metric, state.best, state.bad_eval_count, self.params.patience, base_lrs, &evidence)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lrs_model::{controller::Mode, telemetry::LOSS};
 
-    fn plateau(spec: &ReduceLrOnPlateau, groups: usize) -> Plateau {
+    fn plateau(params: &Params, groups: usize) -> Plateau {
         let mut violations = Violations::new();
-        Plateau::try_new(spec, groups, &mut violations).unwrap_or_else(|| panic!("{violations}"))
+        Plateau::try_new(params.clone(), &Setting::of_groups(groups), &mut violations)
+            .unwrap_or_else(|| panic!("{violations}"))
     }
 
     fn loss(step: u64, loss: f64) -> Sample {
@@ -143,9 +178,9 @@ mod tests {
 
     /// The base rates after each loss, from `base_lrs` on.
     fn rates(plateau: &Plateau, base_lrs: &[f64], losses: &[f64]) -> Vec<Vec<f64>> {
-        let (mut state, mut base_lrs) = (plateau.initial(), base_lrs.to_vec());
+        let (mut state, mut base_lrs) = (plateau.initial(0), base_lrs.to_vec());
         let observe = |(step, &value)| {
-            let (next, moved) = plateau.observe(&state, &loss(step, value), &base_lrs);
+            let (next, moved) = plateau.next(&state, &loss(step, value), &base_lrs);
             state = next;
             if let Some(moved) = moved {
                 base_lrs = moved.base_lrs;
@@ -155,8 +190,8 @@ mod tests {
         (0..).zip(losses).map(observe).collect()
     }
 
-    fn patience(patience: u64) -> ReduceLrOnPlateau {
-        ReduceLrOnPlateau { patience, factor: 0.5, ..ReduceLrOnPlateau::default() }
+    fn patience(patience: u64) -> Params {
+        Params { patience, factor: 0.5, ..Params::default() }
     }
 
     #[test]
@@ -173,17 +208,17 @@ mod tests {
 
     #[test]
     fn each_group_stops_at_its_own_minimum_and_small_moves_are_not_made() {
-        let spec = ReduceLrOnPlateau { min_lr: vec![3.0, 0.0, 0.0], eps: 0.25, ..patience(0) };
+        let spec = Params { min_lr: vec![3.0, 0.0, 0.0], eps: 0.25, ..patience(0) };
         let rates = rates(&plateau(&spec, 3), &[8.0, 8.0, 0.5], &[1.0, 1.0, 1.0, 1.0]);
         assert_eq!(rates, [[8.0, 8.0, 0.5], [4.0, 4.0, 0.5], [3.0, 2.0, 0.5], [3.0, 1.0, 0.5]]);
     }
 
     #[test]
     fn a_reduction_that_is_not_made_starts_the_cooldown_all_the_same() {
-        let plateau = plateau(&ReduceLrOnPlateau { min_lr: vec![8.0], cooldown: 3, ..patience(0) }, 1);
-        let (state, _) = plateau.observe(&plateau.initial(), &loss(0, 1.0), &[8.0]);
+        let plateau = plateau(&Params { min_lr: vec![8.0], cooldown: 3, ..patience(0) }, 1);
+        let (state, _) = plateau.next(&plateau.initial(0), &loss(0, 1.0), &[8.0]);
 
-        let (state, moved) = plateau.observe(&state, &loss(1, 1.0), &[8.0]);
+        let (state, moved) = plateau.next(&state, &loss(1, 1.0), &[8.0]);
 
         assert_eq!(moved, None);
         assert_eq!(state, PlateauState { best: 1.0, bad_eval_count: 0, cooldown_left: 3 });
@@ -191,24 +226,24 @@ mod tests {
 
     #[test]
     fn a_sample_without_the_metric_or_before_the_start_changes_nothing() {
-        let plateau = plateau(&ReduceLrOnPlateau { start_step: 5, ..patience(0) }, 1);
-        let initial = plateau.initial();
+        let plateau = plateau(&Params { start_step: 5, ..patience(0) }, 1);
+        let initial = plateau.initial(0);
         for sample in [Sample::new(9), loss(4, 1.0)] {
-            assert_eq!(plateau.observe(&initial, &sample, &[1.0]), (initial, None));
+            assert_eq!(plateau.next(&initial, &sample, &[1.0]), (initial, None));
         }
-        assert_ne!(plateau.observe(&initial, &loss(5, 1.0), &[1.0]).0, initial);
+        assert_ne!(plateau.next(&initial, &loss(5, 1.0), &[1.0]).0, initial);
     }
 
     #[test]
     fn a_move_says_why() {
-        let spec = ReduceLrOnPlateau { metric: "val_loss".to_owned(), ..patience(1) };
+        let spec = Params { metric: "val_loss".to_owned(), ..patience(1) };
         let plateau = plateau(&spec, 1);
-        let mut state = plateau.initial();
+        let mut state = plateau.initial(0);
         let mut last = None;
         for (step, value) in (0..).zip([0.25, 0.5, 0.75]) {
             let mut sample = loss(step, 9.0);
             sample.set_metric("val_loss".into(), value);
-            (state, last) = plateau.observe(&state, &sample, &[1.0]);
+            (state, last) = plateau.next(&state, &sample, &[1.0]);
         }
 
         let moved = last.expect("two bad observations are more than one");
@@ -219,10 +254,10 @@ mod tests {
 
     #[test]
     fn the_state_survives_json_before_and_after_the_first_observation() {
-        for spec in [patience(1), ReduceLrOnPlateau { mode: Mode::Max, ..patience(1) }] {
+        for spec in [patience(1), Params { mode: Mode::Max, ..patience(1) }] {
             let plateau = plateau(&spec, 1);
-            let initial = plateau.initial();
-            let (observed, _) = plateau.observe(&initial, &loss(0, 0.1 + 0.2), &[1.0]);
+            let initial = plateau.initial(0);
+            let (observed, _) = plateau.next(&initial, &loss(0, 0.1 + 0.2), &[1.0]);
             for state in [initial, observed] {
                 let json = serde_json::to_string(&state).expect("a state is JSON");
                 assert_eq!(serde_json::from_str::<PlateauState>(&json).expect("and back"), state, "{json}");
@@ -232,17 +267,17 @@ mod tests {
 
     #[test]
     fn every_violation_is_told_at_once() {
-        let spec = ReduceLrOnPlateau {
+        let spec = Params {
             metric: "val loss".to_owned(),
             factor: 1.0,
             threshold: f64::NAN,
             eps: -1.0,
             min_lr: vec![0.0, -0.1, 0.0],
-            ..ReduceLrOnPlateau::default()
+            ..Params::default()
         };
         let mut violations = Violations::new();
 
-        assert_eq!(Plateau::try_new(&spec, 2, &mut violations), None);
+        assert_eq!(Plateau::try_new(spec, &Setting::of_groups(2), &mut violations), None);
 
         let fields: Vec<_> = violations.iter().map(|violation| violation.field.as_str()).collect();
         assert_eq!(fields, ["metric", "factor", "threshold", "eps", "min_lr[1]", "min_lr"]);
@@ -250,8 +285,8 @@ mod tests {
 
     #[test]
     fn one_minimum_is_for_all_groups() {
-        assert_eq!(plateau(&ReduceLrOnPlateau { min_lr: vec![0.5], ..patience(0) }, 3).min_lrs, [0.5, 0.5, 0.5]);
+        assert_eq!(plateau(&Params { min_lr: vec![0.5], ..patience(0) }, 3).min_lrs, [0.5, 0.5, 0.5]);
         assert_eq!(plateau(&patience(0), 2).min_lrs, [0.0, 0.0]);
-        assert_eq!(plateau(&patience(0), 2).metric(), LOSS);
+        assert_eq!(plateau(&patience(0), 2).metrics(), [LOSS]);
     }
 }

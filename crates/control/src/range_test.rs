@@ -7,12 +7,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Advice, Move, Observation, Opening, Outcome, Ruling, Setting, Status, proportion::in_proportion,
-    sighting::Sighting, wording::brief,
+use crate::{
+    kind::Kind,
+    proportion::in_proportion,
+    sighting::Sighting,
+    wording::brief,
+    words::{Advice, Move, Observation, Opening, Outcome, Ruling, Setting, Status},
 };
 use lrs_model::{
-    controller,
     decision::{Action, RateShape, Topic},
     spec::Tier,
     telemetry::LOSS,
@@ -30,17 +32,32 @@ const START: &str = "start";
 /// Steps without a loss after which it counts as missing.
 const MISSING_AFTER: u64 = 64;
 
-/// The parameters, checked.
+/// The parameters.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[expect(missing_docs, reason = "described in proto/lrs/v1/controller.proto")]
+pub struct Params {
+    pub start_lr: f64,
+    pub end_lr: f64,
+    pub rates: usize,
+    pub steps_per_rate: usize,
+    pub divergence_factor: f64,
+}
+
+impl Default for Params {
+    /// Those of fastai's `lr_find`.
+    fn default() -> Self {
+        Self { start_lr: 1e-7, end_lr: 10.0, rates: 100, steps_per_rate: 1, divergence_factor: 4.0 }
+    }
+}
+
+/// The controller, for one job.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RangeTest {
+    params: Params,
     written: Vec<f64>,
     /// What the groups' rates are for a tested rate of 1.
     shares: Vec<f64>,
-    start_lr: f64,
-    end_lr: f64,
-    rates: usize,
-    steps_per_rate: usize,
-    divergence_factor: f64,
     can_restore: bool,
 }
 
@@ -49,7 +66,7 @@ pub struct RangeTest {
 pub struct RangeTestState {
     curve: Curve,
     /// Losses at the rate that is tried.
-    #[serde(with = "losses")]
+    #[serde(with = "lrs_model::number::list")]
     losses: Vec<f64>,
     /// Steps before this ran under the rate before.
     from: u64,
@@ -67,79 +84,73 @@ enum Progress {
     Told,
 }
 
-impl RangeTest {
-    /// Checks the parameters; says in `v` what is wrong, with fields as seen from the parameters.
-    pub(super) fn try_new(spec: &controller::RangeTest, setting: &Setting, v: &mut Violations) -> Option<Self> {
+impl Kind for RangeTest {
+    const NAME: &'static str = "range_test";
+
+    type Params = Params;
+    type State = Box<RangeTestState>;
+
+    fn try_new(params: Params, setting: &Setting, v: &mut Violations) -> Option<Self> {
         let wrong_before = v.len();
-        if !(spec.start_lr.is_finite() && spec.start_lr > 0.0) {
-            v.refuse("start_lr", spec.start_lr, "finite and greater than 0");
+        if !(params.start_lr.is_finite() && params.start_lr > 0.0) {
+            v.refuse("start_lr", params.start_lr, "finite and greater than 0");
         }
-        if !(spec.end_lr.is_finite() && spec.end_lr > spec.start_lr) {
-            v.refuse("end_lr", spec.end_lr, format_args!("finite and greater than start_lr, {}", spec.start_lr));
+        if !(params.end_lr.is_finite() && params.end_lr > params.start_lr) {
+            v.refuse("end_lr", params.end_lr, format_args!("finite and greater than start_lr, {}", params.start_lr));
         }
-        if !(8..=512).contains(&spec.rates) {
-            v.refuse("rates", spec.rates, "from 8 to 512");
+        if !(8..=512).contains(&params.rates) {
+            v.refuse("rates", params.rates, "from 8 to 512");
         }
-        if !(1..=1024).contains(&spec.steps_per_rate) {
-            v.refuse("steps_per_rate", spec.steps_per_rate, "from 1 to 1024");
+        if !(1..=1024).contains(&params.steps_per_rate) {
+            v.refuse("steps_per_rate", params.steps_per_rate, "from 1 to 1024");
         }
-        if !(spec.divergence_factor.is_finite() && spec.divergence_factor > 1.0) {
-            v.refuse("divergence_factor", spec.divergence_factor, "finite and greater than 1");
+        if !(params.divergence_factor.is_finite() && params.divergence_factor > 1.0) {
+            v.refuse("divergence_factor", params.divergence_factor, "finite and greater than 1");
         }
         let shares = in_proportion(1.0, &setting.base_lrs);
         if shares.is_none() {
             v.add("", "tests the first group's rate, and the others in proportion: give that group a base_lr above 0");
         }
         let shares = shares.filter(|_| v.len() == wrong_before)?;
-        Some(Self {
-            written: setting.base_lrs.clone(),
-            shares,
-            start_lr: spec.start_lr,
-            end_lr: spec.end_lr,
-            rates: usize::try_from(spec.rates).ok()?,
-            steps_per_rate: usize::try_from(spec.steps_per_rate).ok()?,
-            divergence_factor: spec.divergence_factor,
-            can_restore: setting.tier == Tier::Restore,
-        })
+        let can_restore = setting.tier == Tier::Restore;
+        Some(Self { params, written: setting.base_lrs.clone(), shares, can_restore })
     }
 
-    pub(super) fn initial(start: u64) -> RangeTestState {
-        RangeTestState {
+    fn initial(&self, start: u64) -> Self::State {
+        Box::new(RangeTestState {
             curve: Curve::new(),
             losses: Vec::new(),
             from: start,
             progress: Progress::Testing,
             sighting: Sighting::default(),
-        }
+        })
     }
 
-    pub(super) fn opening(&self) -> Opening {
-        Opening { base_lrs: self.base_lrs(0), shape: flat() }
+    fn opening(&self) -> Option<Opening> {
+        Some(Opening { base_lrs: self.base_lrs(0), shape: flat() })
     }
 
-    pub(super) fn status(state: &RangeTestState) -> Status {
+    fn metrics(&self) -> Vec<&str> {
+        vec![LOSS]
+    }
+
+    fn status(&self, state: &Self::State) -> Status {
         let missing = state.sighting.is_missing(MISSING_AFTER);
         Status {
             phase: if state.progress == Progress::Testing { "testing" } else { "reported" },
-            missing: missing.then_some("loss is not reported: the range test can not begin").into_iter().collect(),
+            missing: missing.then_some("loss is not reported: the range test cannot begin").into_iter().collect(),
         }
     }
 
-    /// The loss at every rate tried so far.
-    #[must_use]
-    pub fn points(state: &RangeTestState) -> &[Point] {
-        state.curve.points()
-    }
-
-    /// A trainer begins at `step`, and has no copies: the rate that was being tried is tried again.
-    pub(super) fn begin_attempt(&self, state: &mut RangeTestState, step: u64) -> Vec<Action> {
+    /// The rate that was being tried is tried again.
+    fn begin_attempt(&self, state: &mut Self::State, step: u64) -> Vec<Action> {
         state.from = state.from.max(step);
         state.losses.clear();
         let keeps = self.can_restore && state.progress == Progress::Testing;
-        keeps.then(|| Action::Snapshot(START.to_owned())).into_iter().collect()
+        keeps.then(|| Action::Keep(START.to_owned())).into_iter().collect()
     }
 
-    pub(super) fn observe(&self, state: &mut RangeTestState, observation: &Observation<'_>) -> Outcome {
+    fn observe(&self, state: &mut Self::State, observation: &Observation<'_>) -> Outcome {
         let sample = observation.sample;
         state.sighting.note(sample.loss.is_some());
         match state.progress {
@@ -154,7 +165,7 @@ impl RangeTest {
             return Outcome::default();
         };
         state.losses.push(loss);
-        if state.losses.len() < self.steps_per_rate && loss.is_finite() {
+        if state.losses.len() < self.params.steps_per_rate && loss.is_finite() {
             return Outcome::default();
         }
         let losses = std::mem::take(&mut state.losses);
@@ -164,6 +175,14 @@ impl RangeTest {
         state.from = observation.effective_step;
         self.go_on(state)
     }
+}
+
+impl RangeTest {
+    /// The loss at every rate tried so far.
+    #[must_use]
+    pub fn points(state: &RangeTestState) -> &[Point] {
+        state.curve.points()
+    }
 
     /// The next rate, or the end.
     fn go_on(&self, state: &mut RangeTestState) -> Outcome {
@@ -171,15 +190,15 @@ impl RangeTest {
         let (smoothed, least) = (state.curve.smoothed, state.curve.least);
         let why = if !smoothed.is_finite() {
             "the loss is not finite"
-        } else if smoothed > self.divergence_factor * least {
+        } else if smoothed > self.params.divergence_factor * least {
             "the smoothed loss is far above its least"
-        } else if tried >= self.rates {
+        } else if tried >= self.params.rates {
             "every rate has been tried"
         } else {
             let next = Move {
                 base_lrs: self.base_lrs(tried),
                 shape: flat(),
-                reason: format!("the next rate of the range test, {} of {}", tried + 1, self.rates),
+                reason: format!("the next rate of the range test, {} of {}", tried + 1, self.params.rates),
                 evidence: [("smoothed_loss".to_owned(), smoothed)].into(),
             };
             return Outcome { ruling: Some(Ruling::Move(next)), ..Outcome::default() };
@@ -197,7 +216,7 @@ impl RangeTest {
 
     /// What was found, as advice.
     fn report(&self, state: &RangeTestState) -> Ruling {
-        let suggestions = state.curve.suggestions(self.rates);
+        let suggestions = state.curve.suggestions(self.params.rates);
         let told: Vec<String> =
             suggestions.iter().map(|(suggestion, rate)| format!("{} {}", suggestion.as_str(), brief(*rate))).collect();
         let tried = state.curve.points().len();
@@ -210,7 +229,7 @@ impl RangeTest {
     }
 
     fn evidence(&self, state: &RangeTestState) -> std::collections::BTreeMap<String, f64> {
-        let suggestions = state.curve.suggestions(self.rates);
+        let suggestions = state.curve.suggestions(self.params.rates);
         let suggestions = suggestions.into_iter().map(|(suggestion, rate)| (suggestion.as_str(), rate));
         let rest = [
             ("rates_tried", lrs_stats::number(state.curve.points().len())),
@@ -222,11 +241,11 @@ impl RangeTest {
 
     /// The `i`-th rate of the first group.
     fn rate(&self, i: usize) -> f64 {
-        if i + 1 >= self.rates {
-            return self.end_lr;
+        if i + 1 >= self.params.rates {
+            return self.params.end_lr;
         }
-        let share = lrs_stats::number(i) / lrs_stats::number(self.rates - 1);
-        self.start_lr * libm::pow(self.end_lr / self.start_lr, share)
+        let share = lrs_stats::number(i) / lrs_stats::number(self.params.rates - 1);
+        self.params.start_lr * libm::pow(self.params.end_lr / self.params.start_lr, share)
     }
 
     fn base_lrs(&self, i: usize) -> Vec<f64> {
@@ -240,27 +259,13 @@ fn flat() -> RateShape {
     RateShape { is_flat: true, ..RateShape::default() }
 }
 
-/// Losses as JSON, NaN and infinities included.
-mod losses {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    #[derive(Serialize, Deserialize)]
-    #[serde(transparent)]
-    struct Loss(#[serde(with = "lrs_model::number")] f64);
-
-    pub(super) fn serialize<S: Serializer>(losses: &[f64], serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(losses.iter().map(|&loss| Loss(loss)))
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<f64>, D::Error> {
-        Ok(Vec::<Loss>::deserialize(deserializer)?.into_iter().map(|loss| loss.0).collect())
-    }
-}
+#[cfg(test)]
+mod golden;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lrs_model::{controller::RangeTest as Spec, spec::Suggestion, telemetry::Sample};
+    use lrs_model::telemetry::Sample;
 
     fn setting(tier: Tier) -> Setting {
         Setting {
@@ -273,15 +278,15 @@ mod tests {
         }
     }
 
-    fn range_test(spec: &Spec, tier: Tier) -> RangeTest {
+    fn range_test(spec: &Params, tier: Tier) -> RangeTest {
         let mut violations = Violations::new();
-        RangeTest::try_new(spec, &setting(tier), &mut violations).unwrap_or_else(|| panic!("{violations}"))
+        RangeTest::try_new(*spec, &setting(tier), &mut violations).unwrap_or_else(|| panic!("{violations}"))
     }
 
     /// Runs the test, each loss a function of the rate of the first group. Returns the outcomes with their steps.
-    fn run(test: &RangeTest, lag: u64, loss: impl Fn(f64) -> f64) -> (RangeTestState, Vec<(u64, Outcome)>) {
-        let mut state = RangeTest::initial(0);
-        let mut rates = vec![test.opening().base_lrs[0]; usize::try_from(lag).unwrap()];
+    fn run(test: &RangeTest, lag: u64, loss: impl Fn(f64) -> f64) -> (Box<RangeTestState>, Vec<(u64, Outcome)>) {
+        let mut state = test.initial(0);
+        let mut rates = vec![test.base_lrs(0)[0]; usize::try_from(lag).unwrap()];
         let mut outcomes = Vec::new();
         for step in 0..600_u64 {
             let rate = rates[usize::try_from(step).unwrap()];
@@ -309,7 +314,7 @@ mod tests {
 
     #[test]
     fn rates_rise_in_even_ratios_from_the_first_to_the_last_and_groups_keep_their_proportion() {
-        let test = range_test(&Spec { start_lr: 1e-4, end_lr: 1.0, rates: 9, ..Spec::default() }, Tier::Rates);
+        let test = range_test(&Params { start_lr: 1e-4, end_lr: 1.0, rates: 9, ..Params::default() }, Tier::Rates);
         for (i, expected) in [1e-4, 3.162_277_660_168_379e-4, 1e-3].into_iter().enumerate() {
             let found = test.base_lrs(i);
             assert!((found[0] - expected).abs() < 1e-12 * expected, "{found:?} at {i}");
@@ -320,7 +325,8 @@ mod tests {
 
     #[test]
     fn it_goes_back_to_the_beginning_and_tells_what_it_found() {
-        let test = range_test(&Spec { steps_per_rate: 2, divergence_factor: 1e9, ..Spec::default() }, Tier::Restore);
+        let test =
+            range_test(&Params { steps_per_rate: 2, divergence_factor: 1e9, ..Params::default() }, Tier::Restore);
         let (state, outcomes) = run(&test, 1, valley);
 
         let ends: Vec<_> = outcomes.iter().filter(|(_, outcome)| !outcome.actions.is_empty()).collect();
@@ -333,12 +339,12 @@ mod tests {
         let minimum = advice.evidence["minimum"];
         assert!((1e-3 / 3.0..3e-1).contains(&minimum), "{minimum}: {}", advice.reason);
         assert_eq!(RangeTest::points(&state).len(), 100);
-        assert_eq!(RangeTest::status(&state).phase, "reported");
+        assert_eq!(test.status(&state).phase, "reported");
     }
 
     #[test]
     fn a_lag_makes_the_test_longer_and_changes_nothing_else() {
-        let test = range_test(&Spec { rates: 20, divergence_factor: 1e9, ..Spec::default() }, Tier::Restore);
+        let test = range_test(&Params { rates: 20, divergence_factor: 1e9, ..Params::default() }, Tier::Restore);
         let (prompt, _) = run(&test, 1, valley);
         let (late, outcomes) = run(&test, 8, valley);
         assert_eq!(RangeTest::points(&late), RangeTest::points(&prompt));
@@ -347,7 +353,7 @@ mod tests {
 
     #[test]
     fn a_loss_that_explodes_ends_the_test() {
-        let test = range_test(&Spec::default(), Tier::Rates);
+        let test = range_test(&Params::default(), Tier::Rates);
         for explosion in [f64::NAN, f64::INFINITY, 1e12] {
             let (state, outcomes) = run(&test, 1, |rate| if rate > 0.5 { explosion } else { 1.0 });
             let tried = RangeTest::points(&state).len();
@@ -358,8 +364,8 @@ mod tests {
 
     #[test]
     fn steps_at_another_rate_do_not_count() {
-        let test = range_test(&Spec::default(), Tier::Rates);
-        let mut state = RangeTest::initial(5);
+        let test = range_test(&Params::default(), Tier::Rates);
+        let mut state = test.initial(5);
         for (step, is_as_directed) in [(4, true), (5, false)] {
             let sample = Sample { loss: Some(1.0), ..Sample::new(step) };
             let observation =
@@ -371,58 +377,10 @@ mod tests {
 
     #[test]
     fn every_violation_is_told_at_once() {
-        let spec = Spec { start_lr: 0.0, end_lr: -1.0, rates: 7, steps_per_rate: 0, divergence_factor: f64::NAN };
+        let spec = Params { start_lr: 0.0, end_lr: -1.0, rates: 7, steps_per_rate: 0, divergence_factor: f64::NAN };
         let mut violations = Violations::new();
-        assert_eq!(RangeTest::try_new(&spec, &setting(Tier::Rates), &mut violations), None);
+        assert_eq!(RangeTest::try_new(spec, &setting(Tier::Rates), &mut violations), None);
         let fields: Vec<_> = violations.iter().map(|violation| violation.field.as_str()).collect();
         assert_eq!(fields, ["start_lr", "end_lr", "rates", "steps_per_rate", "divergence_factor"]);
-    }
-
-    #[derive(Deserialize)]
-    struct Golden {
-        curves: Vec<GoldenCurve>,
-    }
-
-    #[derive(Deserialize)]
-    struct GoldenCurve {
-        name: String,
-        start_lr: f64,
-        end_lr: f64,
-        rates: u64,
-        #[serde(with = "losses")]
-        losses: Vec<f64>,
-        steepest: Option<f64>,
-        valley: Option<f64>,
-        slide: Option<f64>,
-        minimum: Option<f64>,
-    }
-
-    #[test]
-    fn the_suggestions_are_fastais() {
-        let golden: Golden = serde_json::from_str(include_str!("../../../tests/fixtures/range_test.json")).unwrap();
-        for GoldenCurve { name, start_lr, end_lr, rates, losses, steepest, valley, slide, minimum } in golden.curves {
-            let test = range_test(&Spec { start_lr, end_lr, rates, ..Spec::default() }, Tier::Rates);
-            let mut state = RangeTest::initial(0);
-            let mut found = None;
-            for (step, loss) in (0..).zip(losses.into_iter().chain([0.0])) {
-                let sample = Sample { loss: Some(loss), ..Sample::new(step) };
-                let observation =
-                    Observation { sample: &sample, effective_step: step + 1, base_lrs: &[0.1], is_as_directed: true };
-                if let Some(Ruling::Advice(advice)) = test.observe(&mut state, &observation).ruling {
-                    found = Some(advice.evidence);
-                    break;
-                }
-            }
-            let found = found.unwrap_or_else(|| panic!("{name} does not end"));
-            let expected = [steepest, valley, slide, minimum];
-            for (suggestion, expected) in Suggestion::ALL.into_iter().zip(expected) {
-                let (rate, suggestion) = (found.get(suggestion.as_str()).copied(), suggestion.as_str());
-                let is_same = match (rate, expected) {
-                    (Some(rate), Some(expected)) => (rate - expected).abs() <= 1e-12 * expected,
-                    (rate, expected) => rate.is_none() && expected.is_none(),
-                };
-                assert!(is_same, "{name}: {suggestion} {rate:?} is not {expected:?}");
-            }
-        }
     }
 }

@@ -1,6 +1,6 @@
 //! How base rates run from one move to the next.
 
-use lrs_model::decision::RateShape;
+use lrs_model::{decision::RateShape, number::exact};
 
 /// The factor on the base rates at `step`, in `[0, 1]`, for a shape in force since `start`.
 ///
@@ -21,12 +21,6 @@ fn cooldown(share: Option<f64>, step: u64, total_steps: Option<u64>) -> f64 {
     let (Some(share), Some(total)) = (share, total_steps) else { return 1.0 };
     let (left, length) = (exact(total.saturating_sub(step)), share * exact(total));
     if left >= length { 1.0 } else { 1.0 - (1.0 - left / length).sqrt() }
-}
-
-/// Steps lie below 2^53.
-#[expect(clippy::cast_precision_loss, reason = "steps are exact in f64")]
-fn exact(steps: u64) -> f64 {
-    steps as f64
 }
 
 #[cfg(test)]

@@ -2,21 +2,22 @@
 //!
 //! Mann and Kendall's test over the last `window` values, every quarter of a window: a plateau if `S >= 0` or
 //! `S^2 < z^2 Var(S) (1 + r1) / (1 - r1)`, where the last factor allows for the correlation of neighbours, r1 clipped to
-//! [0, 0.9]. Two such verdicts in a row cut. Rank tests are blind to the size of spikes, and need no threshold on the loss.
+//! [0, 0.9]. Two plateaus in a row cut. Rank tests are blind to the size of spikes, and need no threshold on the loss.
 
 use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Advice, Move, Observation, Outcome, Ruling, Setting, Status,
+use crate::{
+    kind::Kind,
     params::{metric, shrinking},
     sighting::Sighting,
     wording::brief,
+    words::{Advice, Move, Observation, Outcome, Ruling, Setting, Status},
 };
 use lrs_model::{
-    controller::StatisticalPlateau as Spec,
     decision::{RateShape, Topic},
+    telemetry::LOSS,
     violation::Violations,
 };
 use lrs_stats::{
@@ -26,19 +27,35 @@ use lrs_stats::{
 
 /// How many tests there are in a window.
 const TESTS_A_WINDOW: usize = 4;
-/// How many verdicts in a row cut.
-const VERDICTS: u32 = 2;
+/// How many tests in a row must find a plateau for a cut.
+const PLATEAUS: u32 = 2;
+/// The correlation of neighbours is taken to be at most this.
 const MOST_CORRELATED: f64 = 0.9;
 /// The floor where none is given, as a share of the written base rate.
 const FLOOR_SHARE: f64 = 1e-3;
 
-/// The parameters, checked.
+/// The parameters.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[expect(missing_docs, reason = "described in proto/lrs/v1/controller.proto")]
+pub struct Params {
+    pub metric: String,
+    pub window: usize,
+    pub threshold: f64,
+    pub factor: f64,
+    pub min_lr: Option<f64>,
+}
+
+impl Default for Params {
+    fn default() -> Self {
+        Self { metric: LOSS.to_owned(), window: 256, threshold: 2.0, factor: 0.5, min_lr: None }
+    }
+}
+
+/// The controller, for one job.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StatisticalPlateau {
-    metric: String,
-    window: usize,
-    threshold: f64,
-    factor: f64,
+    params: Params,
     min_lrs: Vec<f64>, // one a group
 }
 
@@ -49,8 +66,9 @@ pub struct StatisticalPlateauState {
     values: VecDeque<f64>,
     /// Values since the last test.
     untested: usize,
-    /// Verdicts in a row that found a plateau.
-    verdicts: u32,
+    /// Tests in a row that found a plateau.
+    #[serde(rename = "verdicts")]
+    plateaus: u32,
     /// Whether it has advised to stop since the last cut.
     has_advised: bool,
     sighting: Sighting,
@@ -65,38 +83,40 @@ struct Test {
     correlation: f64,
 }
 
-impl StatisticalPlateau {
-    /// Checks the parameters; says in `v` what is wrong, with fields as seen from the parameters.
-    pub(super) fn try_new(spec: &Spec, setting: &Setting, v: &mut Violations) -> Option<Self> {
+impl Kind for StatisticalPlateau {
+    const NAME: &'static str = "statistical_plateau";
+
+    type Params = Params;
+    type State = Box<StatisticalPlateauState>;
+
+    fn try_new(params: Params, setting: &Setting, v: &mut Violations) -> Option<Self> {
         let wrong_before = v.len();
-        metric(&spec.metric, v);
-        shrinking("factor", spec.factor, v);
-        if !(32..=1024).contains(&spec.window) {
-            v.refuse("window", spec.window, "from 32 to 1024");
+        metric(&params.metric, v);
+        shrinking("factor", params.factor, v);
+        if !(32..=1024).contains(&params.window) {
+            v.refuse("window", params.window, "from 32 to 1024");
         }
-        if !(spec.threshold > 0.0 && spec.threshold <= 10.0) {
-            v.refuse("threshold", spec.threshold, "greater than 0 and at most 10");
+        if !(params.threshold > 0.0 && params.threshold <= 10.0) {
+            v.refuse("threshold", params.threshold, "greater than 0 and at most 10");
         }
-        if let Some(min_lr) = spec.min_lr.filter(|min_lr| !(min_lr.is_finite() && *min_lr >= 0.0)) {
+        if let Some(min_lr) = params.min_lr.filter(|min_lr| !(min_lr.is_finite() && *min_lr >= 0.0)) {
             v.refuse("min_lr", min_lr, "finite and at least 0");
         }
-        let floor = |base_lr: &f64| spec.min_lr.unwrap_or(FLOOR_SHARE * base_lr);
-        let window = usize::try_from(spec.window).ok()?;
-        (v.len() == wrong_before).then(|| Self {
-            metric: spec.metric.clone(),
-            window,
-            threshold: spec.threshold,
-            factor: spec.factor,
-            min_lrs: setting.base_lrs.iter().map(floor).collect(),
-        })
+        let floor = |base_lr: &f64| params.min_lr.unwrap_or(FLOOR_SHARE * base_lr);
+        let min_lrs = setting.base_lrs.iter().map(floor).collect();
+        (v.len() == wrong_before).then_some(Self { params, min_lrs })
     }
 
-    pub(super) fn metric(&self) -> &str {
-        &self.metric
+    fn initial(&self, _start: u64) -> Self::State {
+        Box::default()
     }
 
-    pub(super) fn status(&self, state: &StatisticalPlateauState) -> Status {
-        let missing = state.sighting.is_missing(self.window as u64);
+    fn metrics(&self) -> Vec<&str> {
+        vec![&self.params.metric]
+    }
+
+    fn status(&self, state: &Self::State) -> Status {
+        let missing = state.sighting.is_missing(self.params.window as u64);
         Status {
             phase: "watching",
             missing: missing.then_some("its metric is not reported: there are no cuts").into_iter().collect(),
@@ -104,27 +124,35 @@ impl StatisticalPlateau {
     }
 
     /// Takes in one value, if the sample has a finite one. Steps that did not run as directed count: the trend is what it is.
-    pub(super) fn observe(&self, state: &mut StatisticalPlateauState, observation: &Observation<'_>) -> Outcome {
-        let value = observation.sample.metric(&self.metric);
+    fn observe(&self, state: &mut Self::State, observation: &Observation<'_>) -> Outcome {
+        Outcome { ruling: self.judge(state, observation), ..Outcome::default() }
+    }
+}
+
+impl StatisticalPlateau {
+    /// What the values say, now that the sample's is known.
+    pub(crate) fn judge(&self, state: &mut StatisticalPlateauState, observation: &Observation<'_>) -> Option<Ruling> {
+        let window = self.params.window;
+        let value = observation.sample.metric(&self.params.metric);
         state.sighting.note(value.is_some());
-        let Some(value) = value.filter(|value| value.is_finite()) else { return Outcome::default() };
-        if state.values.len() == self.window {
+        let value = value.filter(|value| value.is_finite())?;
+        if state.values.len() == window {
             state.values.pop_front();
         }
         state.values.push_back(value);
         state.untested += 1;
-        if state.values.len() < self.window || state.untested < self.window / TESTS_A_WINDOW {
-            return Outcome::default();
+        if state.values.len() < window || state.untested < window / TESTS_A_WINDOW {
+            return None;
         }
         state.untested = 0;
-        let Some(test) = test(state.values.make_contiguous()) else { return Outcome::default() };
-        let is_plateau = test.s >= 0.0 || test.z2 < self.threshold * self.threshold;
-        state.verdicts = if is_plateau { state.verdicts + 1 } else { 0 };
-        if state.verdicts < VERDICTS {
-            return Outcome::default();
+        let test = test(state.values.make_contiguous())?;
+        let is_plateau = test.s >= 0.0 || test.z2 < self.params.threshold * self.params.threshold;
+        state.plateaus = if is_plateau { state.plateaus + 1 } else { 0 };
+        if state.plateaus < PLATEAUS {
+            return None;
         }
-        state.verdicts = 0;
-        Outcome { ruling: self.rule(state, test, observation.base_lrs), ..Outcome::default() }
+        state.plateaus = 0;
+        self.rule(state, test, observation.base_lrs)
     }
 
     /// A cut, or at the floor the advice to stop, once.
@@ -133,14 +161,18 @@ impl StatisticalPlateau {
             ("s", test.s),
             ("z2", test.z2),
             ("neighbour_correlation", test.correlation),
-            ("threshold", self.threshold),
-            ("window", lrs_stats::number(self.window)),
+            ("threshold", self.params.threshold),
+            ("window", lrs_stats::number(self.params.window)),
         ];
         let evidence = evidence.into_iter().map(|(name, figure)| (name.to_owned(), figure)).collect();
-        let flat =
-            format!("no downward trend of {} over {} values (z² = {})", self.metric, self.window, brief(test.z2));
+        let flat = format!(
+            "no downward trend of {} over {} values (z² = {})",
+            self.params.metric,
+            self.params.window,
+            brief(test.z2)
+        );
         let cut = |(&base_lr, &min_lr): (&f64, &f64)| {
-            if base_lr > min_lr { (base_lr * self.factor).max(min_lr) } else { base_lr }
+            if base_lr > min_lr { (base_lr * self.params.factor).max(min_lr) } else { base_lr }
         };
         let cuts: Vec<f64> = base_lrs.iter().zip(&self.min_lrs).map(cut).collect();
         if cuts.iter().zip(base_lrs).any(|(cut, base_lr)| cut < base_lr) {
@@ -169,24 +201,17 @@ fn test(values: &[f64]) -> Option<Test> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lrs_model::{spec::Tier, telemetry::Sample};
+    use lrs_model::telemetry::Sample;
 
-    fn plateau(spec: &Spec) -> StatisticalPlateau {
-        let setting = Setting {
-            base_lrs: vec![1.0],
-            total_steps: None,
-            decision_lag: 1,
-            tier: Tier::Rates,
-            has_schedule: false,
-            objective: None,
-        };
+    fn plateau(spec: &Params) -> StatisticalPlateau {
         let mut violations = Violations::new();
-        StatisticalPlateau::try_new(spec, &setting, &mut violations).unwrap_or_else(|| panic!("{violations}"))
+        StatisticalPlateau::try_new(spec.clone(), &Setting::of_groups(1), &mut violations)
+            .unwrap_or_else(|| panic!("{violations}"))
     }
 
     /// The steps and base rates of the cuts, and the steps of advice, on these losses.
     fn run(plateau: &StatisticalPlateau, losses: impl Iterator<Item = f64>) -> (Vec<(u64, f64)>, Vec<u64>) {
-        let (mut state, mut base_lr) = (StatisticalPlateauState::default(), 1.0);
+        let (mut state, mut base_lr) = (Box::<StatisticalPlateauState>::default(), 1.0);
         let (mut cuts, mut advice) = (Vec::new(), Vec::new());
         for (step, loss) in (0..).zip(losses) {
             let sample = Sample { loss: Some(loss), ..Sample::new(step) };
@@ -212,18 +237,18 @@ mod tests {
         f64::from(u32::try_from(mixed >> 32).unwrap()) / 4_294_967_296.0 - 0.5
     }
 
-    fn small() -> Spec {
-        Spec { window: 64, ..Spec::default() }
+    fn small() -> Params {
+        Params { window: 64, ..Params::default() }
     }
 
     #[test]
     fn a_falling_loss_is_left_alone() {
         let falling = (0..2000).map(|i| 5.0 - 1e-3 * f64::from(i) + 0.2 * noise(u64::try_from(i).unwrap()));
-        assert_eq!(run(&plateau(&Spec::default()), falling), (vec![], vec![]));
+        assert_eq!(run(&plateau(&Params::default()), falling), (vec![], vec![]));
     }
 
     #[test]
-    fn a_flat_loss_is_cut_after_two_verdicts_and_then_rests() {
+    fn a_flat_loss_is_cut_after_two_plateaus_and_then_rests() {
         let (cuts, _) = run(&plateau(&small()), (0..400).map(noise));
         // The window is full at the 64th value, the second test is a quarter of a window later.
         assert_eq!(cuts[0], (79, 0.5));
@@ -232,7 +257,7 @@ mod tests {
 
     #[test]
     fn at_the_floor_it_advises_to_stop_once() {
-        let (cuts, advice) = run(&plateau(&Spec { min_lr: Some(0.4), ..small() }), (0..1000).map(noise));
+        let (cuts, advice) = run(&plateau(&Params { min_lr: Some(0.4), ..small() }), (0..1000).map(noise));
         assert_eq!(cuts.iter().map(|(_, rate)| *rate).collect::<Vec<_>>(), [0.5, 0.4]);
         assert_eq!(advice.len(), 1, "{advice:?}");
     }
@@ -253,17 +278,9 @@ mod tests {
 
     #[test]
     fn every_violation_is_told_at_once() {
-        let spec = Spec { metric: String::new(), window: 31, threshold: 0.0, factor: 1.0, min_lr: Some(-1.0) };
+        let spec = Params { metric: String::new(), window: 31, threshold: 0.0, factor: 1.0, min_lr: Some(-1.0) };
         let mut violations = Violations::new();
-        let setting = Setting {
-            base_lrs: vec![1.0],
-            total_steps: None,
-            decision_lag: 1,
-            tier: Tier::Rates,
-            has_schedule: false,
-            objective: None,
-        };
-        assert_eq!(StatisticalPlateau::try_new(&spec, &setting, &mut violations), None);
+        assert_eq!(StatisticalPlateau::try_new(spec, &Setting::of_groups(1), &mut violations), None);
         let fields: Vec<_> = violations.iter().map(|violation| violation.field.as_str()).collect();
         assert_eq!(fields, ["metric", "factor", "window", "threshold", "min_lr"]);
     }

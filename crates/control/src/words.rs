@@ -40,6 +40,19 @@ impl Setting {
         }
     }
 
+    /// A setting for tests: so many groups, each with a base rate of 1.
+    #[cfg(test)]
+    pub(crate) fn of_groups(groups: usize) -> Self {
+        Self {
+            base_lrs: vec![1.0; groups],
+            total_steps: None,
+            decision_lag: 1,
+            tier: Tier::Rates,
+            has_schedule: false,
+            objective: None,
+        }
+    }
+
     /// How many parameter groups there are.
     #[must_use]
     pub fn groups(&self) -> usize {

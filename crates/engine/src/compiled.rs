@@ -7,7 +7,6 @@ use lrs_control as control;
 use lrs_control::{Controller, Opening, Setting};
 use lrs_model::{
     MAX_STEP,
-    controller::ControllerSpec,
     name::check_part,
     schedule::ScheduleSpec,
     spec::{Group, RateLimits, Spec},
@@ -239,11 +238,7 @@ pub fn effective_schedule(spec: &Spec) -> Cow<'_, ScheduleSpec> {
 
 /// The first controller that begins with a warm-up, and that warm-up.
 fn opening(spec: &Spec) -> Option<(usize, ScheduleSpec)> {
-    spec.controllers.iter().enumerate().find_map(|(i, controller)| {
-        let ControllerSpec::Library(named) = controller else { return None };
-        let opening = control::compat::translate(named, &mut Violations::new())?.opening?;
-        Some((i, opening))
-    })
+    spec.controllers.iter().enumerate().find_map(|(i, controller)| Some((i, control::compat::opening(controller)?)))
 }
 
 fn check_opening(spec: &Spec, v: &mut Violations) {

@@ -300,7 +300,7 @@ impl Job {
             }
             let restore = actions.iter().find_map(|action| match action {
                 Action::Restore(id) => Some(id.clone()),
-                Action::Snapshot(_) | Action::Forget(_) => None,
+                Action::Keep(_) | Action::Forget(_) => None,
             });
             if !actions.is_empty() {
                 self.timeline.steer().push_actions(when, actions);

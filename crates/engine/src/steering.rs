@@ -189,8 +189,8 @@ mod tests {
     fn actions_belong_to_one_step_and_keep_their_order() {
         let mut steering = Steering::default();
         steering.push_actions(When::beginning(5), vec![Action::Restore("best".into())]);
-        steering.push_actions(When::beginning(5), vec![Action::Snapshot("start".into())]);
-        assert_eq!(steering.at(5).actions, [Action::Restore("best".into()), Action::Snapshot("start".into())]);
+        steering.push_actions(When::beginning(5), vec![Action::Keep("start".into())]);
+        assert_eq!(steering.at(5).actions, [Action::Restore("best".into()), Action::Keep("start".into())]);
         assert_eq!(steering.at(4).actions, []);
         assert_eq!(steering.at(6).actions, []);
     }

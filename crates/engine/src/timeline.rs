@@ -416,9 +416,8 @@ mod tests {
 
     #[test]
     fn what_was_determined_stays_so_when_controllers_come_back_later() {
-        let plateau = lrs_model::controller::ReduceLrOnPlateau::default();
-        let plateau = lrs_model::controller::ControllerSpec::ReduceLrOnPlateau(plateau);
-        let controlled = Spec { controllers: vec![plateau], ..falling() };
+        let plateau = lrs_control::plateau::Params::default();
+        let controlled = Spec { controllers: vec![plateau.into()], ..falling() };
         let without = person(1, 30, Effect::Spec(Box::new(falling())));
         let again = person(2, 60, Effect::Spec(Box::new(controlled.clone())));
 

@@ -3,12 +3,12 @@
 
 use std::{sync::Arc, time::Duration};
 
+use lrs_control::greedy;
 use lrs_engine::{
     Engine, Fork, GroupRate, NewJob, RateCall, Settings,
     replay::{Replayer, recorded, replay, same_decision},
 };
 use lrs_model::{
-    controller::{ControllerSpec, Greedy},
     decision::Decision,
     job::AttemptRow,
     name::JobName,
@@ -25,13 +25,8 @@ fn spec() -> Spec {
     let group =
         Group { name: "default".into(), base_lr: 0.1, base_momentum: None, base_weight_decay: None, schedule: None };
     let (min_lr, max_lr) = (vec![1e-6], vec![1e6]);
-    let greedy = Greedy { patience: 0, factor: 0.97, min_lr, max_lr, eps: 0.0, ..Greedy::default() };
-    Spec {
-        groups: vec![group],
-        controllers: vec![ControllerSpec::Greedy(greedy)],
-        decision_lag: LAG,
-        ..Spec::default()
-    }
+    let greedy = greedy::Params { patience: 0, factor: 0.97, min_lr, max_lr, eps: 0.0, ..greedy::Params::default() };
+    Spec { groups: vec![group], controllers: vec![greedy.into()], decision_lag: LAG, ..Spec::default() }
 }
 
 /// An irregular loss, another one in each attempt.

@@ -11,9 +11,10 @@ use std::{
     time::Duration,
 };
 
+use lrs_control::{auto, greedy, keras_plateau, noise_scale, optax_plateau, plateau};
 use lrs_engine::{job::Job, timeline::Timeline};
 use lrs_model::{
-    controller::{Auto, ControllerSpec, Greedy, KerasPlateau, NoiseScale, OptaxPlateau, ReduceLrOnPlateau},
+    controller::ControllerSpec,
     spec::{Group, Spec, Tier},
     telemetry::{Report, Sample},
 };
@@ -40,7 +41,7 @@ fn spec(controllers: Vec<ControllerSpec>, decision_lag: u64) -> Spec {
 /// Moves the rates at every step: up after a better loss, down after a worse one.
 fn greedy() -> ControllerSpec {
     let (min_lr, max_lr) = (vec![1e-6], vec![1e6]);
-    ControllerSpec::Greedy(Greedy { patience: 0, factor: 0.999, min_lr, max_lr, eps: 0.0, ..Greedy::default() })
+    greedy::Params { patience: 0, factor: 0.999, min_lr, max_lr, eps: 0.0, ..greedy::Params::default() }.into()
 }
 
 /// Every second loss is the best so far.
@@ -141,12 +142,12 @@ fn a_job_whose_rate_moves_at_every_step_stays_as_large_and_as_fast_as_it_began()
 fn every_other_controller_stays_as_large_and_as_fast_too() {
     let _turn = TURN.lock();
     let steps = steps() / 10;
-    let plateau = ReduceLrOnPlateau { patience: 0, factor: 0.9999, ..ReduceLrOnPlateau::default() };
+    let plateau = plateau::Params { patience: 0, factor: 0.9999, ..plateau::Params::default() };
     let others = [
-        vec![ControllerSpec::ReduceLrOnPlateau(plateau), greedy()],
-        vec![ControllerSpec::KerasPlateau(KerasPlateau { patience: 0, factor: 0.9999, ..KerasPlateau::default() })],
-        vec![ControllerSpec::OptaxPlateau(OptaxPlateau { patience: 1, factor: 0.9999, ..OptaxPlateau::default() })],
-        vec![ControllerSpec::NoiseScale(NoiseScale::default()), ControllerSpec::Auto(Auto::default())],
+        vec![plateau.into(), greedy()],
+        vec![keras_plateau::Params { patience: 0, factor: 0.9999, ..keras_plateau::Params::default() }.into()],
+        vec![optax_plateau::Params { patience: 1, factor: 0.9999, ..optax_plateau::Params::default() }.into()],
+        vec![noise_scale::Params::default().into(), auto::Params::default().into()],
     ];
     for controllers in others {
         let spec = Spec { total_steps: Some(steps), ..spec(controllers, 4) };

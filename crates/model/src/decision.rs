@@ -215,7 +215,8 @@ pub fn advice_words(topic: &str, is_withdrawn: bool) -> String {
 #[serde(rename_all = "snake_case")]
 pub enum Action {
     /// Keep a copy of parameters and optimizer state under this identifier.
-    Snapshot(String),
+    #[serde(rename = "snapshot")]
+    Keep(String),
     /// Go back to the copy under this identifier.
     Restore(String),
     /// The copy under this identifier will not be asked for again.

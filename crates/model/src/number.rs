@@ -80,6 +80,28 @@ pub mod option {
     }
 }
 
+/// The same for a list of numbers.
+pub mod list {
+    use super::{Deserialize as _, Deserializer, Serializer, Text};
+
+    /// Writes the list.
+    ///
+    /// # Errors
+    /// As the serializer says.
+    pub fn serialize<S: Serializer>(list: &[f64], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(list.iter().map(|value| Text::from(*value)))
+    }
+
+    /// Reads the list.
+    ///
+    /// # Errors
+    /// If an element is not a number.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<f64>, D::Error> {
+        let list = Vec::<Text>::deserialize(deserializer)?;
+        list.into_iter().map(|text| text.try_into().map_err(serde::de::Error::custom)).collect()
+    }
+}
+
 /// The same for named numbers in a list of pairs, written as an object.
 pub mod named {
     use std::{collections::BTreeMap, sync::Arc};

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    controller::{Auto, ControllerSpec, Mode},
+    controller::{ControllerSpec, Mode},
     schedule::ScheduleSpec,
 };
 
@@ -150,24 +150,6 @@ pub const DEFAULT_COMMIT_AHEAD: u64 = 64;
 /// The group's name where there is only one and it has none.
 pub const DEFAULT_GROUP: &str = "default";
 
-impl Spec {
-    /// With the revision of its closed loop written down: the one that is written, else that of the spec `before` it, else the newest.
-    /// So a job keeps its own through every change that does not ask for another.
-    #[must_use]
-    pub fn with_revision(mut self, before: Option<&Self>) -> Self {
-        let kept = before.into_iter().flat_map(|spec| &spec.controllers).find_map(|controller| match controller {
-            ControllerSpec::Auto(auto) => auto.revision,
-            _ => None,
-        });
-        for controller in &mut self.controllers {
-            if let ControllerSpec::Auto(auto) = controller {
-                auto.revision.get_or_insert(kept.unwrap_or(Auto::REVISION));
-            }
-        }
-        self
-    }
-}
-
 impl Default for Spec {
     /// A spec with every default and no parameter group.
     fn default() -> Self {
@@ -192,22 +174,5 @@ impl Default for Spec {
             tier: Tier::default(),
             base_lr_from: None,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_job_keeps_the_revision_of_its_closed_loop_until_another_is_asked_for() {
-        let auto = |revision| Spec {
-            controllers: vec![ControllerSpec::Auto(Auto { revision, ..Auto::default() })],
-            ..Spec::default()
-        };
-        assert_eq!(auto(None).with_revision(None), auto(Some(Auto::REVISION)));
-        assert_eq!(auto(None).with_revision(Some(&auto(Some(1)))), auto(Some(1)));
-        assert_eq!(auto(Some(2)).with_revision(Some(&auto(Some(1)))), auto(Some(2)));
-        assert_eq!(auto(None).with_revision(Some(&Spec::default())), auto(Some(Auto::REVISION)));
     }
 }

@@ -2,13 +2,12 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+pub(super) use super::batch::unbelievable;
 use super::{
-    Backend, Summary, Wanted, Windows,
+    Backend, Summary, Wanted, Windows, batch,
     break_even::BreakEven,
     cpu::Cpu,
-    device::{Device, Failure, ON_CPU, ON_DEVICE, Witness},
-    record::Layout,
-    rings::Ring,
+    device::{Device, ON_CPU, ON_DEVICE, Witness},
 };
 
 /// Computes on a device where that pays and on the CPU elsewhere. The bits do not tell which.
@@ -30,7 +29,7 @@ impl Accelerated {
     /// What the device found, or `None` if there is none any more.
     fn on_device(&self, windows: &Windows, wanted: Wanted) -> Option<Vec<Summary>> {
         let mut held = self.device.lock().unwrap_or_else(PoisonError::into_inner);
-        match on(held.as_mut()?.as_mut(), windows, wanted) {
+        match batch::on(held.as_mut()?.as_mut(), windows, wanted) {
             Ok(found) => Some(found),
             Err(failure) => {
                 *held = None;
@@ -71,34 +70,6 @@ impl Backend for Accelerated {
     }
 }
 
-/// The statistics of a batch that is brought along.
-pub(super) fn on(device: &mut dyn Device, windows: &Windows, wanted: Wanted) -> Result<Vec<Summary>, Failure> {
-    let rings: Vec<Ring> = (0..windows.len())
-        .filter_map(|i| windows.range(i))
-        .map(|range| {
-            // At most MAX_WINDOW.
-            let length = u32::try_from(range.len()).unwrap_or(u32::MAX);
-            Ring { base: range.start as u64, capacity: length, head: 0, length }
-        })
-        .collect();
-    let mut rows = Vec::new();
-    device.compute_values(windows.values(), &rings, wanted, &mut rows)?;
-    read(&rows, &rings, wanted)
-}
-
-/// The summaries that rows stand for.
-fn read(rows: &[u64], rings: &[Ring], wanted: Wanted) -> Result<Vec<Summary>, Failure> {
-    let layout = Layout::new(wanted);
-    let summaries: Option<Vec<Summary>> =
-        rows.chunks_exact(layout.stride).zip(rings).map(|(row, ring)| layout.read(row, ring.length as usize)).collect();
-    summaries.filter(|summaries| summaries.len() == rings.len()).ok_or_else(unbelievable)
-}
-
-/// The device gave rows that can not be these windows'.
-pub(super) fn unbelievable() -> Failure {
-    Failure { call: "read", problem: "the rows are not of these windows".to_owned() }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -127,14 +98,5 @@ mod tests {
             assert_eq!((computed.len(), on_device), (3, calls.min(3)));
             assert_eq!(lost.len(), usize::from(calls < 3), "it is told once: {lost:?}");
         }
-    }
-
-    #[test]
-    fn rows_that_are_not_of_the_batch_are_not_believed() {
-        let ring = Ring { length: 2, ..Ring::default() };
-        let wanted = Wanted { mann_kendall: true, ..Wanted::default() };
-        assert!(read(&[2, 1, 0, 18], &[ring], wanted).is_ok());
-        assert!(read(&[3, 1, 0, 18], &[ring], wanted).is_err());
-        assert!(read(&[2, 1, 0, 18], &[ring, ring], wanted).is_err());
     }
 }

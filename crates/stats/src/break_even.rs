@@ -37,9 +37,9 @@ impl BreakEven {
             let (mut cpu, mut gpu) = ([0.0; 2], [0.0; 2]);
             for (i, batch) in batches.iter().enumerate() {
                 cpu[i] = seconds(now, || drop(Cpu.summarise(batch, wanted)));
-                super::accelerated::on(device, batch, wanted)?; // the first time is longer
+                super::batch::on(device, batch, wanted)?; // the first time is longer
                 let begun = now();
-                super::accelerated::on(device, batch, wanted)?;
+                super::batch::on(device, batch, wanted)?;
                 gpu[i] = now().saturating_sub(begun).as_secs_f64();
             }
             let works = [work(&batches[0], wanted), work(&batches[1], wanted)];

@@ -10,6 +10,7 @@
 use std::ops::Range;
 
 pub mod accelerated;
+mod batch;
 pub mod break_even;
 pub mod choice;
 pub mod cpu;

@@ -1,92 +1,21 @@
-//! Controllers.
+//! Controllers, and the words that they share with others.
 
-use super::{int64, schedule::library, step, whole};
-
-mod adaptive;
-
+use super::plain;
 use lrs_model::{
-    MAX_STEP,
-    controller::{
-        ControllerSpec, Greedy, KerasPlateau, LibraryController, Mode, OptaxPlateau, ReduceLrOnPlateau, ThresholdMode,
-    },
+    controller::{ControllerSpec, Mode},
     violation::Violations,
 };
 use lrs_proto as proto;
-use lrs_proto::controller::Kind;
 
-/// A controller, with every default written out.
-pub fn from_proto(controller: proto::Controller, violations: &mut Violations) -> ControllerSpec {
-    let unnamed = proto::Controller { kind: controller.kind.clone(), ..Default::default() };
-    if controller != unnamed {
-        if controller.kind.is_some() {
-            violations.add("library", "is not allowed beside a kind: a controller is one or the other");
-        }
-        let metric = Some(controller.metric).filter(|metric| !metric.is_empty());
-        let call = library::call(controller.library, controller.scheduler, controller.params, violations);
-        return ControllerSpec::Library(LibraryController { call, metric });
-    }
-    match controller.kind {
-        Some(Kind::ReduceLrOnPlateau(plateau)) => {
-            let plateau = violations.within("reduce_lr_on_plateau", |v| plateau_from_proto(plateau, v));
-            ControllerSpec::ReduceLrOnPlateau(plateau)
-        }
-        Some(Kind::KerasPlateau(plateau)) => {
-            ControllerSpec::KerasPlateau(violations.within("keras_plateau", |v| keras_from_proto(plateau, v)))
-        }
-        Some(Kind::OptaxPlateau(plateau)) => {
-            ControllerSpec::OptaxPlateau(violations.within("optax_plateau", |v| optax_from_proto(plateau, v)))
-        }
-        Some(Kind::Greedy(greedy)) => {
-            ControllerSpec::Greedy(violations.within("greedy", |v| greedy_from_proto(greedy, v)))
-        }
-        Some(Kind::Auto(auto)) => {
-            ControllerSpec::Auto(violations.within("auto", |v| adaptive::auto_from_proto(auto, v)))
-        }
-        Some(Kind::RangeTest(test)) => {
-            ControllerSpec::RangeTest(violations.within("range_test", |v| adaptive::range_test_from_proto(&test, v)))
-        }
-        Some(Kind::StatisticalPlateau(plateau)) => ControllerSpec::StatisticalPlateau(
-            violations.within("statistical_plateau", |v| adaptive::statistical_plateau_from_proto(plateau, v)),
-        ),
-        Some(Kind::NoiseScale(scale)) => {
-            ControllerSpec::NoiseScale(violations.within("noise_scale", |v| adaptive::noise_scale_from_proto(scale, v)))
-        }
-        None => {
-            violations.add(
-                "",
-                "is required: exactly one kind of controller, such as `reduce_lr_on_plateau`, or a `library` and its \
-                 `scheduler`",
-            );
-            ControllerSpec::ReduceLrOnPlateau(ReduceLrOnPlateau::default())
-        }
-    }
+/// A controller with the parameters that are set; `None` if it has no kind, which has been noted.
+pub fn from_proto(controller: &proto::Controller, violations: &mut Violations) -> Option<ControllerSpec> {
+    serde_json::from_value(plain::read(controller, violations)).ok()
 }
 
-/// A controller on the wire.
+/// A controller on the wire; empty if this release does not know its kind.
 #[must_use]
 pub fn to_proto(controller: &ControllerSpec) -> proto::Controller {
-    let kind = match controller {
-        ControllerSpec::ReduceLrOnPlateau(plateau) => Kind::ReduceLrOnPlateau(plateau_to_proto(plateau)),
-        ControllerSpec::KerasPlateau(plateau) => Kind::KerasPlateau(keras_to_proto(plateau)),
-        ControllerSpec::OptaxPlateau(plateau) => Kind::OptaxPlateau(optax_to_proto(plateau)),
-        ControllerSpec::Greedy(greedy) => Kind::Greedy(greedy_to_proto(greedy)),
-        ControllerSpec::Auto(auto) => Kind::Auto(adaptive::auto_to_proto(auto)),
-        ControllerSpec::RangeTest(test) => Kind::RangeTest(adaptive::range_test_to_proto(test)),
-        ControllerSpec::StatisticalPlateau(plateau) => {
-            Kind::StatisticalPlateau(adaptive::statistical_plateau_to_proto(plateau))
-        }
-        ControllerSpec::NoiseScale(scale) => Kind::NoiseScale(adaptive::noise_scale_to_proto(scale)),
-        ControllerSpec::Library(LibraryController { call, metric }) => {
-            return proto::Controller {
-                kind: None,
-                library: call.library.clone(),
-                scheduler: call.scheduler.clone(),
-                params: library::params_to_proto(call),
-                metric: metric.clone().unwrap_or_default(),
-            };
-        }
-    };
-    proto::Controller { kind: Some(kind), ..Default::default() }
+    serde_json::to_value(controller).ok().and_then(|value| plain::write(&value).ok()).unwrap_or_default()
 }
 
 /// Which direction is better; lower unless said otherwise.
@@ -110,219 +39,106 @@ pub fn mode_to_proto(mode: Mode) -> proto::Mode {
     }
 }
 
-fn plateau_from_proto(plateau: proto::ReduceLrOnPlateau, v: &mut Violations) -> ReduceLrOnPlateau {
-    let defaults = ReduceLrOnPlateau::default();
-    ReduceLrOnPlateau {
-        metric: named_or(plateau.metric, defaults.metric),
-        mode: mode_from_proto(plateau.mode, v),
-        factor: plateau.factor.unwrap_or(defaults.factor),
-        patience: count_or("patience", plateau.patience, defaults.patience, v),
-        threshold: plateau.threshold.unwrap_or(defaults.threshold),
-        threshold_mode: threshold_mode_from_proto(plateau.threshold_mode, defaults.threshold_mode, v),
-        cooldown: whole(v, "cooldown", plateau.cooldown, 0, MAX_STEP),
-        min_lr: plateau.min_lr,
-        eps: plateau.eps.unwrap_or(defaults.eps),
-        start_step: step(v, "start_step", plateau.start_step),
-    }
-}
-
-fn plateau_to_proto(plateau: &ReduceLrOnPlateau) -> proto::ReduceLrOnPlateau {
-    proto::ReduceLrOnPlateau {
-        metric: plateau.metric.clone(),
-        mode: mode_to_proto(plateau.mode).into(),
-        factor: Some(plateau.factor),
-        patience: Some(int64(plateau.patience)),
-        threshold: Some(plateau.threshold),
-        threshold_mode: threshold_mode_to_proto(plateau.threshold_mode).into(),
-        cooldown: int64(plateau.cooldown),
-        min_lr: plateau.min_lr.clone(),
-        eps: Some(plateau.eps),
-        start_step: int64(plateau.start_step),
-    }
-}
-
-fn keras_from_proto(plateau: proto::KerasPlateau, v: &mut Violations) -> KerasPlateau {
-    let defaults = KerasPlateau::default();
-    KerasPlateau {
-        metric: named_or(plateau.metric, defaults.metric),
-        mode: mode_from_proto(plateau.mode, v),
-        factor: plateau.factor.unwrap_or(defaults.factor),
-        patience: count_or("patience", plateau.patience, defaults.patience, v),
-        min_delta: plateau.min_delta.unwrap_or(defaults.min_delta),
-        cooldown: whole(v, "cooldown", plateau.cooldown, 0, MAX_STEP),
-        min_lr: plateau.min_lr,
-    }
-}
-
-fn keras_to_proto(plateau: &KerasPlateau) -> proto::KerasPlateau {
-    proto::KerasPlateau {
-        metric: plateau.metric.clone(),
-        mode: mode_to_proto(plateau.mode).into(),
-        factor: Some(plateau.factor),
-        patience: Some(int64(plateau.patience)),
-        min_delta: Some(plateau.min_delta),
-        cooldown: int64(plateau.cooldown),
-        min_lr: plateau.min_lr,
-    }
-}
-
-fn optax_from_proto(plateau: proto::OptaxPlateau, v: &mut Violations) -> OptaxPlateau {
-    let defaults = OptaxPlateau::default();
-    OptaxPlateau {
-        metric: named_or(plateau.metric, defaults.metric),
-        factor: plateau.factor.unwrap_or(defaults.factor),
-        patience: count_or("patience", plateau.patience, defaults.patience, v),
-        rtol: plateau.rtol.unwrap_or(defaults.rtol),
-        atol: plateau.atol,
-        cooldown: whole(v, "cooldown", plateau.cooldown, 0, MAX_STEP),
-        accumulation_size: plateau
-            .accumulation_size
-            .map_or(defaults.accumulation_size, |size| whole(v, "accumulation_size", size, 1, MAX_STEP)),
-        min_scale: plateau.min_scale,
-    }
-}
-
-fn optax_to_proto(plateau: &OptaxPlateau) -> proto::OptaxPlateau {
-    proto::OptaxPlateau {
-        metric: plateau.metric.clone(),
-        factor: Some(plateau.factor),
-        patience: Some(int64(plateau.patience)),
-        rtol: Some(plateau.rtol),
-        atol: plateau.atol,
-        cooldown: int64(plateau.cooldown),
-        accumulation_size: Some(int64(plateau.accumulation_size)),
-        min_scale: plateau.min_scale,
-    }
-}
-
-fn greedy_from_proto(greedy: proto::Greedy, v: &mut Violations) -> Greedy {
-    let defaults = Greedy::default();
-    Greedy {
-        metric: named_or(greedy.metric, defaults.metric),
-        mode: mode_from_proto(greedy.mode, v),
-        factor: greedy.factor.unwrap_or(defaults.factor),
-        patience: count_or("patience", greedy.patience, defaults.patience, v),
-        threshold: greedy.threshold.unwrap_or(defaults.threshold),
-        threshold_mode: threshold_mode_from_proto(greedy.threshold_mode, defaults.threshold_mode, v),
-        cooldown: whole(v, "cooldown", greedy.cooldown, 0, MAX_STEP),
-        warmup: whole(v, "warmup", greedy.warmup, 0, MAX_STEP),
-        min_lr: if greedy.min_lr.is_empty() { defaults.min_lr } else { greedy.min_lr },
-        max_lr: if greedy.max_lr.is_empty() { defaults.max_lr } else { greedy.max_lr },
-        eps: greedy.eps.unwrap_or(defaults.eps),
-        window: greedy.window.map_or(defaults.window, |window| whole(v, "window", window, 1, MAX_STEP)),
-        reset_after: count_or("reset_after", greedy.reset_after, defaults.reset_after, v),
-    }
-}
-
-fn greedy_to_proto(greedy: &Greedy) -> proto::Greedy {
-    proto::Greedy {
-        metric: greedy.metric.clone(),
-        mode: mode_to_proto(greedy.mode).into(),
-        factor: Some(greedy.factor),
-        patience: Some(int64(greedy.patience)),
-        threshold: Some(greedy.threshold),
-        threshold_mode: threshold_mode_to_proto(greedy.threshold_mode).into(),
-        cooldown: int64(greedy.cooldown),
-        warmup: int64(greedy.warmup),
-        min_lr: greedy.min_lr.clone(),
-        max_lr: greedy.max_lr.clone(),
-        eps: Some(greedy.eps),
-        window: Some(int64(greedy.window)),
-        reset_after: Some(int64(greedy.reset_after)),
-    }
-}
-
-fn named_or(metric: String, default: String) -> String {
-    if metric.is_empty() { default } else { metric }
-}
-
-fn count_or(field: &str, given: Option<i64>, default: u64, v: &mut Violations) -> u64 {
-    given.map_or(default, |count| whole(v, field, count, 0, MAX_STEP))
-}
-
-fn threshold_mode_to_proto(mode: ThresholdMode) -> proto::ThresholdMode {
-    match mode {
-        ThresholdMode::Rel => proto::ThresholdMode::Rel,
-        ThresholdMode::Abs => proto::ThresholdMode::Abs,
-    }
-}
-
-fn threshold_mode_from_proto(mode: i32, default: ThresholdMode, v: &mut Violations) -> ThresholdMode {
-    match proto::ThresholdMode::try_from(mode) {
-        Ok(proto::ThresholdMode::Unspecified) => default,
-        Ok(proto::ThresholdMode::Rel) => ThresholdMode::Rel,
-        Ok(proto::ThresholdMode::Abs) => ThresholdMode::Abs,
-        Err(_) => {
-            v.refuse("threshold_mode", mode, "THRESHOLD_MODE_REL or THRESHOLD_MODE_ABS");
-            ThresholdMode::Rel
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lrs_model::controller::{Auto, NoiseScale, RangeTest, StatisticalPlateau};
-    use lrs_model::library::LibraryCall;
+    use lrs_control::complete;
+    use lrs_proto::reflect;
+    use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, Value as Wire};
+    use serde_json::json;
 
-    fn plateau(plateau: proto::ReduceLrOnPlateau) -> proto::Controller {
-        proto::Controller { kind: Some(Kind::ReduceLrOnPlateau(plateau)), ..Default::default() }
-    }
-
-    #[test]
-    fn an_empty_plateau_gets_pytorchs_defaults_and_survives_the_wire() {
+    fn read(wire: serde_json::Value) -> (Option<ControllerSpec>, Vec<String>) {
         let mut violations = Violations::new();
-        let read = from_proto(plateau(proto::ReduceLrOnPlateau::default()), &mut violations);
-        assert!(violations.is_empty());
-        assert_eq!(read, ControllerSpec::ReduceLrOnPlateau(ReduceLrOnPlateau::default()));
-        assert_eq!(from_proto(to_proto(&read), &mut violations), read);
+        let wire: proto::Controller = serde_json::from_value(wire).unwrap();
+        let spec = from_proto(&wire, &mut violations);
+        (spec, violations.iter().map(|violation| violation.field.clone()).collect())
+    }
+
+    /// A message with every field set to a value that is not its default.
+    fn filled(descriptor: &MessageDescriptor) -> DynamicMessage {
+        let mut message = DynamicMessage::new(descriptor.clone());
+        for field in descriptor.fields() {
+            let value = example(&field);
+            let value = if field.is_list() { Wire::List(vec![value]) } else { value };
+            message.set_field(&field, value);
+        }
+        message
+    }
+
+    fn example(field: &FieldDescriptor) -> Wire {
+        match field.kind() {
+            Kind::Bool => Wire::Bool(true),
+            Kind::String => Wire::String("val_loss".to_owned()),
+            Kind::Int64 => Wire::I64(33),
+            Kind::Double => Wire::F64(0.375),
+            Kind::Enum(descriptor) => Wire::EnumNumber(descriptor.values().last().unwrap().number()),
+            Kind::Message(message) => Wire::Message(filled(&message)),
+            other => panic!("{} is a {other:?}: give it an example", field.full_name()),
+        }
     }
 
     #[test]
-    fn every_controller_survives_the_wire() {
-        let params =
-            serde_json::json!({"patience": 3, "factor": 0.5, "monitor": "val_loss", "x": [null, true, {"y": 1e-9}]});
-        let serde_json::Value::Object(params) = params else { panic!("an object") };
-        let call = LibraryCall { library: "keras".into(), scheduler: "ReduceLROnPlateau".into(), params };
-        for controller in [
-            ControllerSpec::KerasPlateau(KerasPlateau { mode: Mode::Max, min_lr: 0.1, ..KerasPlateau::default() }),
-            ControllerSpec::OptaxPlateau(OptaxPlateau { accumulation_size: 3, atol: 0.1, ..OptaxPlateau::default() }),
-            ControllerSpec::Greedy(Greedy { window: 5, max_lr: vec![0.5], ..Greedy::default() }),
-            ControllerSpec::Library(LibraryController { call: call.clone(), metric: None }),
-            ControllerSpec::Auto(Auto { search: Some(false), evaluation_metric: Some("f1".into()), ..Auto::default() }),
-            ControllerSpec::RangeTest(RangeTest { rates: 50, end_lr: 2.0, ..RangeTest::default() }),
-            ControllerSpec::StatisticalPlateau(StatisticalPlateau { min_lr: Some(0.1), ..Default::default() }),
-            ControllerSpec::NoiseScale(NoiseScale { window: 64 }),
-            ControllerSpec::Library(LibraryController { call, metric: Some("accuracy".into()) }),
-        ] {
+    fn every_field_of_every_kind_is_a_parameter_and_survives() {
+        let controller = reflect::descriptor::<proto::Controller>();
+        let kinds = controller.oneofs().find(|oneof| oneof.name() == "kind").unwrap();
+        for kind in kinds.fields() {
+            let mut wire = DynamicMessage::new(controller.clone());
+            wire.set_field(&kind, example(&kind));
+            let wire: proto::Controller = reflect::from_dynamic(&wire).unwrap();
             let mut violations = Violations::new();
-            let json = serde_json::to_string(&to_proto(&controller)).unwrap();
-            assert_eq!(from_proto(serde_json::from_str(&json).unwrap(), &mut violations), controller);
+
+            let spec = from_proto(&wire, &mut violations).unwrap();
+
             assert!(violations.is_empty(), "{violations}");
+            let name = kind.name();
+            assert_eq!(complete(&spec), Some(spec.clone()), "{name}: the parameters are not the fields of the message");
+            assert_eq!(to_proto(&spec), wire, "{name}");
         }
+        let names: Vec<_> = kinds.fields().map(|kind| kind.name().to_owned()).collect();
+        assert!(lrs_control::kinds().all(|kind| names.iter().any(|name| name == kind)), "{names:?}");
+    }
+
+    #[test]
+    fn an_empty_plateau_gets_pytorchs_defaults() {
+        let (spec, wrong) = read(json!({"reduce_lr_on_plateau": {}}));
+        assert_eq!(wrong, [""; 0]);
+        assert_eq!(complete(&spec.unwrap()), Some(lrs_control::plateau::Params::default().into()));
+    }
+
+    #[test]
+    fn a_librarys_controller_survives() {
+        let wire = json!({"library": "keras", "scheduler": "ReduceLROnPlateau", "metric": "accuracy",
+            "params": {"patience": 3, "factor": 0.5, "monitor": "val_loss", "x": [null, true, {"y": 1e-9}]}});
+        let (spec, wrong) = read(wire);
+        assert_eq!(wrong, [""; 0]);
+        let spec = spec.unwrap();
+        assert_eq!(complete(&spec), Some(spec.clone()));
+        assert_eq!(from_proto(&to_proto(&spec), &mut Violations::new()), Some(spec));
     }
 
     #[test]
     fn everything_wrong_is_named_at_once() {
         let mut violations = Violations::new();
-        let wrong = proto::ReduceLrOnPlateau {
+        let plateau = proto::ReduceLrOnPlateau {
             mode: 7,
             patience: Some(-1),
             threshold_mode: 9,
             cooldown: -2,
             ..Default::default()
         };
-        from_proto(plateau(wrong), &mut violations);
-        from_proto(proto::Controller::default(), &mut violations);
-        let fields: Vec<_> = violations.iter().map(|v| v.field.as_str()).collect();
+        let kind = Some(proto::controller::Kind::ReduceLrOnPlateau(plateau));
+        from_proto(&proto::Controller { kind, ..Default::default() }, &mut violations);
+        assert_eq!(from_proto(&proto::Controller::default(), &mut violations), None);
+        let mut fields: Vec<_> = violations.iter().map(|violation| violation.field.as_str()).collect();
+        fields.sort_unstable();
         assert_eq!(
             fields,
             [
+                "",
+                "reduce_lr_on_plateau.cooldown",
                 "reduce_lr_on_plateau.mode",
                 "reduce_lr_on_plateau.patience",
                 "reduce_lr_on_plateau.threshold_mode",
-                "reduce_lr_on_plateau.cooldown",
-                ""
             ]
         );
     }

@@ -40,7 +40,7 @@ fn action_to_proto(action: &Action) -> proto::Action {
     use proto::action::Kind;
     proto::Action {
         kind: Some(match action {
-            Action::Snapshot(id) => Kind::Snapshot(id.clone()),
+            Action::Keep(id) => Kind::Snapshot(id.clone()),
             Action::Restore(id) => Kind::Restore(id.clone()),
             Action::Forget(id) => Kind::Forget(id.clone()),
         }),

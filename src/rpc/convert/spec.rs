@@ -3,7 +3,7 @@
 use super::{at_most_chars, controller, int64, optional_whole, schedule, whole};
 use lrs_model::{
     MAX_STEP,
-    controller::{Auto, ControllerSpec},
+    controller::ControllerSpec,
     name::{JobName, check_part},
     spec::{
         Arm, BaseLrFrom, DEFAULT_COMMIT_AHEAD, DEFAULT_DECISION_LAG, DEFAULT_GROUP, Group, Objective, RateLimits, Spec,
@@ -91,11 +91,11 @@ fn controllers(short: &str, written: Vec<proto::Controller>, v: &mut Violations)
         if !written.is_empty() {
             v.add("controller", "is not allowed beside `controllers`: it is short for one of them");
         }
-        return vec![ControllerSpec::Auto(Auto::default())];
+        return vec![ControllerSpec::new("auto", serde_json::Map::new())];
     }
     v.within("controllers", |v| {
-        let read = |(i, wire)| v.within(format_args!("[{i}]"), |v| controller::from_proto(wire, v));
-        written.into_iter().enumerate().map(read).collect()
+        let read = |(i, wire)| v.within(format_args!("[{i}]"), |v| controller::from_proto(&wire, v));
+        written.into_iter().enumerate().filter_map(read).collect()
     })
 }
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use lrs_engine::{Directive, job::Job, timeline::Timeline};
 use lrs_model::{
-    controller::{Auto, ControllerSpec, Mode},
+    controller::Mode,
     decision::{Action, Decision},
     spec::{Group, Objective, Spec, Tier},
     telemetry::{Report, Sample},
@@ -25,7 +25,7 @@ pub fn spec(base_lr: f64, tier: Tier, total_steps: u64) -> Spec {
             base_weight_decay: None,
             schedule: None,
         }],
-        controllers: vec![ControllerSpec::Auto(Auto::default())],
+        controllers: vec![lrs_control::auto::Params::default().into()],
         objective: Some(Objective { metric: "val_loss".to_owned(), mode: Mode::Min, target: None }),
         total_steps: Some(total_steps),
         tier,
@@ -127,7 +127,7 @@ impl Run {
     fn obey(&mut self, directive: &Directive) {
         for action in &directive.told.actions {
             match action {
-                Action::Snapshot(id) => drop(self.copies.insert(id.clone(), self.model.clone())),
+                Action::Keep(id) => drop(self.copies.insert(id.clone(), self.model.clone())),
                 Action::Restore(id) => match self.copies.get(id) {
                     Some(copy) => self.model = copy.clone(),
                     // A copy that is not kept is passed over.

@@ -8,10 +8,12 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use lrs_control as control;
-use lrs_control::{Controller, Move, Observation, Opening, Outcome, Ruling, Setting, shape::factor_at};
+use lrs_control::{
+    Controller, Move, Observation, Opening, Outcome, Ruling, Setting, greedy, plateau, shape::factor_at,
+};
 use lrs_engine::Told;
 use lrs_model::{
-    controller::{ControllerSpec, Greedy, Mode, ReduceLrOnPlateau, ThresholdMode},
+    controller::{ControllerSpec, Mode, ThresholdMode},
     decision::{Action, Decision, DecisionId, Effect, NormBound, OverrideSetting, RateOverride, RateShape, Topic},
     job::AttemptRow,
     spec::Spec,
@@ -372,17 +374,17 @@ impl Oracle {
         let is_given = |used: &f64| (used - given).abs() <= 1e-6 * given.abs();
         let is_as_directed = then.is_scheduled && record.get(LEARNING_RATE).is_none_or(is_given);
         let sample = sample(at, record);
-        for (i, (spec, memory)) in self.controllers.iter_mut().enumerate() {
+        for (i, (_, memory)) in self.controllers.iter_mut().enumerate() {
             let base_lrs = self.now.base_lrs.clone();
             let observation =
                 Observation { sample: &sample, effective_step: step, base_lrs: &base_lrs, is_as_directed };
-            let outcome = memory.observe(spec, &laid.controllers[i], record, &observation);
+            let outcome = memory.observe(&laid.controllers[i], record, &observation);
             if let Some(bound) = outcome.bound {
                 self.bounds.insert(step, bound);
             }
             let restore = outcome.actions.iter().find_map(|action| match action {
                 Action::Restore(copy) => Some(copy.clone()),
-                Action::Snapshot(_) | Action::Forget(_) => None,
+                Action::Keep(_) | Action::Forget(_) => None,
             });
             push(&mut self.actions, step, outcome.actions);
             let advised = self.stops.last_key_value().is_some_and(|(_, advice)| advice.is_some());
@@ -554,8 +556,9 @@ impl Now {
 /// The state of a controller.
 #[derive(Clone, Debug)]
 enum Memory {
-    /// A controller that the oracle implements itself.
-    Counts(Counts),
+    /// Controllers that the oracle implements itself.
+    Plateau(Box<plateau::Params>, Counts),
+    Greedy(Box<greedy::Params>, Counts),
     /// A controller of the program.
     State(Box<control::State>),
 }
@@ -570,37 +573,34 @@ struct Counts {
 
 impl Memory {
     fn new(spec: &ControllerSpec, controller: &Controller, start: u64) -> Self {
-        let mode = match spec {
-            ControllerSpec::ReduceLrOnPlateau(spec) => spec.mode,
-            ControllerSpec::Greedy(spec) => spec.mode,
-            _ => return Self::State(Box::new(controller.initial(start))),
+        let counts = |mode| {
+            let best = if mode == Mode::Min { f64::INFINITY } else { f64::NEG_INFINITY };
+            Counts { best, good: 0, bad: 0, wait: 0 }
         };
-        let best = if mode == Mode::Min { f64::INFINITY } else { f64::NEG_INFINITY };
-        Self::Counts(Counts { best, good: 0, bad: 0, wait: 0 })
+        if let Some(params) = control::params::<plateau::Plateau>(spec) {
+            let counts = counts(params.mode);
+            return Self::Plateau(Box::new(params), counts);
+        }
+        if let Some(params) = control::params::<greedy::Greedy>(spec) {
+            let counts = counts(params.mode);
+            return Self::Greedy(Box::new(params), counts);
+        }
+        Self::State(Box::new(controller.initial(start)))
     }
 
     fn begin_attempt(&mut self, controller: &Controller, start: u64) -> Vec<Action> {
         match self {
-            Self::Counts(_) => Vec::new(),
+            Self::Plateau(..) | Self::Greedy(..) => Vec::new(),
             Self::State(state) => controller.begin_attempt(state, start),
         }
     }
 
-    fn observe(
-        &mut self,
-        spec: &ControllerSpec,
-        controller: &Controller,
-        record: &Record,
-        observation: &Observation<'_>,
-    ) -> Outcome {
+    fn observe(&mut self, controller: &Controller, record: &Record, observation: &Observation<'_>) -> Outcome {
         let (step, base_lrs) = (observation.sample.step, observation.base_lrs);
-        let moved = match (self, spec) {
-            (Self::State(state), _) => return controller.observe(state, observation),
-            (Self::Counts(counts), ControllerSpec::ReduceLrOnPlateau(spec)) => {
-                counts.plateau(spec, step, record, base_lrs)
-            }
-            (Self::Counts(counts), ControllerSpec::Greedy(spec)) => counts.greedy(spec, record, base_lrs),
-            (Self::Counts(_), other) => panic!("the oracle does not know {}", other.kind()),
+        let moved = match self {
+            Self::State(state) => return controller.observe(state, observation),
+            Self::Plateau(spec, counts) => counts.plateau(spec, step, record, base_lrs),
+            Self::Greedy(spec, counts) => counts.greedy(spec, record, base_lrs),
         };
         let ruling = moved.map(|base_lrs| Ruling::Move(Move { base_lrs, ..Move::default() }));
         Outcome { ruling, ..Outcome::default() }
@@ -608,7 +608,7 @@ impl Memory {
 }
 
 impl Counts {
-    fn plateau(&mut self, spec: &ReduceLrOnPlateau, step: u64, record: &Record, base_lrs: &[f64]) -> Option<Vec<f64>> {
+    fn plateau(&mut self, spec: &plateau::Params, step: u64, record: &Record, base_lrs: &[f64]) -> Option<Vec<f64>> {
         let value = *record.get(&spec.metric).filter(|_| step >= spec.start_step)?;
         if is_better(spec.mode, spec.threshold_mode, spec.threshold, value, self.best) {
             (self.best, self.bad) = (value, 0);
@@ -630,7 +630,7 @@ impl Counts {
         Some(lowered.collect::<Vec<_>>()).filter(|lowered| lowered != base_lrs)
     }
 
-    fn greedy(&mut self, spec: &Greedy, record: &Record, base_lrs: &[f64]) -> Option<Vec<f64>> {
+    fn greedy(&mut self, spec: &greedy::Params, record: &Record, base_lrs: &[f64]) -> Option<Vec<f64>> {
         assert!(spec.window == 1 && spec.warmup == 0, "the oracle knows the plain greedy controller");
         let value = *record.get(&spec.metric)?;
         if self.wait > 0 {

@@ -14,9 +14,8 @@ use crate::{
     recover::{self, Loaded},
     timeline::Timeline,
 };
-use lrs_control::proportion::in_proportion;
+use lrs_control::{proportion::in_proportion, settled, unsettled};
 use lrs_model::{
-    controller::ControllerSpec,
     decision::{Author, Decision, DecisionId, Effect, Topic},
     job::{ForkPoint, JobRow, State},
     name::{JobId, JobName},
@@ -33,7 +32,7 @@ impl Engine {
     /// If the spec is wrong, the name is taken, or a bound is reached.
     pub async fn create_job(&self, job: NewJob) -> Result<JobView, Error> {
         self.check_ready()?;
-        let spec = self.with_base_lr(job.spec.with_revision(None)).await?;
+        let spec = self.with_base_lr(settled(job.spec, None)).await?;
         self.check_spec(&spec)?;
         let now = self.0.context.clock.now();
         let row = JobRow {
@@ -131,7 +130,7 @@ impl Engine {
             let allowed = format!("at most {}, one more than the watermark", progress.complete_end);
             violations.refuse("step", fork.step, allowed);
         }
-        let spec = fork.spec.unwrap_or_else(|| source.row.spec.clone()).with_revision(Some(&source.row.spec));
+        let spec = settled(fork.spec.unwrap_or_else(|| source.row.spec.clone()), Some(&source.row.spec));
         if let Err(wrong) = in_place(|| CompiledSpec::admit(spec.clone())) {
             violations.within("spec", |v| wrong.iter().for_each(|w| v.add(&w.field, &w.description)));
         }
@@ -267,7 +266,7 @@ impl Engine {
                 return Err(Error::JobExists(row.name));
             }
             // The first request may have been answered by another release.
-            if without_revision(other.initial_spec) != without_revision(row.initial_spec) {
+            if unsettled(other.initial_spec) != unsettled(row.initial_spec) {
                 let request_id = row.request_id.unwrap_or_default();
                 return Err(Error::RequestIdReused { job: row.name, request_id });
             }
@@ -282,14 +281,4 @@ impl Engine {
         let entry = self.0.adopt(loaded).await?;
         Ok((entry.view(context.stale_before()), true))
     }
-}
-
-/// The spec without the revisions of its closed loop, which a release writes down.
-fn without_revision(mut spec: Spec) -> Spec {
-    for controller in &mut spec.controllers {
-        if let ControllerSpec::Auto(auto) = controller {
-            auto.revision = None;
-        }
-    }
-    spec
 }

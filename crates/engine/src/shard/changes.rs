@@ -9,6 +9,7 @@ use crate::{
     native::native,
     timeline::Timeline,
 };
+use lrs_control::settled;
 use lrs_model::{
     decision::{Author, Decision, DecisionId, Effect, OverrideSetting, RateOverride, Topic},
     job::{JobRow, State, Timestamp},
@@ -87,7 +88,7 @@ impl Owned {
     fn prepare(&mut self, change: Change, order: Order, limit: usize, now: Timestamp) -> Result<Prepared, Error> {
         let change = match change {
             Change::Spec { spec, version } => {
-                Change::Spec { spec: Box::new(spec.with_revision(Some(&self.entry.row().spec))), version }
+                Change::Spec { spec: Box::new(settled(*spec, Some(&self.entry.row().spec))), version }
             }
             change => change,
         };

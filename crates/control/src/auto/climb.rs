@@ -14,9 +14,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    hold::{HoldState, exact, scatter},
-    search::{Figures, When},
+    hold::{HoldState, scatter},
+    revision::Revision,
+    terms::{Figures, When},
 };
+use lrs_model::number::exact;
 use lrs_stats::order::median;
 
 /// A window is a fourteenth of the training, so that there are some in its first half, and has at least so many evaluations.
@@ -43,8 +45,7 @@ const EVEN_FACTOR: f64 = 4.0;
 /// The raises of a job.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Climb {
-    /// See [`lrs_model::controller::Auto::REVISION`].
-    pub(super) revision: u64,
+    pub(super) revision: &'static Revision,
 }
 
 /// What is remembered.
@@ -54,7 +55,7 @@ pub(super) struct ClimbState {
     since: u64,
     /// The evaluation before the raise that is on trial.
     before: Option<f64>,
-    /// What that raise multiplied the rate by, where not by two. Before the fourth revision all did.
+    /// What that raise multiplied the rate by, where not by two.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     factor: Option<f64>,
     /// Whether the trainer keeps the state before that raise.
@@ -64,7 +65,7 @@ pub(super) struct ClimbState {
 
 /// What an evaluation says about the rate in force.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Verdict {
+pub(super) enum Trial {
     /// Nothing.
     Wait,
     /// Try `factor` times the rate, and keep the state as it is now.
@@ -99,12 +100,12 @@ impl ClimbState {
 
 impl Climb {
     /// Looks at the evaluations of a training of `total_steps`, the newest of which is that of `when`.
-    pub(super) fn observe(self, state: &mut ClimbState, hold: &HoldState, when: When, total_steps: u64) -> Verdict {
+    pub(super) fn observe(self, state: &mut ClimbState, hold: &HoldState, when: When, total_steps: u64) -> Trial {
         let window = total_steps / WINDOW_SHARE;
         let evaluations: Vec<(u64, f64)> = hold.since(state.since).collect();
-        let Some(most) = evaluations.len().checked_sub(MIN_EVALUATIONS) else { return Verdict::Wait };
+        let Some(most) = evaluations.len().checked_sub(MIN_EVALUATIONS) else { return Trial::Wait };
         if state.is_over || when.step.saturating_sub(state.since) < window {
-            return Verdict::Wait;
+            return Trial::Wait;
         }
         let begin = evaluations.partition_point(|(step, _)| step.saturating_add(window) < when.step).min(most);
         let (steps, values): (Vec<u64>, Vec<f64>) = evaluations.into_iter().skip(begin).unzip();
@@ -117,7 +118,7 @@ impl Climb {
 
         let (gain, now) = (older - level, pace(2.0 * (older - level)));
         let mut figures = vec![("evaluation", level), ("error", error), ("pace", now)];
-        let is_even = self.revision >= 4 && gain > EVEN * error && EVEN_PACES.contains(&now);
+        let is_even = self.revision.climbs_by_four && gain > EVEN * error && EVEN_PACES.contains(&now);
         let mut is_worthwhile = is_even || gain > CLEAR * error && PACES.contains(&now);
         if let Some(before) = state.before.take() {
             let factor = state.factor.take().unwrap_or(FACTOR);
@@ -125,7 +126,7 @@ impl Climb {
             if level >= before {
                 let goes_back = std::mem::take(&mut state.is_kept) && level > before + WORSE * error;
                 state.since = when.effective_step;
-                return Verdict::Fall { factor, goes_back, figures };
+                return Trial::Fall { factor, goes_back, figures };
             }
             is_worthwhile |= pace(before - level) > WORTHWHILE;
         }
@@ -135,13 +136,13 @@ impl Climb {
             // The last one before the raise takes effect is where the next window begins.
             let since = when.effective_step - 1;
             *state = ClimbState { since, before: Some(level), factor, is_kept: true, is_over: false };
-            return Verdict::Raise { factor: factor.unwrap_or(FACTOR), figures };
+            return Trial::Raise { factor: factor.unwrap_or(FACTOR), figures };
         }
         if std::mem::take(&mut state.is_kept) {
             state.since = when.step;
-            return Verdict::Stay;
+            return Trial::Stay;
         }
-        Verdict::Wait
+        Trial::Wait
     }
 }
 
@@ -153,10 +154,10 @@ pub(super) fn words(factor: f64) -> (&'static str, &'static str, &'static str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auto::revision::NEWEST_ROW;
 
     const STEPS: u64 = 1000;
-    const DOUBLES: Climb = Climb { revision: 3 };
-    const NEWEST: Climb = Climb { revision: 4 };
+    const NEWEST: Climb = Climb { revision: NEWEST_ROW };
 
     /// What came of a training.
     #[derive(Debug)]
@@ -179,7 +180,7 @@ mod tests {
     const USUAL: Habits = Habits { every: 20, decision_lag: 1, scatter: 0.0 };
 
     /// A training whose evaluation is 1 at first and at a rate falls by `slope` of itself a step.
-    fn climb(machine: Climb, habits: Habits, slope: impl Fn(f64) -> f64) -> Climbed {
+    fn climb(habits: Habits, slope: impl Fn(f64) -> f64) -> Climbed {
         let (mut hold, mut state) = (HoldState::new(0), ClimbState::default());
         let mut climbed = Climbed { rate: 1.0, raises: Vec::new(), factors: Vec::new(), falls: Vec::new() };
         let (mut evaluation, mut rate, mut kept) = (1.0, 1.0, 1.0);
@@ -199,16 +200,16 @@ mod tests {
             let sign = if ((step + 1) / habits.every).is_multiple_of(2) { 1.0 } else { -1.0 };
             hold.observe(step, evaluation * (1.0 + sign * habits.scatter), Some(STEPS), false);
             let when = When { step, effective_step: step + habits.decision_lag };
-            match machine.observe(&mut state, &hold, when, STEPS) {
-                Verdict::Wait | Verdict::Stay => {}
-                Verdict::Raise { factor, .. } => {
+            match NEWEST.observe(&mut state, &hold, when, STEPS) {
+                Trial::Wait | Trial::Stay => {}
+                Trial::Raise { factor, .. } => {
                     kept = evaluation;
                     climbed.rate *= factor;
                     climbed.raises.push(step);
                     climbed.factors.push(factor);
                     next = (when.effective_step, climbed.rate, false);
                 }
-                Verdict::Fall { factor, goes_back, .. } => {
+                Trial::Fall { factor, goes_back, .. } => {
                     climbed.rate /= factor;
                     climbed.falls.push((step, goes_back));
                     next = (when.effective_step, climbed.rate, goes_back);
@@ -225,56 +226,43 @@ mod tests {
 
     #[test]
     fn a_rate_that_is_too_low_is_raised_until_it_no_longer_pays() {
-        for machine in [DOUBLES, NEWEST] {
-            for (every, decision_lag) in [(20, 1), (20, 8), (1, 1), (5, 3)] {
-                let climbed = climb(machine, Habits { every, decision_lag, ..USUAL }, up_to(4.0, 0.002));
-                assert_eq!(climbed.rate.to_bits(), 4.0_f64.to_bits(), "{climbed:?}");
-                assert!(climbed.raises[0] < STEPS / 8, "{climbed:?}");
-                assert!(climbed.falls.iter().all(|(_, goes_back)| *goes_back), "{climbed:?}");
-            }
+        for (every, decision_lag) in [(20, 1), (20, 8), (1, 1), (5, 3)] {
+            let climbed = climb(Habits { every, decision_lag, ..USUAL }, up_to(4.0, 0.002));
+            assert_eq!(climbed.rate.to_bits(), 4.0_f64.to_bits(), "{climbed:?}");
+            assert!(climbed.raises[0] < STEPS / 8, "{climbed:?}");
+            assert!(climbed.falls.iter().all(|(_, goes_back)| *goes_back), "{climbed:?}");
         }
     }
 
     #[test]
     fn a_rate_far_too_low_is_raised_by_four_where_the_evaluation_hardly_scatters() {
         let slowly = up_to(64.0, 0.0003);
-        let climbed = climb(NEWEST, USUAL, &slowly);
+        let climbed = climb(USUAL, &slowly);
         assert_eq!(climbed.factors[..2], [4.0; 2], "{climbed:?}");
         assert!(climbed.rate >= 16.0, "{climbed:?}");
-        assert!(climb(DOUBLES, USUAL, &slowly).raises.is_empty(), "an older revision thought it too slow");
-        let scattered = climb(NEWEST, Habits { scatter: 0.01, ..USUAL }, &slowly);
+        let scattered = climb(Habits { scatter: 0.01, ..USUAL }, &slowly);
         assert!(scattered.raises.is_empty(), "{scattered:?}");
     }
 
     #[test]
     fn four_times_the_rate_is_taken_back_by_four() {
-        let climbed = climb(NEWEST, USUAL, up_to(1.0, 0.002));
+        let climbed = climb(USUAL, up_to(1.0, 0.002));
         assert!(!climbed.falls.is_empty() && climbed.factors.iter().all(|&factor| factor > 2.0), "{climbed:?}");
         assert_eq!(climbed.rate.to_bits(), 1.0_f64.to_bits());
     }
 
     #[test]
-    fn what_an_older_release_stored_is_read_and_written_the_same() {
-        let stored = r#"{"since":9,"before":0.5,"is_kept":true,"is_over":false}"#;
-        let state: ClimbState = serde_json::from_str(stored).expect("it was written so");
-        assert_eq!(serde_json::to_string(&state).expect("a state is JSON"), stored);
-    }
-
-    #[test]
     fn a_raise_that_makes_it_worse_within_the_error_is_taken_back_and_training_goes_on_from_there() {
         let slope = |rate| if rate > 1.0 { -0.0015 } else { 0.003 };
-        let climbed = climb(NEWEST, Habits { scatter: 0.03, ..USUAL }, slope);
+        let climbed = climb(Habits { scatter: 0.03, ..USUAL }, slope);
         assert!(!climbed.falls.is_empty() && climbed.falls.iter().all(|(_, goes_back)| !goes_back), "{climbed:?}");
         assert_eq!(climbed.rate.to_bits(), 1.0_f64.to_bits());
     }
 
     #[test]
     fn what_improves_slowly_or_fast_enough_is_left_alone() {
-        for slope in [0.0, 0.0005, -0.001, 0.01] {
-            assert!(climb(DOUBLES, USUAL, |_| slope).raises.is_empty(), "{slope}");
-        }
         for slope in [0.0, 0.00005, -0.001, 0.01] {
-            assert!(climb(NEWEST, USUAL, |_| slope).raises.is_empty(), "{slope}");
+            assert!(climb(USUAL, |_| slope).raises.is_empty(), "{slope}");
         }
     }
 
@@ -285,16 +273,16 @@ mod tests {
             let scattered = if i % 2 == 0 { 1.0 } else { 1.2 } - 0.01 * f64::from(i);
             let step = 20 * u64::from(i);
             hold.observe(step, scattered, Some(STEPS), false);
-            let verdict = NEWEST.observe(&mut state, &hold, When { step, effective_step: step + 1 }, STEPS);
-            assert_eq!(verdict, Verdict::Wait, "step {step}");
+            let trial = NEWEST.observe(&mut state, &hold, When { step, effective_step: step + 1 }, STEPS);
+            assert_eq!(trial, Trial::Wait, "step {step}");
         }
     }
 
     #[test]
     fn nothing_is_raised_in_the_second_half_or_from_few_evaluations() {
-        assert!(climb(NEWEST, USUAL, up_to(1e9, 0.002)).raises.iter().all(|step| 2 * step <= STEPS));
+        assert!(climb(USUAL, up_to(1e9, 0.002)).raises.iter().all(|step| 2 * step <= STEPS));
         assert!(
-            climb(NEWEST, Habits { every: 150, ..USUAL }, up_to(1e9, 0.002)).raises.is_empty(),
+            climb(Habits { every: 150, ..USUAL }, up_to(1e9, 0.002)).raises.is_empty(),
             "the fourth comes after half the training"
         );
     }
@@ -314,7 +302,7 @@ mod tests {
         for step in (step + 20..STEPS).step_by(20) {
             hold.observe(step, 1.0 - 0.0015 * exact(step), Some(STEPS), false);
             let when = When { step, effective_step: step + 1 };
-            assert_eq!(NEWEST.observe(&mut state, &hold, when, STEPS), Verdict::Wait);
+            assert_eq!(NEWEST.observe(&mut state, &hold, when, STEPS), Trial::Wait);
         }
     }
 

@@ -2,50 +2,53 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{CLEAR, Figures, count};
+use crate::auto::terms::Figures;
+
+/// How many standard errors make a difference.
+pub(in crate::auto) const CLEAR: f64 = 4.0;
 
 /// What is remembered of it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Stage {
+pub(in crate::auto) struct Stage {
     /// The median of its losses; `None` if it blew up.
-    pub(super) loss: Option<f64>,
+    pub(in crate::auto) loss: Option<f64>,
     /// Its standard error.
-    pub(super) error: f64,
-    pub(super) scale: f64,
+    pub(in crate::auto) error: f64,
+    pub(in crate::auto) scale: f64,
     /// Whether the trainer has kept the state at its end.
-    pub(super) is_kept: bool,
+    pub(in crate::auto) is_kept: bool,
 }
 
 impl Stage {
     /// For finding the best: one that blew up comes last.
-    pub(super) fn key(&self) -> (f64, f64, f64) {
+    pub(in crate::auto) fn key(&self) -> (f64, f64, f64) {
         (self.loss.unwrap_or(f64::INFINITY), self.error, self.scale)
     }
 
     /// The standard error of the difference to another figure with `error`.
-    pub(super) fn error_to(&self, error: f64) -> f64 {
+    pub(in crate::auto) fn error_to(&self, error: f64) -> f64 {
         (self.error * self.error + error * error).sqrt()
     }
 
     /// The figures behind its end, as stage `number`.
-    pub(super) fn figures(&self, number: usize, first: (f64, f64)) -> Figures {
+    pub(in crate::auto) fn figures(&self, number: usize, first: (f64, f64)) -> Figures {
         vec![
             ("first_loss", first.0),
             ("first_error", first.1),
             ("stage_loss", self.loss.unwrap_or(f64::INFINITY)),
             ("stage_error", self.error),
-            ("stage", count(number)),
+            ("stage", lrs_stats::number(number)),
             ("scale", self.scale),
         ]
     }
 
     /// Whether it is clearly below the `first` loss, which comes with its standard error.
-    pub(super) fn has_left(&self, first: (f64, f64)) -> bool {
+    pub(in crate::auto) fn has_left(&self, first: (f64, f64)) -> bool {
         self.loss.is_some_and(|loss| loss < first.0 - CLEAR * self.error_to(first.1))
     }
 
     /// Whether it is as good as the `best` within so many `errors`.
-    pub(super) fn ties(&self, best: &Self, errors: f64) -> bool {
+    pub(in crate::auto) fn ties(&self, best: &Self, errors: f64) -> bool {
         let bound = best.loss.unwrap_or(f64::INFINITY) + errors * self.error_to(best.error);
         self.loss.is_some_and(|loss| loss <= bound)
     }

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-use lrs_model::number;
+use lrs_model::number::{self, exact};
 use lrs_stats::order::median;
 
 /// Evaluations without a new best that are the least patience.
@@ -37,7 +37,7 @@ const SECOND_DIFFERENCE: f64 = 6.0;
 /// What is remembered of the evaluations.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct HoldState {
-    /// The last finite evaluations, with their steps.
+    /// The last finite evaluations with their steps, at most [`RECENT`].
     recent: VecDeque<(u64, f64)>,
     /// The best smoothed evaluation so far, and its step.
     #[serde(with = "number")]
@@ -51,9 +51,9 @@ pub(super) struct HoldState {
     since: u64,
 }
 
-/// What an evaluation says.
+/// Where an evaluation stands beside those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum Standing {
     /// The best so far.
     Best,
     /// Not the best.
@@ -78,15 +78,15 @@ impl HoldState {
     /// Takes in an evaluation at `step`, lower is better. One that is not finite is worse than anything.
     ///
     /// While a search goes on (`is_searching`) the best is kept, and nothing is bad. Patience begins with the first evaluation.
-    pub(super) fn observe(&mut self, step: u64, value: f64, total_steps: Option<u64>, is_searching: bool) -> Verdict {
+    pub(super) fn observe(&mut self, step: u64, value: f64, total_steps: Option<u64>, is_searching: bool) -> Standing {
         self.last = self.smoothed(step, value);
         let is_first = self.best.is_infinite() && self.last.is_finite();
         if is_first || self.last < self.best - THRESHOLD * self.best.abs() {
             (self.best, self.best_step, self.bad_eval_count, self.since) = (self.last, step, 0, step);
-            return Verdict::Best;
+            return Standing::Best;
         }
         if is_searching {
-            return Verdict::Wait;
+            return Standing::Wait;
         }
         self.bad_eval_count += 1;
         let steps = exact(step.saturating_sub(self.since));
@@ -95,11 +95,11 @@ impl HoldState {
             None => self.bad_eval_count >= OPEN_PATIENCE,
         };
         if !is_over {
-            return Verdict::Wait;
+            return Standing::Wait;
         }
         self.bad_eval_count = 0;
         self.since = step;
-        Verdict::Cut
+        Standing::Cut
     }
 
     /// The median of the last three, or the only one or two there are.
@@ -174,18 +174,12 @@ pub(super) fn scatter(evaluations: &[f64]) -> f64 {
     median(&bends) * NORMAL / SECOND_DIFFERENCE.sqrt()
 }
 
-/// Steps lie below 2^53.
-#[expect(clippy::cast_precision_loss, reason = "steps are exact in f64")]
-pub(super) fn exact(steps: u64) -> f64 {
-    steps as f64
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// The verdicts on evaluations every 20 steps of a training of 1000.
-    fn verdicts(state: &mut HoldState, values: &[f64]) -> Vec<Verdict> {
+    /// What is made of evaluations every 20 steps of a training of 1000.
+    fn standings(state: &mut HoldState, values: &[f64]) -> Vec<Standing> {
         (1..).zip(values).map(|(i, value)| state.observe(20 * i, *value, Some(1000), false)).collect()
     }
 
@@ -194,18 +188,18 @@ mod tests {
         let mut state = HoldState::new(0);
         let mut values = vec![3.0, 2.0, 1.0];
         values.extend([1.0; 20]);
-        let verdicts = verdicts(&mut state, &values);
+        let standings = standings(&mut state, &values);
         // The median of three reaches 1 with the second 1, at step 80; 150 steps after that there is the next evaluation at 240.
         let cuts: Vec<_> =
-            verdicts.iter().enumerate().filter(|(_, v)| **v == Verdict::Cut).map(|(i, _)| i + 1).collect();
+            standings.iter().enumerate().filter(|(_, v)| **v == Standing::Cut).map(|(i, _)| i + 1).collect();
         assert_eq!(cuts, [12, 20]);
     }
 
     #[test]
     fn one_lucky_evaluation_is_not_the_best() {
         let mut state = HoldState::new(0);
-        let found = verdicts(&mut state, &[3.0, 3.0, 3.0, 1.0, 3.0, 3.0]);
-        assert_eq!(found[3], Verdict::Wait);
+        let found = standings(&mut state, &[3.0, 3.0, 3.0, 1.0, 3.0, 3.0]);
+        assert_eq!(found[3], Standing::Wait);
         assert_eq!(state.best(), Some((3.0, 20)));
     }
 
@@ -214,11 +208,11 @@ mod tests {
         let mut state = HoldState::new(0);
         let noise = [0.3, -0.1, 0.4, -0.5, 0.1, 0.2, -0.3, -0.1, 0.5, -0.4];
         let line: Vec<f64> = (0..10).map(|i| 100.0 - 5.0 * f64::from(i)).collect();
-        verdicts(&mut state, &line);
+        standings(&mut state, &line);
         assert!(state.error() < 1e-12, "{}", state.error());
         let mut state = HoldState::new(0);
         let scattered: Vec<f64> = line.iter().zip(noise).map(|(value, noise)| value + noise).collect();
-        verdicts(&mut state, &scattered);
+        standings(&mut state, &scattered);
         assert!((0.1..0.9).contains(&state.error()), "{}", state.error());
     }
 
@@ -226,12 +220,12 @@ mod tests {
     fn the_pace_is_that_of_a_line_and_none_of_a_constant() {
         let mut state = HoldState::new(0);
         let line: Vec<f64> = (0..40).map(|i| 100.0 - f64::from(i)).collect();
-        verdicts(&mut state, &line);
+        standings(&mut state, &line);
         // A fall of 1 every 20 steps is 10 in 200, of about 66.
         let pace = state.pace(200).unwrap();
         assert!((0.13..0.18).contains(&pace), "{pace}");
         let mut flat = HoldState::new(0);
-        verdicts(&mut flat, &[2.0; 40]);
+        standings(&mut flat, &[2.0; 40]);
         assert_eq!(flat.pace(200), Some(0.0));
         assert_eq!(flat.pace(20), None);
     }
@@ -239,22 +233,22 @@ mod tests {
     #[test]
     fn what_is_not_finite_is_never_the_best_and_always_a_reason_to_go_back() {
         let mut state = HoldState::new(0);
-        let found = verdicts(&mut state, &[f64::NAN, 2.0, f64::INFINITY]);
-        assert_eq!(found, [Verdict::Wait, Verdict::Best, Verdict::Wait]);
+        let found = standings(&mut state, &[f64::NAN, 2.0, f64::INFINITY]);
+        assert_eq!(found, [Standing::Wait, Standing::Best, Standing::Wait]);
         assert!(state.should_finish_at_best() && state.is_best_clearly_better());
     }
 
     #[test]
     fn without_a_horizon_patience_is_counted_in_evaluations_alone() {
         let mut state = HoldState::new(0);
-        let cut = (1..100).find(|i| state.observe(1000 * i, 1.0, None, false) == Verdict::Cut);
+        let cut = (1..100).find(|i| state.observe(1000 * i, 1.0, None, false) == Standing::Cut);
         assert_eq!(cut, Some(1 + OPEN_PATIENCE));
     }
 
     #[test]
     fn nothing_is_bad_while_the_search_goes_on() {
         let mut state = HoldState::new(0);
-        assert!((1..100).all(|i| state.observe(20 * i, 1.0, Some(1000), true) != Verdict::Cut));
+        assert!((1..100).all(|i| state.observe(20 * i, 1.0, Some(1000), true) != Standing::Cut));
     }
 
     #[test]

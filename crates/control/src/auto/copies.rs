@@ -1,6 +1,7 @@
 //! What the copies are called that a trainer of tier 2 is told to keep.
 
-use super::guard::COPIES;
+/// The guard's copies that are held at once: two good ones, one on trial, one being replaced.
+pub(super) const COPIES: u64 = 4;
 
 /// The state that training began with.
 pub(super) const START: &str = "start";

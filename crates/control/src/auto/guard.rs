@@ -11,6 +11,7 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
+use super::{copies::COPIES, terms::BLOWN_LOSS};
 use lrs_stats::order::{NORMAL, median_and_mad};
 
 /// Finite norms that are remembered, the fewest that make a bound, and how many come between two looks at it.
@@ -35,21 +36,21 @@ const STAYED: f64 = 4.0;
 const COPY_SHARE: u64 = 20;
 const MIN_COPY_STEPS: u64 = 20;
 const OPEN_COPY_STEPS: u64 = 200;
-/// Copies that are held at once: two good ones, one on trial, one being replaced.
-pub(super) const COPIES: u64 = 4;
 
 /// What is remembered of norms and losses.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct GuardState {
+    /// The last finite norms, at most [`NORMS`].
     norms: VecDeque<f64>,
     norms_seen: u64,
     bound: Option<f64>,
+    /// The last losses, at most a window.
     losses: VecDeque<f64>,
     /// The median of the first window.
     first: Option<f64>,
     /// The lowest median since the start or the last divergence, and the robust deviation there.
     lowest: Option<(f64, f64)>,
-    /// Copies known to be good, the newest first.
+    /// Copies known to be good, the newest first: at most two.
     good: Vec<u64>,
     /// The copy on trial, and the step it was taken for.
     on_trial: Option<(u64, u64)>,
@@ -122,7 +123,7 @@ impl GuardState {
         };
         self.lowest = Some((lowest, lowest_deviation));
         let beyond = (DEVIATIONS * lowest_deviation).max(LOST_GAIN * (first - lowest).max(0.0));
-        if middle > lowest + beyond || middle >= super::search::BLOWN_LOSS {
+        if middle > lowest + beyond || middle >= BLOWN_LOSS {
             let passed_over = self.divergences;
             self.divergences += 1;
             self.losses.clear();

@@ -1,0 +1,128 @@
+//! The loop of one job: what it is made of, what it remembers, and how it moves the rates.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    climb::{Climb, ClimbState},
+    copies::LOWER,
+    guard::GuardState,
+    hold::HoldState,
+    revision::Revision,
+    search::{Search, SearchState},
+    terms::{Figures, evidence},
+};
+use crate::{
+    statistical_plateau::{StatisticalPlateau, StatisticalPlateauState},
+    words::{Move, Outcome, Ruling},
+};
+use lrs_model::{
+    decision::{Action, NormBound, RateShape},
+    spec::Tier,
+};
+
+/// What a plateau and a divergence multiply the rate by.
+pub(super) const CUT: f64 = 0.5;
+/// A trainer that cannot clip leaves out an update whose norm is this many times the bound.
+const SKIP_FACTOR: f64 = 4.0;
+
+/// The controller, for one job.
+#[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one part of the loop, on or off by itself")]
+pub struct Auto {
+    pub(super) revision: &'static Revision,
+    pub(super) base_lrs: Vec<f64>,
+    pub(super) total_steps: Option<u64>,
+    pub(super) tier: Tier,
+    pub(super) evaluation: String,
+    /// Whether higher evaluations are better.
+    pub(super) is_higher_better: bool,
+    /// Whether the job says that there will be evaluations.
+    pub(super) expects_evaluations: bool,
+    pub(super) search: Option<Search>,
+    /// Where a rate found may be raised.
+    pub(super) climb: Option<Climb>,
+    pub(super) cuts: bool,
+    pub(super) cools: bool,
+    pub(super) guards: bool,
+    pub(super) keeps_best: bool,
+    /// For a training without a horizon, while no evaluation comes.
+    pub(super) plateau: Option<StatisticalPlateau>,
+}
+
+/// What is remembered. Every list in it is bounded where it is declared.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AutoState {
+    pub(super) phase: Phase,
+    /// Steps before this ran under older directives: their losses say nothing about the rate in force.
+    pub(super) from: u64,
+    pub(super) hold: HoldState,
+    pub(super) guard: GuardState,
+    /// The rate in force, as a multiple of the one given: found, times cuts, times back-offs.
+    pub(super) scale: f64,
+    /// The product of the cuts alone.
+    pub(super) cut: f64,
+    /// Whether the trainer keeps the state of the best evaluation.
+    pub(super) is_best_kept: bool,
+    /// The share of the training that is cooled down over.
+    pub(super) cooldown_share: f64,
+    pub(super) is_finished: bool,
+    /// Whether the pace of the evaluation has been looked at, for a trusted rate.
+    pub(super) is_paced: bool,
+    pub(super) steps_seen: u64,
+    pub(super) losses_seen: u64,
+    pub(super) evaluations_seen: u64,
+    pub(super) plateau: StatisticalPlateauState,
+    /// Where a rate found may be raised.
+    pub(super) climb: Option<ClimbState>,
+}
+
+/// What the loop is doing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Phase {
+    Search(SearchState),
+    Hold,
+}
+
+impl Auto {
+    pub(super) fn can_restore(&self) -> bool {
+        self.tier == Tier::Restore
+    }
+
+    /// Something else lowers the rate: nothing is on trial any more.
+    pub(super) fn end_the_climb(state: &mut AutoState, outcome: &mut Outcome) {
+        let Some(climb) = &mut state.climb else { return };
+        outcome.actions.extend(climb.is_on_trial().then(|| Action::Forget(LOWER.to_owned())));
+        climb.end();
+    }
+
+    /// An evaluation so that lower is better, and such a one as it was reported.
+    pub(super) fn lower_is_better(&self, value: f64) -> f64 {
+        if self.is_higher_better { -value } else { value }
+    }
+
+    pub(super) fn norm_bound(&self, bound: f64) -> NormBound {
+        match self.tier {
+            Tier::Rates => NormBound { clip_norm: None, skip_above_norm: Some(SKIP_FACTOR * bound) },
+            Tier::Clip | Tier::Restore => NormBound { clip_norm: Some(bound), skip_above_norm: None },
+        }
+    }
+
+    pub(super) fn scaled(&self, scale: f64) -> Vec<f64> {
+        self.base_lrs.iter().map(|base_lr| base_lr * scale).collect()
+    }
+
+    /// How held rates run: over `ramp_steps` up to themselves, and down at the end.
+    pub(super) fn held(&self, share: f64, ramp_steps: u64) -> RateShape {
+        RateShape { is_flat: false, ramp_steps, cooldown_share: self.cools.then_some(share) }
+    }
+
+    pub(super) fn ruling(&self, scale: f64, shape: RateShape, reason: String, figures: Figures) -> Ruling {
+        Ruling::Move(Move { base_lrs: self.scaled(scale), shape, reason, evidence: evidence(figures) })
+    }
+}
+
+/// Rates that are tried as they are.
+pub(super) fn flat() -> RateShape {
+    RateShape { is_flat: true, ..RateShape::default() }
+}

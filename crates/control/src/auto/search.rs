@@ -1,0 +1,262 @@
+//! The line-search warm-up: finds the rate by itself, from below, while it trains.
+//!
+//! First the loss and its error are taken at almost no rate. Then stages of some steps each, at rates that rise from a
+//! sixty-fourth of the one given. A stage is judged by the median of its losses and their standard error: while the first loss is
+//! not clearly left the rate rises in big steps, then in small ones, until a stage is worse than the best or blows up. The rate
+//! chosen is the least one whose stage is as good as the best within the error, and training goes on from the end of that
+//! stage. A stage that is too high is cut short; if even the first one is, the search begins anew much lower.
+//!
+//! Where a decision takes effect some steps after the telemetry it rests on, waiting for all losses of a stage would make it as
+//! much longer. So the next stage is decided on ahead, from the first losses of this one, and begins when this one is as long as it
+//! should be; this one is judged while the next is under way, and can still end the search.
+//!
+//! Learning rate range test: Smith, "Cyclical Learning Rates for Training Neural Networks", WACV 2017,
+//! <https://arxiv.org/abs/1506.01186>. Held stages with standard errors are our own; docs/controllers.md has what was measured.
+
+use lrs_stats::{linear::standard_error, number, order::median};
+
+use super::{
+    revision::Revision,
+    terms::{BLOWN_LOSS, Figures, When},
+};
+
+mod choice;
+mod stage;
+mod state;
+
+use stage::{CLEAR, Stage};
+pub(super) use state::SearchState;
+use state::{Ahead, FIRST_SHARE};
+
+/// Steps at almost no rate, for the first loss and its error.
+const PROBE_STEPS: usize = 8;
+/// The fewest losses of a stage that the next one is decided on ahead from, and that a judgement rests on.
+const MIN_LOSSES: usize = 4;
+/// How often the search may begin anew, and how much lower each time.
+const RESTARTS: u32 = 4;
+const RESTART_FACTOR: f64 = 1.0 / 64.0;
+/// The most stages.
+const MAX_STAGES: usize = 48;
+
+/// The search of a job.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Search {
+    /// Without snapshots a stage that is too high cannot be undone: smaller steps, an earlier look, half of what was found.
+    pub(super) is_cautious: bool,
+    /// See `JobSpec.decision_lag`.
+    pub(super) decision_lag: u64,
+    pub(super) revision: &'static Revision,
+}
+
+/// What comes next.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Next {
+    /// More of the same.
+    Stay,
+    /// The rate of the first stage.
+    Begin(Figures),
+    /// The next stage, after keeping the state at the end of stage number `kept`.
+    Rise { kept: usize, figures: Figures },
+    /// Back to the start, and anew much lower.
+    Restart(Figures),
+    /// The search is over: go on at this rate.
+    Found { scale: f64, from: Origin, figures: Figures },
+}
+
+/// Where training goes on from after the search.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// From where it is.
+    Here,
+    /// From the state at the beginning.
+    Start,
+    /// From the state at the end of this stage.
+    Stage(usize),
+}
+
+impl Search {
+    /// Takes in the loss of a step that ran at the rate tried; `None` is one that is not finite. `can_keep` says whether the
+    /// trainer keeps copies, `caution` what the rate found is divided by.
+    pub(super) fn observe(
+        self,
+        state: &mut SearchState,
+        when: When,
+        loss: Option<f64>,
+        can_keep: bool,
+        caution: f64,
+    ) -> Next {
+        let Some(first) = state.first else { return self.probe(state, when, loss) };
+        if state.ahead.is_some_and(|next| when.step >= next.begins_at) {
+            // The last steps of the stage before have not told their losses.
+            let next = self.judge(state, first, when, false, can_keep, caution);
+            if next != Next::Stay {
+                return next;
+            }
+        }
+        if when.step < state.begins_at {
+            return Next::Stay;
+        }
+        state.losses.push(loss.unwrap_or(BLOWN_LOSS));
+        let is_blown = loss.is_none() || self.is_blown(state, first);
+        let is_whole = match state.ahead {
+            Some(next) => when.step + 1 >= next.begins_at,
+            None => state.losses.len() >= state.stage_steps,
+        };
+        if is_blown || is_whole {
+            return self.judge(state, first, when, is_blown, can_keep, caution);
+        }
+        let is_enough = state.losses.len() >= self.enough(state.stage_steps).max(MIN_LOSSES);
+        if self.looks_ahead() && is_enough && state.ahead.is_none() && when.step < state.limit_step {
+            return self.look_ahead(state, first, when);
+        }
+        Next::Stay
+    }
+
+    /// Whether the next stage is decided on before all losses of this one are known. Without copies a stage that is too high can
+    /// not be undone, so there it is waited for them.
+    fn looks_ahead(self) -> bool {
+        self.revision.looks_ahead && !self.is_cautious && self.decision_lag > 1
+    }
+
+    /// After how many of the losses of so many steps the next stage is decided on, so that it begins when they are over.
+    fn enough(self, steps: usize) -> usize {
+        let late = usize::try_from(self.decision_lag - 1).unwrap_or(usize::MAX);
+        if self.looks_ahead() { steps.saturating_sub(late).max(1) } else { steps }
+    }
+
+    /// Takes the first loss, at almost no rate.
+    fn probe(self, state: &mut SearchState, when: When, loss: Option<f64>) -> Next {
+        state.losses.extend(loss);
+        let mut next = Next::Stay;
+        if state.ahead.is_none() && state.losses.len() >= self.enough(PROBE_STEPS) {
+            state.ahead = Some(Ahead { begins_at: when.effective_step, scale: FIRST_SHARE, is_kept: false });
+            next = Next::Begin(vec![
+                ("first_loss", median(&state.losses)),
+                ("first_error", standard_error(&state.losses)),
+            ]);
+        }
+        if state.losses.len() >= PROBE_STEPS
+            && let Some(stage) = state.ahead.take()
+        {
+            let losses = std::mem::take(&mut state.losses);
+            state.first = Some((median(&losses), standard_error(&losses)));
+            state.enter(stage.begins_at, stage.scale);
+        }
+        next
+    }
+
+    /// Decides on the next stage from the first losses of this one.
+    fn look_ahead(self, state: &mut SearchState, first: (f64, f64), when: When) -> Next {
+        let (loss, error) = (median(&state.losses), standard_error(&state.losses));
+        let so_far = Stage { loss: Some(loss), error, scale: state.scale, is_kept: false };
+        let has_left = so_far.has_left(first) || state.best().is_some_and(|best| best.has_left(first));
+        let scale = state.scale * self.rise(has_left);
+        let figures = so_far.figures(state.stages.len(), first);
+        state.ahead = Some(Ahead { begins_at: when.effective_step, scale, is_kept: true });
+        Next::Rise { kept: state.stages.len(), figures }
+    }
+
+    /// How much higher the next stage is.
+    fn rise(self, has_left: bool) -> f64 {
+        match (self.is_cautious, has_left) {
+            (true, true) => 1.5,
+            (true, false) | (false, true) => 2.0,
+            (false, false) => 4.0,
+        }
+    }
+
+    /// Judges a stage, all of whose losses are known.
+    fn judge(
+        self,
+        state: &mut SearchState,
+        first: (f64, f64),
+        when: When,
+        is_blown: bool,
+        can_keep: bool,
+        caution: f64,
+    ) -> Next {
+        let losses = std::mem::take(&mut state.losses);
+        let ahead = state.ahead.take();
+        if let Some(next) = ahead
+            && !is_blown
+            && losses.len() < MIN_LOSSES
+        {
+            // Most of the stage ran at another rate: it counts for nothing.
+            state.enter(next.begins_at, next.scale);
+            return Next::Stay;
+        }
+        let mut over = Stage { loss: None, error: 0.0, scale: state.scale, is_kept: false };
+        if !is_blown {
+            (over.loss, over.error) = (Some(median(&losses)), standard_error(&losses));
+        }
+        let mut figures = over.figures(state.stages.len(), first);
+
+        let is_worse = over.loss.is_none_or(|loss| loss > first.0 + CLEAR * over.error_to(first.1));
+        if state.stages.is_empty() && is_worse && state.restarts < RESTARTS {
+            state.restarts += 1;
+            let scale = state.scale * RESTART_FACTOR;
+            state.enter(when.effective_step, scale);
+            return Next::Restart(figures);
+        }
+        let spread = first.1 * number(PROBE_STEPS).sqrt();
+        let no_gain = match (over.loss, state.best().map(|best| (*best, best.loss))) {
+            (None, _) => true,
+            (Some(_), None | Some((_, None))) => false,
+            (Some(loss), Some((best, Some(best_loss)))) => {
+                let clearly = (CLEAR * over.error_to(best.error)).max(3.0 * spread);
+                let worse = if self.is_cautious { self.revision.cautious_worse } else { self.revision.worse };
+                if best.has_left(first) {
+                    loss >= best_loss + worse * over.error_to(best.error)
+                } else {
+                    loss > best_loss + clearly
+                }
+            }
+        };
+        let is_over = no_gain || when.step >= state.limit_step || state.stages.len() + 1 >= MAX_STAGES;
+        // A copy is taken when the next stage is decided on.
+        let is_copied = ahead.map_or(!is_over, |next| next.is_kept);
+        over.is_kept = can_keep && !no_gain && is_copied;
+        state.stages.push(over);
+        let Some(best) = state.best().copied() else { return Next::Stay };
+        let has_left = best.has_left(first);
+        if !is_over {
+            let Some(next) = ahead else {
+                let scale = state.scale * self.rise(has_left);
+                state.enter(when.effective_step, scale);
+                return Next::Rise { kept: state.stages.len() - 1, figures };
+            };
+            state.enter(next.begins_at, next.scale);
+            return Next::Stay;
+        }
+        figures.push(("best_loss", best.loss.unwrap_or(f64::INFINITY)));
+        figures.push(("best_scale", best.scale));
+        let Revision { tie, cautious_tie, .. } = *self.revision;
+        let (chosen, scale) = if has_left {
+            choice::least_tie(&state.stages, best, first, if self.is_cautious { cautious_tie } else { tie })
+        } else {
+            choice::stability_limit(&state.stages, best, tie)
+        };
+        state.scale = scale / caution;
+        let from = match chosen {
+            Some(number) if state.stages[number].is_kept => Origin::Stage(number),
+            Some(number) if !no_gain && number + 1 == state.stages.len() => Origin::Here,
+            _ => Origin::Start,
+        };
+        Next::Found { scale: state.scale, from, figures }
+    }
+
+    /// Whether the last losses leave no doubt that the rate is too high.
+    fn is_blown(self, state: &SearchState, first: (f64, f64)) -> bool {
+        let Some(last) = state.losses.len().checked_sub(3).map(|i| median(&state.losses[i..])) else { return false };
+        let lowest = state.stages.iter().filter_map(|stage| stage.loss).fold(first.0, f64::min);
+        let spread = first.1 * number(PROBE_STEPS).sqrt();
+        let size = first.0.abs();
+        let is_spike = |loss: &f64| *loss > first.0 + self.revision.spike * (size + spread);
+        last > first.0 + size + 10.0 * first.1
+            || self.is_cautious && last > lowest + 4.0 * spread
+            || state.losses.iter().any(is_spike)
+    }
+}
+
+#[cfg(test)]
+mod tests;

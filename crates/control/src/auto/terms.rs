@@ -1,0 +1,21 @@
+//! What the parts of the loop tell each other.
+
+use std::collections::BTreeMap;
+
+/// A loss that stands for one that is not finite.
+pub(super) const BLOWN_LOSS: f64 = 1e15;
+
+/// The step of an observation, and the first step whose rate it can change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct When {
+    pub(super) step: u64,
+    pub(super) effective_step: u64,
+}
+
+/// The figures behind a decision, by name.
+pub(super) type Figures = Vec<(&'static str, f64)>;
+
+/// The figures as a decision keeps them.
+pub(super) fn evidence(figures: Figures) -> BTreeMap<String, f64> {
+    figures.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
