@@ -118,8 +118,8 @@ proptest! {
     #[test]
     fn product_and_sum_are_pointwise(a in any_form(), b in any_form(), step in any_step(), base in value()) {
         let (x, y) = (schedule(&a).value_at(step, base), schedule(&b).value_at(step, base));
-        let product = schedule(&S::Product(vec![a.clone(), b.clone()])).value_at(step, base);
-        let sum = schedule(&S::Sum(vec![a, b])).value_at(step, base);
+        let product = schedule(&S::Product { factors: vec![a.clone(), b.clone()] }).value_at(step, base);
+        let sum = schedule(&S::Sum { terms: vec![a, b] }).value_at(step, base);
         prop_assert!(same(product, (x * y).clamp(-f64::MAX, f64::MAX)));
         prop_assert!(same(sum, (x + y).clamp(-f64::MAX, f64::MAX)));
     }

@@ -6,18 +6,20 @@ use serde_json::{Map, Value};
 use super::violation::Violations;
 
 /// The name of a library, one of its schedulers, and that scheduler's keyword arguments. Not yet checked.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct LibraryCall {
     /// The library, such as `torch`.
     pub library: String,
     /// The scheduler, such as `StepLR`.
     pub scheduler: String,
     /// The keyword arguments. Whole numbers are integers, whether they were written `3` or `3.0`.
+    #[serde(skip_serializing_if = "Map::is_empty")]
     pub params: Map<String, Value>,
 }
 
-/// The keyword arguments of one call while they are read: each reading names an argument that exists, so that at the end
-/// those that nobody asked for are known to be mistakes.
+/// The keyword arguments of one call while they are read: each reading names an argument that exists, so that at the
+/// end those that nobody asked for are known to be mistakes.
 ///
 /// What is wrong is noted, and the reading goes on with a value that is allowed. Fields of violations are seen from the
 /// arguments.

@@ -1,6 +1,7 @@
-//! Numbers in JSON, which has no NaN and no infinities: those are the strings `"NaN"`, `"Infinity"` and `"-Infinity"`.
+//! Numbers: in JSON, for people, and whole ones as `f64`.
 //!
-//! For `#[serde(with = "crate::number")]` on `f64`; [`map`] does the same for the values of a map.
+//! JSON has no NaN and no infinities: they are written as the strings `"NaN"`, `"Infinity"` and `"-Infinity"`. For that, a
+//! field of type `f64` has `#[serde(with = "crate::number")]`; [`map`] does the same for the values of a map.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
@@ -129,6 +130,32 @@ pub mod map {
     }
 }
 
+/// A whole number, for [`exact`].
+pub trait Whole: Copy {
+    /// The nearest `f64`.
+    fn nearest(self) -> f64;
+}
+
+macro_rules! whole {
+    ($($type:ty)+) => {
+        $(impl Whole for $type {
+            #[inline]
+            #[allow(clippy::cast_precision_loss, reason = "the one place for it; exact up to 2^53")]
+            fn nearest(self) -> f64 {
+                self as f64
+            }
+        })+
+    };
+}
+
+whole!(u64 usize i64);
+
+/// A step, a count or another whole number as an `f64`: exactly up to 2^53, and the nearest one above.
+#[inline]
+pub fn exact(whole: impl Whole) -> f64 {
+    whole.nearest()
+}
+
 /// A number for people, in six significant digits.
 #[must_use]
 pub fn for_people(value: f64) -> String {
@@ -159,6 +186,13 @@ mod tests {
             let text = serde_json::to_string(&Holder(value)).unwrap();
             assert_eq!(serde_json::from_str::<Holder>(&text).unwrap().0.to_bits(), value.to_bits(), "{text}");
         }
+    }
+
+    #[test]
+    fn whole_numbers_are_exact_up_to_the_largest_step() {
+        assert_eq!(super::exact(crate::MAX_STEP), 9_007_199_254_740_991.0);
+        assert_eq!(super::exact(-3_i64), -3.0);
+        assert_eq!(super::exact(u64::MAX), 18_446_744_073_709_551_616.0);
     }
 
     #[test]

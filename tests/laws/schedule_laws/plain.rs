@@ -31,8 +31,8 @@ pub fn value(spec: &S, t: f64, base: f64, peak: &mut f64) -> f64 {
             let done = t * units / steps;
             value(&pace.schedule, if pace.whole { done.floor() } else { done }, base, peak)
         }
-        S::Product(factors) => factors.iter().map(|factor| value(factor, t, base, peak)).product(),
-        S::Sum(terms) => terms.iter().map(|term| value(term, t, base, peak)).sum(),
+        S::Product { factors } => factors.iter().map(|factor| value(factor, t, base, peak)).product(),
+        S::Sum { terms } => terms.iter().map(|term| value(term, t, base, peak)).sum(),
         S::Clamp(clamp) => {
             let mut x = value(&clamp.schedule, t, base, peak);
             if let Some(min) = &clamp.min {
