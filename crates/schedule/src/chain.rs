@@ -139,7 +139,7 @@ mod tests {
     #[test]
     fn a_single_link_is_its_schedule_above_its_floor() {
         let chain = Chain::new(vec![link(line(200.0), 0.5)], 300);
-        for step in [0, 1, 63, 64, 65, 150, 200, 300, 1000] {
+        for step in [0_u64, 1, 63, 64, 65, 150, 200, 300, 1000] {
             let expected = 0.5 + 1.5 * (1.0 - exact(step.min(200)) / 200.0);
             assert!((chain.at(exact(step), 2.0) - expected).abs() < 1e-12, "{step}");
         }

@@ -1,4 +1,4 @@
-//! A curve: what every form of the algebra is, whatever it is made of.
+//! A curve: every form of the algebra is one.
 
 /// A total function of local time and base rate.
 pub(super) trait Curve {
@@ -6,7 +6,7 @@ pub(super) trait Curve {
     fn at(&self, t: f64, base: f64) -> f64;
 }
 
-/// `x`, or where that is infinite the largest finite number of its sign. A NaN stays NaN.
+/// `x`; if `x` is infinite, the largest finite number of its sign. A NaN stays NaN.
 pub(super) fn saturate(x: f64) -> f64 {
     x.clamp(-f64::MAX, f64::MAX)
 }

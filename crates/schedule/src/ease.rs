@@ -30,7 +30,7 @@ pub(super) fn check(spec: &spec::Ease, v: &mut Violations) {
 }
 
 impl<C: Curve> Ease<C> {
-    /// Between the values of start and end, both ends included, as long as the shape stays within its own.
+    /// Between the values of start and end, both included, as long as the shape stays in `0..=1`.
     pub(super) fn at(&self, t: f64, base: f64) -> f64 {
         let done = if self.over > 0.0 { t / self.over } else { 1.0 };
         let done = match self.past {

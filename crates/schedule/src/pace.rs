@@ -1,4 +1,4 @@
-//! A schedule whose clock counts something else than the job's steps: epochs, samples, tokens.
+//! A schedule whose clock counts epochs, samples or tokens in place of the job's steps.
 
 use super::{
     check,
@@ -27,7 +27,7 @@ impl<C: Curve> Pace<C> {
         self.schedule.at(self.time(t), base)
     }
 
-    /// What the clock shows at `t`: exact where `t` is a whole number of steps and only whole units count.
+    /// The time on the clock at `t`: exact if `t` is a whole number of steps and only whole units count.
     pub(super) fn time(&self, t: f64) -> f64 {
         if self.whole && t.fract() == 0.0 && t <= exact(MAX_STEP) {
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole, and at most 2^53")]
@@ -40,7 +40,7 @@ impl<C: Curve> Pace<C> {
         if self.whole { time.floor() } else { time }
     }
 
-    /// The first `t` at which the clock shows `time`, but for rounding.
+    /// The first `t` at which the clock shows `time`, up to rounding.
     pub(super) fn step_of(&self, time: f64) -> f64 {
         saturate(time * exact(self.steps) / exact(self.units))
     }

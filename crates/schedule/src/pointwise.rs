@@ -12,7 +12,7 @@ pub(super) fn sum<C: Curve>(terms: &[C], t: f64, base: f64) -> f64 {
     terms.iter().fold(0.0, |sum, term| saturate(sum + term.at(t, base)))
 }
 
-/// `min(max(schedule, min), max)`: where the bounds cross, the upper one counts.
+/// `min(max(schedule, min), max)`: if the bounds cross, the upper bound counts.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Clamp<C> {
     pub(super) schedule: C,

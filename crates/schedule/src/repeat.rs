@@ -22,7 +22,7 @@ pub(super) struct Repeat<C> {
 pub(super) struct Limit {
     /// How many cycles there are.
     pub(super) count: u64,
-    /// When the last is over.
+    /// When the last cycle is over.
     pub(super) end: f64,
 }
 

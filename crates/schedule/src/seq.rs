@@ -6,9 +6,9 @@ use super::{
 };
 use lrs_model::violation::Violations;
 
-/// Part `i` from boundary `i - 1` on, in its own time, which is 0 there. A boundary belongs to its right.
+/// Part `i` from boundary `i - 1` on, in its own time, which is 0 there. At a boundary the later part counts.
 ///
-/// A boundary below 0 is one that has been passed before the beginning.
+/// A boundary below 0 was passed before the beginning.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Seq<C> {
     pub(super) boundaries: Vec<f64>, // not falling, one fewer than parts

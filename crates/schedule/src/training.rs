@@ -1,4 +1,4 @@
-//! What a schedule is told of the training that it is for.
+//! The training that a schedule is for.
 
 use lrs_model::spec::Spec;
 

@@ -1,4 +1,4 @@
-//! An expression written down again, so that people can see what their schedule comes to.
+//! An expression as a spec again, so that people can see what their schedule expands to.
 
 use super::node::Node;
 use lrs_model::schedule::{

@@ -65,7 +65,7 @@ const SCHEDULERS: Table = &[
 /// The most cycles that are written out one by one.
 const MAX_CYCLES: usize = 4096;
 
-/// What a time is converted with.
+/// What converts a time to batches.
 struct Clock {
     batches_per_epoch: Option<f64>,
     /// The whole training in batches, if it is known.
@@ -106,14 +106,14 @@ impl Clock {
         self.batches(name, &text, p)
     }
 
-    /// The same, at least one batch.
+    /// The time in the argument `name`, at least one batch.
     fn length(&self, name: &'static str, default: Option<&str>, p: &mut Params<'_>) -> f64 {
         let length = self.time(name, default, p);
         p.check(name, length > 0.0, "a time of at least one batch");
         length.max(1.0)
     }
 
-    /// Batches and epochs are scaled; a part of the duration is not, as the duration has been.
+    /// Scales batches and epochs. A fraction of the duration is not scaled, because the duration already is.
     fn batches(&self, name: &'static str, text: &str, p: &mut Params<'_>) -> f64 {
         let split = text.find(|c: char| c.is_ascii_alphabetic() && c != 'e').or_else(|| text.find("ep"));
         let (number, unit) = text.split_at(split.unwrap_or(text.len()));
@@ -211,7 +211,7 @@ fn polynomial(p: &mut Params<'_>, job: FromJob) -> Translation {
     ease(base(1.0), base(p.number_or("alpha_f", 0.0)), over, shape).into()
 }
 
-/// Each cycle's length is cut to whole batches, so the cycles are written out one by one, to twice the duration.
+/// Each cycle has a whole number of batches, so the cycles are written out one by one, up to twice the duration.
 fn warm_restarts(p: &mut Params<'_>, job: FromJob) -> Translation {
     let clock = Clock::read(p, job);
     let first = clock.length("t_0", None, p);

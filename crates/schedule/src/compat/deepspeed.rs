@@ -134,7 +134,7 @@ fn positive(p: &mut Params<'_>, name: &'static str, default: f64) -> f64 {
     if number > 0.0 { number } else { default }
 }
 
-/// The other way round, and growing in the decay.
+/// The momentum goes down and up, and grows in the decay.
 fn cycled_momentum(p: &mut Params<'_>, cycle: &Cycle, decay_every: f64) -> Option<S> {
     let wanted = p.flag_or("cycle_momentum", true);
     let (low, high) = (p.number_or("cycle_min_mom", 0.8), p.number_or("cycle_max_mom", 0.9));
@@ -147,7 +147,7 @@ fn cycled_momentum(p: &mut Params<'_>, cycle: &Cycle, decay_every: f64) -> Optio
     } else {
         constant(high)
     };
-    // Until the first call it is the lowest, as the scheduler's constructor leaves it.
+    // Until the first call it is the lowest: the scheduler's constructor sets it.
     Some(seq([1.0], [constant(low), shift(cycle.then(high, low, tail), 1.0)]))
 }
 
@@ -160,18 +160,18 @@ struct Cycle {
 }
 
 impl Cycle {
-    /// From one value to the other and back, then what follows.
+    /// From `from` to `to` and back, then `tail`.
     fn then(&self, from: f64, to: f64, tail: S) -> S {
         let there = line(constant(from), constant(to), self.up);
         let there = if self.stairs_up > 0 { stair(there, self.up / exact(self.stairs_up)) } else { there };
         let length = self.up + self.down;
         let cycle = seq([self.up], [there, self.back(from, to)]);
-        // The value of the beginning comes again where the cycle ends; the counter is one behind the calls.
+        // Where the cycle ends, its first value comes once more: the counter is one behind the calls.
         seq([length, length + 1.0], [cycle, constant(from), shift(tail, 1.0)])
     }
 
-    /// The way back. Its stairs are measured from the end of the cycle, so each begins one step after its edge: that
-    /// one still belongs to the stair before.
+    /// The way back. Its stairs are measured from the end of the cycle, so each begins one step after its edge: the edge
+    /// belongs to the stair before.
     fn back(&self, from: f64, to: f64) -> S {
         if self.stairs_down == 0 {
             return line(constant(to), constant(from), self.down);
@@ -191,7 +191,7 @@ impl Cycle {
     }
 }
 
-/// Rises without an end.
+/// Rises without end.
 fn range_test(p: &mut Params<'_>, _: FromJob) -> Translation {
     last_batch(p);
     let low = p.number_or("lr_range_test_min_lr", 1e-3);

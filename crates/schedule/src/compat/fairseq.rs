@@ -56,7 +56,7 @@ const SCHEDULERS: Table = &[
     scheduler("pass_through", pass_through, "{}", "{}"),
 ];
 
-/// The length of the warm-up, and the rate that it begins at; below 0 that is the default.
+/// The length of the warm-up, and its first rate; a first rate below 0 stands for the default.
 fn warmup(p: &mut Params<'_>, default_updates: u64, default: S) -> (f64, S) {
     let from = p.number_or("warmup_init_lr", -1.0);
     (exact(p.whole_or("warmup_updates", 0, default_updates)), if from < 0.0 { default } else { constant(from) })
@@ -66,7 +66,7 @@ fn after_ramp((length, from): (f64, S), rest: S) -> S {
     seq([length], [line(from, base(1.0), length), rest])
 }
 
-/// The job's length where the config has none.
+/// The length in the config, else the job's.
 fn max_update(p: &mut Params<'_>, job: FromJob) -> f64 {
     let given = p.optional_whole("max_update", 1).or(job.training.total_steps);
     exact(given.unwrap_or_else(|| {
@@ -97,7 +97,7 @@ fn cosine(p: &mut Params<'_>, job: FromJob) -> Translation {
     after_ramp(ramp, repeat(fall, first.max(1.0), growth, scale)).into()
 }
 
-/// A rate an epoch, and a warm-up by updates that multiplies it.
+/// One rate for each epoch, times a warm-up that counts updates.
 fn fixed(p: &mut Params<'_>, job: FromJob) -> Translation {
     let shrink = p.number_or("lr_shrink", 0.1);
     p.check("lr_shrink", shrink > 0.0, "greater than 0");

@@ -53,7 +53,7 @@ const SCHEDULERS: Table = &[
 const MAX_CYCLES: u64 = 1024;
 
 fn initial(p: &mut Params<'_>) -> f64 {
-    // A name is for keras' own graphs.
+    // The name is only for keras' graphs.
     p.text_or("name", "");
     p.number("initial_learning_rate")
 }
@@ -83,7 +83,7 @@ fn inverse_time(p: &mut Params<'_>, _: FromJob) -> Translation {
     in_stairs(p, fall, every)
 }
 
-/// A boundary belongs to its left, so the next value comes one step after it.
+/// At a boundary the earlier value counts, so the next value comes one step after it.
 fn piecewise_constant(p: &mut Params<'_>, _: FromJob) -> Translation {
     p.text_or("name", "");
     let boundaries = p.wholes("boundaries");
@@ -121,7 +121,7 @@ fn polynomial(p: &mut Params<'_>, job: FromJob) -> Translation {
             1
         }
     };
-    // A boundary belongs to its left.
+    // At a boundary the earlier cycle counts.
     let begins: Vec<f64> = (1..count).map(|i| exact(i) * over + 1.0).collect();
     let parts: Vec<S> = (1..=count)
         .map(|i| {

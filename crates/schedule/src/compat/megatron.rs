@@ -24,7 +24,7 @@ const SCHEDULERS: Table = &[scheduler(
     r#"{"wd_incr_style": "constant"}"#,
 )];
 
-/// The name with the decay style in brackets, as some write it, without it.
+/// The name without the decay style that some add in brackets.
 fn plain_name(scheduler: &str) -> &str {
     scheduler.split_once('[').map_or(scheduler, |(name, _)| name)
 }
@@ -65,7 +65,7 @@ fn rate(p: &mut Params<'_>) -> S {
     if warmup > 0.0 { seq([warmup], [line(constant(initial), constant(high), warmup), body]) } else { body }
 }
 
-/// Never below the minimum, and cut to it one step past the end.
+/// Never below the minimum, and at the minimum from one step past the end.
 fn inverse_square_root(high: f64, low: f64, warmup: f64, left: f64) -> S {
     let fall = power_law(constant(high), warmup.max(1.0), 0.5);
     // Without a warm-up the time is at least 1.

@@ -106,14 +106,14 @@ fn constant_value(p: &mut Params<'_>, _: FromJob) -> Translation {
     constant(p.number("value")).into()
 }
 
-/// A count that optax takes to be 0 where it is negative.
+/// A count that optax takes to be 0 if it is negative.
 fn begin(p: &mut Params<'_>) -> f64 {
     let begin = p.number_or("transition_begin", 0.0);
     p.check("transition_begin", begin.fract() == 0.0, "a whole number");
     begin.max(0.0)
 }
 
-/// A count that may be zero or negative, which means that there is no transition.
+/// A count; zero or less stands for no transition.
 fn transition_steps(p: &mut Params<'_>) -> f64 {
     let count = p.number("transition_steps");
     p.check("transition_steps", count.fract() == 0.0, "a whole number");
@@ -188,7 +188,7 @@ fn exponential_decay(p: &mut Params<'_>, _: FromJob) -> Translation {
     decay(p, init).into()
 }
 
-/// The decay that `exponential_decay` shares with its warmed-up sister.
+/// The decay of `exponential_decay` and of `warmup_exponential_decay_schedule`.
 fn decay(p: &mut Params<'_>, init: f64) -> S {
     let (over, begin) = (transition_steps(p), begin(p));
     let rate = p.number("decay_rate");
@@ -223,7 +223,7 @@ fn cosine_decay(p: &mut Params<'_>, _: FromJob) -> Translation {
 fn warmup_constant(p: &mut Params<'_>, _: FromJob) -> Translation {
     let (from, to) = (p.number("init_value"), p.number("peak_value"));
     match p.whole("warmup_steps", 0) {
-        // optax has no transition then, and stays where it was.
+        // Without a transition optax stays at the initial value.
         0 => constant(from),
         over => line(constant(from), constant(to), exact(over)),
     }

@@ -93,7 +93,7 @@ fn tanh(p: &mut Params<'_>, _: FromJob) -> Translation {
     let (lower, upper) = (p.number_or("lb", -7.0), p.number_or("ub", 3.0));
     p.check("lb", lower < upper, "less than ub");
     let curve = cyclic(p, Shape::Tanh { lower, upper }, false);
-    // Held at where the curve is entered, or else at the base rate.
+    // The ramp ends at the value where the curve is entered, or at the base rate.
     let peak = if warmup.prefix { base(1.0) } else { held_at(curve.clone(), warmup.length) };
     warmup.before(curve, peak).into()
 }
@@ -151,7 +151,7 @@ fn multi_step(p: &mut Params<'_>, _: FromJob) -> Translation {
     warmup.before(milestones(base, at, rate), base(1.0)).into()
 }
 
-/// The decay multiplies the stable curve, which goes on moving.
+/// The decay multiplies the stable curve, which goes on changing.
 fn warmup_stable_decay(p: &mut Params<'_>, _: FromJob) -> Translation {
     let warmup = Warmup::read(p, None);
     let total = p.whole("t_initial", 1);

@@ -110,7 +110,7 @@ fn num_cycles(p: &mut Params<'_>) -> f64 {
     if cycles > 0.0 { cycles } else { 0.5 }
 }
 
-/// Without a clamp: it climbs again after the end.
+/// transformers does not clamp: the rate climbs again after the end.
 fn cosine(p: &mut Params<'_>, _: FromJob) -> Translation {
     let (warmup, rest) = warmup_and_rest(p);
     let half_period = rest / (2.0 * num_cycles(p));
@@ -138,7 +138,7 @@ fn inverse_sqrt(p: &mut Params<'_>, _: FromJob) -> Translation {
     p.only("num_training_steps", &[], "is ignored by inverse_sqrt, which has no end");
     let timescale = p.optional_number("timescale");
     p.check("timescale", timescale.is_none_or(|timescale| timescale >= 0.0), "at least 0");
-    // 0 counts as none given.
+    // 0 stands for the default.
     let timescale = timescale.filter(|given| *given > 0.0).unwrap_or(if warmup > 0.0 { warmup } else { 10_000.0 });
     after_ramp(warmup, power_law(base(1.0), timescale, 0.5)).into()
 }
@@ -165,7 +165,7 @@ fn cosine_with_min_lr(p: &mut Params<'_>, _: FromJob) -> Translation {
     after_ramp(warmup, endless_ease(base(1.0), min_lr(p), half_period, Shape::Cosine)).into()
 }
 
-/// One step ahead of its sister, in the warm-up and after it.
+/// Like `cosine_with_min_lr`, but one step ahead, in the warm-up and after it.
 fn cosine_warmup_with_min_lr(p: &mut Params<'_>, _: FromJob) -> Translation {
     let (warmup, rest) = warmup_and_rest(p);
     let half_period = rest / (2.0 * num_cycles(p));

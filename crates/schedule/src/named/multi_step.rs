@@ -39,7 +39,7 @@ impl Form for MultiStep {
             }
             before = milestone;
         }
-        let drops = (0..).take(boundaries.len() + 1).map(exact);
+        let drops = (0_u64..).take(boundaries.len() + 1).map(exact);
         let parts = drops.map(|drops| Node::Base(saturate(libm::pow(self.gamma, drops)))).collect();
         Node::seq(boundaries, parts)
     }

@@ -1,9 +1,9 @@
-//! What many of torch's schedulers take.
+//! Arguments that many of torch's schedulers have.
 
 use lrs_model::library::Params;
 use serde_json::json;
 
-/// Where training resumes is for the attempt to say.
+/// The step at which training resumes. An attempt of a job says that, so only the default is allowed.
 pub(super) fn last_epoch(p: &mut Params<'_>) {
     p.only("last_epoch", &[json!(-1)], "is not used: an attempt says at which step it resumes");
 }

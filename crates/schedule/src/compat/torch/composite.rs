@@ -114,7 +114,7 @@ fn scales(member: &Member, job: FromJob) -> bool {
     }
 }
 
-/// What a member does at each step to the rate that it finds.
+/// How a member changes, at each step, the rate that it finds.
 fn link(i: usize, member: &Member, p: &mut Params<'_>) -> ChainLink {
     let mut link = ChainLink { schedule: member.rate.clone(), ..ChainLink::default() };
     match (member.scheduler.as_str(), &member.rate) {
@@ -130,7 +130,7 @@ fn link(i: usize, member: &Member, p: &mut Params<'_>) -> ChainLink {
                 link = running.clone();
             }
         }
-        // These two set the rate, whatever it was.
+        // These two set the rate, whatever it was before.
         ("LambdaLR" | "CosineAnnealingWarmRestarts", _) => link.always_resets = true,
         // Each part begins from the base rate.
         ("SequentialLR", S::Seq(parts)) => {

@@ -14,7 +14,7 @@ use lrs_model::{
     violation::Violations,
 };
 
-/// What to write in job of code.
+/// What to write in place of code.
 const INSTEAD: &str = "is code, which a schedule cannot hold: write a form of ours, such as `warmup`, `geometric` or \
     `power_law`, or an object with a kind: {\"kind\": \"constant\", \"value\"}, {\"kind\": \"geometric\", \"gamma\"}, \
     {\"kind\": \"staircase\", \"gamma\", \"every\"}, {\"kind\": \"inverse_time\", \"k\"} or {\"kind\": \"ramp\", \"n\"}";
