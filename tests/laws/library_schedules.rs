@@ -1,4 +1,4 @@
-//! Schedules in other libraries' words: what is refused and how, defaults, units, and the way back.
+//! Schedules in other libraries' words: refusals and their messages, defaults, units, and the way back.
 
 use lrs::rpc::convert;
 use lrs_engine::timeline::Timeline;
@@ -7,7 +7,7 @@ use lrs_proto::JobSpec;
 use lrs_schedule::{Schedule, Training, compat, expand};
 use serde_json::{Value, json};
 
-/// The spec with this `schedule`, or all that is wrong with it.
+/// The spec with this `schedule`, or its violations.
 fn spec(schedule: &Value) -> Result<Spec, String> {
     job(&json!({"groups": [{"base_lr": 0.1}], "total_steps": 1000, "schedule": schedule}))
 }

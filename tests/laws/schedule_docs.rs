@@ -1,4 +1,4 @@
-//! `docs/schedules.md` says what the code does: tables and plots in it are generated here and compared.
+//! `docs/schedules.md` agrees with the code: its tables and plots are generated here and compared.
 //!
 //! `LRS_UPDATE_DOCS=1 cargo test --test laws schedule_docs` writes them anew.
 
@@ -33,7 +33,7 @@ fn translate(library: &str, scheduler: &str, params: Map<String, Value>) -> Resu
     translation.ok_or_else(|| violations.to_string())
 }
 
-/// The names of all arguments that the code knows, from what it says to one that it does not.
+/// The names of all arguments of a scheduler: the code lists them when it refuses an unknown one.
 fn known_arguments(library: &str, scheduler: &str, mut params: Map<String, Value>) -> Vec<String> {
     params.insert("no such argument".to_owned(), Value::Null);
     let refused = translate(library, scheduler, params).expect_err("an argument that does not exist is refused");
@@ -62,7 +62,7 @@ fn table(library: &str) -> String {
     text
 }
 
-/// The plot of the YAML example that comes before it.
+/// The plot of the last YAML example in `page_before`.
 fn plot(page_before: &str) -> String {
     let example = page_before.rsplit("```yaml\n").next().and_then(|rest| rest.split("```").next()).expect("an example");
     let folder = tempfile::tempdir().expect("a folder");

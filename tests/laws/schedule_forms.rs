@@ -8,7 +8,7 @@ use lrs_model::{
 use lrs_schedule::{MAX_DEPTH, MAX_LIST, Schedule, canonical, expand};
 use serde_json::{Value, json};
 
-/// The schedule that is written so.
+/// A schedule, from its JSON form.
 fn read(written: Value) -> S {
     serde_json::from_value(written).expect("a schedule")
 }
@@ -18,7 +18,7 @@ fn schedule(spec: &S, horizon: Option<u64>) -> Schedule {
     Schedule::try_new(spec, horizon, &mut violations).unwrap_or_else(|| panic!("{violations}"))
 }
 
-/// Asserts the values for a base rate of 0.8, within a rounding.
+/// Asserts the values for a base rate of 0.8, up to rounding.
 #[track_caller]
 fn assert_curve(spec: &S, horizon: Option<u64>, points: &[(u64, f64)]) {
     let schedule = schedule(spec, horizon);

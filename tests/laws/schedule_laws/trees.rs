@@ -18,17 +18,17 @@ pub fn time(step: u64) -> f64 {
         + f64::from(u32::try_from(step & 0xffff_ffff).expect("32 bits"))
 }
 
-/// Any step, with the ends and small ones often.
+/// Any step; the first, the last and small steps are frequent.
 pub fn any_step() -> impl Strategy<Value = u64> {
     prop_oneof![Just(0), Just(MAX_STEP), 0_u64..2000, 0..=MAX_STEP]
 }
 
-/// A moderate value, on a grid so that equal ones occur.
+/// A moderate value, on a grid so that equal values occur.
 pub fn value() -> impl Strategy<Value = f64> {
     (-80_i32..=80).prop_map(|eighths| f64::from(eighths) / 8.0)
 }
 
-/// A moderate length that sums exactly.
+/// A moderate length; sums of such lengths are exact.
 fn length() -> impl Strategy<Value = f64> {
     (1_i32..=800).prop_map(|quarters| f64::from(quarters) / 4.0)
 }
@@ -64,7 +64,7 @@ fn floor() -> impl Strategy<Value = Value> {
     ]
 }
 
-/// A named form without a schedule in it; those that may leave out their length do so now and then.
+/// A named form without a schedule in it. Sometimes it has no length, if it may.
 fn named() -> impl Strategy<Value = S> {
     let some_steps = || prop::option::of(1_u64..500);
     let form = |form: &'static str| move |params: Value| S::named(form, params);
@@ -112,7 +112,7 @@ fn leaf() -> impl Strategy<Value = S> {
     prop_oneof![value().prop_map(S::Constant), value().prop_map(S::Base)]
 }
 
-/// Changes of time and combinations of `inner`, which leave a piecewise constant curve one.
+/// Changes of time and combinations of `inner`. They keep a piecewise constant curve piecewise constant.
 fn arranged(inner: impl Strategy<Value = S> + Clone + 'static) -> impl Strategy<Value = S> {
     let many = || prop::collection::vec(inner.clone(), 1..4);
     prop_oneof![
