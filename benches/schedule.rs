@@ -8,10 +8,7 @@ use lrs_control::{Controller, Observation, Setting, plateau};
 use lrs_engine::timeline::Timeline;
 use lrs_model::{
     library::LibraryCall,
-    schedule::{
-        CosineRestarts, Cyclic, Decay, LibrarySchedule, OneCycle, ScheduleSpec as S, Shape, StepDecay, Unit, Warmup,
-        WarmupStableDecay,
-    },
+    schedule::{LibrarySchedule, ScheduleSpec as S, Unit},
     spec::{Group, Spec},
     telemetry::Sample,
     violation::Violations,
@@ -28,40 +25,17 @@ fn main() {
 
 const TOTAL_STEPS: u64 = 100_000;
 
-fn decay() -> Decay {
-    Decay { decay_steps: None, floor: None }
-}
-
 fn restarts(first_steps: u64, growth: f64) -> S {
-    S::CosineRestarts(CosineRestarts { first_steps, growth, scale: 1.0, floor: None })
+    S::named("cosine_restarts", json!({"first_steps": first_steps, "growth": growth}))
 }
 
 fn named(name: &str) -> S {
     match name {
         "constant" => S::Base(1.0),
-        "linear" => S::Linear(decay()),
-        "cosine" => S::Cosine(decay()),
-        "warmup_cosine" => S::Warmup(Box::new(Warmup {
-            warmup_steps: 1000,
-            start_factor: 0.0,
-            shape: Shape::Linear,
-            schedule: S::Cosine(decay()),
-        })),
-        "step" => S::Step(StepDecay { step_size: 30, gamma: 0.99 }),
-        "one_cycle" => S::OneCycle(OneCycle {
-            total_steps: None,
-            pct_start: 0.3,
-            div_factor: 25.0,
-            final_div_factor: 1e4,
-            shape: Shape::Cosine,
-        }),
-        "wsd" => S::Wsd(WarmupStableDecay {
-            warmup_steps: 1000,
-            decay_steps: 20_000,
-            total_steps: None,
-            floor: None,
-            shape: Shape::Power(0.5),
-        }),
+        "linear" | "cosine" | "one_cycle" => S::named(name, json!({})),
+        "warmup_cosine" => S::named("warmup", json!({"warmup_steps": 1000, "schedule": {"cosine": {}}})),
+        "step" => S::named("step", json!({"step_size": 30, "gamma": 0.99})),
+        "wsd" => S::named("wsd", json!({"warmup_steps": 1000, "decay_steps": 20_000})),
         "cosine_restarts" => restarts(1000, 1.0),
         "doubling_restarts" => restarts(1000, 2.0),
         // The costliest growth: all cycles that are added up, and then the closed form.
@@ -73,14 +47,14 @@ fn named(name: &str) -> S {
             "CosineLRScheduler",
             &json!({"t_initial": 1000, "warmup_t": 100, "lr_min": 1e-5, "cycle_decay": 0.5, "cycle_limit": 50}),
         ),
-        _ => S::Cyclic(Cyclic { up_steps: 2000, down_steps: None, floor: None, scale: 1.0 }),
+        _ => S::named("cyclic", json!({"up_steps": 2000})),
     }
 }
 
 fn library(library: &str, scheduler: &str, params: &Value) -> S {
     let params = params.as_object().expect("arguments by name").clone();
     let call = LibraryCall { library: library.to_owned(), scheduler: scheduler.to_owned(), params };
-    S::Library(LibrarySchedule { call, unit: Unit::Step })
+    S::Library(LibrarySchedule { call, unit: Unit::Step, units_per_step: None })
 }
 
 fn schedule(name: &str) -> Schedule {

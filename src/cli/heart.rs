@@ -44,6 +44,12 @@ pub fn curve(spec: &Spec, steps: CurveSteps) -> Result<Curve, Error> {
     engine::preview::preview(spec, steps)
 }
 
+/// What `--library` is for, with all libraries.
+pub fn libraries() -> String {
+    let names: Vec<_> = compat::libraries().map(|(name, _)| name).collect();
+    format!("Show a scheduler of this library, beside the files or without any: {}", names.join(", "))
+}
+
 /// `spec` with every learning rate schedule written as a scheduler of `library` that gives the same rates.
 ///
 /// # Errors
@@ -64,11 +70,15 @@ pub fn in_words_of(spec: &Spec, library: &str) -> Result<proto::JobSpec, Violati
         }
         match compat::in_words_of(schedule, library) {
             Some(words) => *schedule = ScheduleSpec::Library(words),
-            None => violations.add(
-                field,
-                "no single scheduler is known to do the same: only named forms have one, with a length of their own \
-                 (such as decay_steps) where they end, and for the libraries torch and transformers",
-            ),
+            None => {
+                let known: Vec<_> = compat::libraries_with_words().collect();
+                let problem = format_args!(
+                    "has no single scheduler that does the same: only named forms have one, with a length of their own \
+                     (such as decay_steps) where they end, in the words of {}",
+                    known.join(" and ")
+                );
+                violations.add(field, problem);
+            }
         }
     }
     violations.into_result(convert::spec::to_proto(&said))

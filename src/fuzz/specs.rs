@@ -64,7 +64,7 @@ fn plain() -> proto::JobSpec {
 fn read(message: proto::JobSpec) -> Result<Spec, Violations> {
     let mut violations = Violations::new();
     let spec = convert::spec::from_proto(message, &mut violations);
-    violations.into_result(spec)
+    violations.into_result(native::canonical(spec))
 }
 
 /// The curve at the places where something could happen; `None` if the spec is refused.

@@ -79,12 +79,12 @@ pub fn spec(v: &mut Violations, engine: &Engine, field: &str, wire: Option<proto
             return None;
         };
         let spec = in_place(|| convert::spec::from_proto(wire, v));
-        match engine.check_spec(&spec) {
-            Ok(()) => {}
+        match engine.check_spec(spec) {
+            Ok(spec) => return Some(spec),
             Err(Error::Invalid(found)) => v.absorb(&found),
             Err(other) => v.add("", other),
         }
-        Some(spec)
+        None
     })
 }
 

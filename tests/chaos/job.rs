@@ -13,12 +13,13 @@ use lrs_control::{greedy, plateau};
 use lrs_model::{
     controller::ControllerSpec,
     name::JobName,
-    schedule::{Decay, ScheduleSpec},
+    schedule::ScheduleSpec,
     spec::{Group, Spec},
 };
 use lrs_proto::{CreateJobRequest, Job as ProtoJob, job_service_client::JobServiceClient};
 use rand::{Rng as _, SeedableRng as _, seq::IndexedRandom as _};
 use rand_chacha::ChaCha8Rng;
+use serde_json::json;
 use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -123,7 +124,7 @@ fn draw_spec(random: &mut ChaCha8Rng) -> Spec {
         groups.push(group("other", 0.125));
     }
     let schedules =
-        [ScheduleSpec::Base(1.0), ScheduleSpec::Linear(Decay::default()), ScheduleSpec::Cosine(Decay::default())];
+        [ScheduleSpec::Base(1.0), ScheduleSpec::named("linear", json!({})), ScheduleSpec::named("cosine", json!({}))];
     let plateau =
         |factor, patience| ControllerSpec::from(plateau::Params { factor, patience, ..plateau::Params::default() });
     let controllers = match random.random_range(0..5) {

@@ -21,13 +21,15 @@ const ALL: DecisionQuery = DecisionQuery { attempt: None, people_only: false, af
 fn odd_job() -> JobRow {
     let mut odd = job("größe-7.日本語");
     odd.initial_spec.groups[0].base_lr = 0.1 + 0.2;
-    odd.initial_spec.schedule = ScheduleSpec::Product(vec![
-        ScheduleSpec::Constant(-0.0),
-        ScheduleSpec::Constant(5e-324),
-        ScheduleSpec::Constant(f64::MAX),
-        ScheduleSpec::Constant(1e16),
-        ScheduleSpec::Constant(f64::MIN_POSITIVE),
-    ]);
+    odd.initial_spec.schedule = ScheduleSpec::Product {
+        factors: vec![
+            ScheduleSpec::Constant(-0.0),
+            ScheduleSpec::Constant(5e-324),
+            ScheduleSpec::Constant(f64::MAX),
+            ScheduleSpec::Constant(1e16),
+            ScheduleSpec::Constant(f64::MIN_POSITIVE),
+        ],
+    };
     odd.spec = odd.initial_spec.clone();
     odd.spec.display_name = "Ein \"Name\" mit \\ und 🦀\n".into();
     odd.spec.total_steps = Some(MAX_STEP);

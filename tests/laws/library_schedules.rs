@@ -1,20 +1,13 @@
-//! Schedules in other libraries' words: what is refused and how, defaults, units, and the way back.
+//! Schedules in other libraries' words: refusals and their messages, defaults, units, and the way back.
 
 use lrs::rpc::convert;
 use lrs_engine::timeline::Timeline;
-use lrs_model::{
-    schedule::{
-        CosineRestarts, Decay, Exponential, InverseSqrt, MultiStep, Polynomial, ScheduleSpec, Shape, StepDecay, Warmup,
-        WarmupStableDecay,
-    },
-    spec::Spec,
-    violation::Violations,
-};
+use lrs_model::{schedule::ScheduleSpec, spec::Spec, violation::Violations};
 use lrs_proto::JobSpec;
 use lrs_schedule::{Schedule, Training, compat, expand};
 use serde_json::{Value, json};
 
-/// The spec with this `schedule`, or all that is wrong with it.
+/// The spec with this `schedule`, or its violations.
 fn spec(schedule: &Value) -> Result<Spec, String> {
     job(&json!({"groups": [{"base_lr": 0.1}], "total_steps": 1000, "schedule": schedule}))
 }
@@ -68,7 +61,10 @@ fn an_unknown_name_is_refused_with_the_nearest_one() {
         "schedule.params.decay_fn: \"cos\" is not a value: did you mean cosine?",
     );
     assert_refused(&json!({"library": "torch"}), "schedule.scheduler: is required");
-    assert_refused(&json!({"library": "torch", "scheduler": "StepLR", "base": 1}), "is not allowed beside a form");
+    assert_refused(
+        &json!({"library": "torch", "scheduler": "StepLR", "base": 1}),
+        "schedule.library: is not allowed beside `base`",
+    );
 }
 
 #[test]
@@ -153,7 +149,7 @@ fn an_argument_that_would_be_ignored_is_refused_with_the_reason() {
 #[test]
 fn code_is_refused_and_the_message_says_what_to_write() {
     let lambda = named("torch", "LambdaLR", &json!({"lr_lambda": "lambda epoch: 0.95 ** epoch"}));
-    assert_refused(&lambda, "is code, which a schedule can not hold: write a form of ours");
+    assert_refused(&lambda, "is code, which a schedule cannot hold: write a form of ours");
     assert_refused(&lambda, "{\"kind\": \"geometric\", \"gamma\"}");
     let cyclic = json!({"base_lr": 0, "max_lr": 1, "scale_fn": "lambda x: x"});
     assert_refused(&named("torch", "CyclicLR", &cyclic), "is code");
@@ -294,7 +290,7 @@ fn arguments_that_are_left_out_have_the_defaults_of_the_library() {
 #[test]
 fn every_scheduler_that_is_listed_is_known_by_its_name() {
     for (library, schedulers) in compat::libraries() {
-        for scheduler in schedulers {
+        for scheduler in schedulers.iter().map(|scheduler| scheduler.name) {
             let answer =
                 spec(&named(library, scheduler, &json!({"no_such_parameter": 1}))).expect_err("one parameter too many");
             assert!(answer.contains("no_such_parameter"), "{library} {scheduler}: {answer}");
@@ -375,37 +371,26 @@ fn momentum_and_weight_decay_come_with_a_librarys_schedule_unless_the_job_has_it
 
 #[test]
 fn a_schedule_of_ours_in_a_librarys_words_has_the_same_rates() {
-    let after_warmup = |schedule, start_factor| {
-        ScheduleSpec::Warmup(Box::new(Warmup { warmup_steps: 10, start_factor, shape: Shape::Linear, schedule }))
-    };
-    let linear = ScheduleSpec::Linear(Decay { decay_steps: Some(50), floor: None });
-    let step = ScheduleSpec::Step(StepDecay { step_size: 30, gamma: 0.5 });
+    let read = |written: Value| serde_json::from_value::<ScheduleSpec>(written).expect("a schedule");
     for (library, ours) in [
-        ("torch", step.clone()),
-        ("torch", ScheduleSpec::MultiStep(MultiStep { milestones: vec![10, 10, 40], gamma: 0.5 })),
-        ("torch", ScheduleSpec::Exponential(Exponential { gamma: 0.9, decay_steps: 1 })),
-        ("torch", linear.clone()),
-        ("torch", ScheduleSpec::Polynomial(Polynomial { decay_steps: Some(50), floor: None, power: 2.0 })),
-        ("torch", ScheduleSpec::Cosine(Decay { decay_steps: Some(50), floor: None })),
+        ("torch", json!({"step": {"step_size": 30, "gamma": 0.5}})),
+        ("torch", json!({"multi_step": {"milestones": [10, 10, 40], "gamma": 0.5}})),
+        ("torch", json!({"exponential": {"gamma": 0.9}})),
+        ("torch", json!({"linear": {"decay_steps": 50}})),
+        ("torch", json!({"linear": {"decay_steps": 50, "floor": {"min_factor": 0.5}}})),
+        ("torch", json!({"polynomial": {"decay_steps": 50, "power": 2.0}})),
+        ("torch", json!({"cosine": {"decay_steps": 50}})),
+        ("torch", json!({"cosine_restarts": {"first_steps": 10, "growth": 2.0}})),
         (
             "torch",
-            ScheduleSpec::CosineRestarts(CosineRestarts { first_steps: 10, growth: 2.0, scale: 1.0, floor: None }),
+            json!({"warmup": {"warmup_steps": 10, "start_factor": 0.25, "schedule": {"step": {"step_size": 30, "gamma": 0.5}}}}),
         ),
-        ("torch", after_warmup(step, 0.25)),
-        ("transformers", after_warmup(linear, 0.0)),
-        ("transformers", after_warmup(ScheduleSpec::Base(1.0), 0.0)),
-        ("transformers", after_warmup(ScheduleSpec::InverseSqrt(InverseSqrt { timescale: 7 }), 0.0)),
-        (
-            "transformers",
-            ScheduleSpec::Wsd(WarmupStableDecay {
-                warmup_steps: 5,
-                decay_steps: 20,
-                total_steps: Some(60),
-                floor: None,
-                shape: Shape::Power(0.5),
-            }),
-        ),
+        ("transformers", json!({"warmup": {"warmup_steps": 10, "schedule": {"linear": {"decay_steps": 50}}}})),
+        ("transformers", json!({"warmup": {"warmup_steps": 10}})),
+        ("transformers", json!({"warmup": {"warmup_steps": 10, "schedule": {"inverse_sqrt": {"timescale": 7}}}})),
+        ("transformers", json!({"wsd": {"warmup_steps": 5, "decay_steps": 20, "total_steps": 60}})),
     ] {
+        let ours = read(ours);
         let words =
             compat::in_words_of(&ours, library).unwrap_or_else(|| panic!("{library} has no words for {ours:?}"));
         let mut violations = Violations::new();
@@ -418,6 +403,6 @@ fn a_schedule_of_ours_in_a_librarys_words_has_the_same_rates() {
             assert!((a - b).abs() <= 1e-15, "{library} at {step}: {a} is not {b}");
         }
     }
-    assert_eq!(compat::in_words_of(&ScheduleSpec::Sum(vec![ScheduleSpec::Base(1.0)]), "torch"), None);
+    assert_eq!(compat::in_words_of(&ScheduleSpec::Sum { terms: vec![ScheduleSpec::Base(1.0)] }, "torch"), None);
     assert_eq!(compat::in_words_of(&ScheduleSpec::Base(1.0), "nobody"), None);
 }

@@ -12,3 +12,4 @@ mod report;
 mod schedule_docs;
 mod schedule_forms;
 mod schedule_laws;
+mod schedule_wire;

@@ -1,22 +1,24 @@
-//! The named forms people write: their curves at steps that can be computed by hand, what they expand to, and what they
-//! say when something is wrong.
+//! The named forms people write: their curves at steps that can be computed by hand, what they expand to, their
+//! defaults, and what they say when something is wrong.
 
 use lrs_model::{
-    schedule::{
-        Chain, ChainLink, CosineRestarts, Cyclic, Decay, Ease, Exponential, Floor, InverseSqrt, MultiStep, OneCycle,
-        Past, Polynomial, PowerLaw, Repeat, Resets, ScheduleSpec as S, Sequence, Shape, Shift, Stair, StepDecay,
-        Warmup, WarmupStableDecay,
-    },
+    schedule::{Chain, ChainLink, Ease, Past, PowerLaw, Repeat, ScheduleSpec as S, Sequence, Shape, Shift},
     violation::Violations,
 };
-use lrs_schedule::{MAX_DEPTH, MAX_LIST, Schedule, expand};
+use lrs_schedule::{MAX_DEPTH, MAX_LIST, Schedule, canonical, expand};
+use serde_json::{Value, json};
+
+/// A schedule, from its JSON form.
+fn read(written: Value) -> S {
+    serde_json::from_value(written).expect("a schedule")
+}
 
 fn schedule(spec: &S, horizon: Option<u64>) -> Schedule {
     let mut violations = Violations::new();
     Schedule::try_new(spec, horizon, &mut violations).unwrap_or_else(|| panic!("{violations}"))
 }
 
-/// Asserts the values for a base rate of 0.8, within a rounding.
+/// Asserts the values for a base rate of 0.8, up to rounding.
 #[track_caller]
 fn assert_curve(spec: &S, horizon: Option<u64>, points: &[(u64, f64)]) {
     let schedule = schedule(spec, horizon);
@@ -34,21 +36,25 @@ fn wrong(spec: &S, horizon: Option<u64>) -> Vec<String> {
     violations.iter().map(|violation| format!("{}: {}", violation.field, violation.description)).collect()
 }
 
-fn decay(decay_steps: Option<u64>, floor: Option<Floor>) -> Decay {
-    Decay { decay_steps, floor }
+fn cosine(params: Value) -> S {
+    S::named("cosine", params)
+}
+
+fn linear(params: Value) -> S {
+    S::named("linear", params)
 }
 
 fn line(start: S, end: S, over: f64) -> S {
-    S::Ease(Box::new(Ease { start, end, over, shape: Shape::Linear, past: Past::Hold, warp: 1.0 }))
+    S::Ease(Box::new(Ease { start, end, over, ..Ease::default() }))
 }
 
-fn warmup(warmup_steps: u64, schedule: S) -> S {
-    S::Warmup(Box::new(Warmup { warmup_steps, start_factor: 0.0, shape: Shape::Linear, schedule }))
+fn warmup(warmup_steps: u64, schedule: &S) -> S {
+    S::named("warmup", json!({"warmup_steps": warmup_steps, "schedule": schedule}))
 }
 
 #[test]
 fn cosine_falls_to_its_floor_and_holds() {
-    let cosine = S::Cosine(decay(Some(100), Some(Floor::MinLr(0.2))));
+    let cosine = cosine(json!({"decay_steps": 100, "floor": {"min_lr": 0.2}}));
     assert_curve(&cosine, None, &[(0, 0.8), (50, 0.5), (100, 0.2), (10_000, 0.2)]);
     // Half way down to the half: cos(pi / 4).
     assert_curve(&cosine, None, &[(25, 0.5 + 0.3 * std::f64::consts::FRAC_1_SQRT_2)]);
@@ -56,92 +62,86 @@ fn cosine_falls_to_its_floor_and_holds() {
 
 #[test]
 fn linear_falls_to_a_part_of_the_base_rate() {
-    let linear = S::Linear(decay(Some(4), Some(Floor::MinFactor(0.5))));
+    let linear = linear(json!({"decay_steps": 4, "floor": {"min_factor": 0.5}}));
     assert_curve(&linear, None, &[(0, 0.8), (1, 0.7), (3, 0.5), (4, 0.4), (5, 0.4)]);
 }
 
 #[test]
 fn polynomial_falls_with_its_power() {
-    let polynomial = S::Polynomial(Polynomial { decay_steps: Some(4), floor: None, power: 2.0 });
+    let polynomial = S::named("polynomial", json!({"decay_steps": 4, "power": 2.0}));
     assert_curve(&polynomial, None, &[(0, 0.8), (1, 0.45), (2, 0.2), (4, 0.0), (9, 0.0)]);
 }
 
 #[test]
 fn step_drops_as_torch_step_lr_does() {
-    let step = S::Step(StepDecay { step_size: 30, gamma: 0.1 });
+    let step = S::named("step", json!({"step_size": 30}));
     assert_curve(&step, None, &[(0, 0.8), (29, 0.8), (30, 0.08), (59, 0.08), (60, 0.008)]);
 }
 
 #[test]
 fn multi_step_drops_at_each_milestone_and_twice_at_one_listed_twice() {
-    let multi_step = S::MultiStep(MultiStep { milestones: vec![3, 5, 5], gamma: 0.5 });
+    let multi_step = S::named("multi_step", json!({"milestones": [3, 5, 5], "gamma": 0.5}));
     assert_curve(&multi_step, None, &[(2, 0.8), (3, 0.4), (4, 0.4), (5, 0.1), (100, 0.1)]);
 }
 
 #[test]
 fn exponential_falls_smoothly() {
-    let exponential = S::Exponential(Exponential { gamma: 0.25, decay_steps: 2 });
+    let exponential = S::named("exponential", json!({"gamma": 0.25, "decay_steps": 2}));
     assert_curve(&exponential, None, &[(0, 0.8), (1, 0.4), (2, 0.2), (4, 0.05)]);
 }
 
 #[test]
 fn inverse_sqrt_halves_at_three_timescales() {
-    assert_curve(&S::InverseSqrt(InverseSqrt { timescale: 5 }), None, &[(0, 0.8), (15, 0.4), (75, 0.2)]);
+    assert_curve(&S::named("inverse_sqrt", json!({"timescale": 5})), None, &[(0, 0.8), (15, 0.4), (75, 0.2)]);
 }
 
 #[test]
 fn warmup_rises_to_what_follows_and_gives_it_a_time_of_its_own() {
-    let spec = warmup(4, S::Linear(decay(None, None)));
+    let spec = warmup(4, &linear(json!({})));
     assert_curve(&spec, Some(12), &[(0, 0.0), (1, 0.2), (4, 0.8), (8, 0.4), (12, 0.0), (13, 0.0)]);
 }
 
 #[test]
 fn one_cycle_peaks_at_its_fraction_and_ends_at_its_last_step() {
     let one_cycle = |shape| {
-        S::OneCycle(OneCycle { total_steps: None, pct_start: 0.25, div_factor: 8.0, final_div_factor: 2.0, shape })
+        S::named("one_cycle", json!({"pct_start": 0.25, "div_factor": 8.0, "final_div_factor": 2.0, "shape": shape}))
     };
     let points = [(0, 0.1), (5, 0.8), (19, 0.05), (20, 0.05), (1000, 0.05)];
-    assert_curve(&one_cycle(Shape::Cosine), Some(20), &points);
-    assert_curve(&one_cycle(Shape::Linear), Some(20), &points);
-    assert_curve(&one_cycle(Shape::Linear), Some(20), &[(1, 0.24), (12, 0.425)]);
+    assert_curve(&one_cycle("cosine"), Some(20), &points);
+    assert_curve(&one_cycle("linear"), Some(20), &points);
+    assert_curve(&one_cycle("linear"), Some(20), &[(1, 0.24), (12, 0.425)]);
 }
 
 #[test]
 fn wsd_warms_up_stays_and_decays_at_the_end() {
-    let wsd = S::Wsd(WarmupStableDecay {
-        warmup_steps: 4,
-        decay_steps: 16,
-        total_steps: None,
-        floor: None,
-        shape: Shape::Power(0.5),
-    });
+    let wsd = S::named("wsd", json!({"warmup_steps": 4, "decay_steps": 16}));
     let points = [(0, 0.0), (2, 0.4), (4, 0.8), (84, 0.8), (88, 0.4), (93, 0.2), (100, 0.0), (101, 0.0)];
     assert_curve(&wsd, Some(100), &points);
 }
 
 #[test]
 fn cosine_restarts_begin_again_in_growing_cycles() {
-    let restarts = S::CosineRestarts(CosineRestarts { first_steps: 10, growth: 2.0, scale: 1.0, floor: None });
+    let restarts = S::named("cosine_restarts", json!({"first_steps": 10, "growth": 2.0}));
     assert_curve(&restarts, None, &[(0, 0.8), (5, 0.4), (10, 0.8), (20, 0.4), (30, 0.8), (50, 0.4), (70, 0.8)]);
 }
 
 #[test]
 fn scaled_restarts_shrink_the_peak_and_not_the_floor() {
-    for floor in [Floor::MinLr(0.2), Floor::MinFactor(0.25)] {
-        let restarts =
-            S::CosineRestarts(CosineRestarts { first_steps: 10, growth: 1.0, scale: 0.5, floor: Some(floor) });
+    for floor in [json!({"min_lr": 0.2}), json!({"min_factor": 0.25})] {
+        let restarts = S::named("cosine_restarts", json!({"first_steps": 10, "scale": 0.5, "floor": floor}));
         assert_curve(&restarts, None, &[(0, 0.8), (5, 0.5), (10, 0.4), (15, 0.3), (20, 0.2), (25, 0.2)]);
         // Past the floor, a peak that goes on shrinking would be below it.
         assert_curve(&restarts, None, &[(30, 0.1), (35, 0.15)]);
     }
-    let to_zero = S::CosineRestarts(CosineRestarts { first_steps: 10, growth: 1.0, scale: 0.5, floor: None });
+    let to_zero = S::named("cosine_restarts", json!({"first_steps": 10, "scale": 0.5}));
     assert_curve(&to_zero, None, &[(0, 0.8), (5, 0.4), (10, 0.4), (15, 0.2), (20, 0.2)]);
 }
 
 #[test]
 fn cyclic_goes_up_and_down_between_floor_and_base() {
-    let cyclic =
-        |scale| S::Cyclic(Cyclic { up_steps: 2, down_steps: Some(6), floor: Some(Floor::MinFactor(0.25)), scale });
+    let cyclic = |scale| {
+        S::named("cyclic", json!({"up_steps": 2, "down_steps": 6, "floor": {"min_factor": 0.25}, "scale": scale}))
+    };
     let points = [(0, 0.2), (1, 0.5), (2, 0.8), (5, 0.5), (8, 0.2), (10, 0.8)];
     assert_curve(&cyclic(1.0), None, &points);
     assert_curve(&cyclic(0.5), None, &points[..5]);
@@ -150,24 +150,46 @@ fn cyclic_goes_up_and_down_between_floor_and_base() {
 
 #[test]
 fn the_expansion_is_the_documented_one() {
-    let expanded =
-        expand(&warmup(10, S::Cosine(decay(None, Some(Floor::MinLr(0.01))))), Some(100), &mut Violations::new());
+    let written = warmup(10, &cosine(json!({"floor": {"min_lr": 0.01}})));
+    let expanded = expand(&written, Some(100), &mut Violations::new());
 
     let ramp = line(S::Base(0.0), S::Base(1.0), 10.0);
-    let fall = S::Ease(Box::new(Ease {
-        start: S::Base(1.0),
-        end: S::Constant(0.01),
-        over: 90.0,
-        shape: Shape::Cosine,
-        past: Past::Hold,
-        warp: 1.0,
-    }));
-    assert_eq!(expanded, S::Seq(Sequence { boundaries: vec![10.0], parts: vec![ramp, fall] }));
+    let fall = Ease { end: S::Constant(0.01), over: 90.0, shape: Shape::Cosine, ..Ease::default() };
+    assert_eq!(expanded, S::Seq(Sequence { boundaries: vec![10.0], parts: vec![ramp, S::Ease(Box::new(fall))] }));
+}
+
+#[test]
+fn the_canonical_form_has_every_default_and_the_same_curve() {
+    for (written, canonical_form) in [
+        (
+            json!({"warmup": {"warmup_steps": 5, "schedule": {"polynomial": {}}}}),
+            json!({"warmup": {"warmup_steps": 5, "start_factor": 0.0, "shape": "linear",
+                "schedule": {"polynomial": {"power": 1.0}}}}),
+        ),
+        (
+            json!({"sum": {"terms": [{"one_cycle": {}}, {"stair": {"schedule": {"cyclic": {"up_steps": 3}}, "every": 2.0}}]}}),
+            json!({"sum": {"terms": [
+                {"one_cycle": {"pct_start": 0.3, "div_factor": 25.0, "final_div_factor": 1e4, "shape": "cosine"}},
+                {"stair": {"schedule": {"cyclic": {"up_steps": 3, "scale": 1.0}}, "every": 2.0}},
+            ]}}),
+        ),
+        (
+            json!({"wsd": {"decay_steps": 9, "floor": {"min_lr": 0.1}}}),
+            json!({"wsd": {"warmup_steps": 0, "decay_steps": 9, "floor": {"min_lr": 0.1}, "shape": {"power": 0.5}}}),
+        ),
+        (json!({"step": {"step_size": 3}}), json!({"step": {"step_size": 3, "gamma": 0.1}})),
+    ] {
+        let written = read(written);
+        let canonical_form = read(canonical_form);
+        assert_eq!(canonical(written.clone()), canonical_form);
+        assert_eq!(canonical(canonical_form.clone()), canonical_form);
+        assert_eq!(schedule(&canonical_form, Some(100)), schedule(&written, Some(100)));
+    }
 }
 
 #[test]
 fn a_length_is_what_is_left_where_the_form_begins() {
-    let linear = || S::Linear(decay(None, None));
+    let linear = || linear(json!({}));
     let seq = S::Seq(Sequence { boundaries: vec![60.0], parts: vec![S::Base(1.0), linear()] });
     assert_curve(&seq, Some(100), &[(59, 0.8), (60, 0.8), (70, 0.6), (100, 0.0)]);
     let between_steps = S::Seq(Sequence { boundaries: vec![59.5], parts: vec![S::Base(1.0), linear()] });
@@ -177,17 +199,16 @@ fn a_length_is_what_is_left_where_the_form_begins() {
     let cycle = S::Repeat(Box::new(Repeat {
         body: linear(),
         first: 4.0,
-        growth: 1.0,
-        scale: 1.0,
         limit: Some(2),
         after: linear(),
+        ..Repeat::default()
     }));
     assert_curve(&cycle, Some(18), &[(0, 0.8), (2, 0.4), (4, 0.8), (8, 0.8), (13, 0.4), (18, 0.0)]);
 }
 
 #[test]
 fn a_form_without_a_length_and_nothing_to_take_it_from_says_which_field_to_set() {
-    let spec = warmup(10, S::Cosine(decay(None, None)));
+    let spec = warmup(10, &cosine(json!({})));
     assert_eq!(
         wrong(&spec, None),
         ["warmup.schedule.cosine.decay_steps: must be set where there is no total_steps to take it from"]
@@ -200,12 +221,33 @@ fn a_form_without_a_length_and_nothing_to_take_it_from_says_which_field_to_set()
 
 #[test]
 fn phases_that_do_not_fit_are_refused() {
-    let wsd = |total_steps| {
-        S::Wsd(WarmupStableDecay { warmup_steps: 60, decay_steps: 60, total_steps, floor: None, shape: Shape::Linear })
+    let wsd = |total: Option<u64>| {
+        S::named("wsd", json!({"warmup_steps": 60, "decay_steps": 60, "total_steps": total, "shape": "linear"}))
     };
     let problem = "warmup_steps + decay_steps = 120 is not allowed: must be at most the 100 steps there are";
     assert_eq!(wrong(&wsd(Some(100)), None), [format!("wsd.total_steps: {problem}")]);
     assert_eq!(wrong(&wsd(None), Some(100)), [format!("wsd.decay_steps: {problem}")]);
+}
+
+#[test]
+fn a_schedule_that_is_required_is_named_by_its_path() {
+    let written = read(json!({"clamp": {"schedule": {"shift": {}}, "max": {}}}));
+    let required = "is required: exactly one form, such as `base` or `cosine`, or a `library` and its `scheduler`";
+    assert_eq!(
+        wrong(&written, None),
+        [format!("clamp.schedule.shift.schedule: {required}"), format!("clamp.max: {required}")]
+    );
+}
+
+#[test]
+fn a_form_and_a_parameter_that_do_not_exist_are_refused() {
+    let unknown = wrong(&S::Sum { terms: vec![S::named("cosines", json!({}))] }, None);
+    assert!(
+        unknown[0].starts_with("sum.terms[0].cosines: \"cosines\" is not a form: did you mean cosine?"),
+        "{unknown:?}"
+    );
+    let unknown = wrong(&cosine(json!({"steps": 3})), None);
+    assert!(unknown[0].starts_with("cosine: unknown field `steps`"), "{unknown:?}");
 }
 
 #[test]
@@ -215,14 +257,14 @@ fn everything_that_is_wrong_is_told_at_once_with_its_path() {
         parts: vec![
             S::Ease(Box::new(Ease {
                 start: S::Constant(f64::NAN),
-                end: S::Product(vec![S::Base(f64::INFINITY)]),
+                end: S::Product { factors: vec![S::Base(f64::INFINITY)] },
                 over: -1.0,
                 shape: Shape::Tanh { lower: f64::NAN, upper: 1.0 },
                 past: Past::Hold,
                 warp: 0.0,
             })),
-            S::Sum(Vec::new()),
-            S::Cosine(decay(Some(0), Some(Floor::MinLr(-0.1)))),
+            S::Sum { terms: Vec::new() },
+            cosine(json!({"decay_steps": 0, "floor": {"min_lr": -0.1}})),
         ],
     });
     let fields: Vec<String> =
@@ -245,41 +287,24 @@ fn everything_that_is_wrong_is_told_at_once_with_its_path() {
 
 #[test]
 fn each_parameter_out_of_range_is_refused() {
-    let repeat = |first, growth, scale| {
-        S::Repeat(Box::new(Repeat { body: S::Base(1.0), first, growth, scale, limit: None, after: S::Constant(0.0) }))
-    };
-    let one_cycle = |total_steps, pct_start, div_factor, final_div_factor| {
-        S::OneCycle(OneCycle { total_steps, pct_start, div_factor, final_div_factor, shape: Shape::Log(1.0) })
-    };
-    let restarts = CosineRestarts { first_steps: 0, growth: 0.5, scale: -1.0, floor: Some(Floor::MinFactor(-1.0)) };
-    let wsd = WarmupStableDecay {
-        warmup_steps: u64::MAX,
-        decay_steps: 0,
-        total_steps: Some(0),
-        floor: None,
-        shape: Shape::Exp(1.0),
-    };
+    let repeat = Repeat { body: S::Base(1.0), first: 0.0, growth: 0.9, scale: -1.0, ..Repeat::default() };
+    let power_law = PowerLaw { tau: 0.0, exponent: f64::NAN, ..PowerLaw::default() };
     let cases: [(S, &[&str]); 14] = [
-        (repeat(0.0, 0.9, -1.0), &["repeat.first", "repeat.growth", "repeat.scale"]),
-        (S::Stair(Box::new(Stair { schedule: S::Base(1.0), every: 0.0 })), &["stair.every"]),
+        (S::Repeat(Box::new(repeat)), &["repeat.first", "repeat.growth", "repeat.scale"]),
+        (read(json!({"stair": {"schedule": {"base": 1.0}}})), &["stair.every"]),
         (S::Shift(Box::new(Shift { schedule: S::Base(1.0), steps: f64::NAN })), &["shift.steps"]),
+        (S::PowerLaw(Box::new(power_law)), &["power_law.tau", "power_law.exponent"]),
+        (read(json!({"polynomial": {"decay_steps": 1, "power": 0.0}})), &["polynomial.power"]),
+        (read(json!({"step": {"gamma": 0.0}})), &["step.step_size", "step.gamma"]),
         (
-            S::PowerLaw(Box::new(PowerLaw { value: S::Base(1.0), tau: 0.0, exponent: f64::NAN })),
-            &["power_law.tau", "power_law.exponent"],
-        ),
-        (S::Polynomial(Polynomial { decay_steps: Some(1), floor: None, power: 0.0 }), &["polynomial.power"]),
-        (S::Step(StepDecay { step_size: 0, gamma: 0.0 }), &["step.step_size", "step.gamma"]),
-        (
-            S::MultiStep(MultiStep { milestones: vec![5, 4], gamma: f64::INFINITY }),
+            read(json!({"multi_step": {"milestones": [5, 4], "gamma": -1.0}})),
             &["multi_step.gamma", "multi_step.milestones[1]"],
         ),
+        (read(json!({"exponential": {"decay_steps": 0}})), &["exponential.gamma", "exponential.decay_steps"]),
+        (read(json!({"inverse_sqrt": {}})), &["inverse_sqrt.timescale"]),
         (
-            S::Exponential(Exponential { gamma: -0.5, decay_steps: 0 }),
-            &["exponential.gamma", "exponential.decay_steps"],
-        ),
-        (S::InverseSqrt(InverseSqrt { timescale: 0 }), &["inverse_sqrt.timescale"]),
-        (
-            one_cycle(Some(1), 1.0, 0.5, f64::NAN),
+            read(json!({"one_cycle": {"total_steps": 1, "pct_start": 1.0, "div_factor": 0.5, "final_div_factor": 0.5,
+                "shape": {"log": 1.0}}})),
             &[
                 "one_cycle.total_steps",
                 "one_cycle.pct_start",
@@ -288,9 +313,12 @@ fn each_parameter_out_of_range_is_refused() {
                 "one_cycle.shape.log",
             ],
         ),
-        (S::Wsd(wsd), &["wsd.warmup_steps", "wsd.decay_steps", "wsd.total_steps", "wsd.shape.exp"]),
         (
-            S::CosineRestarts(restarts),
+            read(json!({"wsd": {"warmup_steps": u64::MAX, "total_steps": 0, "shape": {"exp": 1.0}}})),
+            &["wsd.warmup_steps", "wsd.decay_steps", "wsd.total_steps", "wsd.shape.exp"],
+        ),
+        (
+            read(json!({"cosine_restarts": {"growth": 0.5, "scale": -1.0, "floor": {"min_factor": -1.0}}})),
             &[
                 "cosine_restarts.first_steps",
                 "cosine_restarts.growth",
@@ -299,10 +327,10 @@ fn each_parameter_out_of_range_is_refused() {
             ],
         ),
         (
-            S::Cyclic(Cyclic { up_steps: 0, down_steps: Some(0), floor: None, scale: f64::NAN }),
+            read(json!({"cyclic": {"down_steps": 0, "scale": -0.5}})),
             &["cyclic.up_steps", "cyclic.down_steps", "cyclic.scale"],
         ),
-        (S::Seq(Sequence { boundaries: vec![1.0], parts: vec![S::Base(1.0)] }), &["seq.boundaries"]),
+        (read(json!({"seq": {"boundaries": [1.0], "parts": [{"base": 1.0}]}})), &["seq.boundaries"]),
     ];
     for (spec, fields) in cases {
         let found = wrong(&spec, None);
@@ -313,49 +341,48 @@ fn each_parameter_out_of_range_is_refused() {
 
 #[test]
 fn a_schedule_nested_too_deep_is_refused_and_one_level_less_is_not() {
-    let nested = |levels: usize| (1..levels).fold(S::Base(1.0), |inner, _| S::Sum(vec![inner]));
+    let nested = |levels: usize| (1..levels).fold(S::Base(1.0), |inner, _| S::Sum { terms: vec![inner] });
     schedule(&nested(MAX_DEPTH), None);
     let problems = wrong(&nested(MAX_DEPTH + 1), None);
     assert_eq!(problems.len(), 1);
     assert!(problems[0].ends_with("is nested too deep: at most 32 levels are allowed"), "{}", problems[0]);
     // A named form counts as what it expands to.
-    let deep = (1..MAX_DEPTH).fold(S::Linear(decay(Some(1), None)), |inner, _| S::Sum(vec![inner]));
+    let deep = (1..MAX_DEPTH).fold(linear(json!({"decay_steps": 1})), |inner, _| S::Sum { terms: vec![inner] });
     assert_eq!(wrong(&deep, None).len(), 1);
 }
 
 #[test]
 fn a_schedule_of_too_many_parts_is_refused() {
-    let constants = |count: usize| S::Sum(vec![S::Constant(0.0); count]);
+    let constants = |count: usize| S::Sum { terms: vec![S::Constant(0.0); count] };
     schedule(&constants(MAX_LIST), None);
     assert_eq!(
         wrong(&constants(MAX_LIST + 1), None),
         ["sum.terms: 4097 entries are not allowed: must be at most 4096"]
     );
-    let problems = wrong(&S::Sum(vec![constants(4000), constants(4000), constants(4000)]), None);
+    let problems = wrong(&S::Sum { terms: vec![constants(4000), constants(4000), constants(4000)] }, None);
     assert_eq!(
         problems,
         [
             "sum.terms[2].sum.terms[1996]: is one part too many: at most 10000 are allowed, named forms counted as they expand"
         ]
     );
-    let milestones = MultiStep { milestones: vec![1; 4000], gamma: 0.5 };
-    assert_eq!(wrong(&S::Sum(vec![S::MultiStep(milestones); 3]), None).len(), 1);
+    let milestones = S::named("multi_step", json!({"milestones": vec![1; 4000]}));
+    assert_eq!(wrong(&S::Sum { terms: vec![milestones; 3] }, None).len(), 1);
 }
 
 #[test]
 fn breakpoints_are_at_and_just_before_every_boundary() {
-    let spec = warmup(10, S::CosineRestarts(CosineRestarts { first_steps: 20, growth: 2.0, scale: 1.0, floor: None }));
+    let spec = warmup(10, &S::named("cosine_restarts", json!({"first_steps": 20, "growth": 2.0})));
     assert_eq!(schedule(&spec, None).breakpoints(100), [0, 9, 10, 29, 30, 69, 70, 100]);
-    let cyclic = S::Cyclic(Cyclic { up_steps: 3, down_steps: Some(7), floor: None, scale: 1.0 });
+    let cyclic = S::named("cyclic", json!({"up_steps": 3, "down_steps": 7}));
     assert_eq!(schedule(&cyclic, None).breakpoints(15), [0, 2, 3, 9, 10, 12, 13, 15]);
-    let stairs =
-        S::Stair(Box::new(Stair { schedule: S::Exponential(Exponential { gamma: 0.9, decay_steps: 1 }), every: 2.5 }));
+    let stairs = read(json!({"stair": {"schedule": {"exponential": {"gamma": 0.9}}, "every": 2.5}}));
     assert_eq!(schedule(&stairs, None).breakpoints(8), [0, 2, 3, 4, 5, 7, 8]);
 }
 
 #[test]
 fn of_too_many_stairs_an_even_selection_is_given() {
-    let step = schedule(&S::Step(StepDecay { step_size: 2, gamma: 0.999 }), None);
+    let step = schedule(&S::named("step", json!({"step_size": 2, "gamma": 0.999})), None);
     let breakpoints = step.breakpoints(1_000_000);
     assert!((2_000..=10_000).contains(&breakpoints.len()), "{}", breakpoints.len());
     let widest = breakpoints.windows(2).map(|pair| pair[1] - pair[0]).max();
@@ -365,14 +392,14 @@ fn of_too_many_stairs_an_even_selection_is_given() {
 #[test]
 fn a_chain_takes_no_more_work_than_is_allowed() {
     let chain = |schedule: S, steps: u64| {
-        let link = ChainLink { schedule, floor: 0.0, running: false, resets: Resets::At(Vec::new()) };
+        let link = ChainLink { schedule, ..ChainLink::default() };
         S::Chain(Chain { links: vec![link], steps })
     };
-    let cosine = || S::Cosine(decay(Some(100), None));
+    let cosine = || cosine(json!({"decay_steps": 100}));
     assert_curve(&chain(cosine(), 200), None, &[(0, 0.8), (50, 0.4), (200, 0.0)]);
 
     let nested = wrong(&chain(chain(cosine(), 10), 10), None);
     assert!(nested[0].starts_with("chain.links[0].schedule.chain: is not allowed within another chain"), "{nested:?}");
-    let long = wrong(&S::Sum(vec![chain(S::Sum(vec![cosine(); 12]), 1_000_000)]), None);
+    let long = wrong(&S::Sum { terms: vec![chain(S::Sum { terms: vec![cosine(); 12] }, 1_000_000)] }, None);
     assert!(long[0].starts_with("sum.terms[0].chain.steps: 1000000 steps over links of"), "{long:?}");
 }

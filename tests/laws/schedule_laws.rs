@@ -1,4 +1,4 @@
-//! Laws of schedules: what must hold of every expression, tried on random ones.
+//! Laws that every schedule obeys, tried on random schedules.
 
 mod plain;
 mod trees;
@@ -26,7 +26,7 @@ fn repeat(body: S, first: f64) -> S {
     S::Repeat(Box::new(Repeat { body, first, growth: 1.0, scale: 1.0, limit: None, after: S::Constant(0.0) }))
 }
 
-/// Equal but for the sign of a zero.
+/// Equal, where zeros of either sign are equal.
 fn same(left: f64, right: f64) -> bool {
     (left + 0.0).to_bits() == (right + 0.0).to_bits()
 }
@@ -65,7 +65,7 @@ proptest! {
         let mut violations = Violations::new();
         let expanded = expand(&spec, Some(1000), &mut violations);
         prop_assert!(violations.is_empty(), "{}", violations);
-        // The horizon is needed no more.
+        // An expansion has all of its lengths, so it needs no horizon.
         let again = Schedule::try_new(&expanded, None, &mut violations).expect("an expansion is a schedule");
         prop_assert_eq!(&again, &schedule(&spec));
         prop_assert_eq!(again.value_at(step, base).to_bits(), schedule(&spec).value_at(step, base).to_bits());
@@ -106,7 +106,7 @@ proptest! {
             boundaries.push(trees::time(begin));
         }
         seen.push((begin + step, last.clone()));
-        // Lengths that forms take from what is left are tried elsewhere: here each part has its own.
+        // Here each part has a length of its own. Another test tries lengths that come from what is left of the job.
         let written_out = |spec: &S| expand(spec, Some(1000), &mut Violations::new());
         let all = parts.iter().map(|(part, _)| written_out(part)).chain([written_out(&last)]).collect();
         let seq = schedule(&S::Seq(Sequence { boundaries, parts: all }));
@@ -118,8 +118,8 @@ proptest! {
     #[test]
     fn product_and_sum_are_pointwise(a in any_form(), b in any_form(), step in any_step(), base in value()) {
         let (x, y) = (schedule(&a).value_at(step, base), schedule(&b).value_at(step, base));
-        let product = schedule(&S::Product(vec![a.clone(), b.clone()])).value_at(step, base);
-        let sum = schedule(&S::Sum(vec![a, b])).value_at(step, base);
+        let product = schedule(&S::Product { factors: vec![a.clone(), b.clone()] }).value_at(step, base);
+        let sum = schedule(&S::Sum { terms: vec![a, b] }).value_at(step, base);
         prop_assert!(same(product, (x * y).clamp(-f64::MAX, f64::MAX)));
         prop_assert!(same(sum, (x + y).clamp(-f64::MAX, f64::MAX)));
     }

@@ -14,9 +14,10 @@ use lrs_model::{
     decision::{OverrideSetting, RateOverride},
     job::State,
     name::JobName,
-    schedule::{Decay, ScheduleSpec},
+    schedule::ScheduleSpec,
     spec::{Group as ParameterGroup, RateLimits, Spec, Tier},
 };
+use serde_json::json;
 
 use crate::model::Valley;
 use crate::{
@@ -373,9 +374,9 @@ fn draw_schedule(world: &World) -> ScheduleSpec {
     let base = || ScheduleSpec::Base(1.0);
     match world.below(4) {
         0 => base(),
-        1 => ScheduleSpec::Linear(Decay::default()),
-        2 => ScheduleSpec::Cosine(Decay::default()),
-        _ => ScheduleSpec::Product(vec![base(), ScheduleSpec::Constant(0.5)]),
+        1 => ScheduleSpec::named("linear", json!({})),
+        2 => ScheduleSpec::named("cosine", json!({})),
+        _ => ScheduleSpec::Product { factors: vec![base(), ScheduleSpec::Constant(0.5)] },
     }
 }
 

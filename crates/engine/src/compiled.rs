@@ -354,11 +354,11 @@ fn check_groups(groups: &[Group], v: &mut Violations) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lrs_model::schedule::MultiStep;
+    use serde_json::json;
 
     /// A spec with so many groups, each with 157 parts of its own.
     fn with_stairs(groups: usize) -> Spec {
-        let stairs = ScheduleSpec::MultiStep(MultiStep { milestones: (1..=155).collect(), gamma: 0.999 });
+        let stairs = ScheduleSpec::named("multi_step", json!({"milestones": Vec::from_iter(1..=155), "gamma": 0.999}));
         let group = |number| Group {
             name: format!("g{number}"),
             base_lr: 0.1,

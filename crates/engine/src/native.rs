@@ -1,4 +1,4 @@
-//! A spec in the algebra alone, however it was written: the job's rates are computed from it.
+//! A spec as it is stored: as it was written, with its defaults; and in the algebra alone, from which rates are computed.
 //!
 //! Named forms and other libraries' schedulers are translated once, when a job is registered or its spec changes. The
 //! native form is stored beside the written one, so that a later release that translates better changes no job's curve.
@@ -10,6 +10,19 @@ use lrs_model::{
     violation::Violations,
 };
 use lrs_schedule as schedule;
+
+/// `spec`, which has been checked, with the defaults of its schedules written out: how it is stored and shown.
+#[must_use]
+pub fn canonical(spec: Spec) -> Spec {
+    let group = |group: Group| Group { schedule: group.schedule.map(schedule::canonical), ..group };
+    Spec {
+        schedule: schedule::canonical(spec.schedule),
+        momentum_schedule: spec.momentum_schedule.map(schedule::canonical),
+        weight_decay_schedule: spec.weight_decay_schedule.map(schedule::canonical),
+        groups: spec.groups.into_iter().map(group).collect(),
+        ..spec
+    }
+}
 
 /// `spec`, which has been checked, with every schedule and controller in its native form.
 #[must_use]

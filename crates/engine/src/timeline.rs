@@ -234,7 +234,7 @@ mod tests {
     use lrs_model::{
         decision::{Author, RateOverride},
         job::Timestamp,
-        schedule::{Decay, ScheduleSpec},
+        schedule::ScheduleSpec,
         spec::{Group, RateLimits},
     };
 
@@ -243,7 +243,7 @@ mod tests {
         Spec {
             groups: vec![group("default", 1.0)],
             total_steps: Some(100),
-            schedule: ScheduleSpec::Linear(Decay::default()),
+            schedule: ScheduleSpec::named("linear", serde_json::json!({})),
             ..Spec::default()
         }
     }

@@ -6,21 +6,23 @@ use serde_json::{Map, Value};
 use super::violation::Violations;
 
 /// The name of a library, one of its schedulers, and that scheduler's keyword arguments. Not yet checked.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct LibraryCall {
     /// The library, such as `torch`.
     pub library: String,
     /// The scheduler, such as `StepLR`.
     pub scheduler: String,
     /// The keyword arguments. Whole numbers are integers, whether they were written `3` or `3.0`.
+    #[serde(skip_serializing_if = "Map::is_empty")]
     pub params: Map<String, Value>,
 }
 
-/// The keyword arguments of one call while they are read: each reading names an argument that exists, so that at the end
-/// those that nobody asked for are known to be mistakes.
+/// The keyword arguments of one call while they are read. Each reading names an argument that exists; at the end, every
+/// other argument is a mistake.
 ///
-/// What is wrong is noted, and the reading goes on with a value that is allowed. Fields of violations are seen from the
-/// arguments.
+/// A wrong argument adds a violation, and the reading goes on with a value that is allowed. Fields of violations are seen
+/// from the arguments.
 #[derive(Debug)]
 pub struct Params<'a> {
     given: &'a Map<String, Value>,
@@ -150,7 +152,7 @@ impl<'a> Params<'a> {
         self.list(name, "a whole number of at least 0", |value| value.as_f64().and_then(whole))
     }
 
-    /// A dictionary from whole numbers to numbers, which JSON writes as a list of pairs or as an object. By rising key.
+    /// A dictionary from whole numbers to numbers, written as a list of pairs or as an object. Sorted by key.
     pub fn pairs(&mut self, name: &'static str) -> Vec<(u64, f64)> {
         let mut pairs = if let Some(Value::Object(object)) = self.value(name) {
             let read = |(key, value): (&String, &Value)| Some((key.parse().ok()?, value.as_f64()?));
@@ -187,7 +189,7 @@ impl<'a> Params<'a> {
         self.value(name)?.as_object()
     }
 
-    /// Notes that the argument `name` has a value that is not allowed, unless `allowed` says that it is.
+    /// Refuses the value of the argument `name` unless it is `allowed`; `range` says in words what is allowed.
     pub fn check(&mut self, name: &'static str, allowed: bool, range: &str) {
         if !allowed {
             let value = self.given.get(name).cloned().unwrap_or_default();
@@ -195,14 +197,14 @@ impl<'a> Params<'a> {
         }
     }
 
-    /// Refuses the argument `name` if it is given and not one of the values that say nothing.
+    /// Refuses the argument `name` if it is given, unless its value is one of `silent`, which change nothing.
     pub fn only(&mut self, name: &'static str, silent: &[Value], reason: &str) {
         if self.value(name).is_some_and(|value| !silent.contains(value)) {
             self.violations.add(name, reason);
         }
     }
 
-    /// Notes something wrong with `field`.
+    /// Adds a violation of `field`.
     pub fn wrong(&mut self, field: impl std::fmt::Display, description: impl std::fmt::Display) {
         self.violations.add(field, description);
     }
@@ -212,7 +214,7 @@ impl<'a> Params<'a> {
         self.violations.within(field, read)
     }
 
-    /// Whether nothing has been found wrong, here or anywhere before.
+    /// Whether there is no violation, here or anywhere before.
     #[must_use]
     pub fn is_fine(&self) -> bool {
         self.violations.is_empty()
@@ -243,7 +245,7 @@ impl<'a> Params<'a> {
 
     fn missing<T>(&mut self, name: &'static str, instead: T) -> T {
         match self.given.get(name) {
-            // Has been refused for its type.
+            // Its type was refused already.
             Some(value) if value.is_number() => {}
             Some(Value::Null) | None => self.violations.add(name, "is required"),
             Some(other) if other.is_array() => {}
@@ -257,7 +259,7 @@ impl<'a> Params<'a> {
     }
 }
 
-/// That a name is not among `known`, with the nearest one and all of them.
+/// The message that a name is not among `known`, with the nearest known name and all of them.
 #[must_use]
 pub fn unknown(kind: &str, name: &str, known: &[&str]) -> String {
     let nearest = known.iter().max_by(|a, b| {

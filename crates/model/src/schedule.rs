@@ -1,14 +1,26 @@
-//! A schedule as it is written: the algebra and the named forms, not yet checked.
+//! A schedule as it is written, not yet checked: the algebra form by form, and named forms with parameters that only
+//! `lrs_schedule` understands.
 //!
-//! The same tree as `lrs.v1.Schedule`, where every form and field is described. Values are rates: [`ScheduleSpec::Base`]
-//! is a multiple of the parameter group's base rate, [`ScheduleSpec::Constant`] an absolute number.
+//! The same tree as `lrs.v1.Schedule`, where every form and field is described. Values are rates:
+//! [`ScheduleSpec::Base`] is a multiple of the parameter group's base rate, [`ScheduleSpec::Constant`] an absolute
+//! number.
+//!
+//! In JSON a schedule is an object with one entry, the form's name and its parameters, as in
+//! `{"stair": {"schedule": {"cosine": {}}, "every": 10.0}}`. Parameters that are left out have the defaults of the
+//! proto.
 
-use serde::{Deserialize, Serialize};
+use std::fmt;
+
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{MapAccess, Visitor},
+};
+use serde_json::Value;
 
 use super::library::LibraryCall;
 
 /// A schedule, as written.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "each form is described once, in proto/lrs/v1/schedule.proto")]
 pub enum ScheduleSpec {
@@ -21,24 +33,129 @@ pub enum ScheduleSpec {
     Repeat(Box<Repeat>),
     Stair(Box<Stair>),
     Shift(Box<Shift>),
-    Product(Vec<ScheduleSpec>),
-    Sum(Vec<ScheduleSpec>),
+    Product {
+        factors: Vec<ScheduleSpec>,
+    },
+    Sum {
+        terms: Vec<ScheduleSpec>,
+    },
     Clamp(Box<Clamp>),
     Pace(Box<Pace>),
     Chain(Chain),
-    Warmup(Box<Warmup>),
-    Cosine(Decay),
-    Linear(Decay),
-    Polynomial(Polynomial),
-    Step(StepDecay),
-    MultiStep(MultiStep),
-    Exponential(Exponential),
-    InverseSqrt(InverseSqrt),
-    OneCycle(OneCycle),
-    Wsd(WarmupStableDecay),
-    CosineRestarts(CosineRestarts),
-    Cyclic(Cyclic),
     Library(LibrarySchedule),
+    #[serde(untagged)]
+    Named(NamedForm),
+    /// No form, where a schedule is required: always refused.
+    #[default]
+    #[serde(untagged)]
+    Missing,
+}
+
+/// A named form, such as `cosine`, and its parameters, which the form's file under `lrs_schedule`'s `named` describes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NamedForm {
+    /// The form's name.
+    pub form: String,
+    /// An object with the parameters that are set.
+    pub params: Value,
+}
+
+impl ScheduleSpec {
+    /// A named form with `params`, which are an object.
+    #[must_use]
+    pub fn named(form: &str, params: Value) -> Self {
+        Self::Named(NamedForm { form: form.to_owned(), params })
+    }
+
+    /// The schedules that this form of the algebra is made of. What a named form or a library's scheduler is made of is
+    /// among its parameters.
+    pub fn parts_mut(&mut self) -> Vec<&mut Self> {
+        match self {
+            Self::Constant(_) | Self::Base(_) | Self::Library(_) | Self::Named(_) | Self::Missing => Vec::new(),
+            Self::Ease(ease) => vec![&mut ease.start, &mut ease.end],
+            Self::Geometric(geometric) => vec![&mut geometric.value],
+            Self::PowerLaw(power_law) => vec![&mut power_law.value],
+            Self::Repeat(repeat) => vec![&mut repeat.body, &mut repeat.after],
+            Self::Stair(stair) => vec![&mut stair.schedule],
+            Self::Shift(shift) => vec![&mut shift.schedule],
+            Self::Pace(pace) => vec![&mut pace.schedule],
+            Self::Clamp(clamp) => {
+                [Some(&mut clamp.schedule), clamp.min.as_mut(), clamp.max.as_mut()].into_iter().flatten().collect()
+            }
+            Self::Chain(chain) => chain.links.iter_mut().map(|link| &mut link.schedule).collect(),
+            Self::Seq(Sequence { parts, .. }) | Self::Product { factors: parts } | Self::Sum { terms: parts } => {
+                parts.iter_mut().collect()
+            }
+        }
+    }
+}
+
+impl Serialize for NamedForm {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map([(&self.form, &self.params)])
+    }
+}
+
+impl<'de> Deserialize<'de> for ScheduleSpec {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(OneForm)
+    }
+}
+
+/// Reads an object with one entry. What is no form of the algebra is a named form; null is no form.
+struct OneForm;
+
+#[derive(Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[derive(Default)]
+struct Factors {
+    factors: Vec<ScheduleSpec>,
+}
+
+#[derive(Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[derive(Default)]
+struct Terms {
+    terms: Vec<ScheduleSpec>,
+}
+
+impl<'de> Visitor<'de> for OneForm {
+    type Value = ScheduleSpec;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object with the name of a form and its parameters")
+    }
+
+    fn visit_unit<E>(self) -> Result<ScheduleSpec, E> {
+        Ok(ScheduleSpec::Missing)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ScheduleSpec, A::Error> {
+        use ScheduleSpec as S;
+        let Some(form) = map.next_key::<String>()? else { return Ok(S::Missing) };
+        let schedule = match form.as_str() {
+            "constant" => S::Constant(map.next_value()?),
+            "base" => S::Base(map.next_value()?),
+            "ease" => S::Ease(map.next_value()?),
+            "geometric" => S::Geometric(map.next_value()?),
+            "power_law" => S::PowerLaw(map.next_value()?),
+            "seq" => S::Seq(map.next_value()?),
+            "repeat" => S::Repeat(map.next_value()?),
+            "stair" => S::Stair(map.next_value()?),
+            "shift" => S::Shift(map.next_value()?),
+            "product" => S::Product { factors: map.next_value::<Factors>()?.factors },
+            "sum" => S::Sum { terms: map.next_value::<Terms>()?.terms },
+            "clamp" => S::Clamp(map.next_value()?),
+            "pace" => S::Pace(map.next_value()?),
+            "chain" => S::Chain(map.next_value()?),
+            "library" => S::Library(map.next_value()?),
+            _ => S::Named(NamedForm { form, params: map.next_value()? }),
+        };
+        match map.next_key::<String>()? {
+            None => Ok(schedule),
+            Some(second) => Err(serde::de::Error::custom(format_args!("a schedule has one form, not {second} too"))),
+        }
+    }
 }
 
 /// A scheduler of another library, in its words.
@@ -47,8 +164,12 @@ pub struct LibrarySchedule {
     /// Which, and with what arguments.
     #[serde(flatten)]
     pub call: LibraryCall,
-    /// What it counts.
+    /// What the scheduler counts.
+    #[serde(default)]
     pub unit: Unit,
+    /// How many samples or tokens a step takes, for these units.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub units_per_step: Option<u64>,
 }
 
 /// What a library's scheduler counts.
@@ -58,16 +179,17 @@ pub enum Unit {
     /// Optimizer updates.
     #[default]
     Step,
-    /// Whole epochs.
+    /// Whole epochs of training.
     Epoch,
-    /// Samples, so many a step.
-    Sample(u64),
-    /// Tokens, so many a step.
-    Token(u64),
+    /// Samples.
+    Sample,
+    /// Tokens.
+    Token,
 }
 
 /// `lerp(start, end, e(t / over))`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 #[expect(missing_docs, reason = "described in the proto")]
 pub struct Ease {
     pub start: ScheduleSpec,
@@ -111,6 +233,7 @@ pub enum Past {
 
 /// `value * rate^(t / every)`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 #[expect(missing_docs, reason = "described in the proto")]
 pub struct Geometric {
     pub value: ScheduleSpec,
@@ -120,6 +243,7 @@ pub struct Geometric {
 
 /// `value * (1 + t / tau)^-exponent`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 #[expect(missing_docs, reason = "described in the proto")]
 pub struct PowerLaw {
     pub value: ScheduleSpec,
@@ -128,7 +252,8 @@ pub struct PowerLaw {
 }
 
 /// Part `i` from boundary `i - 1` on, in its own time.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 #[expect(missing_docs, reason = "described in the proto")]
 pub struct Sequence {
     pub boundaries: Vec<f64>,
@@ -137,6 +262,7 @@ pub struct Sequence {
 
 /// `body` on `[0, 1)` in cycles.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 #[expect(missing_docs, reason = "described in the proto")]
 pub struct Repeat {
     pub body: ScheduleSpec,
@@ -148,7 +274,8 @@ pub struct Repeat {
 }
 
 /// `schedule` at `floor(t / every) * every`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 #[expect(missing_docs, reason = "described in the proto")]
 pub struct Stair {
     pub schedule: ScheduleSpec,
@@ -156,7 +283,8 @@ pub struct Stair {
 }
 
 /// `schedule` at `max(t + steps, 0)`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 #[expect(missing_docs, reason = "described in the proto")]
 pub struct Shift {
     pub schedule: ScheduleSpec,
@@ -164,7 +292,8 @@ pub struct Shift {
 }
 
 /// `schedule` within bounds.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 #[expect(missing_docs, reason = "described in the proto")]
 pub struct Clamp {
     pub schedule: ScheduleSpec,
@@ -174,6 +303,7 @@ pub struct Clamp {
 
 /// `schedule` at `t * units / steps`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 #[expect(missing_docs, reason = "described in the proto")]
 pub struct Pace {
     pub schedule: ScheduleSpec,
@@ -183,7 +313,8 @@ pub struct Pace {
 }
 
 /// Schedulers that take turns changing one rate.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 #[expect(missing_docs, reason = "described in the proto")]
 pub struct Chain {
     pub links: Vec<ChainLink>,
@@ -191,131 +322,92 @@ pub struct Chain {
 }
 
 /// One scheduler of a chain.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 #[expect(missing_docs, reason = "described in the proto")]
 pub struct ChainLink {
     pub schedule: ScheduleSpec,
     pub floor: f64,
     pub running: bool,
-    pub resets: Resets,
+    pub resets: Vec<u64>,
+    pub always_resets: bool,
 }
 
-/// The steps at which a link sets the rate to its schedule's value.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Resets {
-    /// These.
-    At(Vec<u64>),
-    /// All.
-    Always,
+impl Default for Ease {
+    fn default() -> Self {
+        Self {
+            start: ScheduleSpec::Base(1.0),
+            end: ScheduleSpec::Constant(0.0),
+            over: 0.0,
+            shape: Shape::Linear,
+            past: Past::Hold,
+            warp: 1.0,
+        }
+    }
 }
 
-/// A floor to fall to.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Floor {
-    /// An absolute rate.
-    MinLr(f64),
-    /// A fraction of the base rate.
-    MinFactor(f64),
+impl Default for Geometric {
+    fn default() -> Self {
+        Self { value: ScheduleSpec::Base(1.0), rate: 0.0, every: 1.0 }
+    }
 }
 
-/// A ramp, then `schedule`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "described in the proto")]
-pub struct Warmup {
-    pub warmup_steps: u64,
-    pub start_factor: f64,
-    pub shape: Shape,
-    pub schedule: ScheduleSpec,
+impl Default for PowerLaw {
+    fn default() -> Self {
+        Self { value: ScheduleSpec::Base(1.0), tau: 0.0, exponent: 0.0 }
+    }
 }
 
-/// A fall from the base rate to a floor: the parameters of `cosine` and `linear`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "described in the proto")]
-pub struct Decay {
-    pub decay_steps: Option<u64>,
-    pub floor: Option<Floor>,
+impl Default for Repeat {
+    fn default() -> Self {
+        Self {
+            body: ScheduleSpec::Missing,
+            first: 0.0,
+            growth: 1.0,
+            scale: 1.0,
+            limit: None,
+            after: ScheduleSpec::Constant(0.0),
+        }
+    }
 }
 
-/// A polynomial fall from the base rate to a floor.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "described in the proto")]
-pub struct Polynomial {
-    pub decay_steps: Option<u64>,
-    pub floor: Option<Floor>,
-    pub power: f64,
+impl Default for Pace {
+    fn default() -> Self {
+        Self { schedule: ScheduleSpec::Missing, units: 1, steps: 1, whole: false }
+    }
 }
 
-/// A drop every so many steps.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "described in the proto")]
-pub struct StepDecay {
-    pub step_size: u64,
-    pub gamma: f64,
-}
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
 
-/// A drop at each milestone.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "described in the proto")]
-pub struct MultiStep {
-    pub milestones: Vec<u64>,
-    pub gamma: f64,
-}
+    use super::*;
 
-/// A smooth exponential fall.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "described in the proto")]
-pub struct Exponential {
-    pub gamma: f64,
-    pub decay_steps: u64,
-}
+    fn read(value: Value) -> Result<ScheduleSpec, serde_json::Error> {
+        serde_json::from_value(value)
+    }
 
-/// Proportional to the inverse square root of the step.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "described in the proto")]
-pub struct InverseSqrt {
-    pub timescale: u64,
-}
+    #[test]
+    fn what_is_no_form_of_the_algebra_is_a_named_form() {
+        let written = json!({"sum": {"terms": [{"base": 0.5}, {"cosine": {"decay_steps": 9}}]}});
+        let schedule = read(written.clone()).unwrap();
+        let cosine = ScheduleSpec::named("cosine", json!({"decay_steps": 9}));
+        assert_eq!(schedule, ScheduleSpec::Sum { terms: vec![ScheduleSpec::Base(0.5), cosine] });
+        assert_eq!(serde_json::to_value(&schedule).unwrap(), written);
+    }
 
-/// The one-cycle policy.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "described in the proto")]
-pub struct OneCycle {
-    pub total_steps: Option<u64>,
-    pub pct_start: f64,
-    pub div_factor: f64,
-    pub final_div_factor: f64,
-    pub shape: Shape,
-}
+    #[test]
+    fn what_is_left_out_has_its_default_and_what_is_required_is_missing() {
+        let schedule = read(json!({"repeat": {"first": 3.0}})).unwrap();
+        assert_eq!(schedule, ScheduleSpec::Repeat(Box::new(Repeat { first: 3.0, ..Repeat::default() })));
+        assert_eq!(read(json!({"stair": {"schedule": null}})).unwrap(), read(json!({"stair": {}})).unwrap());
+        assert_eq!(read(json!({})).unwrap(), ScheduleSpec::Missing);
+        assert_eq!(read(serde_json::to_value(ScheduleSpec::Missing).unwrap()).unwrap(), ScheduleSpec::Missing);
+    }
 
-/// Warm-up, stable, decay.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "described in the proto")]
-pub struct WarmupStableDecay {
-    pub warmup_steps: u64,
-    pub decay_steps: u64,
-    pub total_steps: Option<u64>,
-    pub floor: Option<Floor>,
-    pub shape: Shape,
-}
-
-/// Cosine annealing with warm restarts.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "described in the proto")]
-pub struct CosineRestarts {
-    pub first_steps: u64,
-    pub growth: f64,
-    pub scale: f64,
-    pub floor: Option<Floor>,
-}
-
-/// A triangle over and over.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "described in the proto")]
-pub struct Cyclic {
-    pub up_steps: u64,
-    pub down_steps: Option<u64>,
-    pub floor: Option<Floor>,
-    pub scale: f64,
+    #[test]
+    fn a_field_that_does_not_exist_and_a_second_form_are_refused() {
+        assert!(read(json!({"ease": {"length": 3.0}})).unwrap_err().to_string().contains("unknown field `length`"));
+        assert!(read(json!({"base": 1.0, "constant": 1.0})).is_err());
+    }
 }

@@ -1,34 +1,36 @@
-//! From what was written to an expression: one walk that checks every parameter, expands named forms and counts.
+//! From a written schedule to an expression: one walk that checks every parameter, expands named forms and counts
+//! parts.
 
 use super::{
-    Training,
-    chain::{Chain, Link},
-    check, compat,
+    chain::{self, Chain, Link},
+    check::{self, list_fits},
+    compat,
     cycles::Cycles,
-    decline::{Geometric, PowerLaw},
-    ease::Ease,
+    decline::{self, Geometric, PowerLaw},
+    ease::{self, Ease},
     horizon::Horizon,
-    named::{cyclic, decay, drops, phases},
+    named,
     node::Node,
-    pace::Pace,
+    pace::{self, Pace},
     pointwise::Clamp,
-    repeat::{Limit, Repeat},
-    seq::Seq,
-    time::{Shift, Stair},
+    repeat::{self, Limit, Repeat},
+    seq,
+    time::{self, Shift, Stair},
+    training::Training,
 };
-use lrs_model::{schedule as spec, schedule::ScheduleSpec, violation::Violations};
+use lrs_model::{
+    schedule::{self as spec, NamedForm, ScheduleSpec},
+    violation::Violations,
+};
 
 /// The most levels a schedule may be nested.
 pub const MAX_DEPTH: usize = 32;
 /// The most nodes a schedule may have once it is written out in the algebra.
 pub const MAX_NODES: usize = 10_000;
-/// The most entries of one list: parts, boundaries, factors, terms, milestones.
-pub const MAX_LIST: usize = 4096;
-
 /// The most evaluations of a node that the chains of a schedule may take to compute, at some 10 ns each.
-pub const MAX_CHAIN_WORK: u64 = 20_000_000;
+const MAX_CHAIN_WORK: u64 = 20_000_000;
 
-/// Checks and expands `spec` for a job of `total_steps`. Where something is wrong, the result has the base rate.
+/// Checks and expands `spec` for a training. Where something is wrong, the result has the base rate.
 pub(super) fn build(spec: &ScheduleSpec, training: Training, v: &mut Violations) -> Node {
     Builder { training, depth: 0, nodes: 0, in_chain: false, chain_work: 0 }.form(
         spec,
@@ -37,7 +39,7 @@ pub(super) fn build(spec: &ScheduleSpec, training: Training, v: &mut Violations)
     )
 }
 
-/// How large the schedule has become so far.
+/// The walk, and how large the schedule has become so far.
 struct Builder {
     training: Training,
     depth: usize,
@@ -49,7 +51,7 @@ struct Builder {
 impl Builder {
     /// A whole form, which begins `left` before the end of the job.
     fn form(&mut self, spec: &ScheduleSpec, left: Horizon, v: &mut Violations) -> Node {
-        // Past the limit there is nothing left to look for.
+        // The schedule is refused already.
         if self.nodes > MAX_NODES {
             return Node::BASE;
         }
@@ -78,35 +80,36 @@ impl Builder {
             S::Repeat(form) => v.within("repeat", |v| self.repeat(form, left, v)),
             S::Stair(form) => v.within("stair", |v| self.stair(form, left, v)),
             S::Shift(form) => v.within("shift", |v| self.shift(form, left, v)),
-            S::Product(factors) => v.within("product", |v| Node::Product(self.list("factors", factors, |_| left, v))),
-            S::Sum(terms) => v.within("sum", |v| Node::Sum(self.list("terms", terms, |_| left, v))),
+            S::Product { factors } => {
+                v.within("product", |v| Node::Product(self.list("factors", factors, |_| left, v)))
+            }
+            S::Sum { terms } => v.within("sum", |v| Node::Sum(self.list("terms", terms, |_| left, v))),
             S::Clamp(form) => v.within("clamp", |v| self.clamp(form, left, v)),
             S::Pace(form) => v.within("pace", |v| self.pace(form, v)),
             S::Chain(form) => v.within("chain", |v| self.chain(form, left, v)),
             S::Library(form) => self.library(form, left, v),
-            S::Warmup(form) => v.within("warmup", |v| self.warmup(form, left, v)),
-            S::Cosine(form) => self.leaf("cosine", v, |v| decay::cosine(form, left, v)),
-            S::Linear(form) => self.leaf("linear", v, |v| decay::linear(form, left, v)),
-            S::Polynomial(form) => self.leaf("polynomial", v, |v| decay::polynomial(form, left, v)),
-            S::Step(form) => self.leaf("step", v, |v| drops::step(form, v)),
-            S::MultiStep(form) => self.leaf("multi_step", v, |v| drops::multi_step(form, v)),
-            S::Exponential(form) => self.leaf("exponential", v, |v| decay::exponential(form, v)),
-            S::InverseSqrt(form) => self.leaf("inverse_sqrt", v, |v| decay::inverse_sqrt(*form, v)),
-            S::OneCycle(form) => self.leaf("one_cycle", v, |v| phases::one_cycle(form, left, v)),
-            S::Wsd(form) => self.leaf("wsd", v, |v| phases::warmup_stable_decay(form, left, v)),
-            S::CosineRestarts(form) => self.leaf("cosine_restarts", v, |v| cyclic::cosine_restarts(form, v)),
-            S::Cyclic(form) => self.leaf("cyclic", v, |v| cyclic::triangles(form, v)),
+            S::Named(form) => v.within(&form.form, |v| self.named(form, left, v)),
+            S::Missing => {
+                v.add(
+                    "",
+                    "is required: exactly one form, such as `base` or `cosine`, or a `library` and its `scheduler`",
+                );
+                Node::BASE
+            }
         }
     }
 
-    /// A named form that has no schedule within: what it expands to counts.
-    fn leaf(&mut self, name: &str, v: &mut Violations, expand: impl FnOnce(&mut Violations) -> Node) -> Node {
-        v.within(name, |v| {
-            let node = expand(v);
-            // The form itself has been counted.
-            self.has_room(node.size() - 1, node.depth(), v);
-            node
-        })
+    /// A named form; what it expands to counts.
+    fn named(&mut self, form: &NamedForm, left: Horizon, v: &mut Violations) -> Node {
+        let nodes_before = self.nodes;
+        let mut build = |field: &str, spec: &ScheduleSpec, left, v: &mut Violations| self.child(field, spec, left, v);
+        let node = named::expand(form, left, &mut build, v);
+        // The form itself has been counted, and so have the schedules in it. Past the limit, they have said so.
+        let counted = 1 + self.nodes - nodes_before;
+        if self.nodes <= MAX_NODES {
+            self.has_room(node.size().saturating_sub(counted), node.depth(), v);
+        }
+        node
     }
 
     /// A schedule in `field`.
@@ -132,7 +135,7 @@ impl Builder {
     }
 
     fn ease(&mut self, ease: &spec::Ease, left: Horizon, v: &mut Violations) -> Node {
-        Ease::check(ease, v);
+        ease::check(ease, v);
         Node::Ease(Box::new(Ease {
             start: self.child("start", &ease.start, left, v),
             end: self.child("end", &ease.end, left, v),
@@ -144,29 +147,29 @@ impl Builder {
     }
 
     fn geometric(&mut self, form: &spec::Geometric, left: Horizon, v: &mut Violations) -> Node {
-        Geometric::check(form, v);
+        decline::check_geometric(form, v);
         let value = self.child("value", &form.value, left, v);
         Node::Geometric(Box::new(Geometric { value, rate: form.rate, every: form.every }))
     }
 
     fn power_law(&mut self, form: &spec::PowerLaw, left: Horizon, v: &mut Violations) -> Node {
-        PowerLaw::check(form, v);
+        decline::check_power_law(form, v);
         let value = self.child("value", &form.value, left, v);
         Node::PowerLaw(Box::new(PowerLaw { value, tau: form.tau, exponent: form.exponent }))
     }
 
     fn seq(&mut self, seq: &spec::Sequence, left: Horizon, v: &mut Violations) -> Node {
         if list_fits("boundaries", seq.boundaries.len(), v) {
-            Seq::check(&seq.boundaries, seq.parts.len(), v);
+            seq::check(&seq.boundaries, seq.parts.len(), v);
         }
         let begin = |i: usize| i.checked_sub(1).and_then(|i| seq.boundaries.get(i)).copied().unwrap_or(0.0);
         let parts = self.list("parts", &seq.parts, |i| left.later(begin(i)), v);
-        Seq::node(seq.boundaries.clone(), parts)
+        Node::seq(seq.boundaries.clone(), parts)
     }
 
     fn repeat(&mut self, repeat: &spec::Repeat, left: Horizon, v: &mut Violations) -> Node {
         let wrong_before = v.len();
-        Repeat::check(repeat, v);
+        repeat::check(repeat, v);
         let cycles = Cycles { first: repeat.first, growth: repeat.growth };
         // Only cycles that passed the check can be added up.
         let limit = repeat.limit.filter(|_| v.len() == wrong_before).map(|count| Limit::new(count, cycles));
@@ -180,13 +183,13 @@ impl Builder {
     }
 
     fn stair(&mut self, stair: &spec::Stair, left: Horizon, v: &mut Violations) -> Node {
-        Stair::check(stair, v);
+        time::check_stair(stair, v);
         let schedule = self.child("schedule", &stair.schedule, left, v);
         Node::Stair(Box::new(Stair { schedule, every: stair.every }))
     }
 
     fn shift(&mut self, shift: &spec::Shift, left: Horizon, v: &mut Violations) -> Node {
-        Shift::check(shift, v);
+        time::check_shift(shift, v);
         let schedule = self.child("schedule", &shift.schedule, left.later(-shift.steps), v);
         Node::Shift(Box::new(Shift { schedule, steps: shift.steps }))
     }
@@ -200,15 +203,15 @@ impl Builder {
     }
 
     fn pace(&mut self, pace: &spec::Pace, v: &mut Violations) -> Node {
-        Pace::check(pace, v);
-        // What is left is counted in another unit, which forms without a length know nothing of.
+        pace::check(pace, v);
+        // Time is counted in another unit here, so forms without a length cannot take what is left of the job.
         let schedule = self.child("schedule", &pace.schedule, Horizon::OPEN, v);
         Node::Pace(Box::new(Pace { schedule, units: pace.units, steps: pace.steps, whole: pace.whole }))
     }
 
     fn chain(&mut self, chain: &spec::Chain, left: Horizon, v: &mut Violations) -> Node {
         let wrong_before = v.len();
-        Chain::check(chain, v);
+        chain::check(chain, v);
         if self.in_chain {
             v.add("", "is not allowed within another chain");
         }
@@ -221,6 +224,7 @@ impl Builder {
                 floor: link.floor,
                 running: link.running,
                 resets: link.resets.clone(),
+                always_resets: link.always_resets,
             });
         }
         self.in_chain = false;
@@ -233,7 +237,7 @@ impl Builder {
         if v.len() == wrong_before { Node::Chain(Chain::new(links, chain.steps)) } else { Node::BASE }
     }
 
-    /// A library's scheduler is built as the expression that it is translated to.
+    /// A library's scheduler: its translation, built.
     fn library(&mut self, form: &spec::LibrarySchedule, left: Horizon, v: &mut Violations) -> Node {
         let Some(translation) = compat::translate(form, self.training, v) else { return Node::BASE };
         let mut wrong = Violations::new();
@@ -245,14 +249,7 @@ impl Builder {
         node
     }
 
-    fn warmup(&mut self, warmup: &spec::Warmup, left: Horizon, v: &mut Violations) -> Node {
-        let (end, ramp) = phases::ramp(warmup, v);
-        self.has_room(ramp.size(), 1 + ramp.depth(), v);
-        let then = self.child("schedule", &warmup.schedule, left.later(end), v);
-        Seq::node(vec![end], vec![ramp, then])
-    }
-
-    /// Counts `nodes` more, `levels` deep from here; notes it, and says no, when that goes over a limit.
+    /// Counts `nodes` more, which go `levels` deep from here. Over a limit, adds a violation and answers false.
     fn has_room(&mut self, nodes: usize, levels: usize, v: &mut Violations) -> bool {
         self.nodes += nodes;
         let too_deep = self.depth + levels - 1 > MAX_DEPTH;
@@ -268,12 +265,4 @@ impl Builder {
         }
         !too_deep && !too_many
     }
-}
-
-/// Whether a list of `len` entries is short enough to be looked at; notes it if not.
-pub(super) fn list_fits(field: &str, len: usize, v: &mut Violations) -> bool {
-    if len > MAX_LIST {
-        v.add(field, format!("{len} entries are not allowed: must be at most {MAX_LIST}"));
-    }
-    len <= MAX_LIST
 }

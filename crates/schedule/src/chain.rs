@@ -1,39 +1,40 @@
-//! Schedulers that take turns changing one rate, each making it from what the one before it left: a fold over the steps.
+//! Schedulers that take turns changing one rate, each from the rate that the one before it left: a fold over the steps.
 //!
-//! Each link is an affine map of the rate, so the rate at a step is `slope * base + offset`, whatever the base rate. That
-//! pair is computed for every step when the schedule is compiled, and kept for every [`STRIDE`]th; the others are a short
-//! fold away. So a lookup takes bounded time wherever it lands, and its bits do not depend on what was asked before.
+//! Each link is an affine map of the rate, so the rate at a step is `slope * base + offset` for every base rate. This
+//! pair is computed for every step when the schedule is compiled, and kept for every [`STRIDE`]th step; a short fold
+//! gives the others. So every lookup takes bounded time, and its bits do not depend on earlier lookups.
 
 use std::sync::Arc;
 
 use super::{
     check,
-    node::{Node, exact, saturate},
+    curve::{Curve, saturate},
 };
-use lrs_model::{schedule as spec, schedule::Resets, violation::Violations};
+use lrs_model::{number::exact, schedule as spec, violation::Violations};
 
 /// The most steps of a chain.
 pub(super) const MAX_STEPS: u64 = 1_000_000;
 /// The most links of a chain.
 const MAX_LINKS: usize = 16;
-/// Every so many steps the rate is kept.
+/// The rate is kept for every so many steps.
 const STRIDE: u64 = 64;
 
 /// The chain, and the rate at every `STRIDE`th step.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Chain {
-    pub(super) links: Vec<Link>, // at least one
+pub(super) struct Chain<C> {
+    pub(super) links: Vec<Link<C>>, // at least one
     pub(super) steps: u64,
     kept: Arc<[Rate]>,
 }
 
 /// One scheduler.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Link {
-    pub(super) schedule: Node,
+pub(super) struct Link<C> {
+    pub(super) schedule: C,
     pub(super) floor: f64,
     pub(super) running: bool,
-    pub(super) resets: Resets,
+    pub(super) resets: Vec<u64>, // rising
+    pub(super) always_resets: bool,
 }
 
 /// `slope * base + offset`.
@@ -43,25 +44,23 @@ struct Rate {
     offset: f64,
 }
 
-impl Chain {
-    /// Checks the numbers of a chain.
-    pub(super) fn check(spec: &spec::Chain, v: &mut Violations) {
-        check::that("steps", exact(spec.steps), spec.steps <= MAX_STEPS, "at most 1000000", v);
-        if !(1..=MAX_LINKS).contains(&spec.links.len()) {
-            v.refuse("links", format!("{} links", spec.links.len()), format!("from 1 to {MAX_LINKS}"));
-        }
-        for (i, link) in spec.links.iter().enumerate() {
-            check::finite(&format!("links[{i}].floor"), link.floor, v);
-        }
+/// Checks the numbers of a chain.
+pub(super) fn check(spec: &spec::Chain, v: &mut Violations) {
+    check::that("steps", exact(spec.steps), spec.steps <= MAX_STEPS, "at most 1000000", v);
+    if !(1..=MAX_LINKS).contains(&spec.links.len()) {
+        v.refuse("links", format!("{} links", spec.links.len()), format!("from 1 to {MAX_LINKS}"));
     }
+    for (i, link) in spec.links.iter().enumerate() {
+        check::finite(&format!("links[{i}].floor"), link.floor, v);
+    }
+}
 
+impl<C: Curve> Chain<C> {
     /// Computes the rates of all steps.
-    pub(super) fn new(mut links: Vec<Link>, steps: u64) -> Self {
+    pub(super) fn new(mut links: Vec<Link<C>>, steps: u64) -> Self {
         for link in &mut links {
-            if let Resets::At(steps) = &mut link.resets {
-                steps.sort_unstable();
-                steps.dedup();
-            }
+            link.resets.sort_unstable();
+            link.resets.dedup();
         }
         let mut chain = Self { links, steps: steps.min(MAX_STEPS), kept: Arc::default() };
         let mut rate = Rate { slope: 1.0, offset: 0.0 };
@@ -93,7 +92,7 @@ impl Chain {
     }
 }
 
-impl Link {
+impl<C: Curve> Link<C> {
     fn change(&self, rate: Rate, step: u64) -> Rate {
         let t = exact(step);
         if self.resets_at(step) {
@@ -119,31 +118,28 @@ impl Link {
     }
 
     fn resets_at(&self, step: u64) -> bool {
-        match &self.resets {
-            Resets::Always => true,
-            Resets::At(steps) => steps.binary_search(&step).is_ok(),
-        }
+        self.always_resets || self.resets.binary_search(&step).is_ok()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ease::Ease;
+    use crate::node::Node;
     use lrs_model::schedule::Shape;
 
-    fn link(schedule: Node, floor: f64) -> Link {
-        Link { schedule, floor, running: false, resets: Resets::At(Vec::new()) }
+    fn link(schedule: Node, floor: f64) -> Link<Node> {
+        Link { schedule, floor, running: false, resets: Vec::new(), always_resets: false }
     }
 
     fn line(over: f64) -> Node {
-        Ease::node(Node::BASE, Node::Constant(0.0), over, Shape::Linear)
+        Node::ease(Node::BASE, Node::Constant(0.0), over, Shape::Linear)
     }
 
     #[test]
     fn a_single_link_is_its_schedule_above_its_floor() {
         let chain = Chain::new(vec![link(line(200.0), 0.5)], 300);
-        for step in [0, 1, 63, 64, 65, 150, 200, 300, 1000] {
+        for step in [0_u64, 1, 63, 64, 65, 150, 200, 300, 1000] {
             let expected = 0.5 + 1.5 * (1.0 - exact(step.min(200)) / 200.0);
             assert!((chain.at(exact(step), 2.0) - expected).abs() < 1e-12, "{step}");
         }
@@ -159,7 +155,7 @@ mod tests {
 
     #[test]
     fn a_reset_forgets_what_the_others_did() {
-        let resetting = Link { resets: Resets::At(vec![2]), ..link(Node::BASE, 0.0) };
+        let resetting = Link { resets: vec![2], ..link(Node::BASE, 0.0) };
         let halving = Link { running: true, ..link(Node::Constant(0.5), 0.0) };
         let chain = Chain::new(vec![halving, resetting], 10);
         for (t, value) in [(0.0, 8.0), (1.0, 4.0), (2.0, 8.0), (3.0, 4.0)] {

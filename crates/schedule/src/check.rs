@@ -1,8 +1,11 @@
-//! Ranges of numbers, refused in the same words everywhere.
+//! Ranges of numbers, with the same message everywhere.
 
-use lrs_model::violation::Violations;
+use lrs_model::{MAX_STEP, number::exact, violation::Violations};
 
-/// Refuses `value` unless it is finite and `allowed`, which `range` says in words.
+/// The most entries of one list: parts, boundaries, factors, terms, milestones.
+pub const MAX_LIST: usize = 4096;
+
+/// Refuses `value` unless it is finite and `allowed`; `range` says in words what is allowed.
 pub(super) fn that(field: &str, value: f64, allowed: bool, range: &str, v: &mut Violations) {
     if !(value.is_finite() && allowed) {
         v.refuse(field, value, range);
@@ -22,4 +25,22 @@ pub(super) fn positive(field: &str, value: f64, v: &mut Violations) {
 /// Refuses anything but a finite number from `least` up.
 pub(super) fn at_least(field: &str, value: f64, least: f64, v: &mut Violations) {
     that(field, value, value >= least, &format!("finite and at least {least}"), v);
+}
+
+/// The number of steps in `field`. Refuses a number below `least`, and answers `least` then.
+pub(super) fn steps(field: &str, given: u64, least: u64, v: &mut Violations) -> f64 {
+    if (least..=MAX_STEP).contains(&given) {
+        exact(given)
+    } else {
+        v.refuse(field, given, format!("from {least} to 2^53 - 1"));
+        exact(least)
+    }
+}
+
+/// Whether a list of `len` entries is short enough to be read; refuses it if not.
+pub(super) fn list_fits(field: &str, len: usize, v: &mut Violations) -> bool {
+    if len > MAX_LIST {
+        v.add(field, format!("{len} entries are not allowed: must be at most {MAX_LIST}"));
+    }
+    len <= MAX_LIST
 }

@@ -1,18 +1,19 @@
 //! Where cycles of growing length begin.
 
-use super::node::{exact, saturate};
+use super::curve::saturate;
+use lrs_model::number::exact;
 
 /// Cycles of `first`, `first * growth`, `first * growth^2`, … steps, from time 0 on, without end.
 ///
-/// Boundaries come from adding up lengths, not from a logarithm: `floor(log(…))` puts a time that lies on a boundary into
-/// the wrong cycle as soon as the logarithm rounds down, as it does for 243 to the base 3.
+/// Boundaries are sums of lengths, not logarithms: where the logarithm rounds down, as it does for 243 to the base 3,
+/// `floor(log(…))` puts a time on a boundary into the wrong cycle.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Cycles {
     pub(super) first: f64,  // greater than 0
     pub(super) growth: f64, // at least 1
 }
 
-/// One of them.
+/// One cycle.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Cycle {
     /// Counted from 0. Whole, or infinite where the count leaves the range of `f64`.
@@ -23,8 +24,8 @@ pub(super) struct Cycle {
     pub(super) end: f64,
 }
 
-/// Cycles whose boundaries are added up one by one. Any that come after, which takes a growth below 1.1 or so, are found
-/// by the sum's closed form, so that finding a cycle takes bounded time for every growth.
+/// So many boundaries are added up one by one. Later cycles, which exist only for a growth below about 1.1, are found
+/// by the closed form of the sum, so that finding a cycle takes bounded time for every growth.
 const ADDED_UP: f64 = 256.0;
 /// How often a closed-form guess is corrected. Rounding puts it off by a few cycles in 2^53 at most.
 const CORRECTIONS: usize = 16;
@@ -71,8 +72,8 @@ impl Cycles {
         from.start + from.length * (libm::expm1(count * libm::log1p(grown)) / grown)
     }
 
-    /// The cycle of a `t` after the beginning of `from`: the series solved for the number of its terms, then corrected by
-    /// comparing with the sums themselves.
+    /// The cycle of a `t` after the beginning of `from`: the series solved for the number of its terms, then corrected
+    /// by comparing with the sums themselves.
     fn far(self, from: Cycle, t: f64) -> Cycle {
         let grown = self.growth - 1.0;
         let lengths = (t - from.start) / from.length;
@@ -97,7 +98,7 @@ impl Cycles {
     }
 }
 
-/// How near to a boundary a time is taken to lie on it: 10^-12 of a cycle, and always less than a step.
+/// A time this near to a boundary lies on it: 10^-12 of a cycle, and always less than a step.
 fn tolerance(length: f64) -> f64 {
     (1e-12 * length).min(0.25)
 }
@@ -115,7 +116,7 @@ impl Cycle {
     pub(super) fn done(self, t: f64) -> f64 {
         const BELOW_ONE: f64 = 1.0 - f64::EPSILON / 2.0;
         let done = (t - self.start) / self.length;
-        // A cycle that begins at infinity has no length to speak of: NaN, and nothing is done.
+        // A cycle that begins at infinity has the length NaN: nothing of it is done.
         if done > 0.0 { done.min(BELOW_ONE) } else { 0.0 }
     }
 }

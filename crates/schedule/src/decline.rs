@@ -2,25 +2,25 @@
 
 use super::{
     check,
-    node::{Node, saturate},
+    curve::{Curve, saturate},
 };
 use lrs_model::{schedule as spec, violation::Violations};
 
 /// `value * rate^(t / every)`.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Geometric {
-    pub(super) value: Node,
+pub(super) struct Geometric<C> {
+    pub(super) value: C,
     pub(super) rate: f64,
     pub(super) every: f64,
 }
 
-impl Geometric {
-    /// Checks all parameters but the value.
-    pub(super) fn check(spec: &spec::Geometric, v: &mut Violations) {
-        check::positive("rate", spec.rate, v);
-        check::positive("every", spec.every, v);
-    }
+/// Checks all parameters but the value.
+pub(super) fn check_geometric(spec: &spec::Geometric, v: &mut Violations) {
+    check::positive("rate", spec.rate, v);
+    check::positive("every", spec.every, v);
+}
 
+impl<C: Curve> Geometric<C> {
     pub(super) fn at(&self, t: f64, base: f64) -> f64 {
         saturate(self.value.at(t, base) * saturate(libm::pow(self.rate, t / self.every)))
     }
@@ -28,19 +28,19 @@ impl Geometric {
 
 /// `value * (1 + t / tau)^-exponent`: inverse time at exponent 1, inverse square root at 1/2.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct PowerLaw {
-    pub(super) value: Node,
+pub(super) struct PowerLaw<C> {
+    pub(super) value: C,
     pub(super) tau: f64,
     pub(super) exponent: f64,
 }
 
-impl PowerLaw {
-    /// Checks all parameters but the value.
-    pub(super) fn check(spec: &spec::PowerLaw, v: &mut Violations) {
-        check::positive("tau", spec.tau, v);
-        check::finite("exponent", spec.exponent, v);
-    }
+/// Checks all parameters but the value.
+pub(super) fn check_power_law(spec: &spec::PowerLaw, v: &mut Violations) {
+    check::positive("tau", spec.tau, v);
+    check::finite("exponent", spec.exponent, v);
+}
 
+impl<C: Curve> PowerLaw<C> {
     pub(super) fn at(&self, t: f64, base: f64) -> f64 {
         saturate(self.value.at(t, base) * saturate(libm::pow(1.0 + t / self.tau, -self.exponent)))
     }
@@ -49,6 +49,7 @@ impl PowerLaw {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::node::Node;
 
     #[test]
     fn a_geometric_halves_every_so_often() {

@@ -2,7 +2,7 @@
 
 use super::{
     check,
-    node::{Node, saturate},
+    curve::{Curve, saturate},
     shape,
 };
 use lrs_model::{
@@ -13,29 +13,24 @@ use lrs_model::{
 
 /// `lerp(start, end, e((t / over)^warp))`, where `e` is the shape.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Ease {
-    pub(super) start: Node,
-    pub(super) end: Node,
+pub(super) struct Ease<C> {
+    pub(super) start: C,
+    pub(super) end: C,
     pub(super) over: f64, // in steps, or within a `repeat` in cycles
     pub(super) shape: Shape,
     pub(super) past: Past,
     pub(super) warp: f64,
 }
 
-impl Ease {
-    /// An ease that holds its end and is not warped.
-    pub(super) fn node(start: Node, end: Node, over: f64, shape: Shape) -> Node {
-        Node::Ease(Box::new(Self { start, end, over, shape, past: Past::Hold, warp: 1.0 }))
-    }
+/// Checks all parameters but the two schedules.
+pub(super) fn check(spec: &spec::Ease, v: &mut Violations) {
+    check::at_least("over", spec.over, 0.0, v);
+    shape::check(spec.shape, v);
+    check::positive("warp", spec.warp, v);
+}
 
-    /// Checks all parameters but the two schedules.
-    pub(super) fn check(spec: &spec::Ease, v: &mut Violations) {
-        check::at_least("over", spec.over, 0.0, v);
-        shape::check(spec.shape, v);
-        check::positive("warp", spec.warp, v);
-    }
-
-    /// Between the values of start and end, both ends included, as long as the shape stays within its own.
+impl<C: Curve> Ease<C> {
+    /// Between the values of start and end, both included, as long as the shape stays in `0..=1`.
     pub(super) fn at(&self, t: f64, base: f64) -> f64 {
         let done = if self.over > 0.0 { t / self.over } else { 1.0 };
         let done = match self.past {
@@ -58,12 +53,13 @@ fn lerp(x: f64, y: f64, w: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::node::Node;
 
-    fn line(over: f64, past: Past) -> Ease {
+    fn line(over: f64, past: Past) -> Ease<Node> {
         Ease { start: Node::Constant(1.0), end: Node::Constant(0.25), over, shape: Shape::Linear, past, warp: 1.0 }
     }
 
-    fn assert_at(ease: &Ease, t: f64, value: f64) {
+    fn assert_at(ease: &Ease<Node>, t: f64, value: f64) {
         assert_eq!(ease.at(t, 1.0).to_bits(), value.to_bits(), "at {t}");
     }
 

@@ -1,7 +1,7 @@
-//! How much of the job is left where a form begins: the length of forms that say none of their own.
+//! How much of the job is left where a form begins: the length of forms that are given none.
 
-use super::node::exact;
-use lrs_model::{MAX_STEP, violation::Violations};
+use super::check;
+use lrs_model::{MAX_STEP, number::exact, violation::Violations};
 
 /// The time from where a form begins to the end of the job; `None` where the job is open-ended.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -10,7 +10,7 @@ pub(super) struct Horizon(Option<f64>);
 impl Horizon {
     /// One cycle: all the time that the body of a `repeat` has.
     pub(super) const CYCLE: Self = Self(Some(1.0));
-    /// No end that anybody knows.
+    /// No known end.
     pub(super) const OPEN: Self = Self(None);
 
     /// At the beginning of a job of `total_steps`.
@@ -25,10 +25,10 @@ impl Horizon {
 
     /// The length of a form: the one `given` in `field`, or else all that is left.
     ///
-    /// At least `least`, which must not be 0; where there is no such length, notes why and answers `least`.
+    /// At least `least`, which must not be 0. If there is no such length, adds a violation and answers `least`.
     pub(super) fn length(self, field: &str, given: Option<u64>, least: u64, v: &mut Violations) -> f64 {
         match (given, self.0) {
-            (Some(given), _) => steps(field, given, least, v),
+            (Some(given), _) => check::steps(field, given, least, v),
             (None, Some(left)) if left >= exact(least) => left,
             (None, Some(left)) => {
                 v.add(
@@ -45,15 +45,5 @@ impl Horizon {
                 exact(least)
             }
         }
-    }
-}
-
-/// The number of steps in `field`, which must be at least `least`; answers `least` where it is not.
-pub(super) fn steps(field: &str, given: u64, least: u64, v: &mut Violations) -> f64 {
-    if (least..=MAX_STEP).contains(&given) {
-        exact(given)
-    } else {
-        v.refuse(field, given, format!("{least} to 2^53 - 1"));
-        exact(least)
     }
 }

@@ -2,6 +2,8 @@
 
 use super::{
     chain::Chain,
+    curve::{Curve, saturate},
+    cycles::Cycles,
     decline::{Geometric, PowerLaw},
     ease::Ease,
     pace::Pace,
@@ -10,34 +12,31 @@ use super::{
     seq::Seq,
     time::{Shift, Stair},
 };
+use lrs_model::schedule::{Past, Shape};
 
-/// A schedule, or a part of one: a total function of local time and base rate.
+/// A schedule, or a part of one.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Node {
     /// An absolute value.
     Constant(f64),
     /// A multiple of the base rate.
     Base(f64),
-    Ease(Box<Ease>),
-    Geometric(Box<Geometric>),
-    PowerLaw(Box<PowerLaw>),
-    Seq(Seq),
-    Repeat(Box<Repeat>),
-    Stair(Box<Stair>),
-    Shift(Box<Shift>),
+    Ease(Box<Ease<Node>>),
+    Geometric(Box<Geometric<Node>>),
+    PowerLaw(Box<PowerLaw<Node>>),
+    Seq(Seq<Node>),
+    Repeat(Box<Repeat<Node>>),
+    Stair(Box<Stair<Node>>),
+    Shift(Box<Shift<Node>>),
     Product(Vec<Node>),
     Sum(Vec<Node>),
-    Clamp(Box<Clamp>),
-    Pace(Box<Pace>),
-    Chain(Chain),
+    Clamp(Box<Clamp<Node>>),
+    Pace(Box<Pace<Node>>),
+    Chain(Chain<Node>),
 }
 
-impl Node {
-    /// The base rate itself.
-    pub(super) const BASE: Self = Self::Base(1.0);
-
-    /// The value at local time `t`, finite. Needs `t` finite and at least 0, and `base` finite.
-    pub(super) fn at(&self, t: f64, base: f64) -> f64 {
+impl Curve for Node {
+    fn at(&self, t: f64, base: f64) -> f64 {
         match self {
             Self::Constant(value) => *value,
             Self::Base(factor) => saturate(factor * base),
@@ -54,6 +53,42 @@ impl Node {
             Self::Pace(pace) => pace.at(t, base),
             Self::Chain(chain) => chain.at(t, base),
         }
+    }
+}
+
+impl Node {
+    /// The base rate itself.
+    pub(super) const BASE: Self = Self::Base(1.0);
+
+    /// An ease that holds its end and is not warped.
+    pub(super) fn ease(start: Self, end: Self, over: f64, shape: Shape) -> Self {
+        Self::Ease(Box::new(Ease { start, end, over, shape, past: Past::Hold, warp: 1.0 }))
+    }
+
+    /// `value * rate^(t / every)`.
+    pub(super) fn geometric(value: Self, rate: f64, every: f64) -> Self {
+        Self::Geometric(Box::new(Geometric { value, rate, every }))
+    }
+
+    /// `value * (1 + t / tau)^-exponent`.
+    pub(super) fn power_law(value: Self, tau: f64, exponent: f64) -> Self {
+        Self::PowerLaw(Box::new(PowerLaw { value, tau, exponent }))
+    }
+
+    /// Parts that begin at the boundaries. There must be one boundary fewer than parts.
+    pub(super) fn seq(boundaries: Vec<f64>, parts: Vec<Self>) -> Self {
+        Self::Seq(Seq { boundaries, parts })
+    }
+
+    /// Endless cycles.
+    pub(super) fn repeat(body: Self, first: f64, growth: f64, scale: f64) -> Self {
+        let cycles = Cycles { first, growth };
+        Self::Repeat(Box::new(Repeat { body, cycles, scale, limit: None, after: Self::Constant(0.0) }))
+    }
+
+    /// `schedule`, held over stairs of `every` steps.
+    pub(super) fn stair(schedule: Self, every: f64) -> Self {
+        Self::Stair(Box::new(Stair { schedule, every }))
     }
 
     /// Whether the base rate appears anywhere, with a factor other than 0.
@@ -94,15 +129,4 @@ impl Node {
             }
         }
     }
-}
-
-/// `x`, or where that is infinite the largest finite number of its sign. A NaN stays one.
-pub(super) fn saturate(x: f64) -> f64 {
-    x.clamp(-f64::MAX, f64::MAX)
-}
-
-/// A step, or any other whole number, as time. Exact up to `model::MAX_STEP`.
-#[expect(clippy::cast_precision_loss, reason = "callers stay within MAX_STEP, where every integer is an f64")]
-pub(super) fn exact(steps: u64) -> f64 {
-    steps as f64
 }

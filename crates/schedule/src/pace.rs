@@ -1,33 +1,33 @@
-//! A schedule whose clock counts something else than the job's steps: epochs, samples, tokens.
+//! A schedule whose clock counts epochs, samples or tokens in place of the job's steps.
 
 use super::{
     check,
-    node::{Node, exact, saturate},
+    curve::{Curve, saturate},
 };
-use lrs_model::{MAX_STEP, schedule as spec, violation::Violations};
+use lrs_model::{MAX_STEP, number::exact, schedule as spec, violation::Violations};
 
 /// `schedule` at `t * units / steps`, rounded down if only whole units count.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Pace {
-    pub(super) schedule: Node,
+pub(super) struct Pace<C> {
+    pub(super) schedule: C,
     pub(super) units: u64, // at least 1
     pub(super) steps: u64, // at least 1
     pub(super) whole: bool,
 }
 
-impl Pace {
-    /// Checks the two counts.
-    pub(super) fn check(spec: &spec::Pace, v: &mut Violations) {
-        for (field, count) in [("units", spec.units), ("steps", spec.steps)] {
-            check::that(field, exact(count), (1..=MAX_STEP).contains(&count), "1 to 2^53 - 1", v);
-        }
+/// Checks the two counts.
+pub(super) fn check(spec: &spec::Pace, v: &mut Violations) {
+    for (field, count) in [("units", spec.units), ("steps", spec.steps)] {
+        check::that(field, exact(count), (1..=MAX_STEP).contains(&count), "1 to 2^53 - 1", v);
     }
+}
 
+impl<C: Curve> Pace<C> {
     pub(super) fn at(&self, t: f64, base: f64) -> f64 {
         self.schedule.at(self.time(t), base)
     }
 
-    /// What the clock shows at `t`: exact where `t` is a whole number of steps and only whole units count.
+    /// The time on the clock at `t`: exact if `t` is a whole number of steps and only whole units count.
     pub(super) fn time(&self, t: f64) -> f64 {
         if self.whole && t.fract() == 0.0 && t <= exact(MAX_STEP) {
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole, and at most 2^53")]
@@ -40,7 +40,7 @@ impl Pace {
         if self.whole { time.floor() } else { time }
     }
 
-    /// The first `t` at which the clock shows `time`, but for rounding.
+    /// The first `t` at which the clock shows `time`, up to rounding.
     pub(super) fn step_of(&self, time: f64) -> f64 {
         saturate(time * exact(self.steps) / exact(self.units))
     }
@@ -49,8 +49,9 @@ impl Pace {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::node::Node;
 
-    fn pace(units: u64, steps: u64, whole: bool) -> Pace {
+    fn pace(units: u64, steps: u64, whole: bool) -> Pace<Node> {
         Pace { schedule: Node::BASE, units, steps, whole }
     }
 

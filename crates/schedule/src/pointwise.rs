@@ -1,26 +1,26 @@
 //! Schedules combined value by value: product, sum, bounds.
 
-use super::node::{Node, saturate};
+use super::curve::{Curve, saturate};
 
 /// The product, multiplied from the first factor on.
-pub(super) fn product(factors: &[Node], t: f64, base: f64) -> f64 {
+pub(super) fn product<C: Curve>(factors: &[C], t: f64, base: f64) -> f64 {
     factors.iter().fold(1.0, |product, factor| saturate(product * factor.at(t, base)))
 }
 
 /// The sum, added from the first term on.
-pub(super) fn sum(terms: &[Node], t: f64, base: f64) -> f64 {
+pub(super) fn sum<C: Curve>(terms: &[C], t: f64, base: f64) -> f64 {
     terms.iter().fold(0.0, |sum, term| saturate(sum + term.at(t, base)))
 }
 
-/// `min(max(schedule, min), max)`: where the bounds cross, the upper one counts.
+/// `min(max(schedule, min), max)`: if the bounds cross, the upper bound counts.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Clamp {
-    pub(super) schedule: Node,
-    pub(super) min: Option<Node>,
-    pub(super) max: Option<Node>,
+pub(super) struct Clamp<C> {
+    pub(super) schedule: C,
+    pub(super) min: Option<C>,
+    pub(super) max: Option<C>,
 }
 
-impl Clamp {
+impl<C: Curve> Clamp<C> {
     pub(super) fn at(&self, t: f64, base: f64) -> f64 {
         let value = self.schedule.at(t, base);
         let value = self.min.as_ref().map_or(value, |min| value.max(min.at(t, base)));
@@ -32,6 +32,7 @@ impl Clamp {
 #[expect(clippy::float_cmp, reason = "every value is exact")]
 mod tests {
     use super::*;
+    use crate::node::Node;
 
     #[test]
     fn where_bounds_cross_the_upper_one_counts() {

@@ -2,19 +2,19 @@
 
 use super::{
     check,
+    curve::{Curve, saturate},
     cycles::Cycles,
-    node::{Node, exact, saturate},
 };
-use lrs_model::{schedule as spec, violation::Violations};
+use lrs_model::{number::exact, schedule as spec, violation::Violations};
 
 /// `body` on `[0, 1)` stretched over cycles, cycle `i` multiplied by `scale^i`; after `limit` of them, `after`.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Repeat {
-    pub(super) body: Node,
+pub(super) struct Repeat<C> {
+    pub(super) body: C,
     pub(super) cycles: Cycles,
     pub(super) scale: f64,
     pub(super) limit: Option<Limit>,
-    pub(super) after: Node,
+    pub(super) after: C,
 }
 
 /// The end of the last cycle.
@@ -22,24 +22,18 @@ pub(super) struct Repeat {
 pub(super) struct Limit {
     /// How many cycles there are.
     pub(super) count: u64,
-    /// When the last is over.
+    /// When the last cycle is over.
     pub(super) end: f64,
 }
 
-impl Repeat {
-    /// Endless cycles.
-    pub(super) fn node(body: Node, first: f64, growth: f64, scale: f64) -> Node {
-        let cycles = Cycles { first, growth };
-        Node::Repeat(Box::new(Self { body, cycles, scale, limit: None, after: Node::Constant(0.0) }))
-    }
+/// Checks all parameters but the two schedules.
+pub(super) fn check(spec: &spec::Repeat, v: &mut Violations) {
+    check::positive("first", spec.first, v);
+    check::at_least("growth", spec.growth, 1.0, v);
+    check::at_least("scale", spec.scale, 0.0, v);
+}
 
-    /// Checks all parameters but the two schedules.
-    pub(super) fn check(spec: &spec::Repeat, v: &mut Violations) {
-        check::positive("first", spec.first, v);
-        check::at_least("growth", spec.growth, 1.0, v);
-        check::at_least("scale", spec.scale, 0.0, v);
-    }
-
+impl<C: Curve> Repeat<C> {
     pub(super) fn at(&self, t: f64, base: f64) -> f64 {
         let cycle = self.cycles.at(t);
         match self.limit {
@@ -60,14 +54,14 @@ impl Limit {
 #[expect(clippy::float_cmp, reason = "every value is exact")]
 mod tests {
     use super::*;
-    use crate::ease::Ease;
+    use crate::node::Node;
     use lrs_model::schedule::Shape;
 
     #[test]
     fn cycles_grow_and_shrink_and_end() {
-        let body = Ease::node(Node::Constant(8.0), Node::Constant(0.0), 1.0, Shape::Linear);
+        let body = Node::ease(Node::Constant(8.0), Node::Constant(0.0), 1.0, Shape::Linear);
         let cycles = Cycles { first: 2.0, growth: 2.0 };
-        let after = Ease::node(Node::Constant(-1.0), Node::Constant(-3.0), 2.0, Shape::Linear);
+        let after = Node::ease(Node::Constant(-1.0), Node::Constant(-3.0), 2.0, Shape::Linear);
         let repeat = Repeat { body, cycles, scale: 0.5, limit: Some(Limit::new(2, cycles)), after };
 
         let values: Vec<f64> = (0..9).map(|t| repeat.at(f64::from(t), 1.0)).collect();
@@ -77,7 +71,7 @@ mod tests {
 
     #[test]
     fn a_scale_of_nothing_leaves_the_first_cycle() {
-        let Node::Repeat(repeat) = Repeat::node(Node::BASE, 3.0, 1.0, 0.0) else { panic!("a repeat") };
+        let Node::Repeat(repeat) = Node::repeat(Node::BASE, 3.0, 1.0, 0.0) else { panic!("a repeat") };
         assert_eq!([0.0, 2.0, 3.0, 7.0].map(|t| repeat.at(t, 5.0)), [5.0, 5.0, 0.0, 0.0]);
     }
 }

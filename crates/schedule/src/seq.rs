@@ -2,42 +2,37 @@
 
 use super::{
     check,
-    node::{Node, saturate},
+    curve::{Curve, saturate},
 };
 use lrs_model::violation::Violations;
 
-/// Part `i` from boundary `i - 1` on, in its own time, which is 0 there. A boundary belongs to its right.
+/// Part `i` from boundary `i - 1` on, in its own time, which is 0 there. At a boundary the later part counts.
 ///
-/// A boundary below 0 is one that has been passed before the beginning.
+/// A boundary below 0 was passed before the beginning.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Seq {
+pub(super) struct Seq<C> {
     pub(super) boundaries: Vec<f64>, // not falling, one fewer than parts
-    pub(super) parts: Vec<Node>,
+    pub(super) parts: Vec<C>,
 }
 
-impl Seq {
-    /// Parts that begin at the boundaries. There must be one boundary fewer than parts.
-    pub(super) fn node(boundaries: Vec<f64>, parts: Vec<Node>) -> Node {
-        Node::Seq(Self { boundaries, parts })
+/// Checks the boundaries of `parts` parts.
+pub(super) fn check(boundaries: &[f64], parts: usize, v: &mut Violations) {
+    if boundaries.len() + 1 != parts {
+        let found = boundaries.len();
+        v.add("boundaries", format!("{found} for {parts} parts is not allowed: must be one fewer than parts"));
     }
-
-    /// Checks the boundaries of `parts` parts.
-    pub(super) fn check(boundaries: &[f64], parts: usize, v: &mut Violations) {
-        if boundaries.len() + 1 != parts {
-            let found = boundaries.len();
-            v.add("boundaries", format!("{found} for {parts} parts is not allowed: must be one fewer than parts"));
+    let mut before = f64::NEG_INFINITY;
+    for (i, &boundary) in boundaries.iter().enumerate() {
+        let field = format!("boundaries[{i}]");
+        check::finite(&field, boundary, v);
+        if boundary < before {
+            v.refuse(&field, boundary, format!("at least {before}, the boundary before it"));
         }
-        let mut before = f64::NEG_INFINITY;
-        for (i, &boundary) in boundaries.iter().enumerate() {
-            let field = format!("boundaries[{i}]");
-            check::finite(&field, boundary, v);
-            if boundary < before {
-                v.refuse(&field, boundary, format!("at least {before}, the boundary before it"));
-            }
-            before = boundary;
-        }
+        before = boundary;
     }
+}
 
+impl<C: Curve> Seq<C> {
     pub(super) fn at(&self, t: f64, base: f64) -> f64 {
         let i = self.boundaries.partition_point(|&boundary| boundary <= t);
         self.parts[i].at(saturate(t - self.begin(i)), base)
@@ -52,12 +47,12 @@ impl Seq {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ease::Ease;
+    use crate::node::Node;
     use lrs_model::schedule::Shape;
 
     #[test]
     fn a_boundary_belongs_to_its_right_and_starts_a_time_of_its_own() {
-        let ramp = Ease::node(Node::Constant(0.0), Node::Constant(4.0), 4.0, Shape::Linear);
+        let ramp = Node::ease(Node::Constant(0.0), Node::Constant(4.0), 4.0, Shape::Linear);
         let seq = Seq {
             boundaries: vec![2.0, 2.5, 3.0],
             parts: vec![Node::BASE, Node::Constant(9.0), ramp, Node::Constant(7.0)],

@@ -2,7 +2,7 @@
 
 use std::f64::consts::PI;
 
-use super::{check, node::saturate};
+use super::{check, curve::saturate};
 use lrs_model::{schedule::Shape, violation::Violations};
 
 /// Checks the parameters of `shape`, which lie below the field `shape`.
@@ -25,11 +25,11 @@ pub(super) fn check(shape: Shape, v: &mut Violations) {
     });
 }
 
-/// The weight of the end when the fraction `p >= 0` is done; the weight of the start is what it lacks of 1.
+/// The weight of the end when the fraction `p >= 0` is done; the weight of the start is the rest up to 1.
 ///
-/// Within `0..=1` every curve but `log` stays there, and all but `log` and `tanh` are exactly 0 at 0 and 1 at 1. Above 1
-/// the formula goes on; where it has no real value (a fractional power of a negative number) the curve has ended, and is
-/// 1. Always finite.
+/// For `p` in `0..=1`, every curve but `log` stays in `0..=1`, and every curve but `log` and `tanh` is exactly 0 at 0 and
+/// exactly 1 at 1. Above 1 the formula goes on. Where it has no real value, as a fractional power of a negative number, the
+/// curve has ended at 1. Always finite.
 pub(super) fn weight(shape: Shape, p: f64) -> f64 {
     let weight = match shape {
         Shape::Linear => p,

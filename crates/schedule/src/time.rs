@@ -2,23 +2,23 @@
 
 use super::{
     check,
-    node::{Node, saturate},
+    curve::{Curve, saturate},
 };
 use lrs_model::{schedule as spec, violation::Violations};
 
 /// `schedule` at `floor(t / every) * every`: constant over stairs of equal length.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Stair {
-    pub(super) schedule: Node,
+pub(super) struct Stair<C> {
+    pub(super) schedule: C,
     pub(super) every: f64,
 }
 
-impl Stair {
-    /// Checks the length of a stair.
-    pub(super) fn check(spec: &spec::Stair, v: &mut Violations) {
-        check::positive("every", spec.every, v);
-    }
+/// Checks the length of a stair.
+pub(super) fn check_stair(spec: &spec::Stair, v: &mut Violations) {
+    check::positive("every", spec.every, v);
+}
 
+impl<C: Curve> Stair<C> {
     pub(super) fn at(&self, t: f64, base: f64) -> f64 {
         self.schedule.at(saturate((t / self.every).floor() * self.every), base)
     }
@@ -26,17 +26,17 @@ impl Stair {
 
 /// `schedule` at `t + steps`; time below 0 counts as 0.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Shift {
-    pub(super) schedule: Node,
+pub(super) struct Shift<C> {
+    pub(super) schedule: C,
     pub(super) steps: f64,
 }
 
-impl Shift {
-    /// Checks the number of steps.
-    pub(super) fn check(spec: &spec::Shift, v: &mut Violations) {
-        check::finite("steps", spec.steps, v);
-    }
+/// Checks the number of steps.
+pub(super) fn check_shift(spec: &spec::Shift, v: &mut Violations) {
+    check::finite("steps", spec.steps, v);
+}
 
+impl<C: Curve> Shift<C> {
     pub(super) fn at(&self, t: f64, base: f64) -> f64 {
         self.schedule.at(saturate(t + self.steps).max(0.0), base)
     }
@@ -46,11 +46,11 @@ impl Shift {
 #[expect(clippy::float_cmp, reason = "every value is exact")]
 mod tests {
     use super::*;
-    use crate::ease::Ease;
+    use crate::node::Node;
     use lrs_model::schedule::Shape;
 
     fn clock() -> Node {
-        Ease::node(Node::Constant(0.0), Node::Constant(64.0), 64.0, Shape::Linear)
+        Node::ease(Node::Constant(0.0), Node::Constant(64.0), 64.0, Shape::Linear)
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! An expression written down again, so that people can see what their schedule comes to.
+//! An expression as a spec again, so that people can see what their schedule expands to.
 
 use super::node::Node;
 use lrs_model::schedule::{
@@ -37,8 +37,8 @@ pub(super) fn spec_of(node: &Node) -> ScheduleSpec {
         })),
         Node::Stair(node) => S::Stair(Box::new(Stair { schedule: spec_of(&node.schedule), every: node.every })),
         Node::Shift(node) => S::Shift(Box::new(Shift { schedule: spec_of(&node.schedule), steps: node.steps })),
-        Node::Product(factors) => S::Product(all(factors)),
-        Node::Sum(terms) => S::Sum(all(terms)),
+        Node::Product(factors) => S::Product { factors: all(factors) },
+        Node::Sum(terms) => S::Sum { terms: all(terms) },
         Node::Clamp(node) => S::Clamp(Box::new(Clamp {
             schedule: spec_of(&node.schedule),
             min: node.min.as_ref().map(spec_of),
@@ -59,6 +59,7 @@ pub(super) fn spec_of(node: &Node) -> ScheduleSpec {
                     floor: link.floor,
                     running: link.running,
                     resets: link.resets.clone(),
+                    always_resets: link.always_resets,
                 })
                 .collect(),
             steps: node.steps,

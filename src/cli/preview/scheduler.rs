@@ -3,15 +3,13 @@
 use serde::Deserialize as _;
 use serde_json::{Map, Value, json};
 
-use crate::cli::failure::Failure;
+use crate::cli::{failure::Failure, heart};
 use lrs_proto::{Job, JobSpec};
 
 /// Which scheduler, and the training that it is for.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct SchedulerArgs {
-    /// Show a scheduler of this library, beside the files or without any: torch, optax, transformers, timm, keras,
-    /// deepspeed, megatron, composer or fairseq
-    #[arg(long, requires = "scheduler")]
+    #[arg(long, requires = "scheduler", help = heart::libraries())]
     library: Option<String>,
     /// The library's name for the scheduler, such as `StepLR`
     #[arg(long, value_name = "NAME", requires = "library")]

@@ -1,12 +1,14 @@
-//! A message as a plain value and back, by its descriptor: how a schedule and a controller get to the room that understands them.
+//! A message as a plain JSON value and back, by its descriptor: the form in which schedules and controllers reach the crates
+//! that understand them.
 //!
-//! The value has the fields that are set, under their names in the proto. A whole number is a number; an enum is the word behind its
-//! type's name, as `max` for `MODE_MAX`, and its zero is left out as an unset field is. A message that is nothing but a choice, a
-//! `oneof`, is an object with the chosen field alone, or that field's name where it holds no more, as `cosine` for a shape. Where other
-//! fields stand beside the choice (`library` and what follows it), they are one more choice, under the name of the first of them.
+//! The value has the fields that are set, under their names in the proto. A whole number is a number. An enum's value is a
+//! word, such as `max` for `MODE_MAX`; its zero is left out, like a field that is not set. A message that is only a choice (a
+//! `oneof`) is an object with the chosen field, or only that field's name if the field has no content, such as `cosine` for a
+//! shape. Fields beside a choice, such as `library` and what follows it, are one more choice, under the name of the first.
 //!
-//! What the value means is checked by those who read it. Here everything is noted that no reader could be given: numbers that are not
-//! finite, whole numbers below 0 or above [`MAX_STEP`], enum values that do not exist, and choices that were not made.
+//! Whoever reads the value checks its meaning. This file notes what cannot be put into a value: numbers that are not finite,
+//! whole numbers below 0 or above [`MAX_STEP`](lrs_model::MAX_STEP), enum values that do not exist, and choices that are not
+//! made.
 
 use pbjson_types::Struct;
 use prost::{Message as _, Name};
@@ -14,7 +16,7 @@ use prost_reflect::{
     DynamicMessage, EnumDescriptor, EnumValueDescriptor, FieldDescriptor, Kind, MessageDescriptor, OneofDescriptor,
     ReflectMessage as _, Value as Wire,
 };
-use serde_json::{Map, Number, Value};
+use serde_json::{Map, Value};
 
 use super::{schedule::library, step};
 use lrs_model::violation::Violations;
@@ -97,26 +99,25 @@ fn read_fields(
                 let read = |(i, element)| v.within(format_args!("[{i}]"), |v| read_value(&field, element, v));
                 Some(list.iter().enumerate().filter_map(read).collect())
             }
-            value => read_value(&field, value, v),
+            // A choice that was not made has been noted.
+            value => read_value(&field, value, v).filter(|value| !value.is_null()),
         });
         Some((field.name().to_owned(), value?))
     })
     .collect()
 }
 
-/// One value of a field; none for an enum's zero, and for what cannot be given to a reader.
+/// One value of a field; none for an enum that is zero or unknown.
 fn read_value(field: &FieldDescriptor, value: &Wire, v: &mut Violations) -> Option<Value> {
     Some(match value {
         Wire::Bool(flag) => (*flag).into(),
         Wire::String(text) => text.as_str().into(),
         Wire::I32(whole) => step(v, "", (*whole).into()).into(),
         Wire::I64(whole) => step(v, "", *whole).into(),
+        Wire::F64(number) if number.is_finite() => (*number).into(),
         Wire::F64(number) => {
-            let finite = Number::from_f64(*number);
-            if finite.is_none() {
-                v.refuse("", number, "finite");
-            }
-            Value::Number(finite?)
+            v.refuse("", number, "finite");
+            0.0.into()
         }
         Wire::EnumNumber(number) => return read_enum(field, *number, v),
         Wire::Message(message) if message.descriptor().full_name() == STRUCT => {

@@ -251,7 +251,7 @@ fn optional_schedule(
     wire: Option<proto::Schedule>,
     v: &mut Violations,
 ) -> Option<lrs_model::schedule::ScheduleSpec> {
-    wire.map(|wire| v.within(field, |v| schedule::from_proto(wire, v)))
+    wire.map(|wire| v.within(field, |v| schedule::from_proto(&wire, v)))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The algebra read off its formulas, slowly and without checks: what the service is compared with.
+//! The formulas of the algebra, computed slowly and without checks, to compare the service with.
 
 use lrs_model::schedule::{Past, Repeat, ScheduleSpec as S, Shape};
 
@@ -31,8 +31,8 @@ pub fn value(spec: &S, t: f64, base: f64, peak: &mut f64) -> f64 {
             let done = t * units / steps;
             value(&pace.schedule, if pace.whole { done.floor() } else { done }, base, peak)
         }
-        S::Product(factors) => factors.iter().map(|factor| value(factor, t, base, peak)).product(),
-        S::Sum(terms) => terms.iter().map(|term| value(term, t, base, peak)).sum(),
+        S::Product { factors } => factors.iter().map(|factor| value(factor, t, base, peak)).product(),
+        S::Sum { terms } => terms.iter().map(|term| value(term, t, base, peak)).sum(),
         S::Clamp(clamp) => {
             let mut x = value(&clamp.schedule, t, base, peak);
             if let Some(min) = &clamp.min {
@@ -49,7 +49,7 @@ pub fn value(spec: &S, t: f64, base: f64, peak: &mut f64) -> f64 {
     value
 }
 
-/// One cycle after another until `t` is in it.
+/// Counts cycles one by one up to the cycle of `t`.
 fn cycle(repeat: &Repeat, t: f64, base: f64, peak: &mut f64) -> f64 {
     let (mut index, mut start, mut length, mut scale) = (0, 0.0, repeat.first, 1.0);
     while repeat.limit != Some(index) && t >= start + length - 1e-12 * length {
@@ -71,7 +71,7 @@ fn weight(shape: Shape, p: f64) -> f64 {
         Shape::Linear => p,
         Shape::Cosine => 1.0 - cosine(p),
         Shape::CosinePower(k) => 1.0 - libm::pow(cosine(p), k),
-        // Past its end, a curve that has no more real values stays there.
+        // Past its end the curve has no real value, and holds its end.
         Shape::Poly(k) if p > 1.0 && k.fract() != 0.0 => 1.0,
         Shape::Poly(k) => 1.0 - libm::pow(1.0 - p, k),
         Shape::Power(k) => libm::pow(p, k),

@@ -3,15 +3,14 @@
 use lrs_model::{
     MAX_STEP,
     schedule::{
-        Clamp, CosineRestarts, Cyclic, Decay, Ease, Exponential, Floor, Geometric, InverseSqrt, MultiStep, OneCycle,
-        Pace, Past, Polynomial, PowerLaw, Repeat, ScheduleSpec as S, Sequence, Shape, Shift, Stair, StepDecay, Warmup,
-        WarmupStableDecay,
+        Clamp, Ease, Geometric, Pace, Past, PowerLaw, Repeat, ScheduleSpec as S, Sequence, Shape, Shift, Stair,
     },
     violation::Violations,
 };
 use lrs_schedule::expand;
 
 use proptest::prelude::*;
+use serde_json::{Value, json};
 
 /// A step as time.
 pub fn time(step: u64) -> f64 {
@@ -19,17 +18,17 @@ pub fn time(step: u64) -> f64 {
         + f64::from(u32::try_from(step & 0xffff_ffff).expect("32 bits"))
 }
 
-/// Any step, with the ends and small ones often.
+/// Any step; the first, the last and small steps are frequent.
 pub fn any_step() -> impl Strategy<Value = u64> {
     prop_oneof![Just(0), Just(MAX_STEP), 0_u64..2000, 0..=MAX_STEP]
 }
 
-/// A moderate value, on a grid so that equal ones occur.
+/// A moderate value, on a grid so that equal values occur.
 pub fn value() -> impl Strategy<Value = f64> {
     (-80_i32..=80).prop_map(|eighths| f64::from(eighths) / 8.0)
 }
 
-/// A moderate length that sums exactly.
+/// A moderate length; sums of such lengths are exact.
 fn length() -> impl Strategy<Value = f64> {
     (1_i32..=800).prop_map(|quarters| f64::from(quarters) / 4.0)
 }
@@ -57,51 +56,55 @@ fn shape() -> impl Strategy<Value = Shape> {
     ]
 }
 
-fn floor() -> impl Strategy<Value = Option<Floor>> {
+fn floor() -> impl Strategy<Value = Value> {
     prop_oneof![
-        Just(None),
-        (0.0_f64..1.0).prop_map(|x| Some(Floor::MinLr(x))),
-        (0.0_f64..1.0).prop_map(|x| Some(Floor::MinFactor(x))),
+        Just(json!(null)),
+        (0.0_f64..1.0).prop_map(|x| json!({"min_lr": x})),
+        (0.0_f64..1.0).prop_map(|x| json!({"min_factor": x})),
     ]
 }
 
-/// A named form without a schedule in it; those that may leave out their length do so now and then.
+/// A named form without a schedule in it. Sometimes it has no length, if it may.
 fn named() -> impl Strategy<Value = S> {
     let some_steps = || prop::option::of(1_u64..500);
-    let decay = move || (some_steps(), floor()).prop_map(|(decay_steps, floor)| Decay { decay_steps, floor });
+    let form = |form: &'static str| move |params: Value| S::named(form, params);
+    let decay =
+        move || (some_steps(), floor()).prop_map(|(steps, floor)| json!({"decay_steps": steps, "floor": floor}));
     prop_oneof![
-        decay().prop_map(S::Cosine),
-        decay().prop_map(S::Linear),
-        (decay(), 0.2_f64..3.0).prop_map(|(Decay { decay_steps, floor }, power)| S::Polynomial(Polynomial {
-            decay_steps,
-            floor,
-            power
-        })),
-        (1_u64..300, 0.1_f64..1.2).prop_map(|(step_size, gamma)| S::Step(StepDecay { step_size, gamma })),
+        decay().prop_map(form("cosine")),
+        decay().prop_map(form("linear")),
+        (decay(), 0.2_f64..3.0).prop_map(|(mut params, power)| {
+            params["power"] = json!(power);
+            S::named("polynomial", params)
+        }),
+        (1_u64..300, 0.1_f64..1.2)
+            .prop_map(|(step_size, gamma)| S::named("step", json!({"step_size": step_size, "gamma": gamma}))),
         (prop::collection::vec(0_u64..500, 0..4), 0.1_f64..1.2).prop_map(|(mut milestones, gamma)| {
             milestones.sort_unstable();
-            S::MultiStep(MultiStep { milestones, gamma })
+            S::named("multi_step", json!({"milestones": milestones, "gamma": gamma}))
         }),
-        (0.5_f64..1.0, 1_u64..100).prop_map(|(gamma, decay_steps)| S::Exponential(Exponential { gamma, decay_steps })),
-        (1_u64..100).prop_map(|timescale| S::InverseSqrt(InverseSqrt { timescale })),
+        (0.5_f64..1.0, 1_u64..100)
+            .prop_map(|(gamma, steps)| S::named("exponential", json!({"gamma": gamma, "decay_steps": steps}))),
+        (1_u64..100).prop_map(|timescale| S::named("inverse_sqrt", json!({"timescale": timescale}))),
         (prop::option::of(2_u64..500), 0.01_f64..0.99, shape()).prop_map(|(total_steps, pct_start, shape)| {
-            S::OneCycle(OneCycle { total_steps, pct_start, div_factor: 25.0, final_div_factor: 1e4, shape })
+            S::named("one_cycle", json!({"total_steps": total_steps, "pct_start": pct_start, "shape": shape}))
         }),
         (0_u64..50, 1_u64..50, prop::option::of(100_u64..500), floor(), shape()).prop_map(
-            |(warmup_steps, decay_steps, total_steps, floor, shape)| {
-                S::Wsd(WarmupStableDecay { warmup_steps, decay_steps, total_steps, floor, shape })
+            |(warmup, decay, total, floor, shape)| {
+                let steps = json!({"warmup_steps": warmup, "decay_steps": decay, "total_steps": total,
+                    "floor": floor, "shape": shape});
+                S::named("wsd", steps)
             }
         ),
         (1_u64..100, prop_oneof![Just(1.0), Just(1.5), Just(2.0)], 0.0_f64..1.2, floor()).prop_map(
-            |(first_steps, growth, scale, floor)| S::CosineRestarts(CosineRestarts {
-                first_steps,
-                growth,
-                scale,
-                floor
-            })
+            |(first, growth, scale, floor)| {
+                let params = json!({"first_steps": first, "growth": growth, "scale": scale, "floor": floor});
+                S::named("cosine_restarts", params)
+            }
         ),
-        (1_u64..100, some_steps(), floor(), 0.0_f64..1.2)
-            .prop_map(|(up_steps, down_steps, floor, scale)| S::Cyclic(Cyclic { up_steps, down_steps, floor, scale })),
+        (1_u64..100, some_steps(), floor(), 0.0_f64..1.2).prop_map(|(up, down, floor, scale)| {
+            S::named("cyclic", json!({"up_steps": up, "down_steps": down, "floor": floor, "scale": scale}))
+        }),
     ]
 }
 
@@ -109,12 +112,12 @@ fn leaf() -> impl Strategy<Value = S> {
     prop_oneof![value().prop_map(S::Constant), value().prop_map(S::Base)]
 }
 
-/// Changes of time and combinations of `inner`, which leave a piecewise constant curve one.
+/// Changes of time and combinations of `inner`. They keep a piecewise constant curve piecewise constant.
 fn arranged(inner: impl Strategy<Value = S> + Clone + 'static) -> impl Strategy<Value = S> {
     let many = || prop::collection::vec(inner.clone(), 1..4);
     prop_oneof![
-        many().prop_map(S::Product),
-        many().prop_map(S::Sum),
+        many().prop_map(|factors| S::Product { factors }),
+        many().prop_map(|terms| S::Sum { terms }),
         prop::collection::vec((inner.clone(), length()), 1..4).prop_map(|parts| {
             let mut begin = -50.0;
             let (parts, mut boundaries): (Vec<_>, Vec<_>) = parts
@@ -178,7 +181,9 @@ fn curved(inner: impl Strategy<Value = S> + Clone + 'static) -> impl Strategy<Va
             exponent
         }))),
         (0_u64..100, 0.0_f64..1.0, shape(), inner).prop_map(|(warmup_steps, start_factor, shape, schedule)| {
-            S::Warmup(Box::new(Warmup { warmup_steps, start_factor, shape, schedule }))
+            let params = json!({"warmup_steps": warmup_steps, "start_factor": start_factor, "shape": shape,
+                "schedule": schedule});
+            S::named("warmup", params)
         }),
     ]
 }

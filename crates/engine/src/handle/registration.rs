@@ -10,7 +10,7 @@ use crate::{
     api::{Error, Fork, JobView, NewJob},
     commit::outcome,
     compiled::CompiledSpec,
-    native::native,
+    native::{canonical, native},
     recover::{self, Loaded},
     timeline::Timeline,
 };
@@ -33,7 +33,7 @@ impl Engine {
     pub async fn create_job(&self, job: NewJob) -> Result<JobView, Error> {
         self.check_ready()?;
         let spec = self.with_base_lr(settled(job.spec, None)).await?;
-        self.check_spec(&spec)?;
+        let spec = self.check_spec(spec)?;
         let now = self.0.context.clock.now();
         let row = JobRow {
             id: JobId(Uuid::now_v7()),
@@ -107,12 +107,12 @@ impl Engine {
         }
     }
 
-    /// Checks a spec as [`Engine::create_job`] would.
+    /// Checks a spec as [`Engine::create_job`] would, and writes out its defaults.
     ///
     /// # Errors
     /// Every violation.
-    pub fn check_spec(&self, spec: &Spec) -> Result<(), Error> {
-        in_place(|| CompiledSpec::admit(spec.clone())).map(drop).map_err(Error::Invalid)
+    pub fn check_spec(&self, spec: Spec) -> Result<Spec, Error> {
+        in_place(|| CompiledSpec::admit(spec.clone()).map(|_| canonical(spec))).map_err(Error::Invalid)
     }
 
     /// A new job that shares another's history up to a step.

@@ -1,4 +1,4 @@
-//! Short words to write expressions of the algebra with.
+//! Short functions to write expressions of the algebra with.
 
 use lrs_model::schedule::{
     Chain, ChainLink, Clamp, Ease, Geometric, Pace, Past, PowerLaw, Repeat, ScheduleSpec as S, Sequence, Shape, Shift,
@@ -15,17 +15,17 @@ pub(super) fn constant(value: f64) -> S {
     S::Constant(value)
 }
 
-/// From one to the other over so many steps, then held.
+/// From `start` to `end` over so many steps; the end is held.
 pub(super) fn ease(start: S, end: S, over: f64, shape: Shape) -> S {
     S::Ease(Box::new(Ease { start, end, over, shape, past: Past::Hold, warp: 1.0 }))
 }
 
-/// The same in a straight line.
+/// A straight line from `start` to `end`, which is held.
 pub(super) fn line(start: S, end: S, over: f64) -> S {
     ease(start, end, over, Shape::Linear)
 }
 
-/// The same, but the formula goes on after its end.
+/// An ease whose formula goes on after its end.
 pub(super) fn endless_ease(start: S, end: S, over: f64, shape: Shape) -> S {
     S::Ease(Box::new(Ease { start, end, over, shape, past: Past::Continue, warp: 1.0 }))
 }
@@ -35,7 +35,7 @@ pub(super) fn warped_ease(start: S, end: S, over: f64, shape: Shape, warp: f64) 
     S::Ease(Box::new(Ease { start, end, over, shape, past: Past::Hold, warp }))
 }
 
-/// `value * rate^(t / every)`. At the rate 0, which the algebra does not have, the value and then 0.
+/// `value * rate^(t / every)`. At the rate 0, which the algebra does not have: the value at time 0, then 0.
 pub(super) fn geometric(value: S, rate: f64, every: f64) -> S {
     if rate == 0.0 {
         return seq([f64::MIN_POSITIVE], [value, constant(0.0)]);
@@ -43,7 +43,7 @@ pub(super) fn geometric(value: S, rate: f64, every: f64) -> S {
     S::Geometric(Box::new(Geometric { value, rate, every }))
 }
 
-/// The same, held over stairs of `every` steps.
+/// `value * rate^(t / every)`, held over stairs of `every` steps.
 pub(super) fn drops(value: S, rate: f64, every: f64) -> S {
     stair(geometric(value, rate, every), every)
 }
@@ -68,37 +68,37 @@ pub(super) fn cycles(body: S, first: f64, growth: f64, scale: f64, limit: u64) -
     S::Repeat(Box::new(Repeat { body, first, growth, scale, limit: Some(limit), after: constant(0.0) }))
 }
 
-/// Held over stairs of `every` steps.
+/// `schedule`, held over stairs of `every` steps.
 pub(super) fn stair(schedule: S, every: f64) -> S {
     S::Stair(Box::new(Stair { schedule, every }))
 }
 
-/// Seen `steps` later in its life.
+/// `schedule`, `steps` ahead in its time.
 pub(super) fn shift(schedule: S, steps: f64) -> S {
     S::Shift(Box::new(Shift { schedule, steps }))
 }
 
-/// The product of two.
+/// The product of two schedules.
 pub(super) fn product(left: S, right: S) -> S {
-    S::Product(vec![left, right])
+    S::Product { factors: vec![left, right] }
 }
 
-/// The sum.
+/// The sum of schedules.
 pub(super) fn sum(terms: impl Into<Vec<S>>) -> S {
-    S::Sum(terms.into())
+    S::Sum { terms: terms.into() }
 }
 
-/// Not below `min`.
+/// `schedule`, but never below `min`.
 pub(super) fn at_least(schedule: S, min: S) -> S {
     S::Clamp(Box::new(Clamp { schedule, min: Some(min), max: None }))
 }
 
-/// Not above `max`.
+/// `schedule`, but never above `max`.
 pub(super) fn at_most(schedule: S, max: S) -> S {
     S::Clamp(Box::new(Clamp { schedule, min: None, max: Some(max) }))
 }
 
-/// On a clock that counts `units` in `steps` steps, whole ones only.
+/// `schedule` on a clock that counts `units` whole units in `steps` steps.
 pub(super) fn pace(schedule: S, units: u64, steps: u64) -> S {
     S::Pace(Box::new(Pace { schedule, units, steps, whole: true }))
 }
@@ -118,10 +118,4 @@ pub(super) fn milestones(value: impl Fn(f64) -> S, mut milestones: Vec<f64>, gam
         parts.push(value(factor));
     }
     seq(milestones, parts)
-}
-
-/// A whole number of steps as time.
-#[expect(clippy::cast_precision_loss, reason = "arguments are read up to 2^53")]
-pub(super) fn steps(count: u64) -> f64 {
-    count as f64
 }

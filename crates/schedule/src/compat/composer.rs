@@ -1,38 +1,71 @@
 //! `composer.optim` (0.32.1): multiples of the base rate, with times such as `10ep`, `500ba` or `0.5dur`.
 //!
-//! `max_duration`, `dataloader_len` and `scale_schedule_ratio` belong to composer's trainer; the first two come from the
-//! job's `total_steps` and `steps_per_epoch` where they are left out. All times become whole batches, as they do there.
-//! <https://docs.mosaicml.com/projects/composer/en/stable/trainer/schedulers.html>
+//! `max_duration`, `dataloader_len` and `scale_schedule_ratio` belong to composer's trainer; the first two come from
+//! the job's `total_steps` and `steps_per_epoch` where they are left out. All times become whole batches, as they do
+//! there. <https://docs.mosaicml.com/projects/composer/en/stable/trainer/schedulers.html>
 
 use super::{
-    Place, Table, Translation,
-    algebra::{base, constant, drops, ease, geometric, line, milestones, seq, shift, steps},
+    algebra::{base, constant, drops, ease, geometric, line, milestones, repeat, seq, shift},
+    library::{Count, FromJob, Library, Table, Translation, scheduler},
 };
 use lrs_model::{
     library::Params,
-    schedule::{ScheduleSpec as S, Shape, Unit},
+    number::exact,
+    schedule::{ScheduleSpec as S, Shape},
 };
 
-pub(super) const TABLE: Table = &[
-    ("StepScheduler", step),
-    ("MultiStepScheduler", multi_step),
-    ("ConstantScheduler", constant_factor),
-    ("LinearScheduler", linear),
-    ("ExponentialScheduler", exponential),
-    ("CosineAnnealingScheduler", cosine),
-    ("CosineAnnealingWarmRestartsScheduler", warm_restarts),
-    ("PolynomialScheduler", polynomial),
-    ("MultiStepWithWarmupScheduler", multi_step_with_warmup),
-    ("ConstantWithWarmupScheduler", constant_with_warmup),
-    ("LinearWithWarmupScheduler", linear_with_warmup),
-    ("CosineAnnealingWithWarmupScheduler", cosine_with_warmup),
-    ("PolynomialWithWarmupScheduler", polynomial_with_warmup),
+pub(super) const LIBRARY: Library = Library { counts_itself: true, ..Library::new("composer", SCHEDULERS) };
+
+const SCHEDULERS: Table = &[
+    scheduler("StepScheduler", step, r#"{"step_size": "10ba"}"#, r#"{"gamma": 0.1}"#),
+    scheduler("MultiStepScheduler", multi_step, r#"{"milestones": ["30ba"]}"#, r#"{"gamma": 0.1}"#),
+    scheduler("ConstantScheduler", constant_factor, "{}", r#"{"alpha": 0.3333333333333333, "t_max": "1dur"}"#),
+    scheduler("LinearScheduler", linear, "{}", r#"{"alpha_i": 0.3333333333333333, "alpha_f": 1.0, "t_max": "1dur"}"#),
+    scheduler("ExponentialScheduler", exponential, r#"{"gamma": 0.9}"#, r#"{"decay_period": "1ep"}"#),
+    scheduler("CosineAnnealingScheduler", cosine, "{}", r#"{"t_max": "1dur", "alpha_f": 0.0}"#),
+    scheduler(
+        "CosineAnnealingWarmRestartsScheduler",
+        warm_restarts,
+        r#"{"t_0": "100ba"}"#,
+        r#"{"t_mult": 1.0, "alpha_f": 0.0}"#,
+    ),
+    scheduler("PolynomialScheduler", polynomial, r#"{"power": 2}"#, r#"{"t_max": "1dur", "alpha_f": 0.0}"#),
+    scheduler(
+        "MultiStepWithWarmupScheduler",
+        multi_step_with_warmup,
+        r#"{"t_warmup": "10ba", "milestones": ["30ba"]}"#,
+        r#"{"gamma": 0.1}"#,
+    ),
+    scheduler(
+        "ConstantWithWarmupScheduler",
+        constant_with_warmup,
+        r#"{"t_warmup": "10ba"}"#,
+        r#"{"alpha": 1.0, "t_max": "1dur"}"#,
+    ),
+    scheduler(
+        "LinearWithWarmupScheduler",
+        linear_with_warmup,
+        r#"{"t_warmup": "10ba"}"#,
+        r#"{"alpha_i": 1.0, "alpha_f": 0.0, "t_max": "1dur"}"#,
+    ),
+    scheduler(
+        "CosineAnnealingWithWarmupScheduler",
+        cosine_with_warmup,
+        r#"{"t_warmup": "10ba"}"#,
+        r#"{"t_max": "1dur", "alpha_f": 0.0}"#,
+    ),
+    scheduler(
+        "PolynomialWithWarmupScheduler",
+        polynomial_with_warmup,
+        r#"{"t_warmup": "10ba"}"#,
+        r#"{"power": 2.0, "t_max": "1dur", "alpha_f": 0.0}"#,
+    ),
 ];
 
 /// The most cycles that are written out one by one.
 const MAX_CYCLES: usize = 4096;
 
-/// What a time is converted with.
+/// What converts a time to batches.
 struct Clock {
     batches_per_epoch: Option<f64>,
     /// The whole training in batches, if it is known.
@@ -43,20 +76,20 @@ struct Clock {
 }
 
 impl Clock {
-    fn read(p: &mut Params<'_>, place: Place) -> Self {
-        let each = p.optional_whole("dataloader_len", 1).or(place.training.steps_per_epoch);
+    fn read(p: &mut Params<'_>, job: FromJob) -> Self {
+        let each = p.optional_whole("dataloader_len", 1).or(job.training.steps_per_epoch);
         let scale = p.number_or("scale_schedule_ratio", 1.0);
         p.check("scale_schedule_ratio", scale > 0.0, "greater than 0");
-        let (samples_per_batch, tokens_per_batch) = match place.unit {
-            Unit::Sample(each) => (Some(steps(each)), None),
-            Unit::Token(each) => (None, Some(steps(each))),
-            Unit::Step | Unit::Epoch => (None, None),
+        let (samples_per_batch, tokens_per_batch) = match job.count {
+            Count::Samples(each) => (Some(exact(each)), None),
+            Count::Tokens(each) => (None, Some(exact(each))),
+            Count::Steps | Count::Epochs => (None, None),
         };
-        let batches_per_epoch = each.map(steps);
+        let batches_per_epoch = each.map(exact);
         let mut clock = Self { batches_per_epoch, duration: None, scale: 1.0, samples_per_batch, tokens_per_batch };
         let duration = p.text_or("max_duration", "");
         clock.duration = if duration.is_empty() {
-            place.training.total_steps.map(steps)
+            job.training.total_steps.map(exact)
         } else {
             Some(clock.batches("max_duration", &duration, p))
         };
@@ -73,14 +106,14 @@ impl Clock {
         self.batches(name, &text, p)
     }
 
-    /// The same, at least one batch.
+    /// The time in the argument `name`, at least one batch.
     fn length(&self, name: &'static str, default: Option<&str>, p: &mut Params<'_>) -> f64 {
         let length = self.time(name, default, p);
         p.check(name, length > 0.0, "a time of at least one batch");
         length.max(1.0)
     }
 
-    /// Batches and epochs are scaled; a part of the duration is not, as the duration has been.
+    /// Scales batches and epochs. A fraction of the duration is not scaled, because the duration already is.
     fn batches(&self, name: &'static str, text: &str, p: &mut Params<'_>) -> f64 {
         let split = text.find(|c: char| c.is_ascii_alphabetic() && c != 'e').or_else(|| text.find("ep"));
         let (number, unit) = text.split_at(split.unwrap_or(text.len()));
@@ -133,8 +166,8 @@ fn power(p: &mut Params<'_>, default: Option<f64>) -> Shape {
     Shape::Poly(if power > 0.0 { power } else { 1.0 })
 }
 
-fn step(p: &mut Params<'_>, place: Place) -> Translation {
-    let every = Clock::read(p, place).length("step_size", None, p);
+fn step(p: &mut Params<'_>, job: FromJob) -> Translation {
+    let every = Clock::read(p, job).length("step_size", None, p);
     drops(base(1.0), gamma(p, 0.1), every).into()
 }
 
@@ -144,50 +177,50 @@ fn times(clock: &Clock, p: &mut Params<'_>) -> Vec<f64> {
     texts.iter().map(|text| clock.batches("milestones", text, p)).collect()
 }
 
-fn multi_step(p: &mut Params<'_>, place: Place) -> Translation {
-    let clock = Clock::read(p, place);
+fn multi_step(p: &mut Params<'_>, job: FromJob) -> Translation {
+    let clock = Clock::read(p, job);
     let at = times(&clock, p);
     milestones(base, at, gamma(p, 0.1)).into()
 }
 
-fn constant_factor(p: &mut Params<'_>, place: Place) -> Translation {
-    let end = Clock::read(p, place).time("t_max", Some("1dur"), p);
+fn constant_factor(p: &mut Params<'_>, job: FromJob) -> Translation {
+    let end = Clock::read(p, job).time("t_max", Some("1dur"), p);
     seq([end], [base(p.number_or("alpha", 1.0 / 3.0)), base(1.0)]).into()
 }
 
-fn linear(p: &mut Params<'_>, place: Place) -> Translation {
-    let over = Clock::read(p, place).length("t_max", Some("1dur"), p);
+fn linear(p: &mut Params<'_>, job: FromJob) -> Translation {
+    let over = Clock::read(p, job).length("t_max", Some("1dur"), p);
     line(base(p.number_or("alpha_i", 1.0 / 3.0)), base(p.number_or("alpha_f", 1.0)), over).into()
 }
 
-fn exponential(p: &mut Params<'_>, place: Place) -> Translation {
-    let every = Clock::read(p, place).length("decay_period", Some("1ep"), p);
+fn exponential(p: &mut Params<'_>, job: FromJob) -> Translation {
+    let every = Clock::read(p, job).length("decay_period", Some("1ep"), p);
     let gamma = p.number("gamma");
     p.check("gamma", gamma > 0.0, "greater than 0");
     geometric(base(1.0), if gamma > 0.0 { gamma } else { 1.0 }, every).into()
 }
 
-fn cosine(p: &mut Params<'_>, place: Place) -> Translation {
-    let over = Clock::read(p, place).length("t_max", Some("1dur"), p);
+fn cosine(p: &mut Params<'_>, job: FromJob) -> Translation {
+    let over = Clock::read(p, job).length("t_max", Some("1dur"), p);
     ease(base(1.0), base(p.number_or("alpha_f", 0.0)), over, Shape::Cosine).into()
 }
 
-fn polynomial(p: &mut Params<'_>, place: Place) -> Translation {
-    let over = Clock::read(p, place).length("t_max", Some("1dur"), p);
+fn polynomial(p: &mut Params<'_>, job: FromJob) -> Translation {
+    let over = Clock::read(p, job).length("t_max", Some("1dur"), p);
     let shape = power(p, None);
     ease(base(1.0), base(p.number_or("alpha_f", 0.0)), over, shape).into()
 }
 
-/// Each cycle's length is cut to whole batches, so the cycles are written out one by one, to twice the duration.
-fn warm_restarts(p: &mut Params<'_>, place: Place) -> Translation {
-    let clock = Clock::read(p, place);
+/// Each cycle has a whole number of batches, so the cycles are written out one by one, up to twice the duration.
+fn warm_restarts(p: &mut Params<'_>, job: FromJob) -> Translation {
+    let clock = Clock::read(p, job);
     let first = clock.length("t_0", None, p);
     let growth = p.number_or("t_mult", 1.0);
     p.check("t_mult", growth >= 1.0, "at least 1");
     let end = base(p.number_or("alpha_f", 0.0));
     let fall = |over| ease(base(1.0), end.clone(), over, Shape::Cosine);
     if growth <= 1.0 {
-        return super::algebra::repeat(fall(1.0), first, 1.0, 1.0).into();
+        return repeat(fall(1.0), first, 1.0, 1.0).into();
     }
     let horizon = 2.0 * clock.duration.unwrap_or(f64::MAX);
     let (mut boundaries, mut parts, mut length, mut at) = (Vec::new(), vec![fall(first)], first, first);
@@ -223,8 +256,8 @@ impl Warmup {
 }
 
 /// A warm-up, and what is left of `t_max` after it.
-fn warmup_and_rest(p: &mut Params<'_>, place: Place) -> (Warmup, f64) {
-    let clock = Clock::read(p, place);
+fn warmup_and_rest(p: &mut Params<'_>, job: FromJob) -> (Warmup, f64) {
+    let clock = Clock::read(p, job);
     let warmup = Warmup::read(&clock, p);
     let end = clock.length("t_max", Some("1dur"), p);
     if clock.duration.is_some_and(|duration| duration > end) {
@@ -238,8 +271,8 @@ fn warmup_and_rest(p: &mut Params<'_>, place: Place) -> (Warmup, f64) {
 }
 
 /// The milestones count from the beginning, not from the end of the warm-up.
-fn multi_step_with_warmup(p: &mut Params<'_>, place: Place) -> Translation {
-    let clock = Clock::read(p, place);
+fn multi_step_with_warmup(p: &mut Params<'_>, job: FromJob) -> Translation {
+    let clock = Clock::read(p, job);
     let warmup = Warmup::read(&clock, p);
     let at = times(&clock, p);
     if at.iter().any(|milestone| *milestone < warmup.end) {
@@ -249,26 +282,26 @@ fn multi_step_with_warmup(p: &mut Params<'_>, place: Place) -> Translation {
     warmup.before(base(1.0), rest)
 }
 
-fn constant_with_warmup(p: &mut Params<'_>, place: Place) -> Translation {
-    let (warmup, _) = warmup_and_rest(p, place);
+fn constant_with_warmup(p: &mut Params<'_>, job: FromJob) -> Translation {
+    let (warmup, _) = warmup_and_rest(p, job);
     let alpha = p.number_or("alpha", 1.0);
     warmup.before(base(alpha), base(alpha))
 }
 
-fn linear_with_warmup(p: &mut Params<'_>, place: Place) -> Translation {
-    let (warmup, rest) = warmup_and_rest(p, place);
+fn linear_with_warmup(p: &mut Params<'_>, job: FromJob) -> Translation {
+    let (warmup, rest) = warmup_and_rest(p, job);
     let (from, to) = (p.number_or("alpha_i", 1.0), p.number_or("alpha_f", 0.0));
     warmup.before(base(from), line(base(from), base(to), rest))
 }
 
-fn cosine_with_warmup(p: &mut Params<'_>, place: Place) -> Translation {
-    let (warmup, rest) = warmup_and_rest(p, place);
+fn cosine_with_warmup(p: &mut Params<'_>, job: FromJob) -> Translation {
+    let (warmup, rest) = warmup_and_rest(p, job);
     let end = base(p.number_or("alpha_f", 0.0));
     warmup.before(base(1.0), ease(base(1.0), end, rest, Shape::Cosine))
 }
 
-fn polynomial_with_warmup(p: &mut Params<'_>, place: Place) -> Translation {
-    let (warmup, rest) = warmup_and_rest(p, place);
+fn polynomial_with_warmup(p: &mut Params<'_>, job: FromJob) -> Translation {
+    let (warmup, rest) = warmup_and_rest(p, job);
     let shape = power(p, Some(2.0));
     warmup.before(base(1.0), ease(base(1.0), base(p.number_or("alpha_f", 0.0)), rest, shape))
 }

@@ -6,20 +6,48 @@
 use serde_json::json;
 
 use super::{
-    Place, Table, Translation,
-    algebra::{base, constant, ease, endless_ease, line, power_law, seq, shift, stair, steps},
+    algebra::{base, constant, ease, endless_ease, line, power_law, seq, shift, stair},
+    library::{FromJob, Library, Table, Translation, scheduler},
 };
 use lrs_model::{
     library::Params,
+    number::exact,
     schedule::{ScheduleSpec as S, Shape},
 };
 
-pub(super) const TABLE: Table = &[
-    ("WarmupLR", warmup),
-    ("WarmupDecayLR", warmup_decay),
-    ("WarmupCosineLR", warmup_cosine),
-    ("OneCycle", one_cycle),
-    ("LRRangeTest", range_test),
+pub(super) const LIBRARY: Library = Library::new("deepspeed", SCHEDULERS);
+
+const SCHEDULERS: Table = &[
+    scheduler(
+        "WarmupLR",
+        warmup,
+        "{}",
+        r#"{"warmup_min_lr": 0.0, "warmup_max_lr": 0.001, "warmup_num_steps": 1000, "warmup_type": "log"}"#,
+    ),
+    scheduler(
+        "WarmupDecayLR",
+        warmup_decay,
+        r#"{"total_num_steps": 2000}"#,
+        r#"{"warmup_min_lr": 0.0, "warmup_max_lr": 0.001, "warmup_num_steps": 1000, "warmup_type": "log"}"#,
+    ),
+    scheduler(
+        "WarmupCosineLR",
+        warmup_cosine,
+        r#"{"total_num_steps": 2000}"#,
+        r#"{"warmup_num_steps": 1000, "warmup_type": "log"}"#,
+    ),
+    scheduler(
+        "OneCycle",
+        one_cycle,
+        r#"{"cycle_min_lr": 0.01, "cycle_max_lr": 0.1}"#,
+        r#"{"cycle_first_step_size": 2000, "cycle_first_stair_count": 0, "decay_step_size": 0, "decay_lr_rate": 0.0, "cycle_momentum": true, "cycle_min_mom": 0.8, "cycle_max_mom": 0.9, "decay_mom_rate": 0.0}"#,
+    ),
+    scheduler(
+        "LRRangeTest",
+        range_test,
+        "{}",
+        r#"{"lr_range_test_min_lr": 0.001, "lr_range_test_step_size": 2000, "lr_range_test_step_rate": 1.0, "lr_range_test_staircase": false}"#,
+    ),
 ];
 
 fn last_batch(p: &mut Params<'_>) {
@@ -29,7 +57,7 @@ fn last_batch(p: &mut Params<'_>) {
 /// The length of a warm-up, at least 2, and its shape.
 fn ramp(p: &mut Params<'_>) -> (f64, Shape) {
     last_batch(p);
-    let length = steps(p.whole_or("warmup_num_steps", 0, 1000).max(2));
+    let length = exact(p.whole_or("warmup_num_steps", 0, 1000).max(2));
     let shape = match p.choice_or("warmup_type", &["log", "linear"], "log") {
         "linear" => Shape::Linear,
         _ => Shape::Log(length),
@@ -42,7 +70,7 @@ fn after_ramp(before: S, (from, to): (S, S), (length, shape): (f64, Shape), rest
     seq([1.0, length + 1.0], [before, ease(from, to, length, shape), rest])
 }
 
-fn warmup(p: &mut Params<'_>, _: Place) -> Translation {
+fn warmup(p: &mut Params<'_>, _: FromJob) -> Translation {
     let ramp = ramp(p);
     let low = constant(p.number_or("warmup_min_lr", 0.0));
     let high = if p.has("warmup_max_lr") {
@@ -57,9 +85,9 @@ fn warmup(p: &mut Params<'_>, _: Place) -> Translation {
 }
 
 /// Falls to the rate that the warm-up begins at.
-fn warmup_decay(p: &mut Params<'_>, _: Place) -> Translation {
+fn warmup_decay(p: &mut Params<'_>, _: FromJob) -> Translation {
     let ramp = ramp(p);
-    let total = steps(p.whole("total_num_steps", 1));
+    let total = exact(p.whole("total_num_steps", 1));
     let low = constant(p.number_or("warmup_min_lr", 0.0));
     let high = constant(p.number_or("warmup_max_lr", 0.001));
     let fall = line(high.clone(), low.clone(), (total - ramp.0).max(1.0));
@@ -67,9 +95,9 @@ fn warmup_decay(p: &mut Params<'_>, _: Place) -> Translation {
 }
 
 /// Before the first call the rate is 0, and the cosine begins one step in.
-fn warmup_cosine(p: &mut Params<'_>, _: Place) -> Translation {
+fn warmup_cosine(p: &mut Params<'_>, _: FromJob) -> Translation {
     let ramp = ramp(p);
-    let total = steps(p.whole("total_num_steps", 1));
+    let total = exact(p.whole("total_num_steps", 1));
     let first = p.number_or("warmup_min_ratio", 0.0);
     let last = p.number_or("cos_min_ratio", 1e-4);
     let fall = ease(base(1.0), base(last), (total - ramp.0).max(1.0), Shape::Cosine);
@@ -77,7 +105,7 @@ fn warmup_cosine(p: &mut Params<'_>, _: Place) -> Translation {
 }
 
 /// Up and down once, in stairs if wanted, then decay.
-fn one_cycle(p: &mut Params<'_>, _: Place) -> Translation {
+fn one_cycle(p: &mut Params<'_>, _: FromJob) -> Translation {
     last_batch(p);
     let up = positive(p, "cycle_first_step_size", 2000.0);
     let down = p.optional_number("cycle_second_step_size").unwrap_or(up);
@@ -106,7 +134,7 @@ fn positive(p: &mut Params<'_>, name: &'static str, default: f64) -> f64 {
     if number > 0.0 { number } else { default }
 }
 
-/// The other way round, and growing in the decay.
+/// The momentum goes down and up, and grows in the decay.
 fn cycled_momentum(p: &mut Params<'_>, cycle: &Cycle, decay_every: f64) -> Option<S> {
     let wanted = p.flag_or("cycle_momentum", true);
     let (low, high) = (p.number_or("cycle_min_mom", 0.8), p.number_or("cycle_max_mom", 0.9));
@@ -119,7 +147,7 @@ fn cycled_momentum(p: &mut Params<'_>, cycle: &Cycle, decay_every: f64) -> Optio
     } else {
         constant(high)
     };
-    // Until the first call it is the lowest, as the scheduler's constructor leaves it.
+    // Until the first call it is the lowest: the scheduler's constructor sets it.
     Some(seq([1.0], [constant(low), shift(cycle.then(high, low, tail), 1.0)]))
 }
 
@@ -132,18 +160,18 @@ struct Cycle {
 }
 
 impl Cycle {
-    /// From one value to the other and back, then what follows.
+    /// From `from` to `to` and back, then `tail`.
     fn then(&self, from: f64, to: f64, tail: S) -> S {
         let there = line(constant(from), constant(to), self.up);
-        let there = if self.stairs_up > 0 { stair(there, self.up / steps(self.stairs_up)) } else { there };
+        let there = if self.stairs_up > 0 { stair(there, self.up / exact(self.stairs_up)) } else { there };
         let length = self.up + self.down;
         let cycle = seq([self.up], [there, self.back(from, to)]);
-        // The value of the beginning comes again where the cycle ends; the counter is one behind the calls.
+        // Where the cycle ends, its first value comes once more: the counter is one behind the calls.
         seq([length, length + 1.0], [cycle, constant(from), shift(tail, 1.0)])
     }
 
-    /// The way back. Its stairs are measured from the end of the cycle, so each begins one step after its edge: that one
-    /// still belongs to the stair before.
+    /// The way back. Its stairs are measured from the end of the cycle, so each begins one step after its edge: the edge
+    /// belongs to the stair before.
     fn back(&self, from: f64, to: f64) -> S {
         if self.stairs_down == 0 {
             return line(constant(to), constant(from), self.down);
@@ -151,20 +179,20 @@ impl Cycle {
         let count = self.stairs_down;
         let boundaries: Vec<f64> = (0..=count)
             .map(|i| {
-                let edge = steps(i) * self.down / steps(count);
+                let edge = exact(i) * self.down / exact(count);
                 // The first whole step that lies past the edge.
                 edge.floor() + 1.0
             })
             .collect();
-        let level = |i: u64| constant(from + (to - from) * (steps(count.saturating_sub(i)) / steps(count)));
+        let level = |i: u64| constant(from + (to - from) * (exact(count.saturating_sub(i)) / exact(count)));
         let mut parts = vec![level(0)];
         parts.extend((1..=count + 1).map(|i| level(i.min(count))));
         seq(boundaries, parts)
     }
 }
 
-/// Rises without an end.
-fn range_test(p: &mut Params<'_>, _: Place) -> Translation {
+/// Rises without end.
+fn range_test(p: &mut Params<'_>, _: FromJob) -> Translation {
     last_batch(p);
     let low = p.number_or("lr_range_test_min_lr", 1e-3);
     let every = positive(p, "lr_range_test_step_size", 2000.0);

@@ -3,28 +3,57 @@
 //! <https://keras.io/api/optimizers/learning_rate_schedules/>
 
 use super::{
-    Place, Table, Translation,
-    algebra::{constant, ease, geometric, line, power_law, product, repeat, seq, shift, stair, steps, sum},
+    algebra::{constant, ease, geometric, line, power_law, product, repeat, seq, shift, stair, sum},
+    library::{FromJob, Library, Table, Translation, scheduler},
 };
 use lrs_model::{
     library::Params,
+    number::exact,
     schedule::{ScheduleSpec as S, Shape},
 };
 
-pub(super) const TABLE: Table = &[
-    ("ExponentialDecay", exponential),
-    ("PiecewiseConstantDecay", piecewise_constant),
-    ("PolynomialDecay", polynomial),
-    ("InverseTimeDecay", inverse_time),
-    ("CosineDecay", cosine),
-    ("CosineDecayRestarts", cosine_restarts),
+pub(super) const LIBRARY: Library =
+    Library { follow_a_metric: &["ReduceLROnPlateau"], ..Library::new("keras", SCHEDULERS) };
+
+const SCHEDULERS: Table = &[
+    scheduler(
+        "ExponentialDecay",
+        exponential,
+        r#"{"initial_learning_rate": 0.1, "decay_steps": 100, "decay_rate": 0.5}"#,
+        r#"{"staircase": false}"#,
+    ),
+    scheduler("PiecewiseConstantDecay", piecewise_constant, r#"{"boundaries": [30], "values": [0.1, 0.01]}"#, "{}"),
+    scheduler(
+        "PolynomialDecay",
+        polynomial,
+        r#"{"initial_learning_rate": 0.1, "decay_steps": 100}"#,
+        r#"{"end_learning_rate": 0.0001, "power": 1.0, "cycle": false}"#,
+    ),
+    scheduler(
+        "InverseTimeDecay",
+        inverse_time,
+        r#"{"initial_learning_rate": 0.1, "decay_steps": 100, "decay_rate": 0.5}"#,
+        r#"{"staircase": false}"#,
+    ),
+    scheduler(
+        "CosineDecay",
+        cosine,
+        r#"{"initial_learning_rate": 0.1, "decay_steps": 100}"#,
+        r#"{"alpha": 0.0, "warmup_target": null, "warmup_steps": 0}"#,
+    ),
+    scheduler(
+        "CosineDecayRestarts",
+        cosine_restarts,
+        r#"{"initial_learning_rate": 0.1, "first_decay_steps": 100}"#,
+        r#"{"t_mul": 2.0, "m_mul": 1.0, "alpha": 0.0}"#,
+    ),
 ];
 
 /// The most cycles of a polynomial decay that are written out.
 const MAX_CYCLES: u64 = 1024;
 
 fn initial(p: &mut Params<'_>) -> f64 {
-    // A name is for keras' own graphs.
+    // The name is only for keras' graphs.
     p.text_or("name", "");
     p.number("initial_learning_rate")
 }
@@ -39,14 +68,14 @@ fn in_stairs(p: &mut Params<'_>, fall: S, every: f64) -> Translation {
     if p.flag_or("staircase", false) { stair(fall, every) } else { fall }.into()
 }
 
-fn exponential(p: &mut Params<'_>, _: Place) -> Translation {
+fn exponential(p: &mut Params<'_>, _: FromJob) -> Translation {
     let (init, every) = (initial(p), positive(p, "decay_steps"));
     let rate = p.number("decay_rate");
     p.check("decay_rate", rate >= 0.0, "at least 0");
     in_stairs(p, geometric(constant(init), rate.max(0.0), every), every)
 }
 
-fn inverse_time(p: &mut Params<'_>, _: Place) -> Translation {
+fn inverse_time(p: &mut Params<'_>, _: FromJob) -> Translation {
     let (init, every) = (initial(p), positive(p, "decay_steps"));
     let rate = p.number("decay_rate");
     p.check("decay_rate", rate >= 0.0, "at least 0");
@@ -54,8 +83,8 @@ fn inverse_time(p: &mut Params<'_>, _: Place) -> Translation {
     in_stairs(p, fall, every)
 }
 
-/// A boundary belongs to its left, so the next value comes one step after it.
-fn piecewise_constant(p: &mut Params<'_>, _: Place) -> Translation {
+/// At a boundary the earlier value counts, so the next value comes one step after it.
+fn piecewise_constant(p: &mut Params<'_>, _: FromJob) -> Translation {
     p.text_or("name", "");
     let boundaries = p.wholes("boundaries");
     let values = p.numbers("values");
@@ -64,12 +93,12 @@ fn piecewise_constant(p: &mut Params<'_>, _: Place) -> Translation {
         p.wrong("values", "must be one more than the boundaries");
         return constant(0.0).into();
     }
-    let begins: Vec<_> = boundaries.into_iter().map(|boundary| steps(boundary) + 1.0).collect();
+    let begins: Vec<_> = boundaries.into_iter().map(|boundary| exact(boundary) + 1.0).collect();
     seq(begins, values.into_iter().map(constant).collect::<Vec<_>>()).into()
 }
 
 /// With `cycle`, cycle `i` is the whole decay stretched over `i decay_steps`, of which only the last part is seen.
-fn polynomial(p: &mut Params<'_>, place: Place) -> Translation {
+fn polynomial(p: &mut Params<'_>, job: FromJob) -> Translation {
     let (init, over) = (initial(p), positive(p, "decay_steps"));
     let end = p.number_or("end_learning_rate", 1e-4);
     let power = p.number_or("power", 1.0);
@@ -79,9 +108,9 @@ fn polynomial(p: &mut Params<'_>, place: Place) -> Translation {
         return fall(over).into();
     }
     p.check("decay_steps", over.fract() == 0.0, "a whole number with cycle");
-    let count = match place.training.total_steps.map(|total| (steps(total) / over).ceil() + 1.0) {
+    let count = match job.training.total_steps.map(|total| (exact(total) / over).ceil() + 1.0) {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole and small")]
-        Some(count) if count <= steps(MAX_CYCLES) => count as u64,
+        Some(count) if count <= exact(MAX_CYCLES) => count as u64,
         _ => {
             let most = "a whole number of steps, of which the job's total_steps must hold at most 1023";
             p.check(
@@ -92,23 +121,23 @@ fn polynomial(p: &mut Params<'_>, place: Place) -> Translation {
             1
         }
     };
-    // A boundary belongs to its left.
-    let begins: Vec<f64> = (1..count).map(|i| steps(i) * over + 1.0).collect();
+    // At a boundary the earlier cycle counts.
+    let begins: Vec<f64> = (1..count).map(|i| exact(i) * over + 1.0).collect();
     let parts: Vec<S> = (1..=count)
         .map(|i| {
-            let begin = if i == 1 { 0.0 } else { steps(i - 1) * over + 1.0 };
-            shift(fall(steps(i) * over), begin)
+            let begin = if i == 1 { 0.0 } else { exact(i - 1) * over + 1.0 };
+            shift(fall(exact(i) * over), begin)
         })
         .collect();
     seq(begins, parts).into()
 }
 
 /// `decay_steps` does not include the warm-up.
-fn cosine(p: &mut Params<'_>, _: Place) -> Translation {
+fn cosine(p: &mut Params<'_>, _: FromJob) -> Translation {
     let (init, over) = (initial(p), positive(p, "decay_steps"));
     let alpha = p.number_or("alpha", 0.0);
     let target = p.optional_number("warmup_target");
-    let warmup = steps(p.whole_or("warmup_steps", 0, 0));
+    let warmup = exact(p.whole_or("warmup_steps", 0, 0));
     let fall = |from: f64| ease(constant(from), constant(from * alpha), over, Shape::Cosine);
     match target {
         None => {
@@ -123,7 +152,7 @@ fn cosine(p: &mut Params<'_>, _: Place) -> Translation {
 }
 
 /// `m_mul` scales what lies above the floor.
-fn cosine_restarts(p: &mut Params<'_>, _: Place) -> Translation {
+fn cosine_restarts(p: &mut Params<'_>, _: FromJob) -> Translation {
     let init = initial(p);
     let first = positive(p, "first_decay_steps");
     let (growth, scale) = (p.number_or("t_mul", 2.0), p.number_or("m_mul", 1.0));

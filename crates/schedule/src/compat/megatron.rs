@@ -6,22 +6,30 @@
 use serde_json::json;
 
 use super::{
-    Place, Table, Translation,
-    algebra::{at_least, constant, ease, line, power_law, seq, steps},
+    algebra::{at_least, constant, ease, line, power_law, seq},
+    library::{FromJob, Library, Table, Translation, scheduler},
 };
 use lrs_model::{
     library::Params,
+    number::exact,
     schedule::{ScheduleSpec as S, Shape},
 };
 
-pub(super) const TABLE: Table = &[("OptimizerParamScheduler", scheduler)];
+pub(super) const LIBRARY: Library = Library { plain_name, ..Library::new("megatron", SCHEDULERS) };
 
-/// The name with the decay style in brackets, as some write it, without it.
-pub(super) fn plain_name(scheduler: &str) -> &str {
+const SCHEDULERS: Table = &[scheduler(
+    "OptimizerParamScheduler",
+    param_scheduler,
+    r#"{"init_lr": 0, "max_lr": 1, "min_lr": 0, "lr_warmup_steps": 10, "lr_decay_steps": 100, "lr_decay_style": "cosine", "start_wd": 0, "end_wd": 0, "wd_incr_steps": 0}"#,
+    r#"{"wd_incr_style": "constant"}"#,
+)];
+
+/// The name without the decay style that some add in brackets.
+fn plain_name(scheduler: &str) -> &str {
     scheduler.split_once('[').map_or(scheduler, |(name, _)| name)
 }
 
-fn scheduler(p: &mut Params<'_>, _: Place) -> Translation {
+fn param_scheduler(p: &mut Params<'_>, _: FromJob) -> Translation {
     for name in ["use_checkpoint_opt_param_scheduler", "override_opt_param_scheduler"] {
         p.only(name, &[json!(false), json!(true)], "must be true or false");
     }
@@ -33,8 +41,8 @@ fn rate(p: &mut Params<'_>) -> S {
     p.check("min_lr", low >= 0.0, "at least 0");
     p.check("max_lr", high >= low, "at least min_lr");
     p.check("init_lr", initial <= high, "at most max_lr");
-    let warmup = steps(p.whole("lr_warmup_steps", 0));
-    let end = steps(p.whole("lr_decay_steps", 1));
+    let warmup = exact(p.whole("lr_warmup_steps", 0));
+    let end = exact(p.whole("lr_decay_steps", 1));
     p.check("lr_warmup_steps", warmup < end, "less than lr_decay_steps");
     let left = (end - warmup).max(0.0);
     let styles = ["constant", "linear", "cosine", "inverse-square-root", "WSD"];
@@ -57,7 +65,7 @@ fn rate(p: &mut Params<'_>) -> S {
     if warmup > 0.0 { seq([warmup], [line(constant(initial), constant(high), warmup), body]) } else { body }
 }
 
-/// Never below the minimum, and cut to it one step past the end.
+/// Never below the minimum, and at the minimum from one step past the end.
 fn inverse_square_root(high: f64, low: f64, warmup: f64, left: f64) -> S {
     let fall = power_law(constant(high), warmup.max(1.0), 0.5);
     // Without a warm-up the time is at least 1.
@@ -66,7 +74,7 @@ fn inverse_square_root(high: f64, low: f64, warmup: f64, left: f64) -> S {
 }
 
 fn warmup_stable_decay(p: &mut Params<'_>, high: f64, low: f64, left: f64) -> S {
-    let decay = steps(p.whole("wsd_decay_steps", 1));
+    let decay = exact(p.whole("wsd_decay_steps", 1));
     let shape =
         match p.choice_or("lr_wsd_decay_style", &["exponential", "linear", "cosine", "minus_sqrt"], "exponential") {
             "linear" => Shape::Linear,
@@ -81,7 +89,7 @@ fn weight_decay(p: &mut Params<'_>) -> S {
     let (start, end) = (p.number("start_wd"), p.number("end_wd"));
     p.check("start_wd", start >= 0.0, "at least 0");
     p.check("end_wd", end >= start, "at least start_wd");
-    let over = steps(p.whole("wd_incr_steps", 0));
+    let over = exact(p.whole("wd_incr_steps", 0));
     let style = p.choice_or("wd_incr_style", &["constant", "linear", "cosine"], "constant");
     match style {
         "linear" => line(constant(start), constant(end), over),

@@ -5,56 +5,126 @@
 use serde_json::{Map, Value};
 
 use super::{
-    Place, Table, Translation,
-    algebra::{at_least, at_most, constant, ease, geometric, line, seq, stair, steps},
-    lookup,
+    algebra::{at_least, at_most, constant, ease, geometric, line, seq, stair},
+    library::{FromJob, Library, Table, Translation, inner_rate, scheduler},
 };
 use lrs_model::{
-    library::{Params, unknown},
+    library::Params,
+    number::exact,
     schedule::{ScheduleSpec as S, Shape},
     violation::Violations,
 };
 
-pub(super) const TABLE: Table = &[
-    ("constant_schedule", constant_value),
-    ("linear_schedule", linear),
-    ("polynomial_schedule", polynomial),
-    ("piecewise_constant_schedule", piecewise_constant),
-    ("piecewise_interpolate_schedule", piecewise_interpolate),
-    ("exponential_decay", exponential_decay),
-    ("cosine_decay_schedule", cosine_decay),
-    ("warmup_constant_schedule", warmup_constant),
-    ("warmup_cosine_decay_schedule", warmup_cosine),
-    ("warmup_exponential_decay_schedule", warmup_exponential),
-    ("sgdr_schedule", sgdr),
-    ("linear_onecycle_schedule", linear_onecycle),
-    ("cosine_onecycle_schedule", cosine_onecycle),
-    ("join_schedules", join),
+pub(super) const LIBRARY: Library = Library {
+    follow_a_metric: &["contrib.reduce_on_plateau", "reduce_on_plateau"],
+    ..Library::new("optax", SCHEDULERS)
+};
+
+const SCHEDULERS: Table = &[
+    scheduler("constant_schedule", constant_value, r#"{"value": 0.1}"#, "{}"),
+    scheduler(
+        "linear_schedule",
+        linear,
+        r#"{"init_value": 1, "end_value": 0, "transition_steps": 100}"#,
+        r#"{"transition_begin": 0}"#,
+    ),
+    scheduler(
+        "polynomial_schedule",
+        polynomial,
+        r#"{"init_value": 1, "end_value": 0, "power": 2, "transition_steps": 100}"#,
+        r#"{"transition_begin": 0}"#,
+    ),
+    scheduler(
+        "piecewise_constant_schedule",
+        piecewise_constant,
+        r#"{"init_value": 1}"#,
+        r#"{"boundaries_and_scales": null}"#,
+    ),
+    scheduler(
+        "piecewise_interpolate_schedule",
+        piecewise_interpolate,
+        r#"{"interpolate_type": "linear", "init_value": 1}"#,
+        r#"{"boundaries_and_scales": null}"#,
+    ),
+    scheduler(
+        "exponential_decay",
+        exponential_decay,
+        r#"{"init_value": 1, "transition_steps": 100, "decay_rate": 0.5}"#,
+        r#"{"transition_begin": 0, "staircase": false, "end_value": null}"#,
+    ),
+    scheduler(
+        "cosine_decay_schedule",
+        cosine_decay,
+        r#"{"init_value": 1, "decay_steps": 100}"#,
+        r#"{"alpha": 0.0, "exponent": 1.0}"#,
+    ),
+    scheduler(
+        "warmup_constant_schedule",
+        warmup_constant,
+        r#"{"init_value": 0, "peak_value": 1, "warmup_steps": 10}"#,
+        "{}",
+    ),
+    scheduler(
+        "warmup_cosine_decay_schedule",
+        warmup_cosine,
+        r#"{"init_value": 0, "peak_value": 1, "warmup_steps": 10, "decay_steps": 100}"#,
+        r#"{"end_value": 0.0, "exponent": 1.0}"#,
+    ),
+    scheduler(
+        "warmup_exponential_decay_schedule",
+        warmup_exponential,
+        r#"{"init_value": 0, "peak_value": 1, "warmup_steps": 10, "transition_steps": 100, "decay_rate": 0.5}"#,
+        r#"{"transition_begin": 0, "staircase": false, "end_value": null}"#,
+    ),
+    scheduler(
+        "sgdr_schedule",
+        sgdr,
+        r#"{"cosine_kwargs": [{"init_value": 0, "peak_value": 1, "warmup_steps": 10, "decay_steps": 100}]}"#,
+        "{}",
+    ),
+    scheduler(
+        "linear_onecycle_schedule",
+        linear_onecycle,
+        r#"{"transition_steps": 100, "peak_value": 1}"#,
+        r#"{"pct_start": 0.3, "pct_final": 0.85, "div_factor": 25.0, "final_div_factor": 10000.0}"#,
+    ),
+    scheduler(
+        "cosine_onecycle_schedule",
+        cosine_onecycle,
+        r#"{"transition_steps": 100, "peak_value": 1}"#,
+        r#"{"pct_start": 0.3, "div_factor": 25.0, "final_div_factor": 10000.0}"#,
+    ),
+    scheduler(
+        "join_schedules",
+        join,
+        r#"{"schedules": [{"schedule": "constant_schedule", "params": {"value": 1}}, {"schedule": "constant_schedule", "params": {"value": 0.1}}], "boundaries": [10]}"#,
+        "{}",
+    ),
 ];
 
-fn constant_value(p: &mut Params<'_>, _: Place) -> Translation {
+fn constant_value(p: &mut Params<'_>, _: FromJob) -> Translation {
     constant(p.number("value")).into()
 }
 
-/// A count that optax takes to be 0 where it is negative.
+/// A count that optax takes to be 0 if it is negative.
 fn begin(p: &mut Params<'_>) -> f64 {
     let begin = p.number_or("transition_begin", 0.0);
     p.check("transition_begin", begin.fract() == 0.0, "a whole number");
     begin.max(0.0)
 }
 
-/// A count that may be zero or negative, which means that there is no transition.
+/// A count; zero or less stands for no transition.
 fn transition_steps(p: &mut Params<'_>) -> f64 {
     let count = p.number("transition_steps");
     p.check("transition_steps", count.fract() == 0.0, "a whole number");
     count
 }
 
-fn linear(p: &mut Params<'_>, _: Place) -> Translation {
+fn linear(p: &mut Params<'_>, _: FromJob) -> Translation {
     transition(p, 1.0).into()
 }
 
-fn polynomial(p: &mut Params<'_>, _: Place) -> Translation {
+fn polynomial(p: &mut Params<'_>, _: FromJob) -> Translation {
     let power = p.number("power");
     p.check("power", power > 0.0, "greater than 0");
     transition(p, power.max(f64::MIN_POSITIVE)).into()
@@ -80,15 +150,15 @@ fn products(p: &mut Params<'_>) -> (Vec<f64>, Vec<f64>) {
         value *= scale;
         values.push(value);
     }
-    (pairs.iter().map(|(at, _)| steps(*at)).collect(), values)
+    (pairs.iter().map(|(at, _)| exact(*at)).collect(), values)
 }
 
-fn piecewise_constant(p: &mut Params<'_>, _: Place) -> Translation {
+fn piecewise_constant(p: &mut Params<'_>, _: FromJob) -> Translation {
     let (boundaries, values) = products(p);
     seq(boundaries, values.into_iter().map(constant).collect::<Vec<_>>()).into()
 }
 
-fn piecewise_interpolate(p: &mut Params<'_>, _: Place) -> Translation {
+fn piecewise_interpolate(p: &mut Params<'_>, _: FromJob) -> Translation {
     let shape = match p.choice_or("interpolate_type", &["linear", "cosine"], "") {
         "cosine" => Shape::Cosine,
         "linear" => Shape::Linear,
@@ -113,12 +183,12 @@ fn interpolated(boundaries: Vec<f64>, values: &[f64], shape: Shape) -> S {
     seq(boundaries, parts)
 }
 
-fn exponential_decay(p: &mut Params<'_>, _: Place) -> Translation {
+fn exponential_decay(p: &mut Params<'_>, _: FromJob) -> Translation {
     let init = p.number("init_value");
     decay(p, init).into()
 }
 
-/// The decay that `exponential_decay` shares with its warmed-up sister.
+/// The decay of `exponential_decay` and of `warmup_exponential_decay_schedule`.
 fn decay(p: &mut Params<'_>, init: f64) -> S {
     let (over, begin) = (transition_steps(p), begin(p));
     let rate = p.number("decay_rate");
@@ -143,25 +213,25 @@ fn exponent(p: &mut Params<'_>) -> Shape {
     Shape::CosinePower(if exponent > 0.0 { exponent } else { 1.0 })
 }
 
-fn cosine_decay(p: &mut Params<'_>, _: Place) -> Translation {
+fn cosine_decay(p: &mut Params<'_>, _: FromJob) -> Translation {
     let init = p.number("init_value");
     let over = p.whole("decay_steps", 1);
     let end = init * p.number_or("alpha", 0.0);
-    ease(constant(init), constant(end), steps(over), exponent(p)).into()
+    ease(constant(init), constant(end), exact(over), exponent(p)).into()
 }
 
-fn warmup_constant(p: &mut Params<'_>, _: Place) -> Translation {
+fn warmup_constant(p: &mut Params<'_>, _: FromJob) -> Translation {
     let (from, to) = (p.number("init_value"), p.number("peak_value"));
     match p.whole("warmup_steps", 0) {
-        // optax has no transition then, and stays where it was.
+        // Without a transition optax stays at the initial value.
         0 => constant(from),
-        over => line(constant(from), constant(to), steps(over)),
+        over => line(constant(from), constant(to), exact(over)),
     }
     .into()
 }
 
 /// `decay_steps` includes the warm-up.
-fn warmup_cosine(p: &mut Params<'_>, _: Place) -> Translation {
+fn warmup_cosine(p: &mut Params<'_>, _: FromJob) -> Translation {
     warmup_cosine_cycle(p).1.into()
 }
 
@@ -170,18 +240,18 @@ fn warmup_cosine_cycle(p: &mut Params<'_>) -> (u64, S) {
     let (warmup, total) = (p.whole("warmup_steps", 0), p.whole("decay_steps", 1));
     p.check("decay_steps", total > warmup, "greater than warmup_steps, which it includes");
     let end = p.number_or("end_value", 0.0);
-    let fall = ease(constant(peak), constant(end), steps(total.saturating_sub(warmup)), exponent(p));
-    let warmup = steps(warmup);
+    let fall = ease(constant(peak), constant(end), exact(total.saturating_sub(warmup)), exponent(p));
+    let warmup = exact(warmup);
     (total, seq([warmup], [line(constant(from), constant(peak), warmup), fall]))
 }
 
-fn warmup_exponential(p: &mut Params<'_>, _: Place) -> Translation {
+fn warmup_exponential(p: &mut Params<'_>, _: FromJob) -> Translation {
     let (from, peak) = (p.number("init_value"), p.number("peak_value"));
-    let warmup = steps(p.whole("warmup_steps", 0));
+    let warmup = exact(p.whole("warmup_steps", 0));
     seq([warmup], [line(constant(from), constant(peak), warmup), decay(p, peak)]).into()
 }
 
-fn sgdr(p: &mut Params<'_>, _: Place) -> Translation {
+fn sgdr(p: &mut Params<'_>, _: FromJob) -> Translation {
     let listed = p.objects("cosine_kwargs");
     let (mut at, mut boundaries, mut parts) = (0.0, Vec::new(), Vec::new());
     for (i, object) in listed.into_iter().enumerate() {
@@ -191,7 +261,7 @@ fn sgdr(p: &mut Params<'_>, _: Place) -> Translation {
             p.finish();
             cycle
         });
-        at += steps(length);
+        at += exact(length);
         boundaries.push(at);
         parts.push(cycle);
     }
@@ -213,8 +283,8 @@ fn divisor(p: &mut Params<'_>, name: &'static str, default: f64) -> f64 {
     divisor
 }
 
-fn linear_onecycle(p: &mut Params<'_>, _: Place) -> Translation {
-    let (total, peak) = (steps(p.whole("transition_steps", 1)), p.number("peak_value"));
+fn linear_onecycle(p: &mut Params<'_>, _: FromJob) -> Translation {
+    let (total, peak) = (exact(p.whole("transition_steps", 1)), p.number("peak_value"));
     let (up, down) = (at(p, "pct_start", 0.3, total), at(p, "pct_final", 0.85, total));
     p.check("pct_final", up < down && down < total, "such that each phase has a step");
     let first = peak / divisor(p, "div_factor", 25.0);
@@ -222,8 +292,8 @@ fn linear_onecycle(p: &mut Params<'_>, _: Place) -> Translation {
     interpolated(vec![up, down.max(up), total], &[first, peak, first, last], Shape::Linear).into()
 }
 
-fn cosine_onecycle(p: &mut Params<'_>, _: Place) -> Translation {
-    let (total, peak) = (steps(p.whole("transition_steps", 1)), p.number("peak_value"));
+fn cosine_onecycle(p: &mut Params<'_>, _: FromJob) -> Translation {
+    let (total, peak) = (exact(p.whole("transition_steps", 1)), p.number("peak_value"));
     let up = at(p, "pct_start", 0.3, total);
     p.check("pct_start", up < total, "such that each phase has a step");
     let first = peak / divisor(p, "div_factor", 25.0);
@@ -231,9 +301,9 @@ fn cosine_onecycle(p: &mut Params<'_>, _: Place) -> Translation {
     interpolated(vec![up, total], &[first, peak, last], Shape::Cosine).into()
 }
 
-fn join(p: &mut Params<'_>, place: Place) -> Translation {
+fn join(p: &mut Params<'_>, job: FromJob) -> Translation {
     let listed = p.objects("schedules");
-    let read = |(i, object)| p.within(format!("schedules[{i}]"), |v| joined(object, place, v));
+    let read = |(i, object)| p.within(format!("schedules[{i}]"), |v| joined(object, job, v));
     let parts: Vec<S> = listed.into_iter().enumerate().filter_map(read).collect();
     let boundaries = p.wholes("boundaries");
     p.check("boundaries", boundaries.is_sorted(), "in rising order");
@@ -241,24 +311,14 @@ fn join(p: &mut Params<'_>, place: Place) -> Translation {
         p.check("boundaries", false, "one fewer than the schedules");
         return constant(0.0).into();
     }
-    seq(boundaries.into_iter().map(steps).collect::<Vec<_>>(), parts).into()
+    seq(boundaries.into_iter().map(exact).collect::<Vec<_>>(), parts).into()
 }
 
-fn joined(object: &Map<String, Value>, place: Place, v: &mut Violations) -> Option<S> {
+fn joined(object: &Map<String, Value>, job: FromJob, v: &mut Violations) -> Option<S> {
     let mut p = Params::new(object, v);
     let schedule = p.text_or("schedule", "");
     let schedule = p.text_or("scheduler", &schedule);
     let params = p.object("params").cloned().unwrap_or_default();
     p.finish();
-    let Some(translate) = lookup(TABLE, &schedule) else {
-        let names: Vec<_> = TABLE.iter().map(|(name, _)| *name).collect();
-        v.add("schedule", unknown("schedule of optax", &schedule, &names));
-        return None;
-    };
-    Some(v.within("params", |v| {
-        let mut p = Params::new(&params, v);
-        let translation = translate(&mut p, place);
-        p.finish();
-        translation.rate
-    }))
+    inner_rate(("schedule", "schedule of optax"), &schedule, &params, job, v)
 }

@@ -1,30 +1,46 @@
 //! `timm.scheduler` (1.0.31), counted in epochs or updates, as the `unit` of the schedule says.
 //!
-//! `t_in_epochs` says which of two methods drives a scheduler there and does not change the curve. Noise is refused: its
-//! values come from torch's own generator.
-//! <https://huggingface.co/docs/timm/reference/schedulers>
+//! `t_in_epochs` says which of two methods drives a scheduler there and does not change the curve. Noise is refused:
+//! its values come from torch's own generator. <https://huggingface.co/docs/timm/reference/schedulers>
 
 use serde_json::json;
 
 use super::{
-    Place, Table, Translation,
     algebra::{
-        at_least, base, constant, cycles, drops, ease, line, milestones, power_law, product, seq, shift, steps, sum,
+        at_least, base, constant, cycles, drops, ease, line, milestones, power_law, product, seq, shift, stair, sum,
         warped_ease,
     },
+    library::{FromJob, Library, Table, Translation, scheduler},
 };
 use lrs_model::{
     library::Params,
+    number::exact,
     schedule::{ScheduleSpec as S, Shape},
 };
 
-pub(super) const TABLE: Table = &[
-    ("CosineLRScheduler", cosine),
-    ("TanhLRScheduler", tanh),
-    ("PolyLRScheduler", poly),
-    ("StepLRScheduler", step),
-    ("MultiStepLRScheduler", multi_step),
-    ("WSDLRScheduler", warmup_stable_decay),
+pub(super) const LIBRARY: Library =
+    Library { follow_a_metric: &["PlateauLRScheduler"], ..Library::new("timm", SCHEDULERS) };
+
+const CYCLES_OF_TIMM: &str = r#"{"lr_min": 0.0, "cycle_mul": 1.0, "cycle_decay": 1.0, "cycle_limit": 1, "k_decay": 1.0, "warmup_t": 0, "warmup_lr_init": 0.0, "warmup_prefix": false}"#;
+const DROPS_OF_TIMM: &str = r#"{"decay_rate": 1.0, "warmup_t": 0, "warmup_lr_init": 0.0, "warmup_prefix": true}"#;
+
+const SCHEDULERS: Table = &[
+    scheduler("CosineLRScheduler", cosine, r#"{"t_initial": 100}"#, CYCLES_OF_TIMM),
+    scheduler(
+        "TanhLRScheduler",
+        tanh,
+        r#"{"t_initial": 100}"#,
+        r#"{"lb": -7.0, "ub": 3.0, "lr_min": 0.0, "cycle_mul": 1.0, "cycle_decay": 1.0, "cycle_limit": 1, "warmup_t": 0, "warmup_lr_init": 0.0, "warmup_prefix": false}"#,
+    ),
+    scheduler("PolyLRScheduler", poly, r#"{"t_initial": 100, "power": 0.5}"#, CYCLES_OF_TIMM),
+    scheduler("StepLRScheduler", step, r#"{"decay_t": 30}"#, DROPS_OF_TIMM),
+    scheduler("MultiStepLRScheduler", multi_step, r#"{"decay_t": [30, 80]}"#, DROPS_OF_TIMM),
+    scheduler(
+        "WSDLRScheduler",
+        warmup_stable_decay,
+        r#"{"t_initial": 100, "decay_t": 20}"#,
+        r#"{"lr_min": 0.0, "stable_fn": "constant", "stable_power": 0.5, "decay_fn": "1-sqrt", "decay_power": 0.5, "decay_ratio": 0.1, "warmup_t": 0, "warmup_lr_init": 0.0}"#,
+    ),
 ];
 
 /// A ramp from an absolute rate.
@@ -37,7 +53,7 @@ struct Warmup {
 
 impl Warmup {
     fn read(p: &mut Params<'_>, prefix: Option<bool>) -> Self {
-        let length = steps(p.whole_or("warmup_t", 0, 0));
+        let length = exact(p.whole_or("warmup_t", 0, 0));
         let from = p.number_or("warmup_lr_init", 0.0);
         let prefix = prefix.is_none_or(|default| p.flag_or("warmup_prefix", default));
         p.flag_or("t_in_epochs", true);
@@ -59,12 +75,12 @@ impl Warmup {
     }
 }
 
-fn cosine(p: &mut Params<'_>, _: Place) -> Translation {
+fn cosine(p: &mut Params<'_>, _: FromJob) -> Translation {
     let warmup = Warmup::read(p, Some(false));
     warmup.before(cyclic(p, Shape::Cosine, true), base(1.0)).into()
 }
 
-fn poly(p: &mut Params<'_>, _: Place) -> Translation {
+fn poly(p: &mut Params<'_>, _: FromJob) -> Translation {
     let warmup = Warmup::read(p, Some(false));
     let power = p.number_or("power", 0.5);
     p.check("power", power > 0.0, "greater than 0");
@@ -72,22 +88,23 @@ fn poly(p: &mut Params<'_>, _: Place) -> Translation {
 }
 
 /// The ramp aims at the curve, which does not begin at the base rate.
-fn tanh(p: &mut Params<'_>, _: Place) -> Translation {
+fn tanh(p: &mut Params<'_>, _: FromJob) -> Translation {
     let warmup = Warmup::read(p, Some(false));
     let (lower, upper) = (p.number_or("lb", -7.0), p.number_or("ub", 3.0));
     p.check("lb", lower < upper, "less than ub");
     let curve = cyclic(p, Shape::Tanh { lower, upper }, false);
-    // Held at where the curve is entered, or else at the base rate.
+    // The ramp ends at the value where the curve is entered, or at the base rate.
     let peak = if warmup.prefix { base(1.0) } else { held_at(curve.clone(), warmup.length) };
     warmup.before(curve, peak).into()
 }
 
 /// The value of a schedule at one time, for ever: on a stair that has no end.
 fn held_at(schedule: S, time: f64) -> S {
-    super::algebra::stair(shift(schedule, time), f64::MAX)
+    stair(shift(schedule, time), f64::MAX)
 }
 
-/// `floor + (peak decay^i - floor) w`, where `w` falls from 1 to 0 over cycle `i`: the peaks shrink and the floor does not.
+/// `floor + (peak decay^i - floor) w`, where `w` falls from 1 to 0 over cycle `i`: the peaks shrink and the floor does
+/// not.
 fn cyclic(p: &mut Params<'_>, shape: Shape, has_k_decay: bool) -> S {
     let first = p.whole("t_initial", 1);
     let floor = floor(p);
@@ -100,7 +117,7 @@ fn cyclic(p: &mut Params<'_>, shape: Shape, has_k_decay: bool) -> S {
     p.check("k_decay", warp > 0.0, "greater than 0");
     let fall = |scale| {
         let once = warped_ease(constant(1.0), constant(0.0), 1.0, shape, warp);
-        cycles(once, steps(first), growth, scale, limit)
+        cycles(once, exact(first), growth, scale, limit)
     };
     sum([constant(floor), product(base(1.0), fall(decay)), product(constant(-floor), fall(1.0))])
 }
@@ -117,7 +134,7 @@ fn decay_rate(p: &mut Params<'_>, default: f64) -> f64 {
     rate
 }
 
-fn step(p: &mut Params<'_>, _: Place) -> Translation {
+fn step(p: &mut Params<'_>, _: FromJob) -> Translation {
     let warmup = Warmup::read(p, Some(true));
     let every = p.number("decay_t");
     p.check("decay_t", every > 0.0, "greater than 0");
@@ -125,17 +142,17 @@ fn step(p: &mut Params<'_>, _: Place) -> Translation {
 }
 
 /// Each drop comes one step before its milestone.
-fn multi_step(p: &mut Params<'_>, _: Place) -> Translation {
+fn multi_step(p: &mut Params<'_>, _: FromJob) -> Translation {
     let warmup = Warmup::read(p, Some(true));
     let at = p.wholes("decay_t");
     p.check("decay_t", at.is_sorted(), "in rising order");
-    let at = at.into_iter().map(|milestone| steps(milestone) - 1.0).collect();
+    let at = at.into_iter().map(|milestone| exact(milestone) - 1.0).collect();
     let rate = decay_rate(p, 1.0);
     warmup.before(milestones(base, at, rate), base(1.0)).into()
 }
 
-/// The decay multiplies the stable curve, which goes on moving.
-fn warmup_stable_decay(p: &mut Params<'_>, _: Place) -> Translation {
+/// The decay multiplies the stable curve, which goes on changing.
+fn warmup_stable_decay(p: &mut Params<'_>, _: FromJob) -> Translation {
     let warmup = Warmup::read(p, None);
     let total = p.whole("t_initial", 1);
     let decay = p.whole("decay_t", 1);
@@ -148,8 +165,8 @@ fn warmup_stable_decay(p: &mut Params<'_>, _: Place) -> Translation {
     }
     let timescale = if timescale > 0.0 { timescale } else { 1.0 };
     let stable = at_least(power_law(base(1.0), timescale, exponent), constant(floor));
-    let begin = steps(total.saturating_sub(decay));
-    let fall = ease(shift(stable.clone(), begin), constant(floor), steps(decay), decay_shape(p));
+    let begin = exact(total.saturating_sub(decay));
+    let fall = ease(shift(stable.clone(), begin), constant(floor), exact(decay), decay_shape(p));
     warmup.before(seq([begin], [stable, fall]), base(1.0)).into()
 }
 

@@ -6,41 +6,61 @@
 use serde_json::json;
 
 use super::{
-    Place, Table, Translation,
-    algebra::{
-        base, constant, drops, ease, endless_ease, geometric, line, milestones, product, repeat, seq, steps, sum,
-    },
+    algebra::{base, constant, drops, ease, endless_ease, geometric, line, milestones, product, repeat, seq, sum},
+    library::{FromJob, Library, Table, Translation, scheduler},
 };
+use arguments::last_epoch;
 use lrs_model::{
     library::Params,
+    number::exact,
     schedule::{ScheduleSpec as S, Shape},
 };
 
+mod arguments;
 mod composite;
 mod lambda;
+mod words;
 
-pub(super) const TABLE: Table = &[
-    ("StepLR", step),
-    ("MultiStepLR", multi_step),
-    ("ConstantLR", constant_factor),
-    ("LinearLR", linear),
-    ("ExponentialLR", exponential),
-    ("PolynomialLR", polynomial),
-    ("CosineAnnealingLR", cosine_annealing),
-    ("CosineAnnealingWarmRestarts", warm_restarts),
-    ("CyclicLR", cyclic),
-    ("OneCycleLR", one_cycle),
-    ("SWALR", swa),
-    ("LambdaLR", lambda::lambda),
-    ("MultiplicativeLR", lambda::multiplicative),
-    ("SequentialLR", composite::sequential),
-    ("ChainedScheduler", composite::chained),
+pub(super) const LIBRARY: Library =
+    Library { follow_a_metric: &["ReduceLROnPlateau"], words: Some(words::of), ..Library::new("torch", SCHEDULERS) };
+
+const SCHEDULERS: Table = &[
+    scheduler("StepLR", step, r#"{"step_size": 30}"#, r#"{"gamma": 0.1}"#),
+    scheduler("MultiStepLR", multi_step, r#"{"milestones": [30, 80]}"#, r#"{"gamma": 0.1}"#),
+    scheduler("ConstantLR", constant_factor, "{}", r#"{"factor": 0.3333333333333333, "total_iters": 5}"#),
+    scheduler("LinearLR", linear, "{}", r#"{"start_factor": 0.3333333333333333, "end_factor": 1.0, "total_iters": 5}"#),
+    scheduler("ExponentialLR", exponential, r#"{"gamma": 0.9}"#, "{}"),
+    scheduler("PolynomialLR", polynomial, "{}", r#"{"total_iters": 5, "power": 1.0}"#),
+    scheduler("CosineAnnealingLR", cosine_annealing, r#"{"T_max": 100}"#, r#"{"eta_min": 0.0}"#),
+    scheduler("CosineAnnealingWarmRestarts", warm_restarts, r#"{"T_0": 10}"#, r#"{"T_mult": 1, "eta_min": 0.0}"#),
+    scheduler(
+        "CyclicLR",
+        cyclic,
+        r#"{"base_lr": 0.01, "max_lr": 0.1}"#,
+        r#"{"step_size_up": 2000, "mode": "triangular", "gamma": 1.0, "cycle_momentum": true, "base_momentum": 0.8, "max_momentum": 0.9}"#,
+    ),
+    scheduler(
+        "OneCycleLR",
+        one_cycle,
+        r#"{"max_lr": 0.1, "total_steps": 1000}"#,
+        r#"{"pct_start": 0.3, "anneal_strategy": "cos", "cycle_momentum": true, "base_momentum": 0.85, "max_momentum": 0.95, "div_factor": 25.0, "final_div_factor": 10000.0, "three_phase": false}"#,
+    ),
+    scheduler("SWALR", swa, r#"{"swa_lr": 0.05}"#, r#"{"anneal_epochs": 10, "anneal_strategy": "cos"}"#),
+    scheduler("LambdaLR", lambda::lambda, r#"{"lr_lambda": {"kind": "geometric", "gamma": 0.9}}"#, "{}"),
+    scheduler("MultiplicativeLR", lambda::multiplicative, r#"{"lr_lambda": {"kind": "constant", "value": 0.9}}"#, "{}"),
+    scheduler(
+        "SequentialLR",
+        composite::sequential,
+        r#"{"schedulers": [{"scheduler": "LinearLR"}, {"scheduler": "ExponentialLR", "params": {"gamma": 0.9}}], "milestones": [5]}"#,
+        "{}",
+    ),
+    scheduler(
+        "ChainedScheduler",
+        composite::chained,
+        r#"{"schedulers": [{"scheduler": "ExponentialLR", "params": {"gamma": 0.9}}]}"#,
+        "{}",
+    ),
 ];
-
-/// Where training resumes is for the attempt to say.
-fn last_epoch(p: &mut Params<'_>) {
-    p.only("last_epoch", &[json!(-1)], "is not used: an attempt says at which step it resumes");
-}
 
 fn gamma(p: &mut Params<'_>, default: Option<f64>) -> f64 {
     let gamma = match default {
@@ -51,19 +71,19 @@ fn gamma(p: &mut Params<'_>, default: Option<f64>) -> f64 {
     gamma.max(0.0)
 }
 
-fn step(p: &mut Params<'_>, _: Place) -> Translation {
+fn step(p: &mut Params<'_>, _: FromJob) -> Translation {
     last_epoch(p);
     let every = p.whole("step_size", 1);
-    drops(base(1.0), gamma(p, Some(0.1)), steps(every)).into()
+    drops(base(1.0), gamma(p, Some(0.1)), exact(every)).into()
 }
 
-fn multi_step(p: &mut Params<'_>, _: Place) -> Translation {
+fn multi_step(p: &mut Params<'_>, _: FromJob) -> Translation {
     last_epoch(p);
-    let at = p.wholes("milestones").into_iter().map(steps).collect();
+    let at = p.wholes("milestones").into_iter().map(exact).collect();
     milestones(base, at, gamma(p, Some(0.1))).into()
 }
 
-fn constant_factor(p: &mut Params<'_>, _: Place) -> Translation {
+fn constant_factor(p: &mut Params<'_>, _: FromJob) -> Translation {
     last_epoch(p);
     let factor = p.number_or("factor", 1.0 / 3.0);
     p.check(
@@ -72,33 +92,33 @@ fn constant_factor(p: &mut Params<'_>, _: Place) -> Translation {
         "greater than 0, by which torch divides at the end, and at most 1",
     );
     match p.whole_or("total_iters", 0, 5) {
-        // The end is the beginning, and torch never undoes the factor.
+        // Without iterations torch never undoes the factor.
         0 => base(factor),
-        end => seq([steps(end)], [base(factor), base(1.0)]),
+        end => seq([exact(end)], [base(factor), base(1.0)]),
     }
     .into()
 }
 
-fn linear(p: &mut Params<'_>, _: Place) -> Translation {
+fn linear(p: &mut Params<'_>, _: FromJob) -> Translation {
     last_epoch(p);
     let start = p.number_or("start_factor", 1.0 / 3.0);
     p.check("start_factor", start > 0.0 && start <= 1.0, "greater than 0 and at most 1");
     let end = p.number_or("end_factor", 1.0);
     p.check("end_factor", (0.0..=1.0).contains(&end), "from 0 to 1");
     match p.whole_or("total_iters", 0, 5) {
-        // The end is the beginning, and torch never leaves the start.
+        // Without iterations torch never leaves the start.
         0 => base(start),
-        over => line(base(start), base(end), steps(over)),
+        over => line(base(start), base(end), exact(over)),
     }
     .into()
 }
 
-fn exponential(p: &mut Params<'_>, _: Place) -> Translation {
+fn exponential(p: &mut Params<'_>, _: FromJob) -> Translation {
     last_epoch(p);
     geometric(base(1.0), gamma(p, None), 1.0).into()
 }
 
-fn polynomial(p: &mut Params<'_>, _: Place) -> Translation {
+fn polynomial(p: &mut Params<'_>, _: FromJob) -> Translation {
     last_epoch(p);
     let over = p.whole_or("total_iters", 0, 5);
     let power = p.number_or("power", 1.0);
@@ -106,26 +126,26 @@ fn polynomial(p: &mut Params<'_>, _: Place) -> Translation {
     if over == 0 || power <= 0.0 {
         return base(1.0).into();
     }
-    ease(base(1.0), constant(0.0), steps(over), Shape::Poly(power)).into()
+    ease(base(1.0), constant(0.0), exact(over), Shape::Poly(power)).into()
 }
 
-/// Without a clamp: it climbs again after `T_max`.
-fn cosine_annealing(p: &mut Params<'_>, _: Place) -> Translation {
+/// torch does not clamp: the rate climbs again after `T_max`.
+fn cosine_annealing(p: &mut Params<'_>, _: FromJob) -> Translation {
     last_epoch(p);
     let over = p.whole("T_max", 1);
-    endless_ease(base(1.0), constant(p.number_or("eta_min", 0.0)), steps(over), Shape::Cosine).into()
+    endless_ease(base(1.0), constant(p.number_or("eta_min", 0.0)), exact(over), Shape::Cosine).into()
 }
 
-fn warm_restarts(p: &mut Params<'_>, _: Place) -> Translation {
+fn warm_restarts(p: &mut Params<'_>, _: FromJob) -> Translation {
     last_epoch(p);
     let first = p.whole("T_0", 1);
     let growth = p.whole_or("T_mult", 1, 1);
     let fall = ease(base(1.0), constant(p.number_or("eta_min", 0.0)), 1.0, Shape::Cosine);
-    repeat(fall, steps(first), steps(growth), 1.0).into()
+    repeat(fall, exact(first), exact(growth), 1.0).into()
 }
 
 /// `base_lr` and `max_lr` replace the optimizer's rate, and momentum goes the other way.
-fn cyclic(p: &mut Params<'_>, _: Place) -> Translation {
+fn cyclic(p: &mut Params<'_>, _: FromJob) -> Translation {
     last_epoch(p);
     let (low, high) = (p.number("base_lr"), p.number("max_lr"));
     let up = p.number_or("step_size_up", 2000.0);
@@ -141,7 +161,7 @@ fn cyclic(p: &mut Params<'_>, _: Place) -> Translation {
     p.only(
         "scale_fn",
         &[],
-        "is code, which a schedule can not hold: use one of the modes, or write `product` with a schedule",
+        "is code, which a schedule cannot hold: use one of the modes, or write `product` with a schedule",
     );
     p.only("scale_mode", &[json!("cycle")], "is ignored without a scale_fn");
 
@@ -162,7 +182,7 @@ fn cyclic(p: &mut Params<'_>, _: Place) -> Translation {
     Translation { rate: between(low, high), momentum, weight_decay: None }
 }
 
-/// The lowest and the highest momentum of a cycle, if it is cycled.
+/// The lowest and the highest momentum of a cycle; `None` if the momentum stays.
 fn cycled_momentum(p: &mut Params<'_>, low: f64, high: f64) -> Option<(f64, f64)> {
     if p.flag_or("cycle_momentum", true) {
         return Some((p.number_or("base_momentum", low), p.number_or("max_momentum", high)));
@@ -174,10 +194,10 @@ fn cycled_momentum(p: &mut Params<'_>, low: f64, high: f64) -> Option<(f64, f64)
 }
 
 /// The ends of the phases are fractions of steps: `pct_start * total_steps - 1` is the first.
-fn one_cycle(p: &mut Params<'_>, place: Place) -> Translation {
+fn one_cycle(p: &mut Params<'_>, job: FromJob) -> Translation {
     last_epoch(p);
     let total = one_cycle_length(p);
-    if let Some(job) = place.training.total_steps.filter(|job| *job > total + 1) {
+    if let Some(job) = job.training.total_steps.filter(|job| *job > total + 1) {
         p.wrong("", format!("make a cycle of {total} steps, after which torch raises: the job has {job}"));
     }
     let peak = p.number("max_lr");
@@ -193,7 +213,7 @@ fn one_cycle(p: &mut Params<'_>, place: Place) -> Translation {
     }
     let shape = annealing(p);
     let first = peak / divisors.0;
-    let phases = Phases { peak_at: start * steps(total) - 1.0, total: steps(total), three_phase, shape };
+    let phases = Phases { peak_at: start * exact(total) - 1.0, total: exact(total), three_phase, shape };
     p.check("pct_start", phases.peak_at != 0.0, "such that the peak is not at step 0, where torch divides by zero");
     let last = if three_phase { [peak, first, first / divisors.1] } else { [peak, first / divisors.1, 0.0] };
     let momentum = cycled_momentum(p, 0.85, 0.95)
@@ -241,7 +261,7 @@ impl Phases {
         let last = self.total - 1.0;
         let final_phase =
             |from, to, begin: f64| endless_ease(value(from), value(to), (last - begin).max(0.0), self.shape);
-        // One step past the end the formula goes on, and at the next torch would raise.
+        // One step past the end the formula goes on; at the step after that torch would raise.
         let (mut boundaries, mut parts, end) = if self.three_phase {
             let down_at = 2.0 * self.peak_at;
             let fall = ease(value(peak), value(second), (down_at - self.peak_at).max(0.0), self.shape);
@@ -259,9 +279,9 @@ impl Phases {
     }
 }
 
-fn swa(p: &mut Params<'_>, _: Place) -> Translation {
+fn swa(p: &mut Params<'_>, _: FromJob) -> Translation {
     last_epoch(p);
     let to = constant(p.number("swa_lr"));
     let over = p.whole_or("anneal_epochs", 0, 10);
-    ease(base(1.0), to, steps(over), annealing(p)).into()
+    ease(base(1.0), to, exact(over), annealing(p)).into()
 }

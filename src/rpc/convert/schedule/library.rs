@@ -1,51 +1,11 @@
-//! Schedulers in the words of another library.
+//! The arguments of another library's scheduler: JSON on both sides, a `Struct` between.
 
 use std::collections::HashMap;
 
 use pbjson_types::{ListValue, Struct, Value as Wire, value::Kind};
 use serde_json::{Map, Number, Value};
 
-use crate::rpc::convert::{int64, whole};
-use lrs_model::{
-    MAX_STEP,
-    library::LibraryCall,
-    schedule::{LibrarySchedule, Unit},
-    violation::Violations,
-};
-use lrs_proto as proto;
-
-/// Whether a schedule is written in a library's words.
-pub(super) fn is_named(schedule: &proto::Schedule) -> bool {
-    let unset = proto::Schedule { form: schedule.form.clone(), ..Default::default() };
-    *schedule != unset
-}
-
-/// A schedule that [`is_named`].
-pub(super) fn from_proto(schedule: proto::Schedule, v: &mut Violations) -> LibrarySchedule {
-    if schedule.form.is_some() {
-        v.add("library", "is not allowed beside a form: a schedule is one or the other");
-    }
-    let unit = unit(schedule.unit, schedule.units_per_step, v);
-    LibrarySchedule { call: call(schedule.library, schedule.scheduler, schedule.params, v), unit }
-}
-
-/// The same on the wire.
-pub(super) fn to_proto(schedule: &LibrarySchedule) -> proto::Schedule {
-    let (unit, units_per_step) = match schedule.unit {
-        Unit::Step => (proto::Unit::Step, None),
-        Unit::Epoch => (proto::Unit::Epoch, None),
-        Unit::Sample(each) => (proto::Unit::Sample, Some(int64(each))),
-        Unit::Token(each) => (proto::Unit::Token, Some(int64(each))),
-    };
-    proto::Schedule {
-        form: None,
-        library: schedule.call.library.clone(),
-        scheduler: schedule.call.scheduler.clone(),
-        params: params_to_proto(&schedule.call),
-        unit: unit.into(),
-        units_per_step,
-    }
-}
+use lrs_model::{library::LibraryCall, violation::Violations};
 
 /// The name of a library and what follows.
 pub(crate) fn call(library: String, scheduler: String, params: Option<Struct>, v: &mut Violations) -> LibraryCall {
@@ -61,29 +21,6 @@ pub(crate) fn call(library: String, scheduler: String, params: Option<Struct>, v
 /// The arguments of a call on the wire.
 pub(crate) fn params_to_proto(call: &LibraryCall) -> Option<Struct> {
     (!call.params.is_empty()).then(|| object_to_proto(&call.params))
-}
-
-fn unit(unit: i32, units_per_step: Option<i64>, v: &mut Violations) -> Unit {
-    let mut each = |name: &str| {
-        if units_per_step.is_none() {
-            v.add("units_per_step", format!("is required: how many {name}s a step takes"));
-        }
-        whole(v, "units_per_step", units_per_step.unwrap_or(1), 1, MAX_STEP)
-    };
-    let unit = match proto::Unit::try_from(unit) {
-        Ok(proto::Unit::Sample) => return Unit::Sample(each("sample")),
-        Ok(proto::Unit::Token) => return Unit::Token(each("token")),
-        Ok(proto::Unit::Unspecified | proto::Unit::Step) => Unit::Step,
-        Ok(proto::Unit::Epoch) => Unit::Epoch,
-        Err(_) => {
-            v.refuse("unit", unit, "UNIT_STEP, UNIT_EPOCH, UNIT_SAMPLE or UNIT_TOKEN");
-            Unit::Step
-        }
-    };
-    if units_per_step.is_some() {
-        v.add("units_per_step", "is not allowed: it is for the units sample and token");
-    }
-    unit
 }
 
 pub(in crate::rpc::convert) fn object(fields: HashMap<String, Wire>, v: &mut Violations) -> Map<String, Value> {

@@ -1,16 +1,19 @@
-//! Schedulers made of others: one after another, or all of them on the same rate.
+//! Schedulers made of other schedulers: one after another, or all of them on the same rate.
 
 use serde_json::{Map, Value};
 
-use super::TABLE;
-use crate::compat::{
-    Place, Translation,
-    algebra::{base, chain, seq, steps},
-    lookup,
+use super::arguments::last_epoch;
+use crate::{
+    chain::MAX_STEPS,
+    compat::{
+        algebra::{base, chain, seq},
+        library::{FromJob, Translation, inner_rate},
+    },
 };
 use lrs_model::{
-    library::{Params, unknown},
-    schedule::{ChainLink, Ease, Geometric, Resets, ScheduleSpec as S, Sequence, Stair},
+    library::Params,
+    number::exact,
+    schedule::{ChainLink, Ease, Geometric, ScheduleSpec as S, Sequence, Stair},
     violation::Violations,
 };
 
@@ -22,9 +25,9 @@ struct Member {
 }
 
 /// Each part starts from the base rate, in its own time.
-pub(super) fn sequential(p: &mut Params<'_>, place: Place) -> Translation {
-    super::last_epoch(p);
-    let parts = members(p, place);
+pub(super) fn sequential(p: &mut Params<'_>, job: FromJob) -> Translation {
+    last_epoch(p);
+    let parts = members(p, job);
     for (i, part) in parts.iter().enumerate() {
         if matches!(part.scheduler.as_str(), "SequentialLR" | "ChainedScheduler") {
             p.wrong(
@@ -44,32 +47,32 @@ pub(super) fn sequential(p: &mut Params<'_>, place: Place) -> Translation {
         return base(1.0).into();
     }
     p.check("milestones", milestones.is_sorted(), "in rising order");
-    let boundaries: Vec<f64> = milestones.into_iter().map(steps).collect();
+    let boundaries: Vec<f64> = milestones.into_iter().map(exact).collect();
     seq(boundaries, parts.into_iter().map(|part| part.rate).collect::<Vec<_>>()).into()
 }
 
-/// Every member scales what the others left. As long as all of them merely scale the base rate, that is a product;
-/// otherwise what each does depends on the steps before, and it is a chain.
-pub(super) fn chained(p: &mut Params<'_>, place: Place) -> Translation {
+/// Every member scales the rate that the others left. If all of them only scale the base rate, the result is a product;
+/// otherwise each rate depends on the steps before, and the result is a chain.
+pub(super) fn chained(p: &mut Params<'_>, job: FromJob) -> Translation {
     p.only("optimizer", &[], "is not used: the job has the parameter groups");
-    let members = members(p, place);
+    let members = members(p, job);
     if !p.is_fine() {
         return base(1.0).into();
     }
     let links: Vec<_> = members.iter().enumerate().map(|(i, member)| link(i, member, p)).collect();
-    if members.iter().all(|member| scales(member, place)) {
-        return S::Product(members.into_iter().map(|member| member.rate).enumerate().map(in_a_product).collect())
-            .into();
+    if members.iter().all(|member| scales(member, job)) {
+        let rates = members.into_iter().map(|member| member.rate);
+        return S::Product { factors: rates.enumerate().map(in_a_product).collect() }.into();
     }
-    for_the_job(links, p, place).into()
+    for_the_job(links, p, job).into()
 }
 
-/// The first factor brings the base rate, and each other one is a number.
+/// The first factor has the base rate in it; the others are numbers.
 fn in_a_product((i, rate): (usize, S)) -> S {
     if i == 0 { rate } else { as_number(rate) }
 }
 
-/// What scales the base rate, as what scales 1.
+/// A schedule of multiples of the base rate as one of absolute numbers.
 fn as_number(rate: S) -> S {
     match rate {
         S::Base(factor) => S::Constant(factor),
@@ -82,14 +85,13 @@ fn as_number(rate: S) -> S {
 }
 
 /// Links that take turns as long as the job lasts.
-pub(super) fn for_the_job(links: Vec<ChainLink>, p: &mut Params<'_>, place: Place) -> S {
-    const MOST: u64 = crate::chain::MAX_STEPS;
-    let length = place.training.total_steps.filter(|length| *length <= MOST);
+pub(super) fn for_the_job(links: Vec<ChainLink>, p: &mut Params<'_>, job: FromJob) -> S {
+    let length = job.training.total_steps.filter(|length| *length <= MAX_STEPS);
     if length.is_none() {
         p.wrong(
             "",
             format!(
-                "make rates that have to be computed one from another: that needs the job's total_steps, at most {MOST}, \
+                "make rates that have to be computed one from another: that needs the job's total_steps, at most {MAX_STEPS}, \
                  and a scheduler that counts steps"
             ),
         );
@@ -97,14 +99,14 @@ pub(super) fn for_the_job(links: Vec<ChainLink>, p: &mut Params<'_>, place: Plac
     chain(links, length.unwrap_or(0))
 }
 
-/// Whether a member does nothing but scale the base rate, whatever the others do.
-fn scales(member: &Member, place: Place) -> bool {
+/// Whether a member only scales the base rate, whatever the others do.
+fn scales(member: &Member, job: FromJob) -> bool {
     let number = |name: &str| member.params.get(name).and_then(Value::as_f64);
     match member.scheduler.as_str() {
-        // Past its end it adds to what it finds.
+        // Past its end it adds to the rate that it finds.
         "CosineAnnealingLR" => {
             let ends_in_time =
-                place.training.total_steps.zip(number("T_max")).is_some_and(|(job, end)| steps(job) <= end + 1.0);
+                job.training.total_steps.zip(number("T_max")).is_some_and(|(job, end)| exact(job) <= end + 1.0);
             number("eta_min").unwrap_or(0.0) == 0.0 && ends_in_time
         }
         "StepLR" | "MultiStepLR" | "ConstantLR" | "LinearLR" | "ExponentialLR" | "PolynomialLR" => true,
@@ -112,10 +114,9 @@ fn scales(member: &Member, place: Place) -> bool {
     }
 }
 
-/// What a member does at each step to the rate that it finds.
+/// How a member changes, at each step, the rate that it finds.
 fn link(i: usize, member: &Member, p: &mut Params<'_>) -> ChainLink {
-    let mut link =
-        ChainLink { schedule: member.rate.clone(), floor: 0.0, running: false, resets: Resets::At(Vec::new()) };
+    let mut link = ChainLink { schedule: member.rate.clone(), ..ChainLink::default() };
     match (member.scheduler.as_str(), &member.rate) {
         ("CosineAnnealingLR", S::Ease(fall)) => {
             // Above its floor: from 1 to 0, and up again.
@@ -129,8 +130,8 @@ fn link(i: usize, member: &Member, p: &mut Params<'_>) -> ChainLink {
                 link = running.clone();
             }
         }
-        // These two set the rate, whatever it was.
-        ("LambdaLR" | "CosineAnnealingWarmRestarts", _) => link.resets = Resets::Always,
+        // These two set the rate, whatever it was before.
+        ("LambdaLR" | "CosineAnnealingWarmRestarts", _) => link.always_resets = true,
         // Each part begins from the base rate.
         ("SequentialLR", S::Seq(parts)) => {
             let floors = member.params.get("schedulers").and_then(Value::as_array).into_iter().flatten();
@@ -143,7 +144,7 @@ fn link(i: usize, member: &Member, p: &mut Params<'_>) -> ChainLink {
             }
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "milestones, which were whole")]
             let begins = parts.boundaries.iter().map(|boundary| *boundary as u64);
-            link.resets = Resets::At([0].into_iter().chain(begins).collect());
+            link.resets = [0].into_iter().chain(begins).collect();
         }
         ("SWALR" | "ChainedScheduler", _) => p.wrong(
             format!("schedulers[{i}].scheduler"),
@@ -161,16 +162,16 @@ fn sets_rates(scheduler: Option<&str>) -> bool {
 }
 
 /// The members in the list `schedulers`.
-fn members(p: &mut Params<'_>, place: Place) -> Vec<Member> {
+fn members(p: &mut Params<'_>, job: FromJob) -> Vec<Member> {
     let listed = p.objects("schedulers");
     if listed.is_empty() {
         p.wrong("schedulers", "must have at least one entry");
     }
-    let read = |(i, object)| p.within(format!("schedulers[{i}]"), |v| member(object, place, v));
+    let read = |(i, object)| p.within(format!("schedulers[{i}]"), |v| member(object, job, v));
     listed.into_iter().enumerate().filter_map(read).collect()
 }
 
-fn member(object: &Map<String, Value>, place: Place, v: &mut Violations) -> Option<Member> {
+fn member(object: &Map<String, Value>, job: FromJob, v: &mut Violations) -> Option<Member> {
     let mut p = Params::new(object, v);
     let scheduler = p.text_or("scheduler", "");
     let params = p.object("params").cloned().unwrap_or_default();
@@ -186,16 +187,6 @@ fn member(object: &Map<String, Value>, place: Place, v: &mut Violations) -> Opti
         }
         _ => {}
     }
-    let Some(translate) = lookup(TABLE, &scheduler) else {
-        let names: Vec<_> = TABLE.iter().map(|(name, _)| *name).collect();
-        v.add("scheduler", unknown("scheduler of torch", &scheduler, &names));
-        return None;
-    };
-    let rate = v.within("params", |v| {
-        let mut p = Params::new(&params, v);
-        let translation = translate(&mut p, place);
-        p.finish();
-        translation.rate
-    });
+    let rate = inner_rate(("scheduler", "scheduler of torch"), &scheduler, &params, job, v)?;
     Some(Member { scheduler, params, rate })
 }

@@ -1,24 +1,25 @@
-//! Schedulers that take a function. Code can not be stored, sent or checked, so a few functions are known by kind.
+//! Schedulers that take a function. Code cannot be stored, sent or checked; instead, a few functions are known by kind.
 
 use serde_json::{Map, Value};
 
-use super::last_epoch;
+use super::{arguments::last_epoch, composite::for_the_job};
 use crate::compat::{
-    Place, Translation,
-    algebra::{base, drops, geometric, line, power_law, steps},
+    algebra::{base, drops, geometric, line, power_law},
+    library::{FromJob, Translation},
 };
 use lrs_model::{
     library::Params,
-    schedule::{ChainLink, Resets, ScheduleSpec as S},
+    number::exact,
+    schedule::{ChainLink, ScheduleSpec as S},
     violation::Violations,
 };
 
 /// What to write in place of code.
-const INSTEAD: &str = "is code, which a schedule can not hold: write a form of ours, such as `warmup`, `geometric` or \
+const INSTEAD: &str = "is code, which a schedule cannot hold: write a form of ours, such as `warmup`, `geometric` or \
     `power_law`, or an object with a kind: {\"kind\": \"constant\", \"value\"}, {\"kind\": \"geometric\", \"gamma\"}, \
     {\"kind\": \"staircase\", \"gamma\", \"every\"}, {\"kind\": \"inverse_time\", \"k\"} or {\"kind\": \"ramp\", \"n\"}";
 
-/// A factor as a function of the step, by kind.
+/// A factor as a function of the step.
 enum Function {
     Constant(f64),
     Of(S),
@@ -34,19 +35,19 @@ impl Function {
 }
 
 /// The base rate times the function.
-pub(super) fn lambda(p: &mut Params<'_>, _: Place) -> Translation {
+pub(super) fn lambda(p: &mut Params<'_>, _: FromJob) -> Translation {
     last_epoch(p);
     function(p).schedule().into()
 }
 
 /// The base rate times the product of the function's values at steps 1, 2, …
-pub(super) fn multiplicative(p: &mut Params<'_>, place: Place) -> Translation {
+pub(super) fn multiplicative(p: &mut Params<'_>, job: FromJob) -> Translation {
     last_epoch(p);
     match function(p) {
         Function::Constant(factor) => geometric(base(1.0), factor, 1.0),
         Function::Of(schedule) => {
-            let link = ChainLink { schedule, floor: 0.0, running: true, resets: Resets::At(Vec::new()) };
-            super::composite::for_the_job(vec![link], p, place)
+            let link = ChainLink { schedule, running: true, ..ChainLink::default() };
+            for_the_job(vec![link], p, job)
         }
     }
     .into()
@@ -79,11 +80,11 @@ fn kind(object: &Map<String, Value>, v: &mut Violations) -> Function {
         "geometric" => Function::Of(geometric(base(1.0), positive(&mut p, "gamma"), 1.0)),
         "staircase" => {
             let gamma = positive(&mut p, "gamma");
-            Function::Of(drops(base(1.0), gamma, steps(p.whole("every", 1))))
+            Function::Of(drops(base(1.0), gamma, exact(p.whole("every", 1))))
         }
         "inverse_time" => Function::Of(power_law(base(1.0), 1.0 / positive(&mut p, "k"), 1.0)),
         "ramp" => {
-            let over = steps(p.whole("n", 1));
+            let over = exact(p.whole("n", 1));
             Function::Of(line(base(1.0 / over), base(1.0), over - 1.0))
         }
         _ if p.has("kind") => Function::Constant(positive(&mut p, "value")),
