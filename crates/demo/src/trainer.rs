@@ -20,6 +20,9 @@ use lrs_client::{Options, Sample, Trainer};
 const DEADLINE: Duration = Duration::from_millis(500);
 
 /// Trains one job to its end.
+///
+/// # Errors
+/// If the server is unreachable or refuses, or the record of the training is not durable at the end.
 pub async fn train(server: &str, job: &str, seed: u64) -> Result<(), Error> {
     let digits = Digits::load()?;
     let token = uuid::Uuid::now_v7().to_string();
