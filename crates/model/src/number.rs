@@ -212,9 +212,9 @@ mod tests {
 
     #[test]
     fn whole_numbers_are_exact_up_to_the_largest_step() {
-        assert_eq!(super::exact(crate::MAX_STEP), 9_007_199_254_740_991.0);
-        assert_eq!(super::exact(-3_i64), -3.0);
-        assert_eq!(super::exact(u64::MAX), 18_446_744_073_709_551_616.0);
+        assert_eq!(super::exact(crate::MAX_STEP).to_bits(), 9_007_199_254_740_991.0_f64.to_bits());
+        assert_eq!(super::exact(-3_i64).to_bits(), (-3.0_f64).to_bits());
+        assert_eq!(super::exact(u64::MAX).to_bits(), 18_446_744_073_709_551_616.0_f64.to_bits());
     }
 
     #[test]

@@ -43,11 +43,14 @@ const FORMS: &[Row] = &[
     row::<cyclic::Cyclic>("cyclic"),
 ];
 
+/// Writes out the defaults of a schedule among the parameters.
+pub(super) type WriteOut = dyn Fn(&mut ScheduleSpec);
+
 /// A form's name, and what can be done with its parameters.
 struct Row {
     name: &'static str,
     expand: fn(&Value, Expansion<'_>) -> Node,
-    canonical: fn(&Value, &dyn Fn(&mut ScheduleSpec)) -> Option<Value>,
+    canonical: fn(&Value, &WriteOut) -> Option<Value>,
 }
 
 const fn row<F: Form>(name: &'static str) -> Row {
@@ -64,7 +67,7 @@ fn expand_as<F: Form>(params: &Value, mut x: Expansion<'_>) -> Node {
     }
 }
 
-fn canonical_as<F: Form>(params: &Value, write_out: &dyn Fn(&mut ScheduleSpec)) -> Option<Value> {
+fn canonical_as<F: Form>(params: &Value, write_out: &WriteOut) -> Option<Value> {
     let mut form = F::deserialize(params).ok()?;
     form.parts_mut().into_iter().for_each(write_out);
     let Value::Object(mut params) = serde_json::to_value(form).ok()? else { return None };
@@ -76,8 +79,8 @@ fn canonical_as<F: Form>(params: &Value, write_out: &dyn Fn(&mut ScheduleSpec)) 
 /// the schedules among its parameters.
 pub(super) fn expand(named: &NamedForm, left: Horizon, build: &mut Build<'_>, v: &mut Violations) -> Node {
     let Some(row) = FORMS.iter().find(|row| row.name == named.form) else {
-        let names: Vec<_> = FORMS.iter().map(|row| row.name).collect();
-        v.add("", unknown("form", &named.form, &names));
+        let known: Vec<_> = FORMS.iter().map(|row| row.name).collect();
+        v.add("", unknown("form", &named.form, &known));
         return Node::BASE;
     };
     (row.expand)(&named.params, Expansion::new(left, build, v))
@@ -85,7 +88,7 @@ pub(super) fn expand(named: &NamedForm, left: Horizon, build: &mut Build<'_>, v:
 
 /// Writes out every default of the form; `write_out` does the same to the schedules among its parameters. A form that
 /// is not allowed stays as it is.
-pub(super) fn write_out_defaults(named: &mut NamedForm, write_out: &dyn Fn(&mut ScheduleSpec)) {
+pub(super) fn write_out_defaults(named: &mut NamedForm, write_out: &WriteOut) {
     let row = FORMS.iter().find(|row| row.name == named.form);
     if let Some(params) = row.and_then(|row| (row.canonical)(&named.params, write_out)) {
         named.params = params;

@@ -11,6 +11,7 @@ use lrs_model::schedule::{ScheduleSpec, Shape};
 /// The parameters.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[expect(clippy::struct_field_names, reason = "the names of the message")]
 pub(crate) struct Warmup {
     /// The length of the ramp in steps.
     pub(crate) warmup_steps: u64,

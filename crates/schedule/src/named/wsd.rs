@@ -1,6 +1,6 @@
 //! `wsd`: warm-up, a stable stretch at the base rate, and a decay to a floor at the end.
 //!
-//! Hu et al., "MiniCPM", 2024, section 4, <https://arxiv.org/abs/2404.06395>.
+//! Hu et al., "Unveiling the Potential of Small Language Models", 2024, section 4, <https://arxiv.org/abs/2404.06395>.
 //!
 //! The default shape is after Hägele et al., "Scaling Laws and Compute-Optimal Training Beyond Fixed Training
 //! Durations", 2024, <https://arxiv.org/abs/2405.18392>.

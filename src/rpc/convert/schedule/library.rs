@@ -5,23 +5,7 @@ use std::collections::HashMap;
 use pbjson_types::{ListValue, Struct, Value as Wire, value::Kind};
 use serde_json::{Map, Number, Value};
 
-use lrs_model::{library::LibraryCall, violation::Violations};
-
-/// The name of a library and what follows.
-pub(crate) fn call(library: String, scheduler: String, params: Option<Struct>, v: &mut Violations) -> LibraryCall {
-    for (field, name) in [("library", &library), ("scheduler", &scheduler)] {
-        if name.is_empty() {
-            v.add(field, "is required: `library` and `scheduler` go together, as in \"torch\" and \"StepLR\"");
-        }
-    }
-    let params = params.map(|params| v.within("params", |v| object(params.fields, v))).unwrap_or_default();
-    LibraryCall { library, scheduler, params }
-}
-
-/// The arguments of a call on the wire.
-pub(crate) fn params_to_proto(call: &LibraryCall) -> Option<Struct> {
-    (!call.params.is_empty()).then(|| object_to_proto(&call.params))
-}
+use lrs_model::violation::Violations;
 
 pub(in crate::rpc::convert) fn object(fields: HashMap<String, Wire>, v: &mut Violations) -> Map<String, Value> {
     fields
