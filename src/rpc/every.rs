@@ -22,7 +22,7 @@ pub(super) fn full(message: &MessageDescriptor) -> DynamicMessage {
 fn filled(message: &MessageDescriptor, depth: usize) -> DynamicMessage {
     let mut filled = DynamicMessage::new(message.clone());
     for field in message.fields() {
-        // A schedule or a controller is either one of our own, in the oneof, or has a library's words in the other fields.
+        // A schedule or a controller is one of our own, in the oneof, or has a library's words, in the other fields.
         let is_library = message.get_field_by_name("library").is_some() && !is_choice(&field);
         let is_other = is_library || reflect::long_form(&field).is_some();
         let is_taken =
