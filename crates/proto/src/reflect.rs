@@ -20,6 +20,9 @@ pub fn pool() -> &'static DescriptorPool {
 }
 
 /// The descriptor of a message.
+///
+/// # Panics
+/// Never: every generated message has a descriptor.
 #[must_use]
 pub fn descriptor<M: Name>() -> MessageDescriptor {
     POOL.get_message_by_name(&M::full_name()).expect("every generated message has a descriptor")

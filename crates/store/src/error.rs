@@ -58,8 +58,8 @@ impl Error {
     }
 
     /// [`Error::Inconsistent`], for an error or a text.
-    pub fn inconsistent(table: &'static str, id: impl ToString, problem: impl Into<Reason>) -> Self {
-        Self::Inconsistent { table, id: id.to_string(), problem: Cause::new(problem) }
+    pub fn inconsistent(table: &'static str, id: impl Into<String>, problem: impl Into<Reason>) -> Self {
+        Self::Inconsistent { table, id: id.into(), problem: Cause::new(problem) }
     }
 
     /// [`Error::Refused`], for an error or a text.
