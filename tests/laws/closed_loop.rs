@@ -76,7 +76,6 @@ fn where_a_search_leaves_the_rate_too_low_evaluations_raise_it() {
         let decisions = runs.iter().flat_map(|run| &run.decisions);
         decisions.filter(|decision| decision.reason.ends_with(how)).count()
     };
-    assert!(raises("the rate is tried") >= 3);
     assert!(raises("four times the rate is tried") > 0);
 }
 
