@@ -31,6 +31,7 @@ fn help() -> String {
 
 /// A database's error as a failure.
 #[must_use]
+#[expect(clippy::needless_pass_by_value, reason = "handed over to `map_err`")]
 pub fn explain(error: store::Error) -> Failure {
     let exit = match &error {
         store::Error::Unavailable(_) => Exit::Unavailable,

@@ -45,6 +45,7 @@ pub fn curve(spec: &Spec, steps: CurveSteps) -> Result<Curve, Error> {
 }
 
 /// What `--library` is for, with all libraries.
+#[must_use]
 pub fn libraries() -> String {
     let names: Vec<_> = compat::libraries().map(|(name, _)| name).collect();
     format!("Show a scheduler of this library, beside the files or without any: {}", names.join(", "))
@@ -68,17 +69,16 @@ pub fn in_words_of(spec: &Spec, library: &str) -> Result<proto::JobSpec, Violati
         if matches!(schedule, ScheduleSpec::Library(form) if form.call.library == library) {
             continue;
         }
-        match compat::in_words_of(schedule, library) {
-            Some(words) => *schedule = ScheduleSpec::Library(words),
-            None => {
-                let known: Vec<_> = compat::libraries_with_words().collect();
-                let problem = format_args!(
-                    "has no single scheduler that does the same: only named forms have one, with a length of their own \
-                     (such as decay_steps) where they end, in the words of {}",
-                    known.join(" and ")
-                );
-                violations.add(field, problem);
-            }
+        if let Some(words) = compat::in_words_of(schedule, library) {
+            *schedule = ScheduleSpec::Library(words);
+        } else {
+            let known: Vec<_> = compat::libraries_with_words().collect();
+            let problem = format_args!(
+                "has no single scheduler that does the same: only named forms have one, with a length of their own \
+                 (such as decay_steps) where they end, in the words of {}",
+                known.join(" and ")
+            );
+            violations.add(field, problem);
         }
     }
     violations.into_result(convert::spec::to_proto(&said))

@@ -30,12 +30,11 @@ type Routes = Arc<[Route]>;
 /// `router` with every route of every method.
 pub(super) fn add_routes(router: Router<Shared>) -> Router<Shared> {
     let mut by_path: BTreeMap<String, Vec<Route>> = BTreeMap::new();
-    for route in http_routes().map(Route::new) {
+    for route in http_routes().map(|route| Route::new(&route)) {
         by_path.entry(route.template.router_path()).or_default().push(route);
     }
-    by_path.into_iter().fold(router, |router, (path, routes)| {
-        let routes: Routes = routes.into();
-        router.route(&path, any(answer).layer(Extension(routes)))
+    by_path.into_iter().fold(router, |router, (path, of_path)| {
+        router.route(&path, any(answer).layer(Extension(Routes::from(of_path))))
     })
 }
 

@@ -85,7 +85,9 @@ fn variants(message: &MessageDescriptor, above: &[MessageDescriptor]) -> Vec<Dyn
         let within = |value: Value| if field.is_list() { Value::List(vec![value]) } else { value };
         match field.kind() {
             Kind::Message(inner) if !field.is_map() && !above.contains(&inner) => {
-                self::variants(&inner, &above).into_iter().for_each(|v| add(&field, within(Value::Message(v))));
+                for message in self::variants(&inner, &above) {
+                    add(&field, within(Value::Message(message)));
+                }
             }
             Kind::Enum(kind) => {
                 let said = kind.values().filter(|value| value.number() != 0);

@@ -30,6 +30,7 @@ const RETRY_WHEN_AWAY: Duration = Duration::from_secs(1);
 
 /// The status of an error of the engine.
 #[must_use]
+#[expect(clippy::needless_pass_by_value, reason = "handed over to `map_err`")]
 pub fn of(error: Error) -> Status {
     // No `_` arm: a new error does not compile until it has a code and a reason.
     let (code, reason) = match &error {

@@ -86,7 +86,9 @@ fn copy(path: &str, from: &DynamicMessage, to: &mut DynamicMessage) -> Result<()
     let unknown = |matched| Unknown { message: message.clone(), matched };
     let field = message.get_field_by_name(name).ok_or_else(|| unknown(0))?;
     let Some(below) = below else {
-        forms(&field).into_iter().for_each(|form| copy_field(&form, from, to));
+        for form in forms(&field) {
+            copy_field(&form, from, to);
+        }
         return Ok(());
     };
     match field.kind() {

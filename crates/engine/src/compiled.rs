@@ -358,7 +358,8 @@ mod tests {
 
     /// A spec with so many groups, each with 157 parts of its own.
     fn with_stairs(groups: usize) -> Spec {
-        let stairs = ScheduleSpec::named("multi_step", json!({"milestones": Vec::from_iter(1..=155), "gamma": 0.999}));
+        let stairs =
+            ScheduleSpec::named("multi_step", json!({"milestones": (1..=155).collect::<Vec<_>>(), "gamma": 0.999}));
         let group = |number| Group {
             name: format!("g{number}"),
             base_lr: 0.1,

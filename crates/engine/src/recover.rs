@@ -216,7 +216,7 @@ fn within(part: Part, chunk: Chunk) -> Report {
 }
 
 fn inconsistent(table: &'static str, job: JobId, problem: &str) -> store::Error {
-    store::Error::inconsistent(table, job, problem)
+    store::Error::inconsistent(table, job.to_string(), problem)
 }
 
 impl From<store::Error> for Error {

@@ -44,7 +44,7 @@ pub(super) enum Body {
 
 impl Route {
     /// The route that an option of the protos says.
-    pub(super) fn new(route: HttpRoute) -> Self {
+    pub(super) fn new(route: &HttpRoute) -> Self {
         let (input, output) = (route.method.input(), route.method.output());
         let body = match route.body.as_str() {
             "" => Body::None,
@@ -228,7 +228,7 @@ mod tests {
     use prost::Message;
 
     fn route(method: &str) -> Route {
-        Route::new(http_routes().find(|route| route.method.name() == method).unwrap())
+        Route::new(&http_routes().find(|route| route.method.name() == method).unwrap())
     }
 
     fn request(method: &str, parameters: &[(&str, &str)], body: &str) -> Result<Vec<u8>, Violations> {
@@ -311,7 +311,7 @@ mod tests {
     #[test]
     fn every_field_of_every_request_can_be_given() {
         for method in reflect::methods() {
-            let routes = http_routes().filter(|route| route.method == method).map(Route::new);
+            let routes = http_routes().filter(|route| route.method == method).map(|route| Route::new(&route));
             let routes: Vec<Route> = routes.collect();
             let is_for_trainers = method.parent_service().name() == "LearningRateService";
             assert_eq!(routes.is_empty(), is_for_trainers, "{}", method.full_name());

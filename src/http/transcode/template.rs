@@ -60,7 +60,7 @@ impl Template {
                     collection = text;
                 }
                 Segment::Any => {
-                    path.push_str(&format!("{{{}}}", collection.strip_suffix('s').unwrap_or(collection)));
+                    path.extend(["{", collection.strip_suffix('s').unwrap_or(collection), "}"]);
                 }
             }
         }
@@ -80,11 +80,14 @@ impl Template {
     /// The fields and their values, where the path has these texts for its `*`s.
     pub(super) fn values(&self, texts: &[String]) -> Vec<(&str, String)> {
         let mut texts = texts.iter().map(String::as_str);
-        let text = |segment| match segment {
-            &Segment::Literal(ref text) => text.as_str(),
-            Segment::Any => texts.next().unwrap_or_default(),
-        };
-        let path: Vec<&str> = self.segments.iter().map(text).collect();
+        let path: Vec<&str> = self
+            .segments
+            .iter()
+            .map(|segment| match segment {
+                Segment::Literal(text) => text.as_str(),
+                Segment::Any => texts.next().unwrap_or_default(),
+            })
+            .collect();
         let value = |variable: &Variable| path[variable.segments.clone()].join("/");
         self.variables.iter().map(|variable| (variable.field.as_str(), value(variable))).collect()
     }

@@ -26,12 +26,11 @@ const STRUCT: &str = "google.protobuf.Struct";
 
 /// The message as a plain value; null where a choice is missing, which has been noted.
 pub(super) fn read<M: prost::Message + Name>(message: &M, v: &mut Violations) -> Value {
-    match reflect::to_dynamic(message) {
-        Ok(message) => read_message(&message, v),
-        Err(_) => {
-            v.add("", "is nested too deeply");
-            Value::Null
-        }
+    if let Ok(message) = reflect::to_dynamic(message) {
+        read_message(&message, v)
+    } else {
+        v.add("", "is nested too deeply");
+        Value::Null
     }
 }
 
