@@ -110,6 +110,7 @@ pub const ROOMS: &[Room] = &[
             "lrs_audit",
             "lrs_engine",
             "lrs_model",
+            "lrs_plotly",
             "lrs_proto",
             "lrs_report",
             "lrs_runtime",
