@@ -66,12 +66,12 @@ pub const CRATES: &[CrateRoom] = &[
     ),
     // The messages, and the rooms that are made of them.
     below("lrs-proto", &[], &[&["axum", "tower"], SQL, CUDA]),
-    below("lrs-client", &["lrs-model", "lrs-proto"], &[&["axum"], SQL, CUDA]),
+    below("lrs-client", &["lrs-model", "lrs-proto", "lrs-runtime"], &[&["axum"], SQL, CUDA]),
     below("lrs-plotly", &[], &[IMPURE, WIRE, SQL, CUDA]),
     below("lrs-report", &["lrs-model", "lrs-plotly", "lrs-proto"], &[IMPURE, SERVERS, SQL, CUDA]),
     below("lrs-export", &["lrs-model", "lrs-proto"], &[IMPURE, SERVERS, SQL, CUDA]),
     // Trainers like any other: they reach the server over the wire.
-    below("lrs-demo", &["lrs-client", "lrs-proto", "lrs-report"], &[&["axum"], SQL, CUDA]),
+    below("lrs-demo", &["lrs-client", "lrs-model", "lrs-proto", "lrs-report", "lrs-runtime"], &[&["axum"], SQL, CUDA]),
 ];
 
 /// The rooms whose rules the compiler does not hold.
@@ -110,6 +110,7 @@ pub const ROOMS: &[Room] = &[
             "lrs_audit",
             "lrs_engine",
             "lrs_model",
+            "lrs_plotly",
             "lrs_proto",
             "lrs_report",
             "lrs_runtime",
@@ -120,7 +121,16 @@ pub const ROOMS: &[Room] = &[
     room("lrs::connections", Only(&[]), &[SQL, CUDA, &["axum"]]),
     room(
         "lrs::config",
-        Only(&["lrs::http", "lrs::observability", "lrs::rpc", "lrs_engine", "lrs_model", "lrs_stats", "lrs_store"]),
+        Only(&[
+            "lrs::http",
+            "lrs::observability",
+            "lrs::rpc",
+            "lrs_engine",
+            "lrs_model",
+            "lrs_runtime",
+            "lrs_stats",
+            "lrs_store",
+        ]),
         &[SERVERS, SQL, CUDA],
     ),
     room("lrs::observability", Only(&["lrs_runtime"]), &[SERVERS, SQL, CUDA]),
