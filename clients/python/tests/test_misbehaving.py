@@ -113,7 +113,7 @@ def test_strict_raises_what_is_otherwise_only_logged(fake):
     scheduler = connect(service, deadline=0.005, strict=True)
     with pytest.raises(lrs.UnreachableError, match="step 1 "):
         scheduler.step(2.0)
-    with pytest.raises(lrs.NotDurableError, match=r"1 steps .* within 0\.01 s: .* is slow to answer"):
+    with pytest.raises(lrs.NotDurableError, match=r"1 step of .* within 0\.01 s: .* is slow to answer"):
         scheduler.close(0.01)
     port = service.stop()
     with pytest.raises(lrs.UnreachableError, match="lrs serve"):

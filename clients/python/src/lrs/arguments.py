@@ -1,7 +1,7 @@
 """The keyword arguments of a scheduler. Every integration takes its arguments from these lists.
 
 A type checker rejects a misspelt keyword and a value of a wrong type. At run time, `check_arguments` rejects a misspelt
-keyword. An argument that is left out has its default; so has an argument that is `None`.
+keyword. An argument that is left out has its default. `None` means the default too, where the type allows `None`.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class JobArguments(ControllerArguments, total=False):
     deadline: float
     """How long a step may wait for the service, in seconds. Default: that of `options`, 0.05."""
     strict: bool
-    """Whether `step` raises an exception when the service is away. Default: that of `options`, no."""
+    """Whether `step` raises an exception when the service is away. Default: that of `options`, `False`."""
     start_timeout: float
     """How long making a scheduler may wait for the service, in seconds. Default: that of `options`, 5."""
     close_timeout: float

@@ -225,7 +225,8 @@ class Scheduler(Overview):
         left = self._link.close(wait)
         self._hand_over = self._warn_once_closed
         if left:
-            text = f"The service did not confirm {left} steps of {self.job} within {wait:g} s: {self._directives.why_away()}"
+            steps = "1 step" if left == 1 else f"{left} steps"
+            text = f"The service did not confirm {steps} of {self.job} within {wait:g} s: {self._directives.why_away()}"
             if self._options.strict:
                 raise errors.NotDurableError(text, code="UNAVAILABLE")
             if self._link.refusal is None:  # a refusal has been logged
