@@ -43,8 +43,8 @@ fn documented_path(template: &str) -> String {
     for segment in template.split('/').skip(1) {
         let segment = segment.split_once('=').map_or(segment, |(_, segment)| segment).replace('}', "");
         match segment.strip_prefix('*') {
-            Some(verb) => path += &format!("/{{{}}}{verb}", collection.strip_suffix('s').unwrap()),
-            None => path += &format!("/{segment}"),
+            Some(verb) => path.extend(["/{", collection.strip_suffix('s').unwrap(), "}", verb]),
+            None => path.extend(["/", &segment]),
         }
         collection = ["namespaces", "jobs", "experiments"].into_iter().find(|name| *name == segment).unwrap_or("");
     }

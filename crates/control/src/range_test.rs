@@ -16,6 +16,7 @@ use crate::{
 };
 use lrs_model::{
     decision::{Action, RateShape, Topic},
+    number::exact,
     spec::Tier,
     telemetry::LOSS,
     violation::Violations,
@@ -232,7 +233,7 @@ impl RangeTest {
         let suggestions = state.curve.suggestions(self.params.rates);
         let suggestions = suggestions.into_iter().map(|(suggestion, rate)| (suggestion.as_str(), rate));
         let rest = [
-            ("rates_tried", lrs_stats::number(state.curve.points().len())),
+            ("rates_tried", exact(state.curve.points().len())),
             ("smoothed_loss", state.curve.smoothed),
             ("least_smoothed_loss", state.curve.least),
         ];
@@ -244,7 +245,7 @@ impl RangeTest {
         if i + 1 >= self.params.rates {
             return self.params.end_lr;
         }
-        let share = lrs_stats::number(i) / lrs_stats::number(self.params.rates - 1);
+        let share = exact(i) / exact(self.params.rates - 1);
         self.params.start_lr * libm::pow(self.params.end_lr / self.params.start_lr, share)
     }
 

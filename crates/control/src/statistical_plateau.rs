@@ -17,6 +17,7 @@ use crate::{
 };
 use lrs_model::{
     decision::{RateShape, Topic},
+    number::exact,
     telemetry::LOSS,
     violation::Violations,
 };
@@ -162,7 +163,7 @@ impl StatisticalPlateau {
             ("z2", test.z2),
             ("neighbour_correlation", test.correlation),
             ("threshold", self.params.threshold),
-            ("window", lrs_stats::number(self.params.window)),
+            ("window", exact(self.params.window)),
         ];
         let evidence = evidence.into_iter().map(|(name, figure)| (name.to_owned(), figure)).collect();
         let flat = format!(

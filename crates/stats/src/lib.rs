@@ -33,7 +33,7 @@ pub mod stationary;
 pub mod sum;
 
 use linear::{Moments, Trend};
-pub use lrs_model::number::exact as number;
+use lrs_model::number::exact as number;
 use order::Quantiles;
 use rank::{MannKendall, TheilSen};
 

@@ -15,8 +15,9 @@ use super::{
     reading::ANSWER_TIMEOUT,
     rows::{attempt::StoredAttempt, chunk::ChunkHead, decision::StoredDecision, job::StoredJob, state::StoredState},
     schema::Schema,
-    sql::{Sql, Writer},
+    sql::Sql,
     statements,
+    writer::Writer,
 };
 use lrs_model::name::JobId;
 

@@ -25,6 +25,7 @@ mod store;
 mod stores;
 mod url;
 mod write;
+mod writer;
 
 pub use error::Error;
 pub use kind::{Damage, Kind};

@@ -11,8 +11,8 @@ use super::{
     failure::{Failure, bounded},
     reading::ANSWER_TIMEOUT,
     rows::{capped, chunk},
-    sql::Writer,
     statements,
+    writer::Writer,
 };
 use lrs_model::{name::JobId, telemetry::Sample};
 

@@ -3,18 +3,19 @@
 use std::ops::Range;
 
 use async_trait::async_trait;
-use sqlx::{ColumnIndex, Decode, Encode, Executor, FromRow, IntoArguments, Pool, Transaction, Type};
+use sqlx::{ColumnIndex, Decode, Encode, Executor, FromRow, IntoArguments, Pool, Type};
 use uuid::Uuid;
 
 use super::{
     Chunk, DecisionQuery, DecisionRow, Error, ExpiredJob, ExpiryQuery, LoadedJob, Outcome, Removal, StateRow, Store,
     Write,
     dialect::Dialect,
-    failure::{Failure, bounded},
+    failure::bounded,
     merge::{self, ChunkSize},
     reading::{ANSWER_TIMEOUT, Readers},
     removal,
     rows::{attempt::StoredAttempt, decision::StoredDecision, job::StoredJob, state::StoredState},
+    writer::Writer,
 };
 use lrs_model::{
     filter::JobQuery,
@@ -26,22 +27,6 @@ use lrs_model::{
 pub(super) struct Sql<DB: Dialect, W> {
     pub(super) readers: Readers<DB>,
     pub(super) writer: W,
-}
-
-/// How a database is written to.
-#[async_trait]
-pub(super) trait Writer<DB: Dialect>: Send + Sync + 'static {
-    /// See [`Store::commit`].
-    async fn commit(&self, batch: &[Write]) -> Result<Vec<Outcome>, Error>;
-
-    /// A transaction for work that decides nothing: telemetry is merged, or removed.
-    async fn begin(&self) -> Result<Transaction<'static, DB>, Failure>;
-
-    /// See [`Store::ping`].
-    async fn ping(&self) -> Result<(), Error>;
-
-    /// Lets go of the connections, after what is under way.
-    async fn close(&self);
 }
 
 #[async_trait]

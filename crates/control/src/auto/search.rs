@@ -13,7 +13,8 @@
 //! Learning rate range test: Smith, "Cyclical Learning Rates for Training Neural Networks", WACV 2017,
 //! <https://arxiv.org/abs/1506.01186>. Held stages with standard errors are our own; docs/controllers.md has what was measured.
 
-use lrs_stats::{linear::standard_error, number, order::median};
+use lrs_model::number::exact;
+use lrs_stats::{linear::standard_error, order::median};
 
 use super::{
     revision::Revision,
@@ -198,7 +199,7 @@ impl Search {
             state.enter(when.effective_step, scale);
             return Next::Restart(figures);
         }
-        let spread = first.1 * number(PROBE_STEPS).sqrt();
+        let spread = first.1 * exact(PROBE_STEPS).sqrt();
         let no_gain = match (over.loss, state.best().map(|best| (*best, best.loss))) {
             (None, _) => true,
             (Some(_), None | Some((_, None))) => false,
@@ -249,7 +250,7 @@ impl Search {
     fn is_blown(self, state: &SearchState, first: (f64, f64)) -> bool {
         let Some(last) = state.losses.len().checked_sub(3).map(|i| median(&state.losses[i..])) else { return false };
         let lowest = state.stages.iter().filter_map(|stage| stage.loss).fold(first.0, f64::min);
-        let spread = first.1 * number(PROBE_STEPS).sqrt();
+        let spread = first.1 * exact(PROBE_STEPS).sqrt();
         let size = first.0.abs();
         let is_spike = |loss: &f64| *loss > first.0 + self.revision.spike * (size + spread);
         last > first.0 + size + 10.0 * first.1

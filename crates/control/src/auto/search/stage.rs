@@ -1,5 +1,6 @@
 //! A stage of the search that is over, beside the first loss and the other stages.
 
+use lrs_model::number::exact;
 use serde::{Deserialize, Serialize};
 
 use crate::auto::terms::Figures;
@@ -37,7 +38,7 @@ impl Stage {
             ("first_error", first.1),
             ("stage_loss", self.loss.unwrap_or(f64::INFINITY)),
             ("stage_error", self.error),
-            ("stage", lrs_stats::number(number)),
+            ("stage", exact(number)),
             ("scale", self.scale),
         ]
     }

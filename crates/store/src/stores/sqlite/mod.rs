@@ -33,7 +33,8 @@ use crate::{
     kind::{Damage, Kind, Location},
     reading::{ANSWER_TIMEOUT, Readers},
     schema::{self, Migration, Schema},
-    sql::{Sql, Writer},
+    sql::Sql,
+    writer::Writer,
 };
 use lrs_runtime::error::Cause;
 

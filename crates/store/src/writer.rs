@@ -1,0 +1,22 @@
+//! How a SQL database is written to: the part of a store that each database has of its own.
+
+use async_trait::async_trait;
+use sqlx::Transaction;
+
+use super::{Error, Outcome, Write, dialect::Dialect, failure::Failure};
+
+/// How a database is written to.
+#[async_trait]
+pub(super) trait Writer<DB: Dialect>: Send + Sync + 'static {
+    /// See [`Store::commit`](super::Store::commit).
+    async fn commit(&self, batch: &[Write]) -> Result<Vec<Outcome>, Error>;
+
+    /// A transaction for work that decides nothing: telemetry is merged, or removed.
+    async fn begin(&self) -> Result<Transaction<'static, DB>, Failure>;
+
+    /// See [`Store::ping`](super::Store::ping).
+    async fn ping(&self) -> Result<(), Error>;
+
+    /// Lets go of the connections, after what is under way.
+    async fn close(&self);
+}
