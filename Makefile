@@ -9,7 +9,7 @@ help: ## This list
 
 demo: ## Train six small networks under a private server and compare the arms
 	@scripts/need.sh build-essential
-	cargo run --release --locked -- demo
+	cargo run --locked -- demo
 
 test: ## Every check of CI, with its set-up; the last lines sum up
 	@scripts/test.sh

@@ -3,8 +3,8 @@
 use std::ops::RangeInclusive;
 
 use crate::api::JobView;
-use lrs_model::job::State;
-use lrs_stats::{Backend, MAX_WINDOW, Summary, Wanted, Windows, cpu::Cpu, linear::mean, number};
+use lrs_model::{job::State, number::exact};
+use lrs_stats::{Backend, MAX_WINDOW, Summary, Wanted, Windows, cpu::Cpu, linear::mean};
 
 /// In the order of what needs attention first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -234,8 +234,7 @@ fn describe(stretches: &[&[Block]], statistics: &dyn Backend) -> Vec<FlatStretch
     let figures = statistics.summarise(&batch(stretches.iter().map(thinned)), Wanted { theil_sen: true, ..TEST });
     let described = |(blocks, figures): (&&[Block], Summary)| {
         let (from, to) = (blocks[0].0, blocks[blocks.len() - 1].1);
-        let steps_a_place =
-            number(usize::try_from(to - from).unwrap_or(usize::MAX)) / number(figures.finite.max(2) - 1);
+        let steps_a_place = exact(usize::try_from(to - from).unwrap_or(usize::MAX)) / exact(figures.finite.max(2) - 1);
         let slope = figures.theil_sen.map_or(0.0, |trend| trend.slope / steps_a_place);
         let reason = format!(
             "loss flat for {} steps: Mann–Kendall z = {:.1}, slope {slope:.0e} per step",
