@@ -126,7 +126,7 @@ async fn the_fleet_takes_no_parameters_and_says_so() {
     let server = Server::sqlite().await;
     for path in ["/v1/fleet?namespace=a", "/v1/fleet:watch?x=1"] {
         let (status, body) = server.http_get(path).await;
-        assert!(status == 400 && body.contains("is not allowed in the query"), "{status} {body}");
+        assert!(status == 400 && body.contains("is not allowed here: there are no parameters"), "{status} {body}");
     }
 }
 
