@@ -1,8 +1,8 @@
 //! The recommended closed loop: finds the rate, holds it, cuts it on a plateau, cools down, and guards the run.
 //!
-//! Composed of the parts below: the line-search warm-up (`search`), raises on trial after it (`climb`), the hold with
-//! plateau cuts (`hold`), the guard (`guard`), and the cooldown ([`shape`](crate::shape)). All jobs have one default
-//! configuration; the rest comes from the job: the length of the training, the tier of the trainer, the decision lag.
+//! The loop is made of the line-search warm-up (`search`), raises on trial after it (`climb`), the hold with plateau
+//! cuts (`hold`), the guard (`guard`), and the cooldown ([`shape`](crate::shape)). All jobs have the same default
+//! configuration; the length of the training, the tier of the trainer and the decision lag come from the job.
 //! docs/controllers.md describes the loop, and benches/training/LOG.md has the measurements.
 //!
 //! All rates are the written base rates times one factor, so that groups keep their proportions.
@@ -45,12 +45,12 @@ use terms::{BLOWN_LOSS, When};
 
 /// The number of the newest revision of the rule; the first is 1.
 pub const REVISION: u64 = revision::NEWEST;
-/// The evaluation metric where neither the controller nor the objective names one.
+/// The evaluation metric, if neither the controller nor the objective names one.
 const EVALUATION: &str = "val_loss";
-/// Steps without a metric after which it counts as missing.
+/// After this many steps, a metric that has not been reported counts as missing.
 const MISSING_AFTER: u64 = 64;
 
-/// The parameters. A parameter that is `None` is found from the job.
+/// The parameters. A parameter that is `None` is derived from the job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[expect(missing_docs, reason = "described in proto/lrs/v1/controller.proto")]
@@ -154,7 +154,7 @@ impl Kind for Auto {
         })
     }
 
-    /// The first probe of a search, or the rate given with its cooldown.
+    /// The first probe of a search, or the given rate with its cooldown.
     fn opening(&self) -> Option<Opening> {
         Some(match self.search {
             Some(_) => Opening { base_lrs: self.scaled(SearchState::new(0, None).scale()), shape: flat() },
@@ -208,7 +208,7 @@ impl Kind for Auto {
         let when = When { step: sample.step, effective_step: observation.effective_step };
         let mut outcome = Outcome::default();
         if sample.step < state.from && state.steps_seen == 0 {
-            // A step of before this controller was there.
+            // The step ran before this controller existed.
             return outcome;
         }
         state.steps_seen += 1;
@@ -244,7 +244,7 @@ impl Kind for Auto {
 }
 
 impl Auto {
-    /// A step ran at another rate than this controller's.
+    /// Drops the losses of the present stage or window, because a step ran at another rate than this controller's.
     fn begin_again(state: &mut AutoState, step: u64) {
         match &mut state.phase {
             Phase::Search(search) => search.begin_stage_again(),

@@ -1,4 +1,5 @@
-//! Controllers of other libraries: a table from their names and keyword arguments to ours, defaults included.
+//! Controllers of other libraries: a table that translates their names and keyword arguments to ours, defaults
+//! included.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -13,7 +14,7 @@ use lrs_model::{
     violation::Violations,
 };
 
-/// The kind of a controller that is written in a library's words.
+/// The kind of a controller that is written in the words of another library.
 pub const LIBRARY: &str = "library";
 
 /// A library's scheduler that follows a metric, as written.
@@ -27,7 +28,7 @@ struct Call {
     /// The keyword arguments.
     #[serde(default)]
     params: Map<String, Value>,
-    /// The metric, where the arguments do not name one.
+    /// The metric, for a library whose arguments do not name it.
     metric: Option<String>,
 }
 
@@ -40,7 +41,7 @@ fn call(spec: &ControllerSpec) -> serde_json::Result<Call> {
 pub struct Translation {
     /// The controller.
     pub controller: ControllerSpec,
-    /// The warm-up that comes before it, which is a schedule.
+    /// The warm-up before the controller; it is a schedule.
     pub opening: Option<ScheduleSpec>,
 }
 
@@ -62,15 +63,15 @@ pub fn names() -> impl Iterator<Item = (&'static str, &'static str)> {
     TABLE.iter().map(|(library, name, _)| (*library, *name))
 }
 
-/// The spec of a library's controller with every field written out, in the library's words still; `None` if it is another
-/// kind or wrong.
+/// The spec of a library's controller with every field written out, still in the library's words; `None` if the spec is
+/// wrong or of another kind.
 pub(crate) fn complete(spec: &ControllerSpec) -> Option<ControllerSpec> {
     let call = call(spec).ok().filter(|_| spec.kind() == LIBRARY)?;
     let Ok(Value::Object(params)) = serde_json::to_value(call) else { return None };
     Some(ControllerSpec::new(LIBRARY, params))
 }
 
-/// The warm-up that a library's controller begins with, if it does.
+/// The warm-up that a library's controller begins with, if it has one.
 #[must_use]
 pub fn opening(spec: &ControllerSpec) -> Option<ScheduleSpec> {
     if spec.kind() != LIBRARY {
@@ -79,7 +80,7 @@ pub fn opening(spec: &ControllerSpec) -> Option<ScheduleSpec> {
     translate(spec, &mut Violations::new())?.opening
 }
 
-/// What a library's controller does, in our words; what is wrong is added to `violations`, and then there is no answer.
+/// Translates a library's controller. Adds what is wrong with it to `violations`, and then returns `None`.
 pub fn translate(spec: &ControllerSpec, violations: &mut Violations) -> Option<Translation> {
     let call = match call(spec) {
         Ok(call) => call,
@@ -130,12 +131,12 @@ fn threshold_mode(p: &mut Params<'_>, default: &'static str) -> ThresholdMode {
     }
 }
 
-/// A rate for all groups, or a list of one a group.
+/// One rate for all groups, or a list with a rate for each group.
 fn rates(p: &mut Params<'_>, name: &'static str, default: f64) -> Vec<f64> {
     if p.is_list(name) { p.numbers(name) } else { vec![p.number_or(name, default)] }
 }
 
-/// What a library prints is no matter of the curve.
+/// Accepts and ignores the argument: what a library prints does not change the curve.
 fn verbose(p: &mut Params<'_>) {
     p.has("verbose");
 }
@@ -163,7 +164,7 @@ fn torch_plateau(p: &mut Params<'_>, metric: String) -> Translation {
     })
 }
 
-/// PyTorch's after a warm-up, over a metric that by default is better when higher.
+/// PyTorch's plateau after a warm-up, over a metric that is better when higher unless the arguments say otherwise.
 fn timm_plateau(p: &mut Params<'_>, metric: String) -> Translation {
     p.only("initialize", &[json!(true)], "is not used: the base rate is the job's");
     p.only("noise_range_t", &[], "is not reproduced: timm draws the noise from torch's generator");
@@ -188,7 +189,7 @@ fn timm_plateau(p: &mut Params<'_>, metric: String) -> Translation {
     Translation { controller: controller.into(), opening }
 }
 
-/// PyTorch's after a warm-up of updates.
+/// PyTorch's plateau after a warm-up that is counted in updates.
 fn fairseq_plateau(p: &mut Params<'_>, metric: String) -> Translation {
     let warmup = p.whole_or("warmup_updates", 0, 0);
     let from = p.number_or("warmup_init_lr", -1.0);
@@ -205,7 +206,7 @@ fn fairseq_plateau(p: &mut Params<'_>, metric: String) -> Translation {
     Translation { controller: controller.into(), opening: ramp(from.max(0.0), warmup) }
 }
 
-/// The metric is an argument there, `val_loss` if it is left out.
+/// Keras names the metric in its own argument `monitor`, with `val_loss` as the default.
 fn keras_plateau(p: &mut Params<'_>, _: String) -> Translation {
     verbose(p);
     let metric = p.text_or("monitor", "val_loss");

@@ -1,7 +1,8 @@
 //! Raises the base rates while a metric improves, and lowers them while it does not.
 //!
-//! As `transformers`' `GreedyLR` (5.23), after the paper of that name, 2025, <https://arxiv.org/abs/2512.14527>. Once the rates have been at their floor for so many reductions,
-//! everything begins anew. A NaN in a smoothed metric stays in its sum for ever, as it does there.
+//! Follows `GreedyLR` of `transformers` 5.23, after the paper of that name, 2025, <https://arxiv.org/abs/2512.14527>.
+//! Once reductions at the floor have come `reset_after` times, the rates and the state start again from their first
+//! values. A NaN stays in the sum of a smoothed metric for ever, as in `transformers`.
 
 use serde::{Deserialize, Serialize};
 
@@ -34,9 +35,9 @@ pub struct Params {
     pub threshold_mode: ThresholdMode,
     pub cooldown: u64,
     pub warmup: u64,
-    /// One for all groups, or one a group.
+    /// One floor for all groups, or one a group.
     pub min_lr: Vec<f64>,
-    /// One for all groups, or one a group.
+    /// One ceiling for all groups, or one a group.
     pub max_lr: Vec<f64>,
     pub eps: f64,
     pub window: u64,
@@ -82,18 +83,18 @@ pub struct GreedyState {
     good_eval_count: u64,
     /// Bad observations in a row.
     bad_eval_count: u64,
-    /// How many observations are not judged, after the rates were lowered.
+    /// How many observations are still skipped after the rates were lowered.
     cooldown_left: u64,
-    /// How many observations are not judged, after the rates were raised.
+    /// How many observations are still skipped after the rates were raised.
     warmup_left: u64,
-    /// How many more reductions at the floor are borne.
+    /// How many more reductions at the floor come before everything starts again.
     reset_left: u64,
-    /// The latest values, oldest first, where the metric is smoothed: at most a window.
+    /// The latest values of a smoothed metric, oldest first: at most one window of them.
     #[serde(with = "lrs_model::number::list")]
     window: Vec<f64>,
     #[serde(with = "lrs_model::number")]
     sum: f64,
-    /// The rates before the first observation, to which everything may return.
+    /// The rates before the first observation, from which everything starts again.
     first: Vec<f64>,
 }
 
@@ -144,7 +145,7 @@ impl Kind for Greedy {
 }
 
 impl Greedy {
-    /// Takes in one observation, if `sample` has one.
+    /// Observes the metric, if `sample` has it.
     fn next(&self, state: &GreedyState, sample: &Sample, base_lrs: &[f64]) -> (GreedyState, Option<Move>) {
         let mut next = state.clone();
         let Some(value) = sample.metric(&self.params.metric) else { return (next, None) };
@@ -176,7 +177,7 @@ impl Greedy {
         }
     }
 
-    /// The mean of the latest values. A running sum, as transformers keeps it.
+    /// The mean of the latest values, from a running sum as in transformers.
     fn smoothed(&self, state: &mut GreedyState, value: f64) -> f64 {
         if self.params.window <= 1 {
             return value;

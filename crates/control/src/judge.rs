@@ -1,4 +1,4 @@
-//! When a value is better than the best so far, and what a move of the rates says about it.
+//! Decides whether a value is better than the best so far, and explains a move of the rates.
 
 use crate::{params::not_negative, words::Move};
 use lrs_model::{
@@ -6,7 +6,7 @@ use lrs_model::{
     violation::Violations,
 };
 
-/// What counts as better.
+/// The criterion for a better value.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Judge {
     pub(super) mode: Mode,
@@ -15,7 +15,7 @@ pub(super) struct Judge {
 }
 
 impl Judge {
-    /// The infinity that any value is better than.
+    /// The infinity that every value improves on.
     pub(super) fn worst(self) -> f64 {
         match self.mode {
             Mode::Min => f64::INFINITY,
@@ -23,7 +23,8 @@ impl Judge {
         }
     }
 
-    /// The order of operations is PyTorch's: at a tie, another one decides otherwise. A NaN is never better.
+    /// The operations are in PyTorch's order, because another order would decide differently at a tie. A NaN is never
+    /// better.
     pub(super) fn is_better(self, value: f64, best: f64) -> bool {
         match (self.mode, self.threshold_mode) {
             (Mode::Min, ThresholdMode::Rel) => value < best * (1.0 - self.threshold),
@@ -34,7 +35,7 @@ impl Judge {
     }
 }
 
-/// `values` for so many `groups`: none is the default, one is for all.
+/// `values` for `groups` groups: an empty list takes the default for each, and a single value holds for all.
 pub(super) fn per_group(field: &str, values: &[f64], default: f64, groups: usize, v: &mut Violations) -> Vec<f64> {
     for (i, &value) in values.iter().enumerate() {
         not_negative(&format!("{field}[{i}]"), value, v);
@@ -51,7 +52,7 @@ pub(super) fn per_group(field: &str, values: &[f64], default: f64, groups: usize
     each
 }
 
-/// A reduction after `bad` observations in a row that were no better than `best`.
+/// The move that lowers the rates after `bad` observations in a row that did not improve on `best`.
 pub(super) fn explain(
     metric: &str,
     best: f64,

@@ -1,18 +1,19 @@
-//! Makes [`Controller`](crate::Controller), [`State`](crate::State) and the table of kinds from one row a controller.
+//! Makes [`Controller`](crate::Controller), [`State`](crate::State) and the table of kinds from one row for each
+//! controller.
 
 use serde_json::Value;
 
 use crate::{Controller, kind::Kind, words::Setting};
 use lrs_model::{controller::ControllerSpec, violation::Violations};
 
-/// What is known of a kind of controller by its name alone.
+/// A kind of controller in the table of kinds, found by its name.
 pub(crate) struct Row {
     pub(crate) name: &'static str,
     /// See [`Kind::KEPT`].
     pub(crate) kept: &'static [&'static str],
     /// The spec with every default written out.
     pub(crate) complete: fn(&ControllerSpec) -> Option<ControllerSpec>,
-    /// Checks a spec; fields of violations are seen from its parameters.
+    /// Checks a spec; the paths of violations start at its parameters.
     pub(crate) try_new: fn(&ControllerSpec, &Setting, &mut Violations) -> Option<Controller>,
 }
 
@@ -28,7 +29,7 @@ impl Row {
 pub(crate) fn check<K: Kind>(spec: &ControllerSpec, setting: &Setting, v: &mut Violations) -> Option<K> {
     match read::<K>(spec) {
         Ok(params) => K::try_new(params, setting, v),
-        // Only a spec that did not come over the wire has a field of a wrong type, or one that does not exist.
+        // A field that has a wrong type or does not exist can only be in a spec that did not come over the wire.
         Err(error) => {
             v.add("", format_args!("has parameters that are not those of {}: {error}", K::NAME));
             None
@@ -40,7 +41,7 @@ fn read<K: Kind>(spec: &ControllerSpec) -> serde_json::Result<K::Params> {
     serde_json::from_value(Value::Object(spec.params().clone()))
 }
 
-/// The parameters of a spec of the kind `K`; `None` if it is of another kind, or wrong.
+/// The parameters of a spec of the kind `K`; `None` if the spec is of another kind or is wrong.
 #[must_use]
 pub fn params<K: Kind>(spec: &ControllerSpec) -> Option<K::Params> {
     read::<K>(spec).ok().filter(|_| spec.kind() == K::NAME)
@@ -54,8 +55,8 @@ pub(crate) fn written<K: Kind>(params: &K::Params) -> ControllerSpec {
     ControllerSpec::new(K::NAME, params)
 }
 
-/// The controllers, a row each: the variant of `Controller` and `State`, and the type that implements [`Kind`]. A variant's
-/// name in snake case is what a stored state is found by, so it never changes.
+/// The controllers, a row each: the variant of `Controller` and `State`, and the type that implements [`Kind`]. The
+/// name of a variant in snake case identifies a stored state, so it never changes.
 macro_rules! controllers {
     ($($variant:ident = $kind:ty,)*) => {
         /// A controller whose parameters have been checked.
@@ -64,7 +65,7 @@ macro_rules! controllers {
             $(#[doc = concat!("See [`", stringify!($kind), "`].")] $variant($kind),)*
         }
 
-        /// All that a controller remembers from one step to the next.
+        /// Everything that a controller remembers from one step to the next.
         #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
         #[serde(rename_all = "snake_case")]
         pub enum State {
@@ -85,7 +86,7 @@ macro_rules! controllers {
         )*
 
         impl Controller {
-            /// The state before anything has been observed, for a controller whose first directive is that of step `start`.
+            /// The state before the first observation, for a controller whose first directive is for step `start`.
             #[must_use]
             pub fn initial(&self, start: u64) -> State {
                 match self {
@@ -93,8 +94,8 @@ macro_rules! controllers {
                 }
             }
 
-            /// The base rates to begin with, for a controller that does not begin with those of the spec. Such a controller
-            /// must be the only one that moves them.
+            /// The base rates to begin with, for a controller that does not begin with the spec's. It must be the only
+            /// controller of its job that moves the base rates.
             #[must_use]
             pub fn opening(&self) -> Option<Opening> {
                 match self {
@@ -118,7 +119,7 @@ macro_rules! controllers {
                 }
             }
 
-            /// What the controller is doing; nothing if the state is that of another kind.
+            /// What the controller is doing; empty if the state is of another kind.
             #[must_use]
             pub fn status(&self, state: &State) -> Status {
                 match (self, state) {
@@ -127,8 +128,8 @@ macro_rules! controllers {
                 }
             }
 
-            /// Takes note that a trainer begins at `step`, the first time or after a restart, and has no copies of earlier
-            /// states. Returns what the trainer does there.
+            /// Notes that a trainer begins at `step`, for the first time or after a restart, and has no copies of
+            /// earlier states. Returns the actions of the trainer at that step.
             #[must_use]
             pub fn begin_attempt(&self, state: &mut State, step: u64) -> Vec<lrs_model::decision::Action> {
                 match (self, state) {
@@ -137,10 +138,10 @@ macro_rules! controllers {
                 }
             }
 
-            /// Takes in one step.
+            /// Observes one step.
             ///
-            /// A metric that is NaN or infinite is an observation like any other. A sample without the metric leaves the
-            /// state as it is. The state of another kind of controller is replaced by the initial one.
+            /// A metric that is NaN or infinite is an ordinary observation. A sample without the metric leaves the
+            /// state as it is. The state of another kind of controller is replaced by the initial state.
             #[must_use]
             pub fn observe(&self, state: &mut State, observation: &Observation<'_>) -> Outcome {
                 match (self, &mut *state) {

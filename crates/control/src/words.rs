@@ -1,4 +1,4 @@
-//! The words between a job and its controllers.
+//! The values that a job and its controllers exchange.
 
 use std::collections::BTreeMap;
 
@@ -9,10 +9,11 @@ use lrs_model::{
     telemetry::Sample,
 };
 
-/// What a controller may know of its job. It never changes while the controller runs, but for the length of the training.
+/// What a controller may know of its job. Nothing here changes while the controller runs, except the length of the
+/// training.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Setting {
-    /// The base rates as written, one a group.
+    /// The base rates as written in the spec, one a group.
     pub base_lrs: Vec<f64>,
     /// The length of the training.
     pub total_steps: Option<u64>,
@@ -20,9 +21,9 @@ pub struct Setting {
     pub decision_lag: u64,
     /// What the trainer can do.
     pub tier: Tier,
-    /// Whether the job has a schedule of its own, rather than the base rate throughout.
+    /// Whether the job has a schedule of its own; without one, the base rate holds throughout.
     pub has_schedule: bool,
-    /// The objective's metric and which direction of it is better.
+    /// The objective's metric, and whether higher or lower is better.
     pub objective: Option<(String, Mode)>,
 }
 
@@ -40,7 +41,7 @@ impl Setting {
         }
     }
 
-    /// A setting for tests: so many groups, each with a base rate of 1.
+    /// A setting for tests: `groups` groups, each with a base rate of 1.
     #[cfg(test)]
     pub(crate) fn of_groups(groups: usize) -> Self {
         Self {
@@ -60,12 +61,12 @@ impl Setting {
     }
 }
 
-/// What is in force before a controller has observed anything.
+/// The rates before a controller has observed anything.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Opening {
     /// Base rates, one a group.
     pub base_lrs: Vec<f64>,
-    /// How they run.
+    /// How the rates run from there.
     pub shape: RateShape,
 }
 
@@ -76,10 +77,10 @@ pub struct Observation<'a> {
     pub sample: &'a Sample,
     /// The first step whose directive this observation can change: the decision lag after the sample's.
     pub effective_step: u64,
-    /// The base rates in force there as far as is known, one a group.
+    /// The base rates in force at the effective step, as far as known, one a group.
     pub base_lrs: &'a [f64],
-    /// Whether the step ran at the rate that schedule and controllers gave it: no override by a person, no pause, and no
-    /// other rate reported.
+    /// Whether the step ran at the rate that schedule and controllers gave it: no override by a person, no pause, and
+    /// no other rate in the report.
     pub is_as_directed: bool,
 }
 
@@ -88,9 +89,9 @@ pub struct Observation<'a> {
 pub struct Outcome {
     /// What was decided.
     pub ruling: Option<Ruling>,
-    /// Another bound on the norm from the effective step on.
+    /// A new bound on the gradient norm from the effective step on.
     pub bound: Option<NormBound>,
-    /// What a trainer of tier 2 does before the effective step, in this order.
+    /// What a trainer of tier 2 does before the effective step, in order.
     pub actions: Vec<Action>,
 }
 
@@ -100,44 +101,44 @@ impl From<Option<Move>> for Outcome {
     }
 }
 
-/// What a controller decided: at most one thing a step.
+/// What a controller decided; it decides at most one thing a step.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Ruling {
-    /// Other base rates from the effective step on.
+    /// New base rates from the effective step on.
     Move(Move),
-    /// Something that people should know. Advice to stop stays in force until a [`Ruling::Move`].
+    /// A message to people. Advice to stop stays in force until a [`Ruling::Move`].
     Advice(Advice),
 }
 
-/// New base rates, and what led to them.
+/// New base rates and the reason for them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Move {
-    /// One a parameter group, in the order of the spec.
+    /// One rate a parameter group, in the order of the spec.
     pub base_lrs: Vec<f64>,
-    /// How they run.
+    /// How the rates run.
     pub shape: RateShape,
-    /// Why, as a sentence for people.
+    /// The reason, as a sentence for people.
     pub reason: String,
-    /// The figures behind it, by name.
+    /// The figures behind the reason, by name.
     pub evidence: BTreeMap<String, f64>,
 }
 
-/// Something found that changes no rate.
+/// A finding that changes no rate.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Advice {
-    /// What it is about.
+    /// The subject of the advice.
     pub topic: Topic,
-    /// What it says, as a sentence for people.
+    /// The advice, as a sentence for people.
     pub reason: String,
-    /// The figures behind it, by name.
+    /// The figures behind the advice, by name.
     pub evidence: BTreeMap<String, f64>,
 }
 
-/// What a controller is at.
+/// What a controller is doing, and what it lacks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Status {
-    /// What it is doing; empty where it does one thing only.
+    /// What the controller is doing; empty for a controller that does only one thing.
     pub phase: &'static str,
-    /// Telemetry that it could use and has not got, and what it does without it: a sentence each.
+    /// Each metric that the controller could use but does not get, and what it does without it: a sentence each.
     pub missing: Vec<&'static str>,
 }

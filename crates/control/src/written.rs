@@ -1,4 +1,4 @@
-//! Controllers as a spec is stored: with every default written out, so that a later release changes no job.
+//! The controllers of a stored spec: every default is written out, so that a later release changes no job.
 
 use crate::{ROWS, compat, registry::Row};
 use lrs_model::{controller::ControllerSpec, spec::Spec, violation::Violations};
@@ -9,8 +9,8 @@ fn row(spec: &ControllerSpec) -> Option<&'static Row> {
 
 /// `spec` with every default of its controllers written out.
 ///
-/// What a controller keeps (the revision of `auto`) is what `spec` says, else what the spec `before` it says, else the
-/// newest. A controller that is wrong stays as it is, for [`Controller::try_new`](crate::Controller::try_new) to refuse.
+/// A kept parameter (the revision of `auto`) comes from `spec`, else from the spec `before` it, else from this release.
+/// A wrong controller stays as it is, for [`Controller::try_new`](crate::Controller::try_new) to refuse.
 #[must_use]
 pub fn settled(mut spec: Spec, before: Option<&Spec>) -> Spec {
     let before = before.map_or(&[][..], |before| &before.controllers);
@@ -28,7 +28,8 @@ pub fn settled(mut spec: Spec, before: Option<&Spec>) -> Spec {
     spec
 }
 
-/// `spec` without what its controllers keep: what was asked for, whatever the release that wrote it down.
+/// `spec` without the kept parameters of its controllers, so that specs compare equal whichever release wrote them
+/// down.
 #[must_use]
 pub fn unsettled(mut spec: Spec) -> Spec {
     for controller in &mut spec.controllers {
@@ -39,7 +40,8 @@ pub fn unsettled(mut spec: Spec) -> Spec {
     spec
 }
 
-/// `spec` in our own words, where it is in a library's, with every default written out. A wrong spec stays as it is.
+/// `spec` with every default written out, and translated to our words if it is in a library's. A wrong spec stays as it
+/// is.
 #[must_use]
 pub fn expand(spec: &ControllerSpec) -> ControllerSpec {
     let expanded = if spec.kind() == compat::LIBRARY {
@@ -50,7 +52,7 @@ pub fn expand(spec: &ControllerSpec) -> ControllerSpec {
     expanded.unwrap_or_else(|| spec.clone())
 }
 
-/// `spec` with every default written out; `None` if there is no such kind, or it has no such parameters.
+/// `spec` with every default written out; `None` if its kind or one of its parameters does not exist.
 #[must_use]
 pub fn complete(spec: &ControllerSpec) -> Option<ControllerSpec> {
     match row(spec) {

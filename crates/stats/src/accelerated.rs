@@ -1,4 +1,5 @@
-//! The backend that has a device: batches large enough go there, the others and all after a failure to the CPU.
+//! The backend with a device: large batches go to the device, small ones to the CPU. After a failure, all go to the
+//! CPU.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,23 +11,23 @@ use super::{
     device::{Device, ON_CPU, ON_DEVICE, Witness},
 };
 
-/// Computes on a device where that pays and on the CPU elsewhere. The bits do not tell which.
+/// Computes on a device where that is faster, else on the CPU. Both give the same bits.
 pub struct Accelerated {
     name: String,
-    /// `None` once it has failed.
+    /// `None` once the device has failed.
     device: Mutex<Option<Box<dyn Device>>>,
     break_even: BreakEven,
     witness: Arc<dyn Witness>,
 }
 
 impl Accelerated {
-    /// A backend on this device.
+    /// A backend that uses this device.
     #[must_use]
     pub fn new(device: Box<dyn Device>, break_even: BreakEven, witness: Arc<dyn Witness>) -> Self {
         Self { name: device.name().to_owned(), device: Mutex::new(Some(device)), break_even, witness }
     }
 
-    /// What the device found, or `None` if there is none any more.
+    /// What the device computed; `None` if there is no device any more.
     fn on_device(&self, windows: &Windows, wanted: Wanted) -> Option<Vec<Summary>> {
         let mut held = self.device.lock().unwrap_or_else(PoisonError::into_inner);
         match batch::on(held.as_mut()?.as_mut(), windows, wanted) {

@@ -1,4 +1,4 @@
-//! A batch of windows on a device, which gets their values with it.
+//! Computes a batch of windows on a device; the values travel with the batch.
 
 use super::{
     Summary, Wanted, Windows,
@@ -22,7 +22,7 @@ pub(super) fn on(device: &mut dyn Device, windows: &Windows, wanted: Wanted) -> 
     read(&rows, &rings, wanted)
 }
 
-/// The summaries that rows stand for.
+/// Reads the device's rows into summaries.
 fn read(rows: &[u64], rings: &[Ring], wanted: Wanted) -> Result<Vec<Summary>, Failure> {
     let layout = Layout::new(wanted);
     let summaries: Option<Vec<Summary>> =
@@ -30,7 +30,7 @@ fn read(rows: &[u64], rings: &[Ring], wanted: Wanted) -> Result<Vec<Summary>, Fa
     summaries.filter(|summaries| summaries.len() == rings.len()).ok_or_else(unbelievable)
 }
 
-/// The device gave rows that cannot be of these windows.
+/// The failure of a device whose rows cannot be those of these windows.
 pub(super) fn unbelievable() -> Failure {
     Failure { call: "read", problem: "the rows are not of these windows".to_owned() }
 }

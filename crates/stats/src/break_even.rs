@@ -1,4 +1,5 @@
-//! From which size of a batch a device is faster than the CPU, group by group; measured once, at the start.
+//! The batch size from which a device is faster than the CPU, for each group of statistics; measured once, at the
+//! start.
 
 use std::time::Duration;
 
@@ -8,11 +9,11 @@ use super::{
     device::{Device, Failure},
 };
 
-/// Windows of the two batches that are measured, and their length.
+/// How many windows each of the two measured batches has, and how long a window is.
 const SIZES: [usize; 2] = [16, 512];
 const LENGTH: usize = 256;
 
-/// For each group the least work of a batch, in the sense of `work`, that goes to the device; `None`: none does.
+/// For each group, the least `work` with which a batch goes to the device; `None`: no batch does.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BreakEven([Option<f64>; 4]);
 
@@ -20,9 +21,10 @@ impl BreakEven {
     /// Every batch goes to the device, as in tests and benches.
     pub const NEVER_CPU: Self = Self([Some(0.0); 4]);
 
-    /// Measures both on batches of 16 and of 512 windows of 256 values, `now` being a clock: well under a second.
+    /// Measures device and CPU on batches of 16 and of 512 windows of 256 values, by the clock `now`: well under a
+    /// second.
     ///
-    /// Two sizes give a fixed cost and a cost of work, and so where the two lines cross.
+    /// The two sizes give each of them a fixed cost and a cost per work, and so the work at which the two lines cross.
     ///
     /// # Errors
     /// If the device fails.
@@ -37,7 +39,7 @@ impl BreakEven {
             let (mut cpu, mut gpu) = ([0.0; 2], [0.0; 2]);
             for (i, batch) in batches.iter().enumerate() {
                 cpu[i] = seconds(now, || drop(Cpu.summarise(batch, wanted)));
-                super::batch::on(device, batch, wanted)?; // the first time is longer
+                super::batch::on(device, batch, wanted)?; // the first time takes longer
                 let begun = now();
                 super::batch::on(device, batch, wanted)?;
                 gpu[i] = now().saturating_sub(begun).as_secs_f64();
@@ -66,7 +68,7 @@ impl BreakEven {
         chosen
     }
 
-    /// For each group, from how many windows of `length` values the device is used; for logs.
+    /// For each group, the number of windows of `length` values from which the device is used; for logs.
     #[must_use]
     pub fn windows_of(&self, length: usize) -> [(&'static str, Option<f64>); 4] {
         let mut shown = Wanted::GROUPS.map(|(name, _)| (name, None));
@@ -77,7 +79,7 @@ impl BreakEven {
     }
 }
 
-/// What the time of a group grows with: values, and for Theil and Sen pairs.
+/// The measure of a group's cost: the number of values, or of pairs for Theil and Sen.
 fn work(windows: &Windows, group: Wanted) -> f64 {
     (0..windows.len()).filter_map(|i| windows.range(i)).map(|range| work_of(range.len(), group)).sum()
 }
@@ -87,7 +89,7 @@ fn work_of(length: usize, group: Wanted) -> f64 {
     if group.theil_sen { length * length } else { length }
 }
 
-/// The work at which the line through the device's times falls below the CPU's.
+/// The work above which the line through the device's times lies below the CPU's.
 fn crossing(works: [f64; 2], cpu: [f64; 2], gpu: [f64; 2]) -> Option<f64> {
     let more = works[1] - works[0];
     let slope = |times: [f64; 2]| ((times[1] - times[0]) / more).max(0.0);
@@ -97,7 +99,7 @@ fn crossing(works: [f64; 2], cpu: [f64; 2], gpu: [f64; 2]) -> Option<f64> {
     if gain > 0.0 {
         Some((fixed / gain).max(0.0))
     } else {
-        // The larger a batch, the worse the device does: it pays if it still does at the larger one.
+        // The device gains less with larger batches, so it always pays if it still pays at the larger one.
         (gpu[1] < cpu[1]).then_some(0.0)
     }
 }
@@ -108,13 +110,13 @@ fn seconds(now: &dyn Fn() -> Duration, run: impl FnOnce()) -> f64 {
     now().saturating_sub(begun).as_secs_f64()
 }
 
-/// Windows that fall and scatter.
+/// Windows of values that fall and scatter.
 fn batch(count: usize) -> Windows {
     let mut windows = Windows::with_capacity(count, count * LENGTH);
     for job in 0..count {
         let value = |i: usize| 2.0 + super::number((job + i) * 7919 % 1009) / 1009.0 - super::number(i) / 4096.0;
         let window: Vec<f64> = (0..LENGTH).map(value).collect();
-        // It is short enough.
+        // The window is short enough.
         let _ = windows.push(&window);
     }
     windows

@@ -1,4 +1,4 @@
-//! Which device is to compute batches.
+//! The choice of the device that computes batches.
 
 use std::{fmt, str::FromStr};
 
@@ -8,16 +8,16 @@ use serde::Deserialize;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub enum DeviceChoice {
-    /// The first GPU if there is one that can be used, else the CPU.
+    /// The first usable GPU, or the CPU if there is none.
     #[default]
     Auto,
     /// The CPU.
     Cpu,
-    /// This GPU, counted from 0, and none other.
+    /// The GPU of this number, counted from 0, and no other.
     Cuda(usize),
 }
 
-/// It is none of these.
+/// The text names no device.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("device is {0:?}: `auto`, `cpu`, `cuda` or `cuda:N` is allowed, with N from 0")]
 pub struct UnknownDevice(String);

@@ -1,10 +1,10 @@
-//! The reference backend: all cores, and in each the vector units.
+//! The reference backend: uses all cores and their vector units.
 
 use rayon::prelude::*;
 
 use super::{Backend, Summary, Wanted, Windows, linear, number, order, rank};
 
-/// Windows a piece of work: enough to be worth a core's while, few enough to share them evenly.
+/// Windows in one piece of work: enough to be worth handing to a core, few enough to spread evenly.
 const PIECE: usize = 16;
 
 /// Computes on the CPU.
@@ -30,7 +30,7 @@ impl Backend for Cpu {
     }
 }
 
-/// The statistics of one window. `scratch` is memory to be used again.
+/// The statistics of one window. `scratch` is memory to reuse.
 #[must_use]
 pub fn summarise(window: &[f64], wanted: Wanted, scratch: &mut Vec<f64>) -> Summary {
     scratch.clear();
@@ -58,7 +58,7 @@ pub fn summarise(window: &[f64], wanted: Wanted, scratch: &mut Vec<f64>) -> Summ
         summary.theil_sen = rank::theil_sen(values);
     }
     if wanted.order {
-        // Last, as it sorts.
+        // Last, because it sorts.
         if scratch.is_empty() {
             scratch.extend_from_slice(window);
         }
@@ -74,7 +74,7 @@ mod tests {
 
     use super::*;
 
-    /// Debug text shows every digit, and NaN as itself.
+    /// Debug text shows every digit, and shows a NaN as such.
     fn text(summaries: &[Summary]) -> String {
         format!("{summaries:?}")
     }

@@ -1,8 +1,8 @@
 //! Statistics on an NVIDIA GPU: the kernels of `kernels/`, through the driver alone.
 //!
-//! The driver's library is looked for at run time, so the program is the same with and without one. The kernels come as PTX, made
-//! ahead of time; the driver compiles them for its card. Uploads have a stream of their own and two buffers that take turns, so that
-//! one batch travels while the one before is computed.
+//! The driver's library is looked up at run time, so the same program runs with and without it. The kernels are PTX,
+//! compiled ahead of time; the driver compiles them for its card. Uploads have a stream of their own and two buffers
+//! that take turns, so that one batch is uploaded while the batch before is computed.
 
 use std::sync::Arc;
 
@@ -21,30 +21,30 @@ use super::{
     rings::Ring,
 };
 
-/// Made by `make kernels`; a test says when it is stale.
+/// Made by `make kernels`; a test fails when it is stale.
 const PTX: &str = include_str!("kernels/statistics.ptx");
-/// Words that travel at once: 32 MiB.
+/// Words in one upload: 32 MiB.
 const PIECE: usize = 4 << 20;
-/// The most values of the pool, 2 GiB, if the device has twice that free; else half of what it has.
+/// The most values in the pool, 2 GiB, if the device has twice that free; else the pool takes half of the free memory.
 const MOST_ROOM: u64 = 1 << 28;
 
 const LINEAR_THREADS: u32 = 32;
 const OTHER_THREADS: u32 = 128;
 const WORDS_A_RING: usize = 3;
 
-/// A device that is ready.
+/// An open device.
 pub struct Cuda {
     name: String,
     kernels: Kernels,
-    /// Where kernels run.
+    /// The stream of the kernels.
     compute: Arc<CudaStream>,
-    /// Where uploads run.
+    /// The stream of the uploads.
     upload: Arc<CudaStream>,
     lanes: [Lane; 2],
-    /// Whose turn it is.
+    /// The lane whose turn it is.
     turn: usize,
     room: u64,
-    /// Allocated with the first write.
+    /// Allocated at the first write.
     pool: Option<CudaSlice<u64>>,
 }
 
@@ -56,16 +56,16 @@ struct Kernels {
     append: CudaFunction,
 }
 
-/// The buffers of one batch on its way: words to the device, and rows back.
+/// The buffers of one batch under way: words to the device, and rows back.
 #[derive(Default)]
 struct Lane {
     input: Option<PinnedHostSlice<u64>>,
     staged: Option<CudaSlice<u64>>,
     rows: Option<CudaSlice<u64>>,
     output: Option<PinnedHostSlice<u64>>,
-    /// When the upload has left `input`.
+    /// Reached when the upload from `input` is complete.
     uploaded: Option<CudaEvent>,
-    /// When so many rows' words have come into `output`.
+    /// Reached when this many rows' words have arrived in `output`.
     computed: Option<(CudaEvent, usize)>,
 }
 
@@ -73,7 +73,7 @@ impl Cuda {
     /// Opens device `ordinal`, counted from 0.
     ///
     /// # Errors
-    /// If there is none, or it cannot run the kernels.
+    /// If the device does not exist or cannot run the kernels.
     pub fn open(ordinal: usize) -> Result<Self, Absent> {
         // cudarc panics where the library is missing.
         #[expect(unsafe_code, reason = "loading a library runs its initialisers")]
@@ -112,7 +112,8 @@ impl Cuda {
         })
     }
 
-    /// Bytes a second, read and written together, of a copy within the device: what other throughputs are held against.
+    /// The throughput of a copy within the device in bytes a second, read and written together; other throughputs are
+    /// compared with it.
     ///
     /// # Errors
     /// If the device fails.
@@ -131,7 +132,7 @@ impl Cuda {
         Ok(2.0 * super::number(bytes) * f64::from(ROUNDS) / seconds)
     }
 
-    /// Seconds that the kernels alone take over windows in the pool, the mean of `rounds` after a first.
+    /// Seconds that the kernels alone take over windows in the pool: the mean of `rounds` after a first round.
     ///
     /// # Errors
     /// If the device fails.
@@ -168,13 +169,14 @@ impl Cuda {
         let mut launch = compute.launch_builder(&kernels.append);
         launch.arg(pool).arg(&values).arg(&places).arg(&count);
         #[expect(unsafe_code, reason = "a kernel is called")]
-        // SAFETY: the arguments are those of `append` in kernels/rings.h, `count` of each; `write` has checked that places lie in
-        // the pool.
+        // SAFETY: the arguments are those of `append` in kernels/rings.h, `count` of each; `write` has checked that the
+        // places lie in the pool.
         unsafe { launch.launch(each(count)) }?;
         Ok(())
     }
 
-    /// Computes windows in the pool, or in `values` if they are given, and appends their rows once an earlier batch's are there.
+    /// Starts to compute windows in the pool, or in `values` if given. Appends the rows of an earlier batch to `found`
+    /// if they are there.
     fn begin(
         &mut self,
         values: Option<&[f64]>,
@@ -207,7 +209,7 @@ impl Cuda {
         Ok(())
     }
 
-    /// Waits for what is under way; the older batch first.
+    /// Waits for the batches under way, the older one first.
     fn finish(&mut self, found: &mut Vec<u64>) -> Result<(), DriverError> {
         for _ in 0..2 {
             let turn = self.next_turn();
@@ -218,7 +220,7 @@ impl Cuda {
 }
 
 impl Drop for Cuda {
-    /// Pinned memory goes only when nothing travels any more. A device that is lost has nothing under way.
+    /// Frees pinned memory only when no transfer uses it. A lost device has nothing under way.
     fn drop(&mut self) {
         let _ = (self.upload.synchronize(), self.compute.synchronize());
     }
@@ -272,7 +274,7 @@ impl Device for Cuda {
         check(rings, values.len() as u64)?;
         let mut rest = rings;
         while let Some(first) = rest.first() {
-            // Windows stand one after the other, so that a piece of them is a piece of the values.
+            // Windows lie one after the other, so a piece of the windows is a piece of the values.
             let end = |ring: &Ring| ring.base + u64::from(ring.capacity);
             let fits = |ring: &&Ring| ring.base >= first.base && end(ring) - first.base <= PIECE as u64;
             let taken = rest.iter().take(PIECE / 64).take_while(fits).count().max(1);
@@ -288,7 +290,7 @@ impl Device for Cuda {
 }
 
 impl Lane {
-    /// Puts words on their way to the device.
+    /// Starts the upload of words to the device.
     fn send(
         &mut self,
         upload: &Arc<CudaStream>,
@@ -309,12 +311,12 @@ impl Lane {
         if count > 0 {
             upload.memcpy_htod(&input[..count], &mut staged.slice_mut(..count))?;
         }
-        // `input` is written again only after this.
+        // `input` is written again only after this event.
         self.uploaded = Some(upload.record_event(None)?);
         Ok(staged)
     }
 
-    /// Waits for the rows under way, if there are any.
+    /// Waits for the rows under way, if any.
     fn collect(&mut self, found: &mut Vec<u64>) -> Result<(), DriverError> {
         if let (Some((computed, count)), Some(output)) = (self.computed.take(), &self.output) {
             computed.synchronize()?;
@@ -324,7 +326,7 @@ impl Lane {
     }
 }
 
-/// Starts the wanted kernels, a block a window.
+/// Starts the wanted kernels, one block a window.
 fn launch_all(
     kernels: &Kernels,
     stream: &Arc<CudaStream>,
@@ -347,15 +349,16 @@ fn launch_all(
         let mut launch = stream.launch_builder(kernel);
         launch.arg(pool).arg(rings).arg(&mut *rows).arg(&stride).arg(&offset);
         #[expect(unsafe_code, reason = "a kernel is called")]
-        // SAFETY: all four kernels take these arguments; rings are `struct Ring` of kernels/window.h, one a block, and `check` has
-        // seen that each lies within the pool and holds no more than MAX_WINDOW; there are rows of `stride` words for all of them,
-        // and `offset` is a place in a row with room for the kernel's words. A block has the threads that its kernel is written for.
+        // SAFETY: all four kernels take these arguments. `rings` are `struct Ring` of kernels/window.h, one a block;
+        // `check` has made sure that each lies within the pool and holds at most MAX_WINDOW values. There are rows of
+        // `stride` words for all of them, and `offset` leaves room in a row for the kernel's words. A block has the
+        // number of threads that its kernel is written for.
         unsafe { launch.launch(config) }?;
     }
     Ok(())
 }
 
-/// Whether each ring lies within `room` values, and is one.
+/// Checks that each ring is valid and lies within `room` values.
 fn check(rings: &[Ring], room: u64) -> Result<(), Failure> {
     let is_sound = |ring: &Ring| {
         ring.length <= ring.capacity
@@ -369,13 +372,13 @@ fn check(rings: &[Ring], room: u64) -> Result<(), Failure> {
     }
 }
 
-/// Memory of at least `count` words: what there is, or twice as much.
+/// Memory of at least `count` words: the present memory, or new memory of twice the size.
 fn room_for<M: Words>(
     held: &mut Option<M>,
     count: usize,
     allocate: impl FnOnce(usize) -> Result<M, DriverError>,
 ) -> Result<&mut M, DriverError> {
-    // What is too small goes before there is twice as much.
+    // Free memory that is too small before allocating more.
     let memory = match held.take().filter(|held| held.words() >= count) {
         Some(memory) => memory,
         None => allocate(count.max(1 << 10).next_power_of_two())?,
@@ -399,7 +402,7 @@ impl Words for PinnedHostSlice<u64> {
     }
 }
 
-/// Pinned memory of the host, which copies read and write without the host's help.
+/// Pinned memory of the host, which copies read and write without the host's processor.
 fn pinned(stream: &Arc<CudaStream>, words: usize, flags: u32) -> Result<PinnedHostSlice<u64>, DriverError> {
     #[expect(unsafe_code, reason = "the memory is not set")]
     // SAFETY: it is set in the next line, and any bits are a u64.
@@ -408,7 +411,7 @@ fn pinned(stream: &Arc<CudaStream>, words: usize, flags: u32) -> Result<PinnedHo
     Ok(memory)
 }
 
-/// A thread an item.
+/// A launch with one thread an item.
 fn each(count: u32) -> LaunchConfig {
     LaunchConfig {
         grid_dim: (count.div_ceil(OTHER_THREADS), 1, 1),
@@ -417,13 +420,13 @@ fn each(count: u32) -> LaunchConfig {
     }
 }
 
-/// Counts of a batch: at most a piece.
+/// A count in a batch: at most a piece.
 #[expect(clippy::cast_possible_truncation, reason = "at most a piece")]
 fn count(count: usize) -> u32 {
     count as u32
 }
 
-/// A place in a slice of which it was checked that it lies within.
+/// An index into a slice; the caller has checked that it lies within.
 #[expect(clippy::cast_possible_truncation, reason = "it was checked that it lies within a slice")]
 fn index(place: u64) -> usize {
     place as usize

@@ -1,14 +1,14 @@
-//! What the statistics ask of a device: a thin layer, so that all else is tested without one.
+//! The interface of a device: thin, so that everything else is tested without a device.
 
 use super::{Wanted, rings::Ring};
 
-/// A call of the device failed. It is not asked again: its memory and its work may be lost.
+/// A call of the device failed. The device is not used again, because its memory and its work may be lost.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{call}: {problem}")]
 pub struct Failure {
-    /// What was asked.
+    /// The call that failed.
     pub call: &'static str,
-    /// What the driver said.
+    /// The driver's message.
     pub problem: String,
 }
 
@@ -21,10 +21,10 @@ pub enum Absent {
     /// No driver is installed.
     #[error("no NVIDIA driver is installed here (libcuda)")]
     NoDriver,
-    /// The driver has no device of this number.
+    /// The driver has no device with this number.
     #[error("there is no device cuda:{ordinal}: the driver has {count}")]
     NoDevice {
-        /// The number that was asked for.
+        /// The number asked for.
         ordinal: usize,
         /// How many devices the driver has, counted from 0.
         count: usize,
@@ -36,26 +36,27 @@ pub enum Absent {
 
 /// A device that runs the kernels, and keeps a pool of values.
 pub trait Device: Send {
-    /// What it is, for people.
+    /// The device's name, for people.
     fn name(&self) -> &str;
 
     /// How many values the pool has room for.
     fn room(&self) -> u64;
 
-    /// Writes values to places in the pool; a place that comes twice has the same value. It may return before that is done, and does
-    /// it before what is asked next.
+    /// Writes values to places in the pool; a place that comes twice must have the same value. May return before the
+    /// values are written, but writes them before it carries out the next call.
     ///
     /// # Errors
     /// If the device fails.
     fn write(&mut self, writes: &[(u64, f64)]) -> Result<(), Failure>;
 
-    /// Computes the statistics of windows in the pool: `rows` is then a row each, as [`Layout`](super::record::Layout) says.
+    /// Computes the statistics of windows in the pool. `rows` then has one row a window, as
+    /// [`Layout`](super::record::Layout) says.
     ///
     /// # Errors
     /// If the device fails.
     fn compute(&mut self, rings: &[Ring], wanted: Wanted, rows: &mut Vec<u64>) -> Result<(), Failure>;
 
-    /// The same for windows in `values`, which are brought along and forgotten.
+    /// Computes the statistics of windows in `values`, which are uploaded and not kept.
     ///
     /// # Errors
     /// If the device fails.
@@ -68,21 +69,21 @@ pub trait Device: Send {
     ) -> Result<(), Failure>;
 }
 
-/// Is told what happens to batches, to log and to count it: this room does neither.
+/// Learns what happens to batches, so that the caller can log and count; this crate does neither.
 pub trait Witness: Send + Sync {
-    /// So many windows were computed on the `"cpu"` or on `"cuda"`.
+    /// This many windows were computed on the `"cpu"` or on `"cuda"`.
     fn computed(&self, on: &'static str, windows: usize);
 
     /// The device failed. From now on everything is computed on the CPU.
     fn lost(&self, device: &str, failure: &Failure);
 }
 
-/// In logs and metrics: where a batch was computed.
+/// The CPU as the place of a computation, in logs and metrics.
 pub const ON_CPU: &str = "cpu";
-/// See [`ON_CPU`].
+/// The device as the place of a computation; see [`ON_CPU`].
 pub const ON_DEVICE: &str = "cuda";
 
-/// A device in the heap's memory, whose kernels are the CPU's functions, and which can fail at a call.
+/// A device in the host's memory that computes with the CPU's functions, and that can fail at a chosen call.
 #[doc(hidden)]
 pub mod fake {
     use super::{Device, Failure, Ring, Wanted, Witness};
@@ -91,12 +92,12 @@ pub mod fake {
     #[derive(Debug)]
     pub struct Fake {
         pool: Vec<f64>,
-        /// Calls that still succeed.
+        /// How many calls still succeed.
         pub calls_left: usize,
     }
 
     impl Fake {
-        /// A device with room for so many values, that is lost after so many calls.
+        /// A device with room for `room` values that fails after `calls_left` calls.
         #[must_use]
         pub fn new(room: usize, calls_left: usize) -> Self {
             Self { pool: vec![f64::NAN; room], calls_left }
@@ -161,7 +162,7 @@ pub mod fake {
         }
     }
 
-    /// Remembers what it was told.
+    /// A witness that remembers what it learned.
     #[derive(Debug, Default)]
     pub struct Told(pub std::sync::Mutex<(Computed, Lost)>);
 

@@ -1,7 +1,7 @@
-//! Down-sampling that keeps the extremes of a series, for charts.
+//! Down-sampling for charts that keeps the extremes of a series.
 
-/// Down-samples a series of unknown length in bounded memory: the smallest and the largest value of each bucket of consecutive
-/// points, buckets of equal size. When there are too many buckets, neighbours are joined.
+/// Down-samples a series of unknown length in bounded memory: keeps the smallest and the largest value of each bucket
+/// of consecutive points. All buckets have the same size; when there are too many, neighbours are merged.
 #[derive(Clone, Debug)]
 pub struct Extremes {
     buckets: Vec<Bucket>,
@@ -11,7 +11,7 @@ pub struct Extremes {
     ends: Option<[(u64, f64); 2]>,
 }
 
-/// Consecutive points: the lowest and highest finite one, and the first that is not finite.
+/// Consecutive points: the lowest and the highest finite point, and the first point that is not finite.
 #[derive(Clone, Copy, Debug, Default)]
 struct Bucket {
     count: usize,
@@ -43,7 +43,7 @@ impl Bucket {
         self.count = count;
     }
 
-    /// By rising step, each once.
+    /// The points in step order, without repeats.
     fn points(&self) -> Vec<(u64, f64)> {
         let mut points: Vec<_> = [self.low, self.high, self.not_finite].into_iter().flatten().collect();
         points.sort_unstable_by_key(|(step, _)| *step);
@@ -53,13 +53,13 @@ impl Bucket {
 }
 
 impl Extremes {
-    /// Of about so many points.
+    /// A down-sampled series of about `max_points` points.
     #[must_use]
     pub fn new(max_points: usize) -> Self {
         Self { buckets: Vec::new(), max_buckets: (max_points / 2).max(1), bucket_size: 1, ends: None }
     }
 
-    /// Takes the next point. Steps rise.
+    /// Takes the next point; steps must rise.
     pub fn push(&mut self, step: u64, value: f64) {
         let first = self.ends.map_or((step, value), |[first, _]| first);
         self.ends = Some([first, (step, value)]);
@@ -87,7 +87,7 @@ impl Extremes {
         self.buckets = joined.collect();
     }
 
-    /// Steps and values as [`Extremes::into_columns`] has them, and the first and the last point beside them.
+    /// Steps and values as in [`Extremes::into_columns`], with the first and the last point added.
     #[must_use]
     pub fn into_line(self) -> (Vec<u64>, Vec<f64>) {
         let ends = self.ends;
@@ -105,16 +105,16 @@ impl Extremes {
         (steps, values)
     }
 
-    /// How much memory it takes.
+    /// The memory in use, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         size_of::<Self>() + self.buckets.capacity() * size_of::<Bucket>()
     }
 
-    /// Steps and values.
+    /// The steps and the values of the kept points.
     #[must_use]
     pub fn into_columns(mut self) -> (Vec<u64>, Vec<f64>) {
-        // Single points need no halving: two of them take the place of one bucket's extremes.
+        // Buckets of one point need no merging: two points take the space of the extremes of one bucket.
         while self.bucket_size > 1 && self.buckets.len() > self.max_buckets {
             self.halve();
         }

@@ -1,11 +1,11 @@
-//! Statistics of windows of telemetry, one window a job and metric, computed in batches over all live jobs.
+//! Statistics of windows of telemetry: a window for each job and metric, computed in batches over all live jobs.
 //!
-//! Every statistic has one order of operations, which is part of its definition, so that any [`Backend`] gives the same bits: sums
-//! run over 32 strided lanes and a fixed tree ([`sum`]), order statistics and rank statistics are exact, nothing is contracted,
-//! and only `+ - * /`, `sqrt` and comparisons are used. Everything is in f64 or in integers. Values that are not finite are
-//! left out first; how many there were is a statistic of its own.
+//! The order of operations is part of the definition of every statistic, so that any [`Backend`] gives the same bits.
+//! Sums run over 32 strided lanes and a fixed tree ([`sum`]), order statistics and rank statistics are exact, nothing
+//! is contracted, and only `+ - * /`, `sqrt` and comparisons are used. All numbers are f64 or integers. Values that are
+//! not finite are left out first; their number is a statistic of its own.
 //!
-//! The functions for one window are public too: controllers use them as they are.
+//! The functions for one window are public too, because controllers use them directly.
 
 use std::ops::Range;
 
@@ -37,10 +37,10 @@ use lrs_model::number::exact as number;
 use order::Quantiles;
 use rank::{MannKendall, TheilSen};
 
-/// The most values of a window.
+/// The most values in a window.
 pub const MAX_WINDOW: usize = 1024;
 
-/// Windows of different lengths, one after the other. Within a window values are in step order.
+/// Windows of different lengths, one after the other. The values of a window are in step order.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Windows {
     values: Vec<f64>,
@@ -52,14 +52,14 @@ pub struct Windows {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("window {window} has {length} values: at most {MAX_WINDOW} are allowed")]
 pub struct WindowTooLong {
-    /// Which window, from 0.
+    /// The index of the window, from 0.
     pub window: usize,
     /// How many values it has.
     pub length: usize,
 }
 
 impl Windows {
-    /// No windows, with room for so many windows and values in all.
+    /// No windows yet, with room for `windows` windows and `values` values in all.
     #[must_use]
     pub fn with_capacity(windows: usize, values: usize) -> Self {
         Self { values: Vec::with_capacity(values), ends: Vec::with_capacity(windows) }
@@ -68,7 +68,7 @@ impl Windows {
     /// Adds a window; it may be empty.
     ///
     /// # Errors
-    /// If it is too long; nothing is added then.
+    /// If the window is too long; then nothing is added.
     pub fn push(&mut self, window: &[f64]) -> Result<(), WindowTooLong> {
         if window.len() > MAX_WINDOW {
             return Err(WindowTooLong { window: self.len(), length: window.len() });
@@ -84,13 +84,13 @@ impl Windows {
         self.ends.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no windows.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()
     }
 
-    /// The values of window `i`, if there is one.
+    /// The values of window `i`, if it exists.
     #[must_use]
     pub fn get(&self, i: usize) -> Option<&[f64]> {
         let end = *self.ends.get(i)?;
@@ -104,7 +104,7 @@ impl Windows {
         &self.values
     }
 
-    /// Where window `i` lies in [`Windows::values`], if there is one.
+    /// The place of window `i` in [`Windows::values`], if it exists.
     #[must_use]
     pub fn range(&self, i: usize) -> Option<Range<usize>> {
         let end = *self.ends.get(i)?;
@@ -112,7 +112,7 @@ impl Windows {
     }
 }
 
-/// Which groups of statistics are wanted. They differ in cost by orders of magnitude.
+/// The wanted groups of statistics. Their costs differ by orders of magnitude.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "a set of four")]
 pub struct Wanted {
@@ -141,7 +141,7 @@ impl Wanted {
         ]
     };
 
-    /// The groups that both want.
+    /// The groups that both sides want.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         Self {
@@ -159,16 +159,16 @@ impl Wanted {
     }
 }
 
-/// The statistics of one window. What was not wanted, or is not defined for so few values, is `None`.
+/// The statistics of one window. A statistic is `None` if it was not wanted or is not defined for so few values.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Summary {
-    /// How many values are finite, n.
+    /// The number of finite values, n.
     pub finite: usize,
-    /// The share of values that are not, in `[0, 1]`; 0 for an empty window.
+    /// The share of values that are not finite, in `[0, 1]`; 0 for an empty window.
     pub bad_share: f64,
     /// Mean, variance and extremes; `None` without finite values.
     pub moments: Option<Moments>,
-    /// What the values do over the window; `None` for fewer than 3 finite values.
+    /// The trend over the window; `None` for fewer than 3 finite values.
     pub trend: Option<Trend>,
     /// Order statistics; `None` without finite values.
     pub quantiles: Option<Quantiles>,
@@ -179,7 +179,7 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// These statistics of a window and those of `other` that are missing here.
+    /// These statistics, with those that are missing taken from `other`.
     #[must_use]
     pub(crate) fn or(self, other: Self) -> Self {
         Self {
@@ -192,7 +192,7 @@ impl Summary {
         }
     }
 
-    /// The same with the NaN of [`f64::NAN`] in place of any other: processors differ in the one they make of `inf - inf`.
+    /// Replaces every NaN by [`f64::NAN`], because processors make different NaNs of `inf - inf`.
     #[must_use]
     pub(crate) fn with_one_nan(mut self) -> Self {
         fn one<const N: usize>(values: [&mut f64; N]) {
@@ -219,12 +219,12 @@ impl Summary {
     }
 }
 
-/// Something that computes statistics. All backends give the same bits.
+/// Computes statistics. All backends give the same bits.
 pub trait Backend: Send + Sync {
-    /// What computes, for logs and metrics: `cpu` or a device's name.
+    /// The name of the hardware, for logs and metrics: `cpu` or a device's name.
     fn name(&self) -> &str;
 
-    /// The statistics that are `wanted`, one summary a window, in order.
+    /// The `wanted` statistics: one summary a window, in order.
     ///
     /// A backend that loses its device computes the batch on the CPU instead.
     fn summarise(&self, windows: &Windows, wanted: Wanted) -> Vec<Summary>;

@@ -1,4 +1,4 @@
-//! Statistics that take one or two passes over a window.
+//! Statistics that need one or two passes over a window.
 
 use super::{
     number,
@@ -10,44 +10,45 @@ use super::{
 pub struct Moments {
     /// The last value.
     pub last: f64,
-    /// The least value, and the first place that has it.
+    /// The least value, whose first place is [`Moments::first_argmin`].
     pub min: f64,
-    /// See [`Moments::min`].
+    /// The first place of the least value, from 0.
     pub first_argmin: usize,
     /// The greatest value.
     pub max: f64,
-    /// The mean.
+    /// The mean of the values.
     pub mean: f64,
     /// The variance around the mean, over n - 1; 0 for one value.
     pub variance: f64,
 }
 
-/// What the values do over the window.
+/// How the values change over the window.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Trend {
-    /// Slope of the least-squares line, in values a place.
+    /// Slope of the least-squares line, in values per place.
     pub slope: f64,
-    /// The square of the slope's t statistic, with n - 2 degrees of freedom: compare it with the square of a threshold, and the
-    /// sign of the slope. Infinite where the line fits exactly and is not flat; 0 for a constant window.
+    /// The square of the slope's t statistic, with n - 2 degrees of freedom; compare it with the square of a threshold,
+    /// and look at the sign of the slope. Infinite where the line fits exactly and is not flat; 0 for a constant
+    /// window.
     pub slope_t2: f64,
-    /// Correlation of neighbours, r1, in `[-1, 1]`; 0 for a constant window.
+    /// Correlation of neighbouring values, r1, in `[-1, 1]`; 0 for a constant window.
     pub neighbour_correlation: f64,
-    /// The number of independent values with as much information about the mean: n (1 - r1) / (1 + r1).
+    /// How many independent values would say as much about the mean: n (1 - r1) / (1 + r1).
     pub effective_n: f64,
     /// The square of Welch's statistic between the first n / 2 values and the rest.
     pub halves_z2: f64,
-    /// The variance of one value as seen from the means of batches, which correlation of neighbours makes greater than
-    /// [`Moments::variance`]; `None` for fewer than two batches. See [`batch_means_variance`].
+    /// The variance of one value, estimated from the means of batches; correlation of neighbours makes it greater than
+    /// [`Moments::variance`]. `None` for fewer than two batches. See [`batch_means_variance`].
     pub batch_variance: Option<f64>,
 }
 
-/// The mean; 0 of no values.
+/// The mean; 0 for an empty slice.
 #[must_use]
 pub fn mean(values: &[f64]) -> f64 {
     if values.is_empty() { 0.0 } else { sum_of(values, |x| x) / number(values.len()) }
 }
 
-/// The variance around `mean`, over n - 1, in a second pass; 0 for fewer than two values.
+/// The variance around `mean`, over n - 1, in one more pass; 0 for fewer than two values.
 #[must_use]
 pub fn variance(values: &[f64], mean: f64) -> f64 {
     if values.len() < 2 {
@@ -65,7 +66,7 @@ pub fn standard_error(values: &[f64]) -> f64 {
     (variance(values, mean(values)) / number(values.len())).sqrt()
 }
 
-/// All of [`Moments`]; `None` of no values. Values are finite.
+/// Computes [`Moments`]; `None` for an empty slice. Values must be finite.
 #[must_use]
 pub fn moments(values: &[f64]) -> Option<Moments> {
     let (&first, &last) = (values.first()?, values.last()?);
@@ -82,7 +83,7 @@ pub fn moments(values: &[f64]) -> Option<Moments> {
     Some(Moments { last, min, first_argmin, max, mean, variance: variance(values, mean) })
 }
 
-/// All of [`Trend`]; `None` for fewer than three values. Values are finite.
+/// Computes [`Trend`]; `None` for fewer than three values. Values must be finite.
 #[must_use]
 pub fn trend(values: &[f64]) -> Option<Trend> {
     let n = values.len();
@@ -102,7 +103,8 @@ pub fn trend(values: &[f64]) -> Option<Trend> {
     })
 }
 
-/// The correlation of neighbours, r1: `sum of x'(i) x'(i-1) / sum of x'(i)^2` with `x' = x - mean`; 0 for a constant window.
+/// The correlation of neighbours, r1: `sum of x'(i) x'(i-1) / sum of x'(i)^2` with `x' = x - mean`; 0 for a constant
+/// window.
 #[must_use]
 pub fn neighbour_correlation(values: &[f64], mean: f64) -> f64 {
     let all = squares(values, mean);
@@ -112,8 +114,9 @@ pub fn neighbour_correlation(values: &[f64], mean: f64) -> f64 {
     sum(values.len() - 1, |i| (values[i + 1] - mean) * (values[i] - mean)) / all
 }
 
-/// The variance of one value as seen from batch means: `b * sum of (Y_j - mean of Y)^2 / (k - 1)` over the means `Y_j` of the last `k`
-/// whole batches of `b` values. `b` is 8, 16 or 32 for windows of at least 16, 256 or 1024 values. `None` below 16.
+/// The variance of one value, estimated from batch means: `b * sum of (Y_j - mean of Y)^2 / (k - 1)`, where `Y_j` are
+/// the means of the last `k` whole batches of `b` values. `b` is 8, 16 or 32 for windows of at least 16, 256 or 1024
+/// values. `None` for fewer than 16 values.
 #[must_use]
 pub fn batch_means_variance(values: &[f64]) -> Option<f64> {
     let length = match values.len() {
@@ -132,7 +135,7 @@ pub fn batch_means_variance(values: &[f64]) -> Option<f64> {
     Some(number(length) * variance(means, mean(means)))
 }
 
-/// Slope and the square of its t statistic. Places are centred, so that they are exact.
+/// Slope and the square of its t statistic. Places are centred so that they are exact.
 fn slope(values: &[f64], mean: f64) -> (f64, f64) {
     let n = number(values.len());
     let middle = (n - 1.0) / 2.0;
@@ -171,7 +174,7 @@ mod tests {
 
     use super::*;
 
-    /// A sum with the error of every addition carried along (Kahan and Babuška): almost twice the digits.
+    /// A sum that carries the error of every addition along (Kahan and Babuška): almost twice the digits.
     fn precise(terms: impl IntoIterator<Item = f64>) -> f64 {
         let (mut sum, mut lost) = (0.0_f64, 0.0_f64);
         for term in terms {
@@ -192,7 +195,7 @@ mod tests {
         Ok(())
     }
 
-    /// `scipy.stats.linregress` and `ttest_ind(equal_var=False)` of these, version 1.17.1.
+    /// Expected values from `scipy.stats.linregress` and `ttest_ind(equal_var=False)`, version 1.17.1.
     #[test]
     fn the_line_and_welchs_test_are_scipys() {
         let values = [4.0, 1.0, 3.0, 3.0, 2.0, 7.0, 5.0, 8.0, 6.0, 9.0, 7.0];

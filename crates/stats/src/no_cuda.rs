@@ -1,4 +1,4 @@
-//! The place of [`cuda`](self) in a build without the feature `cuda`: no device can be opened.
+//! Stands in for [`cuda`](self) in a build without the feature `cuda`: no device can be opened.
 
 use super::{
     Wanted,
@@ -6,12 +6,12 @@ use super::{
     rings::Ring,
 };
 
-/// A GPU, of which there are none in this build.
+/// A GPU; this build has none.
 #[derive(Debug)]
 pub enum Cuda {}
 
 impl Cuda {
-    /// Fails.
+    /// Always fails.
     ///
     /// # Errors
     /// Always [`Absent::NotBuilt`].

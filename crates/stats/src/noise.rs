@@ -1,4 +1,4 @@
-//! The gradient noise scale: how large a batch still pays.
+//! The gradient noise scale: up to which size a larger batch pays.
 //!
 //! `McCandlish` and others, "An Empirical Model of Large-Batch Training", 2018, appendix A.1.
 //! <https://arxiv.org/abs/1812.06162>
@@ -11,7 +11,7 @@ use super::{
 /// Squared norms of the mean gradient over a small and over a big batch, at one step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Norms {
-    /// |g|^2 of the small batch, averaged over the small batches there are.
+    /// |g|^2 of the small batch, averaged over the small batches of the step.
     pub small: f64,
     /// Samples of a small batch, b.
     pub batch_small: f64,
@@ -22,10 +22,10 @@ pub struct Norms {
 }
 
 impl Norms {
-    /// Unbiased estimates of the squared norm of the true gradient, G2, and of the trace of the covariance of a sample's gradient, S:
-    /// `G2 = (B |g_B|^2 - b |g_b|^2) / (B - b)` and `S = (|g_b|^2 - |g_B|^2) / (1/b - 1/B)`.
+    /// Unbiased estimates of G2, the squared norm of the true gradient, and S, the trace of the covariance of a
+    /// sample's gradient: `G2 = (B |g_B|^2 - b |g_b|^2) / (B - b)` and `S = (|g_b|^2 - |g_B|^2) / (1/b - 1/B)`.
     ///
-    /// `None` unless `0 < b < B` and all are finite.
+    /// `None` unless `0 < b < B` and everything is finite.
     #[must_use]
     pub fn estimates(&self) -> Option<(f64, f64)> {
         let Self { small, batch_small, big, batch_big } = *self;
@@ -39,23 +39,23 @@ impl Norms {
     }
 }
 
-/// What a window of estimates says.
+/// The noise scale over a window of estimates.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct NoiseScale {
-    /// Mean and variance of G2 over the window.
+    /// The mean of G2 over the window.
     pub g2: f64,
-    /// See [`NoiseScale::g2`].
+    /// The variance of G2 over the window.
     pub g2_variance: f64,
-    /// Mean and variance of S over the window.
+    /// The mean of S over the window.
     pub s: f64,
-    /// See [`NoiseScale::s`].
+    /// The variance of S over the window.
     pub s_variance: f64,
-    /// The simple noise scale in samples, S / G2: the ratio of means, never the mean of ratios. `None` while G2 is not greater than
-    /// two of its standard errors, or S not positive: undetermined.
+    /// The simple noise scale in samples, S / G2: a ratio of means, never a mean of ratios. `None` (undetermined) while
+    /// G2 is at most two of its standard errors, or S is not positive.
     pub simple: Option<f64>,
 }
 
-/// The noise scale of a window of estimates of G2 and S, as many of one as of the other; `None` for fewer than two.
+/// The noise scale from a window of estimates of G2 and S, equally many of both; `None` for fewer than two.
 #[must_use]
 pub fn noise_scale(g2s: &[f64], ss: &[f64]) -> Option<NoiseScale> {
     if g2s.len() < 2 || g2s.len() != ss.len() {
@@ -74,7 +74,7 @@ mod tests {
 
     #[test]
     fn the_estimates_undo_what_averaging_over_a_batch_does() {
-        // |g|^2 over a batch of n is G2 + S / n.
+        // |g|^2 over a batch of n samples is G2 + S / n.
         let (g2, s) = (4.0, 64.0);
         let norms = Norms { small: g2 + s / 8.0, batch_small: 8.0, big: g2 + s / 32.0, batch_big: 32.0 };
         assert_eq!(norms.estimates(), Some((g2, s)));

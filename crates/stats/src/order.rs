@@ -1,8 +1,8 @@
-//! Order statistics: exact, so that any way of sorting gives the same bits.
+//! Order statistics: exact, so that every way of sorting gives the same bits.
 //!
 //! Values are finite and ordered by [`f64::total_cmp`], which puts -0 before 0.
 
-/// Times the median absolute deviation of a normal distribution, this is its standard deviation.
+/// The ratio of a normal distribution's standard deviation to its median absolute deviation.
 pub const NORMAL: f64 = 1.4826;
 
 /// Order statistics of a window.
@@ -14,15 +14,15 @@ pub struct Quantiles {
     pub mad: f64,
     /// The value at place `floor(0.1 (n - 1))` of the sorted window.
     pub q10: f64,
-    /// At place `floor(0.25 (n - 1))`.
+    /// The value at place `floor(0.25 (n - 1))`.
     pub q25: f64,
-    /// At place `ceil(0.75 (n - 1))`.
+    /// The value at place `ceil(0.75 (n - 1))`.
     pub q75: f64,
-    /// At place `ceil(0.9 (n - 1))`.
+    /// The value at place `ceil(0.9 (n - 1))`.
     pub q90: f64,
 }
 
-/// All of [`Quantiles`]; `None` of no values. Sorts `values`.
+/// Computes [`Quantiles`]; `None` for an empty slice. Sorts `values`.
 #[must_use]
 pub fn quantiles(values: &mut [f64]) -> Option<Quantiles> {
     let last = values.len().checked_sub(1)?;
@@ -37,7 +37,7 @@ pub fn quantiles(values: &mut [f64]) -> Option<Quantiles> {
     Some(Quantiles { median, mad: middle(values), q10, q25, q75, q90 })
 }
 
-/// The median; NaN of no values.
+/// The median; NaN for an empty slice.
 #[must_use]
 pub fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
@@ -45,7 +45,7 @@ pub fn median(values: &[f64]) -> f64 {
     middle(&sorted)
 }
 
-/// The median and the median absolute deviation from it; NaN of no values.
+/// The median and the median absolute deviation from it; both NaN for an empty slice.
 #[must_use]
 pub fn median_and_mad(values: &[f64]) -> (f64, f64) {
     let mut sorted = values.to_vec();
@@ -58,7 +58,7 @@ pub fn stage_score(losses: &[f64]) -> (f64, f64) {
     (median(losses), super::linear::standard_error(losses))
 }
 
-/// The middle of sorted values; NaN of none.
+/// The median of sorted values; NaN for an empty slice.
 fn middle(sorted: &[f64]) -> f64 {
     match sorted {
         [] => f64::NAN,

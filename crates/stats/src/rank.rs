@@ -1,4 +1,4 @@
-//! Rank statistics: tests for a trend that spikes can not disturb. Integers, and exact order statistics.
+//! Rank statistics: tests for a trend that spikes cannot disturb. They use integers and exact order statistics.
 
 use super::number;
 
@@ -11,9 +11,9 @@ const Z_95: f64 = 1.959_963_984_540_054;
 /// Methods" (1975). -0 and 0 are tied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MannKendall {
-    /// Pairs of values that rise less pairs that fall.
+    /// The number of pairs of values that rise minus the number that fall.
     pub s: i64,
-    /// Pairs of values that are equal.
+    /// The number of pairs of equal values.
     pub tied_pairs: i64,
     /// 18 times the variance of `s` where there is no trend: `n (n-1) (2n+5) - sum over ties of t (t-1) (2t+5)`.
     pub variance_18: i64,
@@ -24,11 +24,11 @@ pub struct MannKendall {
 /// Sen, "Estimates of the regression coefficient based on Kendall's tau", JASA 63 (1968).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TheilSen {
-    /// The median slope, in values a place.
+    /// The median slope, in values per place.
     pub slope: f64,
-    /// The lower and the upper end of its 95% interval.
+    /// The lower end of the slope's 95% interval.
     pub low: f64,
-    /// See [`TheilSen::low`].
+    /// The upper end of the slope's 95% interval.
     pub high: f64,
 }
 
@@ -39,13 +39,13 @@ impl MannKendall {
         number(self.variance_18) / 18.0
     }
 
-    /// `s` as a number.
+    /// `s` as a floating-point number.
     #[must_use]
     pub fn signed(&self) -> f64 {
         number(self.s)
     }
 
-    /// `s^2 / variance`, to be compared with the square of a threshold; 0 where all values are tied.
+    /// `s^2 / variance`, to compare with the square of a threshold; 0 where all values are tied.
     #[must_use]
     pub fn z2(&self) -> f64 {
         let s = number(self.s);
@@ -53,13 +53,13 @@ impl MannKendall {
     }
 }
 
-/// The test over a window of finite values; `None` for fewer than two.
+/// The test on a window of finite values; `None` for fewer than two.
 ///
-/// `O(n log n)`: pairs that fall are the inversions that a merge sort undoes.
+/// `O(n log n)`: the pairs that fall are the inversions that a merge sort removes.
 #[must_use]
 pub fn mann_kendall(values: &[f64]) -> Option<MannKendall> {
     let n = i64::try_from(values.len()).ok().filter(|&n| n >= 2)?;
-    // Adding 0 makes -0 a 0.
+    // Adding 0 turns -0 into 0.
     let mut sorted: Vec<f64> = values.iter().map(|value| value + 0.0).collect();
     let falling = sort_counting(&mut sorted, &mut vec![0.0; values.len()]);
     let (mut tied_pairs, mut tied_variance) = (0, 0);
@@ -77,9 +77,9 @@ pub fn mann_kendall(values: &[f64]) -> Option<MannKendall> {
 
 /// The slope over a window of finite values; `None` for fewer than two.
 ///
-/// Of the `N = n (n-1) / 2` sorted slopes: the middle one, or the mean of the two in the middle; and for the interval those at the
-/// places `round((N - z sigma) / 2) - 1` and `round((N + z sigma) / 2)`, halves to even and kept within the slopes, where
-/// `sigma^2` is Kendall's variance with ties. That is the rule of `scipy.stats.theilslopes`.
+/// Takes the median of the `N = n (n-1) / 2` sorted slopes. The interval ends at the places `round((N - z sigma) / 2) -
+/// 1` and `round((N + z sigma) / 2)`, with halves rounded to even and both places kept within the slopes; `sigma^2` is
+/// Kendall's variance with ties. This is the rule of `scipy.stats.theilslopes`.
 #[must_use]
 pub fn theil_sen(values: &[f64]) -> Option<TheilSen> {
     let variance = mann_kendall(values)?.variance();
@@ -99,7 +99,7 @@ pub fn theil_sen(values: &[f64]) -> Option<TheilSen> {
     Some(TheilSen { slope, low: select(&mut slopes, low), high: select(&mut slopes, high) })
 }
 
-/// The nearest place, halves to even; at least 0.
+/// The nearest place, with halves rounded to even; at least 0.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -117,7 +117,7 @@ fn greatest(slopes: &[f64]) -> f64 {
     slopes.iter().copied().max_by(f64::total_cmp).unwrap_or(0.0)
 }
 
-/// Sorts, and counts the pairs that were in falling order.
+/// Sorts the values, and returns the number of pairs that were in falling order.
 fn sort_counting(values: &mut [f64], spare: &mut [f64]) -> i64 {
     let n = values.len();
     if n < 2 {
@@ -130,7 +130,7 @@ fn sort_counting(values: &mut [f64], spare: &mut [f64]) -> i64 {
     for slot in spare.iter_mut() {
         let takes_right = i == left.len() || j < right.len() && right[j].total_cmp(&left[i]).is_lt();
         if takes_right {
-            // All that is left of the left half is greater.
+            // All values left in the left half are greater.
             falling += i64::try_from(left.len() - i).unwrap_or(i64::MAX);
             *slot = right[j];
             j += 1;
@@ -153,7 +153,7 @@ mod tests {
         prop::collection::vec((-6i8..6).prop_map(f64::from), 2..80)
     }
 
-    /// All pairs, one by one.
+    /// Counts over all pairs, one by one.
     fn by_pairs(values: &[f64]) -> (i64, i64) {
         let (mut s, mut tied) = (0, 0);
         for (i, a) in values.iter().enumerate() {
@@ -188,7 +188,7 @@ mod tests {
         assert_eq!(theil_sen(&line).unwrap().slope.to_bits(), 0.5_f64.to_bits());
     }
 
-    /// `scipy.stats.theilslopes` of these, version 1.17.1.
+    /// Expected values from `scipy.stats.theilslopes`, version 1.17.1.
     #[test]
     fn the_interval_is_scipys() {
         let values = [4.0, 1.0, 3.0, 3.0, 2.0, 7.0, 5.0, 8.0, 6.0, 9.0, 7.0];

@@ -1,7 +1,7 @@
-//! What a kernel writes for a window: a row of 64-bit words, and how it is read.
+//! The row that a kernel writes for a window: 64-bit words, and how to read them.
 //!
-//! Word 0 is the number of finite values; behind it stand the words of each wanted group, in the order of [`Wanted`]'s fields. What is
-//! not defined for so few values is not written, so those words mean nothing.
+//! Word 0 is the number of finite values. After it come the words of each wanted group, in the order of [`Wanted`]'s
+//! fields. A statistic that is not defined for so few values is not written, so its words mean nothing.
 
 use super::{
     Summary, Wanted,
@@ -15,18 +15,18 @@ const LINEAR_WORDS: usize = 13;
 const ORDER_WORDS: usize = 6;
 const RANK_WORDS: usize = 3;
 
-/// Where in a row each group's words stand.
+/// Where each group's words begin in a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
-    /// Words a row.
+    /// The number of words in a row.
     pub stride: usize,
-    /// Where moments and trend begin, if they are wanted.
+    /// The first word of moments and trend, if they are wanted.
     pub linear: Option<usize>,
-    /// Where the quantiles begin.
+    /// The first word of the quantiles.
     pub order: Option<usize>,
-    /// Where Mann and Kendall's test begins.
+    /// The first word of Mann and Kendall's test.
     pub mann_kendall: Option<usize>,
-    /// Where Theil and Sen's slope begins.
+    /// The first word of Theil and Sen's slope.
     pub theil_sen: Option<usize>,
 }
 
@@ -49,9 +49,9 @@ impl Layout {
         Self { stride, linear, order, mann_kendall, theil_sen }
     }
 
-    /// The summary of a window of `length` values, of which this is the row.
+    /// Reads the row of a window of `length` values into its summary.
     ///
-    /// `None` if the row can not be one of such a window: then whoever wrote it is not to be believed.
+    /// `None` if the row cannot be the row of such a window: then its writer is not to be trusted.
     #[must_use]
     pub fn read(&self, row: &[u64], length: usize) -> Option<Summary> {
         let finite = usize::try_from(*row.first()?).ok().filter(|&finite| finite <= length)?;

@@ -1,24 +1,24 @@
-//! Statistics that are carried from step to step instead of being computed over a window.
+//! Statistics that are updated at every step instead of being computed over a window.
 //!
-//! Each takes the values in step order, and values that are not finite leave it as it is. States are plain values.
+//! They take the values in step order; a value that is not finite changes nothing. The states are plain values.
 
 use serde::{Deserialize, Serialize};
 
 use super::number;
 
-/// Exponential moving averages, a fast and a slow one, and the variance around the slow one.
+/// A fast and a slow exponential moving average, and the variance around the slow one.
 ///
-/// `m += a (x - m)` with `a` 0.1 and 0.01; `v = (1 - a) (v + a (x - m)^2)` with the slow one's `a` and its mean before the step. The
-/// first value is where the averages begin.
+/// `m += a (x - m)` with `a` = 0.1 and 0.01. `v = (1 - a) (v + a (x - m)^2)` with the slow average's `a` and its mean
+/// before the step. Both averages start at the first value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Averages {
     /// The fast average.
     pub fast: f64,
     /// The slow average.
     pub slow: f64,
-    /// The variance around the slow one.
+    /// The variance around the slow average.
     pub variance: f64,
-    /// How many values there were.
+    /// How many values have come.
     pub count: u64,
 }
 
@@ -26,7 +26,7 @@ const FAST: f64 = 0.1;
 const SLOW: f64 = 0.01;
 
 impl Averages {
-    /// The averages with one value more.
+    /// The averages after one more value.
     #[must_use]
     pub fn with(self, value: f64) -> Self {
         if !value.is_finite() {
@@ -47,9 +47,9 @@ impl Averages {
 
 /// Page and Hinkley's test for a rise of the mean.
 ///
-/// `m = sum of (x - mean so far - delta)`; it alarms when `m` exceeds the least `m` by more than a threshold. Page, "Continuous
-/// inspection schemes", Biometrika 41 (1954); Hinkley, "Inference about the change-point from cumulative sum tests",
-/// Biometrika 58 (1971).
+/// `m = sum of (x - mean so far - delta)`; the test raises an alarm when `m` exceeds its least value by more than a
+/// threshold. Page, "Continuous inspection schemes", Biometrika 41 (1954); Hinkley, "Inference about the change-point
+/// from cumulative sum tests", Biometrika 58 (1971).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PageHinkley {
     mean: f64,
@@ -59,7 +59,7 @@ pub struct PageHinkley {
 }
 
 impl PageHinkley {
-    /// The test with one value more; `delta` is the rise that does not matter.
+    /// The test after one more value; `delta` is the largest rise that does not matter.
     #[must_use]
     pub fn with(self, value: f64, delta: f64) -> Self {
         if !value.is_finite() {
@@ -71,14 +71,14 @@ impl PageHinkley {
         Self { mean, sum, least: self.least.min(sum), count }
     }
 
-    /// How far the sum lies above its least value: an alarm beyond a threshold of the caller's.
+    /// How far the sum lies above its least value; the caller raises an alarm above its own threshold.
     #[must_use]
     pub fn rise(self) -> f64 {
         self.sum - self.least
     }
 }
 
-/// A one-sided cumulative sum for a rise: `s = max(0, s + (x - mean) / deviation - 0.5)`, an alarm beyond 8.
+/// A one-sided cumulative sum for a rise: `s = max(0, s + (x - mean) / deviation - 0.5)`, with an alarm above 8.
 ///
 /// Page, "Continuous inspection schemes", Biometrika 41 (1954).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -90,8 +90,8 @@ impl Cusum {
     const SLACK: f64 = 0.5;
     const ALARM: f64 = 8.0;
 
-    /// The sum with one value more, for values that have this `mean` and standard `deviation` while nothing changes. Where the
-    /// deviation is 0 nothing is added.
+    /// The sum after one more value. While nothing changes, the values have this `mean` and standard `deviation`. A
+    /// `deviation` of 0 adds nothing.
     #[must_use]
     pub fn with(self, value: f64, mean: f64, deviation: f64) -> Self {
         if !value.is_finite() || deviation.is_nan() || deviation <= 0.0 {

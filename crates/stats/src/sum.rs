@@ -1,12 +1,12 @@
-//! Sums in an order that any machine can follow: 32 lanes, then a tree.
+//! Sums in an order that every machine can reproduce: 32 lanes, then a tree.
 
 /// How many lanes there are.
 pub const LANES: usize = 32;
 
 /// The sum of `term(i)` over `i` in `0..n`.
 ///
-/// Lane `l` adds the terms of `i = l, l + 32, l + 64, …` to 0 in that order; then lanes are added in pairs 16, 8, 4, 2 and 1 apart. The
-/// sum of no terms is 0. The order is the same whatever the hardware, and 32 lanes keep its vector units busy.
+/// Lane `l` adds the terms of `i = l, l + 32, l + 64, …` to 0, in that order. Then lanes are added in pairs 16, 8, 4, 2
+/// and 1 apart. The sum of no terms is 0. The order is the same on all hardware, and 32 lanes keep vector units busy.
 #[must_use]
 #[inline]
 pub fn sum(n: usize, term: impl Fn(usize) -> f64) -> f64 {
@@ -25,7 +25,7 @@ pub fn sum(n: usize, term: impl Fn(usize) -> f64) -> f64 {
     fold(lanes)
 }
 
-/// The same over the items of a slice, which the compiler can turn into vector instructions.
+/// The same sum over the items of a slice, which the compiler can vectorise.
 #[must_use]
 #[inline]
 pub fn sum_of(values: &[f64], term: impl Fn(f64) -> f64) -> f64 {
@@ -60,7 +60,7 @@ mod tests {
 
     #[test]
     fn the_order_is_strided_lanes_and_then_a_tree() {
-        // Lane 0 has 1e16 and then 1, which is lost there; lane 16 takes 1e16 back in the first round.
+        // Lane 0 gets 1e16 and then 1, which is lost. Lane 16 cancels the 1e16 in the first round.
         let mut values = [0.0; 33];
         (values[0], values[16], values[32]) = (1e16, -1e16, 1.0);
         assert_eq!(sum_of(&values, |x| x).to_bits(), 0.0_f64.to_bits());

@@ -1,15 +1,16 @@
 //! Raises the rate that a search found, while that pays.
 //!
-//! A search takes the least rate that is as good as the best within the error. Where losses are noisy, or fall slowly for a
-//! while, short stages hardly tell rates apart, and the least can be a tenth of the right one. Evaluations tell more. So while the
-//! evaluation improves clearly over a window of steps, and not so fast that there is no need, twice the rate is tried for the next
-//! window, and four times where it hardly scatters, as far below the right rate. If the evaluation is better then, the rate stays,
-//! and is raised again if it was much better. Otherwise the rate goes back, and the trainer to its state before the raise if the
-//! evaluation has become clearly worse.
+//! A search takes the lowest rate whose loss is within the error of the best one. Where losses are noisy, or fall
+//! slowly for a while, its short stages can hardly tell rates apart, and the rate it takes can be a tenth of the right
+//! one. Evaluations tell rates apart better. So when the evaluation improves clearly over a window of steps, but not so
+//! fast that the rate needs no help, the climb tries twice the rate for the next window. Where the evaluation hardly
+//! scatters, the rate is likely far too low, and the climb tries four times the rate. If the evaluation is then better,
+//! the higher rate stays, and it is raised again if the evaluation got much better. Otherwise the rate goes back. If
+//! the evaluation has become clearly worse, the trainer also goes back to its state before the raise.
 //!
-//! Whether a rate is too high shows soon, whether it is too low does not: the loss falls at once where a rate is lowered, and
-//! for a while rises where it is raised. So raises are tried, and it is the plateau cuts that lower a rate. Our own;
-//! docs/controllers.md has what was measured.
+//! A rate that is too high shows soon; a rate that is too low does not. The loss falls at once when a rate is lowered,
+//! and rises for a while when a rate is raised. So the climb only tries raises, and leaves lowering a rate to the
+//! plateau cuts. The rule is our own; benches/training/LOG.md has the measurements.
 
 use serde::{Deserialize, Serialize};
 
@@ -21,23 +22,25 @@ use super::{
 use lrs_model::number::exact;
 use lrs_stats::order::median;
 
-/// A window is a fourteenth of the training, so that there are some in its first half, and has at least so many evaluations.
+/// A window is a fourteenth of the training, so that several fit into its first half. It holds at least this many
+/// evaluations.
 const WINDOW_SHARE: u64 = 14;
 const MIN_EVALUATIONS: usize = 4;
 /// No raise is tried after this share of the training.
 const LIMIT_SHARE: u64 = 2;
-/// How many standard errors make a clear improvement from one half of a window to the other.
+/// The standard errors that make a clear improvement from the first half of a window to the second.
 const CLEAR: f64 = 1.0;
-/// And how many a clear loss from the window before a raise to the window after it.
+/// The standard errors that make a clear loss from the window before a raise to the window after the raise.
 const WORSE: f64 = 2.0;
-/// Paces are relative, in the length of the training. One at which an evaluation would lose less than all of itself is too slow to
-/// say that a higher rate pays; one of many times that needs none.
+/// A pace is the relative improvement over the length of the training. Below this range the evaluation improves too
+/// slowly to say that a higher rate pays; above it the evaluation needs no higher rate.
 const PACES: std::ops::Range<f64> = 1.0..5.0;
-/// A raise is followed by another one if it brought this pace.
+/// A raise that brought this pace is followed by another raise.
 const WORTHWHILE: f64 = 0.3;
-/// What a raise multiplies the rate by.
+/// The factor of a raise.
 const FACTOR: f64 = 2.0;
-/// At a rate far too low an evaluation improves evenly, by so many standard errors, if slowly. Then so much more is tried.
+/// At a rate far too low an evaluation improves slowly but evenly: by this many standard errors. Then the raise is
+/// larger.
 const EVEN: f64 = 8.0;
 const EVEN_PACES: std::ops::Range<f64> = 0.1..5.0;
 const EVEN_FACTOR: f64 = 4.0;
@@ -48,10 +51,10 @@ pub(super) struct Climb {
     pub(super) revision: &'static Revision,
 }
 
-/// What is remembered.
+/// What the controller remembers.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct ClimbState {
-    /// Evaluations from this step on are of the rate in force.
+    /// Evaluations from this step on were made at the rate in force.
     since: u64,
     /// The evaluation before the raise that is on trial.
     before: Option<f64>,
@@ -63,7 +66,7 @@ pub(super) struct ClimbState {
     is_over: bool,
 }
 
-/// What an evaluation says about the rate in force.
+/// What to do after an evaluation.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Trial {
     /// Nothing.
@@ -72,22 +75,22 @@ pub(super) enum Trial {
     Raise { factor: f64, figures: Figures },
     /// The raise has paid and stays.
     Stay,
-    /// The raise has not paid: on at the rate before it, `factor` times lower, and `goes_back` to the state before it.
+    /// The raise has not paid: divide the rate by `factor`, and if `goes_back`, restore the state before the raise.
     Fall { factor: f64, goes_back: bool, figures: Figures },
 }
 
 impl ClimbState {
-    /// Evaluations count from the step `since` on: before it there was a search, or the rate was a person's.
+    /// Counts evaluations from the step `since` on. Before it a search ran, or a person set the rate.
     pub(super) fn begin_at(&mut self, since: u64) {
         self.since = since;
     }
 
-    /// No raise is tried any more, and what the one on trial was to show is not waited for.
+    /// Ends the climb: no more raises, and the raise on trial is not judged.
     pub(super) fn end(&mut self) {
         *self = Self { is_over: true, ..Self::default() };
     }
 
-    /// The trainer has been started anew and has no copies.
+    /// The trainer has restarted and has no copies.
     pub(super) fn lose_copies(&mut self) {
         self.is_kept = false;
     }
@@ -99,7 +102,7 @@ impl ClimbState {
 }
 
 impl Climb {
-    /// Looks at the evaluations of a training of `total_steps`, the newest of which is that of `when`.
+    /// Judges the evaluations of a training of `total_steps`; `when` is the step of the newest.
     pub(super) fn observe(self, state: &mut ClimbState, hold: &HoldState, when: When, total_steps: u64) -> Trial {
         let window = total_steps / WINDOW_SHARE;
         let evaluations: Vec<(u64, f64)> = hold.since(state.since).collect();
@@ -111,9 +114,9 @@ impl Climb {
         let (steps, values): (Vec<u64>, Vec<f64>) = evaluations.into_iter().skip(begin).unzip();
         let (older, newer) = values.split_at(values.len() / 2);
         let (older, level) = (median(older), median(newer));
-        // Of the difference between the medians of two halves.
+        // The standard error of the difference between the medians of the two halves.
         let error = 2.0 * scatter(&values) / exact(values.len() as u64).sqrt();
-        // What a gain in these steps comes to in the length of the training, relative to what is left.
+        // A gain over the window, scaled to the length of the training and relative to the present level.
         let pace = |gain: f64| gain * (exact(total_steps) / exact(when.step - steps[0])) / level.abs();
 
         let (gain, now) = (older - level, pace(2.0 * (older - level)));
@@ -133,7 +136,7 @@ impl Climb {
         state.is_over = when.step > total_steps / LIMIT_SHARE;
         if is_worthwhile && !state.is_over {
             let factor = is_even.then_some(EVEN_FACTOR);
-            // The last one before the raise takes effect is where the next window begins.
+            // The next window begins with the last evaluation before the raise takes effect.
             let since = when.effective_step - 1;
             *state = ClimbState { since, before: Some(level), factor, is_kept: true, is_over: false };
             return Trial::Raise { factor: factor.unwrap_or(FACTOR), figures };
@@ -146,7 +149,8 @@ impl Climb {
     }
 }
 
-/// How an evaluation improves before a raise by `factor`, and what the raise and its end are called.
+/// For a message about a raise by `factor`: how the evaluation improved before, how much higher the raised rate is, and
+/// how much lower the rate is after the raise is undone.
 pub(super) fn words(factor: f64) -> (&'static str, &'static str, &'static str) {
     if factor > FACTOR { ("evenly", "four times", "a quarter") } else { ("clearly", "twice", "half") }
 }
@@ -159,17 +163,18 @@ mod tests {
     const STEPS: u64 = 1000;
     const NEWEST: Climb = Climb { revision: NEWEST_ROW };
 
-    /// What came of a training.
+    /// The course of a simulated training.
     #[derive(Debug)]
     struct Climbed {
         rate: f64,
         raises: Vec<u64>,
         factors: Vec<f64>,
-        /// With whether it went back.
+        /// The step of each fall, and whether the trainer went back to an earlier state.
         falls: Vec<(u64, bool)>,
     }
 
-    /// How a training is evaluated: every so many steps, and too high and too low in turn by `scatter`.
+    /// How a training is evaluated: every `every` steps, with values that are too high and too low in turn, by
+    /// `scatter`.
     #[derive(Clone, Copy, Debug)]
     struct Habits {
         every: u64,
@@ -179,12 +184,13 @@ mod tests {
 
     const USUAL: Habits = Habits { every: 20, decision_lag: 1, scatter: 0.0 };
 
-    /// A training whose evaluation is 1 at first and at a rate falls by `slope` of itself a step.
+    /// Runs a training whose evaluation starts at 1 and falls each step by the share `slope(rate)`.
     fn climb(habits: Habits, slope: impl Fn(f64) -> f64) -> Climbed {
         let (mut hold, mut state) = (HoldState::new(0), ClimbState::default());
         let mut climbed = Climbed { rate: 1.0, raises: Vec::new(), factors: Vec::new(), falls: Vec::new() };
         let (mut evaluation, mut rate, mut kept) = (1.0, 1.0, 1.0);
-        // From which step on which rate is in force, and whether the state before is gone back to.
+        // The step at which the next rate takes effect, that rate, and whether training returns to the kept state
+        // there.
         let mut next = (0, rate, false);
         for step in 0..STEPS {
             if step == next.0 {
@@ -219,7 +225,7 @@ mod tests {
         climbed
     }
 
-    /// The evaluation falls as fast as the rate is high, up to a rate of `limit`, above which it rises.
+    /// The evaluation falls in proportion to the rate, up to a rate of `limit`; above that it rises.
     fn up_to(limit: f64, speed: f64) -> impl Fn(f64) -> f64 {
         move |rate| if rate <= limit { speed * rate } else { -0.01 }
     }

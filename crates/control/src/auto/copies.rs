@@ -1,13 +1,13 @@
-//! What the copies are called that a trainer of tier 2 is told to keep.
+//! Names of the copies that a trainer of tier 2 is told to keep.
 
-/// The guard's copies that are held at once: two good ones, one on trial, one being replaced.
+/// How many copies the guard holds at once: two good ones, one on trial, and one being replaced.
 pub(super) const COPIES: u64 = 4;
 
-/// The state that training began with.
+/// The state at the start of the training.
 pub(super) const START: &str = "start";
-/// That of the best evaluation.
+/// The state at the best evaluation.
 pub(super) const BEST: &str = "best";
-/// That before a raise on trial.
+/// The state before a raise on trial.
 pub(super) const LOWER: &str = "lower-rate";
 
 /// The state at the end of a stage of the search.

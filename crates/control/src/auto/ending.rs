@@ -1,4 +1,4 @@
-//! What is looked at after every step of a held rate: the trend of the loss, and the end of the training.
+//! Checks after every step of a held rate: the trend of the loss, and the end of the training.
 
 use super::{
     copies::BEST,
@@ -8,12 +8,13 @@ use super::{
 use crate::words::{Move, Observation, Outcome, Ruling};
 use lrs_model::{decision::Action, number::exact};
 
-/// What a cooldown from a trusted rate may cost of the evaluation, at the pace it improves: a rate that is too low already
-/// should not be lowered much. Half of the cooldown's progress is lost.
+/// The relative loss of evaluation that a cooldown from a trusted rate may cost, at the pace at which the evaluation
+/// improves. A cooldown loses half of the progress of its steps, and a rate that is too low already should not be
+/// lowered much.
 const AFFORDABLE: f64 = 0.02;
 
 impl Auto {
-    /// A training without a horizon and without evaluations is cut by the trend of its loss.
+    /// Cuts the rate on a plateau of the loss, where a training has no horizon and no evaluations.
     pub(super) fn watch_the_trend(&self, state: &mut AutoState, observation: &Observation<'_>, outcome: &mut Outcome) {
         let Some(plateau) = &self.plateau else { return };
         let is_held = matches!(state.phase, Phase::Hold) && state.evaluations_seen == 0;
@@ -32,7 +33,8 @@ impl Auto {
         }
     }
 
-    /// A training without evaluations cools down over its last half, and one with copies ends with the best of them.
+    /// Cools a training without evaluations down over its last half, shortens a cooldown that would cost too much, and
+    /// ends a training that keeps copies with the best of them.
     pub(super) fn watch_the_end(&self, state: &mut AutoState, effective_step: u64, outcome: &mut Outcome) {
         let Some(total) = self.total_steps else { return };
         if matches!(state.phase, Phase::Search(_)) || matches!(outcome.ruling, Some(Ruling::Move(_))) {
@@ -79,7 +81,7 @@ impl Auto {
     }
 }
 
-/// So many steps are this share of them.
+/// The number of steps that make this share of `steps`.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,

@@ -1,4 +1,5 @@
-//! What an evaluation leads to: a copy of the best, a cut on a plateau, or a raise of the rate that a search found.
+//! The effects of an evaluation: a copy of the best state, a cut on a plateau, or a raise of the rate that a search
+//! found.
 
 use super::{
     climb::{self, Trial},
@@ -13,7 +14,7 @@ use lrs_model::{
     number::exact,
 };
 
-/// A rate cut to this share or less is given up on: another plateau is advice to stop.
+/// Once cuts have lowered the rate to this share, the next plateau advises to stop instead.
 const GIVE_UP: f64 = 1.0 / 64.0;
 
 impl Auto {
@@ -24,10 +25,10 @@ impl Auto {
         match state.hold.observe(when.step, value, self.total_steps, is_searching || !self.cuts) {
             Standing::Best if self.keeps_best => {
                 state.is_best_kept = true;
-                // Before anything else is gone back to.
+                // Keep the best before any other action restores an earlier state.
                 outcome.actions.insert(0, Action::Keep(BEST.to_owned()));
             }
-            // One thing a step: a divergence comes first.
+            // At most one ruling a step, and a divergence comes first.
             Standing::Cut if !matches!(outcome.ruling, Some(Ruling::Move(_))) => {
                 self.cut(state, when, outcome);
             }
@@ -43,7 +44,7 @@ impl Auto {
         }
     }
 
-    /// What is to be done about the rate found, as an outcome.
+    /// Turns what the climb wants into an outcome.
     fn climb_on(&self, state: &mut AutoState, effective_step: u64, trial: Trial, outcome: &mut Outcome) {
         let metric = &self.evaluation;
         let (factor, mut figures, reason) = match trial {
@@ -75,7 +76,7 @@ impl Auto {
         outcome.ruling = Some(self.ruling(state.scale, self.held(state.cooldown_share, 0), reason, figures));
     }
 
-    /// A plateau of the evaluation.
+    /// Cuts the rate because the evaluation has reached a plateau.
     fn cut(&self, state: &mut AutoState, when: When, outcome: &mut Outcome) {
         let metric = &self.evaluation;
         let (best, best_step) = state.hold.best().unwrap_or((f64::INFINITY, when.step));

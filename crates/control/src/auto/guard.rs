@@ -1,11 +1,13 @@
-//! Guards a run: bounds the gradient's norm ahead of time, sees a divergence, and knows where to go back to.
+//! Guards a run: bounds the gradient's norm in advance, detects a divergence, and knows where to go back to.
 //!
-//! The bound of a step is predicted from the norms of steps before it, so that no trainer waits for it: twice the median of the
-//! last 64 finite norms, or that median and eight robust deviations, whichever is more. It moves in steps of a tenth at least.
+//! The bound of a step is predicted from the norms of earlier steps, so that no trainer waits for it. It is twice the
+//! median of the last 64 finite norms, or that median plus eight robust deviations, whichever is larger. It changes
+//! only by a tenth or more.
 //!
-//! A run has diverged when the median of its last losses lies far above the lowest such median: by eight robust deviations of
-//! it, and by half of all that was gained since the start. Copies are taken while the loss is near its lowest, and count
-//! as good once the loss has stayed there for a while; each further divergence goes back one copy more.
+//! A run has diverged when the median of its last losses lies far above the lowest such median: by eight robust
+//! deviations of the lowest, and by half of all that the training has gained. Copies are taken while the loss is near
+//! its lowest, and count as good once the loss has stayed there for a while. Each further divergence goes back one copy
+//! more.
 
 use std::collections::VecDeque;
 
@@ -14,43 +16,43 @@ use serde::{Deserialize, Serialize};
 use super::{copies::COPIES, terms::BLOWN_LOSS};
 use lrs_stats::order::{NORMAL, median_and_mad};
 
-/// Finite norms that are remembered, the fewest that make a bound, and how many come between two looks at it.
+/// How many finite norms are remembered, how many make a bound, and after how many the bound is computed again.
 const NORMS: usize = 64;
 const MIN_NORMS: usize = 16;
 const LOOK_EVERY: u64 = 4;
-/// The bound: this many medians, or the median and so many robust deviations.
+/// The bound: this many medians, or the median plus this many robust deviations.
 const BOUND_MEDIANS: f64 = 2.0;
 const DEVIATIONS: f64 = 8.0;
-/// The standing bound is kept while the new one is within a tenth of it.
+/// The bound in force stays while the new bound is within a tenth of it.
 const SAME_BOUND: f64 = 0.1;
-/// Losses a look, as a share of the training, and its limits.
+/// How many losses one median covers: a share of the training, within limits.
 const WINDOW_SHARE: u64 = 100;
 const OPEN_WINDOW: u64 = 20;
 const WINDOW: std::ops::RangeInclusive<u64> = 16..=64;
-/// The part of all that was gained whose loss is a divergence.
+/// Losing this part of all that was gained is a divergence.
 const LOST_GAIN: f64 = 0.5;
-/// A copy is taken within so many deviations of the lowest loss, and has to stay within so many to be good.
+/// A copy is taken within `NEAR` deviations of the lowest loss, and is good if the loss stays within `STAYED` of them.
 const NEAR: f64 = 2.0;
 const STAYED: f64 = 4.0;
-/// Copies are taken at most every twentieth of the training.
+/// Copies are at least a twentieth of the training apart.
 const COPY_SHARE: u64 = 20;
 const MIN_COPY_STEPS: u64 = 20;
 const OPEN_COPY_STEPS: u64 = 200;
 
-/// What is remembered of norms and losses.
+/// What the guard remembers of norms and losses.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct GuardState {
     /// The last finite norms, at most [`NORMS`].
     norms: VecDeque<f64>,
     norms_seen: u64,
     bound: Option<f64>,
-    /// The last losses, at most a window.
+    /// The last losses, at most one window of them.
     losses: VecDeque<f64>,
     /// The median of the first window.
     first: Option<f64>,
     /// The lowest median since the start or the last divergence, and the robust deviation there.
     lowest: Option<(f64, f64)>,
-    /// Copies known to be good, the newest first: at most two.
+    /// Copies known to be good, newest first: at most two.
     good: Vec<u64>,
     /// The copy on trial, and the step it was taken for.
     on_trial: Option<(u64, u64)>,
@@ -60,14 +62,14 @@ pub(super) struct GuardState {
     divergences: usize,
 }
 
-/// What a loss says.
+/// What a loss shows.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Sight {
     /// Nothing to do.
     Fine,
-    /// A good moment to keep a copy, under this number.
+    /// A good moment to keep a copy, with this number.
     Copy(u64),
-    /// The run has diverged: go back to this one of the places there are, the newest good copy first.
+    /// The run has diverged. It goes back to one of the places there are, newest good copy first.
     Diverged {
         /// How many places to pass over.
         passed_over: usize,
@@ -79,7 +81,7 @@ pub(super) enum Sight {
 }
 
 impl GuardState {
-    /// Takes in a finite norm. Returns the bound, if it is another one from now on.
+    /// Takes in a finite norm. Returns the bound if it changes.
     pub(super) fn observe_norm(&mut self, norm: f64) -> Option<f64> {
         if self.norms.len() == NORMS {
             self.norms.pop_front();
@@ -93,7 +95,7 @@ impl GuardState {
         let (middle, deviation) = median_and_mad(norms);
         let bound = (BOUND_MEDIANS * middle).max(middle + DEVIATIONS * NORMAL * deviation);
         let is_same = self.bound.is_some_and(|standing| (bound - standing).abs() <= SAME_BOUND * standing);
-        // A gradient that is 0 throughout bounds nothing.
+        // A gradient that is 0 throughout sets no bound.
         if is_same || bound.is_nan() || bound <= 0.0 || bound.is_infinite() {
             return None;
         }
@@ -101,7 +103,8 @@ impl GuardState {
         self.bound
     }
 
-    /// Takes in the loss of a step under a held rate; one that is not finite as a very high one.
+    /// Takes in the loss of a step at a held rate. The caller gives a very high loss in place of one that is not
+    /// finite.
     pub(super) fn observe_loss(&mut self, step: u64, loss: f64, total_steps: Option<u64>, can_copy: bool) -> Sight {
         let window =
             total_steps.map_or(OPEN_WINDOW, |total| total / WINDOW_SHARE).clamp(*WINDOW.start(), *WINDOW.end());
@@ -155,12 +158,12 @@ impl GuardState {
         Sight::Fine
     }
 
-    /// The losses to come are of another state or rate: what was seen of the last few says nothing any more.
+    /// Forgets the last losses, because the losses to come are of another state or rate.
     pub(super) fn forget_losses(&mut self) {
         self.losses.clear();
     }
 
-    /// The trainer has been started anew and has no copies.
+    /// The trainer has restarted and has no copies.
     pub(super) fn lose_copies(&mut self) {
         self.losses.clear();
         self.good.clear();
@@ -168,12 +171,12 @@ impl GuardState {
         self.copied_at = None;
     }
 
-    /// Copies known to be good, the newest first.
+    /// Copies known to be good, newest first.
     pub(super) fn good(&self) -> &[u64] {
         &self.good
     }
 
-    /// How many finite norms there were.
+    /// How many finite norms have been observed.
     pub(super) fn norms_seen(&self) -> u64 {
         self.norms_seen
     }

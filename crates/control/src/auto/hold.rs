@@ -1,9 +1,9 @@
-//! Holds the rate while the evaluation improves, and cuts it when it has not for long.
+//! Holds the rate while the evaluation improves, and cuts the rate once the evaluation has not improved for long.
 //!
-//! Patience is counted in evaluations and in steps, so that it depends neither on how often a trainer evaluates nor on how long it
-//! trains. Evaluations on few rows are noisy: what counts is the median of the last three, and their error is learned from how
-//! they scatter around straight lines. With copies kept by the trainer (tier 2) a cut goes back to the best evaluation, if that
-//! is better beyond this error.
+//! Patience is counted both in evaluations and in steps, so that it depends neither on how often a trainer evaluates
+//! nor on how long it trains. Evaluations on few rows are noisy, so the median of the last three counts, and their
+//! error is learned from how they scatter around straight lines. Where the trainer keeps copies (tier 2), a cut goes
+//! back to the best evaluation, if that is better than the last one by more than this error.
 
 use std::collections::VecDeque;
 
@@ -12,25 +12,26 @@ use serde::{Deserialize, Serialize};
 use lrs_model::number::{self, exact};
 use lrs_stats::order::median;
 
-/// Evaluations without a new best that are the least patience.
+/// The least patience: evaluations without a new best.
 const PATIENCE: u64 = 3;
 /// The least patience in steps, as a share of the training.
 const PATIENCE_SHARE: f64 = 0.15;
 /// The patience in evaluations where the length of the training is not known.
 const OPEN_PATIENCE: u64 = 8;
-/// What counts as better, relative to the best.
+/// An evaluation is better if it is below the best by this, relative to the best.
 const THRESHOLD: f64 = 1e-4;
-/// At the end the best is gone back to if it is better by this, relative to the last, and by an error.
+/// Training ends with the best evaluation if that is better than the last by this, relative to the last, and by the
+/// error.
 const FINISH_THRESHOLD: f64 = 0.01;
-/// How many evaluations make one smoothed figure.
+/// How many evaluations one smoothed value covers.
 const SMOOTHED: usize = 3;
-/// How many are remembered.
+/// How many evaluations are remembered.
 const RECENT: usize = 128;
-/// How many the error is learned from, and the fewest.
+/// The most evaluations that the error is learned from, and the fewest.
 const SCATTER: usize = 16;
 const MIN_SCATTER: usize = 5;
-/// The standard deviation of a normal distribution is its median distance from 0 times this; the second difference of independent
-/// values has six times their variance.
+/// For a normal distribution, the standard deviation is the median distance from 0 times `NORMAL`. The second
+/// difference of independent values has six times their variance.
 const NORMAL: f64 = 1.0 / 0.6745;
 const SECOND_DIFFERENCE: f64 = 6.0;
 
@@ -43,15 +44,15 @@ pub(super) struct HoldState {
     #[serde(with = "number")]
     best: f64,
     best_step: u64,
-    /// The last smoothed one; infinite if the last evaluation was not finite.
+    /// The last smoothed evaluation; infinite if the last evaluation was not finite.
     #[serde(with = "number")]
     last: f64,
-    /// Evaluations since the best or the last cut, and the step of that.
+    /// Evaluations since the best or the last cut, and the step of that best or cut.
     bad_eval_count: u64,
     since: u64,
 }
 
-/// Where an evaluation stands beside those before it.
+/// How an evaluation compares with those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
     /// The best so far.
@@ -63,7 +64,7 @@ pub(super) enum Standing {
 }
 
 impl HoldState {
-    /// Before the first evaluation.
+    /// The state before the first evaluation.
     pub(super) fn new(start: u64) -> Self {
         Self {
             recent: VecDeque::new(),
@@ -75,9 +76,10 @@ impl HoldState {
         }
     }
 
-    /// Takes in an evaluation at `step`, lower is better. One that is not finite is worse than anything.
+    /// Takes in an evaluation at `step`; lower is better. An evaluation that is not finite is worse than any other.
     ///
-    /// While a search goes on (`is_searching`) the best is kept, and nothing is bad. Patience begins with the first evaluation.
+    /// During a search (`is_searching`) a new best is noted, and no evaluation counts as bad. Patience begins with the
+    /// first evaluation.
     pub(super) fn observe(&mut self, step: u64, value: f64, total_steps: Option<u64>, is_searching: bool) -> Standing {
         self.last = self.smoothed(step, value);
         let is_first = self.best.is_infinite() && self.last.is_finite();
@@ -102,7 +104,7 @@ impl HoldState {
         Standing::Cut
     }
 
-    /// The median of the last three, or the only one or two there are.
+    /// The median of the last three evaluations; the newest one while there are fewer than three.
     fn smoothed(&mut self, step: u64, value: f64) -> f64 {
         if !value.is_finite() {
             return f64::INFINITY;
@@ -115,13 +117,13 @@ impl HoldState {
         if last.len() < SMOOTHED { value } else { median(&last) }
     }
 
-    /// The newest evaluations, at most so many, in step order.
+    /// The newest `count` evaluations, or fewer if there are fewer, in step order.
     fn newest(&self, count: usize) -> Vec<f64> {
         self.recent.iter().skip(self.recent.len().saturating_sub(count)).map(|(_, value)| *value).collect()
     }
 
-    /// How much the evaluation improves over so many steps at its present pace, relative to itself: from the medians of the two halves
-    /// of the evaluations of the last so many steps. `None` for fewer than four of them.
+    /// How much the evaluation improves in `steps` steps at its present pace, relative to itself. Computed from the
+    /// medians of the two halves of the evaluations in the last `steps` steps; `None` for fewer than four of them.
     pub(super) fn pace(&self, steps: u64) -> Option<f64> {
         let end = self.recent.back()?.0;
         let recent: Vec<_> = self.recent.iter().filter(|(step, _)| step.saturating_add(steps) >= end).collect();
@@ -136,17 +138,17 @@ impl HoldState {
         (size > 0.0).then(|| gain / size)
     }
 
-    /// The remembered evaluations of steps at or past `since`, in step order.
+    /// The remembered evaluations from step `since` on, in step order.
     pub(super) fn since(&self, since: u64) -> impl Iterator<Item = (u64, f64)> {
         self.recent.iter().copied().filter(move |(step, _)| *step >= since)
     }
 
-    /// The standard deviation of an evaluation around where it should be; 0 for fewer than five.
+    /// The standard deviation of an evaluation around its trend; 0 for fewer than five evaluations.
     pub(super) fn error(&self) -> f64 {
         if self.recent.len() < MIN_SCATTER { 0.0 } else { scatter(&self.newest(SCATTER)) }
     }
 
-    /// Whether the best evaluation is better than the last one beyond the error.
+    /// Whether the best evaluation is better than the last one by more than the error.
     pub(super) fn is_best_clearly_better(&self) -> bool {
         self.best < self.last - self.error()
     }
@@ -168,7 +170,7 @@ impl HoldState {
     }
 }
 
-/// The standard deviation of at least three evaluations around where they should be, from second differences.
+/// The standard deviation of at least three evaluations around their trend, from second differences.
 pub(super) fn scatter(evaluations: &[f64]) -> f64 {
     let bends: Vec<f64> = evaluations.windows(3).map(|three| (three[2] - 2.0 * three[1] + three[0]).abs()).collect();
     median(&bends) * NORMAL / SECOND_DIFFERENCE.sqrt()
@@ -178,7 +180,7 @@ pub(super) fn scatter(evaluations: &[f64]) -> f64 {
 mod tests {
     use super::*;
 
-    /// What is made of evaluations every 20 steps of a training of 1000.
+    /// The standing of evaluations every 20 steps of a training of 1000 steps.
     fn standings(state: &mut HoldState, values: &[f64]) -> Vec<Standing> {
         (1..).zip(values).map(|(i, value)| state.observe(20 * i, *value, Some(1000), false)).collect()
     }
@@ -189,7 +191,8 @@ mod tests {
         let mut values = vec![3.0, 2.0, 1.0];
         values.extend([1.0; 20]);
         let standings = standings(&mut state, &values);
-        // The median of three reaches 1 with the second 1, at step 80; 150 steps after that there is the next evaluation at 240.
+        // The median of three reaches 1 with the second 1, at step 80. 150 steps after that, the next evaluation is at
+        // 240.
         let cuts: Vec<_> =
             standings.iter().enumerate().filter(|(_, v)| **v == Standing::Cut).map(|(i, _)| i + 1).collect();
         assert_eq!(cuts, [12, 20]);
@@ -221,7 +224,7 @@ mod tests {
         let mut state = HoldState::new(0);
         let line: Vec<f64> = (0..40).map(|i| 100.0 - f64::from(i)).collect();
         standings(&mut state, &line);
-        // A fall of 1 every 20 steps is 10 in 200, of about 66.
+        // A fall of 1 every 20 steps is a fall of 10 in 200 steps, from about 66.
         let pace = state.pace(200).unwrap();
         assert!((0.13..0.18).contains(&pace), "{pace}");
         let mut flat = HoldState::new(0);

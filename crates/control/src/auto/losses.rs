@@ -1,4 +1,4 @@
-//! What a loss leads to: the next stage of a search, or a back-off from a divergence.
+//! The effects of a loss: the next stage of a search, or a back-off from a divergence.
 
 use super::{
     copies::{BEST, START, good_copy, stage_copy},
@@ -10,7 +10,7 @@ use super::{
 use crate::words::Outcome;
 use lrs_model::decision::Action;
 
-/// After a divergence the rate rises anew over this share of the training.
+/// After a divergence the rate ramps up again over this share of the training.
 const REWARM_SHARE: u64 = 50;
 const MIN_REWARM_STEPS: u64 = 4;
 const OPEN_REWARM_STEPS: u64 = 20;
@@ -33,7 +33,7 @@ impl Auto {
         }
     }
 
-    /// What the search says, as an outcome.
+    /// Turns what the search wants into an outcome.
     fn search_on(&self, state: &mut AutoState, effective_step: u64, next: Next, is_blind: bool, outcome: &mut Outcome) {
         let Phase::Search(search) = &state.phase else { return };
         let (scale, stages) = (search.scale(), search.stages());
@@ -73,7 +73,7 @@ impl Auto {
         outcome.ruling = Some(self.ruling(scale, shape, reason.to_owned(), figures));
     }
 
-    /// Copies while all is well, and back-off from a divergence.
+    /// Keeps copies while all is well, and backs off from a divergence.
     fn guard(&self, state: &mut AutoState, when: When, loss: f64, outcome: &mut Outcome) {
         match state.guard.observe_loss(when.step, loss, self.total_steps, self.can_restore()) {
             Sight::Fine => {}

@@ -1,4 +1,4 @@
-//! The loop of one job: what it is made of, what it remembers, and how it moves the rates.
+//! The loop of one job: its parts, its state, and how it moves the rates.
 
 use serde::{Deserialize, Serialize};
 
@@ -20,9 +20,9 @@ use lrs_model::{
     spec::Tier,
 };
 
-/// What a plateau and a divergence multiply the rate by.
+/// The factor by which a plateau or a divergence lowers the rate.
 pub(super) const CUT: f64 = 0.5;
-/// A trainer that cannot clip leaves out an update whose norm is this many times the bound.
+/// A trainer that cannot clip skips an update whose norm is this many times the bound.
 const SKIP_FACTOR: f64 = 4.0;
 
 /// The controller, for one job.
@@ -39,40 +39,41 @@ pub struct Auto {
     /// Whether the job says that there will be evaluations.
     pub(super) expects_evaluations: bool,
     pub(super) search: Option<Search>,
-    /// Where a rate found may be raised.
+    /// Present if evaluations may raise the rate that the search found.
     pub(super) climb: Option<Climb>,
     pub(super) cuts: bool,
     pub(super) cools: bool,
     pub(super) guards: bool,
     pub(super) keeps_best: bool,
-    /// For a training without a horizon, while no evaluation comes.
+    /// For a training without a horizon, until an evaluation comes.
     pub(super) plateau: Option<StatisticalPlateau>,
 }
 
-/// What is remembered. Every list in it is bounded where it is declared.
+/// What the controller remembers. Every list in it is bounded where it is declared.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AutoState {
     pub(super) phase: Phase,
-    /// Steps before this ran under older directives: their losses say nothing about the rate in force.
+    /// Steps before this one ran under older directives, so their losses say nothing about the rate in force.
     pub(super) from: u64,
     pub(super) hold: HoldState,
     pub(super) guard: GuardState,
-    /// The rate in force, as a multiple of the one given: found, times cuts, times back-offs.
+    /// The rate in force as a multiple of the given rate: the multiple that the search found, times cuts, times
+    /// back-offs.
     pub(super) scale: f64,
     /// The product of the cuts alone.
     pub(super) cut: f64,
     /// Whether the trainer keeps the state of the best evaluation.
     pub(super) is_best_kept: bool,
-    /// The share of the training that is cooled down over.
+    /// The share of the training that the cooldown takes.
     pub(super) cooldown_share: f64,
     pub(super) is_finished: bool,
-    /// Whether the pace of the evaluation has been looked at, for a trusted rate.
+    /// Whether the cooldown of a trusted rate has been fitted to the pace of the evaluation.
     pub(super) is_paced: bool,
     pub(super) steps_seen: u64,
     pub(super) losses_seen: u64,
     pub(super) evaluations_seen: u64,
     pub(super) plateau: StatisticalPlateauState,
-    /// Where a rate found may be raised.
+    /// Present if evaluations may raise the rate that the search found.
     pub(super) climb: Option<ClimbState>,
 }
 
@@ -89,14 +90,15 @@ impl Auto {
         self.tier == Tier::Restore
     }
 
-    /// Something else lowers the rate: nothing is on trial any more.
+    /// Ends the climb, because something else lowers the rate.
     pub(super) fn end_the_climb(state: &mut AutoState, outcome: &mut Outcome) {
         let Some(climb) = &mut state.climb else { return };
         outcome.actions.extend(climb.is_on_trial().then(|| Action::Forget(LOWER.to_owned())));
         climb.end();
     }
 
-    /// An evaluation so that lower is better, and such a one as it was reported.
+    /// Flips the sign of an evaluation where higher is better, so that lower is better; flipping again gives the
+    /// reported value.
     pub(super) fn lower_is_better(&self, value: f64) -> f64 {
         if self.is_higher_better { -value } else { value }
     }
@@ -112,7 +114,7 @@ impl Auto {
         self.base_lrs.iter().map(|base_lr| base_lr * scale).collect()
     }
 
-    /// How held rates run: over `ramp_steps` up to themselves, and down at the end.
+    /// The shape of held rates: up over `ramp_steps`, and down over the cooldown `share` at the end.
     pub(super) fn held(&self, share: f64, ramp_steps: u64) -> RateShape {
         RateShape { is_flat: false, ramp_steps, cooldown_share: self.cools.then_some(share) }
     }
@@ -122,7 +124,7 @@ impl Auto {
     }
 }
 
-/// Rates that are tried as they are.
+/// The shape of rates that are tried as they are.
 pub(super) fn flat() -> RateShape {
     RateShape { is_flat: true, ..RateShape::default() }
 }

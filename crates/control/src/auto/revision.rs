@@ -1,35 +1,37 @@
-//! What a revision of the rule decides by: a row of constants and switches.
+//! The revisions of the rule: a row of constants and switches each.
 //!
-//! A job is registered with the newest revision and keeps it, so that a release with a better rule changes no running job,
-//! and stored jobs replay. A new revision is a new row; a constant or a switch in which revisions differ is a field here.
+//! A job is registered with the newest revision and keeps it, so that a release with a better rule changes no running
+//! job, and stored jobs replay. A new revision is a new row. A constant or switch in which revisions differ is a field
+//! here.
 
 /// A revision of the rule.
 #[derive(Debug, PartialEq)]
 pub(super) struct Revision {
-    /// The share of the training that is cooled down over, where evaluations come and where none do.
+    /// The share of the training that the cooldown takes, with evaluations and without.
     pub(super) cooldown_share: f64,
     pub(super) blind_cooldown_share: f64,
-    /// What the rate found is divided by. Near the beginning the best rate for the next steps lies above the best rate for
-    /// all, so this is more than 1 everywhere; more where nothing can be undone, and where no evaluation steers.
+    /// The divisors of the rate that a search found. Early in the training, the best rate for the next steps lies above
+    /// the best rate for all steps, so each divisor is more than 1. It is larger where no step can be undone, and where
+    /// no evaluation steers.
     pub(super) short_sight: f64,
     pub(super) caution: f64,
     pub(super) blind_caution: f64,
-    /// Whether a search decides on the next stage before all losses of this one are known, so that it need not wait out the
-    /// decision lag.
+    /// Whether a search decides on the next stage before it knows all losses of the present stage, so that it need not
+    /// wait out the decision lag.
     pub(super) looks_ahead: bool,
-    /// How many standard errors are still a tie between stages, with copies and without.
+    /// How many standard errors apart two stages still tie, with copies and without.
     pub(super) tie: f64,
     pub(super) cautious_tie: f64,
-    /// How many standard errors a stage must be worse than the best to end the search, once the first loss is left: with
-    /// copies and without.
+    /// How many standard errors worse than the best a stage must be to end the search, once a stage has clearly
+    /// improved on the first loss: with copies and without.
     pub(super) worse: f64,
     pub(super) cautious_worse: f64,
-    /// A loss that lies so many times the size of the first loss and its spread above the first loss does harm that no later
-    /// stage shows: its stage is too high, whatever the other losses are.
+    /// A loss above the first loss by this many times the size of the first loss plus its spread does harm that no
+    /// later stage shows. The rate of its stage is too high, whatever the other losses are.
     pub(super) spike: f64,
     /// Whether evaluations may raise the rate that a search found.
     pub(super) climbs: bool,
-    /// Whether a raise is by four where the evaluation improves evenly.
+    /// Whether a raise is fourfold where the evaluation improves evenly.
     pub(super) climbs_by_four: bool,
 }
 
@@ -53,7 +55,7 @@ const REVISIONS: [Revision; 1] = [Revision {
 /// The number of the newest revision; the first is 1.
 pub(super) const NEWEST: u64 = REVISIONS.len() as u64;
 
-/// The revision of this number, if there is one.
+/// The revision with this number, if it exists.
 pub(super) fn revision(number: u64) -> Option<&'static Revision> {
     REVISIONS.get(usize::try_from(number).ok()?.checked_sub(1)?)
 }

@@ -1,17 +1,20 @@
 //! The line-search warm-up: finds the rate by itself, from below, while it trains.
 //!
-//! First the loss and its error are taken at almost no rate. Then stages of some steps each, at rates that rise from a
-//! sixty-fourth of the one given. A stage is judged by the median of its losses and their standard error: while the first loss is
-//! not clearly left the rate rises in big steps, then in small ones, until a stage is worse than the best or blows up. The rate
-//! chosen is the least one whose stage is as good as the best within the error, and training goes on from the end of that
-//! stage. A stage that is too high is cut short; if even the first one is, the search begins anew much lower.
+//! The search first measures the loss and its error at almost no rate. Then it trains in short stages, at rates that
+//! rise from a sixty-fourth of the given rate. A stage is judged by the median of its losses and their standard error.
+//! The rate rises in big steps until a stage is clearly below the first loss, then in small steps until a stage is
+//! worse than the best or blows up. The search chooses the lowest rate whose stage is within the error of the best, and
+//! training goes on from the end of that stage. A stage whose rate is too high is cut short; if even the first stage is
+//! too high, the search starts again much lower.
 //!
-//! Where a decision takes effect some steps after the telemetry it rests on, waiting for all losses of a stage would make it as
-//! much longer. So the next stage is decided on ahead, from the first losses of this one, and begins when this one is as long as it
-//! should be; this one is judged while the next is under way, and can still end the search.
+//! A decision takes effect some steps after the telemetry it rests on, so waiting for all losses of a stage would
+//! lengthen the stage by as many steps. With copies, the search therefore decides on the next stage from the first
+//! losses of the present one, and the next stage begins when the present one has its full length. The present stage is
+//! judged during the next one, and can still end the search.
 //!
 //! Learning rate range test: Smith, "Cyclical Learning Rates for Training Neural Networks", WACV 2017,
-//! <https://arxiv.org/abs/1506.01186>. Held stages with standard errors are our own; docs/controllers.md has what was measured.
+//! <https://arxiv.org/abs/1506.01186>. Held stages with standard errors are our own; benches/training/LOG.md has the
+//! measurements.
 
 use lrs_model::number::exact;
 use lrs_stats::{linear::standard_error, order::median};
@@ -29,11 +32,11 @@ use stage::{CLEAR, Stage};
 pub(super) use state::SearchState;
 use state::{Ahead, FIRST_SHARE};
 
-/// Steps at almost no rate, for the first loss and its error.
+/// Steps at almost no rate, to measure the first loss and its error.
 const PROBE_STEPS: usize = 8;
-/// The fewest losses of a stage that the next one is decided on ahead from, and that a judgement rests on.
+/// The fewest losses of a stage from which the search decides on the next stage, and from which it judges a stage.
 const MIN_LOSSES: usize = 4;
-/// How often the search may begin anew, and how much lower each time.
+/// How often the search may start again, and the factor by which each restart lowers the rate.
 const RESTARTS: u32 = 4;
 const RESTART_FACTOR: f64 = 1.0 / 64.0;
 /// The most stages.
@@ -42,42 +45,43 @@ const MAX_STAGES: usize = 48;
 /// The search of a job.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Search {
-    /// Without snapshots a stage that is too high cannot be undone: smaller steps, an earlier look, half of what was found.
+    /// Without copies a stage that is too high cannot be undone. So the rate rises in smaller steps, a rise of the loss
+    /// ends a stage sooner, and the rate found is divided by more.
     pub(super) is_cautious: bool,
     /// See `JobSpec.decision_lag`.
     pub(super) decision_lag: u64,
     pub(super) revision: &'static Revision,
 }
 
-/// What comes next.
+/// What to do next.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Next {
-    /// More of the same.
+    /// Go on with this stage.
     Stay,
-    /// The rate of the first stage.
+    /// Begin the first stage.
     Begin(Figures),
-    /// The next stage, after keeping the state at the end of stage number `kept`.
+    /// Begin the next stage, after keeping the state at the end of stage number `kept`.
     Rise { kept: usize, figures: Figures },
-    /// Back to the start, and anew much lower.
+    /// Go back to the start, and begin again at a much lower rate.
     Restart(Figures),
     /// The search is over: go on at this rate.
     Found { scale: f64, from: Origin, figures: Figures },
 }
 
-/// Where training goes on from after the search.
+/// The state from which training goes on after the search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Origin {
-    /// From where it is.
+    /// The present state.
     Here,
-    /// From the state at the beginning.
+    /// The state at the start of the training.
     Start,
-    /// From the state at the end of this stage.
+    /// The state at the end of this stage.
     Stage(usize),
 }
 
 impl Search {
-    /// Takes in the loss of a step that ran at the rate tried; `None` is one that is not finite. `can_keep` says whether the
-    /// trainer keeps copies, `caution` what the rate found is divided by.
+    /// Takes in the loss of a step that ran at the rate on trial; `None` is a loss that is not finite. `can_keep` says
+    /// whether the trainer keeps copies; the rate found is divided by `caution`.
     pub(super) fn observe(
         self,
         state: &mut SearchState,
@@ -88,7 +92,7 @@ impl Search {
     ) -> Next {
         let Some(first) = state.first else { return self.probe(state, when, loss) };
         if state.ahead.is_some_and(|next| when.step >= next.begins_at) {
-            // The last steps of the stage before have not told their losses.
+            // The losses of the stage's last steps have not been reported, so judge it without them.
             let next = self.judge(state, first, when, false, can_keep, caution);
             if next != Next::Stay {
                 return next;
@@ -113,19 +117,20 @@ impl Search {
         Next::Stay
     }
 
-    /// Whether the next stage is decided on before all losses of this one are known. Without copies a stage that is too high can
-    /// not be undone, so there it is waited for them.
+    /// Whether the search decides on the next stage before it knows all losses of the present one. Without copies it
+    /// waits for all of them, because a stage that is too high cannot be undone.
     fn looks_ahead(self) -> bool {
         self.revision.looks_ahead && !self.is_cautious && self.decision_lag > 1
     }
 
-    /// After how many of the losses of so many steps the next stage is decided on, so that it begins when they are over.
+    /// How many of the losses of `steps` steps must be known to decide on the next stage, so that it begins right after
+    /// them.
     fn enough(self, steps: usize) -> usize {
         let late = usize::try_from(self.decision_lag - 1).unwrap_or(usize::MAX);
         if self.looks_ahead() { steps.saturating_sub(late).max(1) } else { steps }
     }
 
-    /// Takes the first loss, at almost no rate.
+    /// Takes in a loss at almost no rate; enough of them give the first loss.
     fn probe(self, state: &mut SearchState, when: When, loss: Option<f64>) -> Next {
         state.losses.extend(loss);
         let mut next = Next::Stay;
@@ -146,7 +151,7 @@ impl Search {
         next
     }
 
-    /// Decides on the next stage from the first losses of this one.
+    /// Decides on the next stage from the first losses of the present one.
     fn look_ahead(self, state: &mut SearchState, first: (f64, f64), when: When) -> Next {
         let (loss, error) = (median(&state.losses), standard_error(&state.losses));
         let so_far = Stage { loss: Some(loss), error, scale: state.scale, is_kept: false };
@@ -157,7 +162,7 @@ impl Search {
         Next::Rise { kept: state.stages.len(), figures }
     }
 
-    /// How much higher the next stage is.
+    /// The factor from this stage's rate to the next one's.
     fn rise(self, has_left: bool) -> f64 {
         match (self.is_cautious, has_left) {
             (true, true) => 1.5,
@@ -166,7 +171,7 @@ impl Search {
         }
     }
 
-    /// Judges a stage, all of whose losses are known.
+    /// Judges a stage that has ended or blown up.
     fn judge(
         self,
         state: &mut SearchState,
@@ -182,7 +187,7 @@ impl Search {
             && !is_blown
             && losses.len() < MIN_LOSSES
         {
-            // Most of the stage ran at another rate: it counts for nothing.
+            // Most of the stage ran at another rate, so it does not count.
             state.enter(next.begins_at, next.scale);
             return Next::Stay;
         }

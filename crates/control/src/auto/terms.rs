@@ -1,8 +1,8 @@
-//! What the parts of the loop tell each other.
+//! Values that the parts of the loop exchange.
 
 use std::collections::BTreeMap;
 
-/// A loss that stands for one that is not finite.
+/// Stands for a loss that is not finite.
 pub(super) const BLOWN_LOSS: f64 = 1e15;
 
 /// The step of an observation, and the first step whose rate it can change.
@@ -15,7 +15,7 @@ pub(super) struct When {
 /// The figures behind a decision, by name.
 pub(super) type Figures = Vec<(&'static str, f64)>;
 
-/// The figures as a decision keeps them.
+/// The figures in the form that a decision stores.
 pub(super) fn evidence(figures: Figures) -> BTreeMap<String, f64> {
     figures.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }

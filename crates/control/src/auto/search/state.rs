@@ -1,20 +1,21 @@
-//! What a search remembers: the stage that it is at, and those that are over.
+//! The state of a search: the stage under way, and the stages that are over.
 
 use serde::{Deserialize, Serialize};
 
 use super::stage::Stage;
 
-/// The rate of the first stage, as a share of the one given: low enough that a rate given 30 times too high harms nothing.
+/// The rate of the first stage, as a share of the given rate: so low that a given rate 30 times too high does no harm.
 pub(super) const FIRST_SHARE: f64 = 1.0 / 64.0;
-/// The rate while the first loss is taken, as a share of that of the first stage.
+/// The rate while the first loss is measured, as a share of the first stage's rate.
 const PROBE_SHARE: f64 = 1.0 / 4096.0;
-/// A stage takes a hundredth of the training, within limits: long ones would make the search of a long training dear.
+/// A stage takes a hundredth of the training, within limits: long stages would make the search of a long training
+/// costly.
 const STAGE_SHARE: u64 = 100;
 const MIN_STAGE_STEPS: u64 = 8;
 const LONG_STAGE_STEPS: u64 = 20;
 const LONG_STAGE_SHARE: u64 = 1000;
 const MAX_STAGE_STEPS: u64 = 200;
-/// The stage length where the training's is not known.
+/// The length of a stage where the length of the training is not known.
 const OPEN_STAGE_STEPS: u64 = 20;
 /// No stage begins after this share of the training.
 const LIMIT_SHARE: u64 = 4;
@@ -26,18 +27,18 @@ pub(in crate::auto) struct SearchState {
     pub(super) stage_steps: usize,
     /// No stage begins at or after this step.
     pub(super) limit_step: u64,
-    /// The rate that is tried, as a multiple of the one given.
+    /// The rate on trial, as a multiple of the given rate.
     pub(super) scale: f64,
-    /// Losses of this stage so far, at most those of its steps; one that is not finite is a very high one.
+    /// The losses of this stage so far, at most one a step; a loss that is not finite is stored as a very high loss.
     pub(super) losses: Vec<f64>,
-    /// The first loss and its standard error; `None` while it is being taken.
+    /// The first loss and its standard error; `None` until they have been measured.
     pub(super) first: Option<(f64, f64)>,
     /// The stages that are over, at most 48 and none twice.
     pub(super) stages: Vec<Stage>,
     pub(super) restarts: u32,
     /// The first step of this stage.
     pub(super) begins_at: u64,
-    /// The stage after this one, where it has been decided on.
+    /// The next stage, once it has been decided on.
     pub(super) ahead: Option<Ahead>,
 }
 
@@ -46,7 +47,7 @@ pub(in crate::auto) struct SearchState {
 pub(super) struct Ahead {
     pub(super) begins_at: u64,
     pub(super) scale: f64,
-    /// Whether the trainer keeps the state at its beginning, which is the end of the stage before.
+    /// Whether the trainer keeps the state at the beginning of this stage, which is the end of the stage before.
     pub(super) is_kept: bool,
 }
 
@@ -71,7 +72,7 @@ impl SearchState {
         }
     }
 
-    /// The rate that is tried or has been decided on, as a multiple of the one given.
+    /// The rate on trial, or the rate of the next stage once that has been decided on, as a multiple of the given rate.
     pub(in crate::auto) fn scale(&self) -> f64 {
         self.ahead.map_or(self.scale, |ahead| ahead.scale)
     }
@@ -81,7 +82,7 @@ impl SearchState {
         self.stages.len()
     }
 
-    /// The trainer has been started anew and has no copies; the stage begins again.
+    /// The trainer has restarted and has no copies; the stage begins again.
     pub(in crate::auto) fn lose_copies(&mut self) {
         self.losses.clear();
         self.stages.iter_mut().for_each(|stage| stage.is_kept = false);
@@ -89,12 +90,12 @@ impl SearchState {
         self.ahead.iter_mut().for_each(|next| next.is_kept = false);
     }
 
-    /// The stage begins again: some of its steps ran at another rate.
+    /// Begins the stage again, because some of its steps ran at another rate.
     pub(in crate::auto) fn begin_stage_again(&mut self) {
         self.losses.clear();
     }
 
-    /// The next stage is this one from now on.
+    /// Begins the stage at the step `begins_at`, with the rate `scale`.
     pub(super) fn enter(&mut self, begins_at: u64, scale: f64) {
         (self.begins_at, self.scale) = (begins_at, scale);
     }
