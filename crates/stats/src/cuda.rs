@@ -77,7 +77,8 @@ impl Cuda {
     pub fn open(ordinal: usize) -> Result<Self, Absent> {
         // cudarc panics where the library is missing.
         #[expect(unsafe_code, reason = "loading a library runs its initialisers")]
-        // SAFETY: the library is the driver's, found by its well-known names, and its initialisers have no preconditions.
+        // SAFETY: the library is the driver's, found by its well-known names, and its initialisers have no
+        // preconditions.
         let is_present = unsafe { cudarc::driver::sys::is_culib_present() };
         if !is_present {
             return Err(Absent::NoDriver);

@@ -7,8 +7,8 @@ const Z_95: f64 = 1.959_963_984_540_054;
 
 /// Mann and Kendall's test for a monotonic trend.
 ///
-/// Mann, "Nonparametric tests against trend", Econometrica 13 (1945); variance with ties as in Kendall, "Rank Correlation
-/// Methods" (1975). -0 and 0 are tied.
+/// Mann, "Nonparametric tests against trend", Econometrica 13 (1945); variance with ties as in Kendall, "Rank
+/// Correlation Methods" (1975). -0 and 0 are tied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MannKendall {
     /// The number of pairs of values that rise minus the number that fall.

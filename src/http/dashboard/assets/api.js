@@ -1,6 +1,6 @@
-// Talking to the server: JSON calls with their problems, and live events.
+// Calls of the server's JSON interface and its live events.
 
-/** An error that the server answered with, or none at all (`status` 0). */
+/** A failed call: the server's error, or no answer at all (`status` 0). */
 export class Problem extends Error {
   constructor(status, message) {
     super(message);
@@ -13,7 +13,7 @@ export function get(path, signal) {
   return call(path, { signal });
 }
 
-/** The answer to a custom method of a job. */
+/** Calls a custom method of a job, and returns the answer. */
 export function post(path, body) {
   return call(path, {
     method: "POST",
@@ -36,7 +36,7 @@ async function call(path, options) {
   return answer;
 }
 
-// What went wrong, with each field's own complaint: problem details of RFC 9457.
+// The text of an error, with the complaint about each field: problem details of RFC 9457.
 function words(problem) {
   if (!problem) return null;
   const fields = (problem.details ?? [])
@@ -45,7 +45,7 @@ function words(problem) {
   return [problem.detail ?? problem.title, ...fields].filter(Boolean).join("\n") || null;
 }
 
-/** The resource of a job under `/v1/`. */
+/** The path of a job under `/v1/`. */
 export function jobUrl(name) {
   return `/v1/${name.split("/").map(encodeURIComponent).join("/")}`;
 }
@@ -54,11 +54,11 @@ const FIRST_RETRY_MS = 400;
 const LAST_RETRY_MS = 5000;
 
 /**
- * Live events for as long as the page is seen.
+ * Receives live events while the page is visible.
  *
- * `onOpen` is called at each connection, also after a pause: what happened meanwhile has to be read anew. `onLost` is called
- * when there is none: an ordinary call may say why. `onState` is told
- * `connecting`, `live`, `away` (the server does not answer), `paused` (nobody looks) or `ended`.
+ * `onOpen` is called on each connection, also after a pause; the page must then read again what it may have missed.
+ * `onLost` is called when a connection fails; an ordinary call may then give the reason. `onState` is told
+ * `connecting`, `live`, `away` (the server does not answer), `paused` (the page is hidden) or `ended`.
  */
 export class Live {
   #url;
@@ -83,7 +83,7 @@ export class Live {
     this.#connect();
   }
 
-  /** No more events will come, and none are wanted. */
+  /** Stops for good. */
   end() {
     this.#ended = true;
     this.#drop();
@@ -103,7 +103,7 @@ export class Live {
     };
     source.onerror = () => this.#lost();
     for (const [name, handle] of Object.entries(this.#handlers)) {
-      // An event named `error` with data is the server's last word; one without is the connection's end.
+      // An event named `error` with data is the server's last message; one without data is the end of the connection.
       source.addEventListener(name, (event) => event.data !== undefined && handle(JSON.parse(event.data)));
     }
   }

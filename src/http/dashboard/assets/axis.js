@@ -1,9 +1,9 @@
-// The horizontal axis in steps, epochs or time. Views are kept in steps, which all of them have.
+// The horizontal axis in steps, epochs or time. Views are kept in steps, because every job has steps.
 
-/** The ways to count. */
+/** The units of the axis. */
 export const UNITS = { step: "Step", epoch: "Epoch", time: "Time" };
 
-/** Maps steps to what the axis shows and back. `times` are pairs of step and milliseconds, rising. */
+/** Maps steps to values on the axis, and back. `times` are pairs of step and milliseconds, in rising order. */
 export function axisOf(unit, { steps_per_epoch = null, times = [] } = {}) {
   if (unit === "epoch" && steps_per_epoch) {
     return { unit, title: "epoch", type: "linear", of: (step) => step / steps_per_epoch, step: (x) => x * steps_per_epoch };
@@ -22,12 +22,12 @@ export function axisOf(unit, { steps_per_epoch = null, times = [] } = {}) {
   return { unit: "step", title: "step", type: "linear", of: (step) => step, step: (x) => x };
 }
 
-// Plotly writes a date as `2026-11-26 12:30:00.5`, in the zone it was given in.
+// Plotly writes a date as `2026-11-26 12:30:00.5`, in the time zone in which it was given.
 function localDate(text) {
   return String(text).replace(" ", "T");
 }
 
-/** Linear between the points, and as the nearest two go beyond them. */
+/** Linear interpolation; beyond the points, the line through the nearest two points goes on. */
 export function interpolate(xs, ys, x) {
   if (xs.length === 1) return ys[0];
   let low = 0;

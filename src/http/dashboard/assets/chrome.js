@@ -1,4 +1,4 @@
-// The bar on top of every page: where one is, whether the page is live, light or dark.
+// The bar at the top of every page: the present page, the state of the connection, light or dark.
 
 import { Problem } from "./api.js";
 import { byId, el, refill, say, svg } from "./dom.js";
@@ -58,10 +58,10 @@ function mark() {
 
 let away_since = null;
 
-/** Shows the state of the connection, and says plainly when the server is away. */
+/** Shows the state of the connection, and a notice while the server is away. */
 export function showLink(state) {
   const link = byId("link");
-  // A new try is no news while the server is away.
+  // While the server is away, a new try is no news.
   if (state === "connecting" && away_since) return;
   link.dataset.link = state;
   say(link, STATES[state]);
@@ -77,12 +77,12 @@ export function showLink(state) {
   }
 }
 
-/** The page has what it shows; tests wait for this. */
+/** Marks the page as complete; tests wait for this. */
 export function ready() {
   document.body.dataset.ready = "true";
 }
 
-/** Says what the server complains of, in `words` if they say it better; that it is away is said by the bar. */
+/** Shows the server's error, or `words` in its place. The bar shows that the server is away. */
 export function complain(problem, words = problem.message) {
   if (!(problem instanceof Problem)) throw problem;
   if (problem.status === 0) return;
@@ -91,7 +91,7 @@ export function complain(problem, words = problem.message) {
   ready();
 }
 
-/** Shows that there is nothing to show, and why. */
+/** Replaces the page by a message that there is nothing to show, and why. */
 export function nothing(title, ...words) {
   refill(
     byId("main"),

@@ -1,4 +1,4 @@
-// Several jobs over one another: which arm is better, and from where on.
+// Several jobs in one chart: which arm is better, and from which step on.
 
 import { Problem, get } from "./api.js";
 import { interpolate, UNITS } from "./axis.js";
@@ -20,7 +20,7 @@ const REREAD_MS = 2000;
 const view = readView();
 const fleet = new Map(); // name → row
 const runs = new Map(); // name → { data, curves, problem }
-const stale = new Set(); // names to read anew
+const stale = new Set(); // names of jobs to read again
 
 function readView() {
   const query = new URLSearchParams(location.search);
@@ -35,7 +35,7 @@ function readView() {
     smooth: smooth >= 0 && smooth <= 0.99 ? smooth : 0.9,
     best: query.has("best"),
     log: query.has("log"),
-    range: to > from ? [from, to] : null, // in what the axis shows
+    range: to > from ? [from, to] : null, // in the units of the axis
   };
 }
 
@@ -55,13 +55,13 @@ function writeView() {
   history.replaceState(null, "", query.size > 0 ? `?${query}` : location.pathname);
 }
 
-/** The names that are compared: the experiment's, then those added by hand. */
+/** The names of the compared jobs: the experiment's, then those added by hand. */
 function chosen() {
   const members = view.experiment ? [...fleet.values()].filter((row) => row.experiment === view.experiment).map((row) => row.name).sort() : [];
   return [...new Set([...members, ...view.jobs])].slice(0, JOBS_AT_MOST);
 }
 
-// Arms have a colour each and jobs of an arm a dash each; without arms every job has a colour.
+// Each arm has a colour, and each job of an arm a dash. Without arms, each job has a colour.
 function looks(names) {
   const colours = palette();
   const arms = [...new Set(names.map((name) => armOf(name)))].filter(Boolean).sort().reverse(); // scheduled before baseline
@@ -88,7 +88,7 @@ function seriesOf(run) {
   return curves.metrics.find((metric) => metric.name === view.metric) ?? null;
 }
 
-// Where a step lies: steps and epochs from 0, time from the run's own beginning in minutes.
+// The place of a step on the axis: steps and epochs count from 0, time from the beginning of the run, in minutes.
 function alongOf(run) {
   const { data, curves } = run;
   if (view.axis === "epoch" && data.job.steps_per_epoch) return (step) => step / data.job.steps_per_epoch;
@@ -127,7 +127,7 @@ function draw() {
     return { name, run, series, style: styles[index] };
   });
   byId("none").hidden = traces.length > 0;
-  say(byId("none"), names.length === 0 ? "Choose an experiment or add jobs to lay them over one another." : `None of these jobs has ${view.metric} by ${view.axis}.`);
+  say(byId("none"), names.length === 0 ? "Choose an experiment or add jobs to compare them." : `None of these jobs has ${view.metric} by ${view.axis}.`);
   byId("chart").hidden = traces.length === 0;
   if (traces.length > 0) drawChart(traces, colours);
   drawTable(lines, greatest);
@@ -210,7 +210,7 @@ async function read(name) {
   }
 }
 
-// An experiment's name may be used in several namespaces: each has a report of its own.
+// Several namespaces may use an experiment's name; each then has a report of its own.
 function drawReports() {
   const members = [...fleet.values()].filter((row) => view.experiment && row.experiment === view.experiment);
   const namespaces = [...new Set(members.map((row) => nameParts(row.name).namespace))].sort();
@@ -218,7 +218,7 @@ function drawReports() {
     el("a", { class: "button", href: experimentReportPath(namespace, view.experiment) }, namespaces.length > 1 ? `Report in ${namespace}` : "Report")));
 }
 
-/** Reads what is chosen and not read yet, or has changed. */
+/** Reads the chosen jobs that have not been read yet, or have changed. */
 async function fill() {
   const names = chosen().filter((name) => !runs.has(name) || stale.has(name));
   for (const name of names) stale.delete(name);
@@ -264,7 +264,7 @@ function add(text) {
 }
 
 function remove(name) {
-  // What is left of an experiment without one of its jobs is a list of jobs.
+  // An experiment without one of its jobs is kept as a list of jobs.
   view.jobs = chosen().filter((other) => other !== name);
   view.experiment = "";
   byId("experiment").value = "";
@@ -274,7 +274,7 @@ function remove(name) {
 }
 
 function set(what, value) {
-  if (what === "axis") view.range = null; // a range in other units says nothing
+  if (what === "axis") view.range = null; // a range in other units means nothing
   view[what] = value;
   writeView();
   showControls();

@@ -1,4 +1,4 @@
-// Decisions of the API as what the page shows: a kind, and the effect in words.
+// Turns decisions of the API into what the page shows: a kind, and the effect in words.
 
 import { count, rate } from "./format.js";
 import { TOPICS } from "./topics.js";
@@ -25,7 +25,7 @@ export function decisionOf(decision) {
   };
 }
 
-// `0/auto` is the first controller of the spec; people say its kind.
+// `0/auto` is the first controller of the spec; the page shows only its kind.
 function authorOf(controller) {
   return controller?.replace(/^\d+\//, "").replaceAll("_", " ");
 }

@@ -1,13 +1,16 @@
-// Elements from values. Text is only ever set as text, so a name with markup in it stays a name.
+// Makes elements. Text is only ever set as text, so markup in a name stays text.
 
 const SVG = "http://www.w3.org/2000/svg";
 
-/** An element with attributes (`true` sets, `false` and `null` leave out, functions listen) and children. */
+/**
+ * An element with attributes and children. `true` sets an attribute, `false` and `null` leave it out, a function
+ * listens.
+ */
 export function el(tag, attributes = {}, ...children) {
   return fill(document.createElement(tag), attributes, children);
 }
 
-/** The same in SVG. */
+/** An SVG element, in the same way. */
 export function svg(tag, attributes = {}, ...children) {
   return fill(document.createElementNS(SVG, tag), attributes, children);
 }
@@ -32,12 +35,12 @@ export function say(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-/** Puts children in place of those that an element has. */
+/** Replaces an element's children. */
 export function refill(element, ...children) {
   element.replaceChildren(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
 }
 
-/** Calls `action` once after `delay_ms` without a further call. */
+/** A function that calls `action` once no further call has come for `delay_ms`. */
 export function settled(delay_ms, action) {
   let timer = 0;
   return (...values) => {
@@ -46,7 +49,7 @@ export function settled(delay_ms, action) {
   };
 }
 
-/** Calls `action` at most once in `pause_ms`, and once more after the last call. */
+/** A function that calls `action` at most once in `pause_ms`, and once more after the last call. */
 export function throttled(pause_ms, action) {
   let waiting = false;
   let last = -Infinity;

@@ -1,4 +1,4 @@
-// What is looked at as a file: the raw telemetry as CSV, the charts as PNG.
+// Downloads the view as files: raw telemetry as CSV, charts as PNG.
 
 import { get, jobUrl } from "./api.js";
 
@@ -6,7 +6,7 @@ const PAGE_STEPS = 10_000;
 const FIRST = ["loss", "grad_norm", "learning_rate"];
 const ROWS_AT_MOST = 500_000;
 
-/** The raw telemetry of the steps in view, page by page. Words if there was more than fits. */
+/** Downloads the raw telemetry of the steps in view, page by page. Returns a message if not all of it fits. */
 export async function downloadCsv(name, { attempt, from, to }) {
   const columns = new Map(); // metric → Map(step → value)
   const steps = new Set();
@@ -34,13 +34,13 @@ export async function downloadCsv(name, { attempt, from, to }) {
   return page_token ? `The file has the first ${steps.size} steps; lrs export has them all.` : "";
 }
 
-// RFC 4180; a name that a spreadsheet would run as a formula is kept from it.
+// A cell of RFC 4180, with a guard before text that a spreadsheet would run as a formula.
 function cell(value) {
   const text = typeof value === "string" && /^[=+@\t]/.test(value) ? `'${value}` : String(value);
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
-/** A chart as it is seen, twice as fine. */
+/** Downloads a chart as shown, at twice the resolution. */
 export async function downloadPng(chart, name, colours) {
   const { width, height } = chart.getBoundingClientRect();
   const url = await window.Plotly.toImage(chart, { format: "png", width: Math.round(width), height: Math.round(height), scale: 2, setBackground: colours.surface });

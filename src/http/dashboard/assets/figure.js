@@ -1,4 +1,4 @@
-// The charts of a job as one plotly figure: panels above one another over one axis, so that zoom and hover are shared.
+// The charts of a job as one plotly figure: panels above each other on one axis, so that they share zoom and hover.
 
 import { axisBase, layoutBase, MARKERS } from "./palette.js";
 import { count, figure, rate } from "./format.js";
@@ -6,7 +6,7 @@ import { middle, runningMedian, smoothed } from "./smoothing.js";
 
 const GAP_PX = 30; // between panels; a panel's title stands in it
 const AXIS_PX = 40;
-/** The dashes of the parameter groups' rates: long ones, since short dashes are plans. */
+/** The dashes of the rates of parameter groups: long dashes, because short dashes mark plans. */
 export const GROUP_DASHES = ["solid", "12px,3px", "12px,3px,3px,3px", "6px,2px"];
 const LINES_AT_MOST = 150; // of decisions; beyond that only their marks are drawn
 
@@ -22,7 +22,7 @@ export const MARKS = {
   advice: { symbol: "circle-open", colour: "6", word: "advice" },
 };
 
-/** The panels that there are data for, from the top. */
+/** The panels for which there are data, from the top down. */
 export function panelsOf(model) {
   const panels = [
     { id: "marks", title: "", px: 26 },
@@ -78,7 +78,7 @@ function verticalAxis(panel, domain, colours) {
     ...axisBase(colours),
     domain,
     type: panel.log ? "log" : "linear",
-    // Two ticks in a decade at most: more run into one another.
+    // At most two ticks in a decade, because more would run into each other.
     dtick: undefined,
     nticks: Math.max(3, Math.round(panel.px / 34)),
     fixedrange: true,
@@ -102,7 +102,7 @@ function titleOf(panel, domain, colours) {
   };
 }
 
-/** Plotly reads a little markup in its texts; names from outside must not be read as such. */
+/** Escapes text for plotly, which interprets some markup; a name from outside must not be markup. */
 export function escaped(text) {
   return String(text).replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
 }
@@ -202,7 +202,7 @@ function markTraces(model) {
   });
 }
 
-/** Text in lines that fit on the narrowest screen, for plotly's labels. */
+/** Breaks text into lines that fit on the narrowest screen, for plotly's labels. */
 export function wrapped(text, width = 46) {
   const lines = [""];
   for (const word of String(text).slice(0, 400).split(/\s+/)) {
@@ -239,7 +239,7 @@ function shapesOf(model) {
   ];
 }
 
-/** What the chart shows, in words, for those who do not see it. */
+/** Describes the chart in words, for people who cannot see it. */
 export function described(model) {
   const parts = [`Steps ${count(model.from)} to ${count(model.to)}.`];
   const last = model.loss?.value.findLast(Number.isFinite);

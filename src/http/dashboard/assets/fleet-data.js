@@ -1,4 +1,4 @@
-// The fleet as the server tells it, as rows of the table.
+// Turns the server's data about the fleet into rows of the table.
 
 import { decisionOf } from "./decision.js";
 import { jobOf } from "./job-data.js";

@@ -1,4 +1,4 @@
-// The fleet: every job, what needs attention first, live.
+// The fleet: a live list of all jobs, with those that need attention first.
 
 import { Live, get } from "./api.js";
 import { chrome, complain, nothing, ready, showLink } from "./chrome.js";
@@ -17,7 +17,7 @@ const view = readView();
 const table = new Table(picked, pick);
 let truncated = false; // there are more jobs than the server shows
 
-// What is looked at is in the address, so that a link keeps it.
+// The address keeps the view, so that a link shows the same.
 function readView() {
   const query = new URLSearchParams(location.search);
   const [order = "attention", direction] = (query.get("order") ?? "").split(" ").filter(Boolean);
@@ -51,7 +51,7 @@ function compare(a, b) {
   const key = KEYS[view.order] ?? KEYS.attention;
   const [left, right] = [key(a), key(b)];
   const turn = view.falling ? -1 : 1;
-  // What has no value comes last, whichever way.
+  // A job without a value comes last in both directions.
   if (Number.isNaN(left) !== Number.isNaN(right)) return Number.isNaN(left) ? 1 : -1;
   if (left < right) return -turn;
   if (left > right) return turn;
@@ -230,7 +230,7 @@ listen();
 new Live(() => FLEET_EVENTS_URL, {
   onState: showLink,
   onOpen: readAll,
-  // Refused, perhaps: what there is can still be read.
+  // The stream may have been refused; the fleet can still be read.
   onLost: () => rows.size || readAll(),
   handlers: {
     row: (event) => {

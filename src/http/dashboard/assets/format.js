@@ -1,4 +1,4 @@
-// Numbers and times in words that people read.
+// Numbers and times as text for people.
 
 /** A step or a count with thin spaces between thousands. */
 export function count(value) {
@@ -6,7 +6,7 @@ export function count(value) {
   return Math.round(value).toString().replace(/\B(?=(\d{3})+(?!\d))/g, "\u202f");
 }
 
-/** A measured value in about `digits` digits. */
+/** A measured value with about `digits` significant digits. */
 export function figure(value, digits = 4) {
   if (value === null || value === undefined) return "–";
   if (Number.isNaN(value)) return "NaN";
@@ -33,18 +33,18 @@ function minus(text) {
   return text.replaceAll("-", "−");
 }
 
-/** A share of one in percent. */
+/** A fraction in percent. */
 export function percent(share) {
   return `${Math.floor(Math.min(1, Math.max(0, share)) * 100)}%`;
 }
 
-/** The same with its sign, and a digit more: a change. */
+/** A change as a fraction, in percent, with its sign and one more digit. */
 export function signedPercent(share) {
   if (share === null || share === undefined || !Number.isFinite(share)) return "–";
   return minus(`${share > 0 ? "+" : ""}${(100 * share).toFixed(1)}%`);
 }
 
-/** A stretch of time: `12.3 s`, `4 min 05 s`, `7 h 12 min`. */
+/** A duration: `12.3 s`, `4 min 05 s`, `7 h 12 min`. */
 export function duration(seconds) {
   if (seconds === null || seconds === undefined) return "–";
   const size = Math.round(Math.abs(seconds));
@@ -55,7 +55,7 @@ export function duration(seconds) {
   return `${sign}${count(Math.floor(size / 3600))} h ${two(Math.floor((size % 3600) / 60))} min`;
 }
 
-/** How long ago: `12 s ago`, `3 h ago`. */
+/** The time since a moment: `12 s ago`, `3 h ago`. */
 export function ago(then_ms, now_ms = Date.now()) {
   if (!then_ms) return "never";
   const seconds = Math.max(0, Math.round((now_ms - then_ms) / 1000));
@@ -71,7 +71,7 @@ export function moment(then_ms) {
   return new Date(then_ms).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "medium" });
 }
 
-/** `namespaces/a/jobs/b` as its two parts. */
+/** The two parts of `namespaces/a/jobs/b`. */
 export function nameParts(name) {
   const [, namespace = "", , job = ""] = name.split("/");
   return { namespace, job };

@@ -1,4 +1,4 @@
-// How a job fares: its word, its shape and its place in the order of what needs attention.
+// The health of a job: its word, its shape, and its urgency.
 
 import { el, svg } from "./dom.js";
 
@@ -13,7 +13,7 @@ const SHAPES = {
   cross: "m2.2.8 3.8 3.8L9.8.8l1.4 1.4L7.4 6l3.8 3.8-1.4 1.4L6 7.4l-3.8 3.8L.8 9.8 4.6 6 .8 2.2Z",
 };
 
-/** What the server says of a job, in the order of what needs attention first. */
+/** The kinds of health, most urgent first. */
 export const HEALTH = {
   DIVERGING: { word: "diverging", tone: "bad", shape: "up", attention: true },
   STALE: { word: "stale", tone: "bad", shape: "ring", attention: true },
@@ -28,23 +28,23 @@ export const HEALTH = {
 
 const UNKNOWN = { word: "unknown", tone: "idle", shape: "ring", attention: false };
 
-/** What is known of a kind of health. */
+/** The entry of a kind of health. */
 export function healthOf(kind) {
   return HEALTH[kind] ?? UNKNOWN;
 }
 
-/** 0 for what needs attention most. */
+/** The rank of a kind of health; 0 is the most urgent. */
 export function urgency(kind) {
   const place = Object.keys(HEALTH).indexOf(kind);
   return place < 0 ? Object.keys(HEALTH).length : place;
 }
 
-/** The shape alone; the word beside it says the same. */
+/** The shape alone, for use beside the word that says the same. */
 export function shape(kind) {
   return svg("svg", { viewBox: "0 0 12 12", "aria-hidden": "true" }, svg("path", { d: SHAPES[healthOf(kind).shape] }));
 }
 
-/** Shape and word. */
+/** Shape and word together. */
 export function healthChip(kind, reason = "") {
   const { word, tone } = healthOf(kind);
   return el("span", { class: "chip", "data-tone": tone, title: reason || null }, shape(kind), el("span", {}, word));

@@ -1,4 +1,4 @@
-// A job as the server tells it, as what its page shows.
+// Turns the server's data about a job into what its page shows.
 
 import { get, jobUrl } from "./api.js";
 import { decisionOf } from "./decision.js";
@@ -8,7 +8,7 @@ const RATE_POINTS = 500;
 const PAGE = 1000;
 const DECISIONS_AT_MOST = 5000;
 
-/** What can be done with a job in each state. */
+/** The orders that a job accepts in each state. */
 const ALLOWED = {
   pending: ["override", "complete"],
   running: ["override", "pause", "complete"],
@@ -25,7 +25,7 @@ function word(value, prefix) {
   return !value || value.endsWith("UNSPECIFIED") ? "" : value.replace(prefix, "").toLowerCase();
 }
 
-/** The job, its decisions and its attempts. */
+/** Reads the job, its decisions and its attempts. */
 export async function readAll(name) {
   const [job, decisions, attempts] = await Promise.all([
     get(jobUrl(name)),
@@ -60,7 +60,7 @@ async function pages(path, field) {
   return all;
 }
 
-/** A job of the API. */
+/** Converts a job of the API. */
 export function jobOf(job) {
   const spec = job.spec ?? {};
   const progress = job.progress ?? {};
@@ -93,14 +93,14 @@ export function jobOf(job) {
   };
 }
 
-/** The orders that are possible now. */
+/** The orders that the job accepts now. */
 export function allowed({ job, decisions }) {
   const orders = ALLOWED[job.state] ?? [];
   const last = decisions.findLast((decision) => decision.kind === "override" || decision.kind === "cleared");
   return orders.length > 0 && last?.kind === "override" && !(last.until !== null && last.until <= (job.step ?? 0)) ? [...orders, "clear"] : orders;
 }
 
-/** The series of the steps from `from` to `to`, or to the newest. */
+/** Reads the series of the steps from `from` to `to`, or to the newest step. */
 export async function readCurves(data, { from, to, attempt }, signal) {
   const end = to ?? Math.max(data.job.total ?? 0, Math.ceil((data.job.step ?? 0) * 1.05) + 1);
   const [curves, outlook] = await Promise.all([
@@ -115,7 +115,7 @@ export async function readCurves(data, { from, to, attempt }, signal) {
   };
 }
 
-/** The reported series alone. */
+/** Reads the reported series alone. */
 export async function readTelemetry(data, { from, to, attempt }, signal) {
   const query = new URLSearchParams({ attempt, start_step: from, max_points: POINTS });
   if (to !== null) query.set("end_step", to + 1);
@@ -132,7 +132,7 @@ export async function readTelemetry(data, { from, to, attempt }, signal) {
   };
 }
 
-/** How the job fares, and where it did not move or ran on the plan. */
+/** The job's health, its plateaus, and the steps that ran on the plan. */
 function outlookOf(outlook) {
   const range = (stretch) => ({ from: Number(stretch.from), to: Number(stretch.to), reason: stretch.reason ?? "" });
   return {
@@ -143,8 +143,8 @@ function outlookOf(outlook) {
   };
 }
 
-// What was told up to the newest report is applied, the rest is planned. Of a job that has ended, or an attempt that is over, the
-// first group's rate is known as it was reported.
+// Rates up to the newest report are applied; later rates are planned. Where the server computes no rates (the job has
+// ended, or the attempt is over), only the first group's reported rate is known.
 function groupsOf(data, { used, last }, outlook) {
   const steps = (outlook.step ?? []).map(Number);
   const none = { step: [], value: [] };
@@ -157,7 +157,7 @@ function groupsOf(data, { used, last }, outlook) {
   });
 }
 
-// When steps were trained, as far as is known: attempts and decisions have a time, and the newest report.
+// The known times of steps: those of attempts, of decisions and of the newest report.
 function timesOf({ job, attempts, decisions }, last) {
   const known = [
     ...attempts.map((attempt) => [attempt.resume_step, attempt.time_ms]),
@@ -172,7 +172,7 @@ function timesOf({ job, attempts, decisions }, last) {
   return times.length > 1 ? times : [];
 }
 
-/** Adds what came after to what there is; what was planned up to there is applied now. */
+/** Adds newer data to `curves`; rates planned for these steps become applied rates. */
 export function append(curves, tail) {
   const add = (into, more) => {
     if (!into || !more) return into ?? more;

@@ -1,4 +1,4 @@
-// A job: its curves, what was decided about it, and what one can do about it, live.
+// A job's live page: its curves, the decisions about it, and the orders that it accepts.
 
 import { Live, get, jobUrl } from "./api.js";
 import { axisOf, UNITS } from "./axis.js";
@@ -18,7 +18,7 @@ import { jobReportPath } from "./report-data.js";
 import { drawSpec } from "./spec.js";
 import { readView, writeView } from "./view.js";
 
-const POINTS_AT_MOST = 2400; // of a series on the page; when more have come in, the server is asked for fewer
+const POINTS_AT_MOST = 2400; // of a series on the page; when there are more, the server is asked for fewer
 const REDRAW_MS = 400;
 const NEWEST_MS = 600;
 const OUTLOOK_MS = 8000;
@@ -31,7 +31,7 @@ const view = readView();
 let data = null; // { job, decisions, attempts, ... } of job-data.js
 let curves = null; // the series of the view
 let model = null; // what is drawn
-let newest = null; // the newest record that was heard of
+let newest = null; // the newest record received
 let reading = null;
 let asking = false; // for the newest points
 let ask_again = false;
@@ -68,7 +68,7 @@ function drawChart() {
 }
 
 
-// A drag on the chart: the steps it spans are read anew, so that every zoom has all the points that it can show.
+// A drag on the chart reads the selected steps again, so that every zoom has as many points as the chart can show.
 function zoomed(change) {
   const [from, to] = change["xaxis.range"] ?? [change["xaxis.range[0]"], change["xaxis.range[1]"]];
   if (from === undefined || to === undefined) return;
@@ -99,7 +99,7 @@ async function loadCurves() {
   const [from, to] = view.to === null ? [0, null] : span();
   try {
     const answer = await readCurves(data, { from, to, attempt: view.attempt }, mine.signal);
-    // Of the last stretch only the extremes are there; the newest point is wanted too.
+    // The last stretch has only its extremes, but the page also needs the newest point.
     if (to === null && answer.last < (data.job.step ?? -1)) {
       append(answer, await readTelemetry(data, { from: answer.last + 1, to, attempt: view.attempt }, mine.signal));
     }
@@ -175,7 +175,7 @@ function drawOrders() {
   dialog.refresh();
 }
 
-// The first step affected moves on with the training, so it is asked for anew.
+// The first affected step moves while the job trains, so read the job again.
 async function openOrder(order) {
   await readJob();
   dialog.open(order);
@@ -296,7 +296,7 @@ function tell(words) {
   byId("done").hidden = false;
 }
 
-// Asks for what came after the newest point that is drawn; for the whole view again only when the page has too many.
+// Reads the points after the newest one drawn; reads the whole view again only when the page has too many points.
 const loadNewest = throttled(NEWEST_MS, async () => {
   if (!data || !curves || document.hidden || view.to !== null || view.attempt) return;
   if (asking) {
@@ -307,7 +307,7 @@ const loadNewest = throttled(NEWEST_MS, async () => {
   try {
     const from = curves.last + 1;
     const tail = await readTelemetry(data, { from, to: null, attempt: 0 });
-    // The whole view may have been read meanwhile.
+    // The whole view may have been read in the meantime.
     if (curves.last + 1 === from) append(curves, tail);
     if (curves.points > POINTS_AT_MOST) await loadCurves();
     else drawChart();
@@ -320,7 +320,7 @@ const loadNewest = throttled(NEWEST_MS, async () => {
   }
 });
 
-// A job that was read while a record came in is older than the record.
+// A job that was read while a record arrived is older than the record.
 function catchUp(job) {
   if (newest?.attempt === job.attempt && newest.step >= (job.step ?? 0)) Object.assign(job, { step: newest.step, loss: newest.loss });
 }
@@ -347,7 +347,7 @@ function takeDecision({ decision }) {
 
 function takeJob({ job }) {
   if (!data || !job) return;
-  // A new attempt or another spec changes what is past or planned as well.
+  // A new attempt or another spec also changes past and planned rates.
   const before = [data.job.attempt, data.etag];
   data.job = jobOf(job);
   catchUp(data.job);

@@ -1,4 +1,4 @@
-// The decisions about a job, newest first, with who took them and why.
+// The decisions about a job, newest first, with author and reason.
 
 import { el, refill, say, byId, svg } from "./dom.js";
 import { count, figure, moment } from "./format.js";
@@ -16,7 +16,7 @@ const PATHS = {
   "circle-open": "M7 2a5 5 0 1 0 0 10A5 5 0 0 0 7 2Z",
 };
 
-/** The mark of a kind of decision, as in the chart. */
+/** The mark of a kind of decision, the same as in the chart. */
 export function markOf(kind) {
   const { symbol, colour } = MARKS[kind];
   const open = symbol.endsWith("open");
@@ -32,7 +32,7 @@ export function drawLog(decisions) {
   refill(byId("log"), newest.length === 0 ? el("li", { class: "none" }, "None so far.") : newest.map(entry));
 }
 
-/** Shows where a decision stands in the log. */
+/** Scrolls to a decision in the log and highlights it. */
 export function pointOut(name) {
   for (const item of byId("log").children) {
     const current = item.dataset.name === name;

@@ -1,4 +1,4 @@
-// What a person can tell a job to do: a dialog that names the job and the first step affected before anything is sent.
+// Orders to a job: a dialog that names the job and the first affected step before it sends anything.
 
 import { jobUrl, post } from "./api.js";
 import { byId, el, refill, say } from "./dom.js";
@@ -6,7 +6,7 @@ import { count, nameParts, rate } from "./format.js";
 
 const AUTHOR_KEY = "lrs-author";
 
-/** Each order: its button, its words, and the method it becomes. */
+/** For each order: its button, its words, and the method that it calls. */
 const ORDERS = {
   override: { word: "Override rate…", title: "Override the learning rate", send: "Override", method: "override" },
   clear: { word: "End override…", title: "End the override", send: "End override", method: "override" },
@@ -15,7 +15,7 @@ const ORDERS = {
   complete: { word: "Complete…", title: "End the job", send: "End the job", method: "complete", danger: true },
 };
 
-/** Buttons for what is allowed now, in this order. */
+/** Buttons for the orders that are allowed now, in the order of `ORDERS`. */
 export function orderButtons(allowed, open) {
   return Object.entries(ORDERS)
     .filter(([order]) => allowed.includes(order))
@@ -24,7 +24,7 @@ export function orderButtons(allowed, open) {
     );
 }
 
-/** The dialog of one order for a job. `job()` is the job as it is now; `onDone` gets words about what was done. */
+/** The dialog of an order to a job. `job()` gives the job as it is now; `onDone` is told the order and its answer. */
 export class OrderDialog {
   #dialog = byId("order");
   #job;
@@ -43,7 +43,7 @@ export class OrderDialog {
 
   open(order) {
     this.#order = order;
-    // The same for each try of this dialog, so that a repeat after a lost answer changes nothing more.
+    // The same identifier for every try of this dialog, so that a repeat after a lost answer changes nothing more.
     this.#request_id = `monitor-${crypto.getRandomValues(new Uint32Array(4)).join("-")}`;
     const { title, send, danger } = ORDERS[order];
     const form = el("form", { class: "order", method: "dialog", submit: (event) => this.#submit(event) },
@@ -60,7 +60,7 @@ export class OrderDialog {
     this.#dialog.showModal();
   }
 
-  /** Says anew what would be affected; training goes on while the dialog is open. */
+  /** Updates the text about the effect, because training goes on while the dialog is open. */
   refresh() {
     if (!this.#order) return;
     say(byId("order-effect"), effect(this.#order, this.#job(), new FormData(this.#dialog.querySelector("form"))));
@@ -73,12 +73,12 @@ export class OrderDialog {
     if (order === "complete") {
       fields.push(el("label", { class: "row" }, "Outcome",
         el("select", { name: "outcome" },
-          el("option", { value: "STATE_COMPLETED" }, "completed: did what it was to do"),
+          el("option", { value: "STATE_COMPLETED" }, "completed: did what it was meant to do"),
           el("option", { value: "STATE_FAILED" }, "failed: went wrong"),
           el("option", { value: "STATE_CANCELLED" }, "cancelled: no longer wanted"))));
     }
     fields.push(el("label", { class: "row" }, "Reason",
-      el("textarea", { name: "reason", required: true, maxlength: "1000", placeholder: "Why? It is kept with the decision." })));
+      el("textarea", { name: "reason", required: true, maxlength: "1000", placeholder: "Why? The reason is kept with the decision." })));
     fields.push(el("label", { class: "row" }, "Your name",
       el("input", { type: "text", name: "author", maxlength: "200", value: rememberedAuthor(), autocomplete: "name", placeholder: "anonymous" })));
     return fields;
@@ -122,7 +122,7 @@ function overrideFields(job) {
     ]),
     el("span"),
     el("label", { class: "field" }, "until step",
-      el("input", { type: "number", name: "end_step", min: "0", step: "1", placeholder: "empty: until it is ended" })));
+      el("input", { type: "number", name: "end_step", min: "0", step: "1", placeholder: "empty: until cleared" })));
 }
 
 function body(order, form, request_id) {
@@ -138,7 +138,7 @@ function body(order, form, request_id) {
   return { set: { fixed: { learning_rates }, ...end_step }, reason, author, request_id };
 }
 
-// What is no number goes to the server as it was written, which says what is wrong with it.
+// Text that is not a number goes to the server as it is; the server says what is wrong with it.
 function numberOf(text) {
   const value = Number(text.replace("−", "-"));
   return Number.isNaN(value) ? text : value;
@@ -155,9 +155,9 @@ function effect(order, job, form) {
     return `The learning rate of ${name} will be ${what}, ${from}${until}.`;
   }
   if (order === "clear") return `The learning rate of ${name} will be the schedule's again, ${from}.`;
-  if (order === "pause") return `The schedule of ${name} will stop and its rate be held, ${from}.`;
+  if (order === "pause") return `The schedule of ${name} will stop, and its rate will be held, ${from}.`;
   if (order === "resume") return `The schedule of ${name} will go on where it stopped, ${from}.`;
-  return `${name} will end, and its trainers be told so. Steps before ${step} have been given out; it can not be started again, only forked.`;
+  return `${name} will end, and its trainers will be told. Steps before ${step} have been given out; the job cannot be started again, only forked.`;
 }
 
 function rememberedAuthor() {
@@ -172,6 +172,6 @@ function rememberAuthor(author) {
   try {
     if (author) localStorage.setItem(AUTHOR_KEY, author);
   } catch {
-    // Then it has to be typed again.
+    // The name must then be typed again.
   }
 }

@@ -1,8 +1,8 @@
-// The colours of the charts, read from the style sheet, so that they follow the theme.
+// The colours of the charts, read from the style sheet so that they follow the theme.
 
 const NAMES = ["raw", "1", "2", "3", "4", "5", "6", "7"];
 
-/** The colours as they are now. */
+/** The colours of the present theme. */
 export function palette() {
   const style = getComputedStyle(document.documentElement);
   const colour = (name) => style.getPropertyValue(name).trim();
@@ -22,13 +22,13 @@ export function palette() {
   };
 }
 
-/** Dashes that go with the colours of the cycle, so that no line is told apart by its colour alone. */
+/** Dashes to go with the colours, so that colour is never the only difference between two lines. */
 export const DASHES = ["solid", "dash", "dot", "dashdot", "longdash", "longdashdot", "solid"];
 
-/** Markers that go with them. */
+/** Markers to go with the colours. */
 export const MARKERS = ["circle", "square", "diamond", "cross", "triangle-up", "x", "star"];
 
-/** What all charts look like. */
+/** The layout that all charts share. */
 export function layoutBase(colours) {
   return {
     paper_bgcolor: colours.surface,
@@ -44,7 +44,7 @@ export function layoutBase(colours) {
   };
 }
 
-/** What all axes look like. */
+/** The settings that all axes share. */
 export function axisBase(colours) {
   return {
     gridcolor: colours.grid,
@@ -57,5 +57,5 @@ export function axisBase(colours) {
   };
 }
 
-/** How plotly behaves everywhere. */
+/** Plotly's configuration for all charts. */
 export const CONFIG = { displaylogo: false, responsive: true, displayModeBar: false, doubleClick: false, scrollZoom: false };

@@ -1,4 +1,4 @@
-// The chart of a search for the rate: the loss at each rate that was tried, and what was made of it.
+// The chart of a search for the rate: the loss at each rate that was tried, and the outcome.
 
 import { byId, say } from "./dom.js";
 import { figure, rate } from "./format.js";
@@ -7,7 +7,9 @@ import { escaped } from "./figure.js";
 
 const SUGGESTIONS = ["steepest", "valley", "slide", "minimum"];
 
-/** The rates that were tried and the loss at each, from the decisions of a range test or of `auto`'s search; else null. */
+/**
+ * The rates tried and the loss at each, from the decisions of a range test or of `auto`'s search; null without either.
+ */
 export function testOf(decisions) {
   const points = [];
   const marks = [];
@@ -30,7 +32,7 @@ export function testOf(decisions) {
   };
 }
 
-/** Draws it if the job has had one. */
+/** Draws the chart, if the job has had a range test or a search. */
 export function drawRangeTest({ decisions }) {
   const test = testOf(decisions);
   byId("test").hidden = !test;

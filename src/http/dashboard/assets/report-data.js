@@ -1,10 +1,10 @@
-// The audit report as the server tells it, as what its page shows; and which report that is, from the address.
+// Turns the server's audit report into what its page shows, and reads from the address which report to show.
 
 import { jobUrl } from "./api.js";
 import { decisionOf } from "./decision.js";
 import { nameParts } from "./format.js";
 
-/** What the address asks for: the report of `name`, or of nothing yet. */
+/** The view that the address asks for: the report of a job or of an experiment, or the list. */
 export function readView() {
   const query = new URLSearchParams(location.search);
   const target = query.get("target") ?? "";
@@ -19,7 +19,7 @@ export function readView() {
   };
 }
 
-/** Keeps the view in the address, so that a link shows the same. */
+/** Writes the view into the address, so that a link shows the same. */
 export function writeView(view) {
   const query = new URLSearchParams();
   for (const key of ["job", "experiment", "target", "measure", "of", "search"]) if (view[key]) query.set(key, view[key]);
@@ -37,13 +37,13 @@ export function experimentReportPath(namespace, experiment) {
   return `/reports?${new URLSearchParams({ experiment: `namespaces/${namespace}/experiments/${experiment}` })}`;
 }
 
-/** `namespaces/a/experiments/b/c` as its two parts; the second may hold anything. */
+/** The two parts of `namespaces/a/experiments/b/c`; the second may contain any character. */
 export function experimentParts(name) {
   const [, namespace = "", experiment = ""] = /^namespaces\/([^/]*)\/experiments\/(.*)$/s.exec(name) ?? [];
   return { namespace, experiment };
 }
 
-/** Where the report is, as JSON or in another format. */
+/** The address of the report, as JSON or in another format. */
 export function reportUrl({ job, experiment, target }, format = "") {
   const { namespace, experiment: id } = experimentParts(experiment);
   const subject = job ? jobUrl(job) : `/v1/namespaces/${encodeURIComponent(namespace)}/experiments/${encodeURIComponent(id)}`;
@@ -52,10 +52,10 @@ export function reportUrl({ job, experiment, target }, format = "") {
 }
 
 const optional = (value) => (value === undefined || value === null ? null : Number(value));
-const number = (value) => Number(value ?? 0); // what is 0 is not sent
+const number = (value) => Number(value ?? 0); // a value of 0 is not sent
 const word = (value, prefix) => (!value || value.endsWith("UNSPECIFIED") ? "" : value.replace(prefix, "").toLowerCase());
 
-/** A report of the API. */
+/** Converts a report of the API. */
 export function reportOf(report) {
   return { name: report.name, jobs: (report.jobs ?? []).map(jobOf), comparison: report.comparison ? comparisonOf(report.comparison) : null };
 }

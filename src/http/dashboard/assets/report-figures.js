@@ -1,4 +1,4 @@
-// The pictures of a report as plotly figures: arms with their intervals, seeds, curves, and what decisions did.
+// The charts of a report as plotly figures: arms with their intervals, seeds, curves, and the effects of decisions.
 
 import { escaped, MARKS } from "./figure.js";
 import { count, figure, percent } from "./format.js";
@@ -9,7 +9,7 @@ const SLOPES_AT_MOST = 25;
 const MARKS_AT_MOST = 40;
 const SHADOW = 0.22;
 const LABEL_LETTERS = 34;
-const TEXT_ENDS = 150; // percent; beyond 100 there is room for what stands beside a bar
+const TEXT_ENDS = 150; // percent; the room beyond 100 is for the text beside a bar
 
 const finite = (value) => (Number.isFinite(value) ? value : null);
 
@@ -26,7 +26,9 @@ function fixed(colours, more) {
   return { ...axisBase(colours), automargin: true, fixedrange: true, ...more };
 }
 
-/** How much better the scheduled arm is by each measure, in percent of the baseline, with intervals. `null` if none can be said. */
+/**
+ * How much better the scheduled arm is by each measure, in percent of the baseline, with intervals; `null` if unknown.
+ */
 export function forest(measures, colours) {
   const rows = measures.filter(({ difference }) => difference?.relative !== null && difference?.relative !== undefined).map((measure) => {
     const { relative, low, high, mean, baseline } = measure.difference;
@@ -52,7 +54,7 @@ export function forest(measures, colours) {
   };
 }
 
-/** Both values of each seed by a measure. */
+/** Both values of each seed, by one measure. */
 export function pairs(measure, colours) {
   const rows = measure.pairs.filter((pair) => finite(pair.scheduled) !== null && finite(pair.baseline) !== null);
   if (rows.length === 0) return null;
@@ -72,7 +74,7 @@ export function pairs(measure, colours) {
   };
 }
 
-/** The metrics that any job has a curve of: the loss first and the rate last. */
+/** The metrics of which any job has a curve: the loss first and the rate last. */
 export function curveNames(jobs) {
   const names = new Set(jobs.flatMap((job) => [...job.curves.keys()]));
   names.delete("loss_mean");
@@ -80,7 +82,10 @@ export function curveNames(jobs) {
   return [...names].sort((a, b) => place(a) - place(b) || (a < b ? -1 : 1));
 }
 
-/** A metric of all jobs over the steps: a colour an arm and a dash a job. Of one job with its decisions, and its plateaus. */
+/**
+ * A metric of all jobs over the steps: a colour for each arm and a dash for each job. A single job also shows its
+ * decisions and its plateaus.
+ */
 export function curves(metric, jobs, log, colours) {
   const alone = jobs.length === 1;
   const seen = new Map();
@@ -95,7 +100,7 @@ export function curves(metric, jobs, log, colours) {
       line: { color: armColour(colours, job.arm), width: 1.7, dash: DASHES[nth % DASHES.length], shape: metric === "learning_rate" ? "hv" : "linear" },
       text: points.value.map((value) => figure(value)), hovertemplate: `${escaped(job.id)}, step %{x}: %{text}<extra></extra>`, ...more,
     });
-    // Losses of single steps are noisy: they stay as a shadow behind their mean.
+    // Losses of single steps are noisy, so they are only a shadow behind their mean.
     return mean ? [line(curve, { opacity: SHADOW, hoverinfo: "skip", hovertemplate: null }), line(mean)] : [line(curve)];
   });
   const marks = alone ? jobs[0].decisions.filter(({ kind }) => kind !== "advice").slice(0, MARKS_AT_MOST) : [];
@@ -123,7 +128,7 @@ export function curves(metric, jobs, log, colours) {
   };
 }
 
-/** The slope of the loss before and after each decision, with intervals. */
+/** The slopes of the loss before and after each decision, with intervals. */
 export function slopes(decisions, colours) {
   const rows = decisions.filter((decision) => decision.before || decision.after).slice(0, SLOPES_AT_MOST).reverse();
   if (rows.length === 0) return null;
@@ -148,7 +153,7 @@ export function slopes(decisions, colours) {
   };
 }
 
-/** How much of the training of each job went without progress. */
+/** The part of each job's training that made no progress. */
 export function plateaus(jobs, colours) {
   const rows = jobs.filter((job) => job.loss?.plateau).reverse();
   if (rows.length < 2) return null;
@@ -170,7 +175,7 @@ export function plateaus(jobs, colours) {
   };
 }
 
-// Long names would leave no room for the picture.
+// Shortens long names, which would leave no room for the chart.
 function wrapped(text) {
   return escaped(text.length > LABEL_LETTERS ? `${text.slice(0, LABEL_LETTERS - 1)}…` : text);
 }

@@ -1,4 +1,4 @@
-// The experiments that there are reports of, and a way to the report of any job.
+// The list of experiments that have a report, and a field to open the report of any job.
 
 import { get } from "./api.js";
 import { byId, el, refill, say } from "./dom.js";
@@ -41,20 +41,20 @@ export async function readFleet() {
   for (const job of answer.jobs ?? []) takeRow(job);
 }
 
-/** Takes a job as it is now. */
+/** Takes in the present state of a job. */
 export function takeRow(job) {
   const row = rowOf(job);
   fleet.set(row.name, row);
 }
 
-/** A job is gone. */
+/** Removes a job that is gone. */
 export function dropRow(name) {
   fleet.delete(name);
 }
 
 let drawn = "";
 
-/** Draws the experiments that the search finds. */
+/** Draws the experiments that match the search. */
 export function drawList(search) {
   const groups = new Map();
   for (const row of fleet.values()) {
@@ -75,7 +75,7 @@ export function drawList(search) {
     refill(byId("jobs"), [...fleet.keys()].sort().map((name) => el("option", { value: `${nameParts(name).namespace}/${nameParts(name).job}` })));
   }
   byId("none").hidden = shown.length > 0;
-  say(byId("none"), groups.size > 0 ? "No experiment matches." : "No experiments yet. Jobs are one if their specs name the same experiment, an arm and a seed: lrs experiment run -f FILE registers them all, and lrs demo trains a small one.");
+  say(byId("none"), groups.size > 0 ? "No experiment matches." : "No experiments yet. Jobs form an experiment if their specs name the same experiment, an arm and a seed: lrs experiment run -f FILE registers the jobs of a file, and lrs demo trains a small experiment.");
 }
 
 function line({ namespace, experiment, rows }) {

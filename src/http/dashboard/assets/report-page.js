@@ -1,4 +1,4 @@
-// The page of one report: laid out once, and filled anew with each report that is made.
+// The page of one report: laid out once, and filled again with each new report.
 
 import { byId, el, refill, say, svg } from "./dom.js";
 import { MARKS } from "./figure.js";
@@ -13,12 +13,12 @@ const FORMATS = { html: "HTML", markdown: "Markdown", json: "JSON" };
 const ENDINGS = { html: "html", markdown: "md", json: "json" };
 const ENDED = ["completed", "failed", "cancelled"];
 
-/** Whether nothing more comes of a job. */
+/** Whether a job has ended. */
 export const hasEnded = (job) => ENDED.includes(job.state);
 
-const drawn = new Map(); // place of a chart → what makes its figure
+const drawn = new Map(); // the element of a chart → the function that makes its figure
 
-/** Lays the page out, with nothing in it yet. */
+/** Lays the page out, still empty. */
 export function layOut(view, { onTarget, onSet }) {
   const { namespace, experiment } = view.job ? nameParts(view.job) : experimentParts(view.experiment);
   const id = view.job ? nameParts(view.job).job : experiment;
@@ -81,10 +81,10 @@ function showTarget({ jobs, comparison }, view) {
   say(byId("target-of"), objective.metric);
   byId("target").placeholder = objective.target === null ? "none" : String(objective.target);
   byId("own-target").hidden = !view.target;
-  say(byId("target-words"), view.target ? "Asked for here, in place of what the specs say." : objective.target === null ? "The specs set none." : "As the specs say.");
+  say(byId("target-words"), view.target ? "Set here, in place of the target in the specs." : objective.target === null ? "The specs set no target." : "As the specs say.");
 }
 
-/** Draws all charts anew, in the colours and the width that the page has now. */
+/** Draws all charts again, in the present colours and width of the page. */
 export function redraw() {
   for (const place of drawn.keys()) draw(place);
 }
@@ -96,7 +96,7 @@ function draw(place) {
   window.Plotly.react(place, traces, { ...layout, height }, CONFIG);
 }
 
-// A chart with its title; nothing if there is nothing to draw.
+// A chart with its title; null if there is nothing to draw.
 function picture(id, title, make, ...tools) {
   if (make(palette()) === null) return null;
   const place = el("div", { class: "chart", id, role: "img", "aria-label": title, "data-title": title });
@@ -187,7 +187,7 @@ function curvesSection(jobs, view) {
   const alone = jobs.length === 1;
   const arms = [...new Set(jobs.map((job) => job.arm))].sort().reverse();
   const kinds = alone ? Object.keys(MARKS).filter((kind) => kind !== "advice" && jobs[0].decisions.some((decision) => decision.kind === kind)) : [];
-  const legend = el("ul", { class: "legend", "aria-label": "What the lines are" },
+  const legend = el("ul", { class: "legend", "aria-label": "Legend" },
     arms.length > 1 ? arms.map((arm) => key(armColour({ 1: colours(1), 2: colours(2) }, arm), arm || "no arm")) : null,
     kinds.map((kind) => el("li", {}, markOf(kind), MARKS[kind].word)),
     alone && jobs[0].loss?.plateau?.stretches.length > 0 ? key("var(--band)", "on a plateau", "box") : null);

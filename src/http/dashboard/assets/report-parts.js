@@ -1,4 +1,4 @@
-// The pieces of a report's page: the answer in words, figures, tables.
+// The parts of a report's page: the answer in words, figures, tables.
 
 import { el } from "./dom.js";
 import { count, duration, figure, jobPath, percent, signedPercent } from "./format.js";
@@ -28,19 +28,19 @@ const CHANGES = {
   too_few: ["idle", "too few losses"],
 };
 
-/** A sentence as one: with a capital and a stop. */
+/** Completes a sentence with a capital and a full stop. */
 export function sentence(text) {
   return text ? `${text[0].toUpperCase()}${text.slice(1)}${text.endsWith(".") ? "" : "."}` : "";
 }
 
-/** A word on its tone. */
+/** A word on a coloured ground. */
 export function chip([tone, words]) {
   return el("span", { class: "chip", "data-tone": tone }, words);
 }
 
 export const changeOf = (change) => CHANGES[change] ?? ["idle", "–"];
 
-/** The answer in words, first of all. */
+/** The answer in words, at the top of the page. */
 export function verdict({ measures, verdict: words, savings }) {
   const [tone, short] = TONES[measures[0]?.verdict] ?? TONES.nothing_to_compare;
   return el("section", { class: "panel answer", id: "answer", "data-tone": tone, "aria-labelledby": "answer-words" },
@@ -49,7 +49,7 @@ export function verdict({ measures, verdict: words, savings }) {
     savings?.sentence ? el("p", { class: "quiet", id: "savings" }, sentence(savings.sentence)) : null);
 }
 
-/** A few figures: what, how much, beside what. */
+/** Tiles of figures: label, value, and a note beside the value. */
 export function tiles(entries) {
   return el("dl", { class: "figures" }, entries.map(([what, how_much, beside]) =>
     el("div", { class: "panel" }, el("dt", {}, what), el("dd", {}, how_much, beside ? el("small", {}, beside) : null))));
@@ -89,7 +89,7 @@ export function jobTiles(job) {
   ].filter(Boolean));
 }
 
-/** A table in a panel of its own; the first columns, so many, are text. Cells are text or elements. */
+/** A table in a panel. The first `texts` columns are text; cells are text or elements. */
 export function table(label, texts, head, rows) {
   const kind = (index) => (index < texts ? null : "number");
   return el("div", { class: "panel scroll", tabindex: "0", role: "region", "aria-label": label },
@@ -99,17 +99,17 @@ export function table(label, texts, head, rows) {
         (index === 0 ? el("th", { scope: "row" }, cell) : el("td", { class: kind(index) }, cell))))))));
 }
 
-/** A measure with its unit, unless its title says it. */
+/** A measure's title with its unit, unless the title already names the unit. */
 export function titleOf({ title, unit }) {
   return unit && !title.startsWith(unit) ? `${title} (${unit})` : title;
 }
 
-/** What each measure says, in words. */
+/** A sentence about each measure. */
 export function sentences(measures) {
   return el("ul", { class: "panel sentences" }, measures.map((measure) => el("li", {}, el("strong", {}, `${measure.title}: `), `${measure.sentence}.`)));
 }
 
-/** The arms, measure by measure. */
+/** The arms, one row a measure. */
 export function measureTable(measures) {
   return table("The arms, measure by measure", 2,
     ["measure", "verdict", "scheduled", "baseline", "difference", "95% interval", "relative", "effect size", "sign-flip p", "seeds better / worse / equal"],
@@ -124,13 +124,13 @@ export function measureTable(measures) {
     }));
 }
 
-/** A measure, seed by seed. */
+/** A measure, one row a seed. */
 export function seedTable(measure) {
   return table(`${measure.title}, seed by seed`, 1, ["seed", "scheduled", "baseline", "difference"], measure.pairs.map((pair) =>
     [String(pair.seed), figure(pair.scheduled), figure(pair.baseline), pair.scheduled === null || pair.baseline === null ? "–" : figure(pair.scheduled - pair.baseline)]));
 }
 
-/** All jobs, a row each. */
+/** All jobs, one a row. */
 export function jobTable(jobs, reportPath) {
   return table("The jobs", 4,
     ["job", "arm", "seed", "state", "steps", "final", "best", "steps to target", "mean loss", "spikes / divergences / not finite", "on a plateau", "decisions", "wall time", "GPU hours"],
@@ -143,14 +143,14 @@ export function jobTable(jobs, reportPath) {
     ]));
 }
 
-/** Each metric of a job. */
+/** All metrics of a job. */
 export function metricTable(metrics) {
   const at = (value, step) => (value === null ? "–" : `${figure(value)} at ${count(step)}`);
   return table("Metrics", 1, ["metric", "values", "final", "least, at step", "greatest, at step", "not finite"], metrics.map((metric) =>
     [metric.name, count(metric.count), figure(metric.final), at(metric.min, metric.min_step), at(metric.max, metric.max_step), count(metric.not_finite)]));
 }
 
-/** What each decision of a job did. */
+/** The effect of each decision of a job. */
 export function decisionTable(decisions) {
   const slope = (found) => (found ? `${figure(1000 * found.slope, 3)} (${figure(1000 * found.low, 3)} to ${figure(1000 * found.high, 3)})` : "–");
   return table("Decisions, and what the loss did", 4,
@@ -162,12 +162,12 @@ export function decisionTable(decisions) {
     ]));
 }
 
-/** Links of a job's name in a sentence's place. */
+/** A link in place of the resource name of a job; other text stays as it is. */
 export function subjectOf(subject) {
   return /^namespaces\/[^/]+\/jobs\/[^/]+$/.test(subject) ? el("a", { href: jobPath(subject) }, subject.split("/").at(-1)) : subject;
 }
 
-/** How the figures are meant. */
+/** How to read the figures. */
 export function reading(comparison) {
   const lines = [
     comparison && `Differences are scheduled less baseline, paired by seed. ↓: lower is better; ↑: higher is better.${comparison.objective.greatest ? " A difference above 0 speaks for the scheduled arm where higher is better." : ""}`,

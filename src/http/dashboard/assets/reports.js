@@ -1,4 +1,4 @@
-// The audit reports: of a job, of an experiment, or the list of experiments there are; live as far as jobs still train.
+// The audit reports: of a job, of an experiment, or the list of experiments; updated live while jobs train.
 
 import { Live, get } from "./api.js";
 import { chrome, complain, nothing, ready, showLink } from "./chrome.js";
@@ -15,7 +15,7 @@ const NAMED = 4;
 
 const view = readView();
 const is_list = !view.job && !view.experiment;
-const heard = new Map(); // name → the row of a job as it is by now
+const heard = new Map(); // name → the newest row of a job
 let report = null;
 let made = null;
 let making = false;
@@ -56,14 +56,14 @@ function fail(problem) {
     else nothing("There is no such experiment", `${namespace}/${experiment}`, problem.message);
     return;
   }
-  // Only so many reports are made at once: this one's turn comes.
+  // The server makes only a few reports at once, so try again later.
   const busy = problem.status === 429 || problem.status === 503;
   if (busy) setTimeout(remake, BUSY_MS);
   if (!report && problem.status !== 0) byId("making").hidden = !busy;
   complain(problem, busy ? `${problem.message}\nThis page tries again by itself.` : problem.message);
 }
 
-// Who still trains, from when the report is, and what has come since.
+// Says which jobs still train, when the report was made, and how many steps have come since.
 function showRunning() {
   const notice = byId("running");
   if (!notice) return;
@@ -73,10 +73,10 @@ function showRunning() {
   const since = open.reduce((sum, job) => sum + Math.max(0, (heard.get(job.name)?.step ?? -1) + 1 - (job.trained ?? 0)), 0);
   const names = open.slice(0, NAMED).map(({ id }) => id).join(", ") + (open.length > NAMED ? ` and ${open.length - NAMED} more` : "");
   const who = report.comparison ? `${open.length} of ${report.jobs.length} jobs ${open.length === 1 ? "has" : "have"} not ended: ${names}.` : `This job has not ended: it is ${heard.get(open[0].name)?.state ?? open[0].state}.`;
-  const words = `${who} The report is of what was on record at ${made.toLocaleTimeString()}${since > 0 ? `; ${count(since)} more steps have come since` : ""}. It is made anew when a job ends.`;
+  const words = `${who} The report covers everything recorded until ${made.toLocaleTimeString()}${since > 0 ? `; ${count(since)} more steps have come since` : ""}. It is made again when a job ends.`;
   if (!byId("remake")) refill(notice, el("span", { id: "running-words" }), " ", el("button", { type: "button", id: "remake", click: () => load() }));
   say(byId("running-words"), words);
-  say(byId("remake"), making ? "Being made …" : "Make it anew");
+  say(byId("remake"), making ? "Being made …" : "Make it again");
   byId("remake").disabled = making;
 }
 
@@ -121,7 +121,7 @@ async function loadList() {
 
 const redrawList = throttled(300, () => !document.hidden && drawList(view.search));
 
-// On paper all is open, and light.
+// On paper, everything is unfolded and light.
 function listenToPrinter() {
   let theme = null;
   const paper = matchMedia("print");

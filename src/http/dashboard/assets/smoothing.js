@@ -1,8 +1,8 @@
-// Two ways to see the line behind noisy points.
+// Ways to see the line behind noisy points.
 
 /**
- * Exponential smoothing without a bias at the beginning: `weight` 0 is the values themselves, towards 1 ever smoother.
- * Values that are not finite are passed over, and leave a gap.
+ * Exponential smoothing without bias at the beginning. `weight` 0 gives the values themselves; values towards 1 smooth
+ * more. A value that is not finite is skipped and leaves a gap.
  */
 export function smoothed(values, weight) {
   if (weight <= 0) return values;
@@ -16,7 +16,7 @@ export function smoothed(values, weight) {
   });
 }
 
-/** The running median over `width` values around each; outliers do not move it. */
+/** The running median over `width` values around each value; outliers do not move it. */
 export function runningMedian(values, width) {
   const half = Math.max(1, Math.floor(width / 2));
   return values.map((_, index) => {
@@ -27,7 +27,7 @@ export function runningMedian(values, width) {
   });
 }
 
-/** The best value so far, the least or the greatest. */
+/** The best value so far: the least, or the greatest. */
 export function bestSoFar(values, greatest = false) {
   let best = null;
   return values.map((value) => {
@@ -37,8 +37,8 @@ export function bestSoFar(values, greatest = false) {
 }
 
 /**
- * The middle of a series whose points are the least and the greatest value of each stretch: neighbours meet halfway, so that
- * what is drawn through them does not swing from one extreme to the other. What is not finite is left out.
+ * The middle of a series whose points are the least and the greatest value of each stretch. Neighbours meet halfway, so
+ * that the line through them does not swing between the extremes. Values that are not finite are left out.
  */
 export function middle({ step, value }) {
   const finite = step.map((_, index) => index).filter((index) => Number.isFinite(value[index]));

@@ -1,4 +1,4 @@
-// A small line of the newest losses, in SVG.
+// A small SVG line of the newest losses.
 
 import { svg } from "./dom.js";
 
@@ -6,7 +6,7 @@ const WIDTH = 100;
 const HEIGHT = 22;
 const MARGIN = 2.5;
 
-/** Values that are not finite leave a gap; the last one has a dot. */
+/** Draws the line. Values that are not finite leave a gap; the last value has a dot. */
 export function sparkline(values) {
   const finite = values.filter(Number.isFinite);
   const [low, high] = [Math.min(...finite), Math.max(...finite)];

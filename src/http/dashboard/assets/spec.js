@@ -1,9 +1,9 @@
-// What was asked for, in short.
+// A short summary of the spec.
 
 import { byId, el, refill } from "./dom.js";
 import { count, figure, rate } from "./format.js";
 
-/** Draws the spec's own words; nested forms as the JSON they were written in. */
+/** Shows the fields of the spec; nested forms appear as their JSON. */
 export function drawSpec({ spec }) {
   const rows = [
     ["Groups", (spec.groups ?? []).map((group) => `${group.name || "default"} ${rate(Number(group.base_lr ?? 0))}`).join(", ")],

@@ -1,4 +1,4 @@
-// The table of jobs: only the rows that are seen exist, and only those that changed are drawn again.
+// The table of jobs: only visible rows exist, and only changed rows are drawn again.
 
 import { byId, el, refill } from "./dom.js";
 import { ago, count, figure, jobPath, nameParts, percent, rate } from "./format.js";
@@ -8,7 +8,7 @@ import { sparkline } from "./sparkline.js";
 const OVERSCAN = 6;
 const NARROW = matchMedia("(max-width: 900px)");
 
-/** The columns: key of the order they stand for, word, class. */
+/** The columns: sort key, title, class. */
 export const COLUMNS = [
   ["attention", "Health", "health"],
   ["progress", "Step", "far"],
@@ -18,7 +18,7 @@ export const COLUMNS = [
   ["decision", "Last decision", "last"],
 ];
 
-/** A table over rows in an order; `picked` is the set of names that are selected. */
+/** A table over rows in a given order; `picked` is the set of selected names. */
 export class Table {
   #body = byId("rows");
   #rows = [];
@@ -41,7 +41,7 @@ export class Table {
     this.draw();
   }
 
-  /** Draws what is seen and not drawn yet, or has changed. */
+  /** Draws the visible rows that are new or have changed. */
   draw() {
     const height = NARROW.matches ? 96 : 44;
     this.#body.style.height = `${Math.max(1, this.#rows.length) * height}px`;
@@ -50,7 +50,7 @@ export class Table {
     const last = Math.min(this.#rows.length, Math.ceil((innerHeight - top) / height) + OVERSCAN);
     const wanted = new Map(this.#rows.slice(first, last).map((row, index) => [row.name, [row, first + index]]));
     for (const [name, drawn] of this.#drawn) {
-      // The row that has the focus stays, so that the keyboard's place is not lost while it scrolls by.
+      // The row with the focus stays, so that the keyboard's place is not lost when the row scrolls out of view.
       if (!wanted.has(name) && !drawn.element.contains(document.activeElement)) {
         drawn.element.remove();
         this.#drawn.delete(name);
@@ -95,7 +95,7 @@ export class Table {
     if (focused) drawn.element.querySelector(focused.toLowerCase())?.focus({ preventScroll: true });
   }
 
-  // The order in the document is the order on the page, for those who walk by Tab.
+  // The order in the document follows the order on the page, for people who move with Tab.
   #order() {
     let previous = null;
     for (const { element } of [...this.#drawn.values()].sort((a, b) => a.index - b.index)) {

@@ -1,5 +1,5 @@
-// Chooses light or dark before anything is painted: what was chosen here before, else what the system prefers.
-// A plain script, not a module, since modules wait until the page has been read.
+// Chooses light or dark before anything is painted: the choice remembered here, else the system's preference. A plain
+// script rather than a module, because modules wait until the page has been read.
 (() => {
   const KEY = "lrs-theme";
   const dark = matchMedia("(prefers-color-scheme: dark)");
@@ -8,7 +8,7 @@
     try {
       return localStorage.getItem(KEY);
     } catch {
-      return null; // storage may be forbidden; then the system's choice holds
+      return null; // storage may be forbidden; then the system's preference holds
     }
   }
 
@@ -24,11 +24,11 @@
   window.toggleTheme = () => {
     const theme = document.documentElement.dataset.theme === "dark" ? "light" : "dark";
     try {
-      // The system's own choice is not remembered, so that it is followed again.
+      // The system's own choice is not stored, so that the page follows the system again.
       if (theme === system()) localStorage.removeItem(KEY);
       else localStorage.setItem(KEY, theme);
     } catch {
-      // Then it holds for this page only.
+      // The choice then holds for this page only.
     }
     show(theme);
   };

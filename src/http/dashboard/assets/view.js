@@ -1,4 +1,4 @@
-// What is looked at on a job's page, kept in the address so that a link shows the same.
+// The view of a job's page, kept in the address so that a link shows the same.
 
 const DEFAULTS = { axis: "step", from: null, to: null, smooth: 0.9, trend: true, log_loss: false, log_rate: false, attempt: 0 };
 
@@ -25,7 +25,7 @@ export function readView() {
   return view;
 }
 
-/** Writes the view into the address, leaving out what is as always. */
+/** Writes the view into the address, without the defaults. */
 export function writeView(view) {
   const query = new URLSearchParams();
   if (view.axis !== DEFAULTS.axis) query.set("axis", view.axis);

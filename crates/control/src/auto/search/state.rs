@@ -86,7 +86,7 @@ impl SearchState {
     pub(in crate::auto) fn lose_copies(&mut self) {
         self.losses.clear();
         self.stages.iter_mut().for_each(|stage| stage.is_kept = false);
-        // What the trainer before was to do it does not do.
+        // The trainer before was told to keep this copy; the new trainer was not.
         self.ahead.iter_mut().for_each(|next| next.is_kept = false);
     }
 
