@@ -25,13 +25,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{ledger::Ledger, rank::Rank, way::Way};
 
-/// The most reductions at the floor: the checker does not model the greedy controller after them.
+/// The most reductions at the floor; the checker does not model the greedy controller beyond them.
 const NEVER: u64 = 1_000_000;
 
 /// Ranks are restarted after this time even if they have not reached the step of the restart.
 const NO_PROGRESS: Duration = Duration::from_secs(9);
 
-/// The stretch of training that the ranks are in.
+/// A stretch of training between two restarts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stretch {
     pub token: String,
@@ -47,9 +47,9 @@ pub struct Job {
     pub stretch: watch::Sender<Stretch>,
     /// The furthest step that any rank trained.
     pub furthest: watch::Sender<u64>,
-    /// Whether it has been registered.
+    /// Whether the job has been registered.
     pub is_there: AtomicBool,
-    /// Trainers must stop where they are.
+    /// Tells the trainers to stop where they are.
     pub closing: CancellationToken,
 }
 
@@ -64,7 +64,8 @@ impl Job {
         Arc::new(Self { name, spec, way, ledger, stretch, furthest, is_there, closing })
     }
 
-    /// Registers the job, and trains it until closing time with restarts in between. Ends when everything is durable.
+    /// Registers the job, and trains it until closing time with restarts in between. Returns when everything is
+    /// durable.
     pub async fn train(self: Arc<Self>, seed: u64) {
         self.register().await;
         self.is_there.store(true, Ordering::SeqCst);
@@ -97,8 +98,8 @@ impl Job {
             .await;
     }
 
-    /// As schedulers of clusters do: after some progress, or when there is none, all ranks are killed and go on from a
-    /// checkpoint.
+    /// Restarts as a cluster's scheduler does: after some progress, or when there is none, all ranks are killed and go
+    /// on from a checkpoint.
     async fn restart(&self, mut random: ChaCha8Rng) {
         let mut furthest = self.furthest.subscribe();
         for number in 1.. {

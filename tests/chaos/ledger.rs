@@ -15,11 +15,11 @@ pub struct Ledger {
     history: Mutex<History>,
     orders: Mutex<Vec<Answered>>,
     violations: Mutex<Vec<Violation>>,
-    /// Samples that were acknowledged so far.
+    /// How many samples have been acknowledged so far.
     pub acknowledged: watch::Sender<u64>,
 }
 
-/// An order of a person that was answered.
+/// A person's order that was answered.
 pub struct Answered {
     pub job: JobName,
     pub request_id: String,
@@ -36,7 +36,7 @@ impl Ledger {
         Self { history, orders: Mutex::default(), violations: Mutex::default(), acknowledged: watch::Sender::new(0) }
     }
 
-    /// Notes a violation if there is one.
+    /// Notes a violation, if there is one.
     pub fn note(&self, checked: Checked) {
         if let Err(violation) = checked {
             eprintln!("chaos: {violation}");
@@ -81,7 +81,7 @@ impl Ledger {
         lock(&self.orders).push(answered);
     }
 
-    /// All orders to a job that were answered.
+    /// The answered orders to a job.
     pub fn orders<T>(&self, job: &JobName, mut look: impl FnMut(&Answered) -> T) -> Vec<T> {
         lock(&self.orders).iter().filter(|answered| answered.job == *job).map(&mut look).collect()
     }

@@ -1,9 +1,9 @@
-//! Chaos on real processes: tens of trainers of one server that is killed, stopped and cut off while its database is
-//! killed or has no room, and the checker of the promises over all that they saw.
+//! Chaos on real processes: dozens of trainers of one server. The server is killed, stopped and cut off, and its
+//! database is killed or runs out of room; the checker of the promises watches all that the trainers see.
 //!
-//! A short run is part of `cargo test`; `make chaos MINUTES=30` is a long one. `LRS_CHAOS_SEED` repeats the draws of
-//! one (not the timing, which is the machine's). The last line has the sums; the exit status is 0 only if nothing was
-//! lost.
+//! A short run is part of `cargo test`; `make chaos MINUTES=30` is a long run. `LRS_CHAOS_SEED` repeats the random
+//! draws of a run, but not its timing, which depends on the machine. The last line has the totals. The exit status is 0
+//! only if nothing was lost.
 
 mod job;
 mod ledger;
@@ -30,7 +30,7 @@ use mischief::Done;
 use promises::Counts;
 use round::Database;
 
-/// How long a round goes on in a short run, and in a long one.
+/// How long a round lasts in a short run, and in a long one.
 const SHORT_ROUND: Duration = Duration::from_secs(15);
 const LONG_ROUND: Duration = Duration::from_mins(1);
 

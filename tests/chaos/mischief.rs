@@ -1,4 +1,4 @@
-//! Faults around the server, one after another.
+//! Faults around the server, one after the other.
 
 use std::{
     fs::File,
@@ -15,7 +15,7 @@ use tokio::{sync::watch, time::Instant};
 
 use crate::{postgres::TestPostgres, proxy::Proxy, server::Server};
 
-/// The longest time between two faults, even if nothing is acknowledged meanwhile.
+/// The longest time between two faults, even if no sample is acknowledged in between.
 const NO_PROGRESS: Duration = Duration::from_millis(1500);
 
 /// A fault.
@@ -32,7 +32,7 @@ enum Mischief {
 /// How often each fault was caused.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Done {
-    /// `kill -9` of the server or of the database's.
+    /// The server or the database was killed with `kill -9`.
     pub kills: u64,
     /// The server was stopped for a while.
     pub stops: u64,
@@ -58,7 +58,7 @@ pub struct Victims<'a> {
     pub postgres: Option<&'a TestPostgres>,
     /// The small file system that holds the database.
     pub disk: Option<&'a Path>,
-    /// Samples that were acknowledged so far: faults are caused while training goes on.
+    /// How many samples have been acknowledged so far, so that faults come while training goes on.
     pub acknowledged: watch::Receiver<u64>,
 }
 

@@ -1,4 +1,4 @@
-//! A network that can be cut: trainers reach the server through it, on loopback.
+//! A network that can be cut: a proxy on loopback, between trainers and the server.
 
 use std::net::SocketAddr;
 
@@ -17,13 +17,13 @@ use tokio::{
 struct Weather {
     /// How often all connections were cut.
     cuts: u64,
-    /// Whether everything is held back without an error.
+    /// Whether all data is held back, without an error.
     is_held: bool,
 }
 
 /// Forwards connections to the server until it is dropped.
 pub struct Proxy {
-    /// Where trainers connect to.
+    /// The address that trainers connect to.
     pub address: SocketAddr,
     weather: watch::Sender<Weather>,
     task: AbortHandle,
@@ -36,7 +36,7 @@ impl Drop for Proxy {
 }
 
 impl Proxy {
-    /// A proxy before the server at `upstream`, which may come and go.
+    /// A proxy in front of the server at `upstream`, which may come and go.
     pub async fn before(upstream: String) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -45,12 +45,12 @@ impl Proxy {
         Self { address, weather, task }
     }
 
-    /// Breaks every connection, and loses what was under way on it.
+    /// Breaks every connection, and loses the data under way.
     pub fn cut(&self) {
         self.weather.send_modify(|weather| weather.cuts += 1);
     }
 
-    /// Holds everything back, or lets it go on.
+    /// Holds all data back, or lets it go on.
     pub fn hold(&self, is_held: bool) {
         self.weather.send_modify(|weather| weather.is_held = is_held);
     }

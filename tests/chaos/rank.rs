@@ -1,4 +1,4 @@
-//! One rank of a job: asks for each step, trains it, reports it, and sends again what was not acknowledged.
+//! A rank of a job: asks for each step, trains it, reports it, and sends again every sample that was not acknowledged.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -26,11 +26,11 @@ use crate::{
     way::passes,
 };
 
-/// Samples that a rank keeps unacknowledged.
+/// The most samples that a rank keeps unacknowledged.
 const OUTBOX: usize = 500;
-/// Samples per message.
+/// The most samples in a message.
 const BATCH: usize = 100;
-/// How long a rank waits for a directive on its stream before it makes a call for it.
+/// How long a rank waits for a directive on its stream before it asks by a call.
 const PATIENCE: Duration = Duration::from_millis(200);
 /// A report that is not durable after this time counts as lost.
 const STUCK: Duration = Duration::from_secs(90);
@@ -42,7 +42,7 @@ struct Seen {
     rank: u32,
     /// Steps below this are durable.
     durable_end: AtomicU64,
-    /// Steps whose final directive has come.
+    /// Steps whose final directive has arrived.
     directed: Mutex<BTreeSet<u64>>,
     is_broken: AtomicBool,
     /// The attempt is over.
@@ -130,7 +130,7 @@ impl Rank {
                 continue;
             }
             self.direct(&seen, next).await;
-            // The time that training takes.
+            // The time that a training step takes.
             tokio::time::sleep(Duration::from_millis(self.random.random_range(5..25))).await;
             let sample = self.sample(next);
             let report = Report { samples: vec![sample.clone()], through_step: Some(next) };
@@ -157,7 +157,7 @@ impl Rank {
         Ended::Closed
     }
 
-    /// The attempt, which is the same for all ranks. `None` if the stretch is over already.
+    /// Starts the attempt, which is the same for all ranks. `None` if the stretch is over already.
     async fn start(&self, stretch: &Stretch) -> Option<u32> {
         let name = self.job.name.to_string();
         let request = StartAttemptRequest {
@@ -222,7 +222,7 @@ impl Rank {
         sample
     }
 
-    /// Opens a stream and sends the samples again that are not known to be durable.
+    /// Opens a stream, and sends again the samples that are not known to be durable.
     async fn open(&self, seen: &Arc<Seen>, outbox: &VecDeque<Sample>) -> Option<Line> {
         let channel = self.job.way.connect_for_long().await.ok()?;
         seen.is_broken.store(false, Ordering::SeqCst);
@@ -265,7 +265,7 @@ impl Seen {
         }
     }
 
-    /// A directive and the plan behind it.
+    /// Notes a directive and its plan.
     fn answered(&self, answer: &GetLearningRateResponse) {
         if let Some(directive) = &answer.directive {
             self.given(directive);
@@ -298,7 +298,7 @@ impl Seen {
     }
 }
 
-/// The final part of a plan, by step.
+/// The final steps of a plan, with their rates.
 pub fn final_plan(answer: &GetLearningRateResponse) -> Vec<(u64, Vec<f64>)> {
     let Some(plan) = &answer.plan else { return Vec::new() };
     let first = u64::try_from(plan.first_step).unwrap();
@@ -307,7 +307,7 @@ pub fn final_plan(answer: &GetLearningRateResponse) -> Vec<(u64, Vec<f64>)> {
     (first..).zip((0..steps).map(rates)).collect()
 }
 
-/// A stream of telemetry, and what reads it.
+/// A stream of telemetry and the task that reads it.
 struct Line {
     rank: i32,
     messages: mpsc::Sender<StreamTelemetryRequest>,
@@ -338,7 +338,7 @@ impl Line {
 
     async fn send(&self, message: StreamTelemetryRequest) {
         let message = StreamTelemetryRequest { rank: self.rank, ..message };
-        // A message that does not arrive is sent again on the next stream; a stream that is stuck is given up.
+        // A message that does not arrive is sent again on the next stream. A stream that is stuck is given up.
         let _ = tokio::time::timeout(Duration::from_secs(1), self.messages.send(message)).await;
     }
 }

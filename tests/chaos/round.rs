@@ -1,4 +1,4 @@
-//! One round: a server over a fresh database, trainers, operators and mischief; then everything is checked.
+//! One round: a server on a fresh database, with trainers, operators and faults; at the end everything is checked.
 
 use std::{process::Command, sync::Arc, time::Duration};
 
@@ -26,7 +26,7 @@ use crate::{
 };
 
 const JOBS: u64 = 10;
-/// Steps of a plan.
+/// The steps in a plan.
 const PLAN: i32 = 1000;
 
 /// The database of a round.
@@ -43,7 +43,7 @@ pub struct Outcome {
     pub violations: Vec<Violation>,
 }
 
-/// Runs one round of `length`, not counting the checks after it.
+/// Runs one round of `length`; the checks after it take longer.
 pub async fn run(database: Database, seed: u64, length: Duration) -> Outcome {
     let postgres = (database == Database::Postgres).then(|| TestPostgres::private(&["fsync=off"]));
     let disk = if database == Database::Sqlite { SmallDisk::mount() } else { None };
@@ -96,7 +96,7 @@ pub async fn run(database: Database, seed: u64, length: Duration) -> Outcome {
     Outcome { done, counts: ledger.counts(), violations: ledger.violations() }
 }
 
-/// Every step of the newest attempt that was given out is given out again, with the same bits.
+/// Checks that every step of the newest attempt that was given out is given out again with the same bits.
 async fn look_back(jobs: &[Arc<Job>], server: &Server, ledger: &Ledger) {
     let channel = server.channel().await;
     let (mut rates, mut people) = (LearningRateServiceClient::new(channel.clone()), JobServiceClient::new(channel));
@@ -126,13 +126,13 @@ async fn look_back(jobs: &[Arc<Job>], server: &Server, ledger: &Ledger) {
                 seen_end = step + 1;
             }
         }
-        // An answer comes after all that was submitted before has been stored.
+        // An answer comes after everything submitted before has been stored.
         let list = ListDecisionsRequest { job: job.name.to_string(), page_size: 1, ..ListDecisionsRequest::default() };
         people.list_decisions(list).await.unwrap();
     }
 }
 
-/// `lrs replay` of every job finds no difference.
+/// Checks that `lrs replay` finds no difference in any job.
 fn replay(jobs: &[Arc<Job>], server: &Server, ledger: &Ledger) {
     for job in jobs {
         let output = Command::new(env!("CARGO_BIN_EXE_lrs"))
@@ -146,7 +146,7 @@ fn replay(jobs: &[Arc<Job>], server: &Server, ledger: &Ledger) {
     }
 }
 
-/// The store holds what callers were answered, and what follows from it.
+/// Checks that the store holds every answer that callers got, and everything that follows from the answers.
 async fn reckon(jobs: &[Arc<Job>], database_url: &str, ledger: &Ledger) {
     let doctor =
         Command::new(env!("CARGO_BIN_EXE_lrs")).args(["doctor", "--database-url", database_url]).output().unwrap();
@@ -168,7 +168,7 @@ async fn reckon(jobs: &[Arc<Job>], database_url: &str, ledger: &Ledger) {
     store.close().await;
 }
 
-/// Orders that were answered and are not stored as they were answered.
+/// The orders that are not stored as they were answered.
 fn lost_orders(name: &JobName, stored: &Stored, ledger: &Ledger) -> Vec<String> {
     let orders = ledger.orders(name, |answered| {
         let row = stored.decisions.iter().find(|row| row.request_id.as_ref() == Some(&answered.request_id));

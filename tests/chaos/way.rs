@@ -1,4 +1,4 @@
-//! How trainers and operators reach the server: through the proxy, again and again.
+//! The way of trainers and operators to the server: through the proxy, with repeats.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -7,7 +7,7 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-/// The longest that a call may take before it is made again.
+/// The longest time that a call may take before it is repeated.
 const CALL: Duration = Duration::from_secs(3);
 /// The pause between two tries.
 const PAUSE: Duration = Duration::from_millis(30);
@@ -54,7 +54,7 @@ impl Way {
         answer.unwrap_or_else(|_| panic!("{what} was not answered within {STUCK:?}"))
     }
 
-    /// The same for a call that can fail for passing reasons only.
+    /// The same, for a call that can fail only for reasons that pass.
     pub async fn insist<T, F>(&self, what: &str, call: impl FnMut(Channel) -> F) -> T
     where
         F: Future<Output = Result<Response<T>, Status>>,

@@ -1,5 +1,5 @@
-//! Audit reports of a real server: over gRPC, as JSON, as a page, and on the command line; and experiments, which they
-//! are about.
+//! Audit reports of a real server: over gRPC, as JSON, as a page, and on the command line; and the experiments that
+//! they report on.
 
 use std::process::{Command, Output};
 
@@ -63,7 +63,7 @@ async fn complete(server: &Server, name: &str) {
     server.jobs().await.complete_job(request).await.unwrap();
 }
 
-/// An experiment of two seeds, all ended.
+/// An experiment of two seeds whose jobs have all ended.
 async fn experiment(server: &Server) {
     for seed in 0..2_i32 {
         for (arm, id, last) in [("ARM_SCHEDULED", "s", 0.5), ("ARM_BASELINE", "b", 0.8)] {
@@ -118,7 +118,7 @@ async fn an_experiment_is_reported_in_every_way_with_the_same_bits() {
     let last = &comparison.measures[0];
     assert_eq!((last.title.as_str(), last.better, last.verdict()), ("final val_loss", 2, Verdict::Hint));
     assert!((last.difference.unwrap().mean + 0.3).abs() < 1e-9, "{:?}", last.difference);
-    // 2 - 1.5 s / 100 <= 1 at the evaluation of step 69, the baseline's at that of step 89.
+    // 2 - 1.5 s / 100 <= 1 first at the evaluation of step 69; the baseline first at step 89.
     let savings = comparison.savings.as_ref().unwrap();
     assert_eq!((savings.pairs, savings.steps), (2, Some(40.0)));
     assert!(savings.seconds.is_some() && savings.gpu_hours.is_some());
@@ -165,7 +165,7 @@ async fn another_target_can_be_asked_for_and_changes_only_what_is_about_the_targ
     let [own_arms, arms] = [&own, &asked].map(|report| report.comparison.as_ref().unwrap());
     assert_eq!(arms.measures[..2], own_arms.measures[..2]);
     assert_eq!(arms.objective.as_ref().unwrap().target, Some(1.5));
-    // 2 - 1.5 s / 100 <= 1.5 at the evaluation of step 39, the baseline's at that of step 49.
+    // 2 - 1.5 s / 100 <= 1.5 first at the evaluation of step 39; the baseline first at step 49.
     assert_eq!((arms.savings.as_ref().unwrap().pairs, arms.savings.as_ref().unwrap().steps), (2, Some(20.0)));
     let printed = succeeds(lrs(&server, &["report", "--experiment", "a b/c:d", "--target", "1.5", "--json"]));
     assert_eq!(serde_json::from_str::<AuditReport>(&printed).unwrap(), asked);
@@ -214,7 +214,7 @@ async fn a_restart_is_reported_as_the_history_that_counts() {
     assert_eq!((figures.attempt, figures.records, figures.last_step), (2, 120, Some(119)));
     let loss = figures.metrics.iter().find(|metric| metric.name == "loss").unwrap();
     assert_eq!((loss.last_value, loss.max_value), (7.0, Some(7.0)));
-    // Those of the first attempt's steps from 100 on count for nothing.
+    // The first attempt's decisions from step 100 on do not count.
     let decisions = &figures.decisions.as_ref().unwrap().decisions;
     assert!(decisions.iter().all(|shown| shown.decision.as_ref().unwrap().step < 120), "{decisions:?}");
 }
@@ -311,7 +311,7 @@ async fn an_experiment_is_registered_once_however_often_it_is_run() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_experiment_registers_nothing_and_says_what_is_wrong() {
     let server = Server::sqlite().await;
-    // Only the last of the jobs is wrong, and only the server can tell.
+    // Only the last job is wrong, and only the server can tell.
     let wrong = file(&EXPERIMENT_FILE.replace("baseline: {}", "baseline: {spec: {groups: [{base_lr: -1}]}}"));
     let refused = experiment_run(&server, &wrong, &[]);
     assert_eq!(refused.status.code(), Some(2));

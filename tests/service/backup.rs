@@ -1,4 +1,5 @@
-//! A backup taken by the documented commands while jobs train, restored, has all that was acknowledged before it began.
+//! A backup taken with the documented commands while jobs train: restored, it has everything acknowledged before it
+//! began.
 
 use std::{
     collections::BTreeMap,
@@ -32,7 +33,7 @@ fn loss(step: i64) -> f64 {
     1.0 + f64::from(u32::try_from(step.rem_euclid(7)).unwrap()) / 10.0
 }
 
-/// A job that trains until it is told to stop, and how far it has been acknowledged.
+/// A job that trains until it is told to stop, and the last step acknowledged so far.
 #[derive(Clone, Default)]
 struct Trainer {
     name: String,
@@ -77,7 +78,7 @@ fn succeeds(output: &Output) {
     assert!(output.status.success(), "{}\n{}\n{}", output.status, text(&output.stdout), text(&output.stderr));
 }
 
-/// Takes a backup of `url` by `back_up`, which gives the address of the restored copy.
+/// Takes a backup of `url` with `back_up`, which returns the address of the restored copy.
 async fn keeps_what_was_acknowledged(url: &str, back_up: impl AsyncFnOnce() -> String) {
     let server = Arc::new(Server::with(url, &SETTINGS).await);
     let mut training = JoinSet::new();
@@ -115,7 +116,7 @@ async fn keeps_what_was_acknowledged(url: &str, back_up: impl AsyncFnOnce() -> S
         for step in 0..=acknowledged {
             assert_eq!(stored.get(&step), Some(&loss(step).to_bits()), "acknowledged step {step} of {name}");
         }
-        // What it knows leads to the rates that were given out.
+        // The restored data leads to the same rates.
         for step in 0..=acknowledged {
             let rate = restored.final_rate(name, 1, step).await;
             assert_eq!(rate.to_bits(), given[name][&step], "the rate of step {step} of {name}");
@@ -124,7 +125,7 @@ async fn keeps_what_was_acknowledged(url: &str, back_up: impl AsyncFnOnce() -> S
     let request = ListDecisionsRequest { job: trainers[0].name.clone(), page_size: 1000, ..Default::default() };
     let decisions = restored.jobs().await.list_decisions(request).await.unwrap().into_inner().decisions;
     assert!(decisions.iter().any(|decision| decision.name == ordered.name), "an acknowledged override is there");
-    // A trainer that starts again from its checkpoint goes on.
+    // A trainer that starts again from its checkpoint can go on.
     let attempt = restored.start_attempt(&trainers[1].name, "restored", 100).await;
     assert_eq!(attempt, 2);
     let mut stream = restored.stream(&trainers[1].name, attempt, 0).await;
@@ -158,7 +159,7 @@ async fn a_copy_of_sqlite_keeps_what_was_acknowledged() {
     let url = format!("sqlite://{}", directory.path().join("lrs.db").display());
     keeps_what_was_acknowledged(&url, async || {
         let copy = directory.path().join("copy.db");
-        // What `sqlite3 lrs.db "vacuum into 'copy.db'"` does.
+        // The same as `sqlite3 lrs.db "vacuum into 'copy.db'"`.
         let mut connection = SqliteConnection::connect(&url).await.unwrap();
         let statement = format!("vacuum into '{}'", copy.display());
         connection.execute(AssertSqlSafe(statement)).await.unwrap();

@@ -1,4 +1,4 @@
-//! What the service does, over real sockets, against a real process.
+//! The behaviour of the service: a real process over real sockets.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use tonic_types::StatusExt as _;
 
 const AT_ONCE: Duration = Duration::ZERO;
 
-/// Halves the rate at every third observation in a row without an improvement.
+/// A job that halves the rate at every third observation in a row without an improvement.
 fn plateau(base_lr: f64, rest: &str) -> lrs_proto::JobSpec {
     spec_json(&format!(
         r#"{{"groups": [{{"base_lr": {base_lr}}}],
@@ -89,7 +89,7 @@ async fn one_stream_is_all_a_trainer_needs() {
     }
     stream.until_durable(11).await;
 
-    // The first loss is the best; of those after it every third one in a row without an improvement cuts.
+    // The first loss is the best. After it, every third observation in a row without an improvement cuts the rate.
     assert_eq!(used, [1.0, 1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25, 0.125, 0.125]);
     let decisions = ListDecisionsRequest { job: job.clone(), ..Default::default() };
     let decisions = server.jobs().await.list_decisions(decisions).await.unwrap().into_inner().decisions;
@@ -302,13 +302,13 @@ async fn an_acknowledgement_that_may_wait_comes_with_directives() {
     while stream.latest.durable_through_step.is_none() {
         stream.send(patient(step)).await;
         step += 1;
-        // Also an answer that tells of what is durable has directives.
+        // An answer that acknowledges steps also has directives.
         while !stream.directives.contains_key(&step) {
             assert!(!stream.next().await.unwrap().expect("the stream goes on").directives.is_empty());
         }
     }
 
-    // One that may not wait is acknowledged with all before it.
+    // A message whose acknowledgement may not wait is acknowledged at once, with all messages before it.
     stream.send(patient(step)).await;
     stream.send(StreamTelemetryRequest::default()).await;
     stream.until_messages(step + 3).await;
@@ -392,7 +392,7 @@ async fn a_resume_in_the_past_rewinds_the_controller_and_keeps_the_history() {
         assert_eq!(server.final_rate(&job, second, step).await.to_bits(), rate.to_bits(), "step {step}");
     }
 
-    // Better losses this time: the rate goes another way, and the first attempt's record stays.
+    // Better losses this time: the rate takes another course, and the first attempt's record stays.
     let third = server.start_attempt(&job, "t3", 6).await;
     let mut better = server.stream(&job, third, 0).await;
     better.losses(6, &(0..14).map(|i| 0.5 / f64::from(i + 1)).collect::<Vec<_>>()).await;
@@ -654,7 +654,7 @@ async fn operators_find_health_metrics_and_reflection() {
     let (status, metrics) = server.http_get("/metrics").await;
     assert_eq!(status, 200);
     assert!(metrics.contains("lrs_rpc_duration_seconds"), "{metrics}");
-    // What was registered has been written, so nothing waits.
+    // Registered jobs have been written, so nothing waits.
     server::wait_for("the queue of the commit pipeline to be empty", async || {
         let (_, metrics) = server.http_get("/metrics").await;
         metrics.lines().any(|line| line == "lrs_queue_depth 0").then_some(())
@@ -693,7 +693,7 @@ async fn an_asked_for_stop_flushes_and_exits_0() {
     assert_eq!(server.terminate().await, Some(0));
     server.start_again().await;
 
-    // The process before said how far it had given out rates, so the override is felt at the next step.
+    // The process before had stored how far it gave out rates, so the override takes effect at the next step.
     let decision = server.jobs().await.override_learning_rate(factor(&job, 0.5)).await.unwrap().into_inner();
     assert!(decision.effective_step <= 70, "{decision:?}");
     let query = QueryTelemetryRequest { job, ..Default::default() };
@@ -701,7 +701,7 @@ async fn an_asked_for_stop_flushes_and_exits_0() {
     assert_eq!(series[0].value, [1.0; 5]);
 }
 
-/// Ranks ask for the same steps while an operator turns the rate up and down; the server is killed in between.
+/// Ranks ask for the same steps while an operator turns the rate up and down, and the server is killed in between.
 async fn ranks_agree_under_orders(mut server: Server, job_spec: lrs_proto::JobSpec) {
     const STEPS: i64 = 600;
     const RANKS: usize = 4;
@@ -726,7 +726,8 @@ async fn ranks_agree_under_orders(mut server: Server, job_spec: lrs_proto::JobSp
                     }
                 }
                 if needs_telemetry && rank == 0 {
-                    // Else what was given out last would be final again only once it is reported again.
+                    // Without this, the last rates given out would become final again only once they are reported
+                    // again.
                     stream.until_durable(last).await;
                 }
                 done.fetch_add(1, std::sync::atomic::Ordering::SeqCst);

@@ -1,5 +1,5 @@
-//! Closed loops over a real socket: what the heart decides reaches the trainer, and survives the server's death bit for
-//! bit.
+//! Closed loops over a real socket: the decisions of the engine reach the trainer, and survive the server's death bit
+//! for bit.
 
 use std::process::Command;
 
@@ -42,7 +42,7 @@ fn said(directive: &Directive) -> (u64, Option<u64>, Vec<Action>) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_recommended_loop_reaches_the_trainer_and_survives_two_killed_servers_bit_for_bit() {
-    // What an undisturbed trainer sees, computed in this process.
+    // The run of an undisturbed trainer, computed in this process.
     let mut undisturbed = Run::new(&toy::spec(0.06, Tier::Restore, STEPS), Habits::default(), 11);
     undisturbed.train_until(STEPS);
 
@@ -58,7 +58,7 @@ async fn the_recommended_loop_reaches_the_trainer_and_survives_two_killed_server
             server.kill();
             server.start_again().await;
             stream = server.stream(&job, attempt, 0).await;
-            // Sent again from where it was known to be durable; what had been stored all the same is a repeat.
+            // Reports again from the last step known to be durable; steps that had been stored after all are repeats.
             for again in &undisturbed.records[usize::try_from(step - 4).unwrap()..usize::try_from(step).unwrap()] {
                 stream.send(request(again)).await;
             }

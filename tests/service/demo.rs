@@ -1,4 +1,4 @@
-//! The demo's training, with the server killed underneath it.
+//! The demo's training while the server is killed.
 
 use std::process::{Command, Stdio};
 

@@ -1,4 +1,5 @@
-//! `lrs export` against a real server: nothing is lost on the way into a file, and memory does not grow with the history.
+//! `lrs export` against a real server: nothing is lost on the way into a file, and memory does not grow with the
+//! history.
 
 use std::{
     collections::BTreeMap,
@@ -34,7 +35,7 @@ fn lrs(server: &Server, line: &str) -> String {
     succeeds(command(server, line).output().unwrap())
 }
 
-/// Trained twice, the second time from step 10, with an evaluation, an override, and losses that no number tells.
+/// A job trained twice, the second time from step 10, with an evaluation, an override, and losses that are not finite.
 async fn eventful_job(server: &Server) -> String {
     let spec = spec_json(
         r#"{"groups": [{"name": "a", "base_lr": 1.0}, {"name": "b", "base_lr": 0.1}], "total_steps": 100,
@@ -73,7 +74,7 @@ fn row_count(path: &Path) -> i64 {
     open_parquet(path).metadata().file_metadata().num_rows()
 }
 
-/// A column of numbers by step: their bits, where there is a value.
+/// A column of numbers: the bits of each value by step.
 fn bits_by_step(table: &SerializedFileReader<File>, column: &str) -> BTreeMap<i64, u64> {
     let mut bits = BTreeMap::new();
     for row in table.get_row_iter(None).unwrap() {
@@ -133,7 +134,7 @@ async fn the_rates_are_those_that_trainers_were_told() {
 
     let mut csv = csv::Reader::from_path(&path).unwrap();
     let rows: Vec<csv::StringRecord> = csv.records().map(Result::unwrap).collect();
-    // Up to the highest step given out, reported or not.
+    // The rows reach the highest step given out, reported or not.
     assert_eq!(rows.len(), 2 * 15, "{rows:?}");
     for (i, row) in rows.iter().enumerate() {
         let step = i64::try_from(i / 2).unwrap();
@@ -219,7 +220,7 @@ async fn what_can_not_be_exported_leaves_the_file_that_is_there() {
     assert_eq!(refused.status.code(), Some(2), "Parquet does not go to standard output");
 }
 
-/// A job that has ended after `steps` steps, its telemetry written past the server, as fast as the database takes it.
+/// A job that has ended after `steps` steps. Its telemetry is written directly into the database, which is much faster.
 async fn long_job(server: &mut Server, id: &str, steps: u64) {
     const CHUNK: u64 = 500;
     let spec = spec_json(r#"{"groups": [{"base_lr": 1.0}], "schedule": {"cosine": {"decay_steps": 1000000}}}"#);
@@ -269,7 +270,7 @@ fn peak_mib(pid: u32) -> Option<u64> {
     Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? / 1024)
 }
 
-/// Exports a job; the most memory that the command took, in MiB.
+/// Exports a job; returns the most memory that the command used, in MiB.
 async fn export_and_measure(server: &Server, id: &str, to: &Path) -> u64 {
     let line = format!("export test/{id} --to {}", to.display());
     let mut child = command(server, &line).stderr(Stdio::inherit()).spawn().unwrap();
@@ -289,7 +290,7 @@ async fn export_and_measure(server: &Server, id: &str, to: &Path) -> u64 {
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread")]
 async fn memory_does_not_grow_with_the_length_of_the_history() {
-    // `LRS_EXPORT_STEPS=10000000` is the measurement in docs/export.md.
+    // With `LRS_EXPORT_STEPS=10000000` this is the measurement in docs/export.md.
     #[expect(clippy::disallowed_methods, reason = "a test has no config")]
     let steps = std::env::var("LRS_EXPORT_STEPS").map_or(400_000, |steps| steps.parse().unwrap());
     let mut server = Server::sqlite().await;
@@ -313,7 +314,7 @@ async fn memory_does_not_grow_with_the_length_of_the_history() {
         assert_eq!(u64::try_from(row_count(&path)), Ok(steps), "{table}");
         assert!(open_parquet(&path).num_row_groups() > 1, "{table} is one row group");
     }
-    // 300,000 steps more of 4 columns are 10 MB more, and a multiple of that as records.
+    // 300,000 more steps of 4 columns are 10 MB more, and several times that as records.
     assert!(long < short + 24, "the client: {short} MiB, then {long} MiB");
     assert!(
         server_after_long < server_after_short + 24,

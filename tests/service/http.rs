@@ -1,4 +1,4 @@
-//! HTTP as its callers meet it, down to the headers: problems, bounds, and what browsers load.
+//! HTTP as its callers see it, headers included: problems, bounds, and the files that browsers load.
 
 use crate::server::{self, PATIENCE, Server};
 use serde_json::Value;
@@ -25,7 +25,7 @@ impl Answer {
     }
 }
 
-/// A request whose head goes on with `headers`, each with its line end.
+/// Sends a request with `headers`, each with its line end, after the head's first lines.
 async fn request(server: &Server, method: &str, path: &str, headers: &str, body: &str) -> Answer {
     let mut socket = TcpStream::connect(&server.http).await.unwrap();
     let length = body.len();
@@ -44,7 +44,7 @@ async fn get(server: &Server, path: &str) -> Answer {
     request(server, "GET", path, "", "").await
 }
 
-/// What every problem has; its body.
+/// Asserts what every problem has; returns its body.
 fn problem(answer: &Answer, status: u16, reason: Option<&str>) -> Value {
     assert_eq!((answer.status, answer.header("content-type")), (status, Some("application/problem+json")));
     let body = answer.json();
@@ -107,7 +107,7 @@ async fn a_request_too_many_is_a_problem_that_says_when_to_come_again() {
     let server = Server::with_sqlite(&["--max-calls", "1"]).await;
     let mut slow = Vec::new();
     let refused = server::wait_for("a slow one to be in", async || {
-        // One whose body never comes; the one before may have been refused itself.
+        // A request whose body never comes; the request before may have been refused itself.
         let mut socket = TcpStream::connect(&server.http).await.unwrap();
         let head = b"POST /v1/schedules:preview HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n";
         socket.write_all(head).await.unwrap();
@@ -129,7 +129,7 @@ async fn a_browser_that_is_lost_finds_the_fleet() {
 
     assert_eq!((page.status, page.header("content-type")), (404, Some("text/html; charset=utf-8")));
     assert!(String::from_utf8_lossy(&page.body).contains(r#"<a href="/">"#));
-    // What is under /v1/ is for programs, whoever asks.
+    // Paths under /v1/ are for programs, so the answer is JSON even for a browser.
     problem(&request(&server, "GET", "/v1/nothing", accept, "").await, 404, None);
     problem(&get(&server, "/nothing").await, 404, None);
 }

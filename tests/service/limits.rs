@@ -1,5 +1,6 @@
-//! What a caller cannot do: fill the memory, or the way of others. Each of these callers does its worst, and meanwhile
-//! and afterwards the server is small, answers others, and says what it refuses and when to come back.
+//! Limits on callers: no caller can fill the memory or keep others from being served. Each caller here does its worst.
+//! During and after that the server stays small, answers others, and tells a refused caller what is refused and when to
+//! come back.
 
 use std::{fs, time::Duration};
 
@@ -18,11 +19,11 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-/// What a server of a few jobs may use, whatever its callers do, with the limits that each test sets. A debug build at
-/// rest uses 40 MB.
+/// The memory that a server with a few jobs may use, whatever its callers do, with the limits that each test sets. A
+/// debug build at rest uses 40 MB.
 const MEMORY_MB: u64 = 250;
 
-/// The most memory that the process has had.
+/// The most memory that the process has used.
 fn peak_mb(server: &Server) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", server.process_id())).unwrap();
     let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
@@ -35,7 +36,7 @@ fn assert_small(server: &Server) {
     assert!(peak < MEMORY_MB, "{peak} MB");
 }
 
-/// A job of another user trains on undisturbed.
+/// Another user's job trains undisturbed.
 async fn another_trains(server: &Server) {
     let job = server.register("other", spec(0.1)).await.name;
     let attempt = server.start_attempt(&job, "t", 0).await;
@@ -47,7 +48,7 @@ async fn another_trains(server: &Server) {
     stream.until_durable(19).await;
 }
 
-/// As many parameter groups as a job may have.
+/// A spec with as many parameter groups as a job may have.
 fn many_groups() -> JobSpec {
     let group = |number| ParameterGroup { name: format!("g{number}"), base_lr: 0.1, ..ParameterGroup::default() };
     JobSpec { groups: (0..64).map(group).collect(), ..JobSpec::default() }
@@ -66,7 +67,7 @@ async fn trainers_that_send_as_fast_as_they_can_are_held_back() {
         let attempt = server.start_attempt(&job, "t", 0).await;
         let mut stream = server.stream(&job, attempt, 0).await;
         trainers.spawn(async move {
-            // Nothing is waited for: the messages stand in the way of each other as far as the server lets them come.
+            // Waits for no answer, so the messages queue up as far as the server lets them.
             for message in 0..10 {
                 stream.send(large(message * 10_000)).await;
             }
@@ -93,8 +94,8 @@ async fn a_trainer_that_never_reads_is_held_back_and_loses_nothing() {
     messages.send(first).await.unwrap();
     let mut answers = server.rates().await.stream_telemetry(ReceiverStream::new(queue)).await.unwrap().into_inner();
 
-    // The answers are large, since each has directives of 64 groups. The messages are of more than 256 bytes each: of
-    // smaller ones HTTP/2 closes the connection when some two thousand wait to be read.
+    // The answers are large, because each has directives of 64 groups. Each message has more than 256 bytes: with
+    // smaller messages, HTTP/2 closes the connection when some two thousand wait to be read.
     let mut sent = 0;
     loop {
         let step: Vec<i64> = (sent..sent + 100).collect();
@@ -166,7 +167,7 @@ async fn ten_thousand_idle_streams_stand_in_nobodys_way() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_too_many_is_told_when_to_come_back() {
     let server = Server::with_sqlite(&["--max-calls", "4"]).await;
-    // Waits for telemetry that never comes.
+    // The call waits for telemetry that never comes.
     let plateau = r#"{"groups": [{"base_lr": 1.0}], "controllers": [{"reduce_lr_on_plateau": {}}]}"#;
     let job = server.register("a", spec_json(plateau)).await.name;
     let attempt = server.start_attempt(&job, "t", 0).await;
@@ -176,7 +177,7 @@ async fn a_call_too_many_is_told_when_to_come_back() {
         waiting.spawn(async move {
             let wait = Some(Duration::from_mins(1).into());
             let request = lrs_proto::GetLearningRateRequest { job, attempt, step: 100 + step, plan_steps: 0, wait };
-            // It may come while the four are three and the one that looks for a refusal.
+            // A call is refused while three others and the probe below take the four places; it is then repeated.
             loop {
                 let answer = rates.get_learning_rate(request.clone()).await;
                 if answer.as_ref().err().is_none_or(|refusal| refusal.code() != Code::ResourceExhausted) {
@@ -252,7 +253,7 @@ async fn an_http_client_that_says_nothing_is_shown_out() {
     let mut slow = TcpStream::connect(&server.http).await.unwrap();
     slow.write_all(b"GET /livez HTTP/1.1\r\nhost: ").await.unwrap();
 
-    // Both places are taken; whoever comes next waits until one is shown out, and no longer.
+    // Both places are taken. A third caller waits only until one of the two connections is closed.
     assert_eq!(server.http_get("/livez").await.0, 200);
 
     for connection in [&mut mute, &mut slow] {
@@ -261,7 +262,7 @@ async fn an_http_client_that_says_nothing_is_shown_out() {
     }
 }
 
-/// A stream of events that is open: its connection, and what has come of it.
+/// An open stream of events: its connection, and the events received so far.
 async fn watch(server: &Server, path: &str) -> (TcpStream, String) {
     let mut socket = TcpStream::connect(&server.http).await.unwrap();
     socket.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).await.unwrap();
@@ -307,7 +308,7 @@ async fn watchers_that_never_read_cost_the_server_little() {
     }
     let before = peak_mb(&server);
 
-    // A row of the fleet is some 15 kB here, and one is sent for each of these.
+    // A row of the fleet is some 15 kB here, and each of these steps sends a row.
     for step in 0..60 {
         for (stream, _) in &mut trainers {
             stream.losses(step, &[1.0]).await;

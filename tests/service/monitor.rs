@@ -15,7 +15,7 @@ async fn rows(server: &Server) -> Vec<Value> {
     answer["jobs"].as_array().unwrap().clone()
 }
 
-/// The row of a job, once it satisfies a condition.
+/// The row of a job, once it satisfies the condition.
 async fn row(server: &Server, job: &str, is_right: impl Fn(&Value) -> bool) -> Value {
     wait_for("the row", async || rows(server).await.into_iter().find(|row| row["job"]["name"] == job && is_right(row)))
         .await
@@ -26,7 +26,7 @@ fn at(step: i64) -> impl Fn(&Value) -> bool {
     move |row| row["job"]["progress"]["watermark_step"] == step
 }
 
-/// The losses of a job that falls, step by step.
+/// The losses of a job whose loss falls at every step.
 fn falling(steps: std::ops::Range<u32>) -> Vec<f64> {
     steps.map(|step| 1000.0 - f64::from(step)).collect()
 }
@@ -37,13 +37,13 @@ async fn a_row_follows_its_job_through_attempts_and_restarts_of_the_server() {
     let (job, mut stream) = train(&server, "a", spec(0.1)).await;
     stream.losses(0, &falling(0..300)).await;
     stream.until_durable(299).await;
-    // What was reported before anyone looked is read once, what comes then is there without reading.
+    // Steps reported before anyone looked are read once from the store; later steps need no read.
     let first = row(&server, &job, at(299)).await;
     assert_eq!((&first["health"], first["sparkline"].as_array().unwrap().len()), (&"FINE".into(), 38));
     stream.losses(300, &falling(300..600)).await;
     stream.until_durable(599).await;
     let then = row(&server, &job, at(599)).await;
-    // The last 512 of 600, 13 in a point.
+    // The last 512 of 600 steps, 13 in a point.
     assert_eq!((&then["sparkline"][0], &then["sparkline"][39]), (&906.0.into(), &403.0.into()));
 
     server.terminate().await;
@@ -105,7 +105,7 @@ async fn who_watches_the_fleet_is_told_of_what_changes_and_of_what_is_gone() {
     assert!(rows(&server).await.is_empty());
 }
 
-/// All ended jobs are listed once a minute. That a job has ended must be seen sooner.
+/// All ended jobs are listed only once a minute, but the end of a single job must be seen sooner.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_that_came_and_ended_while_nobody_looked_is_seen_at_the_next_look() {
     let server = Server::sqlite().await;
@@ -152,7 +152,7 @@ async fn one_step_at_another_rate_than_told_is_found_in_the_attempt_that_ran_it(
         [one_step, ten_steps.clone()]
     );
 
-    // It is known of a job that has ended too, by working out its rates once more.
+    // An ended job has it too; its rates are then computed again.
     assert_eq!(server.http_request("POST", &format!("/v1/{job}:complete"), "{}").await.0, 200);
     assert_eq!(outlook(0).await["on_plan"], ten_steps);
     let (status, body) = server.http_get(&format!("/v1/{job}/outlook?attempt=3")).await;
@@ -167,7 +167,7 @@ async fn what_an_outlook_was_made_of_is_not_read_again() {
     let path = format!("/v1/{job}/outlook");
     assert_eq!(json(&server, &path).await["on_plan"], serde_json::json!([{"from": 0, "to": 2_999}]));
 
-    // Behind the server's back.
+    // Delete the telemetry behind the server's back.
     let database = sqlx::SqlitePool::connect(server.database_url()).await.unwrap();
     sqlx::query("delete from telemetry").execute(&database).await.unwrap();
     database.close().await;
@@ -216,7 +216,7 @@ async fn how_all_jobs_fare_is_computed_in_batches_and_only_of_those_that_changed
         assert_eq!(row["health"], "PLATEAU", "{row}");
     }
 
-    // Of each the level before and now, the test of its trend, and its slope.
+    // For each job: the level before and now, the test of its trend, and its slope.
     assert_eq!((counted("batches").await, counted("windows").await), (3, 4 * JOBS));
     let (job, stream) = &mut trainers[0];
     stream.losses(512, &[1.0]).await;

@@ -1,4 +1,4 @@
-//! What survives: kills in the middle of training, a database that goes away, rows that are damaged.
+//! Recovery: kills in the middle of training, a database that goes away, rows that are damaged.
 
 use std::collections::BTreeMap;
 
@@ -17,14 +17,14 @@ fn plateau() -> JobSpec {
     )
 }
 
-/// A loss that is a function of the step alone, so that a trainer that repeats itself repeats it.
+/// A loss that depends on the step alone, so that a trainer that repeats a step reports the same loss.
 fn loss(step: i64) -> f64 {
     let phase = u32::try_from(step.rem_euclid(7)).unwrap();
     1.0 + f64::from(phase) / 10.0
 }
 
-/// Trains from `from` to `to`, remembering every final rate; stops where the stream breaks. Returns the first step not
-/// trained.
+/// Trains from `from` to `to` and records every final rate; stops if the stream breaks. Returns the first step that was
+/// not trained.
 async fn train(stream: &mut Stream, from: i64, to: i64, rates: &mut BTreeMap<i64, u64>) -> i64 {
     for step in from..to {
         while !stream.directives.contains_key(&step) {
@@ -41,7 +41,7 @@ async fn train(stream: &mut Stream, from: i64, to: i64, rates: &mut BTreeMap<i64
     to
 }
 
-/// Every stored loss by step.
+/// Every stored loss, by step.
 async fn stored(server: &Server, job: &str) -> BTreeMap<i64, u64> {
     let query = QueryTelemetryRequest { job: job.to_owned(), page_size: 100_000, ..Default::default() };
     let series = server.jobs().await.query_telemetry(query).await.unwrap().into_inner().series;
@@ -62,7 +62,7 @@ fn halve(job: &str) -> OverrideLearningRateRequest {
     OverrideLearningRateRequest { name: job.to_owned(), order: Some(Order::Set(set)), ..Default::default() }
 }
 
-/// Kills the server again and again under a trainer; what was acknowledged and given out stays true.
+/// Kills the server again and again while a trainer runs; acknowledged steps and rates given out must stay.
 async fn survives_kills(mut server: Server) {
     let job = server.register("a", plateau()).await.name;
     let attempt = server.start_attempt(&job, "t", 0).await;
@@ -70,7 +70,7 @@ async fn survives_kills(mut server: Server) {
     let (mut next, mut acknowledged) = (0, -1);
     for round in 1..=4 {
         let mut stream = server.stream(&job, attempt, 0).await;
-        // What was not acknowledged is sent again, with the same values.
+        // Steps that were not acknowledged are sent again, with the same values.
         let again: Vec<f64> = (acknowledged + 1..next).map(loss).collect();
         if !again.is_empty() {
             stream.losses(acknowledged + 1, &again).await;
@@ -92,7 +92,7 @@ async fn survives_kills(mut server: Server) {
         assert_eq!(server.final_rate(&job, attempt, *step).await.to_bits(), *bits, "the rate of step {step}");
     }
 
-    // The same as if nothing had ever been killed.
+    // The rates are the same as without any kill.
     let quiet = server.register("quiet", plateau()).await.name;
     let undisturbed = server.start_attempt(&quiet, "t", 0).await;
     let mut stream = server.stream(&quiet, undisturbed, 0).await;

@@ -1,4 +1,5 @@
-//! Telemetry past its namespace's retention goes, whatever goes on beside it, and everyone who asks for it is told so.
+//! Telemetry past its namespace's retention is removed, whatever else is going on, and everyone who asks for it is
+//! told.
 
 use std::process::{Command, Output};
 
@@ -25,7 +26,7 @@ async fn register(server: &Server, namespace: &str, id: &str) -> String {
     server.jobs().await.create_job(request).await.unwrap().into_inner().name
 }
 
-/// Trains a job for `steps` in reports of ten, and ends it.
+/// Trains a job for `steps` steps, ten a report, and ends the job.
 async fn trained_and_ended(server: &Server, namespace: &str, id: &str, steps: i64) -> String {
     let job = register(server, namespace, id).await;
     let attempt = server.start_attempt(&job, "t", 0).await;
@@ -67,7 +68,7 @@ async fn telemetry_goes_when_its_time_has_come(url: &str) {
     let attempt = server.start_attempt(&live, "t", 0).await;
     let mut stream = server.stream(&live, attempt, 0).await;
     let kept = trained_and_ended(&server, "archive", "kept", 100).await;
-    // More than one transaction takes.
+    // More telemetry than one transaction removes.
     let old = trained_and_ended(&server, "test", "old", 1500).await;
     let decided = decisions(&server, &old).await;
     assert!(decided > 100, "{decided}");
@@ -81,7 +82,7 @@ async fn telemetry_goes_when_its_time_has_come(url: &str) {
     let refusal = wait_for("the telemetry to go", async || {
         train().await;
         match losses(&server, &old).await {
-            // All or nothing: what is being removed is not given out in part.
+            // All or nothing: telemetry that is being removed is never given out in part.
             Ok(count) => {
                 assert_eq!(count, 1500);
                 None
@@ -101,7 +102,7 @@ async fn telemetry_goes_when_its_time_has_come(url: &str) {
     assert!(metrics.contains("lrs_telemetry_removed_jobs_total 1"), "{metrics}");
     assert!(metrics.contains("lrs_telemetry_removed_chunks_total 150"), "{metrics}");
 
-    // What is not past its time is whole, and so is the record of what was decided.
+    // Telemetry within its retention is complete, and so is the record of the decisions.
     let trained = usize::try_from(step).unwrap();
     assert_eq!(losses(&server, &live).await.unwrap(), trained, "a job that runs is older than the retention");
     assert_eq!(losses(&server, &kept).await.unwrap(), 100);
@@ -119,7 +120,7 @@ async fn telemetry_goes_when_its_time_has_come(url: &str) {
     let fork = ForkJobRequest { name: old.clone(), step: 100, job_id: "again".to_owned(), ..Default::default() };
     assert_told(&server.jobs().await.fork_job(fork).await.unwrap_err(), &old);
 
-    // After a crash too.
+    // The same holds after a crash.
     server.kill();
     server.start_again().await;
     assert_eq!(losses(&server, &live).await.unwrap(), trained);
@@ -139,7 +140,7 @@ async fn a_job_that_is_deleted_while_it_is_read_is_not_read_in_part() {
         let job = register(&server, "test", &format!("job-{number}")).await;
         let attempt = server.start_attempt(&job, "t", 0).await;
         let mut stream = server.stream(&job, attempt, 0).await;
-        // Far apart, so that they are read one after another.
+        // The steps lie far apart, so that they are read one chunk after another.
         for i in 0..40 {
             stream.losses(i * 20_000, &[1.0]).await;
         }

@@ -1,5 +1,5 @@
-//! Advice to stop, by a person and by `lrs sweep`: told to every caller alike, durable, on record with what it rests
-//! on, and the same whoever asks again.
+//! Advice to stop, by a person and by `lrs sweep`: every caller gets the same advice, the advice is durable and on
+//! record with its evidence, and asking again changes nothing.
 
 use std::process::{Command, Output, Stdio};
 
@@ -87,7 +87,7 @@ async fn advice_is_told_from_the_first_step_not_given_out_and_survives_the_serve
     assert_eq!(refused.status.code(), Some(2), "without a reason there is nothing to tell");
 }
 
-/// A job of the experiment `study`, begun.
+/// A job of the experiment `study` that has begun to train.
 async fn begun(server: &Server, id: &str, objective: &str) -> (String, Stream) {
     let spec = spec_json(&format!(
         r#"{{"groups": [{{"base_lr": 1.0}}], "experiment": "study", "objective": {objective}, "commit_ahead": 4}}"#
@@ -103,8 +103,8 @@ async fn report(stream: &mut Stream, first_step: i64, losses: &[f64]) {
     stream.until_durable(first_step + i64::try_from(losses.len()).unwrap() - 1).await;
 }
 
-/// Five jobs, of which the third stands still at what is good at step 10 and not at 20, and the last is behind from the
-/// start.
+/// Losses of five jobs. The third stands still at a loss that is good at step 10 but not at step 20; the last is behind
+/// from the start.
 fn losses(job: usize, steps: std::ops::Range<i64>) -> Vec<f64> {
     let loss = |step: i64| match job {
         2 => 0.25,
@@ -145,7 +145,7 @@ async fn a_sweep_says_the_same_live_and_after_the_fact() {
         .spawn()
         .unwrap();
 
-    // The last comes first, and waits for those that began before it.
+    // The last job reports first, and waits for the jobs that began before it.
     for (place, steps) in
         [(4, 0..21), (0, 0..21), (1, 0..11), (2, 0..16), (3, 0..41), (1, 11..41), (2, 16..41), (0, 21..41)]
     {
@@ -178,7 +178,7 @@ async fn a_sweep_says_the_same_live_and_after_the_fact() {
     );
     assert!(again.is_empty(), "what was advised is on record, and not found again: {again:?}");
 
-    // The same telemetry, reported in another order and looked at once.
+    // The same telemetry, reported in another order and judged once.
     let other = Server::sqlite().await;
     let mut jobs = Vec::new();
     for id in ["a", "b", "c", "d", "e"] {
@@ -205,7 +205,7 @@ async fn a_dry_run_finds_what_a_sweep_would_and_changes_nothing() {
     assert_eq!(dry, once);
     assert_eq!(dry.len(), 2);
     assert_eq!(decisions(&server, &jobs[4]).await.len(), 1);
-    // Somebody who knows better has the last word.
+    // A person can overrule the sweep.
     lrs(&server, "job advise-stop test/e --withdraw");
     assert!(findings(&lrs(&server, &format!("{RULE} --once"))).is_empty());
 }

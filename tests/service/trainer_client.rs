@@ -1,4 +1,4 @@
-//! The trainer's client against a service that breaks streams, forgets, stays silent, refuses and goes away.
+//! The trainer's client against a service that breaks streams, forgets, stays silent, refuses, or goes away.
 
 mod fake_service;
 
@@ -120,7 +120,7 @@ async fn a_backlog_past_its_bound_is_an_error() {
 async fn a_refused_stream_ends_the_attempt_without_stopping_the_training() {
     let service = FakeService::start([Behaviour::Refuse]).await;
     let mut trainer = connect(&service, options()).await;
-    // Far sooner than the deadline of 20 s: there is nothing to wait for.
+    // The answer comes far sooner than the deadline of 20 s, because there is nothing to wait for.
     let directive = tokio::time::timeout(Duration::from_secs(10), trainer.directive(1)).await.unwrap();
     assert_eq!(directive.standing, Standing::Planned);
     let refused = trainer.report(sample(1, directive.learning_rate()));

@@ -1,4 +1,4 @@
-//! `lrs job update` against a real server: what a file asks for happens or is refused.
+//! `lrs job update` against a real server: every change in a file is made or refused.
 
 use std::process::{Command, Output};
 

@@ -1,7 +1,8 @@
-//! Data that older releases left behind opens, replays and serves with this one; data of newer ones is refused.
+//! Data of older releases opens, replays and serves with this release; data of newer releases is refused.
 //!
-//! `tests/fixtures/schema-N/` is what the release at `commit` there wrote under schema version N and left as a crash leaves it: see
-//! `scripts/write-fixture.sh`. A new migration comes with a fixture of the schema before it.
+//! `tests/fixtures/schema-N/` holds data that the release at the `commit` named there wrote under schema version N, in
+//! the state in which a crash leaves it; see `scripts/write-fixture.sh`. A new migration comes with a fixture of the
+//! schema before it.
 
 use std::{fs, path::PathBuf, process::Command};
 
@@ -15,10 +16,10 @@ use lrs_store as store;
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, SqliteConnection};
 
-/// What they left behind, and whether snapshots of jobs are among it that are no longer read.
+/// The fixtures, and whether they hold snapshots of jobs that this release no longer reads.
 const FIXTURES: [(&str, bool); 2] = [("schema-1", true), ("schema-3", false)];
 
-/// An older release's data in a database of its own, and what that release served of it.
+/// An older release's data in a database of its own, and the answers that this release gave.
 struct Old {
     url: String,
     expected: Value,
@@ -30,7 +31,7 @@ fn fixture(name: &str, file: &str) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// What `psql` takes and a server does not.
+/// Removes the lines that `psql` accepts and a server does not.
 fn without_commands(sql: &str) -> String {
     sql.lines().filter(|line| !line.starts_with('\\')).flat_map(|line| [line, "\n"]).collect()
 }
@@ -57,7 +58,7 @@ async fn postgres(server: &TestPostgres, name: &str) -> Old {
     Old { url, expected, _directory: tempfile::tempdir().unwrap() }
 }
 
-/// Every member of `old` must be in `new`, which may have more.
+/// Asserts that every member of `old` is in `new`, which may have more.
 #[track_caller]
 fn assert_says_the_same(place: &str, old: &Value, new: &Value) {
     match (old, new) {
@@ -96,13 +97,13 @@ fn succeeds(output: &std::process::Output) {
     assert!(output.status.success(), "{}\n{}\n{}", output.status, text(&output.stdout), text(&output.stderr));
 }
 
-/// The server must serve of a job what the older release served.
+/// Asserts that the server gives the older release's answers about a job.
 async fn assert_job(server: &Server, old: &Value) {
     let name = old["name"].as_str().unwrap();
     let job = server.jobs().await.get_job(GetJobRequest { name: name.to_owned() }).await.unwrap().into_inner();
     let mut known = old["job"].clone();
-    // Of a process that is gone: when it heard of the trainer, what it gave out of the reserved block, how often it was
-    // repeated to.
+    // These belong to the process that is gone: when it last heard from the trainer, which rates of the reserved block
+    // it gave out, and how many repeats it got.
     known.as_object_mut().unwrap().remove("progress");
     assert_says_the_same(name, &known, &serde_json::to_value(&job).unwrap());
 
@@ -131,18 +132,18 @@ async fn assert_job(server: &Server, old: &Value) {
     }
 }
 
-/// Opens the data, compares all that is served, and goes on with it.
+/// Opens the data, compares all answers, and goes on training.
 async fn opens_replays_and_serves(old: Old, has_old_snapshots: bool) {
     let schema = old.url.parse::<store::DatabaseUrl>().unwrap().schema().await.unwrap();
     assert!(!schema.pending.is_empty());
-    // Its trainers reported long ago.
+    // The trainers of the fixture reported long ago.
     let mut server = Server::with(&old.url, &["--stale-after", "720h"]).await;
     let jobs = old.expected["jobs"].as_array().unwrap();
     assert!(jobs.len() >= 9);
     for job in jobs {
         assert_job(&server, job).await;
     }
-    // Where snapshots of that release are passed over, the telemetry is read again.
+    // Where snapshots of that release are skipped, the telemetry is read again.
     let log = server.log();
     assert!((!has_old_snapshots || log.contains("snapshot")) && !log.contains("damaged"), "{log}");
 
@@ -189,7 +190,7 @@ async fn data_of_older_releases_opens_replays_and_serves_on_postgres() {
     }
 }
 
-/// The data as it is, once only the schema is brought up to date: nothing the doctor would find.
+/// The data as the older release left it, with only the schema brought up to date: the doctor must find nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn data_of_older_releases_is_sound() {
     for (name, _) in FIXTURES {

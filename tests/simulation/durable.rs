@@ -1,4 +1,4 @@
-//! What survives a crash: a database in memory, with the meaning of the statements in `crates/store/src/statements.rs`.
+//! The data that survives a crash: a database in memory that does what the statements of the real stores do.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,23 +12,23 @@ use lrs_store::{Chunk, DecisionRow, Error, ExpiredJob, Outcome, Removal, StateRo
 
 use crate::promises::Stored;
 
-/// Everything that is committed.
+/// Everything committed.
 #[derive(Clone, Default)]
 pub struct Durable {
     jobs: BTreeMap<JobId, (Stored, Option<StateRow>)>,
     position: u64,
-    /// Jobs with no telemetry left: it was past its time.
+    /// Jobs whose telemetry was removed because its retention was over.
     emptied: BTreeSet<JobId>,
 }
 
 impl Durable {
-    /// All of `batch` or nothing.
+    /// Commits all of `batch`, or nothing.
     pub fn commit(&mut self, batch: &[Write]) -> Result<Vec<Outcome>, Error> {
         self.check(batch)?;
         Ok(batch.iter().map(|write| self.apply(write)).collect())
     }
 
-    /// What a write can violate: a token belongs to one attempt, and a fork needs all that it shares.
+    /// Checks the constraints: a token belongs to one attempt, and everything that a fork shares must exist.
     fn check(&self, batch: &[Write]) -> Result<(), Error> {
         let mut new = BTreeSet::new();
         for write in batch {
@@ -150,13 +150,13 @@ impl Durable {
         self.jobs.get(&id).and_then(|(_, state)| state.clone())
     }
 
-    /// Jobs by rising identity.
+    /// The jobs, by rising identity.
     pub fn jobs(&self) -> impl Iterator<Item = &Stored> {
         self.jobs.values().map(|(stored, _)| stored)
     }
 
-    /// Merges the first two or more neighbouring chunks of a rank that have up to `target` samples together; how many
-    /// went away.
+    /// Merges the first two or more neighbouring chunks of a rank that have at most `target` samples together; returns
+    /// how many chunks went away.
     pub fn merge(&mut self, job: JobId, attempt: u32, below_seq: u64, target: usize) -> u64 {
         let Some((stored, _)) = self.jobs.get_mut(&job) else { return 0 };
         let ranks: BTreeSet<u32> = stored.chunks.iter().map(|chunk| chunk.rank).collect();
@@ -187,8 +187,8 @@ impl Durable {
         0
     }
 
-    /// Jobs that ended before a time and have telemetry, the first that ended first; of those that ended together by
-    /// name, since identifiers are random.
+    /// Jobs with telemetry that ended before a time, earliest end first. Jobs with the same end come by name, because
+    /// identifiers are random.
     pub fn expired(&self, ended_before: Timestamp) -> Vec<ExpiredJob> {
         let ended = self.jobs().filter(|stored| !self.emptied.contains(&stored.row.id));
         let mut ended: Vec<_> = ended
@@ -199,8 +199,8 @@ impl Durable {
         ended.into_iter().map(|(_, name, id)| ExpiredJob { id: id.0, name }).collect()
     }
 
-    /// Removes up to `limit` chunks of a job that has ended, and with the last of them its snapshot; marks it, unless a
-    /// bug does not.
+    /// Removes up to `limit` chunks of a job that has ended, and with the last chunk the job's snapshot. Marks the job,
+    /// unless `marks` is false (a planted bug).
     pub fn remove(&mut self, job: JobId, now: Timestamp, limit: usize, marks: bool) -> Removal {
         let Some((stored, state)) = self.jobs.get_mut(&job).filter(|(stored, _)| stored.row.state.is_ended()) else {
             return Removal { chunks: 0, is_complete: true };
@@ -217,7 +217,7 @@ impl Durable {
         Removal { chunks: gone as u64, is_complete }
     }
 
-    /// As a bug would: the first value that a rank reported is replaced by another.
+    /// A bug: replaces the first value that a rank reported by another value.
     pub fn overwrite(&mut self, name: &JobName, attempt: u32, rank: u32, sample: &Sample) {
         let Some(id) = self.by_name(name).map(|stored| stored.row.id) else { return };
         let Some((stored, _)) = self.jobs.get_mut(&id) else { return };

@@ -1,7 +1,7 @@
-//! The engine under a seeded simulation of everything around it: one seed, one run. See `docs/reliability.md`.
+//! The engine in a seeded simulation of everything around it: each seed is one run. See `docs/reliability.md`.
 //!
-//! `LRS_SIM_SEED=7 cargo test --test simulation` replays one seed and prints what happened; `LRS_SIM_SEEDS=100000` runs more of
-//! them than CI does, from a random one on.
+//! `LRS_SIM_SEED=7 cargo test --test simulation` replays one seed and prints what happened. `LRS_SIM_SEEDS=100000` runs
+//! that many seeds, from a random seed on; CI runs fewer.
 
 #[path = "../support/promises/checker.rs"]
 mod promises;
@@ -28,9 +28,9 @@ use planted::Plant;
 use promises::{Counts, Violation};
 use run::run;
 
-/// Seeds in CI.
+/// How many seeds CI runs.
 const SEEDS: u64 = 1000;
-/// Failures after which no more seeds are run.
+/// After this many failures no more seeds are run.
 const MAX_FAILURES: usize = 10;
 
 #[expect(clippy::disallowed_methods, reason = "which seeds to run is said in the environment")]
@@ -122,13 +122,13 @@ fn a_seed_gives_one_run() {
     }
 }
 
-/// The checker notices a planted bug within so many seeds, and names the promise it breaks.
+/// Asserts that the checker notices a planted bug within this many seeds, and names a promise that the bug breaks.
 #[track_caller]
 fn assert_caught(plant: Plant, promises: &[u8], within: u64) {
     assert_caught_by(plant, promises, within, "");
 }
 
-/// The same, by the check that says this.
+/// The same, and the violation must come from the check with this text.
 #[track_caller]
 fn assert_caught_by(plant: Plant, promises: &[u8], within: u64, check: &str) {
     let found = (0..within).find_map(|seed| Some((seed, run(seed, Some(plant), false).violation?)));

@@ -1,18 +1,18 @@
-//! What a trainer of tier 2 trains: a weight that falls into a valley, whose walls may become steeper on the way; and
-//! the copies of it that the trainer keeps as it is told. They die with the trainer.
+//! The model of a trainer of tier 2: a weight that falls into a valley, whose walls may become steeper on the way. The
+//! trainer keeps copies of the weight as it is told; they die with the trainer.
 
 use std::collections::BTreeMap;
 
 use lrs_engine::Directive;
 use lrs_model::decision::Action;
 
-/// What is the same for all trainers of a job.
+/// The part of the model that all trainers of a job share.
 #[derive(Clone, Copy, Debug)]
 pub struct Valley {
-    /// From this step on a gradient is so many times as large: the rate that was right becomes too high.
+    /// From this step on the gradient is this many times as large, so that the rate that was right becomes too high.
     pub steeper: (u64, f64),
     pub noise: f64,
-    /// Steps between two evaluations; 0 for none at all.
+    /// Steps between two evaluations; 0 for no evaluations.
     pub evaluates_every: u64,
 }
 
@@ -23,7 +23,7 @@ pub struct Model {
     copies: BTreeMap<String, f64>,
 }
 
-/// What came of a step.
+/// The result of a step.
 pub struct Trained {
     pub loss: f64,
     pub grad_norm: f64,
@@ -39,15 +39,15 @@ impl Model {
         self.weight
     }
 
-    /// The copies are lost, as they are when a process dies.
+    /// Loses the copies, as when a process dies.
     pub fn lose_copies(&mut self) {
         self.copies.clear();
     }
 
-    /// Does what it is told before a step.
+    /// Carries out an action before a step.
     ///
     /// # Errors
-    /// The copy that it is to go back to and does not have.
+    /// The name of the copy to restore, if the trainer does not have it.
     pub fn obey(&mut self, action: &Action) -> Result<(), String> {
         match action {
             Action::Keep(copy) => drop(self.copies.insert(copy.clone(), self.weight)),

@@ -1,4 +1,4 @@
-//! Between callers and the server: requests and answers take time, get lost, come twice.
+//! The network between callers and the server: requests and answers take time, get lost, and come twice.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,19 +6,19 @@ use lrs_engine::{Engine, Error};
 
 use crate::{process::Address, world::World};
 
-/// A way to the server.
+/// A connection to the server.
 #[derive(Clone)]
 pub struct Network {
     pub world: Arc<World>,
     pub address: Arc<Address>,
 }
 
-/// Why a call has no answer.
+/// The reason why a call has no answer.
 #[derive(Debug)]
 pub enum Failure {
-    /// Nobody knows what came of it.
+    /// The request or its answer was lost, so the caller does not know whether the call was carried out.
     Lost,
-    /// The server says no.
+    /// The server refused.
     Refused(Error),
 }
 

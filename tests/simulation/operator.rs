@@ -1,4 +1,5 @@
-//! Operators: orders of every kind, sent again until they are answered; forks, ends, and people who watch.
+//! Operators: they give orders of every kind and repeat each until it is answered, they fork and end jobs, and they
+//! watch.
 
 use std::{
     cell::{Cell, RefCell},
@@ -31,7 +32,7 @@ use crate::{
 /// The most jobs of a run, forks included.
 const MAX_JOBS: usize = 5;
 
-/// People, and the jobs they look after.
+/// The operators and the jobs that they look after.
 pub struct Office {
     pub network: Network,
     jobs: RefCell<Vec<JobName>>,
@@ -54,7 +55,7 @@ impl Office {
         format!("r{}", self.requests.get())
     }
 
-    /// Registers a job and sends its trainers.
+    /// Registers a job and starts its trainers.
     pub async fn register(self: Rc<Self>, number: u32) {
         let world = self.world();
         let job = JobName::new("sim", &format!("job{number}")).unwrap();
@@ -92,8 +93,8 @@ impl Office {
         }
     }
 
-    /// A job is trained. Where telemetry is kept for a time only, it may end here, and its time pass while others train
-    /// on and somebody reads.
+    /// Leaves a trained job. Where telemetry is kept for a limited time, the job may end here, and its retention may
+    /// pass while other jobs train and somebody reads.
     async fn leave(&self, job: &JobName) {
         let world = self.world();
         if world.profile.kept_for.is_none() || world.below(3) == 0 {
@@ -107,14 +108,14 @@ impl Office {
         }
     }
 
-    /// Waits until every trainer has come to its end.
+    /// Waits until every trainer has finished.
     pub async fn closing_time(&self) {
         while let Some(trainer) = { self.trainers.borrow_mut().pop() } {
             let _ = trainer.await;
         }
     }
 
-    /// Sends a request until it is answered. `None` if it is refused.
+    /// Sends a request until it is answered. `None` if the server refuses.
     async fn insist<T>(&self, job: &JobName, request: impl AsyncFn(&Engine) -> Result<T, Error>) -> Option<T> {
         loop {
             match self.network.call(&request).await {
@@ -175,7 +176,7 @@ impl Office {
     async fn change(&self, job: &JobName, change: Change) {
         let world = self.world();
         let request_id = self.request_id();
-        // Trainers are told why they are advised to stop.
+        // Trainers are told the reason for advice to stop.
         let order = Order { author: "ann".into(), reason: request_id.clone(), request_id: Some(request_id) };
         if matches!(change, Change::AdviseStop { .. }) {
             *world.advised.lock().unwrap() = Some(order.reason.as_str().into());
@@ -192,7 +193,7 @@ impl Office {
         self.insist(job, request).await;
     }
 
-    /// Another spec, made from the one there is.
+    /// Replaces the spec by a changed one.
     async fn rewrite(&self, job: &JobName) {
         let Some(view) = self.insist(job, async |engine: &Engine| engine.job(job).await).await else { return };
         let world = self.world();
@@ -281,7 +282,7 @@ impl Office {
         self.jobs.borrow_mut().retain(|other| other != job);
     }
 
-    /// Watches a job, slowly: a person's decision that is shown is durable.
+    /// Watches a job as a slow reader; every decision by a person that the watcher sees must be durable.
     async fn watch(self: Rc<Self>, job: JobName) {
         let world = self.world();
         loop {
@@ -323,7 +324,7 @@ fn group(name: &str, base_lr: f64) -> ParameterGroup {
     ParameterGroup { name: name.to_owned(), base_lr, base_momentum: None, base_weight_decay: None, schedule: None }
 }
 
-/// A job whose trainer keeps copies, under the controller that asks for them.
+/// The spec of a job whose trainer keeps copies, under the controller that uses copies.
 fn draw_guided_spec(world: &World) -> Spec {
     Spec {
         groups: vec![group("default", world.pick(&[0.02, 0.5, 8.0]))],
@@ -369,7 +370,7 @@ fn draw_spec(world: &World) -> Spec {
     }
 }
 
-/// A schedule in the algebra, which must use the base rate.
+/// Draws a schedule of the algebra that uses the base rate.
 fn draw_schedule(world: &World) -> ScheduleSpec {
     let base = || ScheduleSpec::Base(1.0);
     match world.below(4) {

@@ -1,4 +1,4 @@
-//! Bugs on purpose, around the engine and never in it: each breaks a promise that the checker must then name.
+//! Planted bugs: each is around the engine, never in it, and breaks a promise that the checker must name.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,34 +14,34 @@ use crate::{
 /// A bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Plant {
-    /// The store says that a commit is made before it is.
+    /// The store reports a commit as done before it is.
     AcknowledgeEarly,
-    /// The store forgets how far steps are reserved.
+    /// The store forgets up to which step rates are reserved.
     ForgetReserve,
-    /// Of a sample that comes again with other values, the last counts.
+    /// When a sample comes again with other values, the last values count.
     ApplyConflict,
-    /// Decisions know one more step of telemetry than the lag allows.
+    /// Decisions see one more step of telemetry than the lag allows.
     ShorterLag,
-    /// A crash takes the last commit with it, as a disk does that does not flush.
+    /// A crash loses the last commit, like a disk that does not flush.
     LoseLastCommit,
-    /// A rate that is not final is handed out as final.
+    /// A provisional rate is handed out as final.
     ProvisionalAsFinal,
-    /// What a trainer is to do with copies is left out of what is answered, and not out of what is streamed.
+    /// Answers leave out the actions on copies; streams do not.
     ForgetActions,
-    /// A trainer that has lost its copies is not noticed.
+    /// Nobody notices that a restarted trainer has lost its copies.
     SilentRestart,
-    /// A person's advice to stop is shown to trainers before it is stored.
+    /// Trainers see a person's advice to stop before it is stored.
     AdviseEarly,
-    /// A person's advice to stop is shown to the first rank alone.
+    /// Only the first rank sees a person's advice to stop.
     AdviseOne,
-    /// Telemetry is removed before its time.
+    /// Telemetry is removed before its retention is over.
     RemoveEarly,
-    /// Telemetry is removed, and its job does not say so.
+    /// Telemetry is removed, but its job does not say so.
     RemoveUnmarked,
 }
 
 impl Plant {
-    /// What the store makes of a batch.
+    /// The batch that the store commits in place of `batch`.
     pub fn changed(self, batch: &[Write]) -> Vec<Write> {
         let mut batch = batch.to_vec();
         if self == Self::ForgetReserve {
@@ -58,7 +58,7 @@ impl Plant {
         batch
     }
 
-    /// What the server is told of a spec.
+    /// The spec that the server gets in place of `spec`.
     pub fn told(plant: Option<Self>, spec: &Spec) -> Spec {
         let mut spec = spec.clone();
         if plant == Some(Self::ShorterLag) {
@@ -67,7 +67,7 @@ impl Plant {
         spec
     }
 
-    /// Says that it is done, and does it a little later, in order.
+    /// Reports the batch as committed, and commits it a little later, in order.
     pub fn acknowledge_early(store: &SimStore, batch: &[Write]) -> Vec<Outcome> {
         let (world, process, batch) = (store.world.clone(), store.process.clone(), batch.to_vec());
         let outcomes = batch.iter().map(|_| Outcome::Done).collect();
@@ -82,7 +82,7 @@ impl Plant {
     }
 }
 
-/// What was durable before the last commit.
+/// The data that was durable before the last commit.
 #[derive(Default)]
 pub struct Unflushed(std::sync::Mutex<Option<Durable>>);
 
@@ -91,7 +91,7 @@ impl Unflushed {
         *lock(&self.0) = Some(before.clone());
     }
 
-    /// The machine loses power.
+    /// Loses the last commit, as when the machine loses power.
     pub fn lose(&self, world: &Arc<World>) {
         if let Some(before) = lock(&self.0).take() {
             world.log(|| "the last commit is lost".to_owned());

@@ -1,4 +1,4 @@
-//! The server's process: an engine, its life and its deaths.
+//! The server's process: an engine that dies and starts again.
 
 use std::{
     sync::{
@@ -23,13 +23,13 @@ use crate::{
 pub struct Process {
     dead: AtomicBool,
     died: Notify,
-    /// It was asked to stop and turns calls away.
+    /// Asked to stop; calls are refused.
     leaving: AtomicBool,
-    /// A commit that has left the process and has not arrived.
+    /// A commit that has left the process but has not arrived.
     on_its_way: Mutex<Option<Vec<Write>>>,
-    /// The last commit that landed and is said to have failed.
+    /// The last commit that landed but was reported as failed.
     landed: Mutex<Vec<Write>>,
-    /// For a planted bug: commits that are made later, one after another.
+    /// For a planted bug: late commits take turns, so that they stay in order.
     pub turns: tokio::sync::Mutex<()>,
 }
 
@@ -49,7 +49,7 @@ impl Process {
         !self.dead.load(SeqCst)
     }
 
-    /// Done when the process is dead.
+    /// Completes when the process is dead.
     pub async fn dead(&self) {
         let died = self.died.notified();
         if self.is_alive() {
@@ -61,7 +61,7 @@ impl Process {
         *lock(&self.on_its_way) = Some(batch.to_vec());
     }
 
-    /// A commit landed, and the process does not know.
+    /// Notes a commit that landed without the process knowing.
     pub fn know(&self, batch: &[Write]) {
         *lock(&self.landed) = batch.to_vec();
     }
@@ -74,7 +74,7 @@ impl Process {
         lock(&self.on_its_way).take();
     }
 
-    /// Nothing that it does reaches anyone from now on. A commit on its way lands or not.
+    /// Kills the process: nothing that it does reaches anyone from now on. A commit on its way may or may not land.
     pub fn die(&self, world: &Arc<World>) {
         if self.dead.swap(true, SeqCst) {
             return;
@@ -93,13 +93,13 @@ impl Process {
     }
 }
 
-/// Where the server is found, if it runs.
+/// The address of the server, which may not be running.
 pub struct Address {
     world: Arc<World>,
     server: watch::Sender<Option<(Engine, Arc<Process>)>>,
 }
 
-/// The server is not there, or went away.
+/// There is no server, or it went away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cut;
 
@@ -108,12 +108,12 @@ impl Address {
         Arc::new(Self { world, server: watch::Sender::new(None) })
     }
 
-    /// The server that runs now.
+    /// The running server.
     pub fn server(&self) -> Result<(Engine, Arc<Process>), Cut> {
         self.server.borrow().clone().filter(|(_, process)| process.is_alive()).ok_or(Cut)
     }
 
-    /// Done when a server runs whose jobs are all read.
+    /// Completes when a server runs that has read all jobs.
     pub async fn recovered(&self) {
         loop {
             if let Ok((engine, process)) = self.server()
@@ -180,7 +180,7 @@ impl Address {
         process.die(world);
     }
 
-    /// Kills the process that runs now.
+    /// Kills the running process.
     pub fn kill(&self) {
         if let Ok((_, process)) = self.server() {
             self.world.log(|| "the server is killed".to_owned());

@@ -23,16 +23,16 @@ use crate::{
 /// The results of a run.
 pub struct Outcome {
     pub violation: Option<Violation>,
-    /// A fingerprint of everything that happened: the same for the same seed.
+    /// A fingerprint of everything that happened; the same seed gives the same fingerprint.
     pub fingerprint: u64,
     pub counts: Counts,
     pub lines: Vec<String>,
 }
 
-/// More simulated time than anything takes.
+/// A run that takes longer than this simulated time is stuck.
 const STUCK: Duration = Duration::from_mins(20);
 
-/// A panic in the engine ends this process too: it must say which seed it was.
+/// A panic in the engine ends this process too, so print the seed first.
 fn name_seed_on_panic() {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
@@ -51,7 +51,7 @@ thread_local! {
     static SEED: Cell<u64> = const { Cell::new(0) };
 }
 
-/// Runs a seed, with a bug if one is planted.
+/// Runs a seed, with a planted bug if `plant` is given.
 pub fn run(seed: u64, plant: Option<Plant>, keeps_log: bool) -> Outcome {
     name_seed_on_panic();
     SEED.set(seed);
@@ -86,7 +86,7 @@ async fn live(world: &Arc<World>) {
     for _ in 0..2 {
         people.push(tokio::task::spawn_local(office.clone().work()));
     }
-    // A job that is out of service comes back with the next process.
+    // A job that is out of service comes back with the next process, so kill the process now and then.
     let killer = tokio::task::spawn_local({
         let (address, world) = (address.clone(), world.clone());
         async move {
@@ -114,7 +114,7 @@ async fn live(world: &Arc<World>) {
     supervisor.abort();
 }
 
-/// All is quiet: every rate is still the same, and all that is stored is what it should be.
+/// Checks at the end, when all is quiet: every rate is still the same, and all stored data is right.
 async fn look_back(world: &Arc<World>, network: &Network) {
     network.address.recovered().await;
     let jobs = world.history().names();
@@ -128,7 +128,7 @@ async fn look_back(world: &Arc<World>, network: &Network) {
             }
             match group.ask(attempt.into(), step, 0, Duration::from_secs(5)).await {
                 Ok(answer) if answer.is_final => {}
-                // Out of service since a write was refused: the next process has it.
+                // The job is out of service because a write was refused; the next process has it again.
                 Err(Failure::Refused(Error::JobDamaged { .. })) if world.profile.refuses > 0.0 => break,
                 other => {
                     let what = format!("{job}: step {step} of attempt {attempt} was final, and now it is {other:?}");
@@ -137,7 +137,7 @@ async fn look_back(world: &Arc<World>, network: &Network) {
                 }
             }
         }
-        // Reads what is stored after all that was submitted before.
+        // The answer comes after everything submitted before has been stored.
         let settle = async |engine: &lrs_engine::Engine| engine.decisions(&job, None, None, 1).await;
         match network.call(settle).await {
             Ok(_) => world.check_job(&job, |history, stored| match stored {

@@ -1,5 +1,5 @@
-//! Seeds that found a bug, and what it was. They mean the same run only until the simulation itself changes; the bug
-//! each found has a test of its own where one could be written.
+//! Seeds that found a bug, with the bug. A seed stands for the same run only until the simulation changes, so each bug
+//! also has a test of its own where possible.
 
 /// Seed and finding.
 pub const FOUND: &[(u64, &str)] = &[

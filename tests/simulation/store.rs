@@ -1,4 +1,4 @@
-//! The store that the engine sees: slow, failing, hanging, and gone when its process dies.
+//! The store under the engine: slow, failing, hanging, and gone when its process dies.
 
 use std::{ops::Range, sync::Arc, time::Duration};
 
@@ -15,12 +15,12 @@ use lrs_store::{
 
 use crate::{planted::Plant, process::Process, promises::Violation, world::World};
 
-/// The longest that a call hangs: the real stores give up after 35 seconds.
+/// The longest hang of a call: the real stores give up after 35 seconds.
 const HANG_MS: u64 = 35_000;
-/// Rows that a page of telemetry has at most, so that reads have several.
+/// The most rows in a page of telemetry, so small that reads need several pages.
 const PAGE: usize = 5;
 
-/// One process's access to what is durable.
+/// One process's access to the durable data.
 pub struct SimStore {
     pub world: Arc<World>,
     pub process: Arc<Process>,
@@ -31,7 +31,8 @@ fn unavailable(why: &str) -> Error {
 }
 
 impl SimStore {
-    /// A point where the process may die. A dead one waits here for ever, so nothing it does reaches what is durable.
+    /// A point at which the process may die. A dead process waits here for ever, so nothing that it does reaches the
+    /// durable data.
     async fn point(&self, probability: f64, at: &str) {
         if self.process.is_alive() && self.world.chance(probability) {
             self.world.log(|| format!("crash {at}"));
@@ -64,7 +65,7 @@ impl SimStore {
         Ok(())
     }
 
-    /// Commits, and has the checker look at it.
+    /// Commits the batch, with the change of a planted bug if there is one.
     fn land(&self, batch: &[Write]) -> Result<Vec<Outcome>, Error> {
         match self.world.plant {
             Some(plant) => apply(&self.world, &plant.changed(batch)),
@@ -82,7 +83,7 @@ impl SimStore {
     }
 }
 
-/// Commits, and has the checker look at every job that it touched.
+/// Commits the batch, and lets the checker look at every job in it.
 pub fn apply(world: &World, batch: &[Write]) -> Result<Vec<Outcome>, Error> {
     let mut durable = world.durable();
     if world.plant == Some(Plant::LoseLastCommit) {
@@ -145,7 +146,7 @@ impl Store for SimStore {
         self.point(profile.crash_at_commit, "before a commit").await;
         world.pause().await;
         self.hang().await?;
-        // A batch that is there already is not refused when it comes again.
+        // A batch that has landed already is not refused when it comes again.
         if world.chance(profile.refuses) && !self.process.is_known(batch) {
             world.log(|| "a commit is refused".to_owned());
             return Err(Error::refused("to commit", "the simulation says so"));
@@ -156,7 +157,7 @@ impl Store for SimStore {
         if world.plant == Some(Plant::AcknowledgeEarly) && self.process.is_alive() {
             return Ok(Plant::acknowledge_early(self, batch));
         }
-        // From here to where it lands it is on its way: if the process dies now, it lands or not.
+        // The batch is on its way until it lands: if the process dies now, it may or may not land.
         self.process.send(batch);
         world.pause().await;
         self.point(profile.crash_at_commit, "during a commit").await;
@@ -295,7 +296,7 @@ impl Store for SimStore {
             }
             durable.remove(job, now, limit, world.plant != Some(Plant::RemoveUnmarked))
         };
-        // Identifiers are random, and the log is that of the seed.
+        // Log the name, because identifiers are random and the log must depend on the seed alone.
         let name = world.durable().job(job).map(|stored| stored.row.name.to_string()).unwrap_or_default();
         world.log(|| format!("{} chunks of {name} are removed", removal.chunks));
         self.point(profile.crash_at_commit, "after a removal").await;

@@ -1,5 +1,5 @@
-//! One rank's stream of telemetry. What was sent on it arrives in order, or from some place on not at all; a stream
-//! that its trainer gave up may still deliver what was under way.
+//! A rank's stream of telemetry. Messages arrive in order, or from some point on not at all. A stream that its trainer
+//! gave up may still deliver messages that were under way.
 
 use std::{cell::Cell, rc::Rc, time::Duration};
 
@@ -16,26 +16,26 @@ use crate::{
     trainer::{Group, Shared},
 };
 
-/// Messages under way, as the server bounds them.
+/// The most messages under way, as the server bounds them.
 const MAX_PENDING: usize = 6;
 
-/// What is sent on a stream.
+/// A message on a stream.
 #[derive(Clone, Debug)]
 pub enum Message {
-    /// A report, perhaps again.
+    /// A report; it may be a repeat.
     Report(Report),
-    /// A sample that is durable, as it is.
+    /// A durable sample, unchanged.
     Repeat(Sample),
-    /// A sample that is durable, with another loss.
+    /// A durable sample with another loss.
     Conflict(Sample),
 }
 
-/// The trainer's end.
+/// The trainer's end of a stream.
 pub struct Stream {
     messages: mpsc::Sender<Message>,
     broken: Rc<Cell<bool>>,
     task: AbortHandle,
-    /// Whether what is under way dies with it.
+    /// Whether messages under way are lost when the stream is given up.
     dies: bool,
 }
 
@@ -74,12 +74,12 @@ impl Stream {
     }
 
     pub async fn send(&self, message: Message) {
-        // What does not arrive is sent again on the next stream.
+        // A message that does not arrive is sent again on the next stream.
         let _ = self.messages.send(message).await;
     }
 }
 
-/// The server's end, and the wire.
+/// The server's end of a stream, and the wire.
 struct End {
     group: Rc<Group>,
     attempt: u32,
@@ -126,13 +126,13 @@ impl End {
                 return;
             }
             if world.chance(world.profile.slow) {
-                // A reader that takes its time.
+                // The reader is slow.
                 tokio::time::sleep(Duration::from_millis(world.below(3000))).await;
             }
         }
     }
 
-    /// The trainer has left; what is under way comes to its end.
+    /// Delivers the messages under way after the trainer has left.
     async fn drain(&self, mut pending: Pending) {
         loop {
             let goes_on = tokio::select! {
@@ -170,7 +170,7 @@ impl End {
         }
     }
 
-    /// An acknowledgement leaves the server: from here on it is a promise, whether it arrives or not.
+    /// Sends an acknowledgement. It is a promise from here on, whether it arrives or not.
     async fn acknowledge(&self, message: &Message, receipt: Result<Receipt, Error>) -> bool {
         let receipt = match receipt {
             Ok(receipt) => receipt,

@@ -1,4 +1,4 @@
-//! Trainers: the ranks of a job ask for each step, report it, and send again what was not acknowledged.
+//! Trainers: the ranks of a job ask for each step, report it, and send again every report that was not acknowledged.
 
 use std::{
     cell::{Cell, RefCell},
@@ -26,7 +26,7 @@ use crate::{
 
 /// More than a timer's resolution.
 const GRAIN: Duration = Duration::from_millis(2);
-/// Reports that a rank keeps unacknowledged.
+/// The most reports that a rank keeps unacknowledged.
 const OUTBOX: usize = 5;
 
 /// The trainers of a job.
@@ -35,13 +35,13 @@ pub struct Group {
     pub job: JobName,
     pub spec: Spec,
     pub steps: u64,
-    /// The model that is trained, where it matters.
+    /// The valley of the model, for a job whose losses depend on the rates.
     pub valley: Option<Valley>,
     /// The weight before each step, as in a checkpoint.
     pub checkpoints: RefCell<BTreeMap<u64, f64>>,
 }
 
-/// The job accepts nothing more.
+/// The job accepts nothing more, so training is over.
 pub struct Over;
 
 /// The state that the tasks of a rank share.
@@ -60,7 +60,7 @@ impl Group {
         Self { network, job, spec, steps: 0, valley: None, checkpoints: RefCell::default() }
     }
 
-    /// Trains all steps from `resume_step` on, with restarts from earlier and later ones.
+    /// Trains all steps from `resume_step` on, with restarts from earlier and later steps.
     pub async fn train(self: Rc<Self>, mut resume_step: u64) {
         let world = &self.network.world;
         for number in 1.. {
@@ -72,7 +72,7 @@ impl Group {
                     let (group, token) = (self.clone(), token.clone());
                     let (furthest, done) = (furthest.clone(), done.clone());
                     tokio::task::spawn_local(async move {
-                        // Every rank asks; all are told the same attempt.
+                        // Every rank asks, and all get the same attempt.
                         if rank > 0 && group.start(&token, resume_step).await.is_err() {
                             return;
                         }
@@ -122,7 +122,8 @@ impl Group {
         }
     }
 
-    /// A passing error is tried again. Any other ends the training, and must have been asked for.
+    /// Returns so that the caller tries again after a passing error. Any other error ends the training, and somebody
+    /// must have asked for that end.
     pub fn bear(&self, failure: Failure) -> Result<(), Over> {
         let is_gone = match failure {
             Failure::Refused(Error::JobNotFound(_)) => true,
@@ -140,7 +141,7 @@ impl Group {
         Err(Over)
     }
 
-    /// Notes directives that arrived as final.
+    /// Notes final directives that arrived.
     pub fn note(&self, attempt: u32, directives: &[Directive]) {
         let world = &self.network.world;
         for directive in directives {
@@ -152,7 +153,7 @@ impl Group {
         }
     }
 
-    /// Asks for a step and some after it; an answer must come within the wait.
+    /// Asks for a step and the steps after it; the answer must come within `wait`.
     pub async fn ask(&self, attempt: u64, step: u64, plan: usize, wait: Duration) -> Result<DirectiveAnswer, Failure> {
         let world = &self.network.world;
         let ask = async |engine: &lrs_engine::Engine| {
@@ -201,7 +202,7 @@ struct Rank {
     /// A sample that is acknowledged.
     known: Option<Sample>,
     model: Option<Model>,
-    /// It went on with a directive that was not final, and may have missed what it was to do.
+    /// The trainer went on with a directive that was not final, and may have missed actions.
     was_impatient: bool,
 }
 
@@ -216,7 +217,7 @@ impl Rank {
         Self { group, attempt, rank, next, shared, stream, gathered, outbox, known, model, was_impatient }
     }
 
-    /// Trains to the end; whether that was reached.
+    /// Trains to the end; returns whether the end was reached.
     async fn train(mut self, furthest: &Cell<u64>) -> bool {
         let world = self.group.network.world.clone();
         while self.shared.acknowledged.get() < self.group.steps && !self.shared.over.get() {
@@ -235,7 +236,7 @@ impl Rank {
             let directive = match self.direct().await {
                 Ok(Some(directive)) => directive,
                 Ok(None) => {
-                    // The rate may depend on samples that are not sent yet.
+                    // The rate may depend on samples that have not been sent yet.
                     self.report().await;
                     continue;
                 }
@@ -256,7 +257,7 @@ impl Rank {
         self.shared.acknowledged.get() >= self.group.steps
     }
 
-    /// The directive of the next step, final if at all possible, unless it is better to wait.
+    /// The directive of the next step, final if possible; `None` if it is better to wait.
     async fn direct(&mut self) -> Result<Option<Directive>, Over> {
         let world = &self.group.network.world;
         if let Some(directive) = self.shared.directed.borrow_mut().remove(&self.next) {
@@ -264,7 +265,7 @@ impl Rank {
         }
         let wait = world.pick(&[Duration::ZERO, Duration::from_millis(20), Duration::from_secs(1)]);
         let plan = usize::try_from(world.below(6)).unwrap();
-        // 0 is the newest attempt.
+        // 0 stands for the newest attempt.
         let attempt = if world.below(20) == 0 { 0 } else { u64::from(self.attempt) };
         match self.group.ask(attempt, self.next, plan, wait).await {
             Ok(answer) if answer.attempt != self.attempt => return Err(Over),
@@ -338,7 +339,7 @@ impl Rank {
         sample
     }
 
-    /// Sends what is gathered, and closes it. Sometimes the pieces of a sample come one by one.
+    /// Sends the gathered samples and closes their steps. Sometimes sends the pieces of a sample one by one.
     async fn report(&mut self) {
         let world = self.group.network.world.clone();
         if self.gathered.is_empty() {
@@ -362,7 +363,7 @@ impl Rank {
         }
     }
 
-    /// Opens a stream and sends again what was not acknowledged.
+    /// Opens a stream, and sends again every report that was not acknowledged.
     async fn connect(&mut self) -> Result<(), Failure> {
         let stream = Stream::open(&self.group, self.attempt, self.rank, &self.shared).await;
         let stream = match stream {
@@ -389,8 +390,7 @@ impl Rank {
         }
     }
 
-    /// Sends a sample once more that is known to be durable, as it was or with another loss: neither may change
-    /// anything.
+    /// Sends a durable sample again, unchanged or with another loss; neither may change anything.
     async fn tease(&self) {
         let world = &self.group.network.world;
         let (Some(known), Some(stream)) = (&self.known, &self.stream) else { return };

@@ -1,4 +1,5 @@
-//! What everything in a run shares: the seed's dice, what is durable, the checker, the log, and whether it is over.
+//! Everything that the parts of a run share: the seed's random numbers, the durable data, the checker, the log, and the
+//! end.
 
 use std::{
     fmt,
@@ -22,38 +23,39 @@ use crate::{
     promises::{Checked, History, Stored, Violation},
 };
 
-/// What may go wrong in a run, and how often; drawn from the seed, so that some runs are calm and others are not.
+/// The faults of a run and how often they happen. They are drawn from the seed, so that some runs are calmer than
+/// others.
 #[derive(Clone, Debug)]
 pub struct Profile {
-    /// A commit that was not made, or was made and is said to have failed.
+    /// A commit fails, or succeeds and is reported as failed.
     pub commit_fails: f64,
-    /// A commit or read that takes very long first.
+    /// A commit or read first takes very long.
     pub hangs: f64,
-    /// A commit that is refused for good.
+    /// A commit is refused for good.
     pub refuses: f64,
     pub read_fails: f64,
     /// The process dies at a point of the commit pipeline.
     pub crash_at_commit: f64,
-    /// Between two deaths at any other moment.
+    /// The mean time between two deaths at other moments.
     pub crash_every: Option<Duration>,
-    /// How many of those are orderly.
+    /// The share of those deaths that are orderly.
     pub graceful: f64,
     /// A request or its answer is lost.
     pub lost: f64,
     pub duplicated: f64,
-    /// A stream is given up, and what is under way on it may arrive late.
+    /// A stream is given up, and messages under way on it may arrive late.
     pub cut: f64,
-    /// The longest a message takes.
+    /// The longest delay of a message.
     pub delay_ms: u64,
-    /// A reader that takes its time.
+    /// A reader is slow.
     pub slow: f64,
-    /// A trainer that goes on with a rate that is not final.
+    /// A trainer goes on with a rate that is not final.
     pub impatient: f64,
     pub rewinds: f64,
     pub orders: u32,
-    /// For how long the telemetry of jobs that have ended is kept.
+    /// How long the telemetry of ended jobs is kept.
     pub kept_for: Option<Duration>,
-    /// The removal of telemetry fails.
+    /// A removal of telemetry fails.
     pub removal_fails: f64,
 }
 
@@ -105,7 +107,7 @@ impl Profile {
     }
 }
 
-/// A clock that jumps, back too.
+/// A clock that jumps, also backwards.
 #[derive(Debug)]
 pub struct JumpingClock {
     now: AtomicI64,
@@ -122,7 +124,7 @@ impl JumpingClock {
         self.latest.fetch_max(now, SeqCst);
     }
 
-    /// The latest that it has shown.
+    /// The latest time that the clock has shown.
     pub fn latest(&self) -> Timestamp {
         Timestamp(self.latest.load(SeqCst))
     }
@@ -134,10 +136,10 @@ impl Clock for JumpingClock {
     }
 }
 
-/// How long faults go on. After that everything must come to its end.
+/// How long faults go on. After that, everything must finish.
 const FAULTS: Duration = Duration::from_secs(12);
 
-/// A run.
+/// The shared state of a run.
 pub struct World {
     pub profile: Profile,
     pub settings: Settings,
@@ -157,23 +159,24 @@ pub struct World {
 
 struct Log {
     hash: u64,
-    /// Kept only where somebody wants to read them.
+    /// The lines of the log, if somebody wants to read them.
     lines: Option<Vec<String>>,
 }
 
 impl World {
-    /// The world of a seed. To be made inside the run's paused runtime.
+    /// The world of a seed. Call this inside the run's paused runtime.
     pub fn new(seed: u64, plant: Option<Plant>, keeps_log: bool) -> Arc<Self> {
         let mut dice = ChaCha8Rng::seed_from_u64(seed);
         let profile = Profile::draw(&mut dice);
         let settings = Settings {
-            // Identifiers are random, and so would be a job's place among several.
+            // One shard, because identifiers are random, and with them a job's place among several shards.
             shards: 1,
             reserve_steps: dice.random_range(4..40),
             queue_items: dice.random_range(2..24),
             queue_values: 1000,
             batch_items: dice.random_range(1..9),
-            // Off the dice, so that seeds kept from before there were pieces throw as they did.
+            // Computed from the seed without a draw, so that seeds that were recorded before there were pieces still
+            // draw the same numbers.
             piece_values: [4, 6, 10, 20, 40, 400][usize::try_from(seed % 6).unwrap()],
             max_jobs: 16,
             max_open_steps: dice.random_range(12..64),
@@ -210,28 +213,28 @@ impl World {
         lock(&self.history)
     }
 
-    /// Whether something that happens with this probability happens now. Nothing does once all is to be calm.
+    /// Draws whether something with this probability happens now. Nothing happens once the run is calm.
     pub fn chance(&self, probability: f64) -> bool {
         let roll: f64 = lock(&self.dice).random();
         roll < probability && !self.is_calm()
     }
 
-    /// A number below `end`; 0 if that is 0.
+    /// Draws a number below `end`; 0 if `end` is 0.
     pub fn below(&self, end: u64) -> u64 {
         if end == 0 { 0 } else { lock(&self.dice).random_range(0..end) }
     }
 
-    /// One of `choices`.
+    /// Draws an element of `choices`.
     pub fn pick<T: Clone>(&self, choices: &[T]) -> T {
         choices[usize::try_from(self.below(choices.len() as u64)).unwrap()].clone()
     }
 
-    /// A number in `[-1, 1]`.
+    /// Draws a number in `[-1, 1]`.
     pub fn noise(&self) -> f64 {
         lock(&self.dice).random_range(-1.0..=1.0)
     }
 
-    /// A message or a disk takes its time; or another task is given way to.
+    /// Takes the time of a message or a disk, or lets another task run.
     pub async fn pause(&self) {
         match self.below(4) {
             0 => {}
@@ -244,12 +247,12 @@ impl World {
         *self.calm.borrow() || self.begun.elapsed() > FAULTS
     }
 
-    /// No more faults from here on.
+    /// Ends all faults.
     pub fn calm_down(&self) {
         self.calm.send_replace(true);
     }
 
-    /// Notes what happened, if anyone wants to know; the hash of all of it is the run's fingerprint.
+    /// Logs what happened, if somebody wants to read it. The hash of all lines is the run's fingerprint.
     pub fn log(&self, what: impl FnOnce() -> String) {
         let mut log = lock(&self.log);
         if log.lines.is_none() {
@@ -272,7 +275,7 @@ impl World {
         lock(&self.log).lines.clone().unwrap_or_default()
     }
 
-    /// Ends the run if a check failed.
+    /// Ends the run with a violation if a check failed.
     pub fn check(&self, checked: Checked) {
         if let Err(violation) = checked {
             self.fail(violation);
@@ -288,7 +291,7 @@ impl World {
         });
     }
 
-    /// Runs a check with the history and what is durable of a job.
+    /// Runs a check with the history and the durable data of a job.
     pub fn check_job(&self, job: &JobName, check: impl FnOnce(&mut History, Option<&Stored>) -> Checked) {
         let durable = self.durable();
         let checked = check(&mut self.history(), durable.by_name(job));
@@ -296,7 +299,7 @@ impl World {
         self.check(checked);
     }
 
-    /// The violation, when there is one.
+    /// Waits for a violation.
     pub async fn broken(&self) -> Violation {
         let mut broken = self.broken.subscribe();
         let found = broken.wait_for(Option::is_some).await.map(|found| found.clone());

@@ -1,4 +1,4 @@
-//! The data of the monitor's pages, as it comes over HTTP.
+//! The data of the monitor's pages, read over HTTP.
 
 use lrs_proto::{JobSpec, StreamTelemetryRequest};
 use serde_json::Value;
@@ -24,7 +24,7 @@ pub async fn json(server: &Server, path: &str) -> Value {
     serde_json::from_str(&body).unwrap_or_else(|problem| panic!("{problem}: {body}"))
 }
 
-/// Reports steps trained at this rate.
+/// Reports steps that were trained at this rate.
 pub async fn at_rate(stream: &mut Stream, steps: std::ops::Range<i64>, rate: f64) {
     let step: Vec<i64> = steps.collect();
     let through_step = step.last().copied();
@@ -33,7 +33,7 @@ pub async fn at_rate(stream: &mut Stream, steps: std::ops::Range<i64>, rate: f64
     stream.until_durable(through_step.unwrap()).await;
 }
 
-/// The events of a stream, each with its name and its data.
+/// A stream of events; each event has a name and data.
 pub struct Events(BufReader<TcpStream>);
 
 impl Events {

@@ -99,7 +99,7 @@ impl TestPostgres {
         server
     }
 
-    /// A new, empty database; its URL.
+    /// Creates an empty database, and returns its URL.
     pub async fn create_database(&self) -> String {
         let name = format!("test_{}", self.databases.fetch_add(1, Ordering::Relaxed));
         let mut connection = PgConnection::connect(&self.url("postgres")).await.expect("a connection");
@@ -108,7 +108,7 @@ impl TestPostgres {
         self.url(&name)
     }
 
-    /// One of the programs that come with the server, such as `pg_dump`.
+    /// A program that comes with the server, such as `pg_dump`.
     pub fn program(&self, name: &str) -> Command {
         Command::new(self.binaries.initdb.with_file_name(name))
     }
@@ -123,7 +123,7 @@ impl TestPostgres {
             let logged = String::from_utf8_lossy(&logged[logged.len().saturating_sub(MOST_LOGGED)..]).into_owned();
             eprintln!("PostgreSQL does not start: {why}\n{logged}");
             failures.push(why + "\n" + &logged);
-            // A start that took too long may still be going on.
+            // A start that took too long may still be under way.
             let _ = try_run(self.pg_ctl("stop").arg("--mode=immediate"));
         }
         panic!("PostgreSQL does not start in {START_TRIES} tries:\n{}", failures.join("\n"));
@@ -200,7 +200,7 @@ struct Binaries {
 }
 
 impl Binaries {
-    /// The programs in PATH, or else the newest that Debian has installed.
+    /// The programs in PATH, or else the newest ones that Debian has installed.
     fn find() -> Self {
         let mut installed: Vec<(u32, PathBuf)> = fs::read_dir("/usr/lib/postgresql")
             .into_iter()

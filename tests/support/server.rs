@@ -18,7 +18,7 @@ use tonic::{Status, Streaming, transport::Channel};
 
 /// The longest that a test waits for anything.
 pub const PATIENCE: Duration = Duration::from_mins(1);
-/// How often a server is started while one of its addresses is in use, and how long that may last in between.
+/// How many times a server is started while one of its addresses is in use, and the pause between two tries.
 const START_TRIES: u32 = 20;
 const START_PAUSE: Duration = Duration::from_millis(250);
 
@@ -38,7 +38,7 @@ impl Server {
         Self::with_sqlite(&[]).await
     }
 
-    /// The same with further arguments.
+    /// A server over a fresh SQLite file, with further arguments.
     pub async fn with_sqlite(arguments: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}", directory.path().join("lrs.db").display());
@@ -61,12 +61,12 @@ impl Server {
         self.directory.path().join("lrs.db")
     }
 
-    /// The number of its process.
+    /// The process identifier.
     pub fn process_id(&self) -> u32 {
         self.child.id()
     }
 
-    /// The URL of its database.
+    /// The URL of the server's database.
     pub fn database_url(&self) -> &str {
         &self.database_url
     }
@@ -81,7 +81,7 @@ impl Server {
         self.child.id()
     }
 
-    /// Kills the process, as a loss of power would: no warning, nothing flushed.
+    /// Kills the process without warning and without flushing, as a power failure would.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
@@ -191,7 +191,7 @@ impl Server {
     }
 }
 
-/// Joins a body that comes in chunks, each behind its length.
+/// Joins a chunked body, in which a length comes before each chunk.
 fn joined(mut chunks: &str) -> String {
     let mut body = String::new();
     while let Some((length, rest)) = chunks.split_once("\r\n") {
@@ -214,8 +214,9 @@ impl Drop for Server {
 
 /// Starts a server process, and waits until it is ready.
 ///
-/// A port chosen by the kernel cannot be taken. The addresses of a server that is started again can: while it was away,
-/// the kernel may have given its port to somebody's outgoing connection, which is soon over. So that is tried again.
+/// A port that the kernel chose is free. A server that is started again has fixed addresses, and while it was away the
+/// kernel may have given its port to somebody's outgoing connection. Such a connection is soon over, so the start is
+/// tried again.
 async fn spawn(
     directory: &Path,
     database_url: &str,
@@ -235,7 +236,7 @@ async fn spawn(
     unreachable!("the last try returns or panics");
 }
 
-/// One try: the process and its two addresses, or what it has logged, if it ended.
+/// Tries once: returns the process and its two addresses, or the log of a process that ended.
 async fn try_spawn(
     directory: &Path,
     database_url: &str,

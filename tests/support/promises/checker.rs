@@ -1,7 +1,7 @@
-//! The checker of DESIGN.md, section 3: what was given out, sent and acknowledged, held against what is stored.
+//! The checker of DESIGN.md, section 3: compares what was given out, sent and acknowledged with what is stored.
 //!
-//! The checker knows what callers know and what a database holds, but not the engine. It works out rates and decisions
-//! once more with [`oracle`], slowly and in another way.
+//! The checker knows only what callers know and what a database holds; it does not know the engine. It computes rates
+//! and decisions again with [`oracle`], slowly and in another way.
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
@@ -88,7 +88,7 @@ impl Stored {
         self.chunks.iter().flat_map(|chunk| chunk.samples.iter().map(|sample| (chunk.attempt, chunk.rank, sample)))
     }
 
-    /// The decisions that count in `attempt`.
+    /// People's decisions that count in `attempt`.
     fn people(&self, attempt: u32) -> impl Iterator<Item = &Decision> {
         let decisions = self.decisions.iter().map(|row| &row.decision);
         decisions.filter(move |d| matches!(d.id, DecisionId::Person { .. }) && d.attempt <= attempt)
@@ -100,7 +100,7 @@ impl Stored {
     }
 }
 
-/// Totals, for people to read.
+/// Totals for people to read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Samples that were acknowledged as durable.
@@ -113,8 +113,8 @@ pub struct Counts {
     pub orders: u64,
     /// Decisions by controllers that were compared with the oracle.
     pub decisions: u64,
-    /// Of those: searches for a rate that came to their end, raises that were tried and that were taken back, cuts on a
-    /// plateau, divergences, and advice to stop.
+    /// Decisions of these kinds: searches that came to their end, raises that were tried, raises that were taken back,
+    /// cuts on a plateau, divergences, and advice to stop.
     pub searches: u64,
     pub raises: u64,
     pub cuts: u64,
@@ -130,7 +130,7 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// Adds others to these.
+    /// Adds other totals to these.
     pub fn add(&mut self, more: &Self) {
         self.acknowledged += more.acknowledged;
         self.compared += more.compared;
@@ -148,7 +148,7 @@ impl Counts {
         self.removed += more.removed;
     }
 
-    /// Counts a controller's decision by the figures in its evidence.
+    /// Counts a controller's decision, by the figures in its evidence.
     fn decided(&mut self, decision: &Decision) {
         self.decisions += 1;
         let has = |figure| u64::from(decision.evidence.contains_key(figure));
@@ -176,7 +176,7 @@ pub struct History {
 struct JobHistory {
     /// The spec as the operator wrote it.
     spec: Spec,
-    /// The newest attempt that was copied from another job.
+    /// The newest attempt that was copied from another job; 0 for none.
     inherited: u32,
     tokens: BTreeMap<String, u32>,
     sent: BTreeMap<(u32, u64), BTreeMap<u32, Sample>>,
@@ -188,7 +188,7 @@ struct JobHistory {
     /// Steps below this were given out or reported, in any attempt.
     furthest: u64,
     orders: BTreeMap<u64, Decision>,
-    /// People's decisions that were stored at the last look.
+    /// How many decisions by people were stored at the last look.
     seen_orders: usize,
     /// An attempt's record when the next attempt began: its history from then on.
     frozen: BTreeMap<u32, Past>,
@@ -203,7 +203,7 @@ struct JobHistory {
     removed: bool,
 }
 
-/// The answer for a step: the bits of the rates of all groups, and the directive's other contents.
+/// The answer for a step: the bits of all groups' rates, and the other contents of the directive.
 #[derive(Clone, Debug, PartialEq)]
 struct Gift(Vec<u64>, Told);
 
@@ -222,8 +222,8 @@ impl History {
         Self { is_late: true, ..Self::default() }
     }
 
-    /// A job that will be registered with `spec`; as a fork it begins with the history of another's `inherited`
-    /// attempts.
+    /// Notes a job that will be registered with `spec`. A fork begins with the history of `inherited` attempts of
+    /// another job.
     pub fn register(&mut self, job: &JobName, spec: &Spec, inherited: u32) {
         let history = JobHistory {
             spec: spec.clone(),
@@ -246,17 +246,17 @@ impl History {
         self.jobs.insert(job.clone(), history);
     }
 
-    /// Someone asks to delete a job: nothing of it needs to be stored any more.
+    /// Notes that someone asks to delete a job: from now on nothing of it needs to be stored.
     pub fn forget(&mut self, job: &JobName) {
         self.job(job).gone = true;
     }
 
-    /// Someone asks to end a job.
+    /// Notes that someone asks to end a job.
     pub fn end(&mut self, job: &JobName) {
         self.job(job).ended = true;
     }
 
-    /// A call was told that the job has ended, or does not exist.
+    /// Checks that a call may be told that the job has ended or does not exist.
     pub fn turned_away(&mut self, job: &JobName, is_gone: bool) -> Checked {
         let history = self.job(job);
         if history.gone || (history.ended && !is_gone) {
@@ -270,7 +270,7 @@ impl History {
         self.jobs.get(job).is_none_or(|history| history.ended || history.gone)
     }
 
-    /// The newest attempt that a caller was told of, and its steps that were given out.
+    /// The newest attempt that a caller was told of, with the steps of it that were given out.
     pub fn given_steps(&self, job: &JobName) -> Vec<(u32, u64)> {
         let Some(history) = self.jobs.get(job) else { return Vec::new() };
         let newest = history.tokens.values().copied().max().unwrap_or(0);
@@ -281,12 +281,13 @@ impl History {
         self.jobs.get_mut(job).unwrap_or_else(|| panic!("{job} was never registered"))
     }
 
-    /// The jobs that were registered.
+    /// The jobs that were registered and not deleted.
     pub fn names(&self) -> Vec<JobName> {
         self.jobs.iter().filter(|(_, job)| !job.gone).map(|(name, _)| name.clone()).collect()
     }
 
-    /// A trainer sends a report, perhaps again. If a sample comes again with other values, the first one counts.
+    /// Notes a report that a trainer sends, perhaps again. If a sample comes again with other values, the first values
+    /// count.
     pub fn sending(&mut self, job: &JobName, attempt: u32, rank: u32, report: &Report) {
         let job = self.job(job);
         for sample in &report.samples {
@@ -303,7 +304,7 @@ impl History {
         }
     }
 
-    /// A caller was told of an attempt, and the store cannot be read now.
+    /// Checks an attempt that a caller was told of, where the store cannot be read now.
     pub fn attempt_unseen(&mut self, job: &JobName, token: &str, attempt: u32) -> Checked {
         let first = *self.job(job).tokens.entry(token.to_owned()).or_insert(attempt);
         if first == attempt {
@@ -312,7 +313,7 @@ impl History {
         broken(1, format!("{job}: token {token:?} was attempt {first}, and is {attempt} now"))
     }
 
-    /// A caller was told of an attempt.
+    /// Checks an attempt that a caller was told of.
     pub fn attempt_started(&mut self, job: &JobName, row: &AttemptRow, stored: Option<&Stored>) -> Checked {
         let history = self.job(job);
         if history.gone {
@@ -336,7 +337,7 @@ impl History {
         }
     }
 
-    /// A rank was told that every step up to `through` is durable.
+    /// Checks that every step up to `through` is durable, because a rank was told so.
     pub fn acknowledged(
         &mut self,
         job: &JobName,
@@ -374,7 +375,7 @@ impl History {
         self.counts.acknowledged += more as u64;
     }
 
-    /// The rates of all groups were given out as final for a step, with the directive's other contents.
+    /// Checks rates that were given out as final for a step, and the other contents of the directive.
     pub fn given(
         &mut self,
         job: &JobName,
@@ -405,7 +406,7 @@ impl History {
         history.check_gift(job, attempt, step, &gift, stored)
     }
 
-    /// A trainer keeps a copy as told, or restores one.
+    /// Notes that a trainer kept or restored a copy as told.
     pub fn obeyed(&mut self, is_restore: bool) {
         if is_restore {
             self.counts.restored += 1;
@@ -414,7 +415,7 @@ impl History {
         }
     }
 
-    /// Telemetry of a job is about to go. Everybody's clock has shown `latest` at most.
+    /// Checks that a job's telemetry may be removed now; no clock has shown a later time than `latest`.
     pub fn removing(&mut self, stored: &Stored, latest: Timestamp, kept_for: Duration) -> Checked {
         let job = &stored.row.name;
         let Some(history) = self.jobs.get_mut(job).filter(|history| !history.gone) else { return Ok(()) };
@@ -438,7 +439,8 @@ impl History {
         (newest, with_loss.map(|((_, step), _)| *step).collect())
     }
 
-    /// A reader got a job's telemetry of that attempt: all of it that was [readable](History::readable) when it asked.
+    /// Checks an answer to a reader: it must have all telemetry that was [readable](History::readable) when the reader
+    /// asked.
     pub fn read(job: &JobName, wanted: &(u32, BTreeSet<u64>), answer: &TelemetryAnswer) -> Checked {
         let found = answer.series.get(LOSS).map(|(steps, _)| steps.as_slice()).unwrap_or_default();
         match wanted.1.iter().find(|step| found.binary_search(step).is_err()) {
@@ -451,7 +453,7 @@ impl History {
         }
     }
 
-    /// A person's order was answered.
+    /// Checks an order by a person that was answered.
     pub fn ordered(&mut self, job: &JobName, decision: &Decision, stored: Option<&Stored>) -> Checked {
         let history = self.jobs.get_mut(job).unwrap_or_else(|| panic!("{job} was never registered"));
         let DecisionId::Person { seq } = decision.id else { return Ok(()) };
@@ -471,7 +473,7 @@ impl History {
         broken(2, format!("{job}: order {seq} was answered and is not stored"))
     }
 
-    /// Something of the job was committed: what is stored must be what was sent and what follows from it.
+    /// Checks a job after a commit: the stored data must be what was sent, and what follows from it.
     pub fn committed(&mut self, job: &JobName, stored: &Stored) -> Checked {
         let Some(history) = self.jobs.get_mut(job).filter(|history| !history.gone) else { return Ok(()) };
         history.check_samples(job, stored)?;
@@ -489,7 +491,7 @@ impl History {
         Ok(())
     }
 
-    /// Everything is over: checks once more all that was acknowledged or given out, and all that follows from it.
+    /// Checks at the end everything that was acknowledged or given out, and everything that follows from it.
     pub fn finished(&mut self, job: &JobName, stored: &Stored) -> Checked {
         self.committed(job, stored)?;
         let history = self.job(job);
@@ -513,7 +515,7 @@ impl History {
             }
         }
         if history.removed && history.inherited > 0 {
-            // The history that it shared with another job was known from its telemetry alone.
+            // Only the telemetry of the history that the job shares with another job is known.
             return Ok(());
         }
         let given: Vec<_> = history.given.iter().map(|(place, gift)| (*place, gift.clone())).collect();
@@ -528,7 +530,7 @@ impl History {
 }
 
 impl JobHistory {
-    /// The steps of `steps` that are not stored as a rank sent them, and the number of steps compared.
+    /// The steps of `steps` that are not stored as the rank sent them, and how many steps were compared.
     fn missing(&self, stored: &Stored, attempt: u32, rank: u32, steps: std::ops::Range<u64>) -> (Vec<u64>, u64) {
         let mut known: BTreeMap<u64, Sample> = BTreeMap::new();
         for (_, _, sample) in
@@ -543,13 +545,14 @@ impl JobHistory {
         (lost.map(|(step, _)| step).collect(), looked_at)
     }
 
-    /// Every sample is stored once, and is the first that was sent.
+    /// Checks that every sample is stored once, with the values that were sent first.
     fn check_samples(&self, job: &JobName, stored: &Stored) -> Checked {
         let mut seen = BTreeSet::new();
         for (attempt, rank, sample) in stored.samples().filter(|(attempt, ..)| *attempt > self.inherited) {
             let at = format_args!("step {} of rank {rank} in attempt {attempt}", sample.step);
             let sent = self.sent.get(&(attempt, sample.step)).and_then(|ranks| ranks.get(&rank));
-            // A sample may come in pieces, each with all that came before it; a piece that adds nothing is a repeat.
+            // A sample may come in pieces, each with all values that came before; a piece that adds nothing is a
+            // repeat.
             let mut is_new = sample.values().next().is_none();
             for (name, bits) in sample.values() {
                 is_new |= seen.insert((attempt, rank, sample.step, name));
@@ -568,7 +571,7 @@ impl JobHistory {
         Ok(())
     }
 
-    /// The history of an attempt is closed when the next one begins.
+    /// Checks that the history of an attempt has not changed since the next attempt began.
     fn check_frozen(&mut self, job: &JobName, stored: &Stored) -> Checked {
         for next in stored.attempts.iter().filter(|next| next.parent_attempt != 0) {
             let parent = next.parent_attempt;
@@ -588,7 +591,7 @@ impl JobHistory {
         Ok(())
     }
 
-    /// A person's decision takes effect after everything that was given out before it was taken.
+    /// Checks that a person's decision takes effect after everything that was given out before it.
     fn check_new_orders(&mut self, job: &JobName, stored: &Stored) -> Checked {
         let people: Vec<&Decision> = stored.people(u32::MAX).collect();
         for decision in people.iter().skip(self.seen_orders) {
@@ -604,7 +607,7 @@ impl JobHistory {
         Ok(())
     }
 
-    /// The oracle of an attempt, under the decisions that are stored.
+    /// The oracle of an attempt, with the stored decisions by people.
     fn oracle(&mut self, attempt: u32, stored: &Stored) -> &mut Oracle {
         let people: Vec<&Decision> = stored.people(attempt).collect();
         let count = people.len();
@@ -615,7 +618,7 @@ impl JobHistory {
         let Some((_, oracle)) = self.oracles.get_mut(&attempt) else { unreachable!("it was just made") };
         let (sent, closed, inherited, frozen) = (&self.sent, &self.closed, self.inherited, &self.frozen);
         let ranks = self.spec.reporting_ranks;
-        // As far as anyone has asked and any telemetry reaches, and past the step at which the trainer begins.
+        // Up to the last step that anyone asked for or reported, and past the step at which the trainer begins.
         oracle.advance(self.furthest + 1 + self.spec.decision_lag, |part, step| {
             let mine = part.attempt == attempt && attempt > inherited;
             if mine {
@@ -659,7 +662,8 @@ impl JobHistory {
         }
     }
 
-    /// A controller's decision is what the oracle decides in its attempt, or in one that goes on from it.
+    /// Checks that a controller's decision is the oracle's, in the decision's attempt or in an attempt that continues
+    /// it.
     fn check_decision(&mut self, job: &JobName, decision: &Decision, stored: &Stored) -> Checked {
         let newest = stored.attempts.last().map_or(0, |row| row.attempt);
         let mut expected = None;
@@ -675,7 +679,7 @@ impl JobHistory {
         broken(3, format!("{job}: decision {id} is {effect:?} from step {from} on; the telemetry says {expected}"))
     }
 
-    /// The decisions of the newest attempt's history are those that follow from its telemetry, all of them.
+    /// Checks that the decisions in the newest attempt's history are exactly those that follow from its telemetry.
     fn check_all_decisions(&mut self, job: &JobName, stored: &Stored) -> Checked {
         let Some(newest) = stored.attempts.last().map(|row| row.attempt) else { return Ok(()) };
         if newest <= self.inherited {

@@ -1,9 +1,9 @@
-//! Rates and decisions worked out once more, step by step from 0, from what was registered, ordered and reported.
+//! Computes rates and decisions again, step by step from 0, from what was registered, ordered and reported.
 //!
-//! One loop over the steps: people's decisions that take effect at a step, then the record `d` steps before it, then
-//! the rate. Only the schedules' formulas are the program's, which have golden curves of their own, and the transitions
-//! of all controllers but two: it knows the plateau of PyTorch and the greedy controller. What each of them meets, and
-//! what becomes of what it says, is worked out here.
+//! One loop over the steps: at each step it takes people's decisions that take effect there, then the record `d` steps
+//! earlier, and then computes the rate. It uses the program's formulas of schedules, which have golden curves of their
+//! own, and the program's transitions of all controllers except two: it implements PyTorch's plateau and the greedy
+//! controller itself. The inputs of the controllers and the consequences of their outputs are computed here.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -45,7 +45,7 @@ impl Part {
     }
 }
 
-/// The reports of an attempt that is over.
+/// The reports of an attempt that has ended.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Past(BTreeMap<u64, BTreeMap<u32, Sample>>);
 
@@ -73,10 +73,10 @@ impl Past {
     }
 }
 
-/// Means over ranks, by the metric's name.
+/// The means over ranks, by metric.
 pub type Record = BTreeMap<String, f64>;
 
-/// The record of what ranks reported: the mean of each figure, summed from the lowest rank up. The rate is the lowest
+/// The record of the ranks' reports: the mean of each figure, summed from the lowest rank up. The rate is the lowest
 /// rank's.
 pub fn record(ranks: &BTreeMap<u32, Sample>) -> Record {
     let mut sums: BTreeMap<String, (f64, f64)> = BTreeMap::new();
@@ -95,7 +95,7 @@ pub fn record(ranks: &BTreeMap<u32, Sample>) -> Record {
     record
 }
 
-/// The record as the program's controllers read it.
+/// The record in the form that the program's controllers read.
 fn sample(step: u64, record: &Record) -> Sample {
     let mut sample = Sample::new(step);
     for (name, value) in record {
@@ -126,7 +126,7 @@ pub enum What {
 }
 
 impl Made {
-    /// Whether the two are the same.
+    /// Whether this effect and the effect of `decision` are the same.
     pub fn is(&self, decision: &Decision) -> bool {
         let same = match (&self.what, &decision.effect) {
             (What::Rates { base_lrs, shape, restore }, Effect::BaseRates(rates)) => {
@@ -145,7 +145,7 @@ pub struct Oracle {
     attempt: u32,
     lag: u64,
     parts: Vec<Part>,
-    /// By step, then in the order in which they were taken.
+    /// The events by step, then in the order in which they were taken.
     events: Vec<(u64, u64, Event)>,
     now: Now,
     /// Whether the events of the next step have been taken.
@@ -154,19 +154,19 @@ pub struct Oracle {
     steps: Vec<Step>,
     decisions: BTreeMap<DecisionId, Made>,
     controllers: Vec<(ControllerSpec, Memory)>,
-    /// The controllers are those of this step.
+    /// The step at which the present controllers began.
     controllers_at: u64,
-    /// Trainers whose beginning the controllers have been told.
+    /// How many of the trainers' beginnings the controllers have been told.
     arrived: usize,
     /// The controllers' other instructions to the trainer.
     bounds: BTreeMap<u64, NormBound>,
     actions: BTreeMap<u64, Vec<Action>>,
     stops: BTreeMap<u64, Option<Arc<str>>>,
-    /// Records of steps without a controller.
+    /// Steps without a controller whose records have not been looked at.
     idle: Vec<(Part, u64)>,
 }
 
-/// What was in force at a step that is over.
+/// What was in force at a past step.
 struct Step {
     laid: Arc<Laid>,
     opened_at: u64,
@@ -218,19 +218,19 @@ struct Now {
     is_moved: Vec<bool>,
     shape: RateShape,
     shaped_at: u64,
-    /// The first step of the controllers that do not begin with the rates written in the spec.
+    /// The first step of controllers that do not begin with the rates written in the spec.
     opened_at: u64,
     clock: u64,
-    /// The step since which the clock stands still.
+    /// The step at which the clock stopped, while it stands still.
     paused_at: Option<u64>,
     rate_override: Option<RateOverride>,
     stop_advice: Option<Arc<str>>,
-    /// The latest order of each kind.
+    /// The sequence number of the latest order of each kind.
     seqs: [u64; 4],
 }
 
 impl Oracle {
-    /// An oracle that has worked out nothing yet. `people` are the people's decisions that count.
+    /// An oracle that has computed nothing yet. `people` are the decisions by people that count.
     pub fn new(spec: &Spec, people: &[&Decision], parts: Vec<Part>, attempt: u32) -> Self {
         let mut events = Vec::new();
         for decision in people {
@@ -273,7 +273,8 @@ impl Oracle {
         }
     }
 
-    /// Goes on to `end`, or as far as there are records. `record` returns `Err` for a step that is not complete yet.
+    /// Computes up to `end`, or as far as there are records. `record` returns `Err` for a step that is not complete
+    /// yet.
     pub fn advance(&mut self, end: u64, record: impl Fn(Part, u64) -> Result<Option<Record>, ()>) {
         loop {
             let step = self.steps.len() as u64;
@@ -309,7 +310,7 @@ impl Oracle {
         }
     }
 
-    /// A record of a step without controllers ends the controllers before it.
+    /// A record of a step without controllers ends the controllers before that step.
     fn look_at_idle(&mut self, record: &impl Fn(Part, u64) -> Result<Option<Record>, ()>) {
         for (part, at) in self.idle.drain(..) {
             if matches!(record(part, at), Ok(Some(_))) {
@@ -319,8 +320,8 @@ impl Oracle {
         }
     }
 
-    /// A trainer begins, and the controllers have met all that was reported of steps before: it has no copies, so what
-    /// older records would have it do from here on is not to be done.
+    /// Handles the beginning of a trainer, once the controllers have seen all earlier records. The new trainer has no
+    /// copies, so actions that older records ask for from here on are dropped.
     fn arrive(&mut self, record: &impl Fn(Part, u64) -> Result<Option<Record>, ()>) {
         let start = self.parts[self.arrived].start;
         if self.arrived == 0 {
@@ -339,8 +340,7 @@ impl Oracle {
         }
     }
 
-    /// A controller that the spec has otherwise than before begins afresh, and so does one whose beginning a person
-    /// changed.
+    /// A controller starts anew if its part of the spec has changed, or if a person has changed its first base rate.
     fn renew(&mut self, step: u64) {
         let at = |step: u64| match self.steps.get(usize::try_from(step).unwrap()) {
             Some(over) => (over.laid.clone(), over.opened_at),
@@ -410,7 +410,7 @@ impl Oracle {
         }
     }
 
-    /// The bits of the rates of all groups at a step, and the directive's other contents, once they are known.
+    /// The bits of all groups' rates at a step, and the other contents of the directive, once they are known.
     pub fn gift(&self, step: u64) -> Option<(Vec<u64>, Told)> {
         let known = self.steps.get(usize::try_from(step).ok()?)?;
         if self.parts.get(self.arrived).is_some_and(|part| part.start <= step) {
@@ -425,7 +425,7 @@ impl Oracle {
         Some((known.rates.clone(), told))
     }
 
-    /// The decision of this identity.
+    /// The decision with this identifier.
     pub fn decision(&self, id: DecisionId) -> Option<&Made> {
         self.decisions.get(&id)
     }
@@ -468,7 +468,7 @@ impl Now {
         now
     }
 
-    /// Base rates that no controller has moved are the initial ones.
+    /// Resets base rates that no controller has moved to their initial values.
     fn settle(&mut self) {
         let opening = self.laid.opening.as_ref();
         for (i, group) in self.laid.spec.groups.iter().enumerate().filter(|(i, _)| !self.is_moved[*i]) {
@@ -479,7 +479,7 @@ impl Now {
         }
     }
 
-    /// Of two orders of a kind the later one is in force wherever both would be.
+    /// Takes an event. Of two orders of the same kind, the later order wins wherever both apply.
     fn take(&mut self, step: u64, seq: u64, event: Event) {
         let kind = match event {
             Event::Spec(_) => 0,
@@ -502,8 +502,8 @@ impl Now {
         self.seqs[kind] = seq;
     }
 
-    /// A base rate that a person changes is that from here on, whatever controllers had made of it; and so are all of
-    /// them where other groups, or other controllers that do not begin with what is written, come.
+    /// Changes the spec. A base rate that a person changes holds from here on, whatever controllers had made of it. If
+    /// the groups change, or controllers that do not begin with the written rates, then all base rates are set again.
     fn rewrite(&mut self, step: u64, laid: Arc<Laid>) {
         let (old, new) = (&self.laid.spec, &laid.spec);
         let names = |spec: &Spec| spec.groups.iter().map(|group| group.name.clone()).collect::<Vec<_>>();
@@ -523,7 +523,7 @@ impl Now {
 
     fn step(&self, step: u64) -> Step {
         let spec = &self.laid.spec;
-        // While the clock stands still, so do the rates.
+        // While the clock stands still, the rates do too.
         let factor = factor_at(&self.shape, self.shaped_at, self.paused_at.unwrap_or(step), spec.total_steps);
         let mut is_scheduled = self.paused_at.is_none();
         let groups = spec.groups.iter().zip(&self.laid.schedules).zip(&self.base_lrs);
