@@ -1,8 +1,9 @@
-//! What a well-behaved trainer notices while others do their worst: its latencies beside each abuser, against those without.
+//! The latencies of a well-behaved trainer while others abuse the server, beside its latencies without them.
 //!
-//! `make bench-limits`. The server is a process of its own, and so is every abuser, which runs at the lowest priority: it is the service's
-//! fault that is measured, not what the load generator takes from the same cores. Quiet and abused rounds alternate. A call's time
-//! counts from when it was due, so that one that has to wait for the one before it does not look fast. The last line is JSON.
+//! `make bench-limits`. The server is a process of its own, and so is every abuser. Abusers run at the lowest priority,
+//! so that the bench measures what they do to the service rather than what they take from the shared cores. Quiet and
+//! abused rounds alternate. A call's time counts from the moment when it was due, so that a call that had to wait for
+//! the one before it does not look fast. The last line is JSON.
 #![allow(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
@@ -41,13 +42,13 @@ use tonic::transport::Channel;
 
 const ROUNDS: usize = 3;
 const ROUND: Duration = Duration::from_secs(4);
-/// Between two calls of the well-behaved trainer, and between two of its reports.
+/// The time between two calls of the well-behaved trainer, and between two of its reports.
 const BETWEEN: Duration = Duration::from_millis(4);
-/// The goal: at most so many times the quiet p99.
+/// The goal: a p99 of at most this many times the quiet p99.
 const GOAL: f64 = 2.0;
 const NAMESPACE: &str = "namespaces/bench";
 
-/// What one can do to a server.
+/// The abusers: a name, and what they do to the server.
 const ABUSERS: [(&str, &str); 6] = [
     ("fast", "8 trainers that send 10,000 steps a message without waiting"),
     ("deaf", "8 trainers that never read an answer"),
@@ -87,13 +88,13 @@ fn many_groups(schedule: Option<&Schedule>) -> JobSpec {
 }
 
 fn largest_spec() -> JobSpec {
-    // 156 parts a group, 9984 in all.
+    // 156 parts for each group, 9984 in all.
     let milestones = (1..155).map(|i| 10 * i).collect();
     let form = schedule::Form::MultiStep(MultiStep { milestones, gamma: Some(0.999) });
     many_groups(Some(&Schedule { form: Some(form), ..Schedule::default() }))
 }
 
-/// Sends one message after the other as far as the server lets it, and reads the answers or not.
+/// Sends messages as fast as the server lets it. Reads the answers unless it `is_deaf`.
 async fn send_without_end(channel: Channel, job: String, is_deaf: bool, at_it: mpsc::Sender<()>) {
     let (messages, queue) = mpsc::channel(1);
     let first = StreamTelemetryRequest { job, attempt: 1, want_directives: is_deaf, ..Default::default() };
@@ -101,7 +102,7 @@ async fn send_without_end(channel: Channel, job: String, is_deaf: bool, at_it: m
     let mut client = LearningRateServiceClient::new(channel);
     let mut answers = client.stream_telemetry(ReceiverStream::new(queue)).await.unwrap().into_inner();
     if is_deaf {
-        // Never polled, and never dropped.
+        // The answers are neither read nor dropped.
         std::mem::forget(answers);
     } else {
         drop(tokio::spawn(async move { while let Ok(Some(_)) = answers.message().await {} }));
@@ -114,7 +115,7 @@ async fn send_without_end(channel: Channel, job: String, is_deaf: bool, at_it: m
         } else {
             large(number * 10_000)
         };
-        // One that is held back is at it.
+        // An abuser that is held back counts as busy too.
         let sent = timeout(Duration::from_secs(1), messages.reserve()).await;
         if number >= 10 || sent.is_err() {
             let _ = at_it.try_send(());
@@ -127,7 +128,7 @@ async fn send_without_end(channel: Channel, job: String, is_deaf: bool, at_it: m
     }
 }
 
-/// An abuser's process: does it until it is killed, and says when it is at it.
+/// The process of an abuser: abuses the server until it is killed, and says when it has begun.
 async fn abuse(name: &str, address: &str, run: &str) {
     let mut tasks = JoinSet::new();
     let (at_it, mut ready) = mpsc::channel::<()>(1);
@@ -253,7 +254,7 @@ impl Latencies {
     }
 }
 
-/// The well-behaved trainer: asks and reports at an even pace.
+/// The well-behaved trainer: it asks and reports at an even pace.
 struct Trainer {
     job: String,
     rates: Channel,
@@ -330,7 +331,7 @@ impl Trainer {
         latencies
     }
 
-    /// Steps up to `through` are acknowledged now.
+    /// Notes that steps up to `through` have been acknowledged.
     #[expect(clippy::unused_self, reason = "it is a trainer's")]
     fn note(&self, through: Option<i64>, first: i64, begun: Instant, next: &mut i64, latencies: &mut Latencies) {
         while through.is_some_and(|through| *next <= through) {
@@ -341,12 +342,12 @@ impl Trainer {
     }
 }
 
-/// The most that the server had in memory since the last time, in MB.
+/// The most memory that the server has used since the last call, in MB.
 fn peak_mb(server: &Server) -> u64 {
     let process = format!("/proc/{}", server.process_id());
     let status = fs::read_to_string(format!("{process}/status")).unwrap();
     let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
-    // From here on it is measured anew, where the system lets us.
+    // Measures again from here, where the system allows it.
     let _ = fs::write(format!("{process}/clear_refs"), "5");
     line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
 }
@@ -377,7 +378,7 @@ async fn main() {
             beside.add(&trainer.round().await);
             drop(abuser);
             peak = peak.max(peak_mb(&server));
-            // What it left behind is worked off.
+            // Lets the server work off what the abuser left behind.
             trainer.round().await;
         }
         println!("{name}: {what}; server's peak {peak} MB");

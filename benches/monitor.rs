@@ -1,7 +1,7 @@
-//! How fresh the convergence monitor is, how a page grows in a day, and what those who look cost the server.
+//! How fresh the convergence monitor is, how much a page grows in a day, and what its viewers cost the server.
 //!
-//! `make bench-monitor`; docs/performance.md has the figures. Needs Debian's `chromium` and `chromium-driver`. Names of measures as
-//! arguments make only those.
+//! `make bench-monitor`; docs/performance.md has the figures. Needs Debian's `chromium` and `chromium-driver`.
+//! Arguments that name measures run only those.
 #![allow(missing_docs, reason = "a program")]
 
 #[path = "../tests/browser/browser.rs"]
@@ -26,7 +26,7 @@ const MEASURES: [&str; 6] = ["fleet", "outlook", "page", "day", "tabs", "windows
 
 #[tokio::main]
 async fn main() {
-    // Cargo adds options of its own.
+    // Cargo adds its own options.
     let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
     if let Some(unknown) = wanted.iter().find(|name| !MEASURES.contains(&name.as_str())) {
         eprintln!("there is no measure {unknown:?}; there are: {}", MEASURES.join(", "));

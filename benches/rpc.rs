@@ -1,7 +1,7 @@
-//! `GetLearningRate` and telemetry against a bare tonic echo of the same messages, side by side in one run.
+//! `GetLearningRate` and telemetry, compared in one run with a bare tonic echo of the same messages.
 //!
-//! `make bench-rpc`. Servers are processes of their own; rounds alternate between them and medians are printed, so that a
-//! noisy machine disturbs both alike. The last line is JSON.
+//! `make bench-rpc`. Each server is a process of its own. Rounds alternate between the servers and medians are printed,
+//! so that a noisy machine affects all of them alike. The last line is JSON.
 #![allow(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
@@ -45,7 +45,7 @@ const STREAMS: usize = 8;
 const SAMPLES_A_MESSAGE: i64 = 64;
 const MESSAGES_IN_FLIGHT: i64 = 8;
 
-/// Answers at once with as many bytes as the service would, and acknowledges telemetry without keeping it.
+/// Answers at once, with as many bytes as the service does, and acknowledges telemetry without keeping it.
 struct Echo;
 
 type Answers = Pin<Box<dyn Stream<Item = Result<StreamTelemetryResponse, Status>> + Send>>;
@@ -123,7 +123,7 @@ async fn channels(address: &str) -> Vec<Channel> {
     channels
 }
 
-/// Calls for a round: as fast as answers come, or at `pace` calls a second in all. Latencies in nanoseconds.
+/// Makes the calls of a round: as fast as answers come, or `pace` calls a second in all. Latencies are in nanoseconds.
 async fn call(channels: &[Channel], jobs: &[String], pace: Option<f64>) -> (f64, Histogram<u64>) {
     let begin = Instant::now();
     let mut callers = JoinSet::new();
@@ -160,7 +160,7 @@ async fn call(channels: &[Channel], jobs: &[String], pace: Option<f64>) -> (f64,
     (all.len() as f64 / begin.elapsed().as_secs_f64(), all)
 }
 
-/// Streams telemetry for a round; samples acknowledged a second.
+/// Streams telemetry for a round; returns the samples acknowledged per second.
 async fn ingest(channels: &[Channel], jobs: &[String], from_step: i64) -> f64 {
     let begin = Instant::now();
     let mut streams = JoinSet::new();
@@ -197,7 +197,7 @@ async fn ingest(channels: &[Channel], jobs: &[String], from_step: i64) -> f64 {
     samples as f64 / begin.elapsed().as_secs_f64()
 }
 
-/// What COPY of the same samples reaches with one connection: samples a second.
+/// The samples per second that COPY reaches with the same samples on one connection.
 async fn copy(url: &str) -> f64 {
     use sqlx::Connection as _;
     let mut connection = sqlx::PgConnection::connect(url).await.unwrap();
@@ -206,7 +206,7 @@ async fn copy(url: &str) -> f64 {
     sqlx::query(create).execute(&mut connection).await.unwrap();
     let begin = Instant::now();
     let mut step = 0;
-    // As much a statement as a transaction of the service holds when it is busy.
+    // Each statement has as many rows as a transaction of the busy service.
     let rows = STREAMS as i64 * MESSAGES_IN_FLIGHT * SAMPLES_A_MESSAGE;
     while begin.elapsed() < ROUND {
         let lines: Vec<String> = (step..step + rows).map(|step| format!("{step}\t1\t1\t1\n")).collect();

@@ -1,7 +1,8 @@
-//! How long a rate takes: schedules at one step and over a million, a job's directive, and one observation of a plateau.
+//! The time to compute a rate: schedules at one step and over a million steps, a job's directive, and one observation
+//! of a plateau.
 //!
-//! `cargo bench --bench schedule`. Budget: 100 ns and no allocation a value, 100 ms a million of them. Allocations are
-//! listed below the times of each line that has any.
+//! `cargo bench --bench schedule`. Budget: 100 ns and no allocation for each value, 100 ms for a million values.
+//! Allocations are listed below the times of a bench that has any.
 
 use divan::{AllocProfiler, Bencher, black_box, counter::ItemsCount};
 use lrs_control::{Controller, Observation, Setting, plateau};
@@ -38,10 +39,10 @@ fn named(name: &str) -> S {
         "wsd" => S::named("wsd", json!({"warmup_steps": 1000, "decay_steps": 20_000})),
         "cosine_restarts" => restarts(1000, 1.0),
         "doubling_restarts" => restarts(1000, 2.0),
-        // The costliest growth: all cycles that are added up, and then the closed form.
+        // The costliest growth: many cycles are added up before the closed form applies.
         "slowly_growing_restarts" => restarts(10, 1.000_001),
         "torch_one_cycle" => library("torch", "OneCycleLR", &json!({"max_lr": 0.1, "total_steps": TOTAL_STEPS})),
-        // A repeat, scaled about a floor: the longest expression of the common ones.
+        // A repeat scaled about a floor: the longest of the common expressions.
         "timm_cosine" => library(
             "timm",
             "CosineLRScheduler",
@@ -78,7 +79,7 @@ const NAMES: [&str; 13] = [
     "timm_cosine",
 ];
 
-/// Values at steps all over the job, so that no branch can be foretold.
+/// Values at steps all over the job, so that no branch can be predicted.
 #[divan::bench(args = NAMES)]
 fn value_at(bencher: Bencher<'_, '_>, name: &str) {
     let schedule = schedule(name);
@@ -89,7 +90,7 @@ fn value_at(bencher: Bencher<'_, '_>, name: &str) {
     });
 }
 
-/// A curve step by step, as it is drawn, in memory that is there already.
+/// A curve step by step, written into existing memory.
 #[divan::bench(args = NAMES, sample_count = 20)]
 fn curve_of_a_million_steps(bencher: Bencher<'_, '_>, name: &str) {
     const STEPS: u64 = 1_000_000;
@@ -102,7 +103,7 @@ fn curve_of_a_million_steps(bencher: Bencher<'_, '_>, name: &str) {
     });
 }
 
-/// The whole answer of a job of one group, which owns the list of its groups' rates.
+/// The whole answer of a job with one group, including the list of the groups' rates.
 #[divan::bench(args = NAMES)]
 fn directive_at(bencher: Bencher<'_, '_>, name: &str) {
     let group = Group {
@@ -121,7 +122,7 @@ fn directive_at(bencher: Bencher<'_, '_>, name: &str) {
     });
 }
 
-/// Observations that seldom improve, so that the rate drops now and then.
+/// Observations that rarely improve, so that the rate drops now and then.
 #[divan::bench]
 fn plateau_observe(bencher: Bencher<'_, '_>) {
     let spec = plateau::Params { factor: 0.999, ..plateau::Params::default() }.into();

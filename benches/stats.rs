@@ -1,6 +1,7 @@
-//! Batch statistics on the CPU: what a pass over the windows of 4096 jobs takes, beside a plain copy of the same windows.
+//! Batch statistics on the CPU: the time of a pass over the windows of 4096 jobs, beside a plain copy of the same
+//! windows.
 //!
-//! `cargo bench --bench stats`. Throughput is in bytes of windows a second, so that it compares with the copy's.
+//! `cargo bench --bench stats`. Throughput is in bytes of windows per second, for comparison with the copy.
 
 use divan::{Bencher, black_box, counter::BytesCount};
 use lrs_stats::{Backend, Wanted, Windows, cpu::Cpu};
@@ -12,7 +13,7 @@ fn main() {
 const JOBS: usize = 4096;
 const WINDOWS: [usize; 3] = [64, 256, 1024];
 
-/// Losses that fall and scatter, the same on every run.
+/// Losses that fall and scatter; every run gets the same.
 fn windows(length: usize) -> Windows {
     let mut windows = Windows::with_capacity(JOBS, JOBS * length);
     let mut state = 1_u64;

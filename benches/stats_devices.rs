@@ -1,9 +1,10 @@
 //! Statistics of batches on the CPU and on a GPU: a table, and one line of JSON.
 //!
-//! `make bench-stats`. Windows of 1024 values, for Theil and Sen of 256. On a device there are three times: windows that lie there
-//! (`resident`, to the summaries' rows back in memory), the kernels alone, and windows that are brought along (`brought`). The share
-//! is of the bytes a second that a copy within the device reaches, each value being read once. On the CPU no more windows are computed
-//! than take a second or so; where fewer than the batch has, the time is scaled and marked with `~`.
+//! `make bench-stats`. Windows have 1024 values; for Theil and Sen, 256. A device has three times: windows that are
+//! already in its memory, until the rows of their summaries are back in the host's memory (`resident`); the kernels
+//! alone; and windows that are uploaded first (`brought`). The share relates the bytes read per second, each value
+//! once, to those of a copy within the device. The CPU gets only as many windows as take about a second; where that is
+//! less than the batch, the time is extrapolated and marked with `~`.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,16 +23,16 @@ use tokio::time::Instant;
 
 const SIZES: [usize; 4] = [256, 4096, 32_768, 100_000];
 const ROUNDS: u16 = 5;
-/// Windows of a pass from end to end.
+/// The number of windows in a pass from end to end.
 const LIVE: usize = 100_000;
-/// Bytes of the copy that throughputs are held against: several times any cache.
+/// The bytes of the copy that throughputs are compared with: several times the size of any cache.
 const COPY: usize = 2 << 30;
 
-/// Group, length of its windows, and the most windows that the CPU is given.
+/// For each group: the length of its windows, and the most windows that the CPU gets.
 const CASES: [(&str, usize, usize); 4] =
     [("linear", 1024, 100_000), ("order", 1024, 8192), ("mann_kendall", 1024, 8192), ("theil_sen", 256, 1024)];
 
-/// What a batch took, in milliseconds.
+/// The times of a batch, in milliseconds.
 #[derive(Default)]
 struct Times {
     cpu: f64,
@@ -93,7 +94,7 @@ fn main() {
     println!("{line}");
 }
 
-/// From the values in memory to the summaries in memory: milliseconds, or `None` if not all windows stayed on the device.
+/// Milliseconds from values in memory to summaries in memory; `None` if not all windows stayed on the device.
 fn pass_over_all(device: Box<dyn Device>) -> Option<f64> {
     let mut resident = Resident::new(device, Arc::new(Silent));
     let wanted = Wanted { linear: true, ..Wanted::default() };
@@ -115,7 +116,8 @@ fn pass_over_all(device: Box<dyn Device>) -> Option<f64> {
     (resident.on_device() == LIVE).then_some(milliseconds)
 }
 
-/// A device with room for all that answers at once, with rows of constant windows: what is left is the host's part.
+/// A device with unlimited room that answers at once with the rows of constant windows, so that only the host's part
+/// takes time.
 struct Idle;
 
 impl Device for Idle {
@@ -219,14 +221,14 @@ fn show(group: &str, size: usize, length: usize, times: &Times, copy: Option<f64
     })
 }
 
-/// Milliseconds, the median of a few rounds.
+/// The median of a few rounds, in milliseconds.
 fn median(mut run: impl FnMut() -> Result<(), Failure>) -> Result<f64, Failure> {
     let mut times = Vec::new();
     for _ in 0..ROUNDS {
         let begun = Instant::now();
         run()?;
         times.push(begun.elapsed());
-        // A slow one need not be repeated as often.
+        // Repeat slow runs less often.
         if times.iter().sum::<Duration>() > Duration::from_secs(3) {
             break;
         }
@@ -235,7 +237,7 @@ fn median(mut run: impl FnMut() -> Result<(), Failure>) -> Result<f64, Failure> 
     Ok(times[times.len() / 2].as_secs_f64() * 1e3)
 }
 
-/// Losses that fall and scatter, the same on every run.
+/// Losses that fall and scatter; every run gets the same.
 fn windows(count: usize, length: usize) -> Windows {
     let mut windows = Windows::with_capacity(count, count * length);
     let mut state = 1_u64;

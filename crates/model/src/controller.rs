@@ -1,10 +1,10 @@
-//! A controller as it is written: its kind and its parameters, which only `lrs_control` understands.
+//! A controller as written: its kind and its parameters, which only `lrs_control` understands.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _, ser::SerializeMap as _};
 use serde_json::{Map, Value};
 
-/// A controller, as written and not yet checked. In JSON it is an object with its kind alone, as
-/// `{"greedy": {"patience": 3}}`.
+/// A controller as written, not yet checked. In JSON it is an object with the kind as its only key: `{"greedy":
+/// {"patience": 3}}`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ControllerSpec {
     kind: String,
@@ -12,7 +12,7 @@ pub struct ControllerSpec {
 }
 
 impl ControllerSpec {
-    /// A controller of this kind; parameters that are not in `params` have their defaults.
+    /// A controller of this kind. A parameter that is not in `params` has its default.
     #[must_use]
     pub fn new(kind: impl Into<String>, params: Map<String, Value>) -> Self {
         Self { kind: kind.into(), params }
@@ -30,7 +30,7 @@ impl ControllerSpec {
         &self.params
     }
 
-    /// The same, to be changed.
+    /// The parameters, to change them.
     pub fn params_mut(&mut self) -> &mut Map<String, Value> {
         &mut self.params
     }
@@ -47,7 +47,7 @@ impl Serialize for ControllerSpec {
 impl<'de> Deserialize<'de> for ControllerSpec {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match Value::deserialize(deserializer)? {
-            // A kind without parameters may be its name alone.
+            // A kind without parameters may be written as its name alone.
             Value::String(kind) => Ok(Self::new(kind, Map::new())),
             Value::Object(kinds) if kinds.len() == 1 => match kinds.into_iter().next() {
                 Some((kind, Value::Object(params))) => Ok(Self::new(kind, params)),
@@ -58,7 +58,7 @@ impl<'de> Deserialize<'de> for ControllerSpec {
     }
 }
 
-/// Which direction of a metric is better.
+/// Whether lower or higher values of a metric are better.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
@@ -69,7 +69,7 @@ pub enum Mode {
     Max,
 }
 
-/// How a threshold is meant.
+/// The meaning of a threshold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ThresholdMode {

@@ -1,4 +1,4 @@
-//! The only thing that changes a job's rate after registration.
+//! Decisions: nothing else changes a job's rate after registration.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -6,34 +6,35 @@ use serde::{Deserialize, Serialize};
 
 use super::{job::Timestamp, spec::Spec};
 
-/// A decision and what led to it.
+/// A decision with its reason and evidence.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Decision {
     /// Unique within the job.
     pub id: DecisionId,
-    /// The attempt it was taken in; 0 before the first.
+    /// The attempt in which it was taken; 0 before the first attempt.
     pub attempt: u32,
-    /// The newest step whose telemetry it knows, or for a person's decision the newest step given out as final.
+    /// The newest step whose telemetry a controller's decision rests on; for a person's decision, the newest step that
+    /// was given out as final.
     pub step: u64,
     /// The first step whose directive it changes.
     pub effective_step: u64,
-    /// Who took it.
+    /// The author of the decision.
     pub author: Author,
-    /// A person's reason, or a controller's evidence in words.
+    /// A person's reason, or the evidence of a controller in words.
     pub reason: String,
     /// The figures behind a controller's or a program's decision.
     #[serde(with = "super::number::map")]
     pub evidence: BTreeMap<String, f64>,
-    /// What it does.
+    /// The effect of the decision.
     pub effect: Effect,
-    /// When it was taken, or for a controller's first stored. No part of the decision itself: replay does not compare it.
+    /// When a person took the decision, or when a controller's decision was first stored. Replay does not compare it.
     pub create_time: Timestamp,
 }
 
-/// Which decision of a job it is.
+/// The identity of a decision within its job.
 ///
-/// A person's are counted in the order they were taken, over all attempts. A controller's is known by where it was taken,
-/// so that recomputing it gives the same identifier.
+/// A person's decisions are counted in the order in which they were taken, over all attempts. A controller's decision
+/// is identified by where it was taken, so that computing it again gives the same identifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DecisionId {
@@ -42,11 +43,11 @@ pub enum DecisionId {
         /// Counted from 1.
         seq: u64,
     },
-    /// By controller number `controller` of the spec, at `step` of `attempt`.
+    /// The decision of controller number `controller` of the spec, at `step` of `attempt`.
     Controller {
-        /// The attempt whose telemetry it was taken on.
+        /// The attempt whose telemetry the decision rests on.
         attempt: u32,
-        /// The step it was taken at.
+        /// The step at which the decision was taken.
         step: u64,
         /// The controller's place in the spec, from 0.
         controller: u32,
@@ -80,51 +81,51 @@ impl DecisionId {
     }
 }
 
-/// Who took a decision.
+/// The author of a decision.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Author {
-    /// A person or program, by the name it gave.
+    /// A person or a program, by the name that it gave.
     Person(String),
-    /// A controller: `{place}/{kind}`.
+    /// A controller, as `{place}/{kind}`.
     Controller(String),
 }
 
-/// What a decision does.
+/// The effect of a decision.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Effect {
     /// A controller moved base rates.
     BaseRates(RateMove),
-    /// A controller found something that people should know, or a person advises to stop. It changes no rate.
+    /// A controller found something that people should know, or a person advises to stop. Changes no rate.
     Advice(Topic),
-    /// A person took back what people had advised.
+    /// A person withdrew advice that people had given.
     WithdrawAdvice(Topic),
     /// A person set the rate by hand.
     Override(RateOverride),
     /// A person ended the override.
     ClearOverride,
-    /// A person stopped the schedule's clock.
+    /// A person stopped the clock of the schedule.
     Pause,
-    /// A person let the schedule's clock go on.
+    /// A person restarted the clock of the schedule.
     Resume,
-    /// A person changed the spec to this, in its native form.
+    /// A person replaced the spec by this one, in its native form.
     Spec(Box<Spec>),
 }
 
-/// Base rates moved by a controller.
+/// A controller's change of base rates.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(from = "StoredRateMove")]
 pub struct RateMove {
     /// One entry a group, in the order of the spec.
     pub groups: Vec<BaseRateChange>,
-    /// How they run from there.
+    /// How the rates run from there.
     pub shape: RateShape,
-    /// The copy that the trainer goes back to first.
+    /// The copy that the trainer first restores.
     pub restore: Option<String>,
 }
 
-/// What is stored of a [`RateMove`]: now, and before moves had a shape.
+/// The stored forms of a [`RateMove`]: the present form, and the form before moves had a shape.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum StoredRateMove {
@@ -141,21 +142,21 @@ impl From<StoredRateMove> for RateMove {
     }
 }
 
-/// How base rates run from the step they take effect at until the next move.
+/// How base rates run from the step at which they take effect until the next move.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RateShape {
-    /// Whether the rates are the base rates themselves, whatever the schedule says.
+    /// Whether the rates are the base rates themselves, without the schedule.
     pub is_flat: bool,
-    /// They rise in a straight line over so many steps; 0 is at once.
+    /// The rates rise in a straight line over this many steps; 0 is at once.
     pub ramp_steps: u64,
-    /// Over this last share of the total steps they fall to 0.
+    /// The rates fall to 0 over this last share of the total steps.
     pub cooldown_share: Option<f64>,
 }
 
-/// Makes the topics of their table.
+/// Makes the enum of topics from its table.
 macro_rules! topics {
     ($($(#[$meaning:meta])* $topic:ident, $name:literal, $words:literal;)*) => {
-        /// What advice is about.
+        /// The topic of advice.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
         #[serde(rename_all = "snake_case")]
         pub enum Topic {
@@ -166,7 +167,7 @@ macro_rules! topics {
             /// Every topic.
             pub const ALL: &[Self] = &[$(Self::$topic),*];
 
-            /// What the interface calls the topic.
+            /// The name of the topic in the interface.
             #[must_use]
             pub const fn name(self) -> &'static str {
                 match self {
@@ -174,7 +175,7 @@ macro_rules! topics {
                 }
             }
 
-            /// What people call advice about the topic.
+            /// Advice about the topic, in words.
             #[must_use]
             pub const fn words(self) -> &'static str {
                 match self {
@@ -185,7 +186,7 @@ macro_rules! topics {
     };
 }
 
-// A topic is a row here, and a value of `Advice.Topic` in decision.proto.
+// A topic is a row here and a value of `Advice.Topic` in decision.proto.
 topics! {
     /// Training could stop.
     Stop, "TOPIC_STOP", "advice to stop";
@@ -196,30 +197,30 @@ topics! {
 }
 
 impl Topic {
-    /// The topic that the interface calls so.
+    /// The topic with this name in the interface.
     #[must_use]
     pub fn by_name(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|topic| topic.name() == name)
     }
 }
 
-/// Advice in words, by what the interface calls its topic.
+/// Advice in words, from the name of its topic in the interface.
 #[must_use]
 pub fn advice_words(topic: &str, is_withdrawn: bool) -> String {
     let words = Topic::by_name(topic).map_or("advice", Topic::words);
     if is_withdrawn { format!("{words} taken back") } else { words.to_owned() }
 }
 
-/// Something that a trainer of tier 2 does between two steps.
+/// An action of a trainer of tier 2 between two steps.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
     /// Keep a copy of parameters and optimizer state under this identifier.
     #[serde(rename = "snapshot")]
     Keep(String),
-    /// Go back to the copy under this identifier.
+    /// Restore the copy under this identifier.
     Restore(String),
-    /// The copy under this identifier will not be asked for again.
+    /// The copy under this identifier is no longer needed.
     Forget(String),
 }
 
@@ -228,11 +229,11 @@ pub enum Action {
 pub struct NormBound {
     /// Scale the gradient down to this norm.
     pub clip_norm: Option<f64>,
-    /// Leave the update out above this norm.
+    /// Skip the update if the norm is above this.
     pub skip_above_norm: Option<f64>,
 }
 
-/// A group's base rate before and after.
+/// The base rate of a group, before and after.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "described in proto/lrs/v1/decision.proto")]
 pub struct BaseRateChange {
@@ -241,12 +242,12 @@ pub struct BaseRateChange {
     pub base_lr: f64,
 }
 
-/// The rate set by hand.
+/// A rate set by hand.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RateOverride {
-    /// What to use.
+    /// The rate or the factor.
     pub setting: OverrideSetting,
-    /// The first step no longer overridden.
+    /// The first step that is no longer overridden.
     pub end_step: Option<u64>,
 }
 
@@ -256,7 +257,7 @@ pub struct RateOverride {
 pub enum OverrideSetting {
     /// Absolute rates by group name; groups not named keep their schedule.
     Fixed(BTreeMap<String, f64>),
-    /// All rates are the schedule's times this.
+    /// A factor by which all scheduled rates are multiplied.
     Factor(f64),
 }
 

@@ -1,5 +1,5 @@
-//! Etags: what a caller sends back to say which version of something it has read. A gRPC field and an HTTP header have
-//! the same form.
+//! Etags: the version of a resource that a caller has read and sends back. A gRPC field and an HTTP header have the
+//! same form.
 
 use std::{fmt::Display, str::FromStr};
 
@@ -9,7 +9,7 @@ pub fn of(version: impl Display) -> String {
     format!("\"{version}\"")
 }
 
-/// The version in an etag; `None` if the text is no etag of such a version.
+/// The version in an etag; `None` if the text is not an etag of such a version.
 #[must_use]
 pub fn version<T: FromStr>(etag: &str) -> Option<T> {
     etag.strip_prefix('"')?.strip_suffix('"')?.parse().ok()

@@ -1,4 +1,4 @@
-//! Which jobs, in which order: the arguments of a listing, checked.
+//! The checked arguments of a listing: which jobs, and in which order.
 
 use super::{
     job::{State, Timestamp},
@@ -6,41 +6,41 @@ use super::{
     spec::Arm,
 };
 
-/// A page of jobs to be read.
+/// A request for a page of jobs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JobQuery {
-    /// Only of this namespace; `None` is all.
+    /// Only jobs of this namespace; `None` for all namespaces.
     pub namespace: Option<String>,
-    /// All must hold.
+    /// All conditions must hold.
     pub conditions: Vec<Condition>,
-    /// The order.
+    /// The order of the jobs.
     pub order: JobOrder,
-    /// Begin after this one.
+    /// The page begins after this job.
     pub after: Option<JobCursor>,
-    /// How many at most.
+    /// The most jobs on the page.
     pub limit: u32,
 }
 
-/// A comparison that must hold.
+/// A condition on a job.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Condition {
-    /// The state is, or is not.
+    /// Compares the state.
     State(Comparison, State),
-    /// The experiment is, or is not.
+    /// Compares the experiment.
     Experiment(Comparison, String),
-    /// The arm is, or is not; `None` is no arm.
+    /// Compares the arm; `None` is no arm.
     Arm(Comparison, Option<Arm>),
-    /// The display name is, or is not.
+    /// Compares the display name.
     DisplayName(Comparison, String),
-    /// The label of this key is, or is not, this value. A label that is not there is not equal to anything.
+    /// Compares the value of the label with this key. A missing label is not equal to anything.
     Label(String, Comparison, String),
-    /// When it was registered.
+    /// Compares the time of registration.
     CreateTime(Comparison, Timestamp),
-    /// When it last changed.
+    /// Compares the time of the last change.
     UpdateTime(Comparison, Timestamp),
 }
 
-/// How two values compare.
+/// An operator between two values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names say it")]
 pub enum Comparison {
@@ -52,12 +52,12 @@ pub enum Comparison {
     GreaterOrEqual,
 }
 
-/// What a listing is sorted by; jobs of equal keys by their identity.
+/// The order of a listing; jobs with equal keys come by identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct JobOrder {
-    /// The key.
+    /// The key to sort by.
     pub key: OrderKey,
-    /// Largest first.
+    /// Whether the largest key comes first.
     pub descending: bool,
 }
 
@@ -70,11 +70,11 @@ pub enum OrderKey {
     UpdateTime,
 }
 
-/// The last job of the page before: its key and its identity.
+/// The key and the identity of the last job on the page before.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum JobCursor {
-    /// Sorted by name.
+    /// For a listing sorted by name.
     Name(String, JobId),
-    /// Sorted by one of the times.
+    /// For a listing sorted by a time.
     Time(Timestamp, JobId),
 }

@@ -1,4 +1,4 @@
-//! A job, its attempts and its life.
+//! Jobs, attempts and the states of a job.
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ use super::{
 pub struct Timestamp(pub i64);
 
 impl fmt::Display for Timestamp {
-    /// As in RFC 3339, in UTC.
+    /// Formats the time as in RFC 3339, in UTC.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match jiff::Timestamp::from_microsecond(self.0) {
             Ok(time) => time.fmt(f),
@@ -24,7 +24,8 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// A job's life, as stored. `STALE` is not here: it is derived from when the trainer was last heard of.
+/// The stored state of a job. `STALE` is not here, because it is derived from the time when the trainer was last heard
+/// of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "described in proto/lrs/v1/job.proto")]
 pub enum State {
@@ -37,7 +38,7 @@ pub enum State {
 }
 
 impl State {
-    /// All of them.
+    /// All states.
     pub const ALL: [Self; 6] =
         [Self::Pending, Self::Running, Self::Paused, Self::Completed, Self::Failed, Self::Cancelled];
 
@@ -47,7 +48,7 @@ impl State {
         matches!(self, Self::Completed | Self::Failed | Self::Cancelled)
     }
 
-    /// As stored and as written in filters.
+    /// The name of the state in the store and in filters.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -60,7 +61,7 @@ impl State {
         }
     }
 
-    /// The state written as `text`, if there is one.
+    /// The state with this name, if it exists.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|state| state.as_str() == text)
@@ -73,41 +74,41 @@ impl fmt::Display for State {
     }
 }
 
-/// A job as the store remembers it.
+/// A job as stored.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JobRow {
-    /// Its identity.
+    /// The job's identity.
     pub id: JobId,
-    /// Its name, unique among the jobs that exist.
+    /// The job's name, unique among existing jobs.
     pub name: JobName,
-    /// The spec it was registered with, every schedule and controller in its native form.
+    /// The spec at registration, with every schedule and controller in its native form.
     pub initial_spec: Spec,
-    /// The spec with the decisions about it applied.
+    /// The present spec: every decision about it has been applied.
     pub spec: Spec,
-    /// Where it is in its life.
+    /// The state of the job.
     pub state: State,
-    /// Why, by whoever changed it last.
+    /// The reason for the state, from its last author.
     pub state_reason: String,
-    /// Who that was; empty if nobody has, or if an older release recorded it.
+    /// The author of the state; empty if nobody has changed it, or if an older release recorded the change.
     pub state_author: String,
     /// Rises by one with every change of spec, state or attempt.
     pub version: u64,
-    /// The `request_id` it was created with.
+    /// The `request_id` of the request that created the job.
     pub request_id: Option<String>,
-    /// Where it was forked from.
+    /// The job and step that this job was forked from.
     pub forked_from: Option<ForkPoint>,
-    /// When it was registered.
+    /// When the job was registered.
     pub create_time: Timestamp,
     /// When spec, state or attempt last changed.
     pub update_time: Timestamp,
-    /// When it ended.
+    /// When the job ended.
     pub end_time: Option<Timestamp>,
-    /// From when on not all of its telemetry is there: when the removal of what is past its retention began.
+    /// When the removal of telemetry past its retention began; from then on the telemetry is incomplete.
     pub telemetry_removed_time: Option<Timestamp>,
 }
 
 impl JobRow {
-    /// What stands for a row that cannot be read: only its identity and name mean something.
+    /// Stands for a row that cannot be read: only the identity and the name mean something.
     #[must_use]
     pub fn unreadable(id: JobId, name: JobName) -> Self {
         Self {
@@ -129,30 +130,30 @@ impl JobRow {
     }
 }
 
-/// Where a forked job comes from.
+/// The origin of a forked job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ForkPoint {
-    /// Name of the job it was forked from, at that time.
+    /// The name that the job it was forked from had at that time.
     pub job: String,
-    /// The attempt of that job.
+    /// The attempt of the original job.
     pub attempt: u32,
-    /// The first step that is not shared.
+    /// The first step that the two jobs do not share.
     pub step: u64,
 }
 
-/// An attempt as the store remembers it.
+/// An attempt as stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AttemptRow {
     /// Counted from 1.
     pub attempt: u32,
-    /// The token it was started with, unique within the job.
+    /// The token that started the attempt, unique within the job.
     pub token: String,
-    /// The first step it trains; its history below is the parent's.
+    /// The first step that the attempt trains; its history before that step is the parent's.
     pub resume_step: u64,
-    /// The attempt whose history below `resume_step` it shares; 0 for none.
+    /// The attempt whose history before `resume_step` this one shares; 0 for none.
     pub parent_attempt: u32,
-    /// Every step that may ever have been given out as final lies below this.
+    /// Every step that may ever have been given out as final lies below this step.
     pub reserved_end: u64,
-    /// When it was started.
+    /// When the attempt was started.
     pub create_time: Timestamp,
 }

@@ -1,11 +1,11 @@
-//! A scheduler of another library, in that library's words, and how its arguments are read.
+//! Calls of other libraries' schedulers, and how to read their arguments.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::violation::Violations;
 
-/// The name of a library, one of its schedulers, and that scheduler's keyword arguments. Not yet checked.
+/// A library's name, the name of a scheduler in it, and the scheduler's keyword arguments. Not yet checked.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct LibraryCall {
@@ -18,11 +18,11 @@ pub struct LibraryCall {
     pub params: Map<String, Value>,
 }
 
-/// The keyword arguments of one call while they are read. Each reading names an argument that exists; at the end, every
-/// other argument is a mistake.
+/// Reads the keyword arguments of one call. Every read names an argument that exists; [`finish`](Self::finish) refuses
+/// all other arguments.
 ///
-/// A wrong argument adds a violation, and the reading goes on with a value that is allowed. Fields of violations are seen
-/// from the arguments.
+/// A wrong argument adds a violation, and reading goes on with an allowed value. The paths of violations start at the
+/// arguments.
 #[derive(Debug)]
 pub struct Params<'a> {
     given: &'a Map<String, Value>,
@@ -30,25 +30,25 @@ pub struct Params<'a> {
     violations: &'a mut Violations,
 }
 
-/// The most entries of a list of arguments.
+/// The most entries in a list.
 const MAX_LIST: usize = 4096;
-/// Whole numbers are exact up to here.
+/// Whole numbers are exact in `f64` up to here.
 const MAX_WHOLE: f64 = 9_007_199_254_740_991.0;
 
 impl<'a> Params<'a> {
-    /// Begins to read `given`.
+    /// Starts to read `given`.
     pub fn new(given: &'a Map<String, Value>, violations: &'a mut Violations) -> Self {
         Self { given, known: Vec::new(), violations }
     }
 
-    /// Refuses every argument that has not been read, with the nearest one that has.
+    /// Refuses every argument that has not been read, and suggests the nearest argument that has.
     pub fn finish(self) {
         for name in self.given.keys().filter(|name| !self.known.contains(&name.as_str())) {
             self.violations.add(name, unknown("parameter", name, &self.known));
         }
     }
 
-    /// Whether an argument is given, and not as `null`.
+    /// Whether an argument is given and is not `null`.
     pub fn has(&mut self, name: &'static str) -> bool {
         self.value(name).is_some()
     }
@@ -112,7 +112,7 @@ impl<'a> Params<'a> {
         })
     }
 
-    /// One of a closed set of words, with a default.
+    /// A word from a closed set, with a default.
     pub fn choice_or(&mut self, name: &'static str, allowed: &[&'static str], default: &'static str) -> &'static str {
         let Some(value) = self.value(name) else { return default };
         let chosen = value.as_str().and_then(|text| allowed.iter().find(|allowed| **allowed == text));
@@ -137,17 +137,17 @@ impl<'a> Params<'a> {
         )
     }
 
-    /// A list of texts, which is required.
+    /// A required list of texts.
     pub fn texts(&mut self, name: &'static str) -> Vec<String> {
         self.list(name, "a text", |value| value.as_str().map(str::to_owned))
     }
 
-    /// A list of numbers, which is required.
+    /// A required list of numbers.
     pub fn numbers(&mut self, name: &'static str) -> Vec<f64> {
         self.list(name, "a number", Value::as_f64)
     }
 
-    /// A list of whole numbers, which is required.
+    /// A required list of whole numbers.
     pub fn wholes(&mut self, name: &'static str) -> Vec<u64> {
         self.list(name, "a whole number of at least 0", |value| value.as_f64().and_then(whole))
     }
@@ -171,7 +171,7 @@ impl<'a> Params<'a> {
         pairs
     }
 
-    /// A list of objects, which is required.
+    /// A required list of objects.
     pub fn objects(&mut self, name: &'static str) -> Vec<&'a Map<String, Value>> {
         let Some(Value::Array(entries)) = self.value(name) else { return self.missing(name, Vec::new()) };
         let mut objects = Vec::new();
@@ -184,12 +184,12 @@ impl<'a> Params<'a> {
         objects
     }
 
-    /// An object, if there is one.
+    /// An object that may be left out.
     pub fn object(&mut self, name: &'static str) -> Option<&'a Map<String, Value>> {
         self.value(name)?.as_object()
     }
 
-    /// Refuses the value of the argument `name` unless it is `allowed`; `range` says in words what is allowed.
+    /// Refuses the argument `name` unless its value is `allowed`; `range` says in words which values are.
     pub fn check(&mut self, name: &'static str, allowed: bool, range: &str) {
         if !allowed {
             let value = self.given.get(name).cloned().unwrap_or_default();
@@ -197,7 +197,7 @@ impl<'a> Params<'a> {
         }
     }
 
-    /// Refuses the argument `name` if it is given, unless its value is one of `silent`, which change nothing.
+    /// Refuses the argument `name` if given, unless its value is in `silent`, the values that change nothing.
     pub fn only(&mut self, name: &'static str, silent: &[Value], reason: &str) {
         if self.value(name).is_some_and(|value| !silent.contains(value)) {
             self.violations.add(name, reason);
@@ -209,12 +209,12 @@ impl<'a> Params<'a> {
         self.violations.add(field, description);
     }
 
-    /// Reads something that lies below `field`.
+    /// Reads a value below `field`.
     pub fn within<T>(&mut self, field: impl std::fmt::Display, read: impl FnOnce(&mut Violations) -> T) -> T {
         self.violations.within(field, read)
     }
 
-    /// Whether there is no violation, here or anywhere before.
+    /// Whether there is no violation so far, here or elsewhere.
     #[must_use]
     pub fn is_fine(&self) -> bool {
         self.violations.is_empty()
@@ -245,7 +245,7 @@ impl<'a> Params<'a> {
 
     fn missing<T>(&mut self, name: &'static str, instead: T) -> T {
         match self.given.get(name) {
-            // Its type was refused already.
+            // The value has been refused because of its type.
             Some(value) if value.is_number() => {}
             Some(Value::Null) | None => self.violations.add(name, "is required"),
             Some(other) if other.is_array() => {}
@@ -259,7 +259,7 @@ impl<'a> Params<'a> {
     }
 }
 
-/// The message that a name is not among `known`, with the nearest known name and all of them.
+/// A message that `name` is not among `known`; it gives the nearest known name, and all of them.
 #[must_use]
 pub fn unknown(kind: &str, name: &str, known: &[&str]) -> String {
     let nearest = known.iter().max_by(|a, b| {

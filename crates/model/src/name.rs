@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// The server's identifier of a job; a job that is deleted and created again under its name gets another.
+/// The server's identifier of a job. A job that is deleted and created again under the same name gets a new identifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct JobId(pub Uuid);
@@ -26,21 +26,21 @@ pub struct JobName {
 const NAMESPACES: &str = "namespaces/";
 const JOBS: &str = "/jobs/";
 
-/// Why a name is not one.
+/// Why a resource name is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidName {
-    /// The parts are not there.
+    /// The text does not have the form of a job's name.
     #[error("{0:?} is not allowed: must be namespaces/{{namespace}}/jobs/{{job}}")]
     Shape(String),
-    /// The parent's parts are not there.
+    /// The text does not have the form of a parent's name.
     #[error("{0:?} is not allowed: must be namespaces/{{namespace}}")]
     ParentShape(String),
-    /// A part has what it may not have.
+    /// A part of the name has characters that are not allowed.
     #[error("{0:?} is not allowed: must be 1 to 63 letters, digits, '-', '_' or '.', beginning with a letter or digit")]
     Part(String),
 }
 
-/// Checks one part of a resource name, or any other short identifier.
+/// Checks a part of a resource name, or another short identifier.
 ///
 /// # Errors
 /// Unless it has 1 to 63 letters or digits of any script, `-`, `_` or `.`, and begins with a letter or digit.

@@ -1,7 +1,8 @@
-//! Numbers: in JSON, for people, and whole ones as `f64`.
+//! Numbers: in JSON, as text for people, and whole numbers as `f64`.
 //!
-//! JSON has no NaN and no infinities: they are written as the strings `"NaN"`, `"Infinity"` and `"-Infinity"`. For that, a
-//! field of type `f64` has `#[serde(with = "crate::number")]`; [`map`] does the same for the values of a map.
+//! JSON has no NaN and no infinities, so they are written as the strings `"NaN"`, `"Infinity"` and `"-Infinity"`. A
+//! field of type `f64` gets this form with `#[serde(with = "crate::number")]`; [`map`] does the same for the values of
+//! a map.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
@@ -45,7 +46,7 @@ impl TryFrom<Text> for f64 {
 /// Writes a number.
 ///
 /// # Errors
-/// As the serializer says.
+/// Those of the serializer.
 pub fn serialize<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
     Text::from(*value).serialize(serializer)
 }
@@ -53,19 +54,19 @@ pub fn serialize<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::
 /// Reads a number.
 ///
 /// # Errors
-/// If it is something else.
+/// If the input is not a number.
 pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     Text::deserialize(deserializer)?.try_into().map_err(D::Error::custom)
 }
 
-/// The same for a number that may not be there.
+/// Reads and writes a number that may be missing.
 pub mod option {
     use super::{Deserialize as _, Deserializer, Serialize as _, Serializer, Text};
 
     /// Writes the number, or null.
     ///
     /// # Errors
-    /// As the serializer says.
+    /// Those of the serializer.
     pub fn serialize<S: Serializer>(value: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
         value.map(Text::from).serialize(serializer)
     }
@@ -73,21 +74,21 @@ pub mod option {
     /// Reads the number, or null.
     ///
     /// # Errors
-    /// If it is something else.
+    /// If the input is neither a number nor null.
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
         let text = Option::<Text>::deserialize(deserializer)?;
         text.map(|text| text.try_into().map_err(serde::de::Error::custom)).transpose()
     }
 }
 
-/// The same for a list of numbers.
+/// Reads and writes a list of numbers.
 pub mod list {
     use super::{Deserialize as _, Deserializer, Serializer, Text};
 
     /// Writes the list.
     ///
     /// # Errors
-    /// As the serializer says.
+    /// Those of the serializer.
     pub fn serialize<S: Serializer>(list: &[f64], serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(list.iter().map(|value| Text::from(*value)))
     }
@@ -102,7 +103,7 @@ pub mod list {
     }
 }
 
-/// The same for named numbers in a list of pairs, written as an object.
+/// Reads and writes a list of pairs of name and number, as an object.
 pub mod named {
     use std::{collections::BTreeMap, sync::Arc};
 
@@ -111,12 +112,12 @@ pub mod named {
     /// Writes the pairs as an object.
     ///
     /// # Errors
-    /// As the serializer says.
+    /// Those of the serializer.
     pub fn serialize<S: Serializer>(pairs: &[(Arc<str>, f64)], serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(pairs.iter().map(|(name, value)| (&**name, Text::from(*value))))
     }
 
-    /// Reads an object as pairs by rising name.
+    /// Reads an object into pairs by rising name.
     ///
     /// # Errors
     /// If a value is not a number.
@@ -128,7 +129,7 @@ pub mod named {
     }
 }
 
-/// The same for the values of a map by name.
+/// Reads and writes a map from names to numbers.
 pub mod map {
     use std::collections::BTreeMap;
 
@@ -137,7 +138,7 @@ pub mod map {
     /// Writes the map.
     ///
     /// # Errors
-    /// As the serializer says.
+    /// Those of the serializer.
     pub fn serialize<S: Serializer>(map: &BTreeMap<String, f64>, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(map.iter().map(|(name, value)| (name, Text::from(*value))))
     }
@@ -152,7 +153,7 @@ pub mod map {
     }
 }
 
-/// A whole number, for [`exact`].
+/// A whole number, as [`exact`] takes it.
 pub trait Whole: Copy {
     /// The nearest `f64`.
     fn nearest(self) -> f64;
@@ -172,19 +173,19 @@ macro_rules! whole {
 
 whole!(u64 usize i64);
 
-/// A step, a count or another whole number as an `f64`: exactly up to 2^53, and the nearest one above.
+/// A step, a count or another whole number as an `f64`: exact up to 2^53, and the nearest `f64` above that.
 #[inline]
 pub fn exact(whole: impl Whole) -> f64 {
     whole.nearest()
 }
 
-/// A number for people, in six significant digits.
+/// A number as text for people, with six significant digits.
 #[must_use]
 pub fn for_people(value: f64) -> String {
     rounded(value, 6)
 }
 
-/// A number for people, in so many significant digits, at least one.
+/// A number as text for people, with `digits` significant digits, at least one.
 #[must_use]
 pub fn rounded(value: f64, digits: usize) -> String {
     let rounded: f64 = format!("{value:.*e}", digits.saturating_sub(1)).parse().unwrap_or(value);

@@ -1,13 +1,12 @@
-//! A schedule as it is written, not yet checked: the algebra form by form, and named forms with parameters that only
+//! A schedule as written, not yet checked: each form of the algebra, and named forms whose parameters only
 //! `lrs_schedule` understands.
 //!
-//! The same tree as `lrs.v1.Schedule`, where every form and field is described. Values are rates:
-//! [`ScheduleSpec::Base`] is a multiple of the parameter group's base rate, [`ScheduleSpec::Constant`] an absolute
-//! number.
+//! This is the same tree as `lrs.v1.Schedule`, which describes every form and field. Values are rates:
+//! [`ScheduleSpec::Base`] is a multiple of the parameter group's base rate, and [`ScheduleSpec::Constant`] is an
+//! absolute number.
 //!
-//! In JSON a schedule is an object with one entry, the form's name and its parameters, as in
-//! `{"stair": {"schedule": {"cosine": {}}, "every": 10.0}}`. Parameters that are left out have the defaults of the
-//! proto.
+//! In JSON a schedule is an object with one entry: the name of the form, with its parameters. An example is `{"stair":
+//! {"schedule": {"cosine": {}}, "every": 10.0}}`. A parameter that is left out has the default of the proto.
 
 use std::fmt;
 
@@ -19,7 +18,7 @@ use serde_json::Value;
 
 use super::library::LibraryCall;
 
-/// A schedule, as written.
+/// A schedule as written.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "each form is described once, in proto/lrs/v1/schedule.proto")]
@@ -45,13 +44,13 @@ pub enum ScheduleSpec {
     Library(LibrarySchedule),
     #[serde(untagged)]
     Named(NamedForm),
-    /// No form, where a schedule is required: always refused.
+    /// A missing schedule where one is required: always refused.
     #[default]
     #[serde(untagged)]
     Missing,
 }
 
-/// A named form, such as `cosine`, and its parameters, which the form's file under `lrs_schedule`'s `named` describes.
+/// A named form, such as `cosine`, with its parameters; the form's file under `lrs_schedule`'s `named` describes them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NamedForm {
     /// The form's name.
@@ -61,14 +60,14 @@ pub struct NamedForm {
 }
 
 impl ScheduleSpec {
-    /// A named form with `params`, which are an object.
+    /// A named form with the object `params`.
     #[must_use]
     pub fn named(form: &str, params: Value) -> Self {
         Self::Named(NamedForm { form: form.to_owned(), params })
     }
 
-    /// The schedules that this form of the algebra is made of. What a named form or a library's scheduler is made of is
-    /// among its parameters.
+    /// The schedules that this form of the algebra contains. Schedules in a named form or in a library's scheduler are
+    /// among the parameters instead.
     pub fn parts_mut(&mut self) -> Vec<&mut Self> {
         match self {
             Self::Constant(_) | Self::Base(_) | Self::Library(_) | Self::Named(_) | Self::Missing => Vec::new(),
@@ -102,7 +101,7 @@ impl<'de> Deserialize<'de> for ScheduleSpec {
     }
 }
 
-/// Reads an object with one entry. What is no form of the algebra is a named form; null is no form.
+/// Reads an object with one entry. A name that is not a form of the algebra is a named form; null is a missing form.
 struct OneForm;
 
 #[derive(Deserialize)]
@@ -158,21 +157,21 @@ impl<'de> Visitor<'de> for OneForm {
     }
 }
 
-/// A scheduler of another library, in its words.
+/// A scheduler of another library, in that library's words.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LibrarySchedule {
-    /// Which, and with what arguments.
+    /// The scheduler and its arguments.
     #[serde(flatten)]
     pub call: LibraryCall,
-    /// What the scheduler counts.
+    /// The unit that the scheduler counts in.
     #[serde(default)]
     pub unit: Unit,
-    /// How many samples or tokens a step takes, for these units.
+    /// How many samples or tokens a step takes, if the unit is one of these.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub units_per_step: Option<u64>,
 }
 
-/// What a library's scheduler counts.
+/// The unit that a library's scheduler counts in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Unit {
@@ -200,7 +199,7 @@ pub struct Ease {
     pub warp: f64,
 }
 
-/// How an ease goes from 0 to 1.
+/// The curve of an ease from 0 to 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "described in the proto")]
@@ -224,10 +223,10 @@ pub enum Shape {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Past {
-    /// The end value for ever.
+    /// Stays at the end value.
     #[default]
     Hold,
-    /// The formula goes on.
+    /// Follows the formula further.
     Continue,
 }
 
@@ -312,7 +311,7 @@ pub struct Pace {
     pub whole: bool,
 }
 
-/// Schedulers that take turns changing one rate.
+/// Schedulers that change one rate in turn.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[expect(missing_docs, reason = "described in the proto")]

@@ -1,4 +1,4 @@
-//! What the user asked for: `lrs.v1.JobSpec` with every default written out. Not yet checked.
+//! The specification of a job: `lrs.v1.JobSpec` with every default written out. Not yet checked.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use super::{
     schedule::ScheduleSpec,
 };
 
-/// A job's spec, as written; the fields are described in `proto/lrs/v1/job.proto`.
+/// A job's spec as written; `proto/lrs/v1/job.proto` describes the fields.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "described in the proto")]
 pub struct Spec {
@@ -36,17 +36,17 @@ pub struct Spec {
     pub base_lr_from: Option<BaseLrFrom>,
 }
 
-/// A finished job that the base rates are taken from.
+/// A finished job that gives the base rates.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BaseLrFrom {
-    /// A range test, and which of its suggestions.
+    /// A range test and the suggestion to take from it.
     RangeTest(String, Suggestion),
     /// A trial of a hyper-parameter study.
     StudyTrial(String),
 }
 
-/// How a rate is read off a range test.
+/// How to read a rate off a range test.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "described in the proto")]
@@ -59,10 +59,10 @@ pub enum Suggestion {
 }
 
 impl Suggestion {
-    /// Every one.
+    /// All suggestions.
     pub const ALL: [Self; 4] = [Self::Steepest, Self::Valley, Self::Slide, Self::Minimum];
 
-    /// Its name, in the evidence of a range test too.
+    /// The name of the suggestion, also in the evidence of a range test.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -74,27 +74,27 @@ impl Suggestion {
     }
 }
 
-/// What a trainer can do beside training.
+/// What a trainer can do besides training.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Tier {
-    /// Tier 0: use the rates it is told.
+    /// Tier 0: uses the rates that it is told.
     #[default]
     Rates,
-    /// Tier 1: clip the gradient to a norm it is told, too.
+    /// Tier 1: also clips the gradient to the norm that it is told.
     Clip,
-    /// Tier 2: keep and restore copies of parameters and optimizer state, too.
+    /// Tier 2: also keeps and restores copies of parameters and optimizer state.
     Restore,
 }
 
 impl Tier {
-    /// The tier of this number, if there is one.
+    /// The tier with this number, if it exists.
     #[must_use]
     pub fn from_number(number: u64) -> Option<Self> {
         [Self::Rates, Self::Clip, Self::Restore].into_iter().find(|tier| u64::from(tier.number()) == number)
     }
 
-    /// Its number, from 0.
+    /// The number of the tier, from 0.
     #[must_use]
     pub fn number(self) -> u8 {
         match self {
@@ -105,7 +105,7 @@ impl Tier {
     }
 }
 
-/// One of the optimizer's parameter groups.
+/// A parameter group of the optimizer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "described in the proto")]
 pub struct Group {
@@ -116,7 +116,7 @@ pub struct Group {
     pub schedule: Option<ScheduleSpec>,
 }
 
-/// What a job is to achieve.
+/// The goal of a job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "described in the proto")]
 pub struct Objective {
@@ -125,17 +125,17 @@ pub struct Objective {
     pub target: Option<f64>,
 }
 
-/// Which side of a comparison a job is on.
+/// The side of a comparison that a job is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Arm {
-    /// The rate is scheduled by this service.
+    /// This service schedules the rate.
     Scheduled,
-    /// The rate is what it would have been without.
+    /// The rate is what it would have been without this service.
     Baseline,
 }
 
-/// Bounds no learning rate leaves.
+/// Bounds that no learning rate leaves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "described in the proto")]
 pub struct RateLimits {
@@ -143,15 +143,15 @@ pub struct RateLimits {
     pub max_lr: Option<f64>,
 }
 
-/// `JobSpec.decision_lag` where none is given.
+/// The default of `JobSpec.decision_lag`.
 pub const DEFAULT_DECISION_LAG: u64 = 1;
-/// `JobSpec.commit_ahead` where none is given.
+/// The default of `JobSpec.commit_ahead`.
 pub const DEFAULT_COMMIT_AHEAD: u64 = 64;
-/// The group's name where there is only one and it has none.
+/// The name of a single group that has none.
 pub const DEFAULT_GROUP: &str = "default";
 
 impl Default for Spec {
-    /// A spec with every default and no parameter group.
+    /// A spec with every default and no parameter groups.
     fn default() -> Self {
         Self {
             display_name: String::new(),

@@ -1,30 +1,30 @@
-//! What trainers report.
+//! Telemetry: the reports of trainers.
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-/// The name under which a step's training loss is known.
+/// The name of a step's training loss among the metrics.
 pub const LOSS: &str = "loss";
-/// The name under which a step's gradient norm is known.
+/// The name of a step's gradient norm among the metrics.
 pub const GRAD_NORM: &str = "grad_norm";
-/// The name under which the rate used at a step is known.
+/// The name of the rate used at a step among the metrics.
 pub const LEARNING_RATE: &str = "learning_rate";
 
-/// The most characters of a metric's name.
+/// The most characters in a metric's name.
 pub const MAX_METRIC_NAME_CHARS: usize = 100;
 
-/// Whether a metric can have this name: 1 to [`MAX_METRIC_NAME_CHARS`] characters, none of them a space or a control character.
+/// Whether `name` is allowed for a metric: 1 to [`MAX_METRIC_NAME_CHARS`] characters, no spaces or control characters.
 #[must_use]
 pub fn is_metric_name(name: &str) -> bool {
     let is_allowed = |c: char| !c.is_whitespace() && !c.is_control();
     (1..=MAX_METRIC_NAME_CHARS).contains(&name.chars().count()) && name.chars().all(is_allowed)
 }
 
-/// What is known of one step: reported by one rank, or reduced over all.
+/// The values of one step, reported by one rank or reduced over all ranks.
 ///
-/// `None` is "not reported"; NaN and infinities are values like any other. NaN is always the one bit pattern of
-/// [`f64::NAN`], so that samples compare by bits.
+/// `None` is "not reported"; NaN and infinities are ordinary values. Every NaN has the bit pattern of [`f64::NAN`], so
+/// that samples compare by bits.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Sample {
     /// The optimizer step.
@@ -35,7 +35,7 @@ pub struct Sample {
     /// Norm of the whole gradient, before clipping.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "super::number::option")]
     pub grad_norm: Option<f64>,
-    /// The learning rate of the first group that was really used.
+    /// The learning rate that the first group really used.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "super::number::option")]
     pub learning_rate: Option<f64>,
     /// Other metrics, by rising name, each name once.
@@ -44,20 +44,20 @@ pub struct Sample {
 }
 
 impl PartialEq for Sample {
-    /// Equal in every bit.
+    /// Whether the samples are equal in every bit.
     fn eq(&self, other: &Self) -> bool {
         self.step == other.step && self.values().eq(other.values())
     }
 }
 
-/// How a sample that arrives stands to what is already known of its step.
+/// How a new sample relates to what is already known of its step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Agreement {
-    /// It says nothing new.
+    /// Nothing in it is new.
     Repeat,
-    /// It says more, and nothing else.
+    /// It adds values and contradicts none.
     More,
-    /// It says another value for something known.
+    /// It contradicts a known value.
     Conflict,
 }
 
@@ -68,7 +68,7 @@ impl Sample {
         Self { step, ..Self::default() }
     }
 
-    /// The value of a metric by name, [`LOSS`], [`GRAD_NORM`] and [`LEARNING_RATE`] included.
+    /// The value of a metric by name, including [`LOSS`], [`GRAD_NORM`] and [`LEARNING_RATE`].
     #[must_use]
     pub fn metric(&self, name: &str) -> Option<f64> {
         match name {
@@ -79,7 +79,7 @@ impl Sample {
         }
     }
 
-    /// Sets one of [`Sample::metrics`], keeping their order.
+    /// Sets a value of [`Sample::metrics`], and keeps them in order.
     pub fn set_metric(&mut self, name: Arc<str>, value: f64) {
         match self.metrics.binary_search_by(|(n, _)| n.cmp(&name)) {
             Ok(i) => self.metrics[i].1 = value,
@@ -87,7 +87,7 @@ impl Sample {
         }
     }
 
-    /// Replaces every NaN by the one NaN, so that samples compare by bits.
+    /// Replaces every NaN by [`f64::NAN`], so that samples compare by bits.
     pub fn canonicalise(&mut self) {
         let fields = [&mut self.loss, &mut self.grad_norm, &mut self.learning_rate].into_iter().flatten();
         for value in fields.chain(self.metrics.iter_mut().map(|(_, v)| v)) {
@@ -97,7 +97,7 @@ impl Sample {
         }
     }
 
-    /// How much it is to hold: its step, loss, norm and rate, and its metrics.
+    /// The number of values to hold in memory: the step, loss, norm and rate, and the metrics.
     #[must_use]
     pub fn value_count(&self) -> usize {
         4 + self.metrics.len()
@@ -111,7 +111,7 @@ impl Sample {
             .chain(self.metrics.iter().map(|(name, value)| (&**name, value.to_bits())))
     }
 
-    /// How `other`, a sample of the same step, stands to this one.
+    /// How `other`, a sample of the same step, relates to this one.
     #[must_use]
     pub fn agreement(&self, other: &Self) -> Agreement {
         let mut agreement = Agreement::Repeat;
@@ -125,7 +125,7 @@ impl Sample {
         agreement
     }
 
-    /// Takes from `other`, a sample of the same step, what this one does not have.
+    /// Adds the values that only `other`, a sample of the same step, has.
     pub fn merge(&mut self, other: &Self) {
         self.loss = self.loss.or(other.loss);
         self.grad_norm = self.grad_norm.or(other.grad_norm);
@@ -138,10 +138,10 @@ impl Sample {
     }
 }
 
-/// The record of a step: the samples of its ranks reduced, in rank order.
+/// Reduces the samples of a step's ranks to the record of the step.
 ///
-/// Each figure is the mean over the ranks that reported it, summed from the lowest rank up and divided once; the rate is
-/// that of the lowest rank that reported one. `ranks` holds samples of the same step by rising rank.
+/// Each figure is the mean over the ranks that reported it, summed from the lowest rank up and divided once. The rate
+/// is that of the lowest rank that reported a rate. `ranks` holds samples of the same step by rising rank.
 #[must_use]
 pub fn reduce(step: u64, ranks: &[&Sample]) -> Sample {
     if let [only] = ranks {
@@ -170,23 +170,24 @@ pub fn reduce(step: u64, ranks: &[&Sample]) -> Sample {
     record
 }
 
-/// What one rank reports in one message, checked: steps rise, and every step lies at or below [`crate::MAX_STEP`].
+/// A checked message from one rank: its steps rise, and no step is above [`crate::MAX_STEP`].
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Report {
     /// By rising step, each step once.
     pub samples: Vec<Sample>,
-    /// No more will come of this rank at or below this step.
+    /// The rank will report no more steps at or below this one.
     pub through_step: Option<u64>,
 }
 
 impl Report {
-    /// How much its samples are to hold.
+    /// The number of values in all samples, to hold in memory.
     #[must_use]
     pub fn value_count(&self) -> usize {
         self.samples.iter().map(Sample::value_count).sum()
     }
 
-    /// The same in pieces of at most so many values, or of a single sample, to be taken one after another: each closes what it can.
+    /// Splits the report into pieces with at most `max_values` values or a single sample, to take one after another.
+    /// Each piece closes the steps that it can close.
     #[must_use]
     pub fn into_pieces(self, max_values: usize) -> Vec<Self> {
         if self.value_count() <= max_values {

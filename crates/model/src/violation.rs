@@ -1,8 +1,8 @@
-//! What is wrong with an input, field by field.
+//! Violations: the errors in an input, field by field.
 
 use std::fmt::{self, Display};
 
-/// One thing that is wrong with one field.
+/// An error in one field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
     /// Path of the field, such as `spec.groups[0].base_lr`.
@@ -11,7 +11,7 @@ pub struct Violation {
     pub description: String,
 }
 
-/// All that is wrong with an input, collected so that a person can mend everything at once.
+/// All errors in an input, so that a person can correct everything at once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Violations {
     found: Vec<Violation>,
@@ -19,24 +19,24 @@ pub struct Violations {
 }
 
 impl Violations {
-    /// Nothing wrong so far.
+    /// No violations yet.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Notes that `field`, seen from where we are, is wrong. An empty `field` is the place itself.
+    /// Notes that `field` is wrong; its path starts at the present place. An empty `field` is the place itself.
     pub fn add(&mut self, field: impl Display, description: impl Display) {
         let field = self.path(&field.to_string());
         self.found.push(Violation { field, description: description.to_string() });
     }
 
-    /// Notes that `value` is not allowed in `field`, and what is.
+    /// Notes that `value` is not allowed in `field`, and which values are.
     pub fn refuse(&mut self, field: impl Display, value: impl Display, allowed: impl Display) {
         self.add(field, format!("{value} is not allowed: must be {allowed}"));
     }
 
-    /// Runs `check` with every field that it names lying below `field`.
+    /// Runs `check` with `field` in front of every path that it names.
     pub fn within<T>(&mut self, field: impl Display, check: impl FnOnce(&mut Self) -> T) -> T {
         self.prefix.push(field.to_string());
         let result = check(self);
@@ -44,9 +44,10 @@ impl Violations {
         result
     }
 
-    /// Takes in what another check found, with its fields lying below where we are.
+    /// Adds the findings of another check, with the present place in front of their paths.
     ///
-    /// What lies at or below a field that is known to be wrong is left out: it would be an echo of the first finding.
+    /// Leaves out findings at or below a field that is already known to be wrong, because they would only repeat that
+    /// finding.
     pub fn absorb(&mut self, other: &Self) {
         for violation in &other.found {
             let field = self.path(&violation.field);
@@ -56,27 +57,27 @@ impl Violations {
         }
     }
 
-    /// Whether nothing is wrong.
+    /// Whether there are no violations.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.found.is_empty()
     }
 
-    /// How many things are wrong.
+    /// The number of violations.
     #[must_use]
     pub fn len(&self) -> usize {
         self.found.len()
     }
 
-    /// What is wrong, in the order it was found.
+    /// The violations, in the order in which they were found.
     pub fn iter(&self) -> impl Iterator<Item = &Violation> {
         self.found.iter()
     }
 
-    /// `value` if nothing is wrong.
+    /// `value` if there are no violations.
     ///
     /// # Errors
-    /// All violations, if there is any.
+    /// All violations, if there are any.
     pub fn into_result<T>(self, value: T) -> Result<T, Self> {
         if self.found.is_empty() { Ok(value) } else { Err(self) }
     }
