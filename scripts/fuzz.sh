@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Fuzzes every decoder of outside bytes, with libFuzzer, on the stable compiler.
 #
-# Usage: scripts/fuzz.sh MINUTES [TARGET…]      divides the time among all targets, or those named
+# Usage: scripts/fuzz.sh MINUTES [TARGET…]      divides the time among all targets, or among the named ones
 #
-# The corpus that is kept is fuzz/corpus/TARGET; what is found on the way stays under the target directory for the next time. An input
-# that breaks a promise ends the run: its path is printed, and belongs into the kept corpus once it is mended.
+# The kept corpus is fuzz/corpus/TARGET; new inputs stay under the target directory for the next run. An input that
+# breaks a promise ends the run and its path is printed; add it to the kept corpus once the bug is fixed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -14,7 +14,7 @@ scripts/need.sh build-essential
 
 host=$(rustc -vV | sed -n 's/^host: //p')
 readonly work=${CARGO_TARGET_DIR:-$PWD/target}/fuzz
-# What libFuzzer needs to see where an input leads. Given for a target, so that build scripts are compiled without.
+# Flags that let libFuzzer see which code an input reaches. With `--target`, they do not apply to build scripts.
 readonly flags=(
   --cfg fuzzing
   -Cpasses=sancov-module

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Compares the schedules with recorded curves of other libraries: prints each case that differs, then the totals.
 #
-# Usage: scripts/golden.sh [DIRECTORY]      its JSON files, of the form of those in tests/golden, which are the default
+# Usage: scripts/golden.sh [DIRECTORY]      of JSON files in the form of those in tests/golden, which is the default
 set -euo pipefail
 
 readonly TEST=golden_schedules::every_recorded_case_of_every_library_is_reproduced

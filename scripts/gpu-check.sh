@@ -2,10 +2,10 @@
 # Checks the CUDA kernels against the CPU on this machine's GPU and prints the whole table of timings, within 8 minutes.
 #
 # Usage: scripts/gpu-check.sh [pack]
-#   pack   only build the two programs into target/gpu-check, to be carried to a machine that has neither cargo nor a network
+#   pack   only build the two programs into target/gpu-check, for a machine that has neither cargo nor a network
 #
-# Without `pack` the programs are built first where cargo is (from a folder vendor/ if there is one: `cargo vendor`), else those in
-# target/gpu-check are run as they were carried here.
+# Without `pack`, the programs are built first if cargo is present (from the folder vendor/ if it exists: `cargo
+# vendor`). Without cargo, the programs that were copied into target/gpu-check are run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -20,7 +20,7 @@ build() {
   local name target
   for name in kernels stats_devices; do
     target=$([[ $name == kernels ]] && echo "--test" || echo "--bench")
-    # Cargo names the server's program too, which tests may start.
+    # Cargo also lists the server's program, which tests may start.
     executable=$(cargo "${vendored[@]}" test --release --locked "$target" "$name" --no-run --message-format=json |
       grep -F "\"name\":\"$name\"" | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p')
     cp "$executable" "$CARRIED/$name"

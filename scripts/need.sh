@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the Debian packages named whose programs are missing.
+# Installs the named Debian packages whose programs are missing.
 #
 # Usage: scripts/need.sh [--missing] PACKAGE…      (build-essential, chromium, chromium-driver, npm, postgresql, python3-venv)
 #   --missing   only print the packages that would be installed
@@ -12,7 +12,7 @@ if [[ ${1:-} == --missing ]]; then
   shift
 fi
 
-# Whether the programs of a package are there, wherever they came from.
+# Whether the programs of a package are present, whatever installed them.
 present() {
   case $1 in
     build-essential) command -v cc >/dev/null ;;
@@ -30,7 +30,7 @@ present() {
 
 if [[ $(id -u) == 0 ]]; then as_root=(); else as_root=(sudo); fi
 
-# Runs an installation without the server that the package would start: the tests start private servers of their own.
+# Installs without the server that the package would start: the tests start private servers of their own.
 without_system_cluster() {
   local settings=/etc/postgresql-common/createcluster.d/lrs-tests.conf
   "${as_root[@]}" mkdir -p "$(dirname "$settings")"

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Prints the directory of a Python environment with the libraries that build, check and test clients/python, or with those that
-# another requirements file there names.
+# Prints the directory of a Python environment with the libraries that build, check and test clients/python, or with the
+# libraries of another requirements file there.
 #
 # Usage: scripts/python-client.sh [--missing] [REQUIREMENTS]      a file in clients/python, by default requirements-test.txt
 #   --missing   only print what would be downloaded
 #
-# Environments are kept under the user's cache directory, one for each set of versions. Making one says first how much it
-# downloads.
+# Environments are kept under the user's cache directory, one for each set of versions. Before an environment is made,
+# the size of its download is printed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -19,7 +19,7 @@ readonly CLIENT=clients/python
 readonly REQUIREMENTS=${1:-requirements-test.txt}
 readonly PIP_VERSION=26.3 # resumes a download that broke off
 
-# What an environment depends on, beside the Python that it is made with.
+# The inputs of an environment besides the Python that makes it.
 sources=("$CLIENT/$REQUIREMENTS")
 if [[ $REQUIREMENTS == requirements-test.txt ]]; then
   sources+=("$CLIENT/requirements-torch.txt" "$CLIENT/tests/without_cuda.py")
@@ -36,7 +36,7 @@ if [[ $only_look == true ]]; then
   exit 0
 fi
 
-# Installs with the environment's pip. Modules are compiled when they are first imported, which most never are.
+# Installs with the environment's pip. Modules are compiled on first import, and most are never imported.
 pip_install() {
   scripts/retry.sh "$ENVIRONMENT/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile --retries 5 "$@" >&2
 }
@@ -45,7 +45,7 @@ imports_torch() {
   "$ENVIRONMENT/bin/python" -c 'import torch' >&2
 }
 
-# PyTorch without CUDA, and with CUDA only if it cannot be imported without.
+# Installs PyTorch without CUDA, and with CUDA only if PyTorch cannot be imported without.
 install_torch() {
   local torch=$CLIENT/requirements-torch.txt missing
   scripts/need.sh build-essential >&2
@@ -64,7 +64,7 @@ install_torch() {
 }
 
 mkdir -p "$(dirname "$ENVIRONMENT")"
-# Of two runs at once, the second waits and finds a complete environment.
+# If two runs start at once, the second waits and finds a complete environment.
 exec 9>"$ENVIRONMENT.lock"
 flock 9
 if [[ ! -e $ENVIRONMENT/complete ]]; then

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs a command that uses the network until it succeeds, at most four times.
 #
-# Usage: scripts/retry.sh COMMAND…      with the status of the last try
+# Usage: scripts/retry.sh COMMAND…      exits with the status of the last try
 set -uo pipefail
 
 for pause in 5 15 45 0; do

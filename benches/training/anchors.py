@@ -1,7 +1,8 @@
-"""Tunes the anchors of a set by hand, so to say: for each shape of schedule the best peak rate.
+"""Tunes the anchors of a set as a person would: finds the best peak rate for each shape of schedule.
 
-The rates are a grid of half decades about the workload's `lr0`, widened while the best lies at its edge, then quarter decades
-about the best. The best is chosen on the steering rows over seeds 0, 1, 2; what is recorded is its score on the others.
+The rates are a grid of half decades about the workload's `lr0`, widened while the best lies at its edge, then quarter
+decades about the best. The best rate is chosen on the steering rows over seeds 0, 1, 2; the recorded score is on the
+other rows.
 
   python anchors.py --set FOLDER --out ANCHORS.json [--names a,b]
 """
@@ -16,9 +17,9 @@ import harness
 from schedules import SHAPES
 
 SEEDS = (0, 1, 2)
-# What a run that has diverged counts as in a mean.
+# The score of a diverged run in a mean.
 WORST = 1e3
-# Powers of ten of lr0.
+# Powers of ten by which lr0 is multiplied.
 GRID, NARROWEST, WIDEST = np.arange(-2, 1.01, 0.5), -4, 3
 
 

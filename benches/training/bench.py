@@ -1,8 +1,8 @@
-"""Trains workloads under the service and without it, in several scenarios, and says what came of it.
+"""Trains workloads with the service and without it, in several scenarios, and prints the results.
 
-The scenarios: m1, m01, m10, m30 (the rate that the user gives is 1, 0.1, 10, 30 times the best constant rate), spike (the rate
-is right, and the gradient times 1000 for 3 steps at 20%, 45% and 70% of the run) and nan (the rate is right, and the
-gradient NaN for 5 steps at 45%). See README.md.
+The scenarios: m1, m01, m10, m30 (the user's rate is 1, 0.1, 10, 30 times the best constant rate), spike (the rate is
+right, and the gradient is multiplied by 1000 for 3 steps at 20%, 45% and 70% of the run) and nan (the rate is right,
+and the gradient is NaN for 5 steps at 45%). See README.md.
 """
 import argparse
 import contextlib
@@ -25,12 +25,12 @@ SERVICE = dict(lrs=dict(tier=2), lrs_lag8=dict(tier=2, decision_lag=8), lrs_tier
 OTHERS = dict(const=policies.Const, plateau=policies.Plateau, plateau_fast=policies.PlateauFast, cosine=policies.Cosine,
               wsd=policies.WSD, linear=policies.Linear)
 DEFAULT = "lrs,lrs_lag8,lrs_tier0,const,plateau"
-# What a run that has diverged counts as in a mean.
+# The score of a diverged run in a mean.
 WORST = 1e3
 
 
 def faults(T, scenario):
-    """{step: factor of the gradient}."""
+    """The faults of a scenario: {step: factor of the gradient}."""
     if scenario == "spike":
         return {int(T * share) + i: 1e3 for share in (0.2, 0.45, 0.7) for i in range(3)}
     if scenario == "nan":
@@ -47,7 +47,7 @@ class Bench:
         self.replayed, self.differences = 0, []
 
     def cell(self, workload, anchor, arm, scenario, seeds):
-        """The runs of an arm in a scenario, one a seed."""
+        """The runs of an arm in a scenario, one for each seed."""
         lr = anchor["const"]["best"]["lr"] * GIVEN[scenario]
         runs = [self.train(workload, arm, lr, scenario, seed) for seed in range(seeds)]
         cell = {name: [run.get(name) for run in runs] for name in runs[0]}
@@ -72,7 +72,7 @@ class Bench:
         return {name: run[name] for name in ("final", "best", "V")}
 
     def recorded(self, run, T, lr):
-        """A run under the service, with what the service has on record about it."""
+        """The figures of a run under the service, with those from the service's records."""
         policy = run["pol"]
         figures = server.figures(self.records.decisions(policy.job), lr)
         figures |= dict(job=policy.job, wait_ms=1e3 * policy.waited_s / T)
@@ -117,7 +117,7 @@ def parsed():
 
 
 def compared(file_and_class):
-    """{class name: class} of `--compare-policy`."""
+    """The policy class that `--compare-policy` names: {class name: class}."""
     if not file_and_class:
         return {}
     file, _, name = file_and_class.rpartition(":")

@@ -1,18 +1,18 @@
-"""What a training workload is: one pure step function, used step by step (closed loop) and in one scan (open loop).
+"""Training workloads: one pure step function, used step by step (closed loop) and in one scan (open loop).
 
 A workload is a class with
 
-  name, T, eval_every                     how it is called, its steps, how often it is evaluated
+  name, T, eval_every                     its name, its number of steps, steps between evaluations
   init(seed)                              starts a run
   step(lr, gscale=1, clip=inf) -> (loss, grad_norm, extra)
-        Of the batch of this step, before the update, which then uses `lr`. `gscale` multiplies the gradient (fault
-        injection), `clip` bounds its global norm. An update whose loss or gradient norm is not finite is left out, as
-        every client must do by itself.
-  eval() -> validation loss on the rows that may steer; score() -> the same on rows that no controller and no tuner sees
-  snapshot(), restore(s)                  parameters and optimizer state, out and in
+        Loss and norm are of this step's batch, before the update, which then uses `lr`. `gscale` multiplies the
+        gradient (fault injection), `clip` bounds its global norm. An update whose loss or gradient norm is not finite
+        is skipped, as every client must do by itself.
+  eval() -> validation loss on the steering rows; score() -> the same on rows that no controller and no tuner sees
+  snapshot(), restore(s)                  takes and puts back parameters and optimizer state
   run_open(seed, rates)                   a whole run; optional, anchors.py needs it
 
-`Workload` is that over JAX: a subclass defines data(), params(key), sample(key), loss(params, batch) and val(params).
+`Workload` implements this over JAX: a subclass defines data(), params(key), sample(key), loss(params, batch), val(params).
 """
 import copy
 import math
@@ -28,9 +28,9 @@ import numpy as np
 
 tmap = jax.tree_util.tree_map
 
-# What a validation loss that is not finite counts as.
+# The value that stands for a validation loss that is not finite.
 BAD = 1e30
-# Where validation rows may lie in a workload.
+# The attributes of a workload that may hold its validation rows.
 VALIDATION_ROWS = ("vx", "vy", "te")
 
 
@@ -41,8 +41,8 @@ class Workload:
     opt = "sgdm"  # or "adam"
     mu = 0.9  # momentum of "sgdm"
     wd = 0.0  # decoupled weight decay
-    max_norm = None  # a clip bound of its own
-    lr0 = 0.1  # centre of the grid of hand-tuning
+    max_norm = None  # a clip bound of the workload itself
+    lr0 = 0.1  # centre of the grid of the tuned rates
 
     def __init__(self):
         self.data()
@@ -52,7 +52,7 @@ class Workload:
         self._scan = jax.jit(self._scan_impl)
 
     def rows(self, i):
-        """This workload with every second validation row from row i on: 0 steers, 1 scores."""
+        """This workload with every second validation row from row i on: rows 0, 2, … steer, rows 1, 3, … score."""
         half = copy.copy(self)
         for attribute in VALIDATION_ROWS:
             rows = getattr(self, attribute, None)
@@ -73,7 +73,7 @@ class Workload:
     def step_state(self, state, lr, gscale, clip):
         p, o, key = state
         key, sub = jax.random.split(key)
-        # Two halves of the batch, so that the gradient noise scale can be had from their norms.
+        # Two halves of the batch, because the gradient noise scale comes from their norms.
         halves = tmap(lambda x: x.reshape((2, x.shape[0] // 2) + x.shape[1:]), self.sample(sub))
         losses, grads = jax.vmap(jax.value_and_grad(self.loss), in_axes=(None, 0))(p, halves)
         loss = jnp.mean(losses)
@@ -91,7 +91,7 @@ class Workload:
         return (p2, o2, key), figures
 
     def _direction(self, o, g):
-        """The update for rate 1, and the next optimizer state."""
+        """The update at rate 1, and the next optimizer state."""
         if self.opt == "sgdm":
             m = tmap(lambda m, x: self.mu * m + x, o[0], g)
             return m, (m,)
@@ -130,20 +130,20 @@ class Workload:
         return _capped(float(self._eval(self.st[0])))
 
     def score(self):
-        """The same on rows that no controller and no tuner sees."""
+        """The validation loss on rows that no controller and no tuner sees."""
         return _capped(float(self._score(self.st[0])))
 
     def snapshot(self):
         return self.st
 
     def restore(self, snapshot, keep_data_position=True):
-        """Parameters and optimizer state go back; the data go on, unless told otherwise."""
+        """Restores parameters and optimizer state; the data go on from where they are, unless told otherwise."""
         self.st = (snapshot[0], snapshot[1], self.st[2]) if keep_data_position else snapshot
 
     # --- a whole run
 
     def run_open(self, seed, rates):
-        """-> losses [T], steering and scoring validation losses [T / eval_every] each."""
+        """-> losses [T], and steering and scoring validation losses [T / eval_every each]."""
         out = self._scan(seed, jnp.asarray(rates, jnp.float32))
         losses, steering, scores = (np.array(x, np.float64) for x in out)
         steering[~np.isfinite(steering)] = BAD
@@ -152,7 +152,7 @@ class Workload:
 
 
 class Classifier(Workload):
-    """Tells classes: a subclass defines data(), setting x, y, vx and vy, params(key) and logits(p, x)."""
+    """A classifier: a subclass defines data(), which sets x, y, vx and vy, params(key) and logits(p, x)."""
 
     batch = 32
 
@@ -174,7 +174,7 @@ def _capped(v):
 
 
 def gsq(tree):
-    """The squared norm of a tree."""
+    """The squared norm of all arrays in a tree."""
     return sum(jnp.sum(x * x) for x in jax.tree_util.tree_leaves(tree))
 
 
@@ -206,20 +206,20 @@ def mse(a, b):
 
 
 def pick(key, n, arrays):
-    """n rows at random, with replacement, the same of each array."""
+    """n random rows with replacement, the same rows of each array."""
     i = jax.random.randint(key, (n,), 0, arrays[0].shape[0])
     return tuple(a[i] for a in arrays)
 
 
 def split(x, y, n_val, seed):
-    """-> x, y to train on, x, y to validate on."""
+    """-> training x, y and validation x, y."""
     i = np.random.RandomState(seed).permutation(len(x))
     train, val = i[n_val:], i[:n_val]
     return jnp.asarray(x[train]), jnp.asarray(y[train]), jnp.asarray(x[val]), jnp.asarray(y[val])
 
 
 def mislabelled(y, share, classes, seed):
-    """Classes of which this share has been drawn anew."""
+    """The classes, with this share of them drawn again at random."""
     r = np.random.RandomState(seed)
     y = np.array(y)
     wrong = r.rand(len(y)) < share
@@ -228,7 +228,7 @@ def mislabelled(y, share, classes, seed):
 
 
 def chars(text, vocab=64):
-    """ASCII text as identifiers of its most frequent characters, the rest one identifier."""
+    """ASCII text as identifiers: one for each of its most frequent characters, and one for all others."""
     a = np.frombuffer(text.encode("ascii", "replace"), np.uint8)
     top = np.argsort(-np.bincount(a, minlength=256), kind="stable")[: vocab - 1]
     m = np.full(256, vocab - 1)

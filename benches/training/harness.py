@@ -1,4 +1,4 @@
-"""Trains one workload under one policy, and finds the workloads of a folder."""
+"""Trains a workload under a policy, and finds the workloads of a folder."""
 import importlib.util
 import sys
 from pathlib import Path
@@ -7,14 +7,14 @@ HERE = Path(__file__).resolve().parent
 
 
 def run(workload, make_policy, lr0, seed, faults=None):
-    """One run of all the workload's steps.
+    """Runs all steps of a workload.
 
     `make_policy(T, lr0, eval_every)` makes the policy (see policies.py), `faults` is {step: factor of the gradient}.
     -> dict(final: the score, best: the best evaluation, V: evaluations, lrs: the rates used, pol: the policy)
     """
     workload.init(seed)
     policy = make_policy(workload.T, lr0, workload.eval_every)
-    # A policy that would otherwise have to do with one act a step.
+    # A policy that can give several acts for a step, and gives one unless asked.
     if hasattr(policy, "takes_acts"):
         policy.takes_acts = True
     faults, copies, evaluations, rates = faults or {}, {}, [], []
@@ -36,7 +36,7 @@ def run(workload, make_policy, lr0, seed, faults=None):
 
 
 def acts_of(directive):
-    """All that a directive wants done, in order."""
+    """All acts of a directive, in order."""
     if "acts" in directive:
         return directive["acts"]
     return [directive["act"]] if directive["act"] else []
@@ -55,9 +55,9 @@ def carry_out(act, workload, copies):
 
 
 def workloads(folder):
-    """The workload classes that `workloads.py` of a folder lists as ALL.
+    """The workload classes in the list ALL of the folder's `workloads.py`.
 
-    What it imports as `engine` is the one beside it, or else ours.
+    Its import `engine` is the file beside it if there is one, else ours.
     """
     folder = Path(folder).resolve()
     path = folder / "workloads.py"
@@ -67,7 +67,7 @@ def workloads(folder):
         sys.path.insert(0, str(HERE))
     if (folder / "engine.py").is_file():
         load("engine", folder / "engine.py")
-    # A package, so that its modules may import each other as such.
+    # Loaded as a package, so that its modules may import each other.
     package = importlib.util.module_from_spec(importlib.util.spec_from_loader("training_set", None, is_package=True))
     package.__path__ = [str(folder)]
     sys.modules["training_set"] = package
@@ -75,7 +75,7 @@ def workloads(folder):
 
 
 def load(name, path):
-    """The Python file as the module of that name."""
+    """Loads the Python file as a module with this name."""
     spec = importlib.util.spec_from_file_location(name, path)
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module

@@ -1,9 +1,9 @@
-"""Which of a trainer's copies each of the service's identifiers stands for.
+"""Maps the identifiers of the service to the copies that a trainer keeps.
 
-The service may ask for several actions before a step: keep the state under one or more identifiers, go back to another, and
-keep that too. A trainer has the state of the moment and some copies; what it must really do is at most one snapshot and
-one restore. All identifiers that were given to the same state share one copy, and a copy that none stands for any more is
-written over, so there are never more copies than identifiers in use, and one.
+Before a step, the service may ask for several actions: keep the state under one or more identifiers, restore another
+state, and keep that too. A trainer has the present state and some copies, and needs at most one snapshot and one restore
+to carry out all the actions. Identifiers of the same state share one copy, and a copy without identifiers is
+overwritten, so there is at most one copy more than there are identifiers in use.
 """
 import itertools
 
@@ -12,20 +12,21 @@ class Copies:
     def __init__(self):
         # The copy of each identifier of the service.
         self.of = {}
-        # How many snapshots could not be taken, since there was but one act to spend.
+        # How many snapshots could not be taken, because only one act was possible.
         self.left_out = 0
 
     def acts(self, actions, only_one=False):
-        """What to do for actions ("snapshot" | "restore" | "forget", identifier): a list of ("snap" | "restore", copy).
+        """The acts for actions ("snapshot" | "restore" | "forget", identifier): a list of ("snap" | "restore", copy).
 
-        At most a snapshot of the state as it is, then a restore. With `only_one`, a step that needs both gets the restore,
-        as going on from the wrong state is worse than having an older copy; the identifiers of the snapshot keep what they
-        stood for before, if anything. To restore what is not kept is passed over, as the interface says.
+        At most a snapshot of the present state, then a restore. With `only_one`, a step that needs both gets only the
+        restore, because going on from the wrong state is worse than having an older copy; the identifiers of the
+        snapshot then keep their earlier copy, if they have one. A restore of a state that is not kept is skipped, as
+        the interface says.
         """
         before = dict(self.of)
         in_use = set(before.values())
         fresh = next(name for name in (f"copy{i}" for i in itertools.count()) if name not in in_use)
-        # The copy that the state is the same as, which may be the one about to be taken of it.
+        # The copy that equals the present state; it may be the copy about to be taken.
         here = fresh
         for kind, identifier in actions:
             if kind == "snapshot":

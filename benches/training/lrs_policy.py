@@ -1,6 +1,6 @@
-"""The service as a policy: trains a run under a job of a running `lrs serve`, in the interface of policies.py.
+"""The service as a policy: trains a run as a job of a running `lrs serve`, in the interface of policies.py.
 
-A harness needs nothing but this file's folder: `LrsPolicy(T, lr0, eval_every, address="127.0.0.1:50051")`.
+A harness needs only the folder of this file: `LrsPolicy(T, lr0, eval_every, address="127.0.0.1:50051")`.
 """
 import math
 import queue
@@ -13,34 +13,34 @@ from pathlib import Path
 import grpc
 from google.protobuf import json_format
 
-# At the end, so that a harness that has an `engine` or `policies` of its own goes on finding those.
+# At the end of the path, so that a harness with its own `engine` or `policies` still finds those.
 sys.path.append(str(Path(__file__).resolve().parent))
 from lrs_copies import Copies  # noqa: E402
 from lrs_wire import Connection, LrsError, message  # noqa: E402
 
 EVALUATION = "val_loss"
-# Tier 0 of a harness is the service's tier 1: the harness clips whenever it is told a bound, it only keeps no copies.
+# Tier 0 of a harness is the service's tier 1: the harness clips to any bound it is told, but keeps no copies.
 SERVICE_TIER = {0: 1, 1: 1, 2: 2}
 
 
 class LrsPolicy:
-    """One run, as a job of its own with the service's recommended closed loop.
+    """A run, as a job of its own with the service's recommended closed loop.
 
     T            steps of the run
     lr0          the rate that the user gives, which may be wrong
     eval_every   steps between evaluations
-    tier         2: the harness carries out snapshots and restores. 0 or 1: it does not, but clips
+    tier         2: the harness carries out snapshots and restores. 0 or 1: it only clips
     address      the server's gRPC address
-    decision_lag a directive for step k sees telemetry of steps up to k - decision_lag only; the service sees to that
+    decision_lag a directive for step k sees telemetry of steps up to k - decision_lag only; the service ensures that
     controllers  controllers of the job's spec in JSON form, in place of `controller: auto`
     name         the job's resource name. Default: a new one in the namespace `training`
     labels       the job's labels
-    takes_acts   whether the harness looks at a directive's "acts". One that looks at "act" only gets, in a step that needs
-                 both a snapshot and a restore, the restore alone, and `copies.left_out` counts it
+    takes_acts   whether the harness reads "acts" of a directive. A harness that reads only "act" gets, in a step that
+                 needs both a snapshot and a restore, the restore alone; `copies.left_out` counts such steps
     timeout_s    how long to wait for the server before giving up
 
-    The job is completed when the last step and its evaluation have been reported, or else by `close()`, as cancelled. All
-    that goes wrong is raised as LrsError.
+    The job is completed when the last step and its evaluation have been reported; before that, `close()` cancels it. Every
+    failure is raised as LrsError.
     """
 
     def __init__(self, T, lr0, eval_every, tier=2, address="127.0.0.1:50051", *, decision_lag=1, controllers=None,
@@ -52,10 +52,10 @@ class LrsPolicy:
         self.job = name or f"namespaces/training/jobs/{uuid.uuid4()}"
         self.copies = Copies()
         self.is_over = False
-        self.waited_s = 0.0  # for directives, over all steps
+        self.waited_s = 0.0  # time spent waiting for directives, over all steps
         self._directives = {}
         self._told = None  # the step of the newest directive used, and its rate
-        self._seen = None  # what is to be reported of that step
+        self._seen = None  # the values to report of that step
         self._reported = -1  # the highest step reported
         self._acknowledged = None  # the newest answer with acknowledgements
         self._connection = Connection(address, timeout_s)
@@ -90,7 +90,7 @@ class LrsPolicy:
             self._finish()
 
     def close(self):
-        """Ends the job, as cancelled if its last step has not been reported, and the connection."""
+        """Ends the job and the connection. Cancels the job if its last step has not been reported."""
         if not self.is_over:
             self._end("STATE_CANCELLED", "the harness closed it before its last step was reported")
 
@@ -107,7 +107,7 @@ class LrsPolicy:
         self.attempt = started.attempt
 
     def _finish(self):
-        """Reports the last step, waits until all is durable, and completes the job."""
+        """Reports the last step, waits until every report is durable, and completes the job."""
         self._flush()
         self._requests.put(None)
         while (response := self._answer("the last acknowledgement")) is not None:
@@ -134,11 +134,11 @@ class LrsPolicy:
         first = message("StreamTelemetryRequest")(job=self.job, attempt=self.attempt, want_directives=True)
         self._requests.put(first)
         stream = self._connection.stream("StreamTelemetry", iter(self._requests.get, None))
-        # It ends with the stream, which ends with the job.
+        # The thread ends with the stream, which ends with the job.
         threading.Thread(target=read, args=(stream, self._responses), daemon=True).start()
 
     def _flush(self):
-        """Reports the step that was trained, if it has not been."""
+        """Reports the trained step, unless it has been reported."""
         if self._seen is None:
             return
         k, rate = self._told
@@ -147,7 +147,7 @@ class LrsPolicy:
         self._reported, self._seen = k, None
 
     def _directive(self, k):
-        """The final directive of step k. The service sends each when it has become final, which the telemetry makes it."""
+        """The final directive of step k. The service sends it once enough telemetry has come to make it final."""
         while k not in self._directives:
             response = self._answer(f"the directive of step {k}")
             if response is None:
@@ -162,7 +162,7 @@ class LrsPolicy:
             self._directives[directive.step] = directive
 
     def _answer(self, wanted):
-        """The next answer of the stream; None at its end."""
+        """The next answer of the stream; None after its end."""
         try:
             response = self._responses.get(timeout=self.timeout_s)
         except queue.Empty:
@@ -179,7 +179,7 @@ def action(proto):
 
 
 def read(stream, responses):
-    """Puts a stream's answers into the queue, and then None or the error it ended with."""
+    """Puts the answers of a stream into the queue, and at its end None or the error."""
     try:
         for response in stream:
             responses.put(response)

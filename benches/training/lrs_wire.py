@@ -28,7 +28,7 @@ def pool():
         known = resources.files("grpc_tools") / "_proto"
         command = ["protoc", f"-I{PROTO}", f"-I{known}", "--include_imports", f"--descriptor_set_out={out}", *files]
         if protoc.main(command) != 0:
-            raise LrsError(f"the proto files in {PROTO} can not be compiled")
+            raise LrsError(f"the proto files in {PROTO} cannot be compiled")
         descriptors = descriptor_pb2.FileDescriptorSet.FromString(out.read_bytes())
     made = descriptor_pool.DescriptorPool()
     for file in descriptors.file:

@@ -1,11 +1,11 @@
-"""What decides the rate in the trainer's own process: the arms that the service is compared with, and the interface.
+"""Policies in the trainer's own process: the arms that the service is compared with, and the interface of a policy.
 
-A policy is made with (T, lr0, eval_every): the steps of the run, the rate that the user gives, and how often there is an
-evaluation. Then, for each step k from 0:
+A policy is made with (T, lr0, eval_every): the steps of the run, the user's rate, and the steps between evaluations.
+Then, for each step k from 0:
 
   next(k) -> {"lr": rate, "clip": bound of the gradient's norm, "act": None | ("snap", id) | ("restore", id)}
-        What to use at step k; the act is carried out before it. Depends on no telemetry of step k or later. May also have
-        "acts": all that is to be done, in order; whoever knows it looks at that in place of "act".
+        The directive of step k; the act is carried out before the step. Uses no telemetry of step k or later. May also
+        have "acts", all acts in order; a harness that knows "acts" reads it in place of "act".
   observe(k, loss, grad_norm, extra)      after the step
   observe_val(k, v)                       after an evaluation at the end of step k, which follows observe(k, ...)
 """
@@ -17,7 +17,7 @@ INF = math.inf
 
 
 class Policy:
-    """The rate given, throughout: a training with nothing."""
+    """The user's rate throughout: training without any schedule."""
 
     def __init__(self, T, lr0, eval_every):
         self.T, self.lr0, self.ee = T, lr0, eval_every
@@ -37,7 +37,7 @@ class Policy:
 
 
 class Open(Policy):
-    """A schedule with the rate given as its peak."""
+    """A schedule whose peak is the user's rate."""
 
     shape = "const"
 
@@ -88,7 +88,7 @@ class Plateau(Policy):
 
 
 class PlateauFast(Plateau):
-    """The same in a hurry."""
+    """The same with less patience and a milder cut."""
 
     factor, patience = 0.5, 2
 

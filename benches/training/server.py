@@ -1,4 +1,4 @@
-"""A server of the benchmark's own, and what is read back from it about a run."""
+"""The benchmark's server, and what its records say about a run."""
 import contextlib
 import json
 import os
@@ -10,19 +10,19 @@ from pathlib import Path
 from lrs_wire import Connection
 
 READY_WITHIN_S = 60
-DIFFERS = 6  # how `lrs replay` exits when it finds a difference
+DIFFERS = 6  # the exit status of `lrs replay` when it finds a difference
 PAGE = 1000
 
 
 @contextlib.contextmanager
 def running(binary):
-    """The gRPC address of a server on free ports over a temporary database; it is stopped on the way out."""
+    """The gRPC address of a server on free ports with a temporary database; the server stops at the end."""
     with tempfile.TemporaryDirectory(prefix="lrs-bench-training-") as folder:
         folder = Path(folder)
         ready, log = folder / "ready.json", folder / "log"
         command = [binary, "serve", "--database-url", f"sqlite://{folder}/bench.db", "--grpc-listen", "127.0.0.1:0",
                    "--http-listen", "127.0.0.1:0", "--ready-file", str(ready)]
-        # Nothing of the surroundings configures it.
+        # The environment must not configure the server.
         surroundings = {name: value for name, value in os.environ.items() if not name.startswith("LRS_")}
         with log.open("w") as out:
             process = subprocess.Popen(command, stdout=out, stderr=out, env=surroundings)
@@ -39,7 +39,7 @@ def running(binary):
 
 
 class Records:
-    """What a server has recorded about jobs that are over."""
+    """The records of a server about ended jobs."""
 
     def __init__(self, binary, address):
         self.binary, self.address = binary, address
@@ -59,7 +59,7 @@ class Records:
                 return decisions
 
     def replay(self, job):
-        """How the replayed decisions of a job differ from the recorded ones, in words; None if they do not."""
+        """The difference between a job's replayed and recorded decisions, in words; None without a difference."""
         command = [self.binary, "replay", job, "--server", f"http://{self.address}", "--no-color"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode not in (0, DIFFERS):
@@ -68,12 +68,12 @@ class Records:
 
 
 def figures(decisions, lr0):
-    """What the decisions say about a run: the steps of its search, the rate that it found, as a multiple of the one given,
-    and how many decisions moved the rate after that. Without a search the steps are 0 and the rate is none."""
+    """What the decisions say about a run: the steps of its search, the rate found as a multiple of the given rate, and
+    how many decisions moved the rate after the search. Without a search the steps are 0 and there is no rate."""
     moves = [each for each in decisions if each.WhichOneof("effect") == "base_rate_change"]
     searching = [each for each in moves if is_search(each)]
     first = moves.index(searching[0]) if searching else 0
-    # The first move after the last of the search's stages that is none itself.
+    # The first move after the search's last stage.
     found = next((i for i in range(first, len(moves)) if searching and not is_search(moves[i])), None)
     if found is None:
         return dict(search_steps=None if searching else 0, found=None, moves=0 if searching else len(moves))
@@ -82,6 +82,6 @@ def figures(decisions, lr0):
 
 
 def is_search(decision):
-    """Whether a move of the rate belongs to a search: it tries rates as they are, and above 0."""
+    """Whether a move belongs to a search: only a search tries rates as they are (flat), above 0."""
     change = decision.base_rate_change
     return change.shape.is_flat and change.groups[0].base_lr > 0

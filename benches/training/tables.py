@@ -1,9 +1,9 @@
-"""The tables and the one line that a benchmark's results come down to."""
+"""Prints the results of a benchmark as tables and as one line."""
 import math
 
-# A run that has diverged counts as this many times the best.
+# A diverged run counts as this many times the best.
 CAP = 10.0
-# Arms of the service, and what they are called in the line; the first is the line itself.
+# Arms of the service and their names in the line; the line itself is for the first arm.
 LINE = dict(lrs_lag8="lag8", lrs_tier0="tier0")
 SCENARIOS = ("m1", "m01", "m10", "m30", "spike", "nan")
 FAULTS = ("spike", "nan")
@@ -34,7 +34,7 @@ def show(results, anchors, arms, scenarios):
 
 
 def summary(results, anchors, arms):
-    """The one line: of the arm `lrs`, then of the others by name."""
+    """The line: the figures of the arm `lrs`, then those of the other arms by name."""
     line = dict(bench="training")
     line |= {scenario: overall(results, anchors, "lrs", scenario) for scenario in SCENARIOS}
     for arm in arms:
@@ -44,7 +44,7 @@ def summary(results, anchors, arms):
 
 
 def overall(results, anchors, arm, scenario):
-    """Geometric mean and worst of score / best hand-tuned; for faults also of score / own undisturbed. None if not run."""
+    """Geometric mean and worst of score / best tuned; for faults also of score / own undisturbed. None if not run."""
     scores = [ratio_to_best(results, anchors, name, arm, scenario) for name in results]
     if None in scores:
         return None
@@ -56,7 +56,7 @@ def overall(results, anchors, arm, scenario):
 
 
 def table(columns, results, value):
-    """A row a workload; where the values are numbers, their geometric mean and worst below."""
+    """A row for each workload; if the values are numbers, also rows with their geometric mean and their worst."""
     print("| workload | " + " | ".join(columns) + " |")
     print("|---|" + "---|" * len(columns))
     numbers = {column: [] for column in columns}
@@ -75,7 +75,7 @@ def table(columns, results, value):
 
 def score_and_steps(results, anchors, name, arm, scenario):
     cell = results[name][f"{arm}/{scenario}"]
-    # The median over seeds, where never is later than ever.
+    # The median over seeds; a target that was never reached counts as later than any step.
     steps = sorted(each or math.inf for each in cell["steps_to_target"])[len(cell["steps_to_target"]) // 2]
     return ratio_to_best(results, anchors, name, arm, scenario), f"({steps if steps < math.inf else 'never'})"
 
@@ -86,7 +86,7 @@ def search(results, anchors, name, arm, scenario):
     if None in cell["search_steps"]:
         return None, "never over"
     found = " ".join("-" if each is None else f"{each:.3g}" for each in cell["found"])
-    # Not to be 0, of which there is no geometric mean.
+    # A share of 0 becomes `none`, because numbers with a 0 among them have no geometric mean.
     share = sum(cell["search_steps"]) / len(cell["search_steps"]) / T
     return (share, f"({found})") if share else (None, "none")
 
@@ -97,7 +97,7 @@ def ratio_to_best(results, anchors, name, arm, scenario):
 
 
 def ratio(results, name, above, below):
-    """Between the scores of two (arm, scenario); None if one was not run."""
+    """The ratio of the scores of two (arm, scenario); None if one was not run."""
     above, below = (results[name].get("/".join(each)) for each in (above, below))
     return above and below and min(above["mean"] / below["mean"], CAP)
 

@@ -1,5 +1,5 @@
-//! Calls of methods by their path, inside the process. Requests and answers are messages in their wire form, so that a
-//! caller needs to know none of them.
+//! Calls of methods by their path, inside the process. Requests and answers stay in their wire form, so the caller
+//! needs to know no message type.
 
 use lrs_proto::codec::Wire;
 use prost::bytes::Bytes;
@@ -7,12 +7,12 @@ use tonic::{Request, Status, Streaming, client::Grpc, codegen::http::uri::PathAn
 
 use super::{Services, service_routes};
 
-/// Every method of our services. Cheap to clone.
+/// All methods of our services. Cheap to clone.
 #[derive(Clone)]
 pub struct Calls(Grpc<Routes>);
 
 impl Calls {
-    /// Calls of these services, without a bound on the size of a message: callers bound what they read.
+    /// Calls of these services without a bound on the size of a message; the callers bound what they read.
     #[must_use]
     pub fn new(services: Services) -> Self {
         let client = Grpc::new(service_routes(services, usize::MAX).prepare());
@@ -22,7 +22,7 @@ impl Calls {
     /// Calls a method that gives one answer.
     ///
     /// # Errors
-    /// The method's own, and `UNIMPLEMENTED` if there is no such method.
+    /// The errors of the method, and `UNIMPLEMENTED` if the method does not exist.
     pub async fn unary(&self, path: PathAndQuery, request: Bytes) -> Result<Bytes, Status> {
         Ok(self.0.clone().unary(Request::new(request), path, Wire).await?.into_inner())
     }

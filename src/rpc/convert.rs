@@ -1,9 +1,9 @@
-//! Between the wire and the model, a file a noun: `from_proto` and `to_proto`.
+//! Conversions between the wire and the model, a file for each noun: `from_proto` and `to_proto`.
 //!
-//! `from_proto` takes [`Violations`] and always returns a value: where a value on the wire is wrong, it notes a
-//! violation and goes on with the nearest value allowed. So everything wrong with a request is found at once. The
-//! caller must not use the result if a violation was noted. Structure is checked here (what is required, whole numbers
-//! and their ranges, known enum values, lengths); what the numbers mean is checked by the engine.
+//! `from_proto` takes [`Violations`] and always returns a value: where the wire is wrong, it notes a violation and goes
+//! on with the nearest allowed value, so that all errors in a request are found at once. The caller must not use the
+//! result if a violation was noted. This module checks structure (required fields, whole numbers and their ranges,
+//! known enum values, lengths); the engine checks meaning.
 
 use std::fmt::Display;
 
@@ -21,7 +21,7 @@ pub mod spec;
 pub mod telemetry;
 pub mod time;
 
-/// `value` if it lies in `min..=max`, else the nearest number that does, with a violation.
+/// `value` if it lies in `min..=max`; otherwise the nearest number in that range, with a violation.
 pub(crate) fn whole(violations: &mut Violations, field: impl Display, value: i64, min: u64, max: u64) -> u64 {
     match u64::try_from(value) {
         Ok(value) if (min..=max).contains(&value) => value,
@@ -58,12 +58,12 @@ pub(crate) fn at_most_chars(violations: &mut Violations, field: impl Display, te
             format_args!("at most {max} characters"),
         );
     } else if text.contains('\0') {
-        // PostgreSQL's texts cannot hold it.
+        // PostgreSQL's texts cannot hold a NUL character.
         violations.refuse(field, "a text with a NUL character", "free of NUL characters");
     }
 }
 
-/// A number of the model on the wire. Those of the model never exceed what an `int64` holds; larger ones are cut.
+/// A number of the model on the wire. Numbers of the model fit into an `int64`; a larger number is cut to its maximum.
 pub(crate) fn int64(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }

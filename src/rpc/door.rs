@@ -1,4 +1,4 @@
-//! The way from a call to the engine: closed until the engine has recovered.
+//! The way from a call to the engine. It is closed until the engine has recovered.
 
 use std::sync::{
     Arc,
@@ -12,7 +12,7 @@ use super::status;
 use lrs_engine::Engine;
 use lrs_runtime::heavy::{Turn, Turns};
 
-/// The caller of a request of this many bytes takes turns with others.
+/// A caller whose request is at least this large takes turns with others.
 const LARGE_BYTES: usize = 64 << 10;
 
 /// The way to the engine, and the sign that the process is about to end.
@@ -31,11 +31,11 @@ impl Door {
         Self { engine, has_opened: Arc::default(), drain, turns: Turns::default() }
     }
 
-    /// The engine, once it has recovered. From then on the door stays open: a database that goes away later does not
-    /// keep the engine from answering what it can.
+    /// The engine, once it has recovered. After that the door stays open, even if the database goes away later: the
+    /// engine still answers what it can.
     ///
     /// # Errors
-    /// `UNAVAILABLE` until then.
+    /// `UNAVAILABLE` until the engine has recovered.
     pub fn engine(&self) -> Result<&Engine, Status> {
         if !self.has_opened.load(Ordering::Relaxed) {
             self.engine.ready().map_err(|why| status::not_ready(&why))?;
@@ -44,20 +44,20 @@ impl Door {
         Ok(&self.engine)
     }
 
-    /// Whether calls can be answered now.
+    /// Whether the server can answer calls now.
     ///
     /// # Errors
-    /// Why not, for people.
+    /// A message for people: why it cannot.
     pub fn ready(&self) -> Result<(), String> {
         if self.drain.is_cancelled() { Err("the server is shutting down".to_owned()) } else { self.engine.ready() }
     }
 
-    /// A turn at large work. Hold it until the work is done.
+    /// Waits for a turn at large work. Hold the turn until the work is done.
     pub async fn turn(&self) -> Turn {
         self.turns.take().await
     }
 
-    /// A turn for the work of a request, if the request is large.
+    /// Waits for a turn for the work of a request, if the request is large.
     pub async fn turn_for(&self, request: &impl prost::Message) -> Option<Turn> {
         if request.encoded_len() < LARGE_BYTES { None } else { Some(self.turn().await) }
     }

@@ -1,4 +1,4 @@
-//! Tests that walk the descriptors: no layer lacks a method, a field, a form or a value.
+//! Tests that walk the descriptors: every layer has every method, field, form and value.
 
 use lrs_model::{job::State, violation::Violations};
 use lrs_proto::{
@@ -11,10 +11,10 @@ use lrs_proto::{
 
 use super::convert;
 
-/// How deep messages that contain themselves are filled.
+/// How deep a message that contains itself is filled.
 const MAX_DEPTH: usize = 8;
 
-/// A message with a value in every field that is no short form of another; of a oneof, the first member.
+/// A message with a value in every field, except short forms of other fields; of a oneof, the first member.
 pub(super) fn full(message: &MessageDescriptor) -> DynamicMessage {
     filled(message, 0)
 }
@@ -22,7 +22,7 @@ pub(super) fn full(message: &MessageDescriptor) -> DynamicMessage {
 fn filled(message: &MessageDescriptor, depth: usize) -> DynamicMessage {
     let mut filled = DynamicMessage::new(message.clone());
     for field in message.fields() {
-        // A schedule or a controller is one of our own, in the oneof, or has a library's words, in the other fields.
+        // A schedule or controller is either ours (in the oneof) or in a library's words (in the other fields).
         let is_library = message.get_field_by_name("library").is_some() && !is_choice(&field);
         let is_other = is_library || reflect::long_form(&field).is_some();
         let is_taken =
@@ -34,12 +34,13 @@ fn filled(message: &MessageDescriptor, depth: usize) -> DynamicMessage {
     filled
 }
 
-/// Whether the field is a member of a oneof that the proto says; an `optional` field is one of its own.
+/// Whether the field belongs to a oneof in the proto; an `optional` field makes a oneof of its own, which does not
+/// count.
 fn is_choice(field: &FieldDescriptor) -> bool {
     field.containing_oneof().is_some_and(|oneof| !oneof.is_synthetic())
 }
 
-/// A value of a field that is not its default.
+/// A value of the field that differs from its default.
 fn value(field: &FieldDescriptor, depth: usize) -> Value {
     if let Kind::Message(entry) = field.kind()
         && field.is_map()
@@ -71,7 +72,7 @@ fn last(kind: &EnumDescriptor) -> i32 {
     kind.values().map(|value| value.number()).max().unwrap_or_default()
 }
 
-/// Messages that have between them every member of every oneof and every value of every enum below `message`.
+/// Messages that together have every member of every oneof and every value of every enum below `message`.
 fn variants(message: &MessageDescriptor, above: &[MessageDescriptor]) -> Vec<DynamicMessage> {
     let base = full(message);
     let above: Vec<MessageDescriptor> = above.iter().cloned().chain([message.clone()]).collect();
@@ -109,7 +110,7 @@ fn every_field_form_kind_and_value_of_a_spec_survives_the_model() {
         let mut violations = Violations::new();
         let back = to_dynamic(&convert::spec::to_proto(&convert::spec::from_proto(spec, &mut violations))).unwrap();
         for field in variant.descriptor().fields() {
-            // A suggestion is only for one of the two sources; both name jobs, which this text is not.
+            // Only one of the two sources may have a suggestion; both name jobs, and this text is not a job's name.
             let is_refused =
                 field.name() == "base_lr_from" && violations.iter().any(|v| v.field.starts_with("base_lr_from"));
             if variant.get_field(&field) != back.get_field(&field) && !is_refused {

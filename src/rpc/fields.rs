@@ -1,6 +1,7 @@
-//! The fields that many requests have: names, pages, who and why.
+//! Fields that many requests share: names, pages, author and reason.
 //!
-//! As in [`convert`](super::convert), a reader notes what is wrong and goes on; [`checked`] then refuses the request.
+//! As in [`convert`](super::convert), a reader notes what is wrong and goes on; at the end, [`checked`] refuses the
+//! request.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -36,29 +37,29 @@ pub fn checked<T>(violations: Violations, value: Option<T>) -> Result<T, Error> 
     }
 }
 
-/// A job's name.
+/// Reads the name of a job.
 pub fn job_name(violations: &mut Violations, field: &str, name: &str) -> Option<JobName> {
     noted(violations, field, name.parse())
 }
 
-/// A job's name, in a request that has nothing else to check.
+/// Reads the name of a job, in a request that has nothing else to check.
 ///
 /// # Errors
-/// [`Error::Invalid`] if it is not one.
+/// [`Error::Invalid`] if the name is invalid.
 pub fn only_job_name(field: &str, name: &str) -> Result<JobName, Error> {
     let mut violations = Violations::new();
     let name = job_name(&mut violations, field, name);
     checked(violations, name)
 }
 
-/// The name of the job `job_id` in `parent`. Both are checked, so that both can be noted.
+/// The name of the job `job_id` in `parent`. Checks both, so that both can be wrong at once.
 pub fn child_name(violations: &mut Violations, parent: &str, job_id: &str) -> Option<JobName> {
     let namespace = noted(violations, "parent", parse_parent(parent));
     let job_id = noted(violations, "job_id", check_part(job_id).map(|()| job_id));
     JobName::new(namespace?, job_id?).ok()
 }
 
-/// How long an answer may wait; not at all if the field is unset.
+/// How long an answer may wait; zero if the field is not set.
 pub fn wait(violations: &mut Violations, field: &str, wire: Option<&pbjson_types::Duration>) -> Duration {
     let Some(wire) = wire else { return Duration::ZERO };
     match Duration::try_from(*wire) {
@@ -71,7 +72,8 @@ pub fn wait(violations: &mut Violations, field: &str, wire: Option<&pbjson_types
     }
 }
 
-/// A required spec in `field`, checked on the wire and by the engine, so that everything wrong is noted at once.
+/// Reads a required spec in `field`. Both its form on the wire and its meaning are checked, so that all violations come
+/// at once.
 pub fn spec(v: &mut Violations, engine: &Engine, field: &str, wire: Option<proto::JobSpec>) -> Option<Spec> {
     v.within(field, |v| {
         let Some(wire) = wire else {
@@ -88,7 +90,7 @@ pub fn spec(v: &mut Violations, engine: &Engine, field: &str, wire: Option<proto
     })
 }
 
-/// Who orders a change, and why.
+/// The author of a change, with the reason and the request's identifier.
 pub fn order(violations: &mut Violations, author: String, reason: String, request_id: String) -> Order {
     at_most_chars(violations, "reason", &reason, MAX_REASON_CHARS);
     at_most_chars(violations, "author", &author, MAX_AUTHOR_CHARS);
@@ -110,13 +112,13 @@ pub fn figures(violations: &mut Violations, field: &str, figures: &BTreeMap<Stri
     }
 }
 
-/// The identifier that makes a repeat harmless.
+/// The identifier that makes a repeated request harmless.
 pub fn request_id(violations: &mut Violations, request_id: String) -> Option<String> {
     at_most_chars(violations, "request_id", &request_id, MAX_REQUEST_ID_CHARS);
     (!request_id.is_empty()).then_some(request_id)
 }
 
-/// The size of a page.
+/// The size of a page, with the usual limit and default.
 pub fn page_size(violations: &mut Violations, page_size: i32) -> u32 {
     page_size_up_to(violations, page_size, MAX_PAGE_SIZE, DEFAULT_PAGE_SIZE)
 }

@@ -21,10 +21,10 @@ const MAX_FILTER_CHARS: usize = 2000;
 const MAX_CONDITIONS: usize = 20;
 const FIELDS: &str = "state, experiment, arm, display_name, labels.KEY, create_time or update_time";
 
-/// The conditions of a filter; an empty one has none.
+/// The conditions of a filter; an empty filter has none.
 ///
 /// # Errors
-/// What is wrong with it and where, for people.
+/// A message for people: what is wrong with the filter, and where.
 pub fn parse(filter: &str) -> Result<Vec<Condition>, String> {
     let length = filter.chars().count();
     if length > MAX_FILTER_CHARS {
@@ -48,10 +48,10 @@ pub fn parse(filter: &str) -> Result<Vec<Condition>, String> {
     }
 }
 
-/// The order of a listing; an empty text is by name.
+/// The order of a listing; an empty text means by name.
 ///
 /// # Errors
-/// What is allowed, for people.
+/// A message for people: which orders are allowed.
 pub fn parse_order(order_by: &str) -> Result<JobOrder, String> {
     let words: Vec<&str> = order_by.split_whitespace().collect();
     let (key, descending) = match words[..] {
@@ -110,7 +110,7 @@ fn comparison(tokens: &mut Tokens<'_>) -> Result<Condition, String> {
     }
 }
 
-/// The key after `labels.` where it is quoted.
+/// The key after `labels.`, if it is quoted.
 fn label_key(tokens: &mut Tokens<'_>) -> Result<String, String> {
     let token = tokens.expect("a label's key")?;
     match token.kind {

@@ -42,7 +42,7 @@ impl Jobs {
         Self { door }
     }
 
-    /// Pauses or resumes.
+    /// Pauses or resumes a job.
     async fn steer(
         &self,
         change: Change,
@@ -205,7 +205,8 @@ impl JobService for Jobs {
     }
 }
 
-/// Names what the engine found wrong with a part of a request by the field of the request that holds that part.
+/// Puts `field`, the field of the request that holds the checked part, in front of the paths of the engine's
+/// violations.
 fn below(field: &'static str) -> impl Fn(Error) -> Error {
     move |error| match error {
         Error::Invalid(found) => {
@@ -267,7 +268,7 @@ fn fork_from_proto(
         (Some(source), parent) if parent.is_empty() => format!("namespaces/{}", source.namespace()),
         (_, parent) => parent,
     };
-    // Without a source there may be no parent either; then only the identifier is judged.
+    // Without a source, a missing parent is allowed; then only the identifier is checked.
     let parent = if source.is_none() && parse_parent(&parent).is_err() { "namespaces/any".to_owned() } else { parent };
     let name = fields::child_name(v, &parent, &request.job_id);
     let spec = request.spec.and_then(|spec| read_spec(v, spec));

@@ -22,9 +22,10 @@ use lrs_runtime::heavy::in_place;
 
 const MAX_TOKEN_CHARS: usize = 200;
 const MAX_PLAN_STEPS: u64 = 65_536;
-/// Rates, momenta and weight decays in a plan: 1 MiB, which every client reads.
+/// The most rates, momenta and weight decays in a plan: 1 MiB of them, which every client reads.
 const MAX_PLAN_NUMBERS: usize = 1 << 17;
-/// A plan of this many steps is measured first; if it has this many rates, its caller takes turns with others.
+/// The size of a plan of this many steps is computed first; a caller whose plan has this many rates takes turns with
+/// others.
 const LONG_PLAN_STEPS: usize = 1000;
 const LARGE_PLAN_RATES: usize = 32_768;
 

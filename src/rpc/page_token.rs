@@ -1,4 +1,4 @@
-//! Page tokens: opaque to the caller, and of use only with the query they came from.
+//! Page tokens: opaque to the caller, and valid only with the query that they came from.
 
 use std::hash::{DefaultHasher, Hash, Hasher as _};
 
@@ -7,12 +7,13 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use lrs_model::violation::Violations;
 
-/// No token that was ever given out is longer.
+/// Longer than any token that was ever given out.
 const MAX_TOKEN_BYTES: usize = 2048;
 
 #[derive(Serialize, Deserialize)]
 struct Token<C> {
-    /// The query's. Another release may compute another one; a listing under way must then begin again.
+    /// The fingerprint of the query. Another release may compute it differently; a listing under way must then begin
+    /// again.
     fingerprint: u64,
     cursor: C,
 }
@@ -25,7 +26,8 @@ pub fn write<C: Serialize>(query: &impl Hash, cursor: C) -> String {
     serde_json::to_vec(&token).map(|json| URL_SAFE_NO_PAD.encode(json)).unwrap_or_default()
 }
 
-/// Where the page begins; `None` is the beginning. Notes a violation of `page_token` if it is no token of this query.
+/// The place where the page begins; `None` for the beginning. Notes a violation of `page_token` if the token is not one
+/// of this query.
 pub fn read<C: DeserializeOwned>(violations: &mut Violations, token: &str, query: &impl Hash) -> Option<C> {
     if token.is_empty() {
         return None;

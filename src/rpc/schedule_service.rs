@@ -34,7 +34,7 @@ impl ScheduleService for Schedules {
         &self,
         request: Request<PreviewScheduleRequest>,
     ) -> Result<Response<PreviewScheduleResponse>, Status> {
-        // A curve may take milliseconds, so it is computed where no other task waits for it.
+        // A curve may take milliseconds, so it is computed on a thread where no other task waits.
         let _turn = self.door.turn().await;
         let mut request = request.into_inner();
         let engine = self.door.engine()?;

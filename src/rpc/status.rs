@@ -1,8 +1,9 @@
-//! Errors of the engine as statuses of gRPC: the one place where an error gets its code, its reason and its details.
+//! Turns errors of the engine into gRPC statuses: the only place that gives an error its code, its reason and its
+//! details.
 //!
-//! Every status carries a `google.rpc.ErrorInfo` with a reason in [`DOMAIN`], stable enough to program against; invalid
-//! arguments also have a `BadRequest` with every violation, errors that pass by themselves a `RetryInfo`, and errors
-//! about a job a `ResourceInfo`.
+//! Every status has a `google.rpc.ErrorInfo` with a reason in [`DOMAIN`] that clients can rely on. An invalid argument
+//! also has a `BadRequest` with every violation, an error that passes by itself a `RetryInfo`, and an error about a job
+//! a `ResourceInfo`.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -18,14 +19,14 @@ pub const DOMAIN: &str = "lrs.v1";
 
 /// The resource type of every `ResourceInfo`.
 const JOB: &str = "lrs.v1.Job";
-/// How much of the violations a status has. It travels in headers, of which clients read some 8 KiB, text and details
-/// together; they reset the stream if there is more.
+/// The most bytes of violations in a status. A status travels in headers; clients read some 8 KiB of text and details
+/// together, and reset the stream if there is more.
 const MAX_VIOLATIONS_BYTES: usize = 1500;
-/// How much of one text, such as a refused value, a status has.
+/// The most characters of one text, such as a refused value, in a status.
 const MAX_TEXT_CHARS: usize = 400;
-/// When to try again after a limit was reached.
+/// When to try again after a limit has been reached.
 const RETRY_WHEN_FULL: Duration = Duration::from_millis(100);
-/// When to try again while something is away.
+/// When to try again while the database or the engine is away.
 const RETRY_WHEN_AWAY: Duration = Duration::from_secs(1);
 
 /// The status of an error of the engine.
@@ -38,7 +39,8 @@ pub fn of(error: Error) -> Status {
         Error::JobNotFound(_) => (Code::NotFound, "JOB_NOT_FOUND"),
         Error::ExperimentNotFound { .. } => (Code::NotFound, "EXPERIMENT_NOT_FOUND"),
         Error::JobExists(_) => (Code::AlreadyExists, "JOB_EXISTS"),
-        // Not ALREADY_EXISTS: the change that exists is another one, and sending this one again will not help.
+        // Not ALREADY_EXISTS: a different change exists under this identifier, and sending this one again will not
+        // help.
         Error::RequestIdReused { .. } => (Code::FailedPrecondition, "REQUEST_ID_REUSED"),
         Error::JobEnded { .. } => (Code::FailedPrecondition, "JOB_ENDED"),
         Error::JobNotEnded { .. } => (Code::FailedPrecondition, "JOB_NOT_ENDED"),
@@ -66,7 +68,7 @@ pub fn of(error: Error) -> Status {
         details.set_resource_info(JOB, job, "", "");
     }
     let message = match &error {
-        // The caller sees no SQL; the log does.
+        // The log shows the SQL, but the caller must not see it.
         Error::Store(problem) => {
             tracing::error!("A call failed in the database: {}", chain(problem));
             "the database refused; the server's log says why".to_owned()
@@ -80,7 +82,7 @@ pub fn of(error: Error) -> Status {
             let texts: Vec<String> = told.iter().map(|v| format!("{}: {}", v.field, v.description)).collect();
             format!("invalid argument: {}", texts.join("; "))
         }
-        // The causes may show SQL too.
+        // The causes may contain SQL too.
         Error::StoreUnavailable(problem) => {
             tracing::debug!("A call has to be repeated, as the database is not available: {}", chain(problem));
             error.to_string()
@@ -90,14 +92,14 @@ pub fn of(error: Error) -> Status {
     Status::with_error_details(code, message, details)
 }
 
-/// Why no call can be answered yet.
+/// The status of a call before the server can answer calls.
 pub(crate) fn not_ready(why: &str) -> Status {
     let mut details = ErrorDetails::with_error_info("NOT_READY", DOMAIN, HashMap::new());
     details.set_retry_info(Some(RETRY_WHEN_AWAY));
     Status::with_error_details(Code::Unavailable, format!("the server is not ready yet: {why}"), details)
 }
 
-/// Facts about an error for programs, by name.
+/// The facts about an error, for programs.
 fn facts(error: &Error) -> HashMap<String, String> {
     let pairs: Vec<(&str, String)> = match error {
         Error::StaleAttempt { attempt, newest, .. } => {
@@ -149,7 +151,7 @@ fn job_of(error: &Error) -> Option<String> {
     }
 }
 
-/// The violations that there is room for; the last says how many more there are, if there are.
+/// As many violations as there is room for; the last one says how many were left out.
 fn told(violations: &Violations) -> Vec<FieldViolation> {
     let mut room = MAX_VIOLATIONS_BYTES;
     let mut told = Vec::new();

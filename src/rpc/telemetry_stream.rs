@@ -1,9 +1,10 @@
 //! `StreamTelemetry`: reports up, acknowledgements and directives down, on one stream.
 //!
-//! Nothing is spawned: the answer is a stream that works when it is polled. When either side ends it, everything is
-//! dropped. What the engine has accepted by then stays accepted; its acknowledgement is lost, so the client sends it
-//! again. Reading stops while the maximum number of messages awaits durability, which pushes back on the client. An
-//! acknowledgement goes down at once, or with the next directives if its client lets it wait for them.
+//! Nothing is spawned: the answer is a stream that works when it is polled. When either side ends the stream,
+//! everything is dropped. Reports that the engine has accepted by then stay accepted, but their acknowledgements are
+//! lost, so the client sends them again. While the maximum number of messages waits to become durable, the server reads
+//! no more, which holds the client back. An acknowledgement is sent at once, or with the next directives if the client
+//! lets it wait.
 
 use crate::rpc::status;
 use std::time::Duration;
@@ -28,7 +29,7 @@ use lrs_model::{MAX_STEP, name::JobName, telemetry::Report, violation::Violation
 use lrs_proto::{StreamTelemetryRequest, StreamTelemetryResponse};
 use lrs_runtime::{heavy::in_place, metrics};
 
-/// A message with this many steps takes more than some hundred microseconds to read.
+/// Reading a message of this many steps takes more than some hundred microseconds.
 const MANY_STEPS: usize = 1000;
 
 /// The answers to a stream of reports. When the stream cannot go on, it acknowledges everything that was accepted and
@@ -59,21 +60,21 @@ enum Phase {
     /// The first message has not arrived.
     Opening,
     Open(Box<Open>),
-    /// The end has been said.
+    /// The stream has answered with its end.
     Ended,
 }
 
-/// A stream whose first message was in order.
+/// A stream whose first message was valid.
 struct Open {
     reporter: Reporter,
     speaker: Speaker,
     wants_directives: bool,
-    /// What is not durable yet, and how long its acknowledgement may wait.
+    /// Messages that are not durable yet, with the time that each acknowledgement may wait.
     pending: FuturesOrdered<BoxFuture<'static, Result<(Receipt, Duration), Error>>>,
     sums: Sums,
-    /// When an acknowledgement that waits for directives goes without them; unset while none waits.
+    /// When an acknowledgement that waits for directives is sent without them; unset while none waits.
     tell_by: Option<Instant>,
-    /// Why no more is read, once none is; said when all that is pending has been acknowledged.
+    /// How the stream ends, once it reads no more messages; sent after every pending message has been acknowledged.
     ending: Option<Result<(), Status>>,
     _gauge: metrics::OpenStream,
 }
@@ -136,7 +137,7 @@ where
         }
     }
 
-    /// Takes the first message. `None` if the client left without one.
+    /// Reads the first message. `None` if the client left without sending one.
     async fn open(&mut self) -> Result<Option<Open>, Status> {
         let first = tokio::select! {
             () = self.door.drain().cancelled() => return Err(status::of(Error::ShuttingDown)),
@@ -171,15 +172,15 @@ where
 }
 
 impl Open {
-    /// What happens next. Cancel safe, because everything that it waits for is. There is always something to wait for:
-    /// when no more is read, something is pending.
+    /// Waits for the next event. Cancel safe, because everything inside it is. Something always comes: when the stream
+    /// reads no more messages, some message is pending.
     async fn happening<S>(&mut self, requests: &mut S, drain: &CancellationToken, max_pending: usize) -> Happening
     where
         S: Stream<Item = Result<StreamTelemetryRequest, Status>> + Unpin,
     {
         let is_open = self.ending.is_none();
         tokio::select! {
-            // What is durable first: the client may forget it.
+            // Durable messages come first, because the client may then forget them.
             biased;
             Some(outcome) = self.pending.next(), if !self.pending.is_empty() => Happening::Durable(outcome),
             directives = self.reporter.next_directives(), if is_open && self.wants_directives => {
@@ -201,14 +202,14 @@ impl Open {
     }
 
     async fn accept(&mut self, Message { report, patience }: Message) -> Result<(), Error> {
-        // Without directives there is nothing to wait for.
+        // Without directives, an acknowledgement has nothing to wait for.
         let patience = if self.wants_directives { patience } else { Duration::ZERO };
         let pending = self.reporter.report(report).await?;
         self.pending.push_back(pending.receipt().map_ok(move |receipt| (receipt, patience)).boxed());
         Ok(())
     }
 
-    /// Notes what became of a message, and of all others that are settled by now.
+    /// Notes the outcome of a message, and of all messages after it that have an outcome by now.
     fn settle(&mut self, outcome: Result<(Receipt, Duration), Error>) {
         let mut settled = Some(outcome);
         while let Some(outcome) = settled {
@@ -219,7 +220,7 @@ impl Open {
                     self.tell_by = Some(self.tell_by.map_or(by, |earlier| earlier.min(by)));
                 }
                 Err(error) => {
-                    // Acknowledgements are in order, so that those before this message are the last.
+                    // Acknowledgements come in order, so the messages before this one are the last to be acknowledged.
                     self.pending.clear();
                     self.ending = Some(Err(status::of(error)));
                     return;
@@ -229,18 +230,18 @@ impl Open {
         }
     }
 
-    /// The answer with all that is to be told, and directives.
+    /// The next answer, with all acknowledgements that wait and these directives.
     fn tell(&mut self, directives: &[Directive]) -> StreamTelemetryResponse {
         self.tell_by = None;
         self.sums.tell(directives)
     }
 }
 
-/// A message of a stream, read.
+/// A message of a stream after reading.
 #[derive(Debug)]
 struct Message {
     report: Report,
-    /// How long its acknowledgement may wait for directives to go with.
+    /// How long its acknowledgement may wait to go with directives.
     patience: Duration,
 }
 
@@ -255,7 +256,7 @@ impl Message {
     }
 }
 
-/// Who speaks on a stream: said in its first message, and never changed.
+/// The sender of a stream: named in the first message, and never changed.
 #[derive(Debug)]
 struct Speaker {
     job: JobName,
@@ -295,11 +296,11 @@ impl Speaker {
     }
 }
 
-/// Sums over a stream so far.
+/// Totals of a stream so far.
 #[derive(Debug, Default)]
 struct Sums {
     messages: u64,
-    /// Of all of them; but a step in conflict only until it is told.
+    /// The receipts of all messages; a step in conflict is kept only until it is reported.
     receipt: Receipt,
 }
 
@@ -309,7 +310,7 @@ impl Sums {
         self.receipt.add(receipt);
     }
 
-    /// The directives of a reporter are final. A conflict is told once.
+    /// The directives of a reporter are final. A conflict is reported once.
     fn tell(&mut self, directives: &[Directive]) -> StreamTelemetryResponse {
         let told = self.receipt.clone();
         self.receipt.conflict_step = None;

@@ -1,4 +1,4 @@
-//! Around every gRPC call: a bound on the number of calls under way, a span, and the time that the call takes.
+//! A layer around every gRPC call: a bound on the calls under way, a span, and the duration of the call.
 
 use std::{
     collections::HashMap,
@@ -20,7 +20,7 @@ use lrs_engine::Error;
 use lrs_proto::reflect;
 use lrs_runtime::metrics::{RPC_DURATION, RPC_IN_FLIGHT};
 
-/// The label of calls whose path is no method of the interface.
+/// The label of calls to a path that is no method of the interface.
 const OTHER: &str = "other";
 const CODES: usize = 17;
 
@@ -29,14 +29,14 @@ const CODES: usize = 17;
 pub(super) struct TrafficLayer {
     slots: Arc<Semaphore>,
     limit: usize,
-    /// By the path of the method.
+    /// The timers by the path of the method.
     timers: Arc<HashMap<String, Arc<Timer>>>,
     other: Arc<Timer>,
     in_flight: Gauge,
 }
 
 impl TrafficLayer {
-    /// Lets `limit` calls be under way at once. Install the metrics before.
+    /// Lets at most `limit` calls be under way at once. Install the metrics before this.
     pub(super) fn new(limit: usize) -> Self {
         let timer = |path: String| (path.clone(), Arc::new(Timer::new(path.trim_start_matches('/').to_owned())));
         Self {
@@ -57,8 +57,8 @@ impl<S> Layer<S> for TrafficLayer {
     }
 }
 
-/// A service whose calls are bounded and timed. A call is under way until its answer begins: streams are bounded by the
-/// connection that they are on.
+/// A service with a bound on its calls and a timer. A call is under way until its answer begins; streams are bounded by
+/// their connection instead.
 #[derive(Clone)]
 pub(super) struct Traffic<S> {
     inner: S,
@@ -87,7 +87,7 @@ where
             return Box::pin(std::future::ready(Ok(super::status::of(full).into_http())));
         };
         let path = request.uri().path();
-        // At debug level, because a span that is recorded costs more than handing out a rate.
+        // The span is at debug level, because recording a span costs more than handing out a rate.
         let span = tracing::debug_span!("rpc", rpc.system.name = "grpc", rpc.method = path);
         let under_way = UnderWay::begin(self.layer.in_flight.clone(), slot);
         let answer = self.inner.call(request);
@@ -101,7 +101,8 @@ where
     }
 }
 
-/// The code of an answer that has begun. An error at the beginning is in the headers; without one all is well so far.
+/// The code of an answer that has begun. An error at the beginning is in the headers; without one, the call has not
+/// failed so far.
 fn code(answer: &http::Response<Body>) -> Code {
     answer.headers().get(Status::GRPC_STATUS).map_or(Code::Ok, |code| Code::from_bytes(code.as_bytes()))
 }
@@ -145,7 +146,7 @@ impl Timer {
     }
 }
 
-/// A call that has come in.
+/// A call that has arrived.
 struct Started {
     timer: Arc<Timer>,
     at: Instant,
@@ -161,7 +162,7 @@ impl Started {
     }
 }
 
-/// The name of a code in the documentation of gRPC.
+/// The name of a code in gRPC's documentation.
 pub(super) fn code_name(code: Code) -> &'static str {
     match code {
         Code::Ok => "OK",

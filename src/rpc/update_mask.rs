@@ -1,4 +1,4 @@
-//! `UpdateJobRequest.update_mask`: which fields of a spec a change touches. What can be named is read from the
+//! `UpdateJobRequest.update_mask`: the fields of a spec that a change touches. The possible paths come from the
 //! descriptor of [`JobSpec`].
 
 use lrs_model::violation::Violations;
@@ -11,14 +11,14 @@ use lrs_proto::{
 };
 
 const SPEC: &str = "spec";
-/// Every field of the spec.
+/// The path that names all fields of the spec.
 const WHOLE: &str = "*";
 const MAX_PATHS: usize = 100;
 
-/// `current` with the fields that `paths` name taken from `new`; without paths, the populated fields of `new`.
+/// `current`, with the fields in `paths` taken from `new`. Without paths, takes the populated fields of `new`.
 ///
-/// Naming a field that `new` does not have sets it back to its default. A short form and the field that it is short for
-/// are replaced together, whichever is named.
+/// A named field that `new` does not have goes back to its default. A short form and its long form are replaced
+/// together, whichever of them is named.
 pub fn apply(violations: &mut Violations, current: &JobSpec, new: &JobSpec, paths: &[String]) -> JobSpec {
     if paths.len() > MAX_PATHS {
         violations.refuse("update_mask", format_args!("{} paths", paths.len()), format_args!("at most {MAX_PATHS}"));
@@ -66,7 +66,7 @@ struct Unknown {
 }
 
 impl Unknown {
-    /// The paths that are allowed where `path` went wrong.
+    /// The allowed paths at the place where `path` goes wrong.
     fn allowed(&self, path: &str) -> String {
         let matched = &path[..self.matched];
         let name = |field: FieldDescriptor| {
@@ -79,7 +79,7 @@ impl Unknown {
     }
 }
 
-/// Copies the field at `path`, and with a field of the spec those that are other forms of it.
+/// Copies the field at `path`. For a field of the spec, also copies the other forms of the field.
 fn copy(path: &str, from: &DynamicMessage, to: &mut DynamicMessage) -> Result<(), Unknown> {
     let message = to.descriptor();
     let (name, below) = path.split_once('.').map_or((path, None), |(name, below)| (name, Some(below)));
@@ -102,7 +102,7 @@ fn copy(path: &str, from: &DynamicMessage, to: &mut DynamicMessage) -> Result<()
     }
 }
 
-/// The field itself, the field that it is short for, and those that are short for it.
+/// The field itself, its long form, and all short forms of that.
 fn forms(field: &FieldDescriptor) -> Vec<FieldDescriptor> {
     let long = reflect::long_form(field).unwrap_or_else(|| field.clone());
     let is_short_for_it = |field: &FieldDescriptor| reflect::long_form(field).as_ref() == Some(&long);
@@ -118,7 +118,7 @@ fn copy_field(field: &FieldDescriptor, from: &DynamicMessage, to: &mut DynamicMe
     }
 }
 
-/// Copies what is under one key of a map whose keys are text.
+/// Copies the entry under one key of a map with text keys.
 fn copy_entry(field: &FieldDescriptor, key: &str, from: &DynamicMessage, to: &mut DynamicMessage) {
     let key = MapKey::String(key.to_owned());
     let value = from.get_field(field).as_map().and_then(|map| map.get(&key).cloned());
@@ -129,7 +129,8 @@ fn copy_entry(field: &FieldDescriptor, key: &str, from: &DynamicMessage, to: &mu
     };
 }
 
-/// Copies a part of a message that may be unset on either side. It stays unset where the part makes no difference.
+/// Copies a part of a message that may be unset on either side. The message stays unset where the part makes no
+/// difference.
 fn copy_below(
     field: &FieldDescriptor,
     path: &str,
@@ -213,7 +214,7 @@ mod tests {
                 ("", &spec(r#"{"controllers": [{"auto": {}}]}"#).controllers[..])
             );
         }
-        // That both are given is for the check of the spec to refuse.
+        // The check of the spec refuses a request with both forms.
         let (after, _) = applied(r#"{"controller": "auto", "controllers": [{"auto": {}}]}"#, &[]);
         assert_eq!((after.controller.as_str(), after.controllers.len()), ("auto", 1));
     }

@@ -7,12 +7,12 @@ use tonic::{Code, Status};
 /// Why a call of the trainer's client failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The endpoint is not a URL that can be connected to.
+    /// The endpoint is not a URL that the client can connect to.
     #[error("{endpoint:?} is not an endpoint")]
     Endpoint {
         /// The text that was given.
         endpoint: String,
-        /// Why it cannot be connected to.
+        /// Why the client cannot connect to it.
         source: tonic::transport::Error,
     },
     /// The service could not be reached in time.
@@ -32,7 +32,7 @@ pub enum Error {
         /// The job.
         job: String,
     },
-    /// Steps are reported in rising order, each once.
+    /// Steps must be reported in rising order, each once.
     #[error("step {step} was reported after step {last}")]
     StepNotRising {
         /// The step.
@@ -43,13 +43,13 @@ pub enum Error {
     /// Too many samples wait to become durable.
     #[error("{limit} samples wait to become durable: the service has been away for too long")]
     BacklogFull {
-        /// The bound.
+        /// The limit.
         limit: usize,
     },
     /// Some samples did not become durable in time.
     #[error("{unacknowledged} samples did not become durable within {waited:?} ({})", .last_failure.as_deref().unwrap_or("no failure"))]
     NotDurable {
-        /// How many samples.
+        /// The number of samples that are not durable.
         unacknowledged: usize,
         /// How long the client waited.
         waited: Duration,

@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-/// The most stretches that are remembered. Of further stretches only the number of steps is known.
+/// The most stretches that are kept. Steps in further stretches are only counted.
 const STRETCHES: usize = 1000;
 
 /// The steps that were trained at planned rates or at the rates of the step before.

@@ -1,8 +1,8 @@
 //! A trainer's side of the service: reports telemetry and gets the learning rate of each step.
 //!
-//! Training never stops because of the service: [`Trainer::directive`] takes no longer than its deadline and goes on with the
-//! plan while the service is away. What was reported is kept until the service has said that it is durable, and is sent again
-//! on every new connection.
+//! Training never stops because of the service: [`Trainer::directive`] takes no longer than its deadline, and goes on
+//! with the plan while the service is away. Reports are kept until the service says that they are durable, and are sent
+//! again on every new connection.
 
 mod error;
 mod fallback;

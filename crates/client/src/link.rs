@@ -1,4 +1,4 @@
-//! The task behind a trainer. It keeps one stream to the service, and opens it again whenever it breaks.
+//! The task behind a trainer: keeps one stream to the service, and opens a new stream when it breaks.
 
 use std::{
     future::Future,
@@ -22,9 +22,9 @@ use lrs_proto::{
     StreamTelemetryResponse, learning_rate_service_client::LearningRateServiceClient,
 };
 
-/// The most messages that wait for the stream. The others wait in the outbox.
+/// The most messages that wait for the stream; further messages wait in the outbox.
 const STREAM_MESSAGES: usize = 16;
-/// A silent connection is probed this often, so that a vanished server is noticed.
+/// How often a silent connection is probed, so that the client notices a vanished server.
 const PROBE_INTERVAL: Duration = Duration::from_secs(5);
 /// How long a probe may take.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -33,9 +33,9 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) struct Shared {
     ledger: Mutex<Ledger>,
-    /// Wakes the link: there is something to send or to ask.
+    /// Wakes the link when there is something to send or to ask for.
     pub(super) work: Notify,
-    /// Wakes the trainer: the ledger has changed.
+    /// Wakes the trainer when the ledger has changed.
     pub(super) news: Notify,
 }
 
@@ -44,12 +44,12 @@ pub(super) struct Ledger {
     pub(super) outbox: Outbox,
     pub(super) rates: RateBook,
     pub(super) counts: Counts,
-    /// Set once the service has refused for good; the link has ended then.
+    /// Set once the service has refused for good; the link has then ended.
     pub(super) refusal: Option<Status>,
     pub(super) last_failure: Option<String>,
 }
 
-/// What the service counted on the present stream.
+/// The service's counts on the present stream.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Counts {
     pub(super) repeated: u64,
@@ -58,7 +58,7 @@ pub(super) struct Counts {
 }
 
 impl Shared {
-    /// The ledger, for a moment: never held while waiting.
+    /// Locks the ledger for a moment; never hold it while waiting.
     pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -73,7 +73,7 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// Starts the attempt and asks for its first rates; repeats that until `start_timeout` is over.
+    /// Starts the attempt and asks for its first rates; repeats both until `start_timeout` is over.
     pub(super) async fn establish(
         endpoint: &str,
         job: &str,
@@ -113,7 +113,7 @@ impl Link {
         Arc::clone(&self.shared)
     }
 
-    /// Streams until the service refuses for good. Opens a new stream whenever the stream breaks.
+    /// Streams until the service refuses for good, with a new stream whenever one breaks.
     pub(super) async fn run(mut self) {
         let mut waits = self.options.backoff.scattered();
         loop {
@@ -136,15 +136,15 @@ impl Link {
         }
     }
 
-    /// One stream, to its end. `heard` becomes true once the service has answered on it.
+    /// Runs one stream to its end. `heard` becomes true once the service has answered on it.
     async fn stream(&mut self, heard: &mut bool) -> Result<std::convert::Infallible, Status> {
         let (sender, receiver) = mpsc::channel(STREAM_MESSAGES);
-        // The service may look at the first message before it answers the call, so that message must be there already.
+        // The service may read the first message before it answers the call, so send that message first.
         sender.try_send(self.opening_message()).map_err(|_| Status::internal("a new channel is full"))?;
         self.shared.ledger().outbox.begin_stream();
         let call = self.client.stream_telemetry(ReceiverStream::new(receiver));
         let mut answers = bounded(&self.options, call).await?;
-        // Directives that were lost with the last stream may not be sent again, and the plan may be older than a decision.
+        // Directives that were lost with the last stream may not come again, and a decision may have changed the plan.
         let step = self.shared.ledger().rates.next_step();
         self.renew_plan(step).await?;
         loop {
@@ -239,7 +239,7 @@ async fn bounded<T>(options: &Options, call: impl Future<Output = Result<Respons
     }
 }
 
-/// Repeats a call until it is answered, refused for good, or `start_timeout` is over.
+/// Repeats a call until it is answered or refused for good, or `start_timeout` is over.
 async fn until_answered<T, F>(options: &Options, mut call: impl FnMut() -> F) -> Result<T, Error>
 where
     F: Future<Output = Result<T, Status>>,

@@ -1,7 +1,7 @@
 //! Telemetry that is not durable yet: kept until it is acknowledged, and sent again on every new stream.
 //!
-//! A pure value. The service acknowledges messages and steps. Samples are in step order and each closes its step, so that
-//! both acknowledgements mean that everything up to some step is durable.
+//! A pure value. The service acknowledges messages and steps. Samples are in step order and each sample closes its
+//! step, so both kinds of acknowledgement mean that everything up to some step is durable.
 
 use std::collections::VecDeque;
 
@@ -11,18 +11,18 @@ use super::{
 };
 use lrs_proto::StreamTelemetryRequest;
 
-/// The most samples in a message: few enough for the server's bound, enough to catch up quickly.
+/// The most samples in a message: few enough for the server's limit, and enough to catch up quickly.
 const MESSAGE_SAMPLES: usize = 1000;
 
 #[derive(Debug)]
 pub(super) struct Outbox {
     waiting: VecDeque<Sample>,
     limit: usize,
-    // How many of `waiting`, from the front on, were sent on this stream.
+    // How many of `waiting`, from the front, have been sent on this stream.
     sent: usize,
-    // The last step of each message of this stream that is not known to be durable; `None` for the opening one.
+    // The last step of each message on this stream that is not known to be durable; `None` for the opening message.
     in_flight: VecDeque<Option<u64>>,
-    // How many messages of this stream came before `in_flight`.
+    // How many messages on this stream came before `in_flight`.
     durable_messages: u64,
     last_step: Option<u64>,
 }
@@ -43,7 +43,8 @@ impl Outbox {
     /// Adds a sample.
     ///
     /// # Errors
-    /// If its step does not come after all others, or too many samples wait to be acknowledged. Then it is not added.
+    /// If its step does not come after all earlier steps, or too many samples wait to be acknowledged. The sample is
+    /// then not added.
     pub(super) fn push(&mut self, sample: Sample) -> Result<(), Error> {
         if self.last_step.is_some_and(|last| sample.step <= last) {
             return Err(Error::StepNotRising { step: sample.step, last: self.last_step.unwrap_or_default() });
@@ -56,14 +57,14 @@ impl Outbox {
         Ok(())
     }
 
-    /// Begins a new stream, which was opened with a message without samples: everything that waits is sent again.
+    /// Begins a new stream, opened with a message without samples. Every waiting sample is sent again.
     pub(super) fn begin_stream(&mut self) {
         self.sent = 0;
         self.durable_messages = 0;
         self.in_flight = VecDeque::from([None]);
     }
 
-    /// The next message for this stream. It counts as sent.
+    /// The next message for this stream; it counts as sent from now on.
     pub(super) fn next_message(&mut self) -> Option<StreamTelemetryRequest> {
         let length = batch_length(self.waiting.range(self.sent..), MESSAGE_SAMPLES);
         if length == 0 {
@@ -80,7 +81,7 @@ impl Outbox {
         self.sent < self.waiting.len()
     }
 
-    /// Drops what is durable: the first `messages` of this stream, and all samples up to `through_step`.
+    /// Drops durable samples: those in the first `messages` messages of this stream, and those up to `through_step`.
     pub(super) fn acknowledge(&mut self, messages: u64, through_step: Option<u64>) {
         let mut durable = through_step;
         while self.durable_messages < messages

@@ -1,13 +1,14 @@
 //! The rates of each step: the final directive if the client has it, else the plan, else the rates of the step before.
 //!
-//! A pure value: it takes in the server's answers, and gives the best rates that are known now.
+//! A pure value: it takes in the server's answers and gives the best rates known so far.
 
 use std::collections::BTreeMap;
 
 use lrs_proto as proto;
 use lrs_proto::{GetLearningRateResponse, GroupPlan, GroupRate};
 
-/// Final directives kept ahead of the trainer. The server hands out fewer (`JobSpec.commit_ahead` is at most 1024).
+/// The most final directives kept ahead of the trainer. The server hands out fewer (`JobSpec.commit_ahead` is at most
+/// 1024).
 const AHEAD: usize = 4096;
 
 /// The rates to train a step at.
@@ -34,9 +35,9 @@ impl Directive {
 pub enum Standing {
     /// Final: every rank gets the same rates for this step, for ever.
     Final,
-    /// From the service's provisional plan, as the final rates did not come in time.
+    /// From the service's provisional plan, because the final rates did not come in time.
     Planned,
-    /// The rates of the step before, as there was no plan for the step either.
+    /// The rates of the step before, because there was no plan for the step either.
     Held,
 }
 
@@ -49,7 +50,7 @@ pub(super) struct RateBook {
     next_step: u64,
 }
 
-/// Rates of the steps from `first_step` on, valid until a final directive contradicts them.
+/// Rates of the steps from `first_step` on; they hold until a final directive contradicts them.
 #[derive(Debug, Default)]
 struct Plan {
     first_step: u64,
@@ -68,7 +69,7 @@ impl Plan {
 }
 
 impl RateBook {
-    /// Begins with the answer for the first step; `None` if it names no rates.
+    /// Begins with the answer for the first step; `None` if the answer has no rates.
     pub(super) fn try_new(answer: GetLearningRateResponse) -> Option<Self> {
         let first = answer.directive.as_ref().filter(|directive| !directive.rates.is_empty())?;
         let next_step = u64::try_from(first.step).ok()?;
@@ -77,14 +78,14 @@ impl RateBook {
         Some(book)
     }
 
-    /// Takes a directive that came down the stream.
+    /// Takes a directive from the stream.
     pub(super) fn take_final(&mut self, directive: proto::Directive) {
         let Ok(step) = u64::try_from(directive.step) else { return };
         if !directive.is_final || directive.rates.is_empty() || step < self.next_step {
             return;
         }
         if self.plan.at(step).is_some_and(|planned| *planned != directive.rates) {
-            // A decision has been taken since the plan was made: nothing of it after this step can be believed.
+            // A decision was taken after the plan was made, so the rest of the plan is no longer valid.
             self.plan.rates.clear();
         }
         if self.finals.len() < AHEAD {
@@ -92,7 +93,7 @@ impl RateBook {
         }
     }
 
-    /// Takes the answer to a question for a step and the steps after it.
+    /// Takes the answer to a request for a step and the steps after it.
     pub(super) fn take_plan(&mut self, answer: GetLearningRateResponse) {
         let Some(directive) = answer.directive.filter(|directive| !directive.rates.is_empty()) else { return };
         let Ok(step) = u64::try_from(directive.step) else { return };
@@ -111,7 +112,7 @@ impl RateBook {
         }
     }
 
-    /// The final directive of a step, if it is there. Steps before it are forgotten.
+    /// The final directive of a step, if it has come. Earlier steps are forgotten.
     pub(super) fn take_directive(&mut self, step: u64) -> Option<Directive> {
         self.advance_to(step);
         let rates = self.finals.remove(&step)?;
@@ -119,7 +120,7 @@ impl RateBook {
         Some(Directive { step, rates, standing: Standing::Final })
     }
 
-    /// What to go on with where the final directive of a step is not to be had.
+    /// The rates to go on with when the final directive of a step has not come.
     pub(super) fn fall_back(&mut self, step: u64) -> Directive {
         self.advance_to(step);
         let (rates, standing) = match self.plan.at(step) {
@@ -130,16 +131,17 @@ impl RateBook {
         Directive { step, rates, standing }
     }
 
-    /// The newest step that was asked for, or the first one.
+    /// The newest step asked for, or the first step.
     pub(super) fn next_step(&self) -> u64 {
         self.next_step
     }
 
-    /// The step to ask a new plan from, when the one at hand is contradicted or runs out within `margin` steps.
+    /// The step from which to ask for a new plan, if the present plan is contradicted or ends within `margin` steps.
     pub(super) fn wants_plan(&self, margin: u64) -> Option<u64> {
         let step = self.next_step;
         let short = self.plan.end() < step.saturating_add(margin);
-        // A plan that is short although it was just asked for has come to the server's end: do not ask in a circle.
+        // A plan that is short right after it was asked for reaches to the end of what the server knows: do not ask
+        // again and again.
         (self.plan.rates.is_empty() || short && step >= self.plan.asked_at.saturating_add(margin)).then_some(step)
     }
 
@@ -149,7 +151,7 @@ impl RateBook {
     }
 }
 
-/// Turns columns a group into rates a step.
+/// Turns columns of each group into rates of each step.
 fn by_step(groups: &[GroupPlan]) -> Vec<Vec<GroupRate>> {
     let steps = groups.iter().map(|group| group.learning_rate.len()).min().unwrap_or(0);
     let rate = |group: &GroupPlan, index: usize| GroupRate {
@@ -174,7 +176,7 @@ mod tests {
         proto::Directive { step, rates: rates(learning_rate), is_final: true, ..Default::default() }
     }
 
-    /// An answer for `step`: not final, with these rates from `step` on, of which `final_steps` after the first are final.
+    /// A provisional answer for `step`, with these rates from `step` on; `final_steps` steps after the first are final.
     fn answer(step: i64, planned: &[f64], final_steps: i32) -> GetLearningRateResponse {
         let group = GroupPlan {
             group: "default".to_owned(),

@@ -1,34 +1,37 @@
-//! What a trainer reports of a step, and how consecutive steps become one message.
+//! The sample that a trainer reports for a step, and the message that consecutive samples share.
 
 use std::collections::BTreeMap;
 
 use lrs_proto::{MetricSeries, StreamTelemetryRequest};
 
-/// What one rank reports of one step, evaluations made at that step included. Reporting it closes the step.
+/// The values that one rank reports for one step, including evaluations made at that step. Reporting the sample closes
+/// the step.
 ///
-/// Non-finite values are data.
+/// Values that are not finite are ordinary data.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
     /// The step.
     pub step: u64,
     /// The training loss.
     pub loss: f64,
-    /// The norm of the whole gradient before clipping, where it is at hand.
+    /// The norm of the whole gradient before clipping, if known.
     pub grad_norm: Option<f64>,
-    /// The learning rate of the first group that was really used.
+    /// The learning rate that the first group really used.
     pub learning_rate: f64,
-    /// Evaluations and other figures, by name.
+    /// Evaluations and other metrics, by name.
     pub metrics: BTreeMap<String, f64>,
 }
 
-/// How many samples, from the first on, can share a message of at most `limit`: columns have a value for every step or none.
+/// How many samples, from the first on, can share a message of at most `limit` samples: a column must have a value for
+/// every step or for none.
 pub(super) fn batch_length<'a>(mut samples: impl Iterator<Item = &'a Sample>, limit: usize) -> usize {
     let Some(first) = samples.next() else { return 0 };
     let alike = |sample: &&Sample| sample.grad_norm.is_some() == first.grad_norm.is_some();
     1 + samples.take(limit.saturating_sub(1)).take_while(alike).count()
 }
 
-/// The samples in columns, closing the last of their steps. They must be alike, as [`batch_length`] says.
+/// The samples as columns, closing the last of their steps. They must have the same columns, as [`batch_length`] makes
+/// sure.
 pub(super) fn message<'a>(samples: impl Iterator<Item = &'a Sample>) -> StreamTelemetryRequest {
     let mut message = StreamTelemetryRequest::default();
     let mut series: BTreeMap<&str, MetricSeries> = BTreeMap::new();
@@ -50,7 +53,7 @@ pub(super) fn message<'a>(samples: impl Iterator<Item = &'a Sample>) -> StreamTe
     message
 }
 
-/// A step as the wire has it. Past the largest that may be named it stays there, and the server refuses it.
+/// A step on the wire. A step that is too large becomes the largest number, which the server refuses.
 pub(super) fn wire_step(step: u64) -> i64 {
     i64::try_from(step).unwrap_or(i64::MAX)
 }

@@ -1,4 +1,4 @@
-//! A trainer of one attempt of a job.
+//! The trainer of one attempt of a job.
 
 use std::sync::Arc;
 
@@ -40,13 +40,14 @@ pub struct Totals {
 }
 
 impl Trainer {
-    /// Begins an attempt of `job` (`namespaces/{namespace}/jobs/{job}`) at `resume_step`, and learns its first rates.
+    /// Begins an attempt of `job` (`namespaces/{namespace}/jobs/{job}`) at `resume_step`, and gets its first rates.
     ///
-    /// `attempt_token` is the same for all ranks of one attempt and different for each restart. Later, a broken connection is
-    /// made again in the background.
+    /// `attempt_token` must be the same for all ranks of an attempt, and different for each restart. After this call, a
+    /// broken connection is renewed in the background.
     ///
     /// # Errors
-    /// If `endpoint` is no URL, the service refuses the attempt, or cannot be reached within `options.start_timeout`.
+    /// If `endpoint` is not a URL, or the service refuses the attempt or cannot be reached within
+    /// `options.start_timeout`.
     pub async fn connect(
         endpoint: &str,
         job: &str,
@@ -66,9 +67,9 @@ impl Trainer {
         &self.attempt
     }
 
-    /// The rates for `step`; steps are asked for in rising order.
+    /// The rates for `step`; ask for steps in rising order.
     ///
-    /// Waits for final rates no longer than the deadline. Cancel safe.
+    /// Waits for final rates at most until the deadline. Cancel safe.
     pub async fn directive(&mut self, step: u64) -> Directive {
         let deadline = Instant::now() + self.options.deadline;
         loop {
@@ -87,16 +88,16 @@ impl Trainer {
         }
         let directive = self.shared.ledger().rates.fall_back(step);
         self.fallback.record(step);
-        // The plan may be running out while no answer comes in that would wake the link.
+        // The plan may run out while no answer arrives to wake the link.
         self.shared.work.notify_one();
         directive
     }
 
-    /// Reports what was measured at a step, and closes the step. Does not wait.
+    /// Reports the values of a step and closes the step. Does not wait.
     ///
     /// # Errors
     /// If the service has refused the attempt for good, the step does not come after the last reported step, or
-    /// `max_unacknowledged` samples wait to become durable. Then the sample was not taken.
+    /// `max_unacknowledged` samples already wait to become durable. The sample is then not taken.
     pub fn report(&mut self, sample: Sample) -> Result<(), Error> {
         let mut ledger = self.shared.ledger();
         if let Some(refusal) = &ledger.refusal {
@@ -120,7 +121,7 @@ impl Trainer {
         &self.fallback
     }
 
-    /// Waits until all reported samples are durable, at most `finish_timeout`.
+    /// Waits at most `finish_timeout` until all reported samples are durable.
     ///
     /// # Errors
     /// If the service refused the attempt for good, or did not acknowledge everything within `finish_timeout`.

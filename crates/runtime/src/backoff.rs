@@ -1,4 +1,4 @@
-//! Waits between tries: longer after each failure, up to a bound.
+//! Waits between tries: each failure makes the next wait longer, up to a limit.
 
 use std::time::Duration;
 
@@ -20,20 +20,20 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    /// Before a call of the database is repeated, with somebody waiting for it.
+    /// For repeating a database call that somebody waits for.
     pub const DATABASE: Self = Self { first: Duration::from_millis(20), longest: Duration::from_secs(1) };
 
-    /// Waits of one caller that the others do not depend on.
+    /// The waits of a single caller.
     #[must_use]
     pub fn regular(self) -> Waits {
         Waits(doubling(self.first, self.longest).build())
     }
 
-    /// Waits of one of many callers: each is at random in the upper half of its range, so that the callers do not come
-    /// together.
+    /// The waits of one of many callers. Each wait is random within the upper half of its range, so that the callers do
+    /// not all come at once.
     #[must_use]
     pub fn scattered(self) -> Waits {
-        // The jitter adds up to as much again.
+        // The jitter adds up to the same time again.
         Waits(doubling(self.first / 2, self.longest / 2).with_jitter().build())
     }
 }
@@ -42,12 +42,12 @@ fn doubling(first: Duration, longest: Duration) -> ExponentialBuilder {
     ExponentialBuilder::new().with_min_delay(first).with_max_delay(longest).without_max_times()
 }
 
-/// The waits of a row of failures. It never ends.
+/// The waits after consecutive failures, without end.
 #[derive(Debug)]
 pub struct Waits(ExponentialBackoff);
 
 impl Waits {
-    /// Waits after one more failure. Cancel safe.
+    /// Waits after a failure. Cancel safe.
     pub async fn sleep(&mut self) {
         if let Some(wait) = self.0.next() {
             tokio::time::sleep(wait).await;
@@ -86,7 +86,7 @@ mod tests {
         for _ in 0..100 {
             let waits: Vec<u128> = measured(backoff.scattered(), 5).await.iter().map(Duration::as_millis).collect();
             for (wait, full) in waits.iter().zip([100, 200, 400, 650, 650]) {
-                // A timer of the run-time may be a millisecond late.
+                // A timer may be a millisecond late.
                 assert!((full / 2..=full + 1).contains(wait), "{waits:?}");
             }
             distinct.insert(waits);

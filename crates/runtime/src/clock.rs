@@ -1,4 +1,4 @@
-//! The time of day. Everything asks a [`Clock`] for it, so that tests can set it.
+//! The time of day. All code asks a [`Clock`] for it, so that tests can set it.
 
 use std::{
     sync::atomic::{AtomicI64, Ordering},
@@ -26,7 +26,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that stands still until it is moved.
+/// A clock that stands still until a test moves it.
 #[derive(Debug, Default)]
 pub struct ManualClock(AtomicI64);
 
@@ -37,7 +37,7 @@ impl ManualClock {
         Self(AtomicI64::new(now.0))
     }
 
-    /// Moves it forward.
+    /// Moves the clock forward.
     pub fn advance(&self, by: Duration) {
         self.0.fetch_add(micros(by), Ordering::SeqCst);
     }

@@ -1,13 +1,13 @@
-//! Causes of errors: kept until an error is logged or answered, and written out there.
+//! Causes of errors, kept until the error is logged or answered.
 
 use std::{error::Error, fmt, sync::Arc};
 
-/// Why something failed, as the library below said it. Clones share it, so that several callers can be told.
+/// The cause of a failure, from the library below. Clones share it, so that several callers can get it.
 #[derive(Clone)]
 pub struct Cause(Arc<dyn Error + Send + Sync>);
 
 impl Cause {
-    /// An error, or a text that says what is wrong.
+    /// Makes a cause from an error or a text.
     pub fn new(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self(Arc::from(cause.into()))
     }
@@ -31,10 +31,10 @@ impl Error for Cause {
     }
 }
 
-/// An error and all its causes on one line, each after a colon.
+/// An error and all its causes on one line, separated by colons.
 ///
-/// For the one place that logs or answers the error: `Display` of our errors leaves their sources out. Other libraries'
-/// errors often end with the text of their source, which is then not repeated.
+/// For the one place that logs or answers an error, because `Display` of our errors leaves the sources out. Errors of
+/// other libraries often end with the text of their source; that text is not repeated.
 #[must_use]
 pub fn chain(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();

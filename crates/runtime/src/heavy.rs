@@ -1,8 +1,8 @@
 //! Heavy work: computation that takes longer than other tasks should have to wait.
 //!
-//! A task that computes keeps the other tasks of its thread waiting. Work of more than some hundred microseconds therefore
-//! runs [`in_place`], while another thread takes over those tasks. Callers that ask for a lot of such work take [`Turns`],
-//! so that they do not use all processors.
+//! A task that computes keeps the other tasks of its thread waiting. Work of more than some hundred microseconds
+//! therefore runs [`in_place`], while another thread takes over the other tasks. Callers that ask for much of such work
+//! take [`Turns`], so that they do not use all processors.
 
 use std::sync::Arc;
 
@@ -11,18 +11,18 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 
-/// Runs `work` on this thread at once, while another thread takes over the other tasks of this one. In a single-threaded
+/// Runs `work` on this thread at once, while another thread takes over this thread's other tasks. In a single-threaded
 /// run-time the other tasks wait.
 pub fn in_place<T>(work: impl FnOnce() -> T) -> T {
     let is_shared = Handle::try_current().is_ok_and(|handle| handle.runtime_flavor() == RuntimeFlavor::MultiThread);
     if is_shared { tokio::task::block_in_place(work) } else { work() }
 }
 
-/// Turns at large work. It gets half of the processors; the rest is left to callers who ask for little.
+/// Turns at large work, which gets half of the processors; the other half is left to callers with small requests.
 #[derive(Clone, Debug)]
 pub struct Turns(Arc<Semaphore>);
 
-/// A turn. It ends when this is dropped.
+/// A turn; dropping it ends it.
 #[derive(Debug)]
 pub struct Turn {
     _permit: Option<OwnedSemaphorePermit>,
@@ -36,7 +36,7 @@ impl Default for Turns {
 }
 
 impl Turns {
-    /// Waits for a turn, first come first served. Cancel safe.
+    /// Waits for a turn, in order of arrival. Cancel safe.
     pub async fn take(&self) -> Turn {
         // The semaphore is never closed.
         Turn { _permit: Arc::clone(&self.0).acquire_owned().await.ok() }
@@ -56,7 +56,7 @@ mod tests {
     async fn other_tasks_go_on_while_work_is_done_in_place() {
         let (told, hears) = std::sync::mpsc::channel();
         let other = tokio::spawn(async move { told.send(()).unwrap() });
-        // This is the only worker: the other task runs only if another thread takes over.
+        // This is the only worker, so the other task runs only if another thread takes over.
         in_place(|| hears.recv_timeout(std::time::Duration::from_secs(30)).unwrap());
         other.await.unwrap();
     }

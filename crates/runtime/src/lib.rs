@@ -1,4 +1,4 @@
-//! What every room with tasks needs: the clock, heavy work, waits between tries, causes of errors, the metrics.
+//! Basics of every crate with tasks: the clock, heavy work, waits between tries, causes of errors, metrics.
 
 pub mod backoff;
 pub mod clock;

@@ -12,41 +12,41 @@ pub const RPC_DURATION: &str = "lrs_rpc_duration_seconds";
 pub const RPC_IN_FLIGHT: &str = "lrs_rpc_in_flight";
 /// Seconds from an HTTP request's arrival to the beginning of its answer, by `route` and `status`.
 pub const HTTP_DURATION: &str = "lrs_http_duration_seconds";
-/// Telemetry streams that are open.
+/// Open telemetry streams.
 pub const STREAMS_OPEN: &str = "lrs_telemetry_streams_open";
 /// Telemetry streams that ended, by `code`.
 pub const STREAMS_ENDED: &str = "lrs_telemetry_streams_ended_total";
 
-/// Seconds that a transaction of the commit pipeline took, whatever came of it.
+/// Seconds that a transaction of the commit pipeline took, whether it succeeded or not.
 pub const COMMIT_DURATION: &str = "lrs_commit_duration_seconds";
 /// Reports and other changes that wait for the next transaction of the commit pipeline.
 pub const QUEUE_DEPTH: &str = "lrs_queue_depth";
 
 /// Chunks of telemetry removed because they were past their namespace's retention.
 pub const REMOVED_CHUNKS: &str = "lrs_telemetry_removed_chunks_total";
-/// Jobs whose telemetry was removed, all of it.
+/// Jobs whose telemetry was removed completely.
 pub const REMOVED_JOBS: &str = "lrs_telemetry_removed_jobs_total";
-/// Removals of telemetry that failed; they are tried again.
+/// Removals of telemetry that failed; each is tried again.
 pub const REMOVALS_FAILED: &str = "lrs_telemetry_removals_failed_total";
 
 /// Windows whose statistics were computed in a batch, by `device`: `cpu` or `cuda`.
 pub const STATISTICS_WINDOWS: &str = "lrs_statistics_windows_total";
 /// Batches of windows, by `device`.
 pub const STATISTICS_BATCHES: &str = "lrs_statistics_batches_total";
-/// Devices that were lost; the CPU does their work since.
+/// Lost devices; the CPU does their work from then on.
 pub const STATISTICS_DEVICES_LOST: &str = "lrs_statistics_devices_lost_total";
 
-/// Bounds of the buckets: from 50 µs, the time to read a rate from memory, to 10 s, the time of a call that waits for a rate
-/// to become final.
+/// Bounds of the buckets: from 50 µs, the time to read a rate from memory, to 10 s, for calls that wait until a rate is
+/// final.
 const SECONDS: [f64; 17] =
     [5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
 static INSTALLED: Mutex<Option<PrometheusHandle>> = Mutex::new(None);
 
-/// Begins to count. Further calls in the same process return the same handle.
+/// Starts to count. Further calls in the same process return the same handle.
 ///
 /// # Errors
-/// If the process counts with another recorder already.
+/// If the process already counts with another recorder.
 pub fn install() -> Result<PrometheusHandle, BuildError> {
     let mut installed = INSTALLED.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(handle) = &*installed {
@@ -79,12 +79,12 @@ fn describe() {
     describe_counter!(REMOVALS_FAILED, "Removals of telemetry past its retention that failed, to be tried again");
 }
 
-/// Counts a telemetry stream as open while it is held.
+/// A telemetry stream that is open while this value lives.
 #[derive(Debug)]
 pub struct OpenStream(());
 
 impl OpenStream {
-    /// Counts a stream as open until this is dropped.
+    /// Counts a stream as open until the value is dropped.
     #[must_use]
     pub fn new() -> Self {
         metrics::gauge!(STREAMS_OPEN).increment(1.0);
@@ -120,7 +120,7 @@ pub fn statistics_device_lost() {
     metrics::counter!(STATISTICS_DEVICES_LOST).increment(1);
 }
 
-/// Shows the counters of these devices as 0 before the first batch.
+/// Makes the counters of these devices show 0 before the first batch.
 pub fn statistics_ready(devices: &[&'static str]) {
     for device in devices {
         metrics::counter!(STATISTICS_BATCHES, "device" => *device).increment(0);

@@ -1,4 +1,4 @@
-//! Controllers, and the words that they share with others.
+//! Controllers, and the enums that they share with other messages.
 
 use super::plain;
 use lrs_model::{
@@ -7,7 +7,7 @@ use lrs_model::{
 };
 use lrs_proto as proto;
 
-/// A controller with the parameters that are set; `None` if it has no kind, which has been noted.
+/// A controller with the parameters that are set; `None`, with a violation, if it has no kind.
 pub fn from_proto(controller: &proto::Controller, violations: &mut Violations) -> Option<ControllerSpec> {
     serde_json::from_value(plain::read(controller, violations)).ok()
 }
@@ -18,7 +18,7 @@ pub fn to_proto(controller: &ControllerSpec) -> proto::Controller {
     serde_json::to_value(controller).ok().and_then(|value| plain::write(&value).ok()).unwrap_or_default()
 }
 
-/// Which direction is better; lower unless said otherwise.
+/// Whether lower or higher is better; lower is the default.
 pub fn mode_from_proto(mode: i32, violations: &mut Violations) -> Mode {
     match proto::Mode::try_from(mode) {
         Ok(proto::Mode::Unspecified | proto::Mode::Min) => Mode::Min,
@@ -30,7 +30,7 @@ pub fn mode_from_proto(mode: i32, violations: &mut Violations) -> Mode {
     }
 }
 
-/// The same on the wire.
+/// The mode on the wire.
 #[must_use]
 pub fn mode_to_proto(mode: Mode) -> proto::Mode {
     match mode {

@@ -1,4 +1,4 @@
-//! Decisions and the orders that become decisions.
+//! Decisions, and the orders that become decisions.
 
 use super::{int64, optional_whole, spec, time};
 use lrs_model::{
@@ -29,7 +29,7 @@ pub fn to_proto(job: &JobName, decision: &Decision) -> proto::Decision {
     }
 }
 
-/// A rate set by hand. Whether its groups and rates are ones the job can have is the engine's to check.
+/// A rate set by hand. The engine checks whether the job can have these groups and rates.
 pub fn override_from_proto(order: proto::RateOverride, v: &mut Violations) -> RateOverride {
     let setting = match order.setting {
         Some(Setting::Fixed(fixed)) => OverrideSetting::Fixed(fixed.learning_rates),
@@ -68,7 +68,7 @@ fn base_rate_to_proto(change: &BaseRateChange) -> proto::GroupBaseRate {
     }
 }
 
-/// `None` for rates that simply stay.
+/// The shape of rates; `None` for rates that stay as they are.
 fn shape_to_proto(shape: &RateShape) -> Option<proto::RateShape> {
     (*shape != RateShape::default()).then(|| proto::RateShape {
         is_flat: shape.is_flat,

@@ -16,7 +16,7 @@ pub fn rate_to_proto(rate: &GroupRate) -> proto::GroupRate {
     }
 }
 
-/// What the trainer is told for a step.
+/// The directive of a step for the trainer.
 #[must_use]
 pub fn to_proto(directive: &Directive, is_final: bool) -> proto::Directive {
     proto::Directive {
@@ -47,7 +47,7 @@ fn action_to_proto(action: &Action) -> proto::Action {
     }
 }
 
-/// The whole answer to a call for a step.
+/// The complete answer to a call for a step.
 #[must_use]
 pub fn answer_to_proto(answer: &DirectiveAnswer) -> proto::GetLearningRateResponse {
     let plan = answer.plan.first().map(|first| proto::RatePlan {
@@ -72,7 +72,7 @@ pub fn curve_to_proto(curve: &Curve) -> proto::PreviewScheduleResponse {
     }
 }
 
-/// Directives turned into columns, a set a group. All of them have the same groups in the same order.
+/// Turns directives into columns, one set for each group. All directives must have the same groups in the same order.
 fn columns(directives: &[Directive]) -> Vec<proto::GroupPlan> {
     let Some(first) = directives.first() else { return Vec::new() };
     let mut groups: Vec<_> = first

@@ -28,7 +28,7 @@ pub fn to_proto(view: &JobView) -> proto::Job {
     }
 }
 
-/// A state on the wire; only a running job is stale.
+/// A state on the wire; only a running job can be stale.
 #[must_use]
 pub fn state_to_proto(state: State, is_stale: bool) -> proto::job::State {
     match state {

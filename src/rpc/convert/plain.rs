@@ -1,14 +1,15 @@
-//! A message as a plain JSON value and back, by its descriptor: the form in which schedules and controllers reach the crates
-//! that understand them.
+//! A message as a plain JSON value and back, by its descriptor: schedules and controllers reach the crates that
+//! understand them in this form.
 //!
-//! The value has the fields that are set, under their names in the proto. A whole number is a number. An enum's value is a
-//! word, such as `max` for `MODE_MAX`; its zero is left out, like a field that is not set. A message that is only a choice (a
-//! `oneof`) is an object with the chosen field, or only that field's name if the field has no content, such as `cosine` for a
-//! shape. Fields beside a choice, such as `library` and what follows it, are one more choice, under the name of the first.
+//! The value has the fields that are set, under their names in the proto. A whole number is a JSON number. An enum's
+//! value is a word, such as `max` for `MODE_MAX`; a zero value is left out, like a field that is not set. A message
+//! that is only a choice (a `oneof`) is an object with the chosen field, or only the name of that field if the field
+//! has no content, such as `cosine` for a shape. Fields beside a choice, such as `library` and those after it, form one
+//! more choice, under the name of the first of them.
 //!
-//! Whoever reads the value checks its meaning. This file notes what cannot be put into a value: numbers that are not finite,
-//! whole numbers below 0 or above [`MAX_STEP`](lrs_model::MAX_STEP), enum values that do not exist, and choices that are not
-//! made.
+//! The reader of the value checks its meaning. This file only notes what cannot be written as a value: numbers that are
+//! not finite, whole numbers below 0 or above [`MAX_STEP`](lrs_model::MAX_STEP), enum values that do not exist, and
+//! choices that were not made.
 
 use pbjson_types::Struct;
 use prost::{Message as _, Name};
@@ -24,7 +25,7 @@ use lrs_proto::reflect;
 
 const STRUCT: &str = "google.protobuf.Struct";
 
-/// The message as a plain value; null where a choice is missing, which has been noted.
+/// The message as a plain value; null, with a violation, where a choice is missing.
 pub(super) fn read<M: prost::Message + Name>(message: &M, v: &mut Violations) -> Value {
     if let Ok(message) = reflect::to_dynamic(message) {
         read_message(&message, v)
@@ -34,20 +35,20 @@ pub(super) fn read<M: prost::Message + Name>(message: &M, v: &mut Violations) ->
     }
 }
 
-/// The message that a plain value stands for.
+/// Converts a plain value back into a message.
 ///
 /// # Errors
-/// If the value is not of this message: it was not made by [`read`], or by a reader of what [`read`] made.
+/// If the value does not fit the message, so it was not made by [`read`] or by a reader of such a value.
 pub(super) fn write<M: prost::Message + Name + Default>(value: &Value) -> Result<M, String> {
     reflect::from_dynamic(&write_message(&reflect::descriptor::<M>(), value)?).map_err(|error| error.to_string())
 }
 
-/// The one choice of a message.
+/// The `oneof` of a message, if it has one.
 fn choice(message: &MessageDescriptor) -> Option<OneofDescriptor> {
     message.oneofs().find(|oneof| !oneof.is_synthetic())
 }
 
-/// The fields of a message that stand beside its choice.
+/// The fields of a message beside its choice.
 fn beside(message: &MessageDescriptor) -> Vec<FieldDescriptor> {
     message.fields().filter(|field| field.containing_oneof().is_none_or(|oneof| oneof.is_synthetic())).collect()
 }
@@ -98,7 +99,7 @@ fn read_fields(
                 let read = |(i, element)| v.within(format_args!("[{i}]"), |v| read_value(&field, element, v));
                 Some(list.iter().enumerate().filter_map(read).collect())
             }
-            // A choice that was not made has been noted.
+            // The missing choice has been noted.
             value => read_value(&field, value, v).filter(|value| !value.is_null()),
         });
         Some((field.name().to_owned(), value?))
@@ -106,7 +107,7 @@ fn read_fields(
     .collect()
 }
 
-/// One value of a field; none for an enum that is zero or unknown.
+/// A value of a field; `None` for an enum value that is zero or unknown.
 fn read_value(field: &FieldDescriptor, value: &Wire, v: &mut Violations) -> Option<Value> {
     Some(match value {
         Wire::Bool(flag) => (*flag).into(),
@@ -141,7 +142,7 @@ fn read_enum(field: &FieldDescriptor, number: i32, v: &mut Violations) -> Option
     }
 }
 
-/// An enum's value without the name of its type: `max` for `MODE_MAX`.
+/// The name of an enum's value without the name of its type: `max` for `MODE_MAX`.
 fn word(descriptor: &EnumDescriptor, value: &EnumValueDescriptor) -> String {
     let zero = descriptor.default_value();
     let prefix = zero.name().trim_end_matches("UNSPECIFIED");
@@ -156,7 +157,7 @@ fn write_message(descriptor: &MessageDescriptor, value: &Value) -> Result<Dynami
     };
     let fields = match value {
         Value::Object(fields) => fields,
-        // A choice that holds no more than its name.
+        // A choice that has only a name.
         Value::String(name) => {
             let field = by_name(name)?;
             message.set_field(&field, Wire::default_value_for_field(&field));
@@ -164,7 +165,7 @@ fn write_message(descriptor: &MessageDescriptor, value: &Value) -> Result<Dynami
         }
         other => return Err(format!("{other} is no {}", descriptor.name())),
     };
-    // What stands beside a choice is one level deeper, under the name of its first field.
+    // The fields beside a choice are one level deeper, under the name of the first of them.
     let first = choice(descriptor).and_then(|_| beside(descriptor).into_iter().next());
     let fields = match first.and_then(|first| fields.get(first.name())) {
         Some(Value::Object(beside)) => beside,

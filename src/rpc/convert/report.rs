@@ -31,7 +31,7 @@ pub fn experiment_name(namespace: &str, experiment: &str) -> String {
     format!("namespaces/{namespace}/experiments/{experiment}")
 }
 
-/// Namespace and experiment in the resource name of an experiment, if it is one.
+/// The namespace and the experiment in the resource name of an experiment; `None` for any other text.
 #[must_use]
 pub fn experiment_from_name(name: &str) -> Option<(&str, &str)> {
     let (namespace, experiment) = name.strip_prefix("namespaces/")?.split_once('/')?;

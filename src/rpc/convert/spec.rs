@@ -22,7 +22,7 @@ const MAX_DECISION_LAG: u64 = 4096;
 const MAX_COMMIT_AHEAD: u64 = 1024;
 const MAX_REPORTING_RANKS: u64 = 65_536;
 
-/// A spec, with every default written out. Fields are named from the spec on, such as `groups[0].base_lr`.
+/// A spec with every default written out. The paths of violations start at the spec, as in `groups[0].base_lr`.
 pub fn from_proto(spec: proto::JobSpec, v: &mut Violations) -> Spec {
     check_texts(&spec, v);
     Spec {
@@ -82,7 +82,7 @@ pub fn to_proto(spec: &Spec) -> proto::JobSpec {
     }
 }
 
-/// The controllers that are written out, or the one that is short for them.
+/// The controllers in the long form, or the controller that the short form names.
 fn controllers(short: &str, written: Vec<proto::Controller>, v: &mut Violations) -> Vec<ControllerSpec> {
     if !short.is_empty() {
         if short != "auto" {

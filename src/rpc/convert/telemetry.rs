@@ -11,12 +11,12 @@ use lrs_model::{
 };
 use lrs_proto as proto;
 
-/// Steps that one message may report.
+/// The most steps in a message.
 pub const MAX_STEPS: usize = 10_000;
-/// Series of other metrics that one message may have.
+/// The most series of other metrics in a message.
 pub const MAX_SERIES: usize = 64;
 
-/// What a message reports. The sample of each step has all that the columns and series say of it.
+/// The report in a message. The sample of each step has all values that the columns and series give for the step.
 pub fn from_proto(message: proto::StreamTelemetryRequest, v: &mut Violations) -> Report {
     let through_step = optional_whole(v, "through_step", message.through_step, 0, MAX_STEP);
     let steps = v.within("step", |v| rising_steps(&message.step, v));
@@ -41,7 +41,7 @@ pub fn from_proto(message: proto::StreamTelemetryRequest, v: &mut Violations) ->
     fill(&mut samples, steps.iter().zip(message.grad_norm), |sample, norm| sample.grad_norm = Some(norm));
     fill(&mut samples, steps.iter().zip(message.learning_rate), |sample, rate| sample.learning_rate = Some(rate));
     for Series { name, steps, values } in &series {
-        // The series come by rising name, so that pushing keeps each sample's metrics sorted.
+        // The series come by rising name, so the metrics of each sample stay sorted.
         fill(&mut samples, steps.iter().zip(values.iter().copied()), |sample, value| {
             sample.metrics.push((name.clone(), value));
         });
@@ -79,7 +79,7 @@ struct Series {
     values: Vec<f64>,
 }
 
-/// The steps, if they rise. Stops at the first that is wrong: a whole column of findings would help nobody.
+/// The steps, if they rise. Stops at the first wrong step, because a finding for every step would help nobody.
 fn rising_steps(wire: &[i64], v: &mut Violations) -> Vec<u64> {
     if wire.len() > MAX_STEPS {
         v.refuse("", count(wire.len()), at_most(MAX_STEPS));
@@ -148,8 +148,7 @@ fn union(steps: &[u64], series: &[Series]) -> Vec<u64> {
     all
 }
 
-/// Sets a value at each step of a column. Both `samples` and the column rise, and every step of the column has a
-/// sample.
+/// Sets the value of each step in a column. The samples and the column rise, and every step of the column has a sample.
 fn fill<'a>(samples: &mut [Sample], column: impl Iterator<Item = (&'a u64, f64)>, set: impl Fn(&mut Sample, f64)) {
     let mut samples = samples.iter_mut();
     for (&at, value) in column {

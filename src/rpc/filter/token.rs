@@ -1,4 +1,4 @@
-//! The words of a filter, with where they stand.
+//! The words of a filter and their positions.
 
 use std::{iter::Peekable, str::Chars};
 
@@ -7,17 +7,17 @@ use lrs_model::filter::Comparison;
 /// A word of a filter.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Token {
-    /// Which character of the filter it begins at, from 1.
+    /// The position in the filter of the word's first character, from 1.
     position: usize,
     pub(super) kind: Kind,
 }
 
-/// What a word is.
+/// The kind of a word.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Kind {
-    /// Anything up to a space, a quote or an operator.
+    /// Any characters up to a space, a quote or an operator.
     Word(String),
-    /// What stands in double quotes, without them.
+    /// A text in double quotes, without the quotes.
     Text(String),
     Operator(Comparison),
 }
@@ -31,7 +31,7 @@ impl Token {
         }
     }
 
-    /// The error that this may not stand here, and what may.
+    /// The error that this word is not allowed here; `allowed` says which words are.
     pub(super) fn refused(&self, allowed: &str) -> String {
         format!("at {}: {:?} is not allowed: must be {allowed}", self.position, self.text())
     }
@@ -40,7 +40,7 @@ impl Token {
 /// The words of a filter, one after another.
 pub(super) struct Tokens<'a> {
     rest: Peekable<Chars<'a>>,
-    /// How many characters were read.
+    /// How many characters have been read.
     read: usize,
 }
 
@@ -49,13 +49,13 @@ impl<'a> Tokens<'a> {
         Self { rest: filter.chars().peekable(), read: 0 }
     }
 
-    /// Whether nothing but space is left.
+    /// Whether only spaces are left.
     pub(super) fn is_at_end(&mut self) -> bool {
         self.take_while(char::is_whitespace);
         self.rest.peek().is_none()
     }
 
-    /// The next word, of which there must be one.
+    /// The next word; it is an error if there is none.
     pub(super) fn expect(&mut self, allowed: &str) -> Result<Token, String> {
         self.next()?.ok_or_else(|| format!("at the end: must be followed by {allowed}"))
     }

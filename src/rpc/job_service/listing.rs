@@ -1,4 +1,4 @@
-//! What comes in pages: jobs, attempts, decisions, telemetry.
+//! Listings that come in pages: jobs, attempts, decisions, telemetry.
 
 use serde::{Deserialize, Serialize};
 
@@ -20,7 +20,7 @@ use lrs_proto::{
     ListJobsResponse, QueryTelemetryRequest, QueryTelemetryResponse,
 };
 
-/// The parent that stands for all namespaces.
+/// The parent in a listing over all namespaces.
 const ALL_NAMESPACES: &str = "namespaces/-";
 const MAX_METRICS: usize = 1000;
 const MAX_POINTS: u64 = 100_000;
@@ -31,7 +31,7 @@ const DEFAULT_TELEMETRY_PAGE: u32 = 10_000;
 pub(super) async fn jobs(engine: &Engine, request: &ListJobsRequest) -> Result<ListJobsResponse, Error> {
     let query = job_query(request)?;
     let (order, page_size) = (query.order, query.limit);
-    // One more than the page has tells whether there is another page.
+    // Ask for one job more than the page holds, to learn whether there is another page.
     let mut jobs = engine.list_jobs(JobQuery { limit: page_size + 1, ..query }).await?;
     let has_more = u32::try_from(jobs.len()).is_ok_and(|found| found > page_size);
     jobs.truncate(usize::try_from(page_size).unwrap_or(usize::MAX));
@@ -86,7 +86,7 @@ pub(super) async fn telemetry(
     Ok(convert::telemetry::answer_to_proto(answer, next.unwrap_or_default()))
 }
 
-/// Where a listing of jobs goes on: after the job of this key and identity.
+/// The place where a listing of jobs continues: after the job with this key and identity.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Cursor {
@@ -133,7 +133,7 @@ fn job_fingerprint(request: &ListJobsRequest) -> (&'static str, &str, &str, &str
     ("jobs", &request.parent, &request.filter, &request.order_by)
 }
 
-/// The attempts after number `after`, and where the next page goes on.
+/// A page of the attempts after number `after`, and the number after which the next page continues.
 fn attempts_page(all: &[AttemptRow], after: u32, page_size: u32) -> (Vec<&AttemptRow>, Option<u32>) {
     let size = usize::try_from(page_size).unwrap_or(usize::MAX);
     let mut rest = all.iter().filter(|row| row.attempt > after);
@@ -142,7 +142,7 @@ fn attempts_page(all: &[AttemptRow], after: u32, page_size: u32) -> (Vec<&Attemp
     (page, next)
 }
 
-/// The attempt meant; `None` for 0.
+/// The attempt in a request; `None` for 0.
 fn attempt(v: &mut Violations, attempt: i64) -> Option<u32> {
     let attempt = whole(v, "attempt", attempt, 0, u32::MAX.into());
     u32::try_from(attempt).ok().filter(|&attempt| attempt > 0)

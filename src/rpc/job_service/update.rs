@@ -1,4 +1,4 @@
-//! `UpdateJob`: a job's spec with some fields replaced.
+//! `UpdateJob`: replaces some fields of a job's spec.
 
 use crate::rpc::{
     convert,
@@ -10,11 +10,11 @@ use lrs_model::{etag, name::JobName, violation::Violations};
 use lrs_proto::{JobSpec, UpdateJobRequest};
 use lrs_runtime::heavy::in_place;
 
-/// How often to try when somebody else changes the job between our reading and our writing.
+/// How often to try, when somebody else changes the job between our read and our write.
 const MAX_TRIES: usize = 5;
 
-/// Changes the spec. Without an etag, a change by somebody else in the meantime is no error: the fields named are put
-/// into the spec that the job then has.
+/// Changes the spec. Without an etag, a change by somebody else in the meantime is no error: the named fields then go
+/// into the spec as that change left it.
 pub(super) async fn update(engine: &Engine, request: UpdateJobRequest) -> Result<JobView, Error> {
     let Update { name, etag, spec, paths, order } = Update::from_proto(request)?;
     let mut tries = 1;
@@ -57,7 +57,7 @@ impl Update {
         let order = fields::order(&mut v, request.author, request.reason, request.request_id);
         let paths = request.update_mask.unwrap_or_default().paths;
         let spec = job.spec.unwrap_or_default();
-        // A mask with an unknown field is refused even if there is no such job.
+        // An unknown field in the mask is refused even if the job does not exist.
         update_mask::apply(&mut v, &JobSpec::default(), &spec, &paths);
         let name = checked(v, name)?;
         Ok(Self { name, etag: (!job.etag.is_empty()).then_some(job.etag), spec, paths, order })

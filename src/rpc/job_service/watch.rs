@@ -1,4 +1,4 @@
-//! The events of a job, as a stream.
+//! The stream of a job's events.
 
 use crate::rpc::status;
 use futures::{Stream, stream};
@@ -10,7 +10,7 @@ use lrs_engine::{Error, Event, Watch};
 use lrs_model::name::JobName;
 use lrs_proto::{WatchJobResponse, watch_job_response};
 
-/// The events of `job`; when the process is about to end, `UNAVAILABLE` instead of the next one.
+/// The events of `job`. When the process is about to end, the stream ends with `UNAVAILABLE`.
 pub(super) fn responses(
     job: JobName,
     events: Watch,

@@ -1,4 +1,4 @@
-//! The arguments of another library's scheduler: JSON on both sides, a `Struct` between.
+//! The arguments of another library's scheduler: JSON in the model, a `Struct` on the wire.
 
 use std::collections::HashMap;
 
@@ -17,7 +17,7 @@ pub(in crate::rpc::convert) fn object(fields: HashMap<String, Wire>, v: &mut Vio
         .collect()
 }
 
-/// A whole number becomes an integer, so that it reads as it was written.
+/// Turns a whole number into an integer, so that it reads as it was written.
 fn value(wire: Wire, v: &mut Violations) -> Value {
     match wire.kind {
         None | Some(Kind::NullValue(_)) => Value::Null,
@@ -49,7 +49,7 @@ fn value_to_proto(value: &Value) -> Wire {
         Value::Null => Kind::NullValue(0),
         Value::Bool(flag) => Kind::BoolValue(*flag),
         Value::String(text) => Kind::StringValue(text.clone()),
-        // Those of a call came from the wire, or are within its range.
+        // The numbers of a call came from the wire, or are in its range.
         Value::Number(number) => Kind::NumberValue(number.as_f64().unwrap_or_default()),
         Value::Object(object) => Kind::StructValue(object_to_proto(object)),
         Value::Array(values) => Kind::ListValue(ListValue { values: values.iter().map(value_to_proto).collect() }),

@@ -1,4 +1,4 @@
-//! What the wire says of a schedule is what the model reads, and what is wrong is named by its path.
+//! The model reads what the wire says of a schedule, and violations name the path of the error.
 
 use super::*;
 use lrs_model::schedule::{Ease, Stair};
