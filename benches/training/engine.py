@@ -12,7 +12,8 @@ A workload is a class with
   snapshot(), restore(s)                  takes and puts back parameters and optimizer state
   run_open(seed, rates)                   a whole run; optional, anchors.py needs it
 
-`Workload` implements this over JAX: a subclass defines data(), params(key), sample(key), loss(params, batch), val(params).
+`Workload` implements this over JAX: a subclass defines data(), params(key), sample(key), loss(params, batch) and
+val(params).
 """
 import copy
 import math

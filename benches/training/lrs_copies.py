@@ -1,8 +1,8 @@
 """Maps the identifiers of the service to the copies that a trainer keeps.
 
 Before a step, the service may ask for several actions: keep the state under one or more identifiers, restore another
-state, and keep that too. A trainer has the present state and some copies, and needs at most one snapshot and one restore
-to carry out all the actions. Identifiers of the same state share one copy, and a copy without identifiers is
+state, and keep that too. A trainer has the present state and some copies, and needs at most one snapshot and one
+restore to carry out all the actions. Identifiers of the same state share one copy, and a copy without identifiers is
 overwritten, so there is at most one copy more than there are identifiers in use.
 """
 import itertools

@@ -39,8 +39,8 @@ class LrsPolicy:
                  needs both a snapshot and a restore, the restore alone; `copies.left_out` counts such steps
     timeout_s    how long to wait for the server before giving up
 
-    The job is completed when the last step and its evaluation have been reported; before that, `close()` cancels it. Every
-    failure is raised as LrsError.
+    The job is completed when the last step and its evaluation have been reported; before that, `close()` cancels it.
+    Every failure is raised as LrsError.
     """
 
     def __init__(self, T, lr0, eval_every, tier=2, address="127.0.0.1:50051", *, decision_lag=1, controllers=None,
