@@ -3,8 +3,8 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _, ser::SerializeMap as _};
 use serde_json::{Map, Value};
 
-/// A controller as written, not yet checked. In JSON it is an object with the kind as its only key: `{"greedy":
-/// {"patience": 3}}`.
+/// A controller as written, not yet checked. In JSON it is an object with the kind as its only key:
+/// `{"greedy": {"patience": 3}}`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ControllerSpec {
     kind: String,

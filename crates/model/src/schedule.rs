@@ -5,8 +5,8 @@
 //! [`ScheduleSpec::Base`] is a multiple of the parameter group's base rate, and [`ScheduleSpec::Constant`] is an
 //! absolute number.
 //!
-//! In JSON a schedule is an object with one entry: the name of the form, with its parameters. An example is `{"stair":
-//! {"schedule": {"cosine": {}}, "every": 10.0}}`. A parameter that is left out has the default of the proto.
+//! In JSON a schedule is an object with one entry, the name of the form and its parameters:
+//! `{"stair": {"schedule": {"cosine": {}}, "every": 10.0}}`. A parameter that is left out has the default of the proto.
 
 use std::fmt;
 

@@ -192,7 +192,7 @@ impl Summary {
         }
     }
 
-    /// Replaces every NaN by [`f64::NAN`], because processors make different NaNs of `inf - inf`.
+    /// Replaces every NaN by [`f64::NAN`], because processors differ in the NaN of `inf - inf`.
     #[must_use]
     pub(crate) fn with_one_nan(mut self) -> Self {
         fn one<const N: usize>(values: [&mut f64; N]) {

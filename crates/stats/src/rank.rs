@@ -77,9 +77,9 @@ pub fn mann_kendall(values: &[f64]) -> Option<MannKendall> {
 
 /// The slope over a window of finite values; `None` for fewer than two.
 ///
-/// Takes the median of the `N = n (n-1) / 2` sorted slopes. The interval ends at the places `round((N - z sigma) / 2) -
-/// 1` and `round((N + z sigma) / 2)`, with halves rounded to even and both places kept within the slopes; `sigma^2` is
-/// Kendall's variance with ties. This is the rule of `scipy.stats.theilslopes`.
+/// Takes the median of the `N = n (n-1) / 2` sorted slopes. The interval ends at the places
+/// `round((N - z sigma) / 2) - 1` and `round((N + z sigma) / 2)`, with halves rounded to even and both places kept
+/// within the slopes; `sigma^2` is Kendall's variance with ties. This is the rule of `scipy.stats.theilslopes`.
 #[must_use]
 pub fn theil_sen(values: &[f64]) -> Option<TheilSen> {
     let variance = mann_kendall(values)?.variance();
