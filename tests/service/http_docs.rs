@@ -13,7 +13,7 @@ const PAGE: &str = include_str!("../../docs/http.md");
 const ROUTER: &str = include_str!("../../src/http.rs");
 const STATUSES: &str = include_str!("../../src/rpc/status.rs");
 
-/// The routes that the page has a heading for: path with its verb, and methods.
+/// The routes that the page has a heading for: the path with its verb, and its methods.
 fn documented() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
     let mut routes: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
     for heading in PAGE.lines().filter_map(|line| line.strip_prefix("### `")?.strip_suffix('`')) {
@@ -23,7 +23,7 @@ fn documented() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
     routes
 }
 
-/// The routes of the protos and, with any method, those that the router has besides.
+/// The routes of the protos, and, with any method, the router's other routes.
 fn served() -> BTreeMap<String, BTreeSet<&'static str>> {
     let mut served: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
     for route in http_routes() {
@@ -36,7 +36,7 @@ fn served() -> BTreeMap<String, BTreeSet<&'static str>> {
     served
 }
 
-/// `/v1/{name=namespaces/*/jobs/*}:pause` as people read it: `/v1/namespaces/{namespace}/jobs/{job}:pause`.
+/// `/v1/{name=namespaces/*/jobs/*}:pause` as the page writes it: `/v1/namespaces/{namespace}/jobs/{job}:pause`.
 fn documented_path(template: &str) -> String {
     let mut path = String::new();
     let mut collection = "";
@@ -51,7 +51,7 @@ fn documented_path(template: &str) -> String {
     path
 }
 
-/// A request; its head and what follows.
+/// Sends a request; returns the whole answer.
 async fn ask(server: &Server, method: &str, path: &str) -> String {
     let mut socket = TcpStream::connect(&server.http).await.unwrap();
     let head = format!("{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
@@ -75,7 +75,7 @@ fn every_route_is_in_the_page_and_the_other_way_round() {
 async fn every_path_has_the_methods_that_the_page_says() {
     let server = Server::sqlite().await;
     for (path, methods) in documented() {
-        // PUT is a method of nothing here.
+        // No route has the method PUT.
         let refused = ask(&server, "PUT", &filled(path)).await;
         assert!(refused.starts_with("HTTP/1.1 405 "), "{path}: {refused}");
         let allowed = refused.lines().find_map(|line| line.strip_prefix("allow: "));

@@ -1,8 +1,9 @@
 //! Reduces the base rates when a metric has stopped improving, with the counting of Keras.
 //!
-//! As `keras.callbacks.ReduceLROnPlateau` (3.15): <https://keras.io/api/callbacks/reduce_lr_on_plateau/>. It differs from
-//! PyTorch's in that `patience` observations suffice, the cooldown is counted down before judging, the first value is the
-//! best even if it is NaN (and then nothing is ever better), and nothing begins anew at the floor.
+//! Follows `keras.callbacks.ReduceLROnPlateau` (3.15): <https://keras.io/api/callbacks/reduce_lr_on_plateau/>. It
+//! differs from PyTorch's controller in four points: `patience` bad observations suffice for a cut; the cooldown is
+//! counted down before judging; the first value is the best even if it is NaN, and then nothing is ever better; and
+//! nothing starts again at the floor.
 
 use serde::{Deserialize, Serialize};
 
@@ -55,10 +56,10 @@ pub struct KerasPlateau(Params);
 /// What is remembered between observations.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct KerasPlateauState {
-    /// The best value so far; none before the first.
+    /// The best value so far; `None` before the first.
     #[serde(with = "lrs_model::number::option")]
     best: Option<f64>,
-    /// Observations since then that were no better. Keras' `wait`.
+    /// Observations since the best that did not improve on it. Keras' `wait`.
     bad_eval_count: u64,
     /// Keras' `cooldown_counter`.
     cooldown_left: u64,
@@ -95,7 +96,7 @@ impl Kind for KerasPlateau {
 }
 
 impl KerasPlateau {
-    /// Takes in one observation, if `sample` has one.
+    /// Observes the metric, if `sample` has it.
     fn next(&self, state: &KerasPlateauState, sample: &Sample, base_lrs: &[f64]) -> (KerasPlateauState, Option<Move>) {
         let mut next = *state;
         let Some(value) = sample.metric(&self.0.metric) else { return (next, None) };
@@ -121,7 +122,7 @@ impl KerasPlateau {
         (next, reduced)
     }
 
-    /// The order of operations is Keras'.
+    /// The operations are in Keras' order.
     fn is_better(&self, value: f64, best: Option<f64>) -> bool {
         let Some(best) = best else { return true };
         match self.0.mode {

@@ -1,8 +1,8 @@
 //! The closed loop: state machines that turn telemetry into moves of the base rates.
 //!
-//! A [`Controller`] is its checked parameters and never changes; all that it remembers is in a [`State`], a value that is
-//! stored, replayed and compared. [`Controller::observe`] is a transition over those values: the same samples in the same
-//! order give the same states and moves, bit for bit.
+//! A [`Controller`] holds its checked parameters and never changes. Everything that it remembers is in a [`State`], a
+//! value that is stored, replayed and compared. [`Controller::observe`] is a transition over these values: the same
+//! samples in the same order give the same states and moves, bit for bit.
 //!
 //! A controller is one file, which implements [`Kind`], and one row below.
 
@@ -47,8 +47,8 @@ registry::controllers! {
 impl Controller {
     /// Checks `spec` for a job with this `setting`.
     ///
-    /// Everything that is wrong is added to `violations`, with paths such as `reduce_lr_on_plateau.factor`; then, and only
-    /// then, the result is `None`. The ranges are those in `proto/lrs/v1/controller.proto`.
+    /// Adds everything that is wrong to `violations`, with paths such as `reduce_lr_on_plateau.factor`, and then
+    /// returns `None`. `proto/lrs/v1/controller.proto` gives the ranges.
     pub fn try_new(spec: &ControllerSpec, setting: &Setting, violations: &mut Violations) -> Option<Self> {
         if spec.kind() == compat::LIBRARY {
             let native = compat::translate(spec, violations)?.controller;
@@ -57,7 +57,7 @@ impl Controller {
         violations.within(spec.kind(), |v| Self::native(spec, setting, v))
     }
 
-    /// Checks a spec of ours, with fields as seen from its parameters.
+    /// Checks a spec in our own words; the paths of violations start at its parameters.
     fn native(spec: &ControllerSpec, setting: &Setting, v: &mut Violations) -> Option<Self> {
         let Some(row) = ROWS.iter().find(|row| row.name == spec.kind()) else {
             let names: Vec<_> = kinds().collect();

@@ -1,4 +1,4 @@
-//! Measures the gradient noise scale, and says what it means for the batch size. Changes no rate.
+//! Measures the gradient noise scale, and advises what it means for the batch size. Changes no rate.
 //!
 //! `McCandlish` and others, "An Empirical Model of Large-Batch Training", 2018, <https://arxiv.org/abs/1812.06162>. With a
 //! batch of B samples and a noise scale of N, training takes about `1 + N/B` times the fewest steps there could be, and
@@ -42,16 +42,16 @@ impl Default for Params {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoiseScale(Params);
 
-/// What is remembered.
+/// What the controller remembers.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct NoiseScaleState {
-    /// Estimates of the squared norm of the true gradient, at most a window.
+    /// Estimates of the squared norm of the true gradient, at most one window of them.
     g2s: VecDeque<f64>,
-    /// Estimates of the trace of the covariance of a sample's gradient, as many.
+    /// As many estimates of the trace of the covariance of a sample's gradient.
     ss: VecDeque<f64>,
     /// Estimates since the last look.
     unseen: usize,
-    /// The scale of the last advice.
+    /// The scale in the last advice.
     told: Option<f64>,
     sighting: Sighting,
 }
@@ -86,7 +86,7 @@ impl Kind for NoiseScale {
         Status { phase, missing: missing.then_some(sentence).into_iter().collect() }
     }
 
-    /// Takes in the norms of a step, if it has all four figures and they can be compared.
+    /// Observes the norms of a step, if it has all four figures and they can be compared.
     fn observe(&self, state: &mut Self::State, observation: &Observation<'_>) -> Outcome {
         let norms = norms(observation.sample);
         let estimates = norms.and_then(|norms| norms.estimates());
@@ -146,7 +146,7 @@ fn norms(sample: &Sample) -> Option<Norms> {
 mod tests {
     use super::*;
 
-    /// The steps and the evidence of all advice, for a true gradient and a noise per step.
+    /// The steps and the evidence of all advice, for a true gradient at each step and a noise.
     fn run(true_norm2: impl Fn(u64) -> f64, noise: f64, steps: u64) -> Vec<(u64, f64)> {
         let scale = NoiseScale(Params { window: 32 });
         let mut state = Box::<NoiseScaleState>::default();

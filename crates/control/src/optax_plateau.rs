@@ -1,8 +1,8 @@
 //! Reduces the base rates when a metric has stopped improving, with the counting of Optax.
 //!
-//! As `optax.contrib.reduce_on_plateau` (0.2.8): <https://optax.readthedocs.io/en/latest/api/contrib.html>. It scales the
-//! rate, judges the mean of `accumulation_size` values, and reduces when the bad ones are *exactly* `patience`: with
-//! patience 0 every improvement reduces. A NaN spoils the window that it falls into.
+//! Follows `optax.contrib.reduce_on_plateau` (0.2.8): <https://optax.readthedocs.io/en/latest/api/contrib.html>. It
+//! scales the rate, judges the mean of `accumulation_size` values, and cuts when *exactly* `patience` means in a row
+//! were bad, so with patience 0 every improvement cuts. A NaN spoils the window that it falls into.
 
 use serde::{Deserialize, Serialize};
 
@@ -56,12 +56,12 @@ pub struct OptaxPlateau(Params);
 /// What is remembered between observations.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OptaxPlateauState {
-    /// What the base rates have been multiplied by so far.
+    /// The factor that the base rates have been multiplied by so far.
     scale: f64,
     /// The best mean so far; infinite before the first. Optax's `best_value`.
     #[serde(with = "lrs_model::number")]
     best: f64,
-    /// Means in a row that were no better. Optax's `plateau_count`.
+    /// Means in a row that did not improve. Optax's `plateau_count`.
     bad_eval_count: u64,
     /// Optax's `cooldown_count`.
     cooldown_left: u64,
@@ -113,7 +113,7 @@ impl Kind for OptaxPlateau {
 }
 
 impl OptaxPlateau {
-    /// Takes in one observation, if `sample` has one.
+    /// Observes the metric, if `sample` has it.
     fn next(&self, state: &OptaxPlateauState, sample: &Sample, base_lrs: &[f64]) -> (OptaxPlateauState, Option<Move>) {
         let mut next = *state;
         let Some(value) = sample.metric(&self.0.metric) else { return (next, None) };
@@ -143,7 +143,7 @@ impl OptaxPlateau {
             next.bad_eval_count = 0;
             next.cooldown_left = self.0.cooldown;
         }
-        // People and other controllers move base rates too, so they are scaled by what is new.
+        // People and other controllers move base rates too, so apply only the change of the scale.
         let change = next.scale / state.scale;
         let moved = (next.scale.to_bits() != state.scale.to_bits() && change.is_finite())
             .then(|| base_lrs.iter().map(|lr| lr * change).collect())

@@ -1,8 +1,8 @@
-//! Ranges of controllers' parameters, refused in the same words everywhere.
+//! Checks of controllers' parameters, with the same messages everywhere.
 
 use lrs_model::{telemetry::is_metric_name, violation::Violations};
 
-/// Refuses what cannot be the name of a metric.
+/// Refuses a text that cannot be the name of a metric.
 pub(super) fn metric(name: &str, v: &mut Violations) {
     if !is_metric_name(name) {
         v.refuse("metric", format!("{name:?}"), "1 to 100 characters without spaces");

@@ -30,7 +30,7 @@ pub struct Params {
     pub threshold: f64,
     pub threshold_mode: ThresholdMode,
     pub cooldown: u64,
-    /// Empty, one for all groups, or one a group.
+    /// One floor for all groups, or one a group; empty for the default.
     pub min_lr: Vec<f64>,
     pub eps: f64,
     pub start_step: u64,
@@ -65,12 +65,12 @@ pub struct Plateau {
 /// What is remembered between observations.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PlateauState {
-    /// The best value so far; before the first, the infinity that any value is better than. Never NaN.
+    /// The best value so far; before the first value, the infinity that every value improves on. Never NaN.
     #[serde(with = "lrs_model::number")]
     best: f64,
     /// Bad observations in a row, at most `patience`. PyTorch's `num_bad_epochs`.
     bad_eval_count: u64,
-    /// How many of the observations to come are not counted as bad. PyTorch's `cooldown_counter`.
+    /// How many coming observations do not count as bad. PyTorch's `cooldown_counter`.
     cooldown_left: u64,
 }
 
@@ -107,10 +107,10 @@ impl Kind for Plateau {
 }
 
 impl Plateau {
-    /// Takes in one observation, if `sample` has one.
+    /// Observes the metric, if `sample` has it.
     ///
-    /// Follows PyTorch: the rates drop once *more than* `patience` observations in a row were bad. During the cooldown an
-    /// observation is judged, and may become the best, but is not counted as bad. A NaN is never an improvement.
+    /// Follows PyTorch: the rates drop once *more than* `patience` observations in a row were bad. During the cooldown
+    /// an observation is judged, and may become the best, but does not count as bad. A NaN is never an improvement.
     fn next(&self, state: &PlateauState, sample: &Sample, base_lrs: &[f64]) -> (PlateauState, Option<Move>) {
         let mut next = *state;
         let Some(value) = sample.metric(&self.params.metric).filter(|_| sample.step >= self.params.start_step) else {
@@ -130,13 +130,14 @@ impl Plateau {
             return (next, None);
         }
         let reduced = self.reduced(base_lrs).map(|base_lrs| self.explain(base_lrs, &next, value));
-        // Also where no rate could be reduced any further.
+        // Also if no rate could be reduced any further.
         next.cooldown_left = self.params.cooldown;
         next.bad_eval_count = 0;
         (next, reduced)
     }
 
-    /// The rates times the factor, but none below its minimum, and none moved by `eps` or less; `None` if none moves.
+    /// The rates times the factor, but no rate below its minimum, and no rate moved by `eps` or less; `None` if none
+    /// moves.
     fn reduced(&self, base_lrs: &[f64]) -> Option<Vec<f64>> {
         let mut any = false;
         let reduce = |(&lr, &min_lr): (&f64, &f64)| {

@@ -1,16 +1,17 @@
-//! Groups' rates from the rate of the first group.
+//! The rates of all groups, from the rate of the first group.
 
-/// Base rates of which the first is `rate` and the others stand to it as in `written`.
+/// Base rates in the same proportion as `written`, with `rate` as the first.
 ///
-/// Where nothing is written, which is 0 throughout, every group has the `rate`. `None` if only the first group's is 0: then
-/// there is no proportion to keep. Never empty for a non-empty `written`; not finite where a proportion is too great.
+/// If `written` is 0 throughout, every group gets `rate`. `None` if only the first group's written rate is 0, because
+/// there is then no proportion to keep. Never empty for a non-empty `written`; not finite where a proportion is too
+/// large.
 #[must_use]
 pub fn in_proportion(rate: f64, written: &[f64]) -> Option<Vec<f64>> {
     let first = *written.first()?;
     if written.iter().all(|&base_lr| base_lr == 0.0) {
         return Some(vec![rate; written.len()]);
     }
-    // Equal ones stay equal in every bit.
+    // Equal rates stay equal in every bit.
     let share = |&base_lr: &f64| if base_lr.to_bits() == first.to_bits() { rate } else { rate * (base_lr / first) };
     (first != 0.0).then(|| written.iter().map(share).collect())
 }

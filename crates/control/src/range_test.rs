@@ -1,9 +1,9 @@
-//! Tries rising rates, and reports what they did to the loss.
+//! Tries rising rates, and reports the loss at each.
 //!
-//! Smith, "Cyclical Learning Rates for Training Neural Networks", WACV 2017, <https://arxiv.org/abs/1506.01186>; smoothing,
-//! stopping rule and suggestions are those of fastai's `lr_find` (2.8.12). The rates are `start (end/start)^(i/(n-1))`, so each
-//! of the `n` stands to the next as the next to the one after. A rate is judged by the mean loss of its steps; steps that
-//! still ran under the rate before, because of the decision lag, do not count.
+//! Smith, "Cyclical Learning Rates for Training Neural Networks", WACV 2017, <https://arxiv.org/abs/1506.01186>;
+//! smoothing, stopping rule and suggestions follow fastai's `lr_find` (2.8.12). The rates are `start
+//! (end/start)^(i/(n-1))` for `i` from 0 to `n-1`, so their ratio is constant. A rate is judged by the mean loss of its
+//! steps. Steps that still ran at the rate before, because of the decision lag, do not count.
 
 use serde::{Deserialize, Serialize};
 
@@ -30,7 +30,7 @@ use curve::Curve;
 pub use curve::Point;
 
 const START: &str = "start";
-/// Steps without a loss after which it counts as missing.
+/// After this many steps without a loss, the loss counts as missing.
 const MISSING_AFTER: u64 = 64;
 
 /// The parameters.
@@ -46,7 +46,7 @@ pub struct Params {
 }
 
 impl Default for Params {
-    /// Those of fastai's `lr_find`.
+    /// The defaults of fastai's `lr_find`.
     fn default() -> Self {
         Self { start_lr: 1e-7, end_lr: 10.0, rates: 100, steps_per_rate: 1, divergence_factor: 4.0 }
     }
@@ -57,30 +57,30 @@ impl Default for Params {
 pub struct RangeTest {
     params: Params,
     written: Vec<f64>,
-    /// What the groups' rates are for a tested rate of 1.
+    /// The groups' rates for a tested rate of 1.
     shares: Vec<f64>,
     can_restore: bool,
 }
 
-/// What is remembered.
+/// What the controller remembers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RangeTestState {
     curve: Curve,
-    /// Losses at the rate that is tried.
+    /// Losses at the rate on trial.
     #[serde(with = "lrs_model::number::list")]
     losses: Vec<f64>,
-    /// Steps before this ran under the rate before.
+    /// Steps before this one ran at the rate before.
     from: u64,
     progress: Progress,
     sighting: Sighting,
 }
 
-/// How far the test has come.
+/// The progress of the test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Progress {
     Testing,
-    /// The rates are back at those written; what was found is to be told.
+    /// The rates are back at those in the spec; the result has not been reported.
     Over,
     Told,
 }
@@ -143,7 +143,7 @@ impl Kind for RangeTest {
         }
     }
 
-    /// The rate that was being tried is tried again.
+    /// Tries the present rate again.
     fn begin_attempt(&self, state: &mut Self::State, step: u64) -> Vec<Action> {
         state.from = state.from.max(step);
         state.losses.clear();
@@ -170,7 +170,7 @@ impl Kind for RangeTest {
             return Outcome::default();
         }
         let losses = std::mem::take(&mut state.losses);
-        // A loss that is not finite speaks for its rate, whatever the others were.
+        // One loss that is not finite decides about its rate, whatever the other losses were.
         let loss = if loss.is_finite() { mean(&losses) } else { loss };
         state.curve.push(Point { learning_rate: self.rate(state.curve.points().len()), loss });
         state.from = observation.effective_step;
@@ -185,7 +185,7 @@ impl RangeTest {
         state.curve.points()
     }
 
-    /// The next rate, or the end.
+    /// Moves to the next rate, or ends the test.
     fn go_on(&self, state: &mut RangeTestState) -> Outcome {
         let tried = state.curve.points().len();
         let (smoothed, least) = (state.curve.smoothed, state.curve.least);
@@ -215,7 +215,7 @@ impl RangeTest {
         Outcome { ruling: Some(ruling), actions: back.into_iter().flatten().collect(), ..Outcome::default() }
     }
 
-    /// What was found, as advice.
+    /// The result, as advice.
     fn report(&self, state: &RangeTestState) -> Ruling {
         let suggestions = state.curve.suggestions(self.params.rates);
         let told: Vec<String> =
@@ -255,7 +255,7 @@ impl RangeTest {
     }
 }
 
-/// Rates that are tried as they are.
+/// The shape of rates that are tried as they are.
 fn flat() -> RateShape {
     RateShape { is_flat: true, ..RateShape::default() }
 }
@@ -284,7 +284,7 @@ mod tests {
         RangeTest::try_new(*spec, &setting(tier), &mut violations).unwrap_or_else(|| panic!("{violations}"))
     }
 
-    /// Runs the test, each loss a function of the rate of the first group. Returns the outcomes with their steps.
+    /// Runs the test with a loss that depends on the rate of the first group. Returns the outcomes with their steps.
     fn run(test: &RangeTest, lag: u64, loss: impl Fn(f64) -> f64) -> (Box<RangeTestState>, Vec<(u64, Outcome)>) {
         let mut state = test.initial(0);
         let mut rates = vec![test.base_lrs(0)[0]; usize::try_from(lag).unwrap()];

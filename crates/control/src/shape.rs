@@ -4,9 +4,9 @@ use lrs_model::{decision::RateShape, number::exact};
 
 /// The factor on the base rates at `step`, in `[0, 1]`, for a shape in force since `start`.
 ///
-/// The ramp is `(step - start + 1) / ramp_steps`, at most 1. The cooldown is `1 - sqrt(done)` over the last share of the
-/// training (Hägele et al. 2024, "Scaling Laws and Compute-Optimal Training Beyond Fixed Training Durations"), 0 from
-/// `total_steps` on. Without `total_steps` there is no cooldown. A function of its arguments alone.
+/// The ramp is `(step - start + 1) / ramp_steps`, at most 1. The cooldown is `1 - sqrt(done)` over the last share of
+/// the training (Hägele et al. 2024, "Scaling Laws and Compute-Optimal Training Beyond Fixed Training Durations"), and
+/// 0 from `total_steps` on. Without `total_steps` there is no cooldown. The result depends only on the arguments.
 #[must_use]
 pub fn factor_at(shape: &RateShape, start: u64, step: u64, total_steps: Option<u64>) -> f64 {
     ramp(shape.ramp_steps, start, step) * cooldown(shape.cooldown_share, step, total_steps)

@@ -1,8 +1,8 @@
-//! Whether a metric that a controller needs comes at all.
+//! Notices a metric that a controller needs but that is never reported.
 
 use serde::{Deserialize, Serialize};
 
-/// How many steps have gone by before a metric was first reported.
+/// Counts the steps before a metric is first reported.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Sighting {
     seen: bool,
@@ -10,7 +10,7 @@ pub(super) struct Sighting {
 }
 
 impl Sighting {
-    /// Takes note of one step.
+    /// Notes a step, with or without the metric.
     pub(super) fn note(&mut self, is_there: bool) {
         self.seen |= is_there;
         if !self.seen {
@@ -18,7 +18,8 @@ impl Sighting {
         }
     }
 
-    /// Whether `window` steps have gone by and it has never been there. Metrics may be reported now and then only.
+    /// Whether `window` steps have passed and the metric was never reported. A metric need not be reported at every
+    /// step.
     pub(super) fn is_missing(self, window: u64) -> bool {
         !self.seen && self.steps_without >= window
     }

@@ -1,8 +1,9 @@
-//! Cuts the base rates when a statistical test finds no downward trend any more: for jobs without a horizon.
+//! Cuts the base rates when a statistical test no longer finds a downward trend; for jobs without a horizon.
 //!
-//! Mann and Kendall's test over the last `window` values, every quarter of a window: a plateau if `S >= 0` or
-//! `S^2 < z^2 Var(S) (1 + r1) / (1 - r1)`, where the last factor allows for the correlation of neighbours, r1 clipped to
-//! [0, 0.9]. Two plateaus in a row cut. Rank tests are blind to the size of spikes, and need no threshold on the loss.
+//! Runs Mann and Kendall's test over the last `window` values, every quarter of a window. It finds a plateau if `S >=
+//! 0` or `S^2 < z^2 Var(S) (1 + r1) / (1 - r1)`, where the last factor allows for the correlation of neighbours, with
+//! r1 clipped to `[0, 0.9]`. Two plateaus in a row cut the rates. Rank tests ignore the size of spikes, and need no
+//! threshold on the loss.
 
 use std::collections::VecDeque;
 
@@ -30,9 +31,9 @@ use lrs_stats::{
 const TESTS_A_WINDOW: usize = 4;
 /// How many tests in a row must find a plateau for a cut.
 const PLATEAUS: u32 = 2;
-/// The correlation of neighbours is taken to be at most this.
+/// The correlation of neighbours is clipped to at most this.
 const MOST_CORRELATED: f64 = 0.9;
-/// The floor where none is given, as a share of the written base rate.
+/// The default floor, as a share of the written base rate.
 const FLOOR_SHARE: f64 = 1e-3;
 
 /// The parameters.
@@ -60,26 +61,26 @@ pub struct StatisticalPlateau {
     min_lrs: Vec<f64>, // one a group
 }
 
-/// What is remembered.
+/// What the controller remembers.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct StatisticalPlateauState {
-    /// The last finite values, at most a window.
+    /// The last finite values, at most one window of them.
     values: VecDeque<f64>,
     /// Values since the last test.
     untested: usize,
     /// Tests in a row that found a plateau.
     #[serde(rename = "verdicts")]
     plateaus: u32,
-    /// Whether it has advised to stop since the last cut.
+    /// Whether the controller has advised to stop since the last cut.
     has_advised: bool,
     sighting: Sighting,
 }
 
-/// What a test found.
+/// The result of a test.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Test {
     s: f64,
-    /// S^2 over its variance with the correction for correlation.
+    /// S^2 over its variance, corrected for the correlation.
     z2: f64,
     correlation: f64,
 }
@@ -124,14 +125,15 @@ impl Kind for StatisticalPlateau {
         }
     }
 
-    /// Takes in one value, if the sample has a finite one. Steps that did not run as directed count: the trend is what it is.
+    /// Observes the metric, if the sample has a finite value. Steps that did not run as directed count too, because
+    /// their values are part of the trend.
     fn observe(&self, state: &mut Self::State, observation: &Observation<'_>) -> Outcome {
         Outcome { ruling: self.judge(state, observation), ..Outcome::default() }
     }
 }
 
 impl StatisticalPlateau {
-    /// What the values say, now that the sample's is known.
+    /// Adds the sample's value, and decides whether the values have reached a plateau.
     pub(crate) fn judge(&self, state: &mut StatisticalPlateauState, observation: &Observation<'_>) -> Option<Ruling> {
         let window = self.params.window;
         let value = observation.sample.metric(&self.params.metric);
@@ -156,7 +158,7 @@ impl StatisticalPlateau {
         self.rule(state, test, observation.base_lrs)
     }
 
-    /// A cut, or at the floor the advice to stop, once.
+    /// Cuts the rates; at the floor, advises once to stop.
     fn rule(&self, state: &mut StatisticalPlateauState, test: Test, base_lrs: &[f64]) -> Option<Ruling> {
         let evidence = [
             ("s", test.s),
@@ -177,7 +179,7 @@ impl StatisticalPlateau {
         };
         let cuts: Vec<f64> = base_lrs.iter().zip(&self.min_lrs).map(cut).collect();
         if cuts.iter().zip(base_lrs).any(|(cut, base_lr)| cut < base_lr) {
-            // A fresh window: what comes now is of another rate.
+            // Start a fresh window, because the coming values belong to another rate.
             state.values.clear();
             state.has_advised = false;
             return Some(Ruling::Move(Move { base_lrs: cuts, shape: RateShape::default(), reason: flat, evidence }));
@@ -210,7 +212,7 @@ mod tests {
             .unwrap_or_else(|| panic!("{violations}"))
     }
 
-    /// The steps and base rates of the cuts, and the steps of advice, on these losses.
+    /// The steps and base rates of the cuts, and the steps of the advice, with these losses.
     fn run(plateau: &StatisticalPlateau, losses: impl Iterator<Item = f64>) -> (Vec<(u64, f64)>, Vec<u64>) {
         let (mut state, mut base_lr) = (Box::<StatisticalPlateauState>::default(), 1.0);
         let (mut cuts, mut advice) = (Vec::new(), Vec::new());
@@ -251,7 +253,7 @@ mod tests {
     #[test]
     fn a_flat_loss_is_cut_after_two_plateaus_and_then_rests() {
         let (cuts, _) = run(&plateau(&small()), (0..400).map(noise));
-        // The window is full at the 64th value, the second test is a quarter of a window later.
+        // The window is full at the 64th value; the second test comes a quarter of a window later.
         assert_eq!(cuts[0], (79, 0.5));
         assert!(cuts.windows(2).all(|pair| pair[1].0 - pair[0].0 >= 79), "{cuts:?}");
     }

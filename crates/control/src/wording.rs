@@ -3,7 +3,7 @@
 /// `x` with three significant digits.
 pub(super) fn brief(x: f64) -> String {
     let rounded: f64 = format!("{x:.2e}").parse().unwrap_or(x);
-    // Small and great ones with an exponent.
+    // Very small and very large numbers have an exponent.
     format!("{rounded:?}")
 }
 

@@ -10,18 +10,18 @@ fn search(decision_lag: u64) -> Search {
     Search { is_cautious: false, decision_lag, revision: NEWEST_ROW }
 }
 
-/// A search that is over.
+/// The outcome of a search.
 #[derive(Debug, PartialEq)]
 struct Over {
     scale: f64,
     from: Origin,
-    /// The step its last decision takes effect at.
+    /// The step at which the search's last decision takes effect.
     step: u64,
-    /// The scales tried, each with its steps.
+    /// The scales tried, and the number of steps at each.
     stages: Vec<(f64, u64)>,
 }
 
-/// Searches under a trainer whose loss at a step under a scale is `loss`, nothing where it does not tell.
+/// Runs a search whose trainer reports `loss(step, scale)`, or no loss at a step where that is `None`.
 fn run(search: Search, loss: impl Fn(u64, f64) -> Option<f64>) -> Over {
     let mut state = SearchState::new(0, Some(STEPS));
     let (mut scale, mut stages) = (state.scale(), vec![(state.scale(), 0)]);
@@ -51,7 +51,7 @@ fn wave(step: u64) -> f64 {
     [0.02, -0.01, 0.03, -0.03, 0.0, -0.02, 0.01][usize::try_from(step % 7).expect("a small number")]
 }
 
-/// Falls with each stage up to a scale of 1, and blows up beyond 4.
+/// A loss that falls with each stage up to a scale of 1, and blows up beyond 4.
 #[expect(clippy::unnecessary_wraps, reason = "as `run` wants it")]
 fn bowl(step: u64, scale: f64) -> Option<f64> {
     let fallen = libm::log2(scale.min(1.0) * 4096.0).max(0.0) / 4.0;
@@ -75,7 +75,7 @@ fn stages_do_not_wait_out_the_lag() {
 
 #[test]
 fn a_stage_that_gained_nothing_does_not_tie_where_the_first_loss_is_close() {
-    // The first loss is badly known: it happens to lie high.
+    // The first loss is measured badly: it happens to be high.
     let saddle = |step: u64, scale: f64| {
         let level = if scale > 3.0 { 0.41 } else { 0.52 };
         Some(level + wave(step) * 4.0 + if step < 8 { 0.09 } else { 0.0 } + if scale > 9.0 { 1.0 } else { 0.0 })
@@ -86,7 +86,7 @@ fn a_stage_that_gained_nothing_does_not_tie_where_the_first_loss_is_close() {
 
 #[test]
 fn a_stage_that_is_worse_by_less_than_an_error_does_not_end_the_search() {
-    // The stage at an eighth is a little unlucky.
+    // The stage at an eighth happens to be a little worse.
     let unlucky = |step: u64, scale: f64| {
         let luck = if (scale - 0.125).abs() < 1e-9 { 0.262 } else { 0.0 };
         bowl(step, scale).map(|loss| loss + luck)
@@ -115,7 +115,7 @@ fn a_loss_may_be_negative() {
 
 #[test]
 fn where_no_stage_leaves_the_first_loss_a_rate_that_is_clearly_worse_has_not_held() {
-    // The first loss is badly known, and all there is to gain is little against that.
+    // The first loss is measured badly, and the possible gain is small against its error.
     let shallow = |step: u64, scale: f64| {
         let level = match scale {
             ..0.25 => 4.0,
@@ -138,7 +138,7 @@ fn losses_that_come_rarely_or_not_at_all_only_make_stages_longer() {
     }
 }
 
-/// A loss comes in at a decision lag of 8.
+/// Reports a loss at a decision lag of 8.
 fn see(state: &mut SearchState, step: u64, loss: f64) -> Next {
     search(8).observe(state, When { step, effective_step: step + 8 }, Some(loss), true, 1.0)
 }
