@@ -1,4 +1,4 @@
-//! The fleet with many busy jobs, and the outlook of a long one.
+//! The fleet with many busy jobs, and the outlook of a job with a long history.
 
 use std::{
     sync::{Arc, Mutex},
@@ -13,12 +13,12 @@ use crate::{
     server::{Server, spec, wait_for},
 };
 
-/// How long those who look are measured.
+/// How long each measurement with viewers lasts.
 const STRETCH: Duration = Duration::from_secs(10);
-/// Reports of every job that go by in a stretch without: as many as come in that time.
+/// How many reports of every job a measurement without viewers waits for: as many as come in the same time.
 const REPORTS: usize = 20;
 
-/// How old the rows of many busy jobs are when they come, and what it costs the server that someone looks.
+/// The age of the rows of many busy jobs when they arrive, and the server's cost of a viewer.
 pub async fn freshness() {
     const JOBS: usize = 500;
     let server = Server::sqlite().await;
@@ -51,7 +51,8 @@ pub async fn freshness() {
     all_report(REPORTS).await;
     let alone = meter.cores();
 
-    // One watches; how old is what a row tells when it comes, counted from the acknowledgement of the report?
+    // With a viewer: how old is the content of a row when the row arrives, counted from the acknowledgement of the
+    // report?
     let mut events = Events::open(&server, "/v1/fleet:watch").await;
     for _ in 0..3 * JOBS {
         events.next().await;
@@ -62,7 +63,8 @@ pub async fn freshness() {
         let (_, row) = events.next().await;
         let number: usize = row["job"]["name"].as_str().unwrap().rsplit('-').next().unwrap().parse().unwrap();
         let step: usize = row["job"]["progress"]["watermark_step"].as_str().unwrap().parse().unwrap();
-        // The newest report that the row does not have yet makes it stale; what it has is as old as its acknowledgement.
+        // A row is stale from the first report that it lacks; its content is as old as the acknowledgement of its
+        // newest report.
         if let Some(time) = reported[number].lock().unwrap().get(step / 5) {
             ages.push(time.elapsed().as_secs_f64());
         }
@@ -94,7 +96,7 @@ pub async fn freshness() {
     watchers.iter().for_each(tokio::task::JoinHandle::abort);
 }
 
-/// How long the outlook and the telemetry of a long history take, whole and zoomed.
+/// The time to compute the outlook and the telemetry of a long history, whole and zoomed.
 pub async fn outlook() {
     const STEPS: i64 = 1_000_000;
     let server = Server::sqlite().await;

@@ -1,4 +1,4 @@
-//! What a server's process uses.
+//! The resources that a server's process uses.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::server::Server;
 /// Ticks of a second in `/proc`.
 const TICKS: f64 = 100.0;
 
-/// A stretch of time that is measured.
+/// A measured stretch of time.
 pub struct Meter {
     process: u32,
     begun: Instant,
@@ -26,7 +26,7 @@ impl Meter {
         self.begun.elapsed()
     }
 
-    /// The processors that were busy on average.
+    /// The number of processors that were busy on average.
     pub fn cores(&self) -> f64 {
         (cpu_seconds(self.process) - self.used) / self.elapsed().as_secs_f64()
     }
@@ -39,7 +39,7 @@ fn cpu_seconds(process: u32) -> f64 {
     (ticks(11) + ticks(12)) / TICKS
 }
 
-/// What it holds in memory.
+/// The memory that the process holds, in MiB.
 pub fn resident_mib(server: &Server) -> f64 {
     let status = read(server.process_id(), "status");
     let held = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");

@@ -1,4 +1,4 @@
-//! What the monitor costs and how fresh it is, measured in a browser.
+//! The cost and the freshness of the monitor, measured in a browser.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::{
     server::Server,
 };
 
-/// Counts the events that a page hears and the times that it draws, from before its scripts run.
+/// Counts the events that a page receives and the times that it draws; injected before the page's own scripts run.
 const COUNT: &str = "
     window.heard = 0;
     window.draws = [];
@@ -58,7 +58,7 @@ fn report(step: i64) -> Report {
     }
 }
 
-/// How long after its acknowledgement a point is drawn.
+/// The time from the acknowledgement of a point until it is drawn.
 pub async fn freshness() {
     const POINTS: u64 = 60;
     let server = Server::sqlite().await;
@@ -67,7 +67,7 @@ pub async fn freshness() {
     let browser = opened(&server, "fresh").await;
     let mut delays = Vec::new();
     for point in 0..POINTS {
-        // In no step with the page's own pauses.
+        // Out of step with the page's own pauses.
         tokio::time::sleep(Duration::from_millis(300 + point * 137 % 900)).await;
         let step = 5000 + i64::try_from(point).unwrap();
         training.report([report(step)]).await;
@@ -88,7 +88,7 @@ struct Size {
     nodes: f64,
 }
 
-/// What is left after the garbage has been collected.
+/// The size of the page after garbage collection.
 async fn size(browser: &Browser) -> Size {
     for _ in 0..2 {
         browser.devtools("HeapProfiler.collectGarbage", json!({})).await;
@@ -105,7 +105,7 @@ async fn size(browser: &Browser) -> Size {
     }
 }
 
-/// Reports steps one by one, as a trainer does, but as fast as the server takes them.
+/// Reports steps one by one, as a trainer does, but as fast as the server accepts them.
 async fn feed(training: &mut Training, first: i64, steps: i64) {
     const AHEAD: i64 = 40;
     for step in first..first + steps {
@@ -125,7 +125,7 @@ async fn feed(training: &mut Training, first: i64, steps: i64) {
     training.stream.until_durable(first + steps - 1).await;
 }
 
-/// How much a page grows in a day of a step a second.
+/// How much a page grows in a day, at one step a second.
 pub async fn day() {
     const DAY: i64 = 86_400;
     const PARTS: i64 = 12;
@@ -151,7 +151,7 @@ pub async fn day() {
         );
         sizes.push(now);
     }
-    // In the middle of a drawing there are both the old chart's parts and the new one's.
+    // While the page draws, both the old chart's parts and the new chart's exist.
     let least = |sizes: &[Size], what: fn(&Size) -> f64| sizes.iter().map(what).fold(f64::INFINITY, f64::min);
     for (what, of, more) in [
         ("MiB", (|size| size.heap_mib) as fn(&Size) -> f64, 3.0),
@@ -164,14 +164,14 @@ pub async fn day() {
     browser.finish().await;
 }
 
-/// What pages that are open cost the server, as tabs of one window or as windows that are all seen.
+/// The server's cost of open pages, as tabs of one window or as visible windows.
 pub async fn viewers(as_tabs: bool) {
     const SECONDS: i64 = 20;
     const A_SECOND: i64 = 10;
     let server = Server::sqlite().await;
     let mut training = train(&server, "watched", r#"{"groups": [{"base_lr": 0.1}], "total_steps": 20000}"#).await;
     training.report((0..5000).map(report)).await;
-    // A browser has six connections to a server for all its windows, and each window that is seen keeps one.
+    // A browser has six connections to a server for all its windows, and each visible window keeps one.
     let most = if as_tabs { 10 } else { 5 };
     let browsers = [Browser::start().await, Browser::start().await];
     let mut next = 5000;

@@ -48,9 +48,8 @@ pub enum Theme {
 
 impl Browser {
     /// A window of 1280 by 800 pixels in the light theme.
-    ///
-    /// Neither the driver nor Chromium starts every time: a port is taken in between, or a busy machine is too slow for
-    /// the driver's patience. So both are tried again, with a fresh profile.
+    /// Neither the driver nor Chromium starts every time: another process takes the port, or a busy machine is too slow
+    /// for the driver's patience. So both are tried again, with a fresh profile.
     pub async fn start() -> Self {
         let mut failures = Vec::new();
         while failures.len() < START_TRIES {
@@ -90,7 +89,7 @@ impl Browser {
         Ok(browser)
     }
 
-    /// Allows an error on the page's console that the test causes itself.
+    /// Allows an error on the page's console, because the test itself causes it.
     pub fn allow_error(&mut self, part: &'static str) {
         self.allowed.push(part);
     }
@@ -171,20 +170,20 @@ impl Browser {
         }
     }
 
-    /// The text of the first element of a selector, as a reader sees it.
+    /// The text of the first element that matches a selector, as a reader sees it.
     pub async fn text(&self, selector: &str) -> String {
         self.element(selector).await;
         self.string(&format!("document.querySelector({}).innerText.trim()", json!(selector))).await
     }
 
-    /// Clicks, as a person does, on the first element of a selector.
+    /// Clicks like a person on the first element that matches a selector.
     pub async fn click(&self, selector: &str) {
-        // Not under the bar on top.
+        // Scroll the element out from under the bar at the top.
         let script = "arguments[0].scrollIntoView({block: 'center'})";
         wait_for(&format!("a click on {selector}"), async || {
             let element = self.element(selector).await;
             let seen = self.client.execute(script, vec![serde_json::to_value(&element).unwrap()]).await;
-            // An element that was drawn anew in between is looked for again.
+            // Look again for an element that was redrawn in between.
             match seen.and(element.click().await.map(|()| Value::Null)) {
                 Ok(_) => Some(()),
                 Err(problem) if problem.is_stale_element_reference() => None,
@@ -194,19 +193,19 @@ impl Browser {
         .await;
     }
 
-    /// Types into the first element of a selector.
+    /// Types into the first element that matches a selector.
     pub async fn enter(&self, selector: &str, text: &str) {
         let field = self.element(selector).await;
         field.clear().await.unwrap();
         field.send_keys(text).await.unwrap();
     }
 
-    /// Types where the focus is.
+    /// Types at the focus.
     pub async fn press(&self, keys: &str) {
         self.client.active_element().await.unwrap().send_keys(keys).await.unwrap();
     }
 
-    /// Presses one key where the focus is.
+    /// Presses one key at the focus.
     pub async fn press_key(&self, key: Key) {
         self.press(&String::from(char::from(key))).await;
     }
@@ -250,7 +249,7 @@ impl Browser {
             .collect()
     }
 
-    /// Ends the browser, and fails if the page has reported an error.
+    /// Ends the browser, and fails if the page reported an error.
     pub async fn finish(self) {
         assert_eq!(self.console().await, Vec::<String>::new(), "errors on the page's console");
     }
@@ -277,7 +276,7 @@ struct Driver {
 }
 
 impl Driver {
-    /// Starts a driver on a port that it chooses itself, with its output in `folder`.
+    /// Starts a driver on a port of its own choice, with its output in `folder`.
     async fn start(folder: &Path) -> Result<Self, String> {
         let log = folder.join("chromedriver.log");
         let output = File::create(&log).unwrap();
@@ -298,7 +297,7 @@ impl Driver {
         Ok(driver)
     }
 
-    /// What the driver has written.
+    /// The driver's output.
     fn output(&self) -> String {
         std::fs::read(&self.log).map(|text| String::from_utf8_lossy(&text).into_owned()).unwrap_or_default()
     }
@@ -327,7 +326,7 @@ fn request(port: u16, method: &str, path: &str, body: &Value) -> io::Result<Valu
         body.len()
     );
     socket.write_all((head + &body).as_bytes())?;
-    // The driver keeps the connection open, so the answer ends where its head says.
+    // The driver keeps the connection open, so the head of the answer says where it ends.
     let mut answer = BufReader::new(socket);
     let mut length = 0;
     for line in answer.by_ref().lines().map_while(Result::ok).take_while(|line| !line.is_empty()) {

@@ -1,4 +1,4 @@
-//! Several jobs over one another.
+//! The page that compares several jobs.
 
 use crate::{
     browser::Browser,

@@ -8,14 +8,14 @@ use crate::{
     server::Server,
 };
 
-/// Cut by a controller when the evaluation stops improving; two groups.
+/// A job with two groups whose controller cuts the rates when the evaluation stops improving.
 const PLATEAU: &str = r#"{
     "groups": [{"name": "backbone", "base_lr": 0.1}, {"name": "head", "base_lr": 0.2}],
     "total_steps": 2000, "steps_per_epoch": 100, "schedule": {"warmup": {"warmup_steps": 100, "schedule": {"cosine": {}}}},
     "controllers": [{"reduce_lr_on_plateau": {"metric": "val_loss", "patience": 2, "factor": 0.5}}]
 }"#;
 
-/// A training whose evaluation stands still from step 400 on.
+/// A training whose evaluation stops improving at step 400.
 async fn plateau(server: &Server, id: &str) -> Training {
     let mut training = train(server, id, PLATEAU).await;
     let report = |step: i64| Report {
@@ -96,7 +96,7 @@ async fn stretches_that_stand_still_or_ran_on_the_plan_are_shaded_and_said_in_wo
     let mut training = train(&server, "still", r#"{"groups": [{"base_lr": 0.1}], "total_steps": 3000}"#).await;
     let report = |step: i64| Report {
         loss: falling(1, step.min(1000), 250.0, 0.4) + 0.02 * noise(5, step),
-        // Without the server for a while: the trainer went on with what it had.
+        // The server is away for a while, and the trainer goes on with the rate that it has.
         learning_rate: Some(if (400..500).contains(&step) { 0.05 } else { 0.1 }),
         ..Report::default()
     };
@@ -193,7 +193,7 @@ async fn axes_scales_smoothing_and_zoom_are_kept_in_the_address() {
     let within = "chart.data.find((trace) => trace.name === 'loss').x.every((x) => x >= 2.9 && x <= 5.1)";
     browser.until("only what is in view", &format!("((chart) => {within})(document.getElementById('chart'))")).await;
 
-    // By keyboard: out again, and all of it.
+    // By keyboard: zoom out, and show everything.
     browser.value("document.getElementById('chart').focus()").await;
     browser.press("+").await;
     browser.until("a nearer look", "location.search.includes('from=350&to=450')").await;

@@ -1,4 +1,4 @@
-//! What the pages show when something is missing, and that they never read text from outside as markup.
+//! The pages when something is missing; and text from outside, which they never read as markup.
 
 use lrs_proto::{Arm, CompleteJobRequest, MetricSeries, StreamTelemetryRequest};
 
@@ -33,7 +33,7 @@ async fn a_server_that_is_away_is_said_to_be_and_the_page_goes_on_when_it_is_bac
     browser.allow_error("ERR_CONNECTION_REFUSED");
     browser.allow_error("ERR_INCOMPLETE_CHUNKED_ENCODING");
     browser.allow_error("ERR_CONNECTION_RESET");
-    // While the server reads its jobs.
+    // The server may still be reading its jobs.
     browser.allow_error("503 (Service Unavailable)");
     browser.open(&server, &page("kept")).await;
     browser.until("the page to be live", "document.getElementById('link').dataset.link === 'live'").await;

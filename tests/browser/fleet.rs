@@ -1,4 +1,4 @@
-//! The fleet's page: every job, what needs attention first, by mouse and by keyboard.
+//! The fleet's page, by mouse and by keyboard: every job, with those that need attention first.
 
 use fantoccini::key::Key;
 

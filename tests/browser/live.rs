@@ -1,4 +1,4 @@
-//! A page that stays open shows what is new, and does not grow.
+//! A page that stays open shows new data, and does not grow.
 
 use crate::{
     browser::Browser,

@@ -1,4 +1,4 @@
-//! What a person can tell a job to do from its page.
+//! The orders that a person can give on a job's page.
 
 use lrs_proto::{Decision, ListDecisionsRequest, decision::Effect, job::State, rate_override::Setting};
 
@@ -13,7 +13,7 @@ async fn decisions(server: &Server, job: &str) -> Vec<Decision> {
     server.jobs().await.list_decisions(request).await.unwrap().into_inner().decisions
 }
 
-/// The orders that are offered.
+/// The orders that the page offers.
 async fn offered(browser: &Browser) -> String {
     browser
         .string("[...document.querySelectorAll('#orders button')].map((button) => button.dataset.order).join(' ')")

@@ -1,4 +1,4 @@
-//! Pictures of the pages with all they can show, for `docs/dashboard.md` and to be looked at.
+//! Pictures of the pages with everything that they can show, for `docs/dashboard.md` and for people to look at.
 
 use lrs_proto::CompleteJobRequest;
 
@@ -62,13 +62,13 @@ async fn resnet(server: &Server) -> Training {
     let report = |step: i64| {
         let spike = if step == 2210 { 3.1 } else { 0.0 };
         Report {
-            // Flat from 1500 on until the rate is lowered, and falling again after that.
+            // Flat from step 1500 until the rate is lowered, and falling again after that.
             loss: falling(1, step.min(1500), 500.0, 1.1)
                 - if step > 2600 { 0.3 * (1.0 - libm::exp(-number(step - 2600) / 300.0)) } else { 0.0 }
                 + 0.1 * noise(4, step)
                 + spike,
             grad_norm: Some(falling(2, step, 900.0, 0.7) + spike),
-            // Without the server for a while: the trainer went on with its plan.
+            // The server is away for a while, and the trainer goes on with its plan.
             learning_rate: (950..1100).contains(&step).then_some(0.2),
             val_loss: (step % 250 == 249).then(|| falling(3, step, 700.0, 1.2)),
         }
@@ -91,7 +91,7 @@ async fn the_pages_are_pictured_light_dark_and_narrow() {
             [("light", Theme::Light, 1280, 900), ("dark", Theme::Dark, 1280, 900), ("narrow", Theme::Light, 390, 844)]
         {
             browser.prefer(theme).await;
-            // All of a job's charts.
+            // Show all charts of a job.
             browser.size(width, if name == "job" { height + 250 } else { height }).await;
             browser.open(&server, path).await;
             let picture = browser.screenshot(&format!("{name}-{look}")).await;

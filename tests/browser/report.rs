@@ -15,11 +15,12 @@ const STEPS: i64 = 600;
 /// A script that runs if a page reads it as markup.
 const MARKUP: &str = "<img/src=x/onerror=window.broken=1>";
 
-/// Where training stands until the rate is lowered, which seven evaluations without progress bring about.
+/// The step from which training stands still, and the step at which the rate is lowered, after seven evaluations
+/// without progress.
 const STANDS: i64 = 200;
 const LOWERED: i64 = 360;
 
-/// A job of an experiment, trained to its end. Lowering the rate, as the scheduled arm does, takes it further.
+/// A job of an experiment, trained to its end. Lowering the rate, as the scheduled arm does, reaches a lower loss.
 async fn member(server: &Server, arm: &str, seed: u32, spec: Value) -> Training {
     let is_scheduled = arm == "SCHEDULED";
     let mut whole = json!({
@@ -54,7 +55,7 @@ async fn complete(server: &Server, job: &str) {
     server.jobs().await.complete_job(request).await.unwrap();
 }
 
-/// Both arms of so many seeds, all ended.
+/// Both arms of an experiment with `seeds` seeds; all jobs have ended.
 async fn experiment(server: &Server, seeds: u32) {
     for seed in 0..seeds {
         for arm in ["SCHEDULED", "BASELINE"] {
@@ -88,7 +89,7 @@ async fn an_experiment_says_its_verdict_in_words_and_then_shows_the_arms_the_see
     let overflow = browser.number("document.documentElement.scrollWidth - document.documentElement.clientWidth").await;
     assert!(overflow <= 0.0, "{overflow} pixels too wide");
 
-    // From the jobs' table to the report of one, with the keyboard.
+    // Open a job's report from the table of jobs, by keyboard.
     browser.value("document.querySelector('[aria-label=\"The jobs\"] tbody a').focus()").await;
     browser.press_key(Key::Enter).await;
     browser

@@ -1,4 +1,4 @@
-//! Jobs to look at: registered and fed over gRPC, as trainers do.
+//! Jobs to show on the pages: registered and fed over gRPC, as trainers do.
 
 use lrs_proto::{JobSpec, MetricSeries, StreamTelemetryRequest};
 
@@ -12,7 +12,7 @@ pub struct Training {
     next_step: i64,
 }
 
-/// What a trainer reports of one step.
+/// A trainer's report of one step.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Report {
     pub loss: f64,
@@ -27,17 +27,17 @@ impl From<f64> for Report {
     }
 }
 
-/// The page of a job of the namespace `test`.
+/// The page of a job in the namespace `test`.
 pub fn page(id: &str) -> String {
     format!("/jobs/test/{id}")
 }
 
-/// A job under a spec in JSON, with its first attempt begun.
+/// A job with a spec in JSON, whose first attempt has begun.
 pub async fn train(server: &Server, id: &str, spec: &str) -> Training {
     train_under(server, id, spec_json(spec)).await
 }
 
-/// A job under a spec, with its first attempt begun.
+/// A job with a spec, whose first attempt has begun.
 pub async fn train_under(server: &Server, id: &str, spec: JobSpec) -> Training {
     let job = server.register(id, spec).await.name;
     Training::begin(server, job, "first", 0).await

@@ -1,5 +1,5 @@
-//! A real engine over a database, with a controller that moves the rates at every step: what has left the memory is
-//! read back, and a recovery, a rewind and a fork give the same bits.
+//! A real engine over a database, with a controller that moves the rates at every step: moves that have left the memory
+//! are read back, and a recovery, a rewind and a fork give the same bits.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,7 +17,7 @@ use lrs_model::{
 };
 use lrs_runtime::clock::SystemClock;
 
-/// More moves than are kept.
+/// More moves than the engine keeps in memory.
 const STEPS: u64 = 2600;
 const LAG: u64 = 3;
 
@@ -29,7 +29,7 @@ fn spec() -> Spec {
     Spec { groups: vec![group], controllers: vec![greedy.into()], decision_lag: LAG, ..Spec::default() }
 }
 
-/// An irregular loss, another one in each attempt.
+/// An irregular loss that differs in each attempt.
 fn loss(attempt: u32, step: u64) -> f64 {
     let bits = (step + 1000 * u64::from(attempt)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
     let noise = f64::from(u32::try_from(bits).unwrap()) / f64::from(1 << 24);
@@ -59,7 +59,7 @@ impl Known {
         Self { name, attempts: Vec::new(), records, rates: Vec::new(), replayer }
     }
 
-    /// A trainer begins or goes on at `resume_step`.
+    /// Starts a trainer at `resume_step`, for the first time or again.
     async fn start(&mut self, engine: &Engine, resume_step: u64) {
         let token = format!("{resume_step} {}", self.attempts.len());
         let info = engine.start_attempt(&self.name, token, resume_step).await.unwrap();
@@ -73,14 +73,14 @@ impl Known {
         }
     }
 
-    /// A further record, and the rates that follow from it.
+    /// Takes a further record, and the rates that follow from it.
     fn take(&mut self, record: Sample) {
         self.replayer.take(&record);
         self.rates.push(self.replayer.timeline().directive_at(record.step + LAG).rates);
         self.records.push(record);
     }
 
-    /// The trainer reports up to `end`, and uses other rates than it is told at `strays`.
+    /// Trains and reports up to `end`; at the steps in `strays` the trainer uses other rates than it is told.
     async fn train(&mut self, engine: &Engine, end: u64, strays: &[u64]) {
         let attempt = self.attempts.last().unwrap().attempt;
         let reporter = engine.reporter(&self.name, 0, 0).await.unwrap();
@@ -99,7 +99,7 @@ impl Known {
         }
     }
 
-    /// Whoever asks for any step gets the rates that it was trained at.
+    /// Asserts that every step is answered with the rates that it was trained at.
     async fn assert_told(&self, engine: &Engine) {
         let last = self.rates.len() as u64 - 1;
         for (step, plan_steps) in [(0, 5), (1, 0), (2, 1), (700, 30), (1199, 3), (1500, 900), (last - 9, 9), (last, 0)]
@@ -117,7 +117,7 @@ impl Known {
         assert!(told.iter().all(|told| told.rates == self.rates[usize::try_from(told.step).unwrap()]));
     }
 
-    /// Every decision is on record, once.
+    /// Asserts that every decision is on record exactly once.
     async fn assert_recorded(&self, engine: &Engine) {
         let mut decisions: Vec<Decision> = Vec::new();
         let mut after = None;
@@ -156,13 +156,13 @@ async fn rates_of_forgotten_moves_are_the_same_after_a_recovery_a_rewind_and_a_f
     assert_eq!(off_told, [7..=8, 2000..=2000], "steps that ran at another rate");
     engine.shutdown().await;
 
-    // From the saved job and the telemetry after it.
+    // The job is restored from its saved state and the telemetry after that.
     let engine = open(&url).await;
     known.assert_told(&engine).await;
     known.train(&engine, STEPS + 100, &[]).await;
     known.assert_told(&engine).await;
 
-    // To a step whose moves were forgotten, and from there on with other losses.
+    // Rewind to a step whose moves were forgotten, and go on from there with other losses.
     known.start(&engine, 1200).await;
     known.train(&engine, 2500, &[]).await;
     known.assert_told(&engine).await;

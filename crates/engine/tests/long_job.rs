@@ -1,7 +1,7 @@
-//! A job of any length under controllers that act at every step takes a bounded memory, and a bounded time a step.
+//! A job of any length takes bounded memory, and bounded time per step, even with controllers that act at every step.
 //!
-//! `LRS_LONG_JOB_STEPS` says how many steps (`make long-job` runs 10,000,000 in a release build). The test has a
-//! program of its own, so that the memory of the process is its memory.
+//! `LRS_LONG_JOB_STEPS` sets the number of steps (`make long-job` runs 10,000,000 in a release build). The test is a
+//! program of its own, so that the memory of the process is the test's.
 
 use std::{
     collections::VecDeque,
@@ -20,11 +20,11 @@ use lrs_model::{
 };
 use tokio::time::Instant;
 
-/// Steps where nobody says how many: few enough for a build without optimisation.
+/// The default number of steps: few enough for a build without optimisation.
 const USUAL_STEPS: u64 = 150_000;
 /// Samples in a report.
 const REPORT: u64 = 4;
-/// Stretches that the steps are timed in.
+/// How many stretches the steps are timed in.
 const STRETCHES: u64 = 100;
 
 fn steps() -> u64 {
@@ -53,31 +53,31 @@ fn sample(step: u64) -> Sample {
     sample
 }
 
-/// Bytes of this process in memory, where the system says so.
+/// The bytes of memory that this process uses, if the system tells.
 fn resident() -> Option<u64> {
     let pages = fs::read_to_string("/proc/self/statm").ok()?;
     Some(4096 * pages.split_whitespace().nth(1)?.parse::<u64>().ok()?)
 }
 
-/// The time that the processor spent on this thread; where the system does not say so, the time that went by since `start`.
+/// The processor time of this thread; where the system does not tell, the time since `start`.
 fn processor_time(start: Instant) -> Duration {
     let spent = || fs::read_to_string("/proc/thread-self/schedstat").ok()?.split_whitespace().next()?.parse().ok();
     spent().map_or_else(|| start.elapsed(), Duration::from_nanos)
 }
 
-/// What a training took.
+/// What a training used.
 struct Trained {
     decisions: u64,
     /// The time of each stretch of steps.
     times: Vec<Duration>,
-    /// The most bytes of a saved job, in the first half and in the second.
+    /// The most bytes of a saved job, in the first half and in the second half.
     saved: [usize; 2],
-    /// Bytes in memory after the first tenth and at the end.
+    /// The bytes in memory after the first tenth and at the end.
     resident: Option<[u64; 2]>,
     known_from: u64,
 }
 
-/// Trains as a shard does: it publishes the timeline after each report, and saves the job now and then.
+/// Trains like a shard: publishes the timeline after each report, and saves the job now and then.
 fn train(spec: &Spec, steps: u64) -> Trained {
     let mut job = Job::new(Timeline::try_new(spec, []).expect("the spec is right"), 1, 0);
     let mut trained = Trained { decisions: 0, times: Vec::new(), saved: [0, 0], resident: None, known_from: 0 };
@@ -93,7 +93,7 @@ fn train(spec: &Spec, steps: u64) -> Trained {
             let taken = job.take(0, report, 100).expect("few steps are open");
             trained.decisions += taken.decisions.len() as u64;
             assert!(taken.completed.len() as u64 == end - start);
-            // Somebody still reads the one before.
+            // A reader still holds the timeline before.
             published.push_back(Arc::new(job.timeline().clone()));
             published.drain(..published.len().saturating_sub(2));
         }
@@ -110,7 +110,7 @@ fn train(spec: &Spec, steps: u64) -> Trained {
     trained
 }
 
-/// Compares the end of a training with the stretches `early`, which begin when the controllers have found their pace.
+/// Compares the end of a training with the stretches `early`, which begin when the controllers run steadily.
 #[track_caller]
 fn assert_bounded(trained: &Trained, steps: u64, early: Range<usize>) {
     let [first, second] = trained.saved;
@@ -123,7 +123,7 @@ fn assert_bounded(trained: &Trained, steps: u64, early: Range<usize>) {
     }
 }
 
-/// The two tests measure the time and the memory of the process, so each runs alone.
+/// The two tests measure the time and memory of the process, so they take turns.
 static TURN: Mutex<()> = Mutex::new(());
 
 #[test]

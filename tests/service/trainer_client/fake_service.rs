@@ -1,4 +1,4 @@
-//! A learning-rate service that remembers what is reported, and misbehaves stream by stream as a script says.
+//! A fake learning-rate service that remembers what is reported, and misbehaves on each stream as its script says.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -22,28 +22,29 @@ use tonic::{
 
 use crate::server::wait_for;
 
-/// What the provisional plan says of every step: not what becomes final.
+/// The rate of every step in the provisional plan; it differs from the final rates.
 pub const PLANNED_RATE: f64 = 0.25;
 
-/// What becomes final for a step, once all steps before it have been reported.
+/// The final rate of a step; it becomes final once all steps before it have been reported.
 pub fn final_rate(step: u64) -> f64 {
     1.0 / (2.0 + f64::from(u32::try_from(step).unwrap()))
 }
 
-/// What a stream does. The script's behaviours are taken one a stream; after them all streams are good.
+/// The behaviour of a stream. Each stream takes the next behaviour of the script; after the script all streams are
+/// good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Behaviour {
     /// Keeps, acknowledges and answers.
     Good,
-    /// Is good for so many messages, then breaks.
+    /// Behaves well for this many messages, then breaks.
     BreakAfter(usize),
-    /// Takes so many messages without keeping or acknowledging any, then breaks.
+    /// Takes this many messages without keeping or acknowledging them, then breaks.
     Lose(usize),
-    /// Keeps so many messages without acknowledging any, then breaks.
+    /// Keeps this many messages without acknowledging them, then breaks.
     KeepSilently(usize),
     /// Keeps nothing and never answers.
     Mute,
-    /// Refuses for good, instead of opening.
+    /// Refuses for good instead of opening the stream.
     Refuse,
 }
 
@@ -51,13 +52,13 @@ pub enum Behaviour {
 struct Memory {
     script: VecDeque<Behaviour>,
     streams: usize,
-    /// The rate reported of each step.
+    /// The rate reported for each step.
     record: BTreeMap<u64, f64>,
-    /// All steps below it are closed.
+    /// All steps below this one are closed.
     complete_end: u64,
 }
 
-/// A running fake, on a run-time of its own: ending that drops every connection, as the death of a process does.
+/// A running fake on a run-time of its own. Ending that drops every connection, as the death of a process does.
 pub struct FakeService {
     memory: Arc<Mutex<Memory>>,
     address: SocketAddr,
@@ -70,13 +71,12 @@ impl FakeService {
         Self::start_at(SocketAddr::from(([127, 0, 0, 1], 0)), script).await
     }
 
-    /// Starts on an address, without a memory.
+    /// Starts at an address, with an empty memory.
     pub async fn start_at(address: SocketAddr, script: impl IntoIterator<Item = Behaviour>) -> Self {
         let memory = Arc::new(Mutex::new(Memory { script: script.into_iter().collect(), ..Memory::default() }));
         let service = LearningRateServiceServer::new(Handler(Arc::clone(&memory)));
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        // While nobody listened there, the kernel may have given the port to somebody's outgoing connection for a
-        // moment.
+        // While nobody listened there, the kernel may have given the port to somebody's outgoing connection.
         let listener = wait_for("the address to be free", async || std::net::TcpListener::bind(address).ok()).await;
         listener.set_nonblocking(true).unwrap();
         let listener = {
@@ -84,14 +84,14 @@ impl FakeService {
             TcpListener::from_std(listener).unwrap()
         };
         let address = listener.local_addr().unwrap();
-        // Without it, each small answer may wait 40 ms for the acknowledgement of the one before.
+        // Without it, a small answer may wait 40 ms for the acknowledgement of the answer before.
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
         runtime
             .spawn(async move { Server::builder().add_service(service).serve_with_incoming(incoming).await.unwrap() });
         Self { memory, address, runtime: Some(runtime) }
     }
 
-    /// Ends the service with all its connections, and returns its address.
+    /// Ends the service and all its connections, and returns its address.
     pub async fn stop(mut self) -> SocketAddr {
         let runtime = self.runtime.take().unwrap();
         tokio::task::spawn_blocking(move || runtime.shutdown_timeout(Duration::from_secs(10))).await.unwrap();
@@ -102,7 +102,7 @@ impl FakeService {
         format!("http://{}", self.address)
     }
 
-    /// The rate reported of each step.
+    /// The rate reported for each step.
     pub fn record(&self) -> BTreeMap<u64, f64> {
         lock(&self.memory).record.clone()
     }
@@ -205,9 +205,9 @@ struct Conversation {
     telemetry_messages: usize,
     answer: StreamTelemetryResponse,
     next_directive: u64,
-    /// The script has come to its break.
+    /// The script's break has been reached.
     over: bool,
-    /// The break has been told.
+    /// The stream has reported the break.
     ended: bool,
 }
 
@@ -251,7 +251,7 @@ impl Conversation {
         self.answer.durable_messages += 1;
     }
 
-    /// What is durable, and the directives that became final since the last answer.
+    /// Answers with the durable steps, and with the directives that became final since the last answer.
     fn say(&mut self) -> StreamTelemetryResponse {
         let complete_end = lock(&self.memory).complete_end;
         let directive = |step: u64| Directive {

@@ -1,13 +1,13 @@
-//! What a range test saw: the loss at each rate.
+//! The curve of a range test: the loss at each rate.
 
 use serde::{Deserialize, Serialize};
 
 use super::suggestion::suggest;
 use lrs_model::spec::Suggestion;
 
-/// fastai's smoothing.
+/// The weight of the past in fastai's smoothing.
 const BETA: f64 = 0.98;
-/// How many of the last rates fastai leaves out before it suggests any.
+/// How many of the last rates fastai drops before it suggests a rate.
 const LAST_LEFT_OUT: usize = 5;
 
 /// The mean loss at one rate.
@@ -15,7 +15,7 @@ const LAST_LEFT_OUT: usize = 5;
 pub struct Point {
     /// The first group's learning rate.
     pub learning_rate: f64,
-    /// The mean loss of the steps that ran at it; NaN or infinite if one of theirs was.
+    /// The mean loss of the steps that ran at this rate; NaN or infinite if the loss of one of them was.
     #[serde(with = "lrs_model::number")]
     pub loss: f64,
 }
@@ -33,9 +33,9 @@ pub(super) struct Curve {
     pub(super) least: f64,
 }
 
-/// An exponential mean without the bias of its beginning at 0: fastai's `AvgSmoothLoss` (2.8.12, `fastai/learner.py`).
+/// An exponential mean without the bias of a beginning at 0: fastai's `AvgSmoothLoss` (2.8.12, `fastai/learner.py`).
 ///
-/// `m_k = 0.98 m_(k-1) + 0.02 x_k`, told as `m_k / (1 - 0.98^k)`. A NaN or an infinity stays for ever.
+/// `m_k = 0.98 m_(k-1) + 0.02 x_k`; the result is `m_k / (1 - 0.98^k)`. A NaN or an infinity stays for ever.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Smoother {
     #[serde(with = "lrs_model::number")]
@@ -56,7 +56,7 @@ impl Curve {
         Self { points: Vec::new(), smoother: Smoother::default(), smoothed: 0.0, least: f64::INFINITY }
     }
 
-    /// The next point.
+    /// Adds the next point.
     pub(super) fn push(&mut self, point: Point) {
         self.smoothed = self.smoother.take(point.loss);
         self.least = self.least.min(self.smoothed);
@@ -67,14 +67,15 @@ impl Curve {
         &self.points
     }
 
-    /// What the curve of a test of so many `rates` suggests, without what there is too little of it for.
+    /// The suggestions from the curve of a test of `rates` rates, without those for which the curve is too short.
     ///
-    /// As `lr_find` does it: without the first tenth of the rates that were to be tried and without the last five of those that
-    /// were, and from the first NaN on nothing. The rates that were not tried because of a NaN count as tried: fastai goes on there.
+    /// Like `lr_find`, this drops the first tenth of the rates that were to be tried, the last five that were tried,
+    /// and everything from the first NaN on. The rates that were not tried because of a NaN count as tried, because
+    /// fastai goes on after a NaN.
     pub(super) fn suggestions(&self, rates: usize) -> Vec<(Suggestion, f64)> {
         let mut average = Smoother::default();
         let smoothed: Vec<f64> = self.points.iter().map(|point| average.take(point.loss)).collect();
-        // Infinities that go up end the test, and are among the last five.
+        // A rise to infinity ends the test, so it is among the last five.
         let end = match smoothed.iter().position(|loss| loss.is_nan() || *loss == f64::NEG_INFINITY) {
             Some(nan) => nan.min(rates.saturating_sub(LAST_LEFT_OUT)),
             None => smoothed.len().saturating_sub(LAST_LEFT_OUT),

@@ -1,4 +1,4 @@
-//! The suggestions against those of fastai, on recorded curves.
+//! Compares the suggestions with fastai's, on recorded curves.
 
 use serde::Deserialize;
 

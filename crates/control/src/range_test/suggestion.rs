@@ -1,17 +1,17 @@
 //! Rates read off the curve of a range test, as fastai does.
 //!
-//! fastai 2.8.12, `fastai/callback/schedule.py`: `valley`, `slide`, `minimum` and `steep`, on what `Learner.lr_find` leaves
-//! of the curve. <https://github.com/fastai/fastai/blob/main/fastai/callback/schedule.py>
+//! Follows fastai 2.8.12, `fastai/callback/schedule.py`: `valley`, `slide`, `minimum` and `steep`, on the part of the
+//! curve that `Learner.lr_find` keeps. <https://github.com/fastai/fastai/blob/main/fastai/callback/schedule.py>
 
 use lrs_model::spec::Suggestion;
 
 /// fastai's `lr_diff`: how many rates lie between the two slopes that a slide compares.
 const SLIDE_APART: usize = 15;
-/// fastai's `thresh`: the slide goes on while the two slopes differ by more.
+/// fastai's `thresh`: the slide goes on while the two slopes differ by more than this.
 const SLIDE_THRESHOLD: f64 = 0.005;
 
-/// What is suggested by the `losses`, smoothed, at these rising `rates`. `None` if there are too few of them: 1 does for
-/// the minimum and the valley, 2 for the steepest, 16 for a slide. The losses are finite.
+/// The suggestion from the smoothed `losses` at these rising `rates`; the losses must be finite. `None` if there are
+/// too few: the minimum and the valley need 1, the steepest 2, a slide 16.
 pub(super) fn suggest(suggestion: Suggestion, rates: &[f64], losses: &[f64]) -> Option<f64> {
     match suggestion {
         Suggestion::Steepest => steepest(rates, losses),
@@ -21,17 +21,18 @@ pub(super) fn suggest(suggestion: Suggestion, rates: &[f64], losses: &[f64]) -> 
     }
 }
 
-/// Where the loss falls fastest from one rate to the next, over the logarithm of the rate.
+/// The rate at which the loss falls fastest to the next rate, over the logarithm of the rate.
 fn steepest(rates: &[f64], losses: &[f64]) -> Option<f64> {
     let slope = |(loss, rate): (&[f64], &[f64])| (loss[1] - loss[0]) / (libm::log(rate[1]) - libm::log(rate[0]));
     let slopes = losses.windows(2).zip(rates.windows(2)).map(slope);
     Some(rates[first_least(slopes)?])
 }
 
-/// About halfway along the longest falling subsequence.
+/// The rate about halfway along the longest falling subsequence.
 ///
-/// Found in pairs, O(n^2), as there: which one of equally long ones it is depends on the order. It is taken to begin as many
-/// places before its end as it has members, also where it leaves places out, and its middle is a third and a sixth along.
+/// Found in pairs, O(n^2), as in fastai, because the order decides between subsequences of equal length. The
+/// subsequence is taken to begin as many places before its end as it has members, even if it leaves places out; its
+/// middle is a third and a sixth of its length from there.
 fn valley(rates: &[f64], losses: &[f64]) -> Option<f64> {
     let mut lengths = vec![1; losses.len()];
     let mut end = 0;
@@ -45,14 +46,16 @@ fn valley(rates: &[f64], losses: &[f64]) -> Option<f64> {
             }
         }
     }
-    // One that begins with the first rate is taken to begin before it. Where nothing falls, there is only the first rate.
+    // A subsequence that begins with the first rate is taken to begin before it. Where nothing falls, there is only the
+    // first rate.
     let length = if end == 0 { 0 } else { lengths[end] };
     let from_first = end + length / 3 + length / 6;
     let place = from_first.checked_sub(length).unwrap_or(losses.len().saturating_sub(1));
     rates.get(place).copied()
 }
 
-/// The rate of the left of two slopes 15 rates apart, which go from the right end to the left until they are about equal.
+/// The rate of the left of two slopes 15 rates apart; both move from the right end to the left until they are about
+/// equal.
 fn slide(rates: &[f64], losses: &[f64]) -> Option<f64> {
     let mut left = losses.len().checked_sub(SLIDE_APART + 1)?;
     let mut rate = rates[left];
@@ -64,7 +67,7 @@ fn slide(rates: &[f64], losses: &[f64]) -> Option<f64> {
     Some(rate)
 }
 
-/// `NumPy`'s `gradient`: the mean slope to the neighbours, at the ends to the only one.
+/// `NumPy`'s `gradient`: the mean slope to the two neighbours, and at an end the slope to the only neighbour.
 fn slope_at(losses: &[f64], i: usize) -> f64 {
     match (i.checked_sub(1), losses.get(i + 1)) {
         (Some(before), Some(after)) => (after - losses[before]) / 2.0,
@@ -79,7 +82,7 @@ fn minimum(rates: &[f64], losses: &[f64]) -> Option<f64> {
     Some(rates[first_least(losses.iter().copied())?] / 10.0)
 }
 
-/// The place of the least value, the first one of equals.
+/// The place of the least value; of equal values, the first.
 fn first_least(values: impl Iterator<Item = f64>) -> Option<usize> {
     values.enumerate().reduce(|least, value| if value.1 < least.1 { value } else { least }).map(|(place, _)| place)
 }
@@ -107,7 +110,7 @@ mod tests {
 
     #[test]
     fn two_falling_losses_wrap_around_as_in_python() {
-        // By fastai's own rule the valley begins at -1, and its middle is there too.
+        // By fastai's own rule the valley begins at place -1, and its middle is there too.
         assert_eq!(suggest(Suggestion::Valley, &RATES[..2], &[2.0, 1.0]), Some(1e-2));
     }
 
