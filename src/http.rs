@@ -1,6 +1,6 @@
 //! The HTTP interface: probes, metrics, the monitor's pages, and the JSON form of the operators' services under `/v1/`.
 //!
-//! JSON requests become calls of the same methods that gRPC serves, inside the process ([`transcode`]). So there is one mapping of
+//! JSON requests become calls of the same methods that gRPC serves, inside the process (`transcode`). So there is one mapping of
 //! requests and one set of checks.
 
 use std::{future::Future, pin::pin};
