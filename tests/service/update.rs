@@ -8,12 +8,17 @@ fn update(server: &Server, changes: &str) -> Output {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("changes.yaml");
     std::fs::write(&file, changes).unwrap();
-    Command::new(env!("CARGO_BIN_EXE_lrs"))
-        .args(["job", "update", "test/a", "-f"])
-        .arg(&file)
-        .env("LRS_SERVER", format!("http://{}", server.grpc))
-        .output()
-        .unwrap()
+    command(server).arg("-f").arg(&file).output().unwrap()
+}
+
+fn set(server: &Server, assignment: &str) -> Output {
+    command(server).args(["--set", assignment]).output().unwrap()
+}
+
+fn command(server: &Server) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lrs"));
+    command.args(["job", "update", "test/a"]).env("LRS_SERVER", format!("http://{}", server.grpc));
+    command
 }
 
 fn texts(output: &Output) -> (String, String) {
@@ -48,6 +53,10 @@ async fn a_file_with_a_short_form_changes_the_controllers() {
     let (out, err) = texts(&update(&server, "spec: {controllers: [{greedy: {}}]}"));
     assert!(out.starts_with("Changed the spec"), "{out}\n{err}");
     assert_ne!(spec_of(&server).await.controllers, changed.controllers);
+
+    let (out, err) = texts(&set(&server, "spec.controller=auto"));
+    assert!(out.starts_with("Changed the spec"), "{out}\n{err}");
+    assert_eq!(spec_of(&server).await.controllers, changed.controllers);
 }
 
 #[tokio::test(flavor = "multi_thread")]

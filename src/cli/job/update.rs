@@ -1,12 +1,12 @@
 //! `lrs job update`: changes a job's spec, as a whole or field by field.
 
-use std::path::PathBuf;
+use std::{collections::BTreeSet, path::PathBuf};
 
 use pbjson_types::FieldMask;
 
 use super::{Session, show};
 use crate::cli::{assignment::Assignment, failure::Failure, jobfile, order::OrderArgs, output::FormatArgs};
-use lrs_proto::{Job, UpdateJobRequest};
+use lrs_proto::{Job, JobSpec, UpdateJobRequest, reflect};
 
 /// Change a job's spec
 #[derive(Debug, clap::Args)]
@@ -40,7 +40,8 @@ pub(super) async fn run(session: &Session, args: &Args) -> Result<(), Failure> {
         (one_job(jobfile::read(file, &args.changes)?)?, None)
     } else {
         let mask = update_mask(&args.changes)?;
-        (jobfile::change(&before, &args.changes)?, Some(mask))
+        let job = jobfile::change(&before, &args.changes)?;
+        (Job { spec: job.spec.map(|spec| only(&spec, &mask)), ..job }, Some(mask))
     };
     let request = UpdateJobRequest {
         // With the etag of the job that was read, so that a change by somebody else in between is not lost.
@@ -65,6 +66,20 @@ fn update_mask(changes: &[Assignment]) -> Result<FieldMask, Failure> {
     Ok(FieldMask { paths })
 }
 
+/// `spec` with the fields that `mask` touches and no others. So a short form, such as `controller`, is not sent beside the
+/// long form that the job has.
+fn only(spec: &JobSpec, mask: &FieldMask) -> JobSpec {
+    let Ok(mut message) = reflect::to_dynamic(spec) else { return spec.clone() };
+    let touched: Option<BTreeSet<&str>> =
+        mask.paths.iter().map(|path| path.strip_prefix("spec.")?.split('.').next()).collect();
+    // A path that names the whole spec touches all of its fields.
+    let Some(touched) = touched else { return spec.clone() };
+    for field in reflect::descriptor::<JobSpec>().fields().filter(|field| !touched.contains(field.name())) {
+        message.clear_field(&field);
+    }
+    reflect::from_dynamic(&message).unwrap_or_else(|_| spec.clone())
+}
+
 /// The only job of a file.
 pub(super) fn one_job(jobs: Vec<Job>) -> Result<Job, Failure> {
     match <[Job; 1]>::try_from(jobs) {
@@ -82,6 +97,21 @@ mod tests {
         let changes = ["spec.groups[0].base_lr=1", "spec.groups[1].base_lr=2", "spec.total_steps=5"];
         let changes: Vec<Assignment> = changes.into_iter().map(|change| change.parse().unwrap()).collect();
         assert_eq!(update_mask(&changes).unwrap().paths, ["spec.groups", "spec.total_steps"]);
+    }
+
+    #[test]
+    fn a_short_form_is_sent_without_the_long_form_of_the_job() {
+        let spec: JobSpec = serde_json::from_str(
+            r#"{"controller": "auto", "controllers": [{"auto": {}}], "labels": {"a": "b"}, "total_steps": "5"}"#,
+        )
+        .unwrap();
+        let mask = FieldMask { paths: vec!["spec.controller".into(), "spec.labels.a".into()] };
+
+        let sent = only(&spec, &mask);
+
+        assert_eq!((sent.controller.as_str(), sent.controllers.len(), sent.total_steps), ("auto", 0, None));
+        assert_eq!(sent.labels, spec.labels);
+        assert_eq!(only(&spec, &FieldMask { paths: vec!["spec".into()] }), spec);
     }
 
     #[test]
