@@ -6,7 +6,7 @@
 //! group's base rate, so that one translation serves all groups; rates that it takes as arguments are absolute.
 //!
 //! To add a scheduler, write a function and its row in the library's file. To add a library, write its file and its row
-//! in [`LIBRARIES`].
+//! in `LIBRARIES`.
 
 use super::training::Training;
 use library::{Count, FromJob, Library};

@@ -8,7 +8,7 @@ use sqlx::migrate::Migrator;
 
 use super::{Error, Store, inspection::Inspection, schema::Schema};
 
-/// A kind of database. Each is a folder below `stores/` and a row in [`KINDS`](super::stores::KINDS).
+/// A kind of database. Each is a folder below `stores/` and a row in `KINDS` of `stores.rs`.
 pub struct Kind {
     /// Its name in messages, such as `PostgreSQL`.
     pub name: &'static str,
