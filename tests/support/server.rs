@@ -18,9 +18,8 @@ use tonic::{Status, Streaming, transport::Channel};
 
 /// The longest that a test waits for anything.
 pub const PATIENCE: Duration = Duration::from_mins(1);
-/// How many times a server is started while one of its addresses is in use, and the pause between two tries.
+/// How many times a server is started while one of its addresses is in use.
 const START_TRIES: u32 = 20;
-const START_PAUSE: Duration = Duration::from_millis(250);
 
 /// A server process with its own directory; killed when dropped.
 pub struct Server {
@@ -228,7 +227,8 @@ async fn spawn(
             Ok(started) => return started,
             Err(log) if tries_left > 0 && log.contains("Address already in use") => {
                 eprintln!("an address of {listen:?} is in use: starting the server again");
-                tokio::time::sleep(START_PAUSE).await;
+                let is_free = |address: &&str| std::net::TcpListener::bind(*address).is_ok();
+                wait_for("the addresses to be free", async || listen.iter().all(is_free).then_some(())).await;
             }
             Err(log) => panic!("the server does not start at {listen:?}:\n{log}"),
         }

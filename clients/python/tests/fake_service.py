@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from concurrent import futures
 
@@ -23,6 +22,7 @@ from lrs.v1.learning_rate_service_pb2 import (
     StreamTelemetryRequest,
     StreamTelemetryResponse,
 )
+from server import is_free, wait_for
 
 #: How often a port is asked for before its test fails.
 TRIES = 8
@@ -92,14 +92,15 @@ class FakeService:
         return f"http://127.0.0.1:{self.port}"
 
     def _bound(self, port: int) -> int:
-        """Bind a port, in a few tries: another program may use the given port for a moment."""
+        """Bind a port, once it is free: another program may use the given port for a moment."""
+        address = f"127.0.0.1:{port}"
         for attempt in range(1, TRIES + 1):
+            wait_for(f"{address} to be free", lambda: is_free(address))
             try:
-                return self._server.add_insecure_port(f"127.0.0.1:{port}")
+                return self._server.add_insecure_port(address)
             except RuntimeError as problem:
                 if attempt == TRIES:
                     raise RuntimeError(f"port {port} is still taken after {TRIES} tries") from problem
-                time.sleep(0.25 * attempt)
         raise AssertionError("not reached")
 
     def stop(self) -> int:

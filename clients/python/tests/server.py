@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -40,11 +41,29 @@ def binary() -> str:
 
 def wait_for(what: str, condition, patience: float = PATIENCE):
     """Wait until a condition holds, at most `patience` seconds, and return its value."""
+    found = look_for(condition, patience)
+    assert found, f"waited {patience} s in vain for {what}"
+    return found
+
+
+def look_for(condition, patience: float = PATIENCE):
+    """Wait until a condition holds, at most `patience` seconds, and return its last value."""
     deadline = time.monotonic() + patience
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"waited {patience} s in vain for {what}"
+    while not (found := condition()) and time.monotonic() < deadline:
         time.sleep(0.01)
     return found
+
+
+def is_free(address: str) -> bool:
+    """Whether a server could listen at this address now."""
+    host, port = address.rsplit(":", 1)
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, int(port)))
+        except OSError:
+            return False
+    return True
 
 
 class Server:
@@ -69,7 +88,8 @@ class Server:
             if self._has_started():
                 return
             # The system may have given the port to another program's connection while no server listened there.
-            time.sleep(0.5 * attempt)
+            if attempt < TRIES:
+                wait_for(f"{self.grpc} to be free", lambda: is_free(self.grpc))
         raise RuntimeError(f"the server at {self.grpc} did not start in {TRIES} tries; its log ends:\n{self.log_end()}")
 
     def log_end(self) -> str:
@@ -83,13 +103,10 @@ class Server:
         command += ["--grpc-listen", self.grpc, "--http-listen", "127.0.0.1:0", "--log-filter", "warn"]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log)
-        deadline = time.monotonic() + PATIENCE
-        while time.monotonic() < deadline and self.process.poll() is None:
-            found = _read(ready)
-            if found is not None:
-                self.grpc = found["grpc"]
-                return True
-            time.sleep(0.01)
+        found = look_for(lambda: _read(ready) or self.process.poll() is not None)
+        if isinstance(found, dict):
+            self.grpc = found["grpc"]
+            return True
         ended = self.process.poll()
         self.process.kill()
         self.process.wait()
