@@ -1,7 +1,7 @@
 //! Tells `lrs version` what the program was built with and from.
 //!
-//! The commit is that of `LRS_GIT_COMMIT`, or in a release build that of the working tree. A build outside git has no commit, and a
-//! development build does without, so that it is not built anew for every commit.
+//! The commit is that of `LRS_GIT_COMMIT`, or in a release build that of the working tree. A build outside git has no
+//! commit, and a development build does without, so that it is not built anew for every commit.
 
 use std::{env, path::Path, process::Command};
 

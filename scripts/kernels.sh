@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Compiles the CUDA kernels to PTX with the NVRTC of PyPI, installed once under the user's cache directory. Needs no GPU.
+# Compiles the CUDA kernels to PTX with the NVRTC of PyPI, installed once under the user's cache directory. Needs no
+# GPU.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

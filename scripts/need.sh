@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs the named Debian packages whose programs are missing.
 #
-# Usage: scripts/need.sh [--missing] PACKAGE…      (build-essential, chromium, chromium-driver, npm, postgresql, python3-venv)
+# Usage: scripts/need.sh [--missing] PACKAGE…
+#   PACKAGE     one of build-essential, chromium, chromium-driver, npm, postgresql, python3-venv
 #   --missing   only print the packages that would be installed
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -2,8 +2,9 @@
 # Prints the directory of a Python environment with the libraries that build, check and test clients/python, or with the
 # libraries of another requirements file there.
 #
-# Usage: scripts/python-client.sh [--missing] [REQUIREMENTS]      a file in clients/python, by default requirements-test.txt
-#   --missing   only print what would be downloaded
+# Usage: scripts/python-client.sh [--missing] [REQUIREMENTS]
+#   --missing      only print what would be downloaded
+#   REQUIREMENTS   a file in clients/python, by default requirements-test.txt
 #
 # Environments are kept under the user's cache directory, one for each set of versions. Before an environment is made,
 # the size of its download is printed.

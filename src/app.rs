@@ -158,8 +158,9 @@ impl Server {
         }
     }
 
-    /// Serves until the first of `signals`, then ends in order: reports itself as not serving, accepts nothing new, ends the
-    /// streams, answers the calls under way, flushes. A second signal, or the end of the grace period, cuts that short.
+    /// Serves until the first of `signals`, then ends in order: reports itself as not serving, accepts nothing new,
+    /// ends the streams, answers the calls under way, flushes. A second signal, or the end of the grace period, cuts
+    /// that short.
     ///
     /// # Errors
     /// If serving fails while no signal has come.

@@ -82,7 +82,8 @@ pub enum Error {
 }
 
 impl Config {
-    /// The configuration from `flags`, which clap has also filled from the environment, then the file, then the defaults.
+    /// The configuration from `flags`, which clap has also filled from the environment, then the file, then the
+    /// defaults.
     ///
     /// # Errors
     /// If the file cannot be read or understood, or if values are not allowed; all of them are named.

@@ -27,9 +27,9 @@ pub struct Connection {
     _place: OwnedSemaphorePermit,
 }
 
-/// The connections of `listener`, of which at most `limit` are open at once: the next connection waits in the kernel until
-/// another is dropped. The stream never ends and never fails: a broken connection, or a system that is short of something
-/// for a while, does not stop later connections.
+/// The connections of `listener`, of which at most `limit` are open at once: the next connection waits in the kernel
+/// until another is dropped. The stream never ends and never fails: a broken connection, or a system that is short of
+/// something for a while, does not stop later connections.
 pub fn accept(listener: TcpListener, limit: usize) -> impl Stream<Item = io::Result<Connection>> + Send {
     let places = Arc::new(Semaphore::new(limit));
     stream::unfold((listener, places), |(listener, places)| async move {
@@ -59,8 +59,8 @@ async fn next(listener: &TcpListener) -> TcpStream {
     }
 }
 
-/// Raises the limit of open files as far as the system allows. Each connection is an open file, and the usual limit of 1024
-/// is for programs that cannot handle more. If the limit cannot be raised, it stays as it is.
+/// Raises the limit of open files as far as the system allows. Each connection is an open file, and the usual limit of
+/// 1024 is for programs that cannot handle more. If the limit cannot be raised, it stays as it is.
 pub fn raise_open_files() {
     let limit = getrlimit(Resource::Nofile);
     if let Err(problem) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {

@@ -1,7 +1,8 @@
 //! Fuzz targets: each decoder of bytes from outside, as a function of bytes that panics on a broken promise.
 //!
-//! The promises: no input panics or takes long; a refused input names the wrong field; an accepted input survives a round
-//! trip and gives finite rates. `scripts/fuzz.sh` runs the targets under libFuzzer, the smoke test with the kept corpus.
+//! The promises: no input panics or takes long; a refused input names the wrong field; an accepted input survives a
+//! round trip and gives finite rates. `scripts/fuzz.sh` runs the targets under libFuzzer, the smoke test with the kept
+//! corpus.
 
 mod files;
 mod input;

@@ -1,7 +1,7 @@
 //! The HTTP interface: probes, metrics, the monitor's pages, and the JSON form of the operators' services under `/v1/`.
 //!
-//! JSON requests become calls of the same methods that gRPC serves, inside the process (`transcode`). So there is one mapping of
-//! requests and one set of checks.
+//! JSON requests become calls of the same methods that gRPC serves, inside the process (`transcode`). So there is one
+//! mapping of requests and one set of checks.
 
 use std::{future::Future, pin::pin};
 
@@ -55,7 +55,8 @@ struct Shared {
     watchers: watch::WatcherSlots,
 }
 
-/// All routes, and a chore that forgets what the pages showed when nobody looks any more. The chore runs until it is dropped.
+/// All routes, and a chore that forgets what the pages showed when nobody looks any more. The chore runs until it is
+/// dropped.
 pub fn router(
     services: Services,
     metrics: PrometheusHandle,
@@ -88,8 +89,8 @@ pub fn router(
     (router, chore)
 }
 
-/// Serves HTTP/1.1 until `stop` is done and the requests under way have been answered. A connection on which no whole head of a
-/// request comes for `header_timeout` is closed.
+/// Serves HTTP/1.1 until `stop` is done and the requests under way have been answered. A connection on which no whole
+/// head of a request comes for `header_timeout` is closed.
 pub async fn serve(
     listener: TcpListener,
     router: Router,

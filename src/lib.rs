@@ -1,5 +1,5 @@
-//! `lrs`, the learning-rate scheduling service: the server and the program. The rooms below them are crates of their own, under
-//! `crates/`.
+//! `lrs`, the learning-rate scheduling service: the server and the program. The rooms below them are crates of their
+//! own, under `crates/`.
 
 pub mod app;
 pub mod cli;

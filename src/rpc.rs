@@ -61,7 +61,8 @@ pub struct Limits {
     pub watchers: usize,
 }
 
-/// The services, which both interfaces share: gRPC serves them on its own listener, `http` calls them inside the process.
+/// The services, which both interfaces share: gRPC serves them on its own listener, `http` calls them inside the
+/// process.
 #[derive(Clone)]
 pub struct Services {
     /// The way to the engine.

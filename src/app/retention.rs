@@ -1,8 +1,8 @@
 //! Removes the telemetry of ended jobs whose namespace's retention is over.
 //!
 //! Telemetry of a job that has not ended is never removed, as the job recovers from it. Decisions, attempts and the job
-//! itself stay. Each transaction removes a bounded number of chunks. After it the task rests for as long as the transaction
-//! took, so that ingest has the database for at least half the time.
+//! itself stay. Each transaction removes a bounded number of chunks. After it the task rests for as long as the
+//! transaction took, so that ingest has the database for at least half the time.
 
 use std::{sync::Arc, time::Duration};
 

@@ -40,8 +40,8 @@ options! {
     /// Where to serve HTTP; port 0 means any free port [default: 127.0.0.1:8080]
     #[arg(value_name = "ADDRESS")]
     http_listen: String = "LRS_HTTP_LISTEN",
-    /// Where to compute batches of statistics: `cpu`, `cuda:0` and so on, or `auto`, which is the first GPU if it can be
-    /// used, else the CPU [default: auto]
+    /// Where to compute batches of statistics: `cpu`, `cuda:0` and so on, or `auto`, which is the first GPU if it can
+    /// be used, else the CPU [default: auto]
     #[arg(value_name = "DEVICE")]
     device: DeviceChoice = "LRS_DEVICE",
     /// How long the process may take to end after the first signal [default: 20s]
@@ -52,8 +52,8 @@ options! {
     /// What to log, such as `info,lrs=debug` [default: info]
     #[arg(value_name = "FILTER")]
     log_filter: String = "LRS_LOG",
-    /// How long to keep the telemetry of ended jobs, in general and in single namespaces: `90d,vision=30d,archive=forever`
-    /// [default: forever]
+    /// How long to keep the telemetry of ended jobs, in general and in single namespaces:
+    /// `90d,vision=30d,archive=forever` [default: forever]
     #[arg(value_name = "TIMES")]
     retention: RetentionTerms = "LRS_RETENTION",
     /// The most bytes of a request, after decompression [default: 8388608]
@@ -65,7 +65,8 @@ options! {
     /// The most open connections, on each of the two listeners; further connections wait [default: 16384]
     #[arg(value_name = "N", help_heading = "Limits")]
     max_connections: usize = "LRS_MAX_CONNECTIONS",
-    /// How long an HTTP connection may take to send the head of a request, or be silent between two requests [default: 30s]
+    /// How long an HTTP connection may take to send the head of a request, or be silent between two requests [default:
+    /// 30s]
     #[arg(value_name = "TIME", help_heading = "Limits")]
     http_header_timeout: Length = "LRS_HTTP_HEADER_TIMEOUT",
     /// The most open calls and streams of one gRPC connection [default: 1024]

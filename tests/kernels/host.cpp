@@ -1,8 +1,9 @@
-// The kernels' own source, built for the host: reads one batch from the standard input, writes its rows to the standard output.
+// The kernels' own source, built for the host: reads one batch from the standard input, writes its rows to the standard
+// output.
 //
-// In: 64-bit words: order of threads, values in the pool, rings, words a row, offsets of linear, order, mann_kendall and theil_sen
-// (0: not wanted), values to append; then the pool, the rings, the values to append and their places. Out: the rows, then the
-// pool. Statistics come after the appended values.
+// In: 64-bit words: order of threads, values in the pool, rings, words a row, offsets of linear, order, mann_kendall
+// and theil_sen (0: not wanted), values to append; then the pool, the rings, the values to append and their places.
+// Out: the rows, then the pool. Statistics come after the appended values.
 #include <cstdio>
 #include <cstdlib>
 #include <vector>

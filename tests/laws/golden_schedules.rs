@@ -1,9 +1,10 @@
 //! Every scheduler of nine libraries, by name, against the rates that the libraries returned.
 //!
-//! `tests/golden/` has the recorded cases, one file for each library. `make golden DIR=folder` compares the cases of another folder;
-//! its name comes in `LRS_GOLDEN_DIR`. Each case goes the way of a user's spec: JSON, proto, spec, job. A scheduler that follows a
-//! metric gets the metric as telemetry. A rate may differ by 1e-12 of the largest rate in its case, or by 1e-6 if the library computed
-//! in single precision. Steps at which the library's own rounding decides between two cycles are left out.
+//! `tests/golden/` has the recorded cases, one file for each library. `make golden DIR=folder` compares the cases of
+//! another folder; its name comes in `LRS_GOLDEN_DIR`. Each case goes the way of a user's spec: JSON, proto, spec, job.
+//! A scheduler that follows a metric gets the metric as telemetry. A rate may differ by 1e-12 of the largest rate in
+//! its case, or by 1e-6 if the library computed in single precision. Steps at which the library's own rounding decides
+//! between two cycles are left out.
 
 use std::{fs, path::PathBuf};
 

@@ -1,8 +1,8 @@
 //! Measures the gradient noise scale, and advises what it means for the batch size. Changes no rate.
 //!
-//! `McCandlish` and others, "An Empirical Model of Large-Batch Training", 2018, <https://arxiv.org/abs/1812.06162>. With a
-//! batch of B samples and a noise scale of N, training takes about `1 + N/B` times the fewest steps there could be, and
-//! `1 + B/N` times the fewest samples.
+//! `McCandlish` and others, "An Empirical Model of Large-Batch Training", 2018, <https://arxiv.org/abs/1812.06162>.
+//! With a batch of B samples and a noise scale of N, training takes about `1 + N/B` times the fewest steps there could
+//! be, and `1 + B/N` times the fewest samples.
 
 use std::collections::VecDeque;
 

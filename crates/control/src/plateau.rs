@@ -1,7 +1,8 @@
 //! Reduces the base rates when a metric has stopped improving.
 //!
-//! Counts and rounds as PyTorch's `torch.optim.lr_scheduler.ReduceLROnPlateau` (2.15) does, so that the rates agree bit for
-//! bit; `start_step` is our own. <https://docs.pytorch.org/docs/stable/generated/torch.optim.lr_scheduler.ReduceLROnPlateau.html>
+//! Counts and rounds as PyTorch's `torch.optim.lr_scheduler.ReduceLROnPlateau` (2.15) does, so that the rates agree bit
+//! for bit; `start_step` is our own.
+//! <https://docs.pytorch.org/docs/stable/generated/torch.optim.lr_scheduler.ReduceLROnPlateau.html>
 
 use serde::{Deserialize, Serialize};
 

@@ -63,8 +63,8 @@ impl Demo {
     /// Runs the demo.
     ///
     /// # Errors
-    /// If the server, a trainer or a call to the server fails, or the demo is interrupted. All processes that it started
-    /// are stopped then.
+    /// If the server, a trainer or a call to the server fails, or the demo is interrupted. All processes that it
+    /// started are stopped then.
     pub async fn run(&self) -> Result<(), Error> {
         let directory = tempfile::Builder::new().prefix("lrs-demo-").tempdir().map_err(Error::Directory)?;
         let launcher = Launcher { program: self.program.clone(), directory: directory.path().to_owned() };

@@ -1,4 +1,5 @@
-//! A spec as it is stored: as it was written, with its defaults; and in the algebra alone, from which rates are computed.
+//! A spec as it is stored: as it was written, with its defaults; and in the algebra alone, from which rates are
+//! computed.
 //!
 //! Named forms and other libraries' schedulers are translated once, when a job is registered or its spec changes. The
 //! native form is stored beside the written one, so that a later release that translates better changes no job's curve.

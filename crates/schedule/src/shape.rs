@@ -27,9 +27,9 @@ pub(super) fn check(shape: Shape, v: &mut Violations) {
 
 /// The weight of the end when the fraction `p >= 0` is done; the weight of the start is the rest up to 1.
 ///
-/// For `p` in `0..=1`, every curve but `log` stays in `0..=1`, and every curve but `log` and `tanh` is exactly 0 at 0 and
-/// exactly 1 at 1. Above 1 the formula goes on. Where it has no real value, as a fractional power of a negative number, the
-/// curve has ended at 1. Always finite.
+/// For `p` in `0..=1`, every curve but `log` stays in `0..=1`, and every curve but `log` and `tanh` is exactly 0 at 0
+/// and exactly 1 at 1. Above 1 the formula goes on. Where it has no real value, as a fractional power of a negative
+/// number, the curve has ended at 1. Always finite.
 pub(super) fn weight(shape: Shape, p: f64) -> f64 {
     let weight = match shape {
         Shape::Linear => p,

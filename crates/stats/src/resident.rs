@@ -1,7 +1,8 @@
-//! Windows that stay on a device from pass to pass: only new values go there, and a pass computes the windows that are due.
+//! Windows that stay on a device from pass to pass: only new values go there, and a pass computes the windows that are
+//! due.
 //!
-//! The truth is here, in memory; the device has the first part of it. Windows that do not fit there, and after a failure all of them,
-//! are computed on the CPU, with the same bits.
+//! The truth is here, in memory; the device has the first part of it. Windows that do not fit there, and after a
+//! failure all of them, are computed on the CPU, with the same bits.
 
 use std::sync::{
     Arc,
@@ -93,7 +94,8 @@ impl Resident {
         self.windows.values().filter(is_there).count()
     }
 
-    /// Puts the statistics of the windows that are due into `found`, in their order; `None` for those that are not held.
+    /// Puts the statistics of the windows that are due into `found`, in their order; `None` for those that are not
+    /// held.
     pub fn summarise(&mut self, due: &[WindowId], wanted: Wanted, found: &mut Vec<Option<Summary>>) {
         found.clear();
         match self.on(due, wanted, found) {
@@ -119,7 +121,8 @@ impl Resident {
         }
     }
 
-    /// Brings the device up to date, and computes there what is there. Returns for how many windows; for none `found` stays empty.
+    /// Brings the device up to date, and computes there what is there. Returns for how many windows; for none `found`
+    /// stays empty.
     fn on(&mut self, due: &[WindowId], wanted: Wanted, found: &mut Vec<Option<Summary>>) -> Result<usize, Failure> {
         let Some(device) = self.device.as_mut() else { return Ok(0) };
         let Pass { writes, rings, places, rows } = &mut self.pass;

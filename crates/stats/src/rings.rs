@@ -1,7 +1,8 @@
 //! Which window lies where: rings that grow, in one pool of values, of which a device has the first part too.
 //!
-//! The pool here is the truth; what has changed in the device's part comes out as places and their values, for it to write. Places
-//! are given out as buddies, in powers of two, so that windows that come, grow and go leave no holes that nothing fits into.
+//! The pool here is the truth; what has changed in the device's part comes out as places and their values, for it to
+//! write. Places are given out as buddies, in powers of two, so that windows that come, grow and go leave no holes that
+//! nothing fits into.
 
 use std::collections::BTreeSet;
 

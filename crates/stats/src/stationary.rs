@@ -1,8 +1,8 @@
 //! SASA+: whether training at one rate has come to rest, seen from the norm of the parameters alone.
 //!
-//! Zhang, Lang, Liu and Xiao, "Statistical Adaptive Stochastic Gradient Methods", 2020, <https://arxiv.org/abs/2002.10597>. With
-//! the step direction d and rate a, the statistic <x, d> - (a/2) |d|^2 is `(P before - P after) / (2 a)` of the squared norm P of
-//! the parameters, so its mean over a window telescopes.
+//! Zhang, Lang, Liu and Xiao, "Statistical Adaptive Stochastic Gradient Methods", 2020,
+//! <https://arxiv.org/abs/2002.10597>. With the step direction d and rate a, the statistic <x, d> - (a/2) |d|^2 is `(P
+//! before - P after) / (2 a)` of the squared norm P of the parameters, so its mean over a window telescopes.
 
 use super::{
     linear::{mean, variance},
@@ -23,8 +23,8 @@ pub struct Stationarity {
 
 /// The statistic from squared parameter norms at the borders of batches of `batch` steps each, at the rate `rate`.
 ///
-/// `None` for fewer than 3 borders or more than 65, for borders that are not finite, and unless `rate` and `batch` are greater
-/// than 0. Differences cancel: norms have to come in f64.
+/// `None` for fewer than 3 borders or more than 65, for borders that are not finite, and unless `rate` and `batch` are
+/// greater than 0. Differences cancel: norms have to come in f64.
 #[must_use]
 pub fn stationarity(borders: &[f64], batch: usize, rate: f64) -> Option<Stationarity> {
     let batches = borders.len().checked_sub(1).filter(|batches| (2..=MAX_BATCHES).contains(batches))?;

@@ -4,7 +4,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use lrs_model::{MAX_STEP, telemetry::Sample};
 
-/// One figure for each sample; `None` where the sample has none. The whole column is `None` if no sample has the figure.
+/// One figure for each sample; `None` where the sample has none. The whole column is `None` if no sample has the
+/// figure.
 pub(super) type Figures = Option<Vec<Option<f64>>>;
 
 /// The samples of a chunk in columns.

@@ -33,7 +33,8 @@ pub(super) trait Dialect: Database {
     const UPDATE_JOB: &'static str;
     /// Inserts a decision unless its identity exists already.
     const INSERT_DECISION: &'static str;
-    /// Rank, place and number of samples of an attempt's chunks: those after a place and below another, so many at most.
+    /// Rank, place and number of samples of an attempt's chunks: those after a place and below another, so many at
+    /// most.
     const CHUNK_SIZES: &'static str;
     /// A rank's chunks from one place to another, locked against being changed elsewhere.
     const LOCK_CHUNKS: &'static str;

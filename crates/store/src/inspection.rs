@@ -30,8 +30,8 @@ pub trait Inspection: Store {
     /// All jobs, ended or not, by rising identity, beginning after `after`.
     async fn all_jobs(&self, after: Option<JobId>, limit: u32) -> Result<Vec<LoadedJob>, Error>;
 
-    /// A page of the decisions of a job, in the order they were recorded: the position of each, and the decision or why it
-    /// cannot be understood.
+    /// A page of the decisions of a job, in the order they were recorded: the position of each, and the decision or why
+    /// it cannot be understood.
     async fn decision_rows(
         &self,
         job: JobId,
@@ -57,7 +57,8 @@ pub trait Inspection: Store {
     /// Indices of the schema that are missing or cannot be used.
     async fn missing_indices(&self) -> Result<Vec<String>, Error>;
 
-    /// Damage that the database finds in its own files, in its words. Empty for databases that cannot check their files.
+    /// Damage that the database finds in its own files, in its words. Empty for databases that cannot check their
+    /// files.
     async fn file_damage(&self) -> Result<Vec<String>, Error>;
 }
 

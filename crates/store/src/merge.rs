@@ -143,8 +143,8 @@ impl Run {
     }
 }
 
-/// Finds the runs of neighbouring chunks of a rank that have up to `target` samples together. Chunks are added by rising
-/// `seq`, so that no more of them are in memory than may still become longer runs.
+/// Finds the runs of neighbouring chunks of a rank that have up to `target` samples together. Chunks are added by
+/// rising `seq`, so that no more of them are in memory than may still become longer runs.
 struct Plan {
     target: i64,
     /// By rank, with the number of samples.

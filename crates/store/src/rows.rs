@@ -1,7 +1,7 @@
 //! Rows as the databases return them, and their conversion to and from the model.
 //!
-//! A row is read with the plainest types, JSON as text, so that reading hardly fails. A value that makes no sense is found
-//! during the conversion, where the error can name the table and the key.
+//! A row is read with the plainest types, JSON as text, so that reading hardly fails. A value that makes no sense is
+//! found during the conversion, where the error can name the table and the key.
 
 pub(super) mod attempt;
 pub(super) mod chunk;

@@ -15,23 +15,23 @@ use lrs_model::{
 
 /// A database that remembers jobs.
 ///
-/// All reads see what was committed. A method that returns several rows reports a damaged row beside the others where its
-/// return type allows that. All methods are cancel safe.
+/// All reads see what was committed. A method that returns several rows reports a damaged row beside the others where
+/// its return type allows that. All methods are cancel safe.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
-    /// Writes all of `batch` in one transaction, in order, and returns a result for each write. An error means that nothing
-    /// was written, except that the outcome is unknown after [`Error::Unavailable`].
+    /// Writes all of `batch` in one transaction, in order, and returns a result for each write. An error means that
+    /// nothing was written, except that the outcome is unknown after [`Error::Unavailable`].
     async fn commit(&self, batch: &[Write]) -> Result<Vec<Outcome>, Error>;
 
     /// The job with this name.
     async fn job(&self, name: &JobName) -> Result<Option<JobRow>, Error>;
 
-    /// A page of jobs, for people. A row that cannot be understood comes as [`JobRow::unreadable`], with the problem as the
-    /// reason of its state.
+    /// A page of jobs, for people. A row that cannot be understood comes as [`JobRow::unreadable`], with the problem as
+    /// the reason of its state.
     async fn list_jobs(&self, query: &JobQuery) -> Result<Vec<JobRow>, Error>;
 
-    /// A page of the jobs that have not ended, for recovery: at most `limit`, by rising identity, beginning after `after`. A
-    /// row that cannot be understood comes with its identity and name.
+    /// A page of the jobs that have not ended, for recovery: at most `limit`, by rising identity, beginning after
+    /// `after`. A row that cannot be understood comes with its identity and name.
     async fn unended_jobs(&self, after: Option<JobId>, limit: u32) -> Result<Vec<LoadedJob>, Error>;
 
     /// All attempts of a job, the first attempt first.
@@ -40,8 +40,8 @@ pub trait Store: Send + Sync + 'static {
     /// A page of the telemetry of an attempt, in the order of arrival: at most `limit` chunks, from `from_seq` on.
     async fn telemetry(&self, job: JobId, attempt: u32, from_seq: u64, limit: u32) -> Result<Vec<Chunk>, Error>;
 
-    /// The chunks of an attempt that have a sample of one of `steps`, in the order of arrival, from `from_seq` on: the first
-    /// `limit`, or all if there are fewer. The chunks are whole: they may have samples of other steps too.
+    /// The chunks of an attempt that have a sample of one of `steps`, in the order of arrival, from `from_seq` on: the
+    /// first `limit`, or all if there are fewer. The chunks are whole: they may have samples of other steps too.
     async fn telemetry_of_steps(
         &self,
         job: JobId,
@@ -51,21 +51,21 @@ pub trait Store: Send + Sync + 'static {
         limit: u32,
     ) -> Result<Vec<Chunk>, Error>;
 
-    /// The step from which to read on: `from` itself if a chunk spans it, else the first step of the next chunk. `None` if
-    /// there is no telemetry at or after `from`.
+    /// The step from which to read on: `from` itself if a chunk spans it, else the first step of the next chunk. `None`
+    /// if there is no telemetry at or after `from`.
     async fn next_telemetry_step(&self, job: JobId, attempt: u32, from: u64) -> Result<Option<u64>, Error>;
 
-    /// Merges neighbouring small chunks of one rank into chunks of up to `target` samples. A merged chunk has all samples of
-    /// its parts, and the `seq` and `through_step` of the last part. Chunks with `seq >= below_seq` are left alone. Returns by
-    /// how many rows the table became shorter.
+    /// Merges neighbouring small chunks of one rank into chunks of up to `target` samples. A merged chunk has all
+    /// samples of its parts, and the `seq` and `through_step` of the last part. Chunks with `seq >= below_seq` are left
+    /// alone. Returns by how many rows the table became shorter.
     async fn merge_telemetry(&self, job: JobId, attempt: u32, below_seq: u64, target: u32) -> Result<u64, Error>;
 
     /// A page of the jobs whose telemetry is past its retention and not completely removed.
     async fn expired_jobs(&self, query: &ExpiryQuery) -> Result<Vec<ExpiredJob>, Error>;
 
-    /// Removes up to `limit` chunks of a job that has ended, in one transaction, and with the last chunk the job's snapshot.
-    /// The first removal sets [`JobRow::telemetry_removed_time`] to `now`. Does nothing if the job has not ended or does not
-    /// exist.
+    /// Removes up to `limit` chunks of a job that has ended, in one transaction, and with the last chunk the job's
+    /// snapshot. The first removal sets [`JobRow::telemetry_removed_time`] to `now`. Does nothing if the job has not
+    /// ended or does not exist.
     async fn remove_telemetry(&self, job: JobId, now: Timestamp, limit: u32) -> Result<Removal, Error>;
 
     /// A page of the decisions of a job.

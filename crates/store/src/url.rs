@@ -45,7 +45,8 @@ pub enum InvalidUrl {
 }
 
 impl DatabaseUrl {
-    /// The database that is used where none is set: in a file below `directory`, which is made when the database is opened.
+    /// The database that is used where none is set: in a file below `directory`, which is made when the database is
+    /// opened.
     ///
     /// # Errors
     /// If the path of the directory is not UTF-8.
@@ -64,8 +65,8 @@ impl DatabaseUrl {
     /// Opens the database for this process alone, with the newest schema.
     ///
     /// # Errors
-    /// [`Error::Refused`] if another server has the database open; [`Error::NewerSchema`]; [`Error::Unavailable`] if the
-    /// database does not answer within a few seconds.
+    /// [`Error::Refused`] if another server has the database open; [`Error::NewerSchema`]; [`Error::Unavailable`] if
+    /// the database does not answer within a few seconds.
     pub async fn open(&self) -> Result<Arc<dyn Store>, Error> {
         self.location.open().await
     }

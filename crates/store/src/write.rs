@@ -12,17 +12,17 @@ use lrs_model::{
 pub enum Write {
     /// A new job; see [`Outcome::NameTaken`].
     CreateJob(Box<JobRow>),
-    /// The job's row from now on; its `id`, `name`, `initial_spec` and `create_time` never change. Does nothing if the job
-    /// does not exist.
+    /// The job's row from now on; its `id`, `name`, `initial_spec` and `create_time` never change. Does nothing if the
+    /// job does not exist.
     UpdateJob(Box<JobRow>),
     /// Deletes the job and everything that belongs to it.
     DeleteJob(JobId),
-    /// A new job that begins with a copy of another job's history: the attempts up to `source_attempt`, their telemetry, and
-    /// the decisions of those attempts and of attempt 0.
+    /// A new job that begins with a copy of another job's history: the attempts up to `source_attempt`, their
+    /// telemetry, and the decisions of those attempts and of attempt 0.
     ///
-    /// The copied tokens are marked as the other job's, so that the new job's trainers may use the same tokens. Decisions
-    /// that take effect at or after the step of `row.forked_from` are not copied: from there on the new job decides for
-    /// itself. See [`Outcome::SourceGone`].
+    /// The copied tokens are marked as the other job's, so that the new job's trainers may use the same tokens.
+    /// Decisions that take effect at or after the step of `row.forked_from` are not copied: from there on the new job
+    /// decides for itself. See [`Outcome::SourceGone`].
     ForkJob {
         /// The new job.
         row: Box<JobRow>,
@@ -44,7 +44,8 @@ pub enum Write {
     },
     /// Telemetry as it arrived.
     AppendTelemetry(JobId, Chunk),
-    /// A decision, with the `request_id` that a person gave. Does nothing if a decision with that identity is stored already.
+    /// A decision, with the `request_id` that a person gave. Does nothing if a decision with that identity is stored
+    /// already.
     RecordDecision(JobId, Box<Decision>, Option<String>),
     /// Replaces the job's snapshot.
     SaveState(JobId, StateRow),

@@ -66,8 +66,8 @@ fn update_mask(changes: &[Assignment]) -> Result<FieldMask, Failure> {
     Ok(FieldMask { paths })
 }
 
-/// `spec` with the fields that `mask` touches and no others. So a short form, such as `controller`, is not sent beside the
-/// long form that the job has.
+/// `spec` with the fields that `mask` touches and no others. So a short form, such as `controller`, is not sent beside
+/// the long form that the job has.
 fn only(spec: &JobSpec, mask: &FieldMask) -> JobSpec {
     let Ok(mut message) = reflect::to_dynamic(spec) else { return spec.clone() };
     let touched: Option<BTreeSet<&str>> =

@@ -1,8 +1,9 @@
 // A stand-in for the NVIDIA driver's library, libcuda.so, that has one device and runs its kernels on the host.
 //
-// Everything that a driver may put off is put off: work on a stream is done when something waits for it, or at a chance moment before.
-// Memory of the device cannot be read by the host, holds nothing until it is written and is gone with its release. So a wait that is
-// missing gives wrong bits or a failure here, and not only on a bad day. Kernels are read from the PTX (ptx.h).
+// Everything that a driver may put off is put off: work on a stream is done when something waits for it, or at a chance
+// moment before. Memory of the device cannot be read by the host, holds nothing until it is written and is gone with
+// its release. So a wait that is missing gives wrong bits or a failure here, and not only on a bad day. Kernels are
+// read from the PTX (ptx.h).
 //
 // From the environment:
 //   STAND_IN_SEED      of the chance moments and of the order of threads; 0: work is done as late as may be, 1: at once

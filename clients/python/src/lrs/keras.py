@@ -110,7 +110,8 @@ class LrsCallback(keras.callbacks.Callback):  # type: ignore[misc]
         if rate == self._rate:
             return
         self._rate = rate
-        # On JAX, a running `fit` keeps its state outside the model. This copies it into the model, and Keras reads it again.
+        # On JAX, a running `fit` keeps its state outside the model. This copies it into the model, and Keras reads it
+        # again.
         synchronise = getattr(self.model, "jax_state_sync", None)
         if callable(synchronise):
             synchronise()

@@ -35,7 +35,8 @@ class LateActions:
             final = finals.pop(missed, None)
             if final is not None:
                 passed.append(final)
-        # The final directive of the step in training comes in among `finals`; that of an earlier step comes in as `late`.
+        # The final directive of the step in training comes in among `finals`; that of an earlier step comes in as
+        # `late`.
         known = {directive.step for directive in passed}
         self._missed = [missed for missed in self._missed if missed + 1 >= step and missed not in known]
         while late:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 #: How often to look at a number that is still on a device while a directive depends on it, in seconds.
 _LOOK_AGAIN: Final = 0.002
-#: How long the service may keep an acknowledgement back, to send it together with directives: before the end nobody waits for
-#: it, and an answer of its own would cost more than it holds.
+#: How long the service may keep an acknowledgement back, to send it together with directives: before the end nobody
+#: waits for it, and an answer of its own would cost more than it holds.
 _PATIENCE_NANOS: Final = 250_000_000
 
 

@@ -26,15 +26,16 @@ if TYPE_CHECKING:
 
 DEFAULT_SERVER = "http://127.0.0.1:50051"
 
-# gRPC probes a silent connection, so that it notices when the server has vanished. A new connection has its own sockets and
-# asks the name service again; the link decides how long to wait before it.
+# gRPC probes a silent connection, so that it notices when the server has vanished. A new connection has its own sockets
+# and asks the name service again; the link decides how long to wait before it.
 _OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.http2.max_pings_without_data", 0),
     # Small messages need no estimate of the bandwidth, which would cost a ping after each message.
     ("grpc.http2.bdp_probe", 0),
-    # Compressing an answer of a hundred bytes costs more than it saves: accept only uncompressed answers, which is bit 0.
+    # Compressing an answer of a hundred bytes costs more than it saves: accept only uncompressed answers, which is bit
+    # 0.
     ("grpc.compression_enabled_algorithms_bitset", 1),
     # The largest job, with its schedule as written and as expanded, fits in this.
     ("grpc.max_receive_message_length", 64 << 20),

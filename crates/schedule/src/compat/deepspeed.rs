@@ -170,8 +170,8 @@ impl Cycle {
         seq([length, length + 1.0], [cycle, constant(from), shift(tail, 1.0)])
     }
 
-    /// The way back. Its stairs are measured from the end of the cycle, so each begins one step after its edge: the edge
-    /// belongs to the stair before.
+    /// The way back. Its stairs are measured from the end of the cycle, so each begins one step after its edge: the
+    /// edge belongs to the stair before.
     fn back(&self, from: f64, to: f64) -> S {
         if self.stairs_down == 0 {
             return line(constant(to), constant(from), self.down);

@@ -60,8 +60,8 @@ FUNCTION void sum_batches(double *values, int batches, int log_length) {
   }
 }
 
-// Words of a row: finite, last, min, first argmin, max, mean, variance, slope, slope t², neighbour correlation, effective n,
-// halves z², whether there is a batch variance, batch variance.
+// Words of a row: finite, last, min, first argmin, max, mean, variance, slope, slope t², neighbour correlation,
+// effective n, halves z², whether there is a batch variance, batch variance.
 KERNEL linear(const double *pool, const Ring *rings, Word *rows, Count stride, Count offset) {
   BLOCK_MEMORY(LinearMemory, m);
   Word *row = rows + (Word)BLOCK * stride;

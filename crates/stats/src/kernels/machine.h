@@ -1,10 +1,11 @@
 // What a kernel runs on: a CUDA device, or for tests the host.
 //
-// A kernel is a row of phases. Within a phase the threads of a block run in any order and see nothing of one another but what
-// ATOMIC_ADD counts; between phases stands a barrier. On the device a phase is run by threads, on the host by a loop over them, in
-// an order that the test chooses: a phase whose outcome depends on that order is a race. Every thread of a block reaches the same
-// phases, so control flow around them only looks at what all threads see alike. A phase in which no thread writes what another
-// reads needs no barrier behind it: ALONE. What threads keep for themselves from phase to phase is OWN, and OF a thread.
+// A kernel is a row of phases. Within a phase the threads of a block run in any order and see nothing of one another
+// but what ATOMIC_ADD counts; between phases stands a barrier. On the device a phase is run by threads, on the host by
+// a loop over them, in an order that the test chooses: a phase whose outcome depends on that order is a race. Every
+// thread of a block reaches the same phases, so control flow around them only looks at what all threads see alike. A
+// phase in which no thread writes what another reads needs no barrier behind it: ALONE. What threads keep for
+// themselves from phase to phase is OWN, and OF a thread.
 #pragma once
 
 typedef unsigned long long Word; // 64 bits, as the host's u64

@@ -20,7 +20,8 @@ struct KendallMemory {
   Kendall found;
 };
 
-// Calls `row(i)` for all rows of the triangle of pairs. A long row goes with a short one, so that threads have like work.
+// Calls `row(i)` for all rows of the triangle of pairs. A long row goes with a short one, so that threads have like
+// work.
 template <class Row> FUNCTION void each_row(int t, int n, Row row) {
   for (int i = t; i < (n + 1) / 2; i += RANK_THREADS) {
     row(i);

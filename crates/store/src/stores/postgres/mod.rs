@@ -1,7 +1,7 @@
 //! The store in PostgreSQL.
 //!
-//! There are two ways in. All commits go through one session, which holds the database's lock for this process (`owner`).
-//! Reads and housekeeping, which decide nothing, go through a small pool.
+//! There are two ways in. All commits go through one session, which holds the database's lock for this process
+//! (`owner`). Reads and housekeeping, which decide nothing, go through a small pool.
 
 mod chunk;
 mod dialect;
@@ -60,8 +60,8 @@ fn locate(url: &str) -> Result<Arc<dyn Location>, Cause> {
     Ok(Arc::new(Server(options)))
 }
 
-/// A database of a server. The connections must be sessions: a pooler in between that hands out a session per transaction
-/// does not work.
+/// A database of a server. The connections must be sessions: a pooler in between that hands out a session per
+/// transaction does not work.
 struct Server(PgConnectOptions);
 
 #[async_trait]

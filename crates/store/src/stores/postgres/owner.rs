@@ -1,8 +1,8 @@
 //! The one session that commits.
 //!
 //! It holds an advisory lock of the database, which the server frees when the session ends. So the lock guards every
-//! commit: a process that has lost its session cannot commit before it has taken the lock again, and another process may
-//! have taken it meanwhile.
+//! commit: a process that has lost its session cannot commit before it has taken the lock again, and another process
+//! may have taken it meanwhile.
 
 use sqlx::{Connection as _, PgConnection, Postgres, postgres::PgConnectOptions};
 use tokio::sync::Mutex;

@@ -4,8 +4,8 @@ use sqlx::error::DatabaseError;
 
 /// Whether the same statement may succeed later: the file is busy, or the disk is full, failing or away.
 ///
-/// The low byte of <https://www.sqlite.org/rescode.html>: BUSY, LOCKED, NOMEM, READONLY, INTERRUPT, IOERR, FULL, CANTOPEN,
-/// PROTOCOL.
+/// The low byte of <https://www.sqlite.org/rescode.html>: BUSY, LOCKED, NOMEM, READONLY, INTERRUPT, IOERR, FULL,
+/// CANTOPEN, PROTOCOL.
 pub(super) fn is_transient(error: &dyn DatabaseError) -> bool {
     let code = error.code().and_then(|code| code.parse::<i32>().ok());
     code.is_some_and(|code| matches!(code & 0xff, 5 | 6 | 7 | 8 | 9 | 10 | 13 | 14 | 15))

@@ -126,8 +126,8 @@ impl Location for DatabaseFile {
     }
 }
 
-/// Opens the file for this process alone, with the newest schema. It is created, with the directories above it, if it is
-/// not there.
+/// Opens the file for this process alone, with the newest schema. It is created, with the directories above it, if it
+/// is not there.
 async fn open(path: &Path) -> Result<Sql<Sqlite, SqliteWriter>, Error> {
     let lock = prepare(path)?;
     update(path).await?;
@@ -150,8 +150,8 @@ fn pool(size: u32) -> SqlitePoolOptions {
         .test_before_acquire(false)
 }
 
-/// Whether a connection can be used again. After some errors, such as a full disk, SQLite rolls a transaction back by itself,
-/// and the driver counts it as open for ever: every later transaction on that connection would be refused.
+/// Whether a connection can be used again. After some errors, such as a full disk, SQLite rolls a transaction back by
+/// itself, and the driver counts it as open for ever: every later transaction on that connection would be refused.
 async fn is_at_rest(connection: &mut SqliteConnection) -> sqlx::Result<bool> {
     // A rollback may still be on its way to the driver's thread.
     connection.ping().await?;
