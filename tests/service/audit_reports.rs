@@ -1,8 +1,9 @@
 //! Audit reports of a real server: over gRPC, as JSON, as a page, and on the command line; and the experiments that
 //! they report on.
 
-use std::process::{Command, Output};
+use std::process::Output;
 
+use crate::program::{client_of, succeeds};
 use crate::server::{Server, spec_json};
 use lrs_proto::{
     AuditReport, CompleteJobRequest, GetAuditReportRequest, JobSpec, MetricSeries, StreamTelemetryRequest,
@@ -88,19 +89,7 @@ const EXPERIMENT: &str = "namespaces/test/experiments/a b/c:d";
 const EXPERIMENT_PATH: &str = "/v1/namespaces/test/experiments/a%20b%2Fc%3Ad:report";
 
 fn lrs(server: &Server, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_lrs"))
-        .args(arguments)
-        .env("LRS_SERVER", format!("http://{}", server.grpc))
-        .env("LRS_NAMESPACE", "test")
-        .output()
-        .unwrap()
-}
-
-#[track_caller]
-fn succeeds(output: Output) -> String {
-    let (out, err) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
-    assert!(output.status.success(), "{:?}\n{out}\n{err}", output.status);
-    out
+    client_of(server).args(arguments).env("LRS_NAMESPACE", "test").output().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -136,7 +125,7 @@ async fn an_experiment_is_reported_in_every_way_with_the_same_bits() {
     let (status, json) = server.http_get(EXPERIMENT_PATH).await;
     assert_eq!(status, 200, "{json}");
     assert_eq!(serde_json::from_str::<AuditReport>(&json).unwrap(), found);
-    let printed = succeeds(lrs(&server, &["report", "--experiment", "a b/c:d", "--json"]));
+    let printed = succeeds(&lrs(&server, &["report", "--experiment", "a b/c:d", "--json"]));
     assert_eq!(serde_json::from_str::<AuditReport>(&printed).unwrap(), found);
 
     let (status, page) = server.http_get(&format!("{EXPERIMENT_PATH}?format=html")).await;
@@ -144,12 +133,12 @@ async fn an_experiment_is_reported_in_every_way_with_the_same_bits() {
     assert!(page.starts_with("<!DOCTYPE html>") && page.contains("Plotly") && page.contains("final val_loss"));
     let file = tempfile::NamedTempFile::new().unwrap();
     let path = file.path().to_str().unwrap();
-    succeeds(lrs(&server, &["report", "--experiment", "a b/c:d", "--format", "html", "-o", path]));
+    succeeds(&lrs(&server, &["report", "--experiment", "a b/c:d", "--format", "html", "-o", path]));
     assert!(std::fs::read_to_string(path).unwrap() == page, "the page of the command differs from the server's");
 
     let (_, markdown) = server.http_get(&format!("{EXPERIMENT_PATH}?format=markdown")).await;
     std::fs::write(path, &json).unwrap();
-    assert_eq!(succeeds(lrs(&server, &["report", "--from", path])), markdown);
+    assert_eq!(succeeds(&lrs(&server, &["report", "--from", path])), markdown);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -167,7 +156,7 @@ async fn another_target_can_be_asked_for_and_changes_only_what_is_about_the_targ
     assert_eq!(arms.objective.as_ref().unwrap().target, Some(1.5));
     // 2 - 1.5 s / 100 <= 1.5 first at the evaluation of step 39; the baseline first at step 49.
     assert_eq!((arms.savings.as_ref().unwrap().pairs, arms.savings.as_ref().unwrap().steps), (2, Some(20.0)));
-    let printed = succeeds(lrs(&server, &["report", "--experiment", "a b/c:d", "--target", "1.5", "--json"]));
+    let printed = succeeds(&lrs(&server, &["report", "--experiment", "a b/c:d", "--target", "1.5", "--json"]));
     assert_eq!(serde_json::from_str::<AuditReport>(&printed).unwrap(), asked);
     for wrong in ["NaN", "inf", "x", ""] {
         let (status, answer) = server.http_get(&format!("{EXPERIMENT_PATH}?target={wrong}")).await;
@@ -190,7 +179,7 @@ async fn a_job_that_still_runs_is_reported_as_far_as_it_has_come() {
     assert!(figures.notes[0].contains("RUNNING"), "{:?}", figures.notes);
     let (status, page) = server.http_get("/v1/namespaces/test/jobs/a:report?format=html").await;
     assert!(status == 200 && page.contains("Training loss"));
-    let text = succeeds(lrs(&server, &["report", "a"]));
+    let text = succeeds(&lrs(&server, &["report", "a"]));
     assert!(text.starts_with("# a\n") && text.contains("running"), "{text}");
 
     let comparison = report(&server, of_experiment(EXPERIMENT)).await.unwrap().comparison.unwrap();
@@ -245,7 +234,7 @@ async fn what_can_not_be_reported_is_said() {
     assert!(status == 400 && text.contains("json, html or markdown"), "{text}");
     assert_eq!(server.http_get("/v1/namespaces/test/experiments/x").await.0, 404);
     assert_eq!(server.http_get("/v1/namespaces/test/experiments/x:report").await.0, 404);
-    let empty = succeeds(lrs(&server, &["report", "a"]));
+    let empty = succeeds(&lrs(&server, &["report", "a"]));
     assert!(empty.contains("No attempt has been started"), "{empty}");
     assert_eq!(lrs(&server, &["report", "none"]).status.code(), Some(3));
     assert_eq!(lrs(&server, &["report", "--experiment", "none"]).status.code(), Some(3));
@@ -281,7 +270,7 @@ async fn an_experiment_is_registered_once_however_often_it_is_run() {
     let server = Server::sqlite().await;
     let written = file(EXPERIMENT_FILE);
 
-    let checked = succeeds(experiment_run(&server, &written, &["--dry-run"]));
+    let checked = succeeds(&experiment_run(&server, &written, &["--dry-run"]));
     assert!(checked.contains("checked"), "{checked}");
     assert_eq!(
         lrs(&server, &["job", "get", "warmup-scheduled-3"]).status.code(),
@@ -289,17 +278,17 @@ async fn an_experiment_is_registered_once_however_often_it_is_run() {
         "a dry run registers nothing"
     );
 
-    let commands = succeeds(experiment_run(&server, &written, &["--format", "commands"]));
+    let commands = succeeds(&experiment_run(&server, &written, &["--format", "commands"]));
     let lines: Vec<&str> = commands.lines().collect();
     assert_eq!(lines.len(), 4, "{commands}");
     let expected =
         format!("train --job namespaces/test/jobs/warmup-scheduled-5 --seed 5 --server http://{}", server.grpc);
     assert_eq!(lines[1], expected);
     let again: serde_json::Value =
-        serde_json::from_str(&succeeds(experiment_run(&server, &written, &["--json"]))).unwrap();
+        serde_json::from_str(&succeeds(&experiment_run(&server, &written, &["--json"]))).unwrap();
     let jobs = again["jobs"].as_array().unwrap();
     assert!(jobs.len() == 4 && jobs.iter().all(|job| job["is_new"] == false), "{again}");
-    let specs = succeeds(experiment_run(&server, &written, &["--format", "specs"]));
+    let specs = succeeds(&experiment_run(&server, &written, &["--format", "specs"]));
     assert_eq!(specs.matches("experiment: warmup").count(), 4, "{specs}");
 
     let other = file(&EXPERIMENT_FILE.replace("total_steps: 240", "total_steps: 241"));
@@ -324,13 +313,12 @@ async fn a_wrong_experiment_registers_nothing_and_says_what_is_wrong() {
 async fn an_experiment_is_waited_for_and_reported() {
     let server = Server::sqlite().await;
     let written = file(EXPERIMENT_FILE);
-    succeeds(experiment_run(&server, &written, &[]));
+    succeeds(&experiment_run(&server, &written, &[]));
     let late = experiment_run(&server, &written, &["--wait", "--wait-timeout", "0s"]);
     assert_eq!(late.status.code(), Some(5));
 
-    let waiting = Command::new(env!("CARGO_BIN_EXE_lrs"))
+    let waiting = client_of(&server)
         .args(["experiment", "run", "-f", written.path().to_str().unwrap(), "--wait", "--report", "markdown"])
-        .env("LRS_SERVER", format!("http://{}", server.grpc))
         .stdout(std::process::Stdio::piped())
         .stderr(std::process::Stdio::piped())
         .spawn()
@@ -343,6 +331,6 @@ async fn an_experiment_is_waited_for_and_reported() {
         }
     }
 
-    let text = succeeds(waiting.wait_with_output().unwrap());
+    let text = succeeds(&waiting.wait_with_output().unwrap());
     assert!(text.starts_with("# warmup\n") && text.contains("2 seeds compared"), "{text}");
 }

@@ -3,7 +3,7 @@
 
 use std::{
     collections::BTreeMap,
-    process::{Command, Output},
+    process::Output,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicI64, Ordering::SeqCst},
@@ -11,6 +11,7 @@ use std::{
 };
 
 use crate::postgres::TestPostgres;
+use crate::program::{program, succeeds};
 use crate::server::{Server, spec_json, wait_for};
 use lrs_proto::{
     JobSpec, ListDecisionsRequest, OverrideLearningRateRequest, QueryTelemetryRequest, RateOverride,
@@ -69,13 +70,7 @@ async fn losses(server: &Server, job: &str) -> BTreeMap<i64, u64> {
 }
 
 fn lrs(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_lrs")).args(arguments).output().unwrap()
-}
-
-#[track_caller]
-fn succeeds(output: &Output) {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    assert!(output.status.success(), "{}\n{}\n{}", output.status, text(&output.stdout), text(&output.stderr));
+    program().args(arguments).output().unwrap()
 }
 
 /// Takes a backup of `url` with `back_up`, which returns the address of the restored copy.

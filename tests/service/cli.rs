@@ -1,24 +1,17 @@
 //! The command line against a real server, as the README uses it.
 
-use std::process::{Command, Output};
+use std::process::Output;
 
+use crate::program::{client_of, program, succeeds};
 use crate::server::{Server, spec_json};
 
 fn lrs(server: &Server, line: &str) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_lrs"))
+    client_of(server)
         .args(line.split_whitespace())
-        .env("LRS_SERVER", format!("http://{}", server.grpc))
         .env("USER", "ann")
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .unwrap()
-}
-
-#[track_caller]
-fn succeeds(output: Output) -> String {
-    let (out, err) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
-    assert!(output.status.success(), "{:?}\n{out}\n{err}", output.status);
-    out
 }
 
 #[track_caller]
@@ -36,24 +29,24 @@ fn json(text: &str) -> serde_json::Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_readme_works_as_written() {
     let server = Server::sqlite().await;
-    succeeds(lrs(&server, "preview -f examples/cifar.yaml"));
-    succeeds(lrs(&server, "job register -f examples/cifar.yaml"));
-    let job = json(&succeeds(lrs(&server, "job get vision/cifar --json")));
+    succeeds(&lrs(&server, "preview -f examples/cifar.yaml"));
+    succeeds(&lrs(&server, "job register -f examples/cifar.yaml"));
+    let job = json(&succeeds(&lrs(&server, "job get vision/cifar --json")));
     assert_eq!(job["name"], "namespaces/vision/jobs/cifar");
     assert_eq!(job["state"], "STATE_PENDING");
 
     server.start_attempt("namespaces/vision/jobs/cifar", "first-run", 0).await;
     let rate = server.final_rate("namespaces/vision/jobs/cifar", 1, 0).await;
     assert!(rate.is_finite());
-    succeeds(lrs(&server, "job override vision/cifar --factor 0.5 --reason spikes"));
-    let decisions = json(&succeeds(lrs(&server, "job decisions vision/cifar --json")));
+    succeeds(&lrs(&server, "job override vision/cifar --factor 0.5 --reason spikes"));
+    let decisions = json(&succeeds(&lrs(&server, "job decisions vision/cifar --json")));
     let text = decisions.to_string();
     assert!(text.contains("\"person\":\"ann\"") && text.contains("spikes"), "{text}");
-    succeeds(lrs(&server, "job pause vision/cifar"));
-    let resumed = json(&succeeds(lrs(&server, "job resume vision/cifar --json")));
+    succeeds(&lrs(&server, "job pause vision/cifar"));
+    let resumed = json(&succeeds(&lrs(&server, "job resume vision/cifar --json")));
     assert_eq!(resumed["state"], "STATE_RUNNING");
-    succeeds(lrs(&server, "job complete vision/cifar"));
-    let listed = succeeds(lrs(&server, "job list --namespace vision"));
+    succeeds(&lrs(&server, "job complete vision/cifar"));
+    let listed = succeeds(&lrs(&server, "job list --namespace vision"));
     assert!(listed.contains("cifar") && listed.contains("COMPLETED"), "{listed}");
 }
 
@@ -65,7 +58,7 @@ async fn every_example_can_be_registered() {
         if path.is_dir() {
             continue;
         }
-        succeeds(lrs(&server, &format!("job register -f {}", path.display())));
+        succeeds(&lrs(&server, &format!("job register -f {}", path.display())));
     }
 }
 
@@ -75,7 +68,7 @@ async fn a_failure_says_what_is_wrong_and_has_its_exit_code() {
     assert!(fails_with(lrs(&server, "job get vision/none"), 3).contains("vision/jobs/none"));
     let wrong = fails_with(lrs(&server, "job register -f examples/cifar.yaml --set spec.groups[0].base_lr=-1"), 2);
     assert!(wrong.contains("spec.groups[0].base_lr") && wrong.contains("-1"), "{wrong}");
-    succeeds(lrs(&server, "job register -f examples/cifar.yaml"));
+    succeeds(&lrs(&server, "job register -f examples/cifar.yaml"));
     fails_with(lrs(&server, "job register -f examples/cifar.yaml"), 4);
     fails_with(lrs(&server, "job resume vision/cifar"), 4);
     let unreachable = fails_with(lrs(&server, "job list --server http://127.0.0.1:1"), 5);
@@ -94,15 +87,15 @@ async fn a_replay_agrees_with_the_record_and_finds_what_was_tampered_with() {
     let mut stream = server.stream(&job, first, 0).await;
     stream.losses(0, &[1.0; 20]).await;
     stream.until_durable(19).await;
-    succeeds(lrs(&server, "job override test/a --factor 0.5"));
-    succeeds(lrs(&server, "job pause test/a"));
+    succeeds(&lrs(&server, "job override test/a --factor 0.5"));
+    succeeds(&lrs(&server, "job pause test/a"));
     let second = server.start_attempt(&job, "t2", 10).await;
     let mut stream = server.stream(&job, second, 0).await;
     stream.losses(10, &[f64::NAN; 30]).await;
     stream.until_durable(39).await;
 
     for line in ["replay test/a", "replay test/a --attempt 1"] {
-        succeeds(lrs(&server, line));
+        succeeds(&lrs(&server, line));
     }
 
     server.kill();
@@ -128,13 +121,13 @@ async fn a_replay_with_another_spec_says_from_which_step_on_it_is_not_what_would
     let mut stream = server.stream(&job, attempt, 0).await;
     stream.losses(0, &[1.0; 40]).await;
     stream.until_durable(39).await;
-    succeeds(lrs(&server, "job override test/a --factor 0.25"));
+    succeeds(&lrs(&server, "job override test/a --factor 0.25"));
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "controllers: [{reduce_lr_on_plateau: {factor: 0.1, patience: 2}}]").unwrap();
 
     let line = format!("replay test/a --with {}", file.path().display());
-    let text = succeeds(lrs(&server, &line));
-    let found = json(&succeeds(lrs(&server, &format!("{line} --json"))));
+    let text = succeeds(&lrs(&server, &line));
+    let found = json(&succeeds(&lrs(&server, &format!("{line} --json"))));
 
     assert_eq!(found["first_difference_step"], 4, "{found}");
     assert!(text.contains("Before step 4 both give the same rates"), "{text}");
@@ -147,14 +140,9 @@ async fn a_replay_with_another_spec_says_from_which_step_on_it_is_not_what_would
 
 #[test]
 fn a_librarys_scheduler_is_previewed_without_a_file_or_a_server() {
-    let preview = |arguments: &[&str]| {
-        Command::new(env!("CARGO_BIN_EXE_lrs"))
-            .args(["preview", "--library", "torch"])
-            .args(arguments)
-            .output()
-            .unwrap()
-    };
-    let csv = succeeds(preview(&[
+    let preview =
+        |arguments: &[&str]| program().args(["preview", "--library", "torch"]).args(arguments).output().unwrap();
+    let csv = succeeds(&preview(&[
         "--scheduler",
         "StepLR",
         "--params",

@@ -5,9 +5,10 @@ use std::{
     collections::BTreeMap,
     fs::File,
     path::Path,
-    process::{Command, Output, Stdio},
+    process::{Command, Stdio},
 };
 
+use crate::program::{client_of, succeeds};
 use crate::server::{self, Server, spec_json};
 use lrs_model::{name::JobId, telemetry::Sample};
 use lrs_proto::{CompleteJobRequest, MetricSeries, StreamTelemetryRequest, job::State};
@@ -19,20 +20,13 @@ use parquet::{
 };
 
 fn command(server: &Server, line: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_lrs"));
-    command.args(line.split_whitespace()).env("LRS_SERVER", format!("http://{}", server.grpc));
+    let mut command = client_of(server);
+    command.args(line.split_whitespace());
     command
 }
 
-#[track_caller]
-fn succeeds(output: Output) -> String {
-    let (out, err) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
-    assert!(output.status.success(), "{:?}\n{out}\n{err}", output.status);
-    out
-}
-
 fn lrs(server: &Server, line: &str) -> String {
-    succeeds(command(server, line).output().unwrap())
+    succeeds(&command(server, line).output().unwrap())
 }
 
 /// A job trained twice, the second time from step 10, with an evaluation, an override, and losses that are not finite.

@@ -1,8 +1,9 @@
 //! Advice to stop, by a person and by `lrs sweep`: every caller gets the same advice, the advice is durable and on
 //! record with its evidence, and asking again changes nothing.
 
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
+use crate::program::{client_of, succeeds};
 use crate::server::{self, PATIENCE, Server, Stream, spec_json, wait_for};
 use lrs_proto::{
     AdviseStopRequest, CompleteJobRequest, Decision, ForkJobRequest, ListDecisionsRequest,
@@ -11,20 +12,13 @@ use lrs_proto::{
 use tonic::Code;
 
 fn command(server: &Server, line: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_lrs"));
-    command.args(line.split_whitespace()).env("LRS_SERVER", format!("http://{}", server.grpc)).env("USER", "ann");
+    let mut command = client_of(server);
+    command.args(line.split_whitespace()).env("USER", "ann");
     command
 }
 
-#[track_caller]
-fn succeeds(output: Output) -> String {
-    let (out, err) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
-    assert!(output.status.success(), "{:?}\n{out}\n{err}", output.status);
-    out
-}
-
 fn lrs(server: &Server, line: &str) -> String {
-    succeeds(command(server, line).output().unwrap())
+    succeeds(&command(server, line).output().unwrap())
 }
 
 async fn decisions(server: &Server, job: &str) -> Vec<Decision> {
@@ -169,7 +163,7 @@ async fn a_sweep_says_the_same_live_and_after_the_fact() {
         let request = CompleteJobRequest { name: job.clone(), ..Default::default() };
         server.jobs().await.complete_job(request).await.unwrap();
     }
-    let live = tokio::task::spawn_blocking(|| succeeds(live.wait_with_output().unwrap())).await.unwrap();
+    let live = tokio::task::spawn_blocking(|| succeeds(&live.wait_with_output().unwrap())).await.unwrap();
 
     let (live, again) = (findings(&live), findings(&lrs(&server, &format!("{RULE} --dry-run --once"))));
     assert_eq!(

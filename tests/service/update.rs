@@ -2,6 +2,7 @@
 
 use std::process::{Command, Output};
 
+use crate::program::{client_of, texts};
 use crate::server::{Server, spec_json};
 
 fn update(server: &Server, changes: &str) -> Output {
@@ -16,14 +17,9 @@ fn set(server: &Server, assignment: &str) -> Output {
 }
 
 fn command(server: &Server) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_lrs"));
-    command.args(["job", "update", "test/a"]).env("LRS_SERVER", format!("http://{}", server.grpc));
+    let mut command = client_of(server);
+    command.args(["job", "update", "test/a"]);
     command
-}
-
-fn texts(output: &Output) -> (String, String) {
-    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-    (text(&output.stdout), text(&output.stderr))
 }
 
 async fn spec_of(server: &Server) -> lrs_proto::JobSpec {

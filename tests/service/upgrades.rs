@@ -4,9 +4,10 @@
 //! the state in which a crash leaves it; see `scripts/write-fixture.sh`. A new migration comes with a fixture of the
 //! schema before it.
 
-use std::{fs, path::PathBuf, process::Command};
+use std::{fs, path::PathBuf};
 
 use crate::postgres::TestPostgres;
+use crate::program::{client_of, program, succeeds};
 use crate::server::{Server, spec};
 use lrs_proto::{
     ForkJobRequest, GetJobRequest, ListDecisionsRequest, ListJobsRequest, QueryTelemetryRequest, ResumeJobRequest,
@@ -83,18 +84,7 @@ fn bits(value: f64) -> String {
 }
 
 fn lrs(server: Option<&Server>, arguments: &[&str]) -> std::process::Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_lrs"));
-    command.args(arguments);
-    if let Some(server) = server {
-        command.env("LRS_SERVER", format!("http://{}", server.grpc));
-    }
-    command.output().unwrap()
-}
-
-#[track_caller]
-fn succeeds(output: &std::process::Output) {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    assert!(output.status.success(), "{}\n{}\n{}", output.status, text(&output.stdout), text(&output.stderr));
+    server.map_or_else(program, client_of).args(arguments).output().unwrap()
 }
 
 /// Asserts that the server gives the older release's answers about a job.
