@@ -1,6 +1,6 @@
 // All kernels, as one program. `make kernels` turns it into statistics.ptx.
 //
-// The same bits as src/stats on the CPU: f64 and integers only, every sum in the order of src/stats/sum.rs, no
+// The same bits as crates/stats on the CPU: f64 and integers only, every sum in the order of sum.rs, no
 // contraction (-fmad=false), IEEE division and square root, no atomics but on integers.
 #include "linear.h"
 #include "order.h"
