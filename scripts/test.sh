@@ -143,7 +143,8 @@ python_client() {
   # The server's program that the Rust tests start. `cargo build` would build a program without the features that tests
   # need.
   cargo test --workspace --locked --no-run --test laws
-  (cd clients/python && PYTHONPATH=$site/lib "$environment/bin/pytest")
+  # A process for each processor. The tests of a file share a server, so they stay in one process.
+  (cd clients/python && PYTHONPATH=$site/lib "$environment/bin/pytest" --numprocesses auto --dist loadfile)
 }
 
 validate_kubernetes() {
@@ -188,17 +189,23 @@ wants() {
   return 1
 }
 
-# Prints what the stages will download because it is missing.
-announce_downloads() {
-  local packages=() missing downloads=()
-  if wants clippy docs build tests browser python_client; then
-    packages+=(build-essential)
-    if ! cargo fetch --locked --offline >/dev/null 2>&1; then downloads+=("the crates of Cargo.lock, some 100 MB"); fi
-  fi
+# The Debian packages that the stages use.
+debian_packages() {
+  local packages=()
+  if wants clippy docs build tests browser python_client; then packages+=(build-essential); fi
   if wants tests browser; then packages+=(postgresql chromium chromium-driver npm); fi
   if wants proto; then packages+=(npm); fi
   if wants dependencies advisories python_client deployment; then packages+=(python3-venv); fi
-  missing=$(scripts/need.sh --missing $(printf '%s\n' "${packages[@]}" | sort -u))
+  printf '%s\n' "${packages[@]}" | sort -u
+}
+
+# Prints what the stages will download because it is missing.
+announce_downloads() {
+  local missing downloads=()
+  if wants clippy docs build tests browser python_client && ! cargo fetch --locked --offline >/dev/null 2>&1; then
+    downloads+=("the crates of Cargo.lock, some 100 MB")
+  fi
+  missing=$(scripts/need.sh --missing $(debian_packages))
   if [[ -n $missing ]]; then downloads+=("Debian packages, up to 600 MB on the disk: $missing"); fi
   if wants proto && [[ ! -e $BUF/complete ]]; then downloads+=("buf, 90 MB on the disk"); fi
   if wants dependencies advisories && [[ ! -e $CARGO_DENY/complete ]]; then downloads+=("cargo-deny, 5 MB"); fi
@@ -210,6 +217,16 @@ announce_downloads() {
   if [[ ${#downloads[@]} != 0 ]]; then
     echo "==> to be downloaded"
     printf '    %s\n' "${downloads[@]}"
+  fi
+}
+
+# Installs the Debian packages, and the Python libraries while Rust compiles. This is only for speed: a stage that still
+# lacks something tries to install it, and says why it cannot.
+install_ahead() {
+  scripts/need.sh $(debian_packages) || true
+  if wants python_client; then
+    scripts/python-client.sh >"$scratch/python-client" 2>&1 &
+    python_client_job=$!
   fi
 }
 
@@ -280,10 +297,12 @@ for stage in "${stages[@]}"; do
   fi
 done
 scratch=$(mktemp -d)
-trap 'rm -rf "$scratch"' EXIT
+python_client_job=
+trap 'kill $python_client_job 2>/dev/null || true; rm -rf "$scratch"' EXIT
 trap 'exit 130' INT TERM
 
 announce_downloads
+install_ahead
 for stage in "${stages[@]}"; do
   run_stage "$stage"
 done
