@@ -54,6 +54,7 @@ pub fn of(error: Error) -> Status {
         Error::JobDamaged { .. } => (Code::DataLoss, "JOB_DAMAGED"),
         Error::Overloaded { .. } => (Code::ResourceExhausted, "OVERLOADED"),
         Error::StoreUnavailable(_) => (Code::Unavailable, "STORE_UNAVAILABLE"),
+        Error::StoreBusy(_) => (Code::Unavailable, "STORE_BUSY"),
         Error::Store(_) => (Code::Internal, "INTERNAL"),
         Error::ShuttingDown => (Code::Unavailable, "SHUTTING_DOWN"),
     };
@@ -123,7 +124,7 @@ fn facts(error: &Error) -> HashMap<String, String> {
 fn retry_delay(error: &Error) -> Option<Duration> {
     match error {
         Error::Overloaded { .. } => Some(RETRY_WHEN_FULL),
-        Error::StoreUnavailable(_) | Error::ShuttingDown => Some(RETRY_WHEN_AWAY),
+        Error::StoreUnavailable(_) | Error::StoreBusy(_) | Error::ShuttingDown => Some(RETRY_WHEN_AWAY),
         _ => None,
     }
 }
@@ -146,6 +147,7 @@ fn job_of(error: &Error) -> Option<String> {
         | Error::ExperimentNotFound { .. }
         | Error::Overloaded { .. }
         | Error::StoreUnavailable(_)
+        | Error::StoreBusy(_)
         | Error::Store(_)
         | Error::ShuttingDown => None,
     }
@@ -263,6 +265,7 @@ mod tests {
             (Error::JobDamaged { job: "x".into(), problem: "p".into() }, Code::DataLoss, "JOB_DAMAGED"),
             (Error::Overloaded { what: "queue", limit: 1 }, Code::ResourceExhausted, "OVERLOADED"),
             (Error::StoreUnavailable(Cause::new("away")), Code::Unavailable, "STORE_UNAVAILABLE"),
+            (Error::StoreBusy(Cause::new("locked")), Code::Unavailable, "STORE_BUSY"),
             (Error::Store(Cause::new("select")), Code::Internal, "INTERNAL"),
             (Error::ShuttingDown, Code::Unavailable, "SHUTTING_DOWN"),
         ];

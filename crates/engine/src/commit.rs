@@ -262,7 +262,12 @@ impl Pipeline {
             let result = store.commit(writes).await;
             metrics::histogram!(COMMIT_DURATION).record(begun.elapsed().as_secs_f64());
             match result {
-                Err(store::Error::Unavailable(problem)) => {
+                Err(store::Error::Busy(problem)) => {
+                    self.note_health(Ok(()));
+                    warn!("A commit is tried again, because the database is busy: {}", chain(&problem));
+                    waits.sleep().await;
+                }
+                Err(store::Error::Unavailable(problem) | store::Error::OutcomeUnknown(problem)) => {
                     self.note_health(Err(chain(&problem)));
                     waits.sleep().await;
                 }

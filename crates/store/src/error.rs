@@ -5,9 +5,20 @@ use lrs_runtime::error::Cause;
 /// Why a database did not do what it was asked for. `Display` leaves the cause out: it may show SQL.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
-    /// The database cannot be reached, or cannot answer now. Whether a write was committed is unknown: repeat it.
+    /// The database cannot be reached, or cannot answer now. Nothing was written.
     #[error("the database is not available")]
     Unavailable(#[source] Cause),
+    /// The database is there, but others held up what was asked for: a lock was not free in time, transactions ran into
+    /// one another, or a statement took too long. Nothing was written.
+    #[error("the database is busy")]
+    Busy(#[source] Cause),
+    /// The database was lost while it committed. Whether the writes are stored is unknown: write them again.
+    #[error("it is unknown whether the database has committed")]
+    OutcomeUnknown(#[source] Cause),
+    /// The database does not let this program in: a wrong password, no such database, a right that is missing. Only a
+    /// person can mend that.
+    #[error("the database does not let lrs in")]
+    Denied(#[source] Cause),
     /// A row that was read makes no sense.
     #[error("table {table}, row {id} cannot be understood")]
     Inconsistent {
@@ -57,6 +68,21 @@ impl Error {
         Self::Unavailable(Cause::new(why))
     }
 
+    /// [`Error::Busy`], for an error or a text.
+    pub fn busy(why: impl Into<Reason>) -> Self {
+        Self::Busy(Cause::new(why))
+    }
+
+    /// [`Error::Denied`], for an error or a text.
+    pub fn denied(why: impl Into<Reason>) -> Self {
+        Self::Denied(Cause::new(why))
+    }
+
+    /// [`Error::OutcomeUnknown`], for an error or a text.
+    pub fn outcome_unknown(why: impl Into<Reason>) -> Self {
+        Self::OutcomeUnknown(Cause::new(why))
+    }
+
     /// [`Error::Inconsistent`], for an error or a text.
     pub fn inconsistent(table: &'static str, id: impl Into<String>, problem: impl Into<Reason>) -> Self {
         Self::Inconsistent { table, id: id.into(), problem: Cause::new(problem) }
@@ -70,6 +96,6 @@ impl Error {
     /// Whether the same call may succeed later.
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Unavailable(_))
+        matches!(self, Self::Unavailable(_) | Self::Busy(_) | Self::OutcomeUnknown(_))
     }
 }

@@ -111,7 +111,7 @@ const ATTEMPTS_OF_TELEMETRY: &str = "
     select distinct attempt from telemetry where job_id = $1 order by attempt";
 
 fn failed<DB: Dialect>(table: &'static str) -> impl Fn(sqlx::Error) -> Error {
-    move |error| DB::explain(Failure::from(error), WHAT, table)
+    move |error| DB::explain_opening(Failure::from(error), WHAT, table)
 }
 
 fn read_only() -> Error {
@@ -139,7 +139,9 @@ async fn rows<DB: Dialect, T>(
     table: &'static str,
     work: impl Future<Output = Result<T, sqlx::Error>>,
 ) -> Result<T, Error> {
-    bounded(ANSWER_TIMEOUT, async { Ok(work.await?) }).await.map_err(|failure| DB::explain(failure, WHAT, table))
+    bounded(ANSWER_TIMEOUT, async { Ok(work.await?) })
+        .await
+        .map_err(|failure| DB::explain_opening(failure, WHAT, table))
 }
 
 #[async_trait]

@@ -131,6 +131,9 @@ pub enum Error {
     /// The database is away; try again after a while.
     #[error("the database is not available")]
     StoreUnavailable(#[source] Cause),
+    /// The database is there, but others hold it up, such as a session that has a table locked; try again.
+    #[error("the database is busy: {0}")]
+    StoreBusy(Cause),
     /// The database refused.
     #[error("the database refused")]
     Store(#[source] Cause),

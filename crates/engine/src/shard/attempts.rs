@@ -83,7 +83,7 @@ impl Shard {
             let mut waits = Backoff::DATABASE.regular();
             loop {
                 match recover::running(&*store, id, &timeline, &attempts, None).await {
-                    Err(store::Error::Unavailable(_)) => waits.sleep().await,
+                    Err(failure) if failure.is_transient() => waits.sleep().await,
                     known => return (row, known),
                 }
             }

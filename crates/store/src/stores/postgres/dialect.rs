@@ -10,7 +10,7 @@ use super::{
 use crate::{
     Chunk, Error,
     columns::Columns,
-    dialect::{Dialect, Insert},
+    dialect::{Dialect, Insert, Nature},
     failure::Failure,
 };
 use lrs_model::name::JobId;
@@ -62,8 +62,12 @@ impl Dialect for Postgres {
         -- lock_ended_job
         select id from jobs where id = $1 and state in ('COMPLETED', 'FAILED', 'CANCELLED') for update";
 
-    fn is_transient(error: &dyn DatabaseError) -> bool {
-        error::is_transient(error)
+    fn nature(error: &dyn DatabaseError) -> Nature {
+        error::nature(error)
+    }
+
+    fn in_words(error: &dyn DatabaseError) -> Option<&'static str> {
+        error::in_words(error)
     }
 
     fn rows_affected(result: &PgQueryResult) -> u64 {

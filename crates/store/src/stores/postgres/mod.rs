@@ -118,16 +118,22 @@ impl Location for Server {
         };
         let applied = bounded(ANSWER_TIMEOUT, work)
             .await
-            .map_err(|failure| Postgres::explain(failure, "to tell its schema", schema::TABLE))?;
+            .map_err(|failure| Postgres::explain_opening(failure, "to tell its schema", schema::TABLE))?;
         Schema::of(applied, &MIGRATIONS)
     }
 
-    /// Several processes may do so at once. A migration may take its time.
+    /// Several processes may do so at once. A migration may take its time. Where nothing is pending, no right is needed
+    /// but to read.
     async fn migrate(&self) -> Result<Schema, Error> {
         let before = self.schema().await?;
-        let mut connection =
-            connect(&self.0).await.map_err(|failure| Postgres::explain(failure, schema::WHAT, schema::TABLE))?;
-        schema::apply::<Postgres>(&mut connection, &MIGRATIONS).await?;
+        if before.pending.is_empty() {
+            return Ok(before);
+        }
+        let mut connection = connect(&self.0)
+            .await
+            .map_err(|failure| Postgres::explain_opening(failure, schema::WHAT, schema::TABLE))?;
+        let role = || format!("the role {:?}", self.0.get_username());
+        schema::apply::<Postgres>(&mut connection, &MIGRATIONS, &before, &role()).await?;
         Ok(before)
     }
 }

@@ -40,7 +40,13 @@ impl Owner {
     /// [`Error::Refused`] if another session has it.
     pub(super) async fn open(options: PgConnectOptions) -> Result<Self, Error> {
         let taken = Error::refused("a second server", TAKEN);
-        let connection = acquire(&options).await.map_err(|failure| not_acquired(failure, taken))?;
+        let connection = acquire(&options).await.map_err(|failure| {
+            if error::is_lock_timeout(&failure) {
+                taken
+            } else {
+                Postgres::explain_opening(failure, "to be opened", "jobs")
+            }
+        })?;
         Ok(Self { options, session: Mutex::new(Session::Held(connection)) })
     }
 

@@ -44,7 +44,14 @@ pub(super) fn lock(path: &Path) -> Result<File, Error> {
 }
 
 fn unavailable(path: &Path, error: &io::Error) -> Error {
-    Error::unavailable(format!("{}: {error}", path.display()))
+    let why = format!("{}: {error}", path.display());
+    match error.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory => {
+            Error::denied(why)
+        }
+        // A volume that is not there yet, is read only for now, or is full.
+        _ => Error::unavailable(why),
+    }
 }
 
 fn lock_path(path: &Path) -> PathBuf {

@@ -182,9 +182,12 @@ fn prepare(path: &Path) -> Result<File, Error> {
 /// Brings the schema to the newest version, and tells how far it had come.
 async fn update(path: &Path) -> Result<Schema, Error> {
     let before = schema_of(path).await?;
-    let failed = |error: sqlx::Error| Sqlite::explain(Failure::from(error), schema::WHAT, schema::TABLE);
+    if before.pending.is_empty() {
+        return Ok(before);
+    }
+    let failed = |error: sqlx::Error| Sqlite::explain_opening(Failure::from(error), schema::WHAT, schema::TABLE);
     let mut connection = options(path).connect().await.map_err(failed)?;
-    schema::apply::<Sqlite>(&mut connection, &MIGRATIONS).await?;
+    schema::apply::<Sqlite>(&mut connection, &MIGRATIONS, &before, "this user").await?;
     connection.close().await.map_err(failed)?;
     Ok(before)
 }
@@ -203,7 +206,7 @@ async fn schema_of(path: &Path) -> Result<Schema, Error> {
         Ok(applied)
     };
     let applied = if path.exists() {
-        read.await.map_err(|error| Sqlite::explain(Failure::Sql(error), "to tell its schema", schema::TABLE))?
+        read.await.map_err(|error| Sqlite::explain_opening(Failure::Sql(error), "to tell its schema", schema::TABLE))?
     } else {
         Vec::new()
     };
