@@ -34,6 +34,9 @@ options! {
     /// Where the jobs are kept.
     #[arg(value_name = "URL", hide_env_values = true, help = database_help())]
     database_url: String = "LRS_DATABASE_URL",
+    /// How long to wait for the database at the start while it is away; `0s` does not wait [default: without end]
+    #[arg(value_name = "TIME")]
+    database_wait: Length = "LRS_DATABASE_WAIT",
     /// Where to serve gRPC; port 0 means any free port [default: 127.0.0.1:50051]
     #[arg(value_name = "ADDRESS")]
     grpc_listen: String = "LRS_GRPC_LISTEN",

@@ -37,9 +37,9 @@ impl Owner {
     /// Takes the right to commit.
     ///
     /// # Errors
-    /// [`Error::Refused`] if another session has it.
+    /// [`Error::Taken`] if another session has it.
     pub(super) async fn open(options: PgConnectOptions) -> Result<Self, Error> {
-        let taken = Error::refused("a second server", TAKEN);
+        let taken = Error::taken(TAKEN);
         let connection = acquire(&options).await.map_err(|failure| {
             if error::is_lock_timeout(&failure) {
                 taken

@@ -29,16 +29,15 @@ pub(super) fn create_parent(path: &Path) -> Result<(), Error> {
 /// Takes the lock; it lasts as long as the file that is returned stays open.
 ///
 /// # Errors
-/// [`Error::Refused`] if another process has it.
+/// [`Error::Taken`] if another process has it.
 pub(super) fn lock(path: &Path) -> Result<File, Error> {
     let lock_path = lock_path(path);
     let file = private_file().open(&lock_path).map_err(|error| unavailable(&lock_path, &error))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(Error::refused(
-            "a second server",
-            format!("another lrs has {} open; only one can use it at a time", path.display()),
-        )),
+        Err(TryLockError::WouldBlock) => {
+            Err(Error::taken(format!("another lrs has {} open; only one can use it at a time", path.display())))
+        }
         Err(TryLockError::Error(error)) => Err(unavailable(&lock_path, &error)),
     }
 }
