@@ -244,7 +244,9 @@ impl From<anyhow::Error> for Failure {
 fn exit_of_store(error: &store::Error) -> Exit {
     match error {
         store::Error::Unavailable(_) | store::Error::Busy(_) | store::Error::OutcomeUnknown(_) => Exit::Unavailable,
-        store::Error::NewerSchema { .. } | store::Error::OlderSchema { .. } | store::Error::Taken(_) => Exit::Conflict,
+        store::Error::NewerSchema { .. } | store::Error::OlderSchema { .. } | store::Error::Taken { .. } => {
+            Exit::Conflict
+        }
         store::Error::Denied(_) => Exit::Denied,
         store::Error::Inconsistent { .. } | store::Error::Refused { .. } => Exit::Failed,
     }
@@ -330,7 +332,7 @@ mod tests {
             (store::Error::unavailable("refused").into(), Exit::Unavailable),
             (store::Error::busy("locked").into(), Exit::Unavailable),
             (store::Error::denied("a wrong password").into(), Exit::Denied),
-            (store::Error::taken("another lrs").into(), Exit::Conflict),
+            (store::Error::Taken { holder: "another".to_owned() }.into(), Exit::Conflict),
             (store::Error::NewerSchema { found: 2, known: 1 }.into(), Exit::Conflict),
             (store::Error::refused("to migrate", "no").into(), Exit::Failed),
             (io(io::ErrorKind::AddrInUse), Exit::Conflict),

@@ -171,7 +171,7 @@ async fn a_killed_process_leaves_all_that_it_acknowledged_in_sqlite() {
     let mut lines = BufReader::new(writer.stdout.take().unwrap()).lines().map(Result::unwrap);
     let acknowledged = |line: String| line.split_once("acknowledged ")?.1.parse::<u64>().ok();
     let mut last = lines.by_ref().filter_map(acknowledged).nth(50).unwrap();
-    assert!(matches!(database.try_open().await, Err(Error::Taken(_))), "the other process has it");
+    assert!(matches!(database.try_open().await, Err(Error::Taken { .. })), "the other process has it");
     writer.kill().unwrap();
     writer.wait().unwrap();
     last = lines.filter_map(acknowledged).last().unwrap_or(last);

@@ -15,9 +15,12 @@ pub enum Error {
     /// The database was lost while it committed. Whether the writes are stored is unknown: write them again.
     #[error("it is unknown whether the database has committed")]
     OutcomeUnknown(#[source] Cause),
-    /// Another process owns the database, and only one can.
-    #[error("the database is taken")]
-    Taken(#[source] Cause),
+    /// Another server has the database open.
+    #[error("another lrs server has this database open: {holder}; only one can use it at a time")]
+    Taken {
+        /// The other server, in words.
+        holder: String,
+    },
     /// The database does not let this program in: a wrong password, no such database, a right that is missing. Only a
     /// person can mend that.
     #[error("the database does not let lrs in")]
@@ -74,11 +77,6 @@ impl Error {
     /// [`Error::Busy`], for an error or a text.
     pub fn busy(why: impl Into<Reason>) -> Self {
         Self::Busy(Cause::new(why))
-    }
-
-    /// [`Error::Taken`], for an error or a text.
-    pub fn taken(why: impl Into<Reason>) -> Self {
-        Self::Taken(Cause::new(why))
     }
 
     /// [`Error::Denied`], for an error or a text.

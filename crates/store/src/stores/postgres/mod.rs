@@ -12,7 +12,6 @@ mod session;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use futures::TryFutureExt as _;
 use sqlx::{
     Connection as _, Executor as _, PgPool, Postgres, Transaction,
     migrate::Migrator,
@@ -32,7 +31,7 @@ use crate::{
 };
 use lrs_runtime::error::Cause;
 use owner::Owner;
-use session::{CONNECT_TIMEOUT, connect, with_bounds};
+use session::{CONNECT_TIMEOUT, connect, is_read_only, readers, with_bounds, with_search_path};
 
 /// PostgreSQL's row in the table of stores.
 pub(super) static KIND: Kind = Kind {
@@ -52,9 +51,6 @@ pub(super) static KIND: Kind = Kind {
 
 static MIGRATIONS: Migrator = sqlx::migrate!("src/stores/postgres/migrations");
 
-/// Connections for reads.
-const READERS: u32 = 8;
-
 fn locate(url: &str) -> Result<Arc<dyn Location>, Cause> {
     let options: PgConnectOptions = url.parse().map_err(|error: sqlx::Error| Cause::new(error))?;
     Ok(Arc::new(Server(options)))
@@ -67,14 +63,12 @@ struct Server(PgConnectOptions);
 #[async_trait]
 impl Location for Server {
     async fn open(&self) -> Result<Arc<dyn Store>, Error> {
-        let options = self.0.clone().application_name("lrs");
         self.schema().await?;
+        let options = with_search_path(self.0.clone().application_name("lrs")).await;
+        let options = options.map_err(|failure| Postgres::explain_opening(failure, "to be opened", "jobs"))?;
         let owner = Owner::open(with_bounds(options.clone())).await?;
         self.migrate().await?;
-        let pool = PgPoolOptions::new()
-            .max_connections(READERS)
-            .acquire_timeout(CONNECT_TIMEOUT)
-            .connect_lazy_with(with_bounds(options));
+        let pool = readers(with_bounds(options));
         let writer = PostgresWriter { owner, pool: pool.clone() };
         Ok(Arc::new(Sql { readers: Readers { pool }, writer }))
     }
@@ -155,13 +149,11 @@ impl Writer<Postgres> for PostgresWriter {
     }
 
     async fn ping(&self) -> Result<(), Error> {
-        const IS_READ_ONLY: &str = "
-            -- ping
-            select pg_is_in_recovery() or current_setting('transaction_read_only') = 'on'";
-        let work = sqlx::query_scalar(IS_READ_ONLY).fetch_one(&self.pool).map_err(Failure::from);
-        let is_read_only: bool =
-            bounded(ANSWER_TIMEOUT, work).await.map_err(|failure| Postgres::explain(failure, "to answer", "jobs"))?;
-        if is_read_only {
+        // A session that began while the database could only be read is not handed out again, so this is what the
+        // server says now.
+        let work = async { Ok(is_read_only(&mut *self.pool.acquire().await?).await?) };
+        let failed = |failure| Postgres::explain(failure, "to answer", "jobs");
+        if bounded(ANSWER_TIMEOUT, work).await.map_err(failed)? {
             return Err(Error::unavailable("the database can only be read"));
         }
         self.owner.check().await

@@ -7,7 +7,10 @@
 use sqlx::{Connection as _, PgConnection, Postgres, postgres::PgConnectOptions};
 use tokio::sync::Mutex;
 
-use super::{error, session::connect};
+use super::{
+    error,
+    session::{connect, is_read_only},
+};
 use crate::{
     Error, Outcome, Write,
     commit::Batch,
@@ -39,7 +42,7 @@ impl Owner {
     /// # Errors
     /// [`Error::Taken`] if another session has it.
     pub(super) async fn open(options: PgConnectOptions) -> Result<Self, Error> {
-        let taken = Error::taken(TAKEN);
+        let taken = Error::Taken { holder: "its session holds the lock".to_owned() };
         let connection = acquire(&options).await.map_err(|failure| {
             if error::is_lock_timeout(&failure) {
                 taken
@@ -75,9 +78,13 @@ impl Owner {
         // A session in use is alive or will soon be found dead.
         let Ok(mut session) = self.session.try_lock() else { return Ok(()) };
         let mut connection = self.take(&mut session).await?;
-        bounded(ANSWER_TIMEOUT, async { Ok(connection.ping().await?) })
+        let is_read_only = bounded(ANSWER_TIMEOUT, async { Ok(is_read_only(&mut connection).await?) })
             .await
             .map_err(|failure| Postgres::explain(failure, "to answer", "jobs"))?;
+        if is_read_only {
+            // The next session may be able to write.
+            return Err(Error::unavailable("the session that commits can only read"));
+        }
         *session = Session::Held(connection);
         Ok(())
     }

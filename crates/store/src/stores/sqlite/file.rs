@@ -35,9 +35,7 @@ pub(super) fn lock(path: &Path) -> Result<File, Error> {
     let file = private_file().open(&lock_path).map_err(|error| unavailable(&lock_path, &error))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            Err(Error::taken(format!("another lrs has {} open; only one can use it at a time", path.display())))
-        }
+        Err(TryLockError::WouldBlock) => Err(Error::Taken { holder: format!("it has locked {}", lock_path.display()) }),
         Err(TryLockError::Error(error)) => Err(unavailable(&lock_path, &error)),
     }
 }
