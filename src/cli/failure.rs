@@ -244,11 +244,13 @@ impl From<anyhow::Error> for Failure {
 fn exit_of_store(error: &store::Error) -> Exit {
     match error {
         store::Error::Unavailable(_) | store::Error::Busy(_) | store::Error::OutcomeUnknown(_) => Exit::Unavailable,
-        store::Error::NewerSchema { .. } | store::Error::OlderSchema { .. } | store::Error::Taken { .. } => {
-            Exit::Conflict
-        }
+        store::Error::NewerSchema { .. }
+        | store::Error::OlderSchema { .. }
+        | store::Error::Taken { .. }
+        | store::Error::Deposed { .. }
+        | store::Error::LostTail { .. } => Exit::Conflict,
         store::Error::Denied(_) => Exit::Denied,
-        store::Error::Inconsistent { .. } | store::Error::Refused { .. } => Exit::Failed,
+        store::Error::Inconsistent { .. } | store::Error::Differs { .. } | store::Error::Refused { .. } => Exit::Failed,
     }
 }
 

@@ -3,7 +3,7 @@
 use sqlx::{Database, error::DatabaseError, query::Query};
 use uuid::Uuid;
 
-use super::{Chunk, Error, columns::Columns, failure::Failure};
+use super::{Chunk, Error, columns::Columns, failure::Failure, rows::chunk::ChunkHead};
 use lrs_model::name::JobId;
 use lrs_runtime::error::Cause;
 
@@ -16,6 +16,8 @@ pub(super) struct Arrived<'a> {
     pub(super) chunk: &'a Chunk,
     /// How many chunks, as they arrived, were merged into it; `None` if they were not counted.
     pub(super) arrivals: Option<i64>,
+    /// The epoch of the owner that stores it, or the newest one among the chunks merged into it.
+    pub(super) epoch: i64,
 }
 
 /// What a database's error means for whoever asked.
@@ -107,8 +109,8 @@ pub(super) trait Dialect: Database {
     /// How many rows a statement changed.
     fn rows_affected(result: &Self::QueryResult) -> u64;
 
-    /// See [`Arrived::arrivals`].
-    fn arrivals(row: &Self::StoredChunk) -> Option<i64>;
+    /// The columns of this row that are the same in all databases.
+    fn head(row: &Self::StoredChunk) -> &ChunkHead;
 
     /// The chunk of `job` in this row.
     fn chunk(job: JobId, row: Self::StoredChunk) -> Result<Chunk, Error>;

@@ -30,7 +30,7 @@ use crate::{
     writer::Writer,
 };
 use lrs_runtime::error::Cause;
-use owner::Owner;
+use owner::{Candidate, Owner};
 use session::{CONNECT_TIMEOUT, connect, is_read_only, readers, with_bounds, with_search_path};
 
 /// PostgreSQL's row in the table of stores.
@@ -40,6 +40,7 @@ pub(super) static KIND: Kind = Kind {
     example: "postgres://user:password@host/database",
     locate,
     in_directory: None,
+    waits_for_owner: true,
     migrations: &MIGRATIONS,
     damage: Damage {
         no_steps: "'{}'",
@@ -66,8 +67,9 @@ impl Location for Server {
         self.schema().await?;
         let options = with_search_path(self.0.clone().application_name("lrs")).await;
         let options = options.map_err(|failure| Postgres::explain_opening(failure, "to be opened", "jobs"))?;
-        let owner = Owner::open(with_bounds(options.clone())).await?;
+        let candidate = Candidate::lock(with_bounds(options.clone())).await?;
         self.migrate().await?;
+        let owner = candidate.take_over().await?;
         let pool = readers(with_bounds(options));
         let writer = PostgresWriter { owner, pool: pool.clone() };
         Ok(Arc::new(Sql { readers: Readers { pool }, writer }))
@@ -145,7 +147,9 @@ impl Writer<Postgres> for PostgresWriter {
     }
 
     async fn begin(&self) -> Result<Transaction<'static, Postgres>, Failure> {
-        Ok(self.pool.begin().await?)
+        let mut transaction = self.pool.begin().await?;
+        self.owner.prove(&mut transaction).await?;
+        Ok(transaction)
     }
 
     async fn ping(&self) -> Result<(), Error> {
@@ -157,6 +161,14 @@ impl Writer<Postgres> for PostgresWriter {
             return Err(Error::unavailable("the database can only be read"));
         }
         self.owner.check().await
+    }
+
+    fn epoch(&self) -> i64 {
+        self.owner.epoch()
+    }
+
+    fn is_exclusive(&self) -> bool {
+        false
     }
 
     async fn close(&self) {
