@@ -229,6 +229,9 @@ fn engine_settings(v: &mut Violations, options: &Options) -> Settings {
             1,
             1_000_000,
         ),
+        owner_lease: options.owner_lease.map_or(defaults.owner_lease, |lease| {
+            in_range(v, "owner_lease", lease.0, Duration::from_secs(3), Duration::from_hours(1), duration::show)
+        }),
         stale_after: options.stale_after.map_or(defaults.stale_after, |after| {
             in_range(v, "stale_after", after.0, Duration::from_millis(1), Duration::from_hours(30 * 24), duration::show)
         }),

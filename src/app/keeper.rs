@@ -50,20 +50,33 @@ impl Keeper {
         self.held.clone()
     }
 
-    /// Waits for the database, opens the door to an engine on it, and keeps house for it. Safe to drop at any moment;
-    /// what is open then is [`held`](Self::held).
+    /// Waits for the database, opens the door to an engine on it, and keeps house for it. When this process has lost the
+    /// database to another one, or the database has gone back, begins anew: all that the engine remembers is dropped. Safe
+    /// to drop at any moment; what is open then is [`held`](Self::held).
     ///
     /// # Errors
     /// If the database cannot be opened and waiting cannot mend that, or is over.
     pub(super) async fn run(self) -> anyhow::Result<Infallible> {
-        let tell = |why| self.door.close(why);
-        let store = opening::open(&self.url, self.wait, tell).await;
-        let store = store.with_context(|| format!("the database {} cannot be opened", self.url))?;
-        let engine = Engine::start(self.settings.clone(), Arc::clone(&store), Arc::clone(&self.clock));
-        self.held.put(engine.clone(), Arc::clone(&store));
-        self.door.open(engine);
-        retention::keep(store, Arc::clone(&self.clock), self.retention.clone()).await;
-        std::future::pending().await
+        let mut wait = self.wait;
+        loop {
+            let tell = |why| self.door.close(why);
+            let store = opening::open(&self.url, wait, tell).await;
+            let store = store.with_context(|| format!("the database {} cannot be opened", self.url))?;
+            tracing::info!(epoch = store.epoch(), "The database is open, with epoch {}", store.epoch());
+            let engine = Engine::start(self.settings.clone(), Arc::clone(&store), Arc::clone(&self.clock));
+            self.held.put(engine.clone(), Arc::clone(&store));
+            self.door.open(engine.clone());
+            let house = retention::keep(store, Arc::clone(&self.clock), self.retention.clone());
+            let why = tokio::select! {
+                why = engine.deposed() => why,
+                () = async { house.await; std::future::pending().await } => continue,
+            };
+            tracing::error!("All that this server remembers is dropped, and it begins anew: {why}");
+            self.door.close(why);
+            self.held.close().await;
+            // A server that has run waits for its database without end.
+            wait = None;
+        }
     }
 }
 

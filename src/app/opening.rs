@@ -14,9 +14,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 const FIRST_SILENCE: Duration = Duration::from_secs(5);
 const LONGEST_SILENCE: Duration = Duration::from_mins(10);
 
-/// Opens the database. While it is away, tries again, for at most `wait` if that is set; `tell` hears why after each
-/// try. What waiting cannot mend is an error at once: a wrong password, no such database, a missing right, a newer
-/// schema, another server that has the database open. Cancel safe.
+/// Opens the database. While it is away, or another server has it open that this one can follow, tries again, for at
+/// most `wait` if that is set; `tell` hears why after each try. What waiting cannot mend is an error at once: a wrong
+/// password, no such database, a missing right, a newer schema, another server on the same file. Cancel safe.
 ///
 /// # Errors
 /// Of the last try.
@@ -38,8 +38,9 @@ pub(super) async fn open(
             }
             Err(failure) => failure,
         };
+        let is_taken = matches!(failure, Error::Taken { .. }) && url.kind().waits_for_owner;
         let is_over = deadline.is_some_and(|deadline| Instant::now() >= deadline);
-        if is_over || !failure.is_transient() {
+        if is_over || !(failure.is_transient() || is_taken) {
             return Err(failure);
         }
         let why = chain(&failure);
@@ -47,6 +48,10 @@ pub(super) async fn open(
             tracing::warn!(database = %url, "Waiting for the database, for {:.0?} so far: {why}", begun.elapsed());
         }
         tell(format!("waiting for the database: {why}"));
+        if is_taken {
+            // The try has waited for the other server already, and one that waits takes over at once.
+            pause = FIRST_PAUSE;
+        }
         // The last try is at the deadline.
         match deadline {
             Some(deadline) => drop(timeout_at(deadline, sleep(pause)).await),

@@ -112,6 +112,10 @@ options! {
     /// The most reports and changes in one transaction [default: 512]
     #[arg(value_name = "N", help_heading = "Engine")]
     batch_items: usize = "LRS_BATCH_ITEMS",
+    /// How long a server that cannot reach its PostgreSQL database goes on calling steps final; at least 3s [default:
+    /// 10s]
+    #[arg(value_name = "TIME", help_heading = "Engine")]
+    owner_lease: Length = "LRS_OWNER_LEASE",
     /// How long a trainer is silent before its running job counts as stale [default: 5m]
     #[arg(value_name = "TIME", help_heading = "Engine")]
     stale_after: Length = "LRS_STALE_AFTER",

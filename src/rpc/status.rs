@@ -56,6 +56,7 @@ pub fn of(error: Error) -> Status {
         Error::StoreUnavailable(_) => (Code::Unavailable, "STORE_UNAVAILABLE"),
         Error::StoreBusy(_) => (Code::Unavailable, "STORE_BUSY"),
         Error::Store(_) => (Code::Internal, "INTERNAL"),
+        Error::Deposed => (Code::Unavailable, "DEPOSED"),
         Error::ShuttingDown => (Code::Unavailable, "SHUTTING_DOWN"),
     };
     let mut details = ErrorDetails::with_error_info(reason, DOMAIN, facts(&error));
@@ -124,7 +125,9 @@ fn facts(error: &Error) -> HashMap<String, String> {
 fn retry_delay(error: &Error) -> Option<Duration> {
     match error {
         Error::Overloaded { .. } => Some(RETRY_WHEN_FULL),
-        Error::StoreUnavailable(_) | Error::StoreBusy(_) | Error::ShuttingDown => Some(RETRY_WHEN_AWAY),
+        Error::StoreUnavailable(_) | Error::StoreBusy(_) | Error::Deposed | Error::ShuttingDown => {
+            Some(RETRY_WHEN_AWAY)
+        }
         _ => None,
     }
 }
@@ -149,6 +152,7 @@ fn job_of(error: &Error) -> Option<String> {
         | Error::StoreUnavailable(_)
         | Error::StoreBusy(_)
         | Error::Store(_)
+        | Error::Deposed
         | Error::ShuttingDown => None,
     }
 }
@@ -267,6 +271,7 @@ mod tests {
             (Error::StoreUnavailable(Cause::new("away")), Code::Unavailable, "STORE_UNAVAILABLE"),
             (Error::StoreBusy(Cause::new("locked")), Code::Unavailable, "STORE_BUSY"),
             (Error::Store(Cause::new("select")), Code::Internal, "INTERNAL"),
+            (Error::Deposed, Code::Unavailable, "DEPOSED"),
             (Error::ShuttingDown, Code::Unavailable, "SHUTTING_DOWN"),
         ];
         for (error, code, expected) in cases {

@@ -224,6 +224,7 @@ impl From<store::Error> for Error {
         match error {
             store::Error::Unavailable(cause) | store::Error::OutcomeUnknown(cause) => Self::StoreUnavailable(cause),
             store::Error::Busy(cause) => Self::StoreBusy(cause),
+            store::Error::Deposed { .. } | store::Error::LostTail { .. } => Self::Deposed,
             other => Self::Store(Cause::new(other)),
         }
     }

@@ -137,6 +137,9 @@ pub enum Error {
     /// The database refused.
     #[error("the database refused")]
     Store(#[source] Cause),
+    /// This process does not own the database any more, and begins anew; try again after a while.
+    #[error("this server does not own the database any more")]
+    Deposed,
     /// The process is shutting down.
     #[error("the server is shutting down")]
     ShuttingDown,
