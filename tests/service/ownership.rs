@@ -46,7 +46,7 @@ async fn stored(server: &Server, job: &str) -> BTreeMap<i64, f64> {
 async fn decisions(server: &Server, job: &str) -> Vec<String> {
     let request = ListDecisionsRequest { job: job.to_owned(), page_size: 1000, ..Default::default() };
     let decisions = server.jobs().await.list_decisions(request).await.unwrap().into_inner().decisions;
-    decisions.into_iter().map(|decision| format!("{} from {}", decision.id, decision.effective_step)).collect()
+    decisions.into_iter().map(|decision| format!("{} from {}", decision.name, decision.effective_step)).collect()
 }
 
 async fn is_ready(server: &Server) -> bool {

@@ -65,8 +65,9 @@ impl SimStore {
         Ok(())
     }
 
-    /// Proves the ownership.
-    fn prove(&self) -> Result<(), Error> {
+    /// Proves the ownership. A process that has died does so no more.
+    async fn prove(&self) -> Result<(), Error> {
+        self.point(0.0, "at a proof").await;
         prove(&self.world, &self.process)
     }
 
@@ -227,7 +228,7 @@ impl Store for SimStore {
             return Ok(Plant::acknowledge_early(self, batch));
         }
         if world.plant != Some(Plant::CommitUnproven) {
-            self.prove()?;
+            self.prove().await?;
         }
         // The batch is on its way until it lands: if the process dies or its session is cut now, it may or may not
         // land.
@@ -317,7 +318,7 @@ impl Store for SimStore {
         let mut gone = 0;
         loop {
             self.read().await?;
-            self.prove()?;
+            self.prove().await?;
             let more = self.world.durable().merge(job, attempt, below_seq, target);
             if more == 0 {
                 return Ok(gone);
@@ -367,7 +368,7 @@ impl Store for SimStore {
             return Err(unavailable("a removal failed"));
         }
         let limit = usize::try_from(world.below(u64::from(limit.min(6)))).unwrap() + 1;
-        self.prove()?;
+        self.prove().await?;
         let removal = {
             let mut durable = world.durable();
             world.keep_tail();
@@ -392,7 +393,7 @@ impl Store for SimStore {
     async fn ping(&self) -> Result<(), Error> {
         let begun = Instant::now();
         self.read().await?;
-        self.prove()?;
+        self.prove().await?;
         self.world.pause().await;
         self.process.thawed().await;
         self.process.prove(begun);
