@@ -40,7 +40,9 @@ pub struct Process {
     /// For a planted bug: late commits take turns, so that they stay in order.
     pub turns: tokio::sync::Mutex<()>,
     /// Stands still: nothing that it does reaches anyone, and nothing reaches it.
-    frozen: watch::Sender<bool>,
+    frozen: AtomicBool,
+    /// Wakes those who wait in the order in which they came, which a `watch` does not.
+    thaws: Notify,
     /// Does not reach the database.
     pub cut_off: AtomicBool,
     /// What it knows of its ownership of the database; `None` before it has opened the database.
@@ -59,7 +61,8 @@ impl Process {
             on_its_way: Mutex::default(),
             landed: Mutex::default(),
             turns: tokio::sync::Mutex::default(),
-            frozen: watch::Sender::new(false),
+            frozen: AtomicBool::new(false),
+            thaws: Notify::new(),
             cut_off: AtomicBool::new(false),
             claim: Mutex::default(),
             proven: Mutex::default(),
@@ -80,12 +83,19 @@ impl Process {
 
     /// Lets the process stand still, or go on.
     pub fn freeze(&self, frozen: bool) {
-        self.frozen.send_replace(frozen);
+        self.frozen.store(frozen, SeqCst);
+        self.thaws.notify_waiters();
     }
 
     /// Completes when the process does not stand still.
     pub async fn thawed(&self) {
-        let _ = self.frozen.subscribe().wait_for(|frozen| !frozen).await;
+        loop {
+            let thaws = self.thaws.notified();
+            if !self.frozen.load(SeqCst) {
+                return;
+            }
+            thaws.await;
+        }
     }
 
     pub fn send(&self, batch: &[Write]) {
