@@ -1,5 +1,7 @@
 //! The server as a whole: the only place that sees every room.
 
+mod keeper;
+mod opening;
 pub mod retention;
 mod statistics;
 mod ticks;
@@ -12,6 +14,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::{net::TcpListener, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
+use keeper::{Held, Keeper};
 use ticks::every;
 
 use crate::{
@@ -19,13 +22,9 @@ use crate::{
     http,
     rpc::{self, Door, Health, Services},
 };
-use lrs_engine::{Engine, Fleet};
-use lrs_runtime::{
-    clock::{Clock, SystemClock},
-    metrics,
-};
+use lrs_engine::Fleet;
+use lrs_runtime::{clock::SystemClock, metrics};
 use lrs_stats::Backend;
-use lrs_store::Store;
 
 /// How often recorded metrics are summed up; until then each value is in memory.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
@@ -43,14 +42,14 @@ pub enum Ending {
     Cut,
 }
 
-/// A server whose listeners are bound. It may still be recovering: see [`Server::readiness`].
+/// A server whose listeners are bound. It may still be waiting for its database, or recovering: see
+/// [`Server::readiness`].
 pub struct Server {
     grpc: SocketAddr,
     http: SocketAddr,
     grace_period: Duration,
-    engine: Engine,
     statistics: Arc<dyn Backend>,
-    store: Arc<dyn Store>,
+    held: Held,
     door: Door,
     health: Health,
     drain: CancellationToken,
@@ -59,42 +58,24 @@ pub struct Server {
 }
 
 impl Server {
-    /// Binds the listeners, opens the store and begins to recover.
+    /// Binds the listeners, which answer probes at once, and begins to open the database.
     ///
     /// # Errors
-    /// If an address is taken, or the database cannot be opened.
+    /// If an address is taken, the device cannot be used, or the process has another recorder of metrics.
     pub async fn start(config: &Config) -> anyhow::Result<Self> {
         // The listeners come first: a second server on the same addresses must not touch the database.
         let grpc = bind(config.grpc_listen, "gRPC", "--grpc-listen").await?;
         let http = bind(config.http_listen, "HTTP", "--http-listen").await?;
-        let store = config
-            .database_url
-            .open()
-            .await
-            .with_context(|| format!("the database {} cannot be opened", config.database_url))?;
-        Self::start_with(config, grpc, http, store, Arc::new(SystemClock)).await
-    }
-
-    /// Starts on listeners that are bound and a store that is open.
-    ///
-    /// # Errors
-    /// If the listeners' addresses cannot be read, or the process has another recorder of metrics.
-    pub async fn start_with(
-        config: &Config,
-        grpc: TcpListener,
-        http: TcpListener,
-        store: Arc<dyn Store>,
-        clock: Arc<dyn Clock>,
-    ) -> anyhow::Result<Self> {
         let metrics = metrics::install()?;
         let statistics = statistics::open(config.device).await?;
         statistics::show(statistics.as_ref());
         let (grpc_address, http_address) = (grpc.local_addr()?, http.local_addr()?);
-        let engine = Engine::start(config.engine.clone(), Arc::clone(&store), Arc::clone(&clock));
         let drain = CancellationToken::new();
-        let services = Services::new(engine.clone(), drain.clone(), config.limits);
-        let door = services.door.clone();
+        let door = Door::closed(keeper::OPENING, drain.clone());
+        let services = Services::new(door.clone(), config.limits);
         let health = Health::new().await;
+        let keeper = Keeper::new(config, Arc::new(SystemClock), door.clone());
+        let held = keeper.held();
 
         let mut tasks = JoinSet::new();
         let (router, forget_unseen) =
@@ -109,18 +90,21 @@ impl Server {
             let served = rpc::serve(grpc, services, served_health, limits, stop).await;
             served.map_err(anyhow::Error::from_boxed).context("gRPC cannot be served")
         });
+        let stop = drain.clone();
+        tasks.spawn(async move {
+            let kept = stop.run_until_cancelled_owned(keeper.run()).await;
+            kept.map_or(Ok(()), |failed| failed.map(|never| match never {}))
+        });
         let mut chores = JoinSet::new();
         chores.spawn(tidy_metrics(metrics));
         chores.spawn(forget_unseen);
         chores.spawn(tell_health(door.clone(), health.clone()));
-        chores.spawn(retention::keep(Arc::clone(&store), clock, config.retention.clone()));
         Ok(Self {
             grpc: grpc_address,
             http: http_address,
             grace_period: config.grace_period,
-            engine,
             statistics,
-            store,
+            held,
             door,
             health,
             drain,
@@ -147,7 +131,7 @@ impl Server {
         self.statistics.as_ref()
     }
 
-    /// Waits until the engine can answer. Cancel safe.
+    /// Waits until calls can be answered. Cancel safe.
     pub fn readiness(&self) -> impl Future<Output = ()> + use<> {
         let door = self.door.clone();
         async move {
@@ -163,12 +147,12 @@ impl Server {
     /// that short.
     ///
     /// # Errors
-    /// If serving fails while no signal has come.
+    /// If serving fails while no signal has come, or the database cannot be opened and waiting cannot mend that.
     pub async fn run_until(mut self, mut signals: impl Stream<Item = ()> + Unpin) -> anyhow::Result<Ending> {
         tokio::select! {
             _ = signals.next() => {}
             Some(ended) = self.tasks.join_next() => {
-                // Neither listener ends by itself unless it fails.
+                // None of them ends by itself unless it fails.
                 self.finish().await;
                 ended??;
                 anyhow::bail!("a listener ended by itself");
@@ -212,8 +196,7 @@ impl Server {
     /// Flushes and closes the database.
     async fn finish(&mut self) {
         self.drain.cancel();
-        self.engine.shutdown().await;
-        self.store.close().await;
+        self.held.close().await;
     }
 }
 
@@ -233,7 +216,7 @@ async fn tidy_metrics(metrics: PrometheusHandle) {
 
 /// Keeps the health service up to date.
 async fn tell_health(door: Door, health: Health) {
-    let mut told = None;
+    let (mut told, mut is_started) = (None, false);
     let mut ticks = every(READINESS_AT_START);
     loop {
         ticks.tick().await;
@@ -246,9 +229,10 @@ async fn tell_health(door: Door, health: Health) {
             Ok(()) => {
                 tracing::info!("Ready");
                 ticks = every(READINESS);
+                is_started = true;
             }
             // At the start this is normal.
-            Err(why) if told.is_none() => tracing::info!("Not ready yet: {why}"),
+            Err(why) if !is_started => tracing::info!("Not ready yet: {why}"),
             Err(why) => tracing::warn!("Not ready: {why}"),
         }
         told = Some(ready);

@@ -4,11 +4,11 @@
 //! open the database, and `serve` is the server; no other command uses the engine or the store.
 
 use std::{
-    io::{self, IsTerminal as _},
+    io::{self, IsTerminal as _, Write as _},
     process::ExitCode,
 };
 
-use clap::{Parser, Subcommand, builder::FalseyValueParser};
+use clap::{CommandFactory as _, Parser, Subcommand, builder::FalseyValueParser};
 
 /// Declares `enum Command` with a row for each command: its file and its name. The file has `Args`, whose doc comment
 /// is the command's line in `lrs help`, and `run`, which does the work. With `for session: &Session;` before the rows,
@@ -70,7 +70,7 @@ pub mod sweep;
 pub mod telemetry;
 pub mod version;
 
-use failure::{EXIT_CODES, Failure};
+use failure::{EXIT_CODES, Exit, Failure};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -111,12 +111,30 @@ commands! {
 }
 
 impl Cli {
+    /// Reads the command line.
+    ///
+    /// # Errors
+    /// The exit code, if there is no command to run: the line is wrong, or asked for help. That has been said.
+    pub fn read() -> Result<Self, ExitCode> {
+        Self::try_parse().map_err(|refusal| {
+            let failure = if refusal.use_stderr() { serve::unreadable(&refusal, Self::command()) } else { None };
+            if let Some(failure) = failure {
+                return failure.exit.into();
+            }
+            // Nobody may be there to read it.
+            let _ = refusal.print();
+            ExitCode::from(u8::try_from(refusal.exit_code()).unwrap_or(Exit::Failed as u8))
+        })
+    }
+
     /// Runs the command. A failure is printed to standard error.
     pub async fn run(self) -> ExitCode {
         match self.command.run().await {
             Ok(()) => ExitCode::SUCCESS,
             Err(failure) => {
-                eprint!("{}", failure.render(!self.no_color && io::stderr().is_terminal()));
+                let text = failure.render(!self.no_color && io::stderr().is_terminal());
+                // Nobody may be there to read it.
+                let _ = io::stderr().write_all(text.as_bytes());
                 failure.exit.into()
             }
         }
@@ -125,8 +143,6 @@ impl Cli {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     fn exit_code(line: &str) -> i32 {

@@ -2,8 +2,10 @@
 
 use std::{net::SocketAddr, path::Path, time::Duration};
 
+use clap::ValueEnum as _;
+
 use crate::{
-    observability::{self, LogConfig},
+    observability::{self, LogConfig, LogFormat},
     rpc::Limits,
 };
 use lrs_engine::Settings;
@@ -38,6 +40,8 @@ const DEFAULT_LIMITS: Limits = Limits {
 pub struct Config {
     /// The database.
     pub database_url: DatabaseUrl,
+    /// How long to wait for the database at the start while it is away; `None` is without end.
+    pub database_wait: Option<Duration>,
     /// Where gRPC is served; port 0 means any free port.
     pub grpc_listen: SocketAddr,
     /// Where HTTP is served; port 0 means any free port.
@@ -123,6 +127,7 @@ impl Config {
         match (database_url, grpc_listen, http_listen) {
             (Ok(database_url), Some(grpc_listen), Some(http_listen)) if v.is_empty() => Ok(Self {
                 database_url,
+                database_wait: options.database_wait.map(|wait| wait.0),
                 grpc_listen,
                 http_listen,
                 device,
@@ -150,6 +155,16 @@ pub fn database_url(url: Option<&str>) -> Result<DatabaseUrl, String> {
         },
     };
     parsed.map_err(|problem| chain(&problem))
+}
+
+/// The form of the log, also where the rest of the configuration cannot be used.
+#[must_use]
+pub fn log_format(flag: Option<LogFormat>, file: Option<&Path>) -> LogFormat {
+    let of_file = || {
+        let table: toml::Table = std::fs::read_to_string(file?).ok()?.parse().ok()?;
+        LogFormat::from_str(table.get("log_format")?.as_str()?, false).ok()
+    };
+    flag.or_else(of_file).unwrap_or_default()
 }
 
 fn read(path: &Path) -> Result<Options, Error> {
@@ -214,6 +229,9 @@ fn engine_settings(v: &mut Violations, options: &Options) -> Settings {
             1,
             1_000_000,
         ),
+        owner_lease: options.owner_lease.map_or(defaults.owner_lease, |lease| {
+            in_range(v, "owner_lease", lease.0, Duration::from_secs(3), Duration::from_hours(1), duration::show)
+        }),
         stale_after: options.stale_after.map_or(defaults.stale_after, |after| {
             in_range(v, "stale_after", after.0, Duration::from_millis(1), Duration::from_hours(30 * 24), duration::show)
         }),

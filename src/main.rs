@@ -2,7 +2,6 @@
 
 use std::{io, process::ExitCode, thread};
 
-use clap::Parser as _;
 use lrs::cli::Cli;
 
 /// Schedules nest, to a bounded depth, and are read and checked by recursion: room for the deepest, with plenty to
@@ -10,7 +9,10 @@ use lrs::cli::Cli;
 const STACK_BYTES: usize = 16 << 20;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::read() {
+        Ok(cli) => cli,
+        Err(code) => return code,
+    };
     run(cli).unwrap_or_else(|error| {
         eprintln!("error: the threads cannot be started: {error}");
         ExitCode::FAILURE

@@ -35,9 +35,14 @@ pub enum LogFormat {
 pub fn init(config: &LogConfig) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&config.filter)?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    // A terminal that is gone, or a pipe that nobody reads any more, must not end the server.
+    let builder = builder.log_internal_errors(false);
     let begun = match config.format {
         LogFormat::Text => builder.with_ansi(io::stderr().is_terminal()).try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+        LogFormat::Json => {
+            std::panic::set_hook(Box::new(|panic| tracing::error!("This is a bug in lrs: {panic}")));
+            builder.json().flatten_event(true).try_init()
+        }
     };
     begun.map_err(anyhow::Error::from_boxed)
 }

@@ -3,12 +3,10 @@
 use std::{future::Future, time::Duration};
 
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 use tonic::{codec::CompressionEncoding, service::Routes};
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::connections;
-use lrs_engine::Engine;
 use lrs_proto::{
     DESCRIPTORS, job_service_server::JobServiceServer, learning_rate_service_server::LearningRateServiceServer,
     reflect, report_service_server::ReportServiceServer, schedule_service_server::ScheduleServiceServer,
@@ -78,10 +76,9 @@ pub struct Services {
 }
 
 impl Services {
-    /// The services in front of an engine. Streams end when `drain` is cancelled.
+    /// The services behind `door`.
     #[must_use]
-    pub fn new(engine: Engine, drain: CancellationToken, limits: Limits) -> Self {
-        let door = Door::new(engine, drain);
+    pub fn new(door: Door, limits: Limits) -> Self {
         Self {
             learning_rates: LearningRates::new(door.clone(), limits.stream_messages),
             jobs: Jobs::new(door.clone()),

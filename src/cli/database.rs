@@ -1,8 +1,7 @@
 //! The database, for the commands that open it themselves.
 
-use super::failure::{Exit, Failure};
+use super::failure::Failure;
 use crate::config;
-use lrs_runtime::error::chain;
 use lrs_store as store;
 use lrs_store::DatabaseUrl;
 
@@ -27,16 +26,4 @@ impl DatabaseArgs {
 
 fn help() -> String {
     format!("The database: {} [default: the file that `lrs serve` uses]", store::database_urls())
-}
-
-/// A database's error as a failure.
-#[must_use]
-#[expect(clippy::needless_pass_by_value, reason = "handed over to `map_err`")]
-pub fn explain(error: store::Error) -> Failure {
-    let exit = match &error {
-        store::Error::Unavailable(_) => Exit::Unavailable,
-        store::Error::NewerSchema { .. } | store::Error::OlderSchema { .. } => Exit::Conflict,
-        store::Error::Inconsistent { .. } | store::Error::Refused { .. } => Exit::Failed,
-    };
-    Failure::new(exit, chain(&error))
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{
-    database::{DatabaseArgs, explain},
+    database::DatabaseArgs,
     failure::{Exit, Failure},
     output,
 };
@@ -47,8 +47,8 @@ pub struct Args {
 /// If the database cannot be read, its schema is not this release's, or there are findings.
 pub async fn run(args: Args) -> Result<(), Failure> {
     let url = args.database.url()?;
-    let database = url.inspect().await.map_err(explain)?;
-    let diagnosis = doctor::examine(&*database).await.map_err(explain)?;
+    let database = url.inspect().await?;
+    let diagnosis = doctor::examine(&*database).await?;
     args.format.print(&document(database.schema(), &diagnosis), || text(database.schema(), &diagnosis))?;
     database.close().await;
     match diagnosis.findings.len() {

@@ -2,26 +2,33 @@
 
 use std::{
     fmt::{self, Display},
+    io,
     process::ExitCode,
     time::Duration,
 };
 
+use serde_json::{Value, json};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 use crate::config;
-use lrs_model::{name::InvalidName, violation::Violations};
+use lrs_model::{job::Timestamp, name::InvalidName, violation::Violations};
+use lrs_runtime::error::chain;
+use lrs_store as store;
 
 /// The exit codes, as `lrs --help` lists them.
 pub const EXIT_CODES: &str = "\
 Exit codes:
   0  it worked
   1  another failure than those below
-  2  wrong usage or invalid input
+  2  wrong usage, invalid input, or a wrong configuration
   3  there is no such job
-  4  a conflict: the name is taken, the job has ended, or it has changed in the meantime
+  4  a conflict: the name is taken, the job has ended, or it has changed in the meantime; the address is in use, another
+     server has the database open, or the schema is of another release
   5  the server or the database cannot be reached; try again later
-  6  `lrs replay` found a difference, or `lrs doctor` something wrong";
+  6  `lrs replay` found a difference, or `lrs doctor` something wrong
+  7  not let in: a wrong password, no such database, or a right that is missing
+  8  `lrs serve` ended before every call was answered: its grace period was over, or a second signal came";
 
 /// The exit code of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,12 +40,16 @@ pub enum Exit {
     Invalid = 2,
     /// No such job.
     NotFound = 3,
-    /// A conflict with the current state of the job or the database.
+    /// A conflict with the current state of the job, the database or the machine.
     Conflict = 4,
     /// The server or the database cannot be reached.
     Unavailable = 5,
     /// `lrs replay` found a difference, or `lrs doctor` a finding.
     Differs = 6,
+    /// A wrong password, no such database, a right that is missing.
+    Denied = 7,
+    /// The server ended before every call was answered.
+    Cut = 8,
 }
 
 impl From<Exit> for ExitCode {
@@ -71,11 +82,16 @@ impl Failure {
         Self::new(Exit::Invalid, message)
     }
 
-    /// A failure without a message: the reader of standard output has closed it, as `head` does, or the log has the
-    /// reason.
+    /// A failure without a message: the reader of standard output has closed it, as `head` does.
     #[must_use]
     pub fn silent() -> Self {
-        Self::new(Exit::Failed, "")
+        Self::silently(Exit::Failed)
+    }
+
+    /// A failure whose reason has been said already.
+    #[must_use]
+    pub fn silently(exit: Exit) -> Self {
+        Self::new(exit, "")
     }
 
     /// The same with a hint.
@@ -106,6 +122,26 @@ impl Failure {
             .map(|delay| format!("try again in {:.1} s", delay.as_secs_f64()))
             .or_else(|| hint_for(status.code(), reason).map(str::to_owned));
         Self { exit: exit_for(status.code()), message, violations, hint }
+    }
+
+    /// A line of a log in JSON.
+    #[must_use]
+    pub fn to_json(&self, now: Timestamp) -> Value {
+        let violations =
+            self.violations.iter().map(|(field, description)| json!({"field": field, "problem": description}));
+        let mut line = json!({
+            "timestamp": now.to_string(),
+            "level": "ERROR",
+            "message": one_line(&self.message),
+            "exit_code": self.exit as u8,
+        });
+        if !self.violations.is_empty() {
+            line["violations"] = violations.collect();
+        }
+        if let Some(hint) = &self.hint {
+            line["hint"] = one_line(hint).into();
+        }
+        line
     }
 
     /// The text for standard error, with colours if asked for.
@@ -181,13 +217,50 @@ impl From<InvalidName> for Failure {
     }
 }
 
+impl From<store::Error> for Failure {
+    fn from(error: store::Error) -> Self {
+        Self::new(exit_of_store(&error), chain(&error))
+    }
+}
+
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
-        error.downcast().unwrap_or_else(|error| match error.downcast_ref() {
-            Some(config::Error::Invalid(violations)) => Self::violated("the configuration is wrong:", violations),
-            Some(config::Error::File { .. }) => Self::invalid(one_line(&error.to_string())),
-            Some(config::Error::Unreadable { .. }) | None => Self::new(Exit::Failed, one_line(&format!("{error:#}"))),
+        error.downcast().unwrap_or_else(|error| {
+            if let Some(config::Error::Invalid(violations)) = error.downcast_ref() {
+                return Self::violated("the configuration is wrong:", violations);
+            }
+            let exit = if error.is::<config::Error>() {
+                Exit::Invalid
+            } else if let Some(error) = error.downcast_ref() {
+                exit_of_store(error)
+            } else {
+                error.downcast_ref::<io::Error>().map_or(Exit::Failed, |error| exit_of_system(error.kind()))
+            };
+            Self::new(exit, one_line(&chain(error.as_ref())))
         })
+    }
+}
+
+fn exit_of_store(error: &store::Error) -> Exit {
+    match error {
+        store::Error::Unavailable(_) | store::Error::Busy(_) | store::Error::OutcomeUnknown(_) => Exit::Unavailable,
+        store::Error::NewerSchema { .. }
+        | store::Error::OlderSchema { .. }
+        | store::Error::Taken { .. }
+        | store::Error::Deposed { .. }
+        | store::Error::LostTail { .. } => Exit::Conflict,
+        store::Error::Denied(_) => Exit::Denied,
+        store::Error::Inconsistent { .. } | store::Error::Differs { .. } | store::Error::Refused { .. } => Exit::Failed,
+    }
+}
+
+/// Of a listener, or of a file that is to be written.
+fn exit_of_system(kind: io::ErrorKind) -> Exit {
+    match kind {
+        io::ErrorKind::AddrInUse => Exit::Conflict,
+        io::ErrorKind::AddrNotAvailable => Exit::Invalid,
+        io::ErrorKind::PermissionDenied => Exit::Denied,
+        _ => Exit::Failed,
     }
 }
 
@@ -252,6 +325,28 @@ mod tests {
         let options = config::Options { grpc_listen: Some("nonsense".to_owned()), ..config::Options::default() };
         let failure = Failure::from(anyhow::Error::from(config::Config::checked(options).unwrap_err()));
         assert_eq!((failure.exit, failure.violations[0].0.as_str()), (Exit::Invalid, "grpc_listen"));
+    }
+
+    #[test]
+    fn whatever_ends_a_server_has_its_exit_code() {
+        let io = |kind| anyhow::Error::from(io::Error::from(kind));
+        for (error, exit) in [
+            (store::Error::unavailable("refused").into(), Exit::Unavailable),
+            (store::Error::busy("locked").into(), Exit::Unavailable),
+            (store::Error::denied("a wrong password").into(), Exit::Denied),
+            (store::Error::Taken { holder: "another".to_owned() }.into(), Exit::Conflict),
+            (store::Error::NewerSchema { found: 2, known: 1 }.into(), Exit::Conflict),
+            (store::Error::refused("to migrate", "no").into(), Exit::Failed),
+            (io(io::ErrorKind::AddrInUse), Exit::Conflict),
+            (io(io::ErrorKind::AddrNotAvailable), Exit::Invalid),
+            (io(io::ErrorKind::PermissionDenied), Exit::Denied),
+            (io(io::ErrorKind::StorageFull), Exit::Failed),
+            (anyhow::anyhow!("a listener ended by itself"), Exit::Failed),
+        ] {
+            let failure = Failure::from(error.context("the server cannot start"));
+            assert_eq!(failure.exit, exit, "{failure}");
+            assert!(failure.message.starts_with("the server cannot start"), "{failure}");
+        }
     }
 
     #[test]

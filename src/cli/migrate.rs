@@ -1,7 +1,7 @@
 //! `lrs migrate`: brings a database to this release's schema, or lists the pending migrations.
 
 use super::{
-    database::{DatabaseArgs, explain},
+    database::DatabaseArgs,
     failure::{Exit, Failure},
     output,
 };
@@ -30,11 +30,11 @@ pub struct Args {
 pub async fn run(args: Args) -> Result<(), Failure> {
     let url = args.database.url()?;
     if args.check {
-        let schema = url.schema().await.map_err(explain)?;
+        let schema = url.schema().await?;
         output::print(&describe(&schema, "to be applied"))?;
         check(&schema)
     } else {
-        let before = url.migrate().await.map_err(explain)?;
+        let before = url.migrate().await?;
         output::print(&describe(&before, "applied"))
     }
 }

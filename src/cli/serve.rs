@@ -1,19 +1,23 @@
 //! `lrs serve`: the server.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Write as _},
     path::{Path, PathBuf},
 };
 
 use anyhow::Context as _;
 use serde_json::json;
 
-use super::failure::Failure;
+use super::failure::{Exit, Failure};
 use crate::{
     app::{Ending, Server},
-    config::{Config, Options},
-    connections, observability, shutdown,
+    config::{self, Config, Options},
+    connections,
+    observability::{self, LogFormat},
+    shutdown,
 };
+use lrs_runtime::clock::{Clock as _, SystemClock};
 
 /// Run the server
 #[derive(Clone, Debug, clap::Args)]
@@ -39,10 +43,34 @@ pub struct Args {
 /// If the configuration is wrong, an address is taken, the database cannot be opened, or the grace period at the
 /// end was too short to answer and flush everything. The log says which.
 pub async fn run(args: Args) -> Result<(), Failure> {
-    match serve(args).await? {
-        Ending::Drained => Ok(()),
-        Ending::Cut => Err(Failure::silent()),
+    let format = config::log_format(args.options.log_format, args.config.as_deref());
+    let failure = match serve(args).await {
+        Ok(Ending::Drained) => return Ok(()),
+        Ok(Ending::Cut) => Failure::silently(Exit::Cut),
+        Err(error) => Failure::from(error),
+    };
+    Err(if format == LogFormat::Json { logged(failure) } else { failure })
+}
+
+/// The failure that a command line cannot be read, if it is one of `lrs serve` that asks for a log in JSON: said as a
+/// line of that log.
+#[must_use]
+pub fn unreadable(refusal: &clap::Error, command: clap::Command) -> Option<Failure> {
+    let lenient = command.ignore_errors(true).mut_subcommand("serve", |serve| serve.ignore_errors(true));
+    let found = lenient.try_get_matches().ok()?;
+    let serve = found.subcommand_matches("serve")?;
+    let file = serve.get_one::<PathBuf>("config").map(PathBuf::as_path);
+    let format = config::log_format(serve.get_one("log_format").copied(), file);
+    (format == LogFormat::Json).then(|| logged(Failure::invalid(refusal.render())))
+}
+
+/// Writes a failure as a line of the log in JSON, whatever the log's filter is. What is left is the exit code.
+fn logged(failure: Failure) -> Failure {
+    if !failure.message.is_empty() {
+        // Nobody may be there to read it.
+        let _ = writeln!(io::stderr(), "{}", failure.to_json(SystemClock.now()));
     }
+    Failure::silently(failure.exit)
 }
 
 async fn serve(args: Args) -> anyhow::Result<Ending> {
@@ -52,17 +80,13 @@ async fn serve(args: Args) -> anyhow::Result<Ending> {
     // Before anything is started, so that a signal during the start ends it in order too.
     let signals = shutdown::signals().context("signals cannot be listened for")?;
     let server = Server::start(&config).await?;
-    let (grpc, http) = (server.grpc_address(), server.http_address());
-    println!("lrs {} is starting", env!("CARGO_PKG_VERSION"));
-    println!("  gRPC      {grpc}");
-    println!("  HTTP      http://{http}");
-    println!("  database  {}", config.database_url);
-    println!("  device    {}", server.statistics().name());
+    introduce(&config, &server);
     let Some(ready_file) = args.ready_file else { return server.run_until(signals).await };
+    let (grpc, http) = (server.grpc_address().to_string(), server.http_address().to_string());
     let ready = server.readiness();
     let announce = async {
         ready.await;
-        let text = json!({"grpc": grpc.to_string(), "http": http.to_string(), "pid": std::process::id()}).to_string();
+        let text = json!({"grpc": grpc, "http": http, "pid": std::process::id()}).to_string();
         write_atomically(&ready_file, &text)
             .with_context(|| format!("the ready file {} cannot be written", ready_file.display()))
     };
@@ -76,6 +100,26 @@ async fn serve(args: Args) -> anyhow::Result<Ending> {
         }
     };
     Ok(ending)
+}
+
+/// Says where the server is: in lines for people, or in a line of the log for machines.
+fn introduce(config: &Config, server: &Server) {
+    let version = env!("CARGO_PKG_VERSION");
+    let (grpc, http, database) = (server.grpc_address(), server.http_address(), &config.database_url);
+    let device = server.statistics().name();
+    match config.log.format {
+        LogFormat::Text => {
+            // Nobody may be there to read it.
+            let _ = write!(
+                io::stdout(),
+                "lrs {version} is starting\n  gRPC      {grpc}\n  HTTP      http://{http}\n  database  {database}\n  \
+                 device    {device}\n",
+            );
+        }
+        LogFormat::Json => {
+            tracing::info!(%version, %grpc, %http, %database, device, "lrs {version} is starting");
+        }
+    }
 }
 
 /// Writes a file that nobody ever sees half of.

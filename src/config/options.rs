@@ -34,6 +34,9 @@ options! {
     /// Where the jobs are kept.
     #[arg(value_name = "URL", hide_env_values = true, help = database_help())]
     database_url: String = "LRS_DATABASE_URL",
+    /// How long to wait for the database at the start while it is away; `0s` does not wait [default: without end]
+    #[arg(value_name = "TIME")]
+    database_wait: Length = "LRS_DATABASE_WAIT",
     /// Where to serve gRPC; port 0 means any free port [default: 127.0.0.1:50051]
     #[arg(value_name = "ADDRESS")]
     grpc_listen: String = "LRS_GRPC_LISTEN",
@@ -109,6 +112,10 @@ options! {
     /// The most reports and changes in one transaction [default: 512]
     #[arg(value_name = "N", help_heading = "Engine")]
     batch_items: usize = "LRS_BATCH_ITEMS",
+    /// How long a server that cannot reach its PostgreSQL database goes on calling steps final; at least 3s [default:
+    /// 10s]
+    #[arg(value_name = "TIME", help_heading = "Engine")]
+    owner_lease: Length = "LRS_OWNER_LEASE",
     /// How long a trainer is silent before its running job counts as stale [default: 5m]
     #[arg(value_name = "TIME", help_heading = "Engine")]
     stale_after: Length = "LRS_STALE_AFTER",

@@ -84,7 +84,7 @@ enum Change {
 /// All jobs.
 pub(super) async fn list(State(shared): State<Shared>, params: Params) -> Result<Response, Problem> {
     params.none()?;
-    shared.fleet.refresh(shared.door.engine()?).await?;
+    shared.fleet.refresh(&shared.door.engine()?).await?;
     let (rows, version, is_truncated) = shared.fleet.rows().all();
     let end = format!(r#"],"version":{version},"truncated":{is_truncated},"jobs_at_most":{JOBS_AT_MOST}}}"#);
     // Sent row by row, so that no caller needs a copy of the whole answer in memory.
@@ -102,7 +102,7 @@ pub(super) async fn list(State(shared): State<Shared>, params: Params) -> Result
 pub(super) async fn watch(State(shared): State<Shared>, params: Params) -> Result<Response, Problem> {
     params.none()?;
     let slot = shared.watchers.take()?;
-    shared.fleet.refresh(shared.door.engine()?).await?;
+    shared.fleet.refresh(&shared.door.engine()?).await?;
     let version = shared.fleet.rows().version;
     let stop = shared.door.drain().clone();
     let mut ticks = interval(PERIOD);
@@ -114,7 +114,7 @@ pub(super) async fn watch(State(shared): State<Shared>, params: Params) -> Resul
                 return Some((change, (shared, reached, ticks)));
             }
             ticks.tick().await;
-            let engine = shared.door.engine().ok()?.clone();
+            let engine = shared.door.engine().ok()?;
             if let Err(status) = shared.fleet.refresh(&engine).await {
                 // The next tick tries again.
                 tracing::debug!(%status, "The fleet could not be read");

@@ -1,10 +1,11 @@
-//! The way from a call to the engine. It is closed until the engine has recovered.
+//! The way from a call to the engine. It is closed while there is no engine, and until the engine has recovered.
 
 use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering},
 };
 
+use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
@@ -18,30 +19,55 @@ const LARGE_BYTES: usize = 64 << 10;
 /// The way to the engine, and the sign that the process is about to end.
 #[derive(Clone)]
 pub struct Door {
-    engine: Engine,
-    has_opened: Arc<AtomicBool>,
+    inside: Arc<ArcSwap<Inside>>,
     drain: CancellationToken,
     turns: Turns,
 }
 
+/// What is behind the door.
+enum Inside {
+    /// No engine, and why not, in words.
+    Nothing(String),
+    Engine {
+        engine: Engine,
+        has_recovered: AtomicBool,
+    },
+}
+
 impl Door {
-    /// A door in front of `engine`.
+    /// A door with no engine behind it; `why` says so to people.
     #[must_use]
-    pub fn new(engine: Engine, drain: CancellationToken) -> Self {
-        Self { engine, has_opened: Arc::default(), drain, turns: Turns::default() }
+    pub fn closed(why: impl Into<String>, drain: CancellationToken) -> Self {
+        let inside = Arc::new(ArcSwap::from_pointee(Inside::Nothing(why.into())));
+        Self { inside, drain, turns: Turns::default() }
+    }
+
+    /// Calls go to `engine` from now on, once it has recovered.
+    pub fn open(&self, engine: Engine) {
+        self.inside.store(Arc::new(Inside::Engine { engine, has_recovered: AtomicBool::new(false) }));
+    }
+
+    /// Calls are refused from now on; `why` says why to people.
+    pub fn close(&self, why: impl Into<String>) {
+        self.inside.store(Arc::new(Inside::Nothing(why.into())));
     }
 
     /// The engine, once it has recovered. After that the door stays open, even if the database goes away later: the
     /// engine still answers what it can.
     ///
     /// # Errors
-    /// `UNAVAILABLE` until the engine has recovered.
-    pub fn engine(&self) -> Result<&Engine, Status> {
-        if !self.has_opened.load(Ordering::Relaxed) {
-            self.engine.ready().map_err(|why| status::not_ready(&why))?;
-            self.has_opened.store(true, Ordering::Relaxed);
+    /// `UNAVAILABLE` while there is no engine, and until it has recovered.
+    pub fn engine(&self) -> Result<Engine, Status> {
+        match &**self.inside.load() {
+            Inside::Nothing(why) => Err(status::not_ready(why)),
+            Inside::Engine { engine, has_recovered } => {
+                if !has_recovered.load(Ordering::Relaxed) {
+                    engine.ready().map_err(|why| status::not_ready(&why))?;
+                    has_recovered.store(true, Ordering::Relaxed);
+                }
+                Ok(engine.clone())
+            }
         }
-        Ok(&self.engine)
     }
 
     /// Whether the server can answer calls now.
@@ -49,7 +75,13 @@ impl Door {
     /// # Errors
     /// A message for people: why it cannot.
     pub fn ready(&self) -> Result<(), String> {
-        if self.drain.is_cancelled() { Err("the server is shutting down".to_owned()) } else { self.engine.ready() }
+        if self.drain.is_cancelled() {
+            return Err("the server is shutting down".to_owned());
+        }
+        match &**self.inside.load() {
+            Inside::Nothing(why) => Err(why.clone()),
+            Inside::Engine { engine, .. } => engine.ready(),
+        }
     }
 
     /// Waits for a turn at large work. Hold the turn until the work is done.

@@ -69,7 +69,7 @@ impl JobService for Jobs {
         let mut v = Violations::new();
         let name = fields::child_name(&mut v, &parent, &job_id);
         let request_id = fields::request_id(&mut v, request_id);
-        let spec = fields::spec(&mut v, engine, "job.spec", job.and_then(|job| job.spec));
+        let spec = fields::spec(&mut v, &engine, "job.spec", job.and_then(|job| job.spec));
         let (name, spec) = checked(v, name.zip(spec)).map_err(status::of)?;
         if validate_only {
             let spec = Some(convert::spec::to_proto(&spec));
@@ -90,12 +90,12 @@ impl JobService for Jobs {
     }
 
     async fn list_jobs(&self, request: Request<ListJobsRequest>) -> Result<Response<ListJobsResponse>, Status> {
-        Ok(Response::new(listing::jobs(self.door.engine()?, &request.into_inner()).await.map_err(status::of)?))
+        Ok(Response::new(listing::jobs(&self.door.engine()?, &request.into_inner()).await.map_err(status::of)?))
     }
 
     async fn update_job(&self, request: Request<UpdateJobRequest>) -> Result<Response<Job>, Status> {
         let _turn = self.door.turn_for(request.get_ref()).await;
-        let job = update::update(self.door.engine()?, request.into_inner()).await.map_err(status::of)?;
+        let job = update::update(&self.door.engine()?, request.into_inner()).await.map_err(status::of)?;
         Ok(Response::new(in_place(|| convert::job::to_proto(&job))))
     }
 
@@ -170,7 +170,8 @@ impl JobService for Jobs {
         let _turn = self.door.turn_for(request.get_ref()).await;
         let engine = self.door.engine()?;
         let mut v = Violations::new();
-        let fork = fork_from_proto(&mut v, request.into_inner(), |v, spec| fields::spec(v, engine, "spec", Some(spec)));
+        let fork =
+            fork_from_proto(&mut v, request.into_inner(), |v, spec| fields::spec(v, &engine, "spec", Some(spec)));
         let job = engine.fork_job(checked(v, fork).map_err(status::of)?).await.map_err(status::of)?;
         Ok(Response::new(in_place(|| convert::job::to_proto(&job))))
     }
@@ -187,21 +188,21 @@ impl JobService for Jobs {
         &self,
         request: Request<ListAttemptsRequest>,
     ) -> Result<Response<ListAttemptsResponse>, Status> {
-        Ok(Response::new(listing::attempts(self.door.engine()?, &request.into_inner()).await.map_err(status::of)?))
+        Ok(Response::new(listing::attempts(&self.door.engine()?, &request.into_inner()).await.map_err(status::of)?))
     }
 
     async fn list_decisions(
         &self,
         request: Request<ListDecisionsRequest>,
     ) -> Result<Response<ListDecisionsResponse>, Status> {
-        Ok(Response::new(listing::decisions(self.door.engine()?, &request.into_inner()).await.map_err(status::of)?))
+        Ok(Response::new(listing::decisions(&self.door.engine()?, &request.into_inner()).await.map_err(status::of)?))
     }
 
     async fn query_telemetry(
         &self,
         request: Request<QueryTelemetryRequest>,
     ) -> Result<Response<QueryTelemetryResponse>, Status> {
-        Ok(Response::new(listing::telemetry(self.door.engine()?, request.into_inner()).await.map_err(status::of)?))
+        Ok(Response::new(listing::telemetry(&self.door.engine()?, request.into_inner()).await.map_err(status::of)?))
     }
 }
 

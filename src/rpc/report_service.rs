@@ -31,7 +31,7 @@ impl Reports {
 impl ReportService for Reports {
     async fn get_audit_report(&self, request: Request<GetAuditReportRequest>) -> Result<Response<AuditReport>, Status> {
         let engine = self.door.engine()?;
-        let audit = audit(engine, request.into_inner()).await.map_err(status::of)?;
+        let audit = audit(&engine, request.into_inner()).await.map_err(status::of)?;
         Ok(Response::new(report::to_proto(&audit)))
     }
 }

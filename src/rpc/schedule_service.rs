@@ -39,7 +39,7 @@ impl ScheduleService for Schedules {
         let mut request = request.into_inner();
         let engine = self.door.engine()?;
         let mut violations = Violations::new();
-        let spec = fields::spec(&mut violations, engine, "spec", request.spec.take());
+        let spec = fields::spec(&mut violations, &engine, "spec", request.spec.take());
         let steps = curve_steps(&mut violations, &request);
         let spec = checked(violations, spec).map_err(status::of)?;
         let curve = in_place(|| engine.preview(&spec, steps).map(|curve| convert::directive::curve_to_proto(&curve)))

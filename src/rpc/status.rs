@@ -54,7 +54,9 @@ pub fn of(error: Error) -> Status {
         Error::JobDamaged { .. } => (Code::DataLoss, "JOB_DAMAGED"),
         Error::Overloaded { .. } => (Code::ResourceExhausted, "OVERLOADED"),
         Error::StoreUnavailable(_) => (Code::Unavailable, "STORE_UNAVAILABLE"),
+        Error::StoreBusy(_) => (Code::Unavailable, "STORE_BUSY"),
         Error::Store(_) => (Code::Internal, "INTERNAL"),
+        Error::Deposed => (Code::Unavailable, "DEPOSED"),
         Error::ShuttingDown => (Code::Unavailable, "SHUTTING_DOWN"),
     };
     let mut details = ErrorDetails::with_error_info(reason, DOMAIN, facts(&error));
@@ -123,7 +125,9 @@ fn facts(error: &Error) -> HashMap<String, String> {
 fn retry_delay(error: &Error) -> Option<Duration> {
     match error {
         Error::Overloaded { .. } => Some(RETRY_WHEN_FULL),
-        Error::StoreUnavailable(_) | Error::ShuttingDown => Some(RETRY_WHEN_AWAY),
+        Error::StoreUnavailable(_) | Error::StoreBusy(_) | Error::Deposed | Error::ShuttingDown => {
+            Some(RETRY_WHEN_AWAY)
+        }
         _ => None,
     }
 }
@@ -146,7 +150,9 @@ fn job_of(error: &Error) -> Option<String> {
         | Error::ExperimentNotFound { .. }
         | Error::Overloaded { .. }
         | Error::StoreUnavailable(_)
+        | Error::StoreBusy(_)
         | Error::Store(_)
+        | Error::Deposed
         | Error::ShuttingDown => None,
     }
 }
@@ -263,7 +269,9 @@ mod tests {
             (Error::JobDamaged { job: "x".into(), problem: "p".into() }, Code::DataLoss, "JOB_DAMAGED"),
             (Error::Overloaded { what: "queue", limit: 1 }, Code::ResourceExhausted, "OVERLOADED"),
             (Error::StoreUnavailable(Cause::new("away")), Code::Unavailable, "STORE_UNAVAILABLE"),
+            (Error::StoreBusy(Cause::new("locked")), Code::Unavailable, "STORE_BUSY"),
             (Error::Store(Cause::new("select")), Code::Internal, "INTERNAL"),
+            (Error::Deposed, Code::Unavailable, "DEPOSED"),
             (Error::ShuttingDown, Code::Unavailable, "SHUTTING_DOWN"),
         ];
         for (error, code, expected) in cases {

@@ -132,9 +132,20 @@ pub async fn a_busy_database_has_nothing_to_find(database: &TestDatabase) {
 /// Jobs to be damaged, and one that is not.
 async fn train_patients(database: &TestDatabase) {
     let engine = engine(database, settings()).await;
-    let plain =
-        ["no-job", "bad-spec", "bad-chunk", "bad-snapshot", "lost-chunk", "lost-tail", "early", "span", "twice"];
-    let deciding = ["changed", "unrecorded", "invented", "bad-decision", "untaken", "state-only"];
+    let plain = [
+        "no-job",
+        "bad-spec",
+        "bad-chunk",
+        "bad-snapshot",
+        "lost-chunk",
+        "lost-tail",
+        "early",
+        "span",
+        "twice",
+        "deposed-chunk",
+        "future-chunk",
+    ];
+    let deciding = ["changed", "unrecorded", "invented", "bad-decision", "untaken", "state-only", "deposed-decision"];
     for id in plain {
         train(&engine, id, false, &[(0, 40)]).await;
     }
@@ -142,6 +153,8 @@ async fn train_patients(database: &TestDatabase) {
         train(&engine, id, true, &[(0, 40)]).await;
     }
     train(&engine, "lost-attempt", false, &[(0, 20), (8, 20)]).await;
+    train(&engine, "deposed-attempt", false, &[(0, 20), (8, 20)]).await;
+    train(&engine, "attempt-given-twice", false, &[(0, 20), (8, 20)]).await;
     train(&engine, "stray-attempt", false, &[(0, 20)]).await;
     let lost_order = train(&engine, "lost-order", false, &[(0, 8)]).await;
     pause_and_resume(&engine, &lost_order).await;
@@ -237,6 +250,38 @@ fn damages<'a>(damage: &Damage, identity: &'a str) -> Vec<(String, &'a str, Ailm
             Ailment::Snapshot,
         ),
         (format!("update jobs set state = 'COMPLETED' where {}", named("not-ended")), "not-ended", Ailment::Job),
+        // What a server would leave that goes on with its old memory after another one has been there.
+        (
+            format!("update telemetry set epoch = 0 where seq = 5 and {}", of("deposed-chunk")),
+            "deposed-chunk",
+            Ailment::Owner,
+        ),
+        (
+            format!("update telemetry set epoch = 99 where seq = 5 and {}", of("future-chunk")),
+            "future-chunk",
+            Ailment::Owner,
+        ),
+        (
+            format!("update decisions set epoch = 0 where step = 12 and {}", of("deposed-decision")),
+            "deposed-decision",
+            Ailment::Owner,
+        ),
+        (
+            format!("update attempts set epoch = 0 where attempt = 2 and {}", of("deposed-attempt")),
+            "deposed-attempt",
+            Ailment::Owner,
+        ),
+        // The next server has given out the number of an attempt whose telemetry is of the server before.
+        (
+            format!("update attempts set epoch = 2 where attempt = 2 and {}", of("attempt-given-twice")),
+            "attempt-given-twice",
+            Ailment::Owner,
+        ),
+        (
+            "insert into ownership select 0, sequence, process, host, pid, acquire_time from ownership".into(),
+            "",
+            Ailment::Owner,
+        ),
     ]
 }
 

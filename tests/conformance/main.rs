@@ -10,6 +10,7 @@ mod jobs;
 mod listing;
 mod opening;
 mod outages;
+mod ownership;
 mod retention;
 mod telemetry;
 mod writes;
@@ -76,6 +77,14 @@ conformance! {
         a_damaged_job_is_named_and_hides_no_other
         damaged_rows_of_every_table_are_named
         a_store_that_is_open_answers_a_ping;
+    ownership:
+        every_opening_raises_the_epoch
+        an_owner_that_was_replaced_writes_nothing_more
+        an_owner_that_was_replaced_keeps_no_house
+        a_database_that_went_back_is_noticed
+        a_database_that_went_back_before_the_owner_came_is_noticed
+        a_row_that_is_there_with_other_contents_is_refused
+        rows_say_which_owner_stored_them;
     retention:
         jobs_expire_by_when_they_ended_and_where
         telemetry_goes_a_bounded_piece_at_a_time

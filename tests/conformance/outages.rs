@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use lrs_model::job::Timestamp;
 use lrs_runtime::error::chain;
 use lrs_store as store;
 use lrs_store::{Error, Store};
@@ -98,30 +99,121 @@ async fn a_restarted_postgres_is_used_again() {
 }
 
 #[tokio::test]
-async fn a_server_whose_session_was_cut_commits_only_if_it_is_still_the_owner() {
+async fn a_server_whose_session_was_cut_goes_on_if_nobody_came_meanwhile() {
+    let database = TestDatabase::of("PostgreSQL").await;
+    let store = database.open().await;
+    let (x, y) = (job("x"), job("y"));
+    done(&*store, &[create(&x)]).await;
+    let before = store.epoch();
+
+    cut_sessions(&database.address).await;
+
+    once_back(async || store.commit(&[create(&y)]).await).await;
+    assert!(store.epoch() > before, "it has taken the database again");
+    store.ping().await.unwrap();
+    assert_eq!(store.merge_telemetry(x.id, 1, 10, 10).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_server_whose_session_was_cut_is_deposed_once_another_has_come() {
     let database = TestDatabase::of("PostgreSQL").await;
     let first = database.open().await;
-    let (x, y) = (job("x"), job("y"));
-    done(&*first, &[create(&x)]).await;
+    let job = started_job(&*first, "x").await;
+    done(&*first, &[append(&job, &chunk(0, 0, [0])), append(&job, &chunk(1, 0, [1]))]).await;
     cut_sessions(&database.address).await;
 
     let second = database.open().await;
 
-    let error = once_refused(&*first, &y).await;
-    assert!(chain(&error).contains("another lrs server"), "{error:?}");
-    assert!(chain(&first.ping().await.unwrap_err()).contains("another lrs server"));
-    done(&*second, &[create(&y)]).await;
-    assert_eq!(first.job(&y.name).await.unwrap(), Some(y.clone()), "reads go on");
+    let error = once_known(async || first.commit(&[append(&job, &chunk(2, 0, [2]))]).await).await;
+    assert!(matches!(error, Error::Deposed { .. }), "{error}");
+    assert!(chain(&error).contains("pid "), "it names the other: {error}");
+    for refused in [
+        first.commit(&[]).await.map(drop).err(),
+        first.ping().await.err(),
+        first.merge_telemetry(job.id, 1, 10, 10).await.map(drop).err(),
+        first.remove_telemetry(job.id, Timestamp(0), 1).await.map(drop).err(),
+    ] {
+        assert!(matches!(refused, Some(Error::Deposed { .. })), "{refused:?}");
+    }
+    assert_eq!(first.telemetry(job.id, 1, 0, 10).await.unwrap().len(), 2, "reads go on");
+
+    // Its memory does not become right again when the other has gone.
+    done(&*second, &[append(&job, &chunk(2, 1, [7]))]).await;
     second.close().await;
-    done(&*first, &[create(&y)]).await;
+    assert!(matches!(first.commit(&[append(&job, &chunk(2, 0, [2]))]).await, Err(Error::Deposed { .. })));
+    first.close().await;
+    let third = database.open().await;
+    assert_eq!(third.telemetry(job.id, 1, 2, 10).await.unwrap(), [chunk(2, 1, [7])]);
 }
 
-/// The first failed commit only finds the session gone; the next asks for ownership.
-async fn once_refused(store: &dyn Store, job: &lrs_model::job::JobRow) -> Error {
-    assert!(store.commit(&[create(job)]).await.unwrap_err().is_transient());
-    let error = store.commit(&[create(job)]).await.unwrap_err();
-    assert!(error.is_transient(), "{error}");
-    error
+#[tokio::test]
+async fn housekeeping_beside_a_new_owner_is_refused() {
+    let database = TestDatabase::of("PostgreSQL").await;
+    let first = database.open().await;
+    let job = started_job(&*first, "x").await;
+    let chunks: Vec<_> = (0..4).map(|seq| append(&job, &chunk(seq, 0, [seq]))).collect();
+    done(&*first, &chunks).await;
+    cut_sessions(&database.address).await;
+    let second = database.open().await;
+
+    // No commit and no ping has told the first one.
+    let error = once_known(async || first.merge_telemetry(job.id, 1, 10, 10).await).await;
+
+    assert!(matches!(error, Error::Deposed { .. }), "{error}");
+    assert_eq!(second.telemetry(job.id, 1, 0, 10).await.unwrap().len(), 4);
+}
+
+#[tokio::test]
+async fn a_commit_that_was_given_up_half_way_leaves_the_ownership_provable() {
+    let database = TestDatabase::of("PostgreSQL").await;
+    let store = database.open().await;
+    let job = started_job(&*store, "x").await;
+    let mut blocker = PgConnection::connect(&database.address).await.unwrap();
+    let mut blocking = blocker.begin().await.unwrap();
+    sqlx::query("select id from jobs for update").execute(&mut *blocking).await.unwrap();
+
+    let batch = [append(&job, &chunk(0, 0, [0]))];
+    let given_up = tokio::time::timeout(Duration::from_millis(50), store.commit(&batch)).await;
+    assert!(given_up.is_err(), "it waits for the job: {given_up:?}");
+    blocking.rollback().await.unwrap();
+
+    once_back(async || store.commit(&batch).await).await;
+    assert_eq!(store.telemetry(job.id, 1, 0, 10).await.unwrap(), [chunk(0, 0, [0])]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_postgres_that_comes_back_older_is_noticed() {
+    let server = TestPostgres::private(&[]);
+    let url = server.create_database().await;
+    let store = open(&url).await.unwrap();
+    let job = started_job(&*store, "x").await;
+    done(&*store, &[append(&job, &chunk(0, 0, [0]))]).await;
+    let backup = tokio::task::block_in_place(|| server.copy());
+    once_back(async || store.commit(&[append(&job, &chunk(1, 0, [1]))]).await).await;
+
+    tokio::task::block_in_place(|| server.restore(backup));
+
+    let error = once_known(async || store.ping().await).await;
+    assert!(matches!(error, Error::LostTail { .. }), "{error}");
+    assert!(matches!(store.commit(&[append(&job, &chunk(2, 0, [2]))]).await, Err(Error::LostTail { .. })));
+    store.close().await;
+    let again = open(&url).await.unwrap();
+    assert_eq!(again.telemetry(job.id, 1, 0, 10).await.unwrap(), [chunk(0, 0, [0])]);
+    done(&*again, &[append(&job, &chunk(1, 0, [1]))]).await;
+}
+
+/// Tries until the failure is one that does not pass.
+async fn once_known<T: std::fmt::Debug>(mut attempt: impl AsyncFnMut() -> Result<T, Error>) -> Error {
+    let work = async {
+        loop {
+            match attempt().await {
+                Err(error) if error.is_transient() => {}
+                Err(error) => return error,
+                Ok(value) => panic!("it goes on: {value:?}"),
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(1), work).await.expect("the database answers")
 }
 
 /// Ends all sessions on the database but our own, as a failover or a firewall would.
@@ -171,7 +263,7 @@ async fn a_killed_process_leaves_all_that_it_acknowledged_in_sqlite() {
     let mut lines = BufReader::new(writer.stdout.take().unwrap()).lines().map(Result::unwrap);
     let acknowledged = |line: String| line.split_once("acknowledged ")?.1.parse::<u64>().ok();
     let mut last = lines.by_ref().filter_map(acknowledged).nth(50).unwrap();
-    assert!(matches!(database.try_open().await, Err(Error::Refused { .. })), "the other process has it");
+    assert!(matches!(database.try_open().await, Err(Error::Taken { .. })), "the other process has it");
     writer.kill().unwrap();
     writer.wait().unwrap();
     last = lines.filter_map(acknowledged).last().unwrap_or(last);

@@ -10,11 +10,14 @@ use lrs_model::{
 };
 use lrs_store::{Chunk, DecisionRow, Error, ExpiredJob, Outcome, Removal, StateRow, Write};
 
+use crate::ownership::Ownership;
 use crate::promises::Stored;
 
 /// Everything committed.
 #[derive(Clone, Default)]
 pub struct Durable {
+    /// Who owns the data.
+    pub ownership: Ownership,
     jobs: BTreeMap<JobId, (Stored, Option<StateRow>)>,
     position: u64,
     /// Jobs whose telemetry was removed because its retention was over.
@@ -28,7 +31,8 @@ impl Durable {
         Ok(batch.iter().map(|write| self.apply(write)).collect())
     }
 
-    /// Checks the constraints: a token belongs to one attempt, and everything that a fork shares must exist.
+    /// Checks the constraints: a token belongs to one attempt, everything that a fork shares must exist, and what is
+    /// there already is the same.
     fn check(&self, batch: &[Write]) -> Result<(), Error> {
         let mut new = BTreeSet::new();
         for write in batch {
@@ -39,6 +43,7 @@ impl Durable {
                 let problem = format!("the telemetry of job {source}, which it would share, has been removed");
                 return Err(Error::refused("to fork a job", problem));
             }
+            self.check_same(write)?;
             let Write::StartAttempt(job, row) = write else { continue };
             let known = self.jobs.get(job).is_some_and(|(stored, _)| {
                 stored.attempts.iter().any(|other| other.token == row.token && other.attempt != row.attempt)
@@ -49,6 +54,29 @@ impl Durable {
             }
         }
         Ok(())
+    }
+
+    /// Checks that a row that is there already is what is to be written.
+    fn check_same(&self, write: &Write) -> Result<(), Error> {
+        let stored = |job: &JobId| self.jobs.get(job).map(|(stored, _)| stored);
+        let differs = match write {
+            Write::StartAttempt(job, row) => stored(job)
+                .and_then(|stored| stored.attempts.iter().find(|known| known.attempt == row.attempt))
+                .filter(|known| (&known.token, known.resume_step) != (&row.token, row.resume_step))
+                .map(|known| ("attempts", format!("attempt {} has the token {}", row.attempt, known.token))),
+            Write::AppendTelemetry(job, chunk) => stored(job)
+                .and_then(|stored| stored.chunks.iter().find(|c| (c.attempt, c.seq) == (chunk.attempt, chunk.seq)))
+                .filter(|known| format!("{known:?}") != format!("{chunk:?}"))
+                .map(|_| ("telemetry", format!("chunk {} of attempt {}", chunk.seq, chunk.attempt))),
+            Write::RecordDecision(job, decision, _) => stored(job)
+                .and_then(|stored| stored.decisions.iter().find(|row| row.decision.id == decision.id))
+                .filter(|row| {
+                    (&row.decision.effect, row.decision.effective_step) != (&decision.effect, decision.effective_step)
+                })
+                .map(|_| ("decisions", format!("decision {}", decision.id))),
+            _ => None,
+        };
+        differs.map_or(Ok(()), |(table, what)| Err(Error::differs(table, what, "it has other contents")))
     }
 
     fn apply(&mut self, write: &Write) -> Outcome {

@@ -10,6 +10,7 @@ mod durable;
 mod model;
 mod network;
 mod operator;
+mod ownership;
 mod planted;
 mod process;
 mod run;
@@ -89,7 +90,8 @@ fn no_seed_breaks_a_promise() {
     println!("{count} seeds from {first} on: {counts:?}");
     assert_kept(&failed);
     assert!(counts.compared > count && counts.acknowledged > count, "the runs did nothing: {counts:?}");
-    let Counts { searches, raises, cuts, divergences, stops, kept, restored, advised, removed, .. } = counts;
+    let Counts { searches, raises, cuts, divergences, stops, kept, restored, advised, removed, lost_tails, .. } =
+        counts;
     for (times, what) in [
         (searches, "search for a rate comes to its end"),
         (raises, "raise is tried"),
@@ -100,6 +102,7 @@ fn no_seed_breaks_a_promise() {
         (restored, "copy is gone back to"),
         (advised, "advice is given out"),
         (removed, "telemetry is removed"),
+        (lost_tails, "tail is lost"),
     ] {
         assert!(times > count / 200, "hardly any {what}: {counts:?}");
     }
@@ -189,6 +192,26 @@ fn showing_advice_before_it_is_stored_is_caught() {
 #[test]
 fn giving_advice_to_one_rank_alone_is_caught() {
     assert_caught_by(Plant::AdviseOne, &[1, 3], 200, "stop_advice: Some");
+}
+
+#[test]
+fn a_commit_of_an_owner_that_was_replaced_is_caught() {
+    assert_caught_by(Plant::CommitUnproven, &[1, 2], 100, "was replaced");
+}
+
+#[test]
+fn going_on_with_old_memory_after_another_owner_is_caught() {
+    assert_caught(Plant::KeepMemory, &[1, 2, 3], 200);
+}
+
+#[test]
+fn calling_steps_final_past_the_lease_is_caught() {
+    assert_caught_by(Plant::IgnoreLease, &[1], 100, "past its lease");
+}
+
+#[test]
+fn not_noticing_that_the_database_went_back_is_caught() {
+    assert_caught(Plant::MissLostTail, &[1, 2, 3], 200);
 }
 
 #[test]

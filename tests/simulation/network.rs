@@ -1,16 +1,24 @@
 //! The network between callers and the server: requests and answers take time, get lost, and come twice.
 
-use std::{sync::Arc, time::Duration};
+use std::{cell::Cell, rc::Rc, sync::Arc, time::Duration};
 
 use lrs_engine::{Engine, Error};
 
-use crate::{process::Address, world::World};
+use crate::{
+    process::{Address, Process},
+    world::World,
+};
 
-/// A connection to the server.
+/// How long a caller waits for a server that does not answer.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// A caller's connection to the servers: to one of them, until it fails.
 #[derive(Clone)]
 pub struct Network {
     pub world: Arc<World>,
     pub address: Arc<Address>,
+    /// Which server is called.
+    pub seat: Rc<Cell<usize>>,
 }
 
 /// The reason why a call has no answer.
@@ -23,8 +31,36 @@ pub enum Failure {
 }
 
 impl Network {
+    /// The connection of another caller.
+    pub fn another(&self) -> Self {
+        let seat = self.world.below(self.address.seats() as u64);
+        Self { seat: Rc::new(Cell::new(usize::try_from(seat).unwrap())), ..self.clone() }
+    }
+
     /// Calls the server. A request that comes twice is carried out twice.
     pub async fn call<T>(&self, request: impl AsyncFn(&Engine) -> Result<T, Error>) -> Result<T, Failure> {
+        self.call_process(async |engine, _| request(engine).await).await
+    }
+
+    /// The same, for a request that looks at the process that answers it.
+    pub async fn call_process<T>(
+        &self,
+        request: impl AsyncFn(&Engine, &Process) -> Result<T, Error>,
+    ) -> Result<T, Failure> {
+        let answer = self.try_call(request).await;
+        let fails = match &answer {
+            Err(Failure::Lost) => self.world.below(3) == 0,
+            Err(Failure::Refused(Error::Deposed | Error::ShuttingDown)) => true,
+            Err(Failure::Refused(Error::StoreUnavailable(_))) => self.world.below(3) == 0,
+            _ => false,
+        };
+        if fails {
+            self.address.move_on(&self.seat);
+        }
+        answer
+    }
+
+    async fn try_call<T>(&self, request: impl AsyncFn(&Engine, &Process) -> Result<T, Error>) -> Result<T, Failure> {
         let world = &self.world;
         world.pause().await;
         if world.chance(world.profile.lost) {
@@ -44,12 +80,29 @@ impl Network {
         answer.map_err(Failure::Refused)
     }
 
-    async fn once<T>(&self, request: &impl AsyncFn(&Engine) -> Result<T, Error>) -> Result<Result<T, Error>, Failure> {
-        let (engine, process) = self.address.server().map_err(|_| Failure::Lost)?;
-        tokio::select! {
+    async fn once<T>(
+        &self,
+        request: &impl AsyncFn(&Engine, &Process) -> Result<T, Error>,
+    ) -> Result<Result<T, Error>, Failure> {
+        let (engine, process) = self.address.server(&self.seat).map_err(|_| Failure::Lost)?;
+        reach(&process).await?;
+        let answer = tokio::select! {
             biased;
-            () = process.dead() => Err(Failure::Lost),
-            answer = request(&engine) => Ok(answer),
-        }
+            () = process.dead() => return Err(Failure::Lost),
+            answer = request(&engine, &process) => answer,
+        };
+        // An answer that was made before a process stood still leaves it after.
+        reach(&process).await?;
+        Ok(answer)
+    }
+}
+
+/// Waits for a process that stands still.
+async fn reach(process: &Process) -> Result<(), Failure> {
+    tokio::select! {
+        biased;
+        () = process.dead() => Err(Failure::Lost),
+        () = process.thawed() => Ok(()),
+        () = tokio::time::sleep(PATIENCE) => Err(Failure::Lost),
     }
 }

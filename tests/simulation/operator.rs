@@ -79,7 +79,7 @@ impl Office {
         let valley = (spec.tier == Tier::Restore).then(|| draw_valley(world));
         let steps = if valley.is_some() { spec.total_steps.unwrap_or(150) } else { 15 + world.below(45) };
         let steps = steps.max(resume_step + 5);
-        let group = Rc::new(Group { steps, valley, ..Group::watcher(self.network.clone(), job.clone(), spec) });
+        let group = Rc::new(Group { steps, valley, ..Group::watcher(self.network.another(), job.clone(), spec) });
         self.jobs.borrow_mut().push(job.clone());
         let office = self.clone();
         let trainer = tokio::task::spawn_local(async move {
@@ -124,6 +124,8 @@ impl Office {
                 Err(Failure::Refused(
                     error @ (Error::StoreUnavailable(_)
                     | Error::ShuttingDown
+                    | Error::Deposed
+                    | Error::StoreBusy(_)
                     | Error::Store(_)
                     | Error::JobDamaged { .. }),
                 )) => self.world().log(|| format!("{job}: {error}")),
@@ -287,7 +289,7 @@ impl Office {
         let world = self.world();
         loop {
             tokio::time::sleep(Duration::from_millis(world.below(300))).await;
-            let Ok((engine, process)) = self.network.address.server() else { continue };
+            let Ok((engine, process)) = self.network.address.server(&self.network.seat) else { continue };
             let watch = tokio::select! {
                 biased;
                 () = process.dead() => continue,

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use lrs_model::{job::AttemptRow, spec::Spec};
 use lrs_store::{Outcome, Write};
 
-use crate::store::{SimStore, apply};
+use crate::store::{SimStore, land};
 use crate::{
     durable::Durable,
     world::{World, lock},
@@ -38,6 +38,14 @@ pub enum Plant {
     RemoveEarly,
     /// Telemetry is removed, but its job does not say so.
     RemoveUnmarked,
+    /// A commit does not prove that its process is the owner.
+    CommitUnproven,
+    /// A process that has lost its session takes the lock again with its old memory, whoever had it meanwhile.
+    KeepMemory,
+    /// An owner that does not reach the database calls steps final for ever.
+    IgnoreLease,
+    /// Nobody notices that the database has gone back.
+    MissLostTail,
 }
 
 impl Plant {
@@ -75,7 +83,7 @@ impl Plant {
             let _turn = process.turns.lock().await;
             tokio::time::sleep(Duration::from_millis(5)).await;
             if process.is_alive() {
-                let _ = apply(&world, &batch);
+                let _ = land(&world, &process, &batch, false);
             }
         }));
         outcomes
@@ -95,7 +103,9 @@ impl Unflushed {
     pub fn lose(&self, world: &Arc<World>) {
         if let Some(before) = lock(&self.0).take() {
             world.log(|| "the last commit is lost".to_owned());
-            *world.durable() = before;
+            let mut durable = world.durable();
+            *durable = before;
+            durable.ownership.lock = None;
         }
     }
 }

@@ -76,8 +76,12 @@ pub fn run(seed: u64, plant: Option<Plant>, keeps_log: bool) -> Outcome {
 
 async fn live(world: &Arc<World>) {
     let address = Address::new(world.clone());
-    let network = Network { world: world.clone(), address: address.clone() };
-    let supervisor = tokio::task::spawn_local(address.clone().supervise());
+    let network = Network { world: world.clone(), address: address.clone(), seat: Rc::default() };
+    let mut chores = tokio::task::JoinSet::new();
+    for seat in 0..address.seats() {
+        chores.spawn_local(address.clone().supervise(seat));
+    }
+    chores.spawn_local(address.clone().trouble());
     let office = Office::new(network.clone());
     let mut people = Vec::new();
     for number in 0..=world.below(3) {
@@ -111,7 +115,7 @@ async fn live(world: &Arc<World>) {
     }
     address.recovered().await;
     look_back(world, &network).await;
-    supervisor.abort();
+    chores.abort_all();
 }
 
 /// Checks at the end, when all is quiet: every rate is still the same, and all stored data is right.

@@ -1,6 +1,10 @@
 //! The store under the engine: slow, failing, hanging, and gone when its process dies.
 
-use std::{ops::Range, sync::Arc, time::Duration};
+use std::{
+    ops::Range,
+    sync::{Arc, atomic::Ordering::SeqCst},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use lrs_model::{
@@ -8,12 +12,20 @@ use lrs_model::{
     job::{AttemptRow, JobRow, Timestamp},
     name::{JobId, JobName},
 };
+use lrs_runtime::error::chain;
 use lrs_store::{
     Chunk, DecisionQuery, DecisionRow, Error, ExpiredJob, ExpiryQuery, LoadedJob, Outcome, Removal, StateRow, Store,
     Write,
 };
+use tokio::time::Instant;
 
-use crate::{planted::Plant, process::Process, promises::Violation, world::World};
+use crate::{
+    ownership::Claim,
+    planted::Plant,
+    process::Process,
+    promises::Violation,
+    world::{World, lock},
+};
 
 /// The longest hang of a call: the real stores give up after 35 seconds.
 const HANG_MS: u64 = 35_000;
@@ -24,6 +36,7 @@ const PAGE: usize = 5;
 pub struct SimStore {
     pub world: Arc<World>,
     pub process: Arc<Process>,
+    epoch: i64,
 }
 
 fn unavailable(why: &str) -> Error {
@@ -31,6 +44,33 @@ fn unavailable(why: &str) -> Error {
 }
 
 impl SimStore {
+    /// Takes the data over for a process.
+    ///
+    /// # Errors
+    /// If another process has it.
+    pub fn open(world: &Arc<World>, process: &Arc<Process>) -> Result<Self, Error> {
+        let claim = Claim::acquire(&mut world.durable().ownership, process.id)?;
+        let epoch = claim.epoch();
+        *lock(&process.claim) = Some(claim);
+        Ok(Self { world: world.clone(), process: process.clone(), epoch })
+    }
+
+    /// Reaches the database: not while the process stands still, and not while it is cut off.
+    async fn reach(&self) -> Result<(), Error> {
+        self.process.thawed().await;
+        if self.process.cut_off.load(SeqCst) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            return Err(unavailable("no route to the database"));
+        }
+        Ok(())
+    }
+
+    /// Proves the ownership. A process that has died does so no more.
+    async fn prove(&self) -> Result<(), Error> {
+        self.point(0.0, "at a proof").await;
+        prove(&self.world, &self.process)
+    }
+
     /// A point at which the process may die. A dead process waits here for ever, so nothing that it does reaches the
     /// durable data.
     async fn point(&self, probability: f64, at: &str) {
@@ -58,19 +98,12 @@ impl SimStore {
     async fn read(&self) -> Result<(), Error> {
         self.world.pause().await;
         self.hang().await?;
+        self.reach().await?;
         self.point(0.0, "at a read").await;
         if self.world.chance(self.world.profile.read_fails) {
             return Err(unavailable("a read failed"));
         }
         Ok(())
-    }
-
-    /// Commits the batch, with the change of a planted bug if there is one.
-    fn land(&self, batch: &[Write]) -> Result<Vec<Outcome>, Error> {
-        match self.world.plant {
-            Some(plant) => apply(&self.world, &plant.changed(batch)),
-            None => apply(&self.world, batch),
-        }
     }
 
     fn check_bounds(&self, batch: &[Write]) {
@@ -83,13 +116,48 @@ impl SimStore {
     }
 }
 
+/// Proves that a process owns the data, and that all that it has committed is there.
+fn prove(world: &World, process: &Process) -> Result<(), Error> {
+    let mut claim = lock(&process.claim);
+    let Some(claim) = &mut *claim else { return Err(unavailable("the store is not open")) };
+    claim.prove(&mut world.durable().ownership, world.plant)
+}
+
+/// Commits a batch of a process, with the change of a planted bug if there is one. With `is_proven`, the transaction
+/// has proven the ownership in this moment.
+pub fn land(world: &World, process: &Process, batch: &[Write], is_proven: bool) -> Result<Vec<Outcome>, Error> {
+    if !is_proven && world.plant != Some(Plant::CommitUnproven) {
+        prove(world, process)?;
+    }
+    let outcomes = match world.plant {
+        Some(plant) => apply(world, process, &plant.changed(batch)),
+        None => apply(world, process, batch),
+    }?;
+    if let Some(claim) = &mut *lock(&process.claim) {
+        claim.advance(&mut world.durable().ownership);
+    }
+    Ok(outcomes)
+}
+
 /// Commits the batch, and lets the checker look at every job in it.
-pub fn apply(world: &World, batch: &[Write]) -> Result<Vec<Outcome>, Error> {
+fn apply(world: &World, process: &Process, batch: &[Write]) -> Result<Vec<Outcome>, Error> {
     let mut durable = world.durable();
+    let owner = durable.ownership.process;
+    if owner != process.id {
+        let what = format!("process {} has committed, though it was replaced by process {owner}", process.id);
+        world.fail(Violation { promise: 1, what });
+    }
     if world.plant == Some(Plant::LoseLastCommit) {
         world.unflushed.note(&durable);
     }
-    let outcomes = durable.commit(batch)?;
+    world.note_tail(&durable, batch);
+    let outcomes = durable.commit(batch).inspect_err(|error| {
+        // An owner knows all that is there, so it never writes what contradicts it.
+        if matches!(error, Error::Differs { .. }) {
+            let what = format!("process {} contradicts what is stored: {}", process.id, chain(error));
+            world.fail(Violation { promise: 1, what });
+        }
+    })?;
     let touched: Vec<JobId> = durable.jobs().map(|stored| stored.row.id).filter(|id| touches(batch, *id)).collect();
     for id in touched {
         let Some(stored) = durable.job(id) else { continue };
@@ -143,9 +211,11 @@ impl Store for SimStore {
     async fn commit(&self, batch: &[Write]) -> Result<Vec<Outcome>, Error> {
         let (world, profile) = (&self.world, &self.world.profile);
         self.check_bounds(batch);
+        let begun = Instant::now();
         self.point(profile.crash_at_commit, "before a commit").await;
         world.pause().await;
         self.hang().await?;
+        self.reach().await?;
         // A batch that has landed already is not refused when it comes again.
         if world.chance(profile.refuses) && !self.process.is_known(batch) {
             world.log(|| "a commit is refused".to_owned());
@@ -157,20 +227,29 @@ impl Store for SimStore {
         if world.plant == Some(Plant::AcknowledgeEarly) && self.process.is_alive() {
             return Ok(Plant::acknowledge_early(self, batch));
         }
-        // The batch is on its way until it lands: if the process dies now, it may or may not land.
+        if world.plant != Some(Plant::CommitUnproven) {
+            self.prove().await?;
+        }
+        // The batch is on its way until it lands: if the process dies or its session is cut now, it may or may not
+        // land.
         self.process.send(batch);
         world.pause().await;
+        self.process.thawed().await;
         self.point(profile.crash_at_commit, "during a commit").await;
-        self.process.arrive();
-        let outcomes = self.land(batch)?;
+        if !self.process.arrive() {
+            return Err(Error::outcome_unknown("the session was cut"));
+        }
+        let outcomes = land(world, &self.process, batch, false)?;
         self.point(profile.crash_at_commit, "after a commit").await;
         world.pause().await;
         if world.chance(profile.commit_fails) {
             world.log(|| "a commit landed and is said to have failed".to_owned());
             self.process.know(batch);
-            return Err(unavailable("the connection was lost"));
+            return Err(Error::outcome_unknown("the connection was lost"));
         }
         self.point(0.0, "before an answer").await;
+        self.process.thawed().await;
+        self.process.prove(begun);
         Ok(outcomes)
     }
 
@@ -239,6 +318,7 @@ impl Store for SimStore {
         let mut gone = 0;
         loop {
             self.read().await?;
+            self.prove().await?;
             let more = self.world.durable().merge(job, attempt, below_seq, target);
             if more == 0 {
                 return Ok(gone);
@@ -282,13 +362,16 @@ impl Store for SimStore {
         let (world, profile) = (&self.world, &self.world.profile);
         world.pause().await;
         self.hang().await?;
+        self.reach().await?;
         self.point(profile.crash_at_commit, "before a removal").await;
         if world.chance(profile.removal_fails) {
             return Err(unavailable("a removal failed"));
         }
         let limit = usize::try_from(world.below(u64::from(limit.min(6)))).unwrap() + 1;
+        self.prove().await?;
         let removal = {
             let mut durable = world.durable();
+            world.keep_tail();
             if let (Some(stored), Some(kept_for)) =
                 (durable.job(job).filter(|s| s.row.state.is_ended()), profile.kept_for)
             {
@@ -308,7 +391,21 @@ impl Store for SimStore {
     }
 
     async fn ping(&self) -> Result<(), Error> {
-        self.read().await
+        let begun = Instant::now();
+        self.read().await?;
+        self.prove().await?;
+        self.world.pause().await;
+        self.process.thawed().await;
+        self.process.prove(begun);
+        Ok(())
+    }
+
+    fn epoch(&self) -> i64 {
+        self.epoch
+    }
+
+    fn is_exclusive(&self) -> bool {
+        false
     }
 
     async fn close(&self) {}

@@ -48,25 +48,45 @@ impl Drop for Stream {
 }
 
 impl Stream {
-    pub async fn open(group: &Rc<Group>, attempt: u32, rank: u32, shared: &Rc<Shared>) -> Result<Self, Failure> {
+    /// Opens a stream. The service answers with the first step that is not durable, unless it is slow to answer.
+    pub async fn open(
+        group: &Rc<Group>,
+        attempt: u32,
+        rank: u32,
+        shared: &Rc<Shared>,
+    ) -> Result<(Self, Option<u64>), Failure> {
         let network = &group.network;
         network.world.pause().await;
-        let (engine, process) = network.address.server().map_err(|_| Failure::Lost)?;
-        let reporter = tokio::select! {
+        let (engine, process) = network.address.server(&network.seat).map_err(|_| Failure::Lost)?;
+        let opening = async {
+            process.thawed().await;
+            let reporter = engine.reporter(&group.job, attempt.into(), rank).await?;
+            let receipt = reporter.report(Report::default()).await?.receipt();
+            let receipt = tokio::time::timeout(Duration::from_millis(500), receipt).await;
+            Ok::<_, Error>((reporter, receipt.ok().transpose()?))
+        };
+        let opened = tokio::select! {
             biased;
             () = process.dead() => return Err(Failure::Lost),
-            reporter = engine.reporter(&group.job, attempt.into(), rank) => reporter.map_err(Failure::Refused)?,
+            opened = opening => opened,
+            () = tokio::time::sleep(Duration::from_secs(1)) => return Err(Failure::Lost),
         };
+        let (reporter, receipt) = opened.map_err(|error| {
+            network.address.move_on(&network.seat);
+            Failure::Refused(error)
+        })?;
         let (messages, queue) = mpsc::channel(64);
         let broken = Rc::new(Cell::new(false));
         let wants_directives = network.world.below(3) == 0;
-        let end = End { group: group.clone(), attempt, rank, shared: shared.clone(), process, reporter };
+        let lost_tails = network.world.history().counts.lost_tails;
+        let end = End { group: group.clone(), attempt, rank, shared: shared.clone(), process, reporter, lost_tails };
         let (is_broken, dies) = (broken.clone(), network.world.below(2) == 0);
         let task = tokio::task::spawn_local(async move {
             end.run(queue, wants_directives).await;
             is_broken.set(true);
         });
-        Ok(Self { messages, broken, task: task.abort_handle(), dies })
+        let end = receipt.map(|receipt| receipt.durable_through_step.map_or(0, |step| step + 1));
+        Ok((Self { messages, broken, task: task.abort_handle(), dies }, end))
     }
 
     pub fn is_broken(&self) -> bool {
@@ -87,6 +107,8 @@ struct End {
     shared: Rc<Shared>,
     process: std::sync::Arc<Process>,
     reporter: Reporter,
+    /// How often the data had gone back when the stream was opened.
+    lost_tails: u64,
 }
 
 type Pending = FuturesOrdered<LocalBoxFuture<'static, (Message, Result<Receipt, Error>)>>;
@@ -96,6 +118,11 @@ impl End {
         let world = self.group.network.world.clone();
         let mut pending = Pending::new();
         loop {
+            tokio::select! {
+                biased;
+                () = self.process.dead() => return,
+                () = self.process.thawed() => {}
+            }
             let goes_on = tokio::select! {
                 biased;
                 () = self.process.dead() => false,
@@ -106,6 +133,9 @@ impl End {
                             for directive in &mut directives {
                                 directive.told.stop_advice = None;
                             }
+                        }
+                        for directive in &directives {
+                            self.group.check_lease(&self.process, directive.step);
                         }
                         self.group.note(self.attempt, &directives);
                         let directives = directives.into_iter().map(|directive| (directive.step, directive));
@@ -179,6 +209,13 @@ impl End {
         let world = &self.group.network.world;
         let (job, attempt, rank) = (&self.group.job, self.attempt, self.rank);
         world.log(|| format!("{job} acknowledged {attempt} of rank {rank}: {receipt:?}"));
+        if self.lost_tails != world.history().counts.lost_tails {
+            // The data has gone back since, which nobody can know yet.
+            if let Some(through) = receipt.durable_through_step {
+                self.shared.acknowledged.set(self.shared.acknowledged.get().max(through + 1));
+            }
+            return true;
+        }
         let found = [receipt.repeated, receipt.conflicting, receipt.late];
         let expected = match message {
             Message::Report(_) => found,

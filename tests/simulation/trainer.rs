@@ -4,6 +4,7 @@ use std::{
     cell::{Cell, RefCell},
     collections::{BTreeMap, VecDeque},
     rc::Rc,
+    sync::atomic::Ordering::SeqCst,
     time::Duration,
 };
 
@@ -20,6 +21,7 @@ use crate::model::{Model, Valley};
 use crate::{
     network::{Failure, Network},
     planted::Plant,
+    process::Process,
     promises::Violation,
     stream::{Message, Stream},
 };
@@ -141,6 +143,15 @@ impl Group {
         Err(Over)
     }
 
+    /// Checks that a process may call anything final now.
+    pub fn check_lease(&self, process: &Process, step: u64) {
+        let world = &self.network.world;
+        if !process.is_within(world.lease) {
+            let what = format!("{}: process {} calls step {step} final past its lease", self.job, process.id);
+            world.fail(Violation { promise: 1, what });
+        }
+    }
+
     /// Notes final directives that arrived.
     pub fn note(&self, attempt: u32, directives: &[Directive]) {
         let world = &self.network.world;
@@ -156,7 +167,7 @@ impl Group {
     /// Asks for a step and the steps after it; the answer must come within `wait`.
     pub async fn ask(&self, attempt: u64, step: u64, plan: usize, wait: Duration) -> Result<DirectiveAnswer, Failure> {
         let world = &self.network.world;
-        let ask = async |engine: &lrs_engine::Engine| {
+        let ask = async |engine: &lrs_engine::Engine, process: &Process| {
             let asked = Instant::now();
             let call = RateCall { attempt, step, plan_steps: plan, wait };
             let answer = engine.directive(self.job.as_str(), call).await;
@@ -165,9 +176,12 @@ impl Group {
                 let what = format!("{}: step {step} was asked for with {wait:?}, and took {took:?}", self.job);
                 world.fail(Violation { promise: 4, what });
             }
+            if answer.as_ref().is_ok_and(|answer| answer.is_final) {
+                self.check_lease(process, step);
+            }
             answer
         };
-        let mut answer = self.network.call(ask).await?;
+        let mut answer = self.network.call_process(ask).await?;
         match world.plant {
             Some(Plant::ProvisionalAsFinal) => answer.is_final = true,
             Some(Plant::ForgetActions) => {
@@ -199,6 +213,8 @@ struct Rank {
     /// Samples that are not in a report yet.
     gathered: Vec<Sample>,
     outbox: VecDeque<Report>,
+    /// Reports that are acknowledged, in case the database loses them all the same.
+    kept: Vec<Report>,
     /// A sample that is acknowledged.
     known: Option<Sample>,
     model: Option<Model>,
@@ -210,11 +226,11 @@ impl Rank {
     fn new(group: Rc<Group>, attempt: u32, rank: u32, resume_step: u64) -> Self {
         let shared = Rc::new(Shared::default());
         shared.acknowledged.set(resume_step);
-        let (stream, gathered, outbox) = (None, Vec::new(), VecDeque::new());
+        let (stream, gathered, outbox, kept) = (None, Vec::new(), VecDeque::new(), Vec::new());
         let checkpoint = group.checkpoints.borrow().range(..=resume_step).next_back().map(|(_, weight)| *weight);
         let model = group.valley.map(|valley| Model::new(valley, checkpoint.unwrap_or(1.0)));
         let (next, known, was_impatient) = (resume_step, None, false);
-        Self { group, attempt, rank, next, shared, stream, gathered, outbox, known, model, was_impatient }
+        Self { group, attempt, rank, next, shared, stream, gathered, outbox, kept, known, model, was_impatient }
     }
 
     /// Trains to the end; returns whether the end was reached.
@@ -254,7 +270,9 @@ impl Rank {
                 tokio::time::sleep(Duration::from_millis(world.below(500))).await;
             }
         }
-        self.shared.acknowledged.get() >= self.group.steps
+        let is_done = self.shared.acknowledged.get() >= self.group.steps;
+        world.done.fetch_add(1, SeqCst);
+        is_done
     }
 
     /// The directive of the next step, final if possible; `None` if it is better to wait.
@@ -366,8 +384,8 @@ impl Rank {
     /// Opens a stream, and sends again every report that was not acknowledged.
     async fn connect(&mut self) -> Result<(), Failure> {
         let stream = Stream::open(&self.group, self.attempt, self.rank, &self.shared).await;
-        let stream = match stream {
-            Ok(stream) => stream,
+        let (stream, durable_end) = match stream {
+            Ok(opened) => opened,
             Err(failure) => {
                 if self.group.bear(failure).is_err() {
                     self.shared.over.set(true);
@@ -375,6 +393,15 @@ impl Rank {
                 return Err(Failure::Lost);
             }
         };
+        if let Some(end) = durable_end.filter(|end| *end < self.shared.acknowledged.get()) {
+            self.group.network.world.log(|| format!("{} sends again from step {end} on", self.group.job));
+            self.shared.acknowledged.set(end);
+            self.known = None;
+            let lost = self.kept.iter().position(|report| report.samples.iter().any(|sample| sample.step >= end));
+            for report in self.kept.split_off(lost.unwrap_or(self.kept.len())).into_iter().rev() {
+                self.outbox.push_front(report);
+            }
+        }
         for report in &self.outbox {
             stream.send(Message::Report(report.clone())).await;
         }
@@ -386,7 +413,8 @@ impl Rank {
         let end = self.shared.acknowledged.get();
         let is_done = |report: &Report| report.samples.iter().all(|sample| sample.step < end);
         while let Some(report) = self.outbox.pop_front_if(|report| is_done(report)) {
-            self.known = report.samples.into_iter().find(|sample| sample.loss.is_some()).or(self.known.take());
+            self.known = report.samples.iter().find(|sample| sample.loss.is_some()).cloned().or(self.known.take());
+            self.kept.push(report);
         }
     }
 

@@ -5,14 +5,15 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicI64, Ordering::SeqCst},
+        atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering::SeqCst},
     },
     time::Duration,
 };
 
 use lrs_engine::Settings;
-use lrs_model::{job::Timestamp, name::JobName};
+use lrs_model::{decision::Author, job::Timestamp, name::JobName};
 use lrs_runtime::clock::Clock;
+use lrs_store::Write;
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use tokio::{sync::watch, time::Instant};
@@ -20,6 +21,7 @@ use tokio::{sync::watch, time::Instant};
 use crate::{
     durable::Durable,
     planted::{Plant, Unflushed},
+    process::Process,
     promises::{Checked, History, Stored, Violation},
 };
 
@@ -57,6 +59,16 @@ pub struct Profile {
     pub kept_for: Option<Duration>,
     /// A removal of telemetry fails.
     pub removal_fails: f64,
+    /// Servers on the same data; one owns it, the other one waits.
+    pub servers: usize,
+    /// The owner's session is cut.
+    pub session_cuts: f64,
+    /// A process stands still for a while.
+    pub freezes: f64,
+    /// A process does not reach the database for a while.
+    pub cut_offs: f64,
+    /// The data goes back to an earlier state.
+    pub lost_tails: f64,
 }
 
 impl Profile {
@@ -85,6 +97,10 @@ impl Profile {
         let kept_for = [5, 60, 200][random.random_range(0..3)];
         let kept_for = (!is_kept_for_ever).then(|| Duration::from_secs(kept_for));
         let removal_fails = 0.3 * random.random::<f64>();
+        let servers = random.random_range(1..=2);
+        let mut sometimes = |chance: f64| if random.random_bool(chance) { 0.5 } else { 0.0 };
+        let (session_cuts, freezes, cut_offs, lost_tails) =
+            (sometimes(0.4), sometimes(0.4), sometimes(0.4), sometimes(0.2));
         Self {
             commit_fails,
             hangs,
@@ -103,6 +119,11 @@ impl Profile {
             orders,
             kept_for,
             removal_fails,
+            servers,
+            session_cuts,
+            freezes,
+            cut_offs,
+            lost_tails,
         }
     }
 }
@@ -112,11 +133,12 @@ impl Profile {
 pub struct JumpingClock {
     now: AtomicI64,
     latest: AtomicI64,
+    begun: Instant,
 }
 
 impl JumpingClock {
     fn at(now: i64) -> Self {
-        Self { now: AtomicI64::new(now), latest: AtomicI64::new(now) }
+        Self { now: AtomicI64::new(now), latest: AtomicI64::new(now), begun: Instant::now() }
     }
 
     pub fn jump(&self, micros: i64) {
@@ -134,6 +156,10 @@ impl Clock for JumpingClock {
     fn now(&self) -> Timestamp {
         Timestamp(self.now.load(SeqCst).max(1))
     }
+
+    fn monotonic(&self) -> Duration {
+        self.begun.elapsed()
+    }
 }
 
 /// How long faults go on. After that, everything must finish.
@@ -146,6 +172,13 @@ pub struct World {
     pub clock: Arc<JumpingClock>,
     pub plant: Option<Plant>,
     pub unflushed: Unflushed,
+    /// How long an owner may call steps final without a proof.
+    pub lease: Duration,
+    /// The data before each of the last commits, as far as they held telemetry alone and what follows from it.
+    tail: Mutex<Vec<Durable>>,
+    /// How many ranks have trained to the end, and hold nothing any more.
+    pub done: AtomicUsize,
+    processes: AtomicU64,
     /// For a planted bug: the last advice to stop that anybody gave.
     pub advised: Mutex<Option<Arc<str>>>,
     dice: Mutex<ChaCha8Rng>,
@@ -168,6 +201,7 @@ impl World {
     pub fn new(seed: u64, plant: Option<Plant>, keeps_log: bool) -> Arc<Self> {
         let mut dice = ChaCha8Rng::seed_from_u64(seed);
         let profile = Profile::draw(&mut dice);
+        let lease = Duration::from_millis(dice.random_range(3000..9000));
         let settings = Settings {
             // One shard, because identifiers are random, and with them a job's place among several shards.
             shards: 1,
@@ -181,6 +215,7 @@ impl World {
             max_jobs: 16,
             max_open_steps: dice.random_range(12..64),
             max_person_decisions: dice.random_range(6..40),
+            owner_lease: if plant == Some(Plant::IgnoreLease) { Duration::from_hours(1) } else { lease },
             stale_after: Duration::from_mins(1),
             merge_after_chunks: dice.random_range(2..12),
             snapshot_after_records: dice.random_range(1..24),
@@ -194,6 +229,10 @@ impl World {
             clock: Arc::new(JumpingClock::at(1_700_000_000_000_000)),
             plant,
             unflushed: Unflushed::default(),
+            lease,
+            tail: Mutex::default(),
+            done: AtomicUsize::new(0),
+            processes: AtomicU64::new(0),
             advised: Mutex::default(),
             dice: Mutex::new(dice),
             durable: Mutex::default(),
@@ -207,6 +246,61 @@ impl World {
 
     pub fn durable(&self) -> MutexGuard<'_, Durable> {
         lock(&self.durable)
+    }
+
+    /// The number of the next process.
+    pub fn next_process(&self) -> u64 {
+        self.processes.fetch_add(1, SeqCst) + 1
+    }
+
+    /// Notes the data before a commit that may be lost.
+    pub fn note_tail(&self, before: &Durable, batch: &[Write]) {
+        if self.profile.lost_tails == 0.0 {
+            return;
+        }
+        let is_telemetry = |write: &Write| match write {
+            Write::AppendTelemetry(..) | Write::SaveState(..) => true,
+            Write::RecordDecision(_, decision, _) => matches!(decision.author, Author::Controller(_)),
+            _ => false,
+        };
+        let mut tail = lock(&self.tail);
+        if !batch.iter().all(is_telemetry) {
+            // What people and trainers began is not lost: nobody would do it again.
+            tail.clear();
+        } else {
+            tail.push(before.clone());
+        }
+    }
+
+    /// Nothing before this moment is lost.
+    pub fn keep_tail(&self) {
+        lock(&self.tail).clear();
+    }
+
+    /// Loses the last commits, as a failover to a standby does that has not received them. All sessions are cut.
+    pub fn lose_tail(self: &Arc<Self>, processes: &[Arc<Process>]) {
+        // A rank that is done would send nothing again.
+        if self.done.load(SeqCst) > 0 {
+            return;
+        }
+        for process in processes {
+            process.cut_session(self);
+        }
+        let mut tail = lock(&self.tail);
+        if tail.is_empty() {
+            return;
+        }
+        let place = usize::try_from(self.below(tail.len() as u64)).unwrap();
+        self.log(|| format!("the last {} commits are lost", tail.len() - place));
+        let mut durable = self.durable();
+        *durable = tail[place].clone();
+        durable.ownership.lock = None;
+        tail.truncate(place);
+        let mut history = self.history();
+        history.counts.lost_tails += 1;
+        for stored in durable.jobs() {
+            history.lose_tail(stored);
+        }
     }
 
     pub fn history(&self) -> MutexGuard<'_, History> {

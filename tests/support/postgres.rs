@@ -164,6 +164,23 @@ impl TestPostgres {
         }
     }
 
+    /// A copy of all data as it is now. The server is restarted, which cuts all connections.
+    pub fn copy(&self) -> TempDir {
+        run(self.pg_ctl("stop").arg("--mode=fast"));
+        let copy = tempfile::Builder::new().prefix("copy-").tempdir_in(self.directory.path()).expect("a directory");
+        run(Command::new("cp").args(["--archive", "--no-target-directory"]).args([&self.data(), copy.path()]));
+        self.start();
+        copy
+    }
+
+    /// Puts a copy in the place of the data, as after a failover to a standby that had not received the newest commits.
+    pub fn restore(&self, copy: TempDir) {
+        run(self.pg_ctl("stop").arg("--mode=immediate"));
+        fs::remove_dir_all(self.data()).expect("the data removed");
+        fs::rename(copy.keep(), self.data()).expect("the copy in place");
+        self.start();
+    }
+
     /// Stops the server, cutting connections, and starts it again.
     pub fn restart(&self) {
         run(self.pg_ctl("stop").arg("--mode=fast"));

@@ -49,6 +49,41 @@ impl Server {
         Self::begin(tempfile::tempdir().unwrap(), database_url.to_owned(), arguments).await
     }
 
+    /// A server over a database that another server has open: it is not ready when this returns.
+    pub async fn standby(database_url: &str, arguments: &[&str]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        let path = directory.path().join("log");
+        let log = std::fs::File::create(&path).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_lrs"))
+            .args(["serve", "--grpc-listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"])
+            .args(["--database-url", database_url])
+            .args(&arguments)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let mut server = Self {
+            directory,
+            database_url: database_url.to_owned(),
+            arguments,
+            child,
+            grpc: String::new(),
+            http: String::new(),
+        };
+        let address = |log: &str, name: &str| {
+            let line = log.lines().find_map(|line| line.trim().strip_prefix(name).map(str::trim))?;
+            Some(line.trim_start_matches("http://").to_owned())
+        };
+        (server.grpc, server.http) = wait_for("the server to say where it listens", async || {
+            let log = server.log();
+            address(&log, "gRPC ").zip(address(&log, "HTTP "))
+        })
+        .await;
+        server
+    }
+
     async fn begin(directory: tempfile::TempDir, database_url: String, arguments: &[&str]) -> Self {
         let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
         let (child, grpc, http) = spawn(directory.path(), &database_url, ["127.0.0.1:0"; 2], &arguments).await;

@@ -154,7 +154,7 @@ class FakeService:
         if kind == "refuse":
             context.abort(grpc.StatusCode.FAILED_PRECONDITION, "the job has ended")
         taken = 0
-        for request in requests:
+        for number, request in enumerate(requests, 1):
             taken += bool(request.step)
             self.patience.append(request.acknowledge_within.ToTimedelta().total_seconds())
             if kind in ("good", "break", "silent"):
@@ -165,7 +165,7 @@ class FakeService:
                 directives = [self._directive(step) for step in range(told_end, end)]
                 told_end = max(told_end, end)
                 durable = {"durable_through_step": self._complete_end - 1} if self._complete_end else {}
-                yield StreamTelemetryResponse(directives=directives, **durable)
+                yield StreamTelemetryResponse(directives=directives, durable_messages=number, **durable)
             if messages is not None and taken >= messages:
                 context.abort(grpc.StatusCode.UNAVAILABLE, "the script says to break here")
 

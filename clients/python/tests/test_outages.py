@@ -1,7 +1,10 @@
 """Outages of a real server: training goes on, no step is slow, and the record is complete."""
 
+import shutil
+import sqlite3
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -78,9 +81,45 @@ def check_record(server, job, training):
 
 
 @pytest.fixture
+def restored(own_server):
+    """A function that copies the server's database, and returns a function that puts the copy in its place."""
+    database = own_server.directory / "lrs.db"
+    copy = own_server.directory / "copy.db"
+
+    def restore():
+        own_server.kill()
+        for rest in ("-wal", "-shm"):
+            Path(f"{database}{rest}").unlink(missing_ok=True)
+        shutil.copyfile(copy, database)
+        own_server.start()
+
+    def back_up():
+        with closing(sqlite3.connect(database)) as connection:
+            connection.execute("vacuum into ?", (str(copy),))
+        return restore
+
+    return back_up
+
+
+@pytest.fixture
 def patient_close():
     """Options for a test that brings the server back before the scheduler closes."""
     return lrs.Options(backoff=lrs.Backoff(first=0.02, longest=0.2), flush_interval=0.02)
+
+
+def test_what_a_restored_database_lacks_is_sent_again(own_server, job, patient_close, restored):
+    scheduler = make(own_server, job, options=patient_close, close_timeout=20.0)
+    training = Training(scheduler)
+    mailbox = scheduler._link.mailbox
+    training.run_steps(100)
+    training.run(lambda: mailbox.unacknowledged < 50)
+    restore = restored()
+    training.run_steps(300)
+    wait_for("the samples to be stored", lambda: not mailbox.unacknowledged)
+    restore()
+    training.run_steps(50)
+    scheduler.close()
+    check_record(own_server, job, training)
 
 
 def test_a_server_that_is_killed_and_restarted_mid_run(own_server, job, patient_close):

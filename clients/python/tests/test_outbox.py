@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from lrs.outbox import FALLBACK_METRIC, Outbox, Sample
+from lrs.outbox import FALLBACK_METRIC, KEPT_SAMPLES, Outbox, Sample
 from lrs.rates import Standing
 from lrs.spill import Spill
 
@@ -53,6 +53,44 @@ def test_a_new_stream_carries_all_that_was_not_acknowledged(make):
     box.acknowledge(1)
     box.begin_stream()
     assert sent(box) == [2, 3, 4]
+
+
+def test_acknowledged_samples_that_the_service_has_lost_are_sent_again_first(make):
+    box = make(steps=range(10))
+    sent(box)
+    box.acknowledge(7)
+    box.begin_stream()
+    assert box.has_acknowledged
+    assert not box.resume(4)
+    assert len(box) == 5
+    assert sent(box) == [5, 6, 7, 8, 9]
+    box.acknowledge(6)
+    box.begin_stream()
+    assert not box.resume(6)
+    assert sent(box) == [7, 8, 9]
+    box.acknowledge(9)
+    assert len(box) == 0
+    box.begin_stream()
+    assert not box.resume(9)
+    assert sent(box) == []
+
+
+def test_steps_that_nobody_holds_any_more_are_named(make):
+    box = make(steps=range(3000))
+    sent(box)
+    box.acknowledge(2999)
+    box.begin_stream()
+    assert box.resume(1000) == range(1001, 3000 - KEPT_SAMPLES)
+    assert sent(box) == list(range(3000 - KEPT_SAMPLES, 3000))
+
+
+def test_what_was_stored_unknown_to_the_trainer_is_not_sent_again(make):
+    box = make(steps=range(5))
+    sent(box)
+    box.acknowledge(1)
+    box.begin_stream()
+    assert not box.resume(3)
+    assert sent(box) == [4]
 
 
 def test_columns_have_a_value_for_every_step_or_none(make):

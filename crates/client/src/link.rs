@@ -8,7 +8,7 @@ use std::{
 
 use tokio::{
     sync::{Notify, mpsc},
-    time::{Instant, timeout},
+    time::{Instant, sleep_until, timeout},
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{
@@ -24,6 +24,9 @@ use lrs_proto::{
 
 /// The most messages that wait for the stream; further messages wait in the outbox.
 const STREAM_MESSAGES: usize = 16;
+/// How long a new stream waits to hear how much telemetry the service has. A service whose database is away does not say,
+/// and has lost nothing.
+const OPENING: Duration = Duration::from_secs(2);
 /// How often a silent connection is probed, so that the client notices a vanished server.
 const PROBE_INTERVAL: Duration = Duration::from_secs(5);
 /// How long a probe may take.
@@ -147,8 +150,12 @@ impl Link {
         // Directives that were lost with the last stream may not come again, and a decision may have changed the plan.
         let step = self.shared.ledger().rates.next_step();
         self.renew_plan(step).await?;
+        let opens_by = Instant::now() + OPENING;
         loop {
-            let unsent = self.shared.ledger().outbox.has_unsent();
+            let (unsent, is_opening) = {
+                let ledger = self.shared.ledger();
+                (ledger.outbox.has_unsent(), ledger.outbox.is_opening())
+            };
             tokio::select! {
                 answer = answers.message() => {
                     let answer = answer?.ok_or_else(|| Status::unavailable("the service ended the stream"))?;
@@ -162,6 +169,7 @@ impl Link {
                     }
                 }
                 () = self.shared.work.notified() => {}
+                () = sleep_until(opens_by), if is_opening => self.shared.ledger().outbox.stop_waiting(),
             }
             let wanted = self.shared.ledger().rates.wants_plan(u64::from(self.options.plan_steps / 4));
             if let Some(step) = wanted {
@@ -183,7 +191,13 @@ impl Link {
     fn take(&self, answer: StreamTelemetryResponse) {
         let mut ledger = self.shared.ledger();
         let through_step = answer.durable_through_step.and_then(|step| u64::try_from(step).ok());
-        ledger.outbox.acknowledge(count(answer.durable_messages), through_step);
+        if let Some(lost) = ledger.outbox.acknowledge(count(answer.durable_messages), through_step) {
+            let (job, first, last) = (&self.job, lost.start(), lost.end());
+            tracing::warn!(
+                job.name = %job,
+                "The service has lost the telemetry of steps {first} to {last} of {job}, which nobody holds any more"
+            );
+        }
         ledger.counts = Counts {
             repeated: count(answer.repeated_samples),
             conflicting: count(answer.conflicting_samples),

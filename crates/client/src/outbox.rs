@@ -2,8 +2,11 @@
 //!
 //! A pure value. The service acknowledges messages and steps. Samples are in step order and each sample closes its
 //! step, so both kinds of acknowledgement mean that everything up to some step is durable.
+//!
+//! The newest acknowledged samples are kept too. The service answers the opening of a stream with the step up to which
+//! telemetry is durable; when its database has lost some, as after a failover, they are sent again.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, ops::RangeInclusive};
 
 use super::{
     Error,
@@ -13,6 +16,8 @@ use lrs_proto::StreamTelemetryRequest;
 
 /// The most samples in a message: few enough for the server's limit, and enough to catch up quickly.
 const MESSAGE_SAMPLES: usize = 1000;
+/// Acknowledged samples that are kept in case the service loses them.
+const KEPT_SAMPLES: usize = 1024;
 
 #[derive(Debug)]
 pub(super) struct Outbox {
@@ -25,6 +30,12 @@ pub(super) struct Outbox {
     // How many messages on this stream came before `in_flight`.
     durable_messages: u64,
     last_step: Option<u64>,
+    // The newest samples that were acknowledged. They come before `waiting`.
+    kept: VecDeque<Sample>,
+    // Everything up to this step was acknowledged.
+    durable: Option<u64>,
+    // The opening of this stream has not been answered, and nothing more is sent before it is.
+    is_opening: bool,
 }
 
 impl Outbox {
@@ -37,6 +48,9 @@ impl Outbox {
             in_flight: VecDeque::new(),
             durable_messages: 0,
             last_step: resume_step.checked_sub(1),
+            kept: VecDeque::new(),
+            durable: resume_step.checked_sub(1),
+            is_opening: false,
         }
     }
 
@@ -62,10 +76,42 @@ impl Outbox {
         self.sent = 0;
         self.durable_messages = 0;
         self.in_flight = VecDeque::from([None]);
+        // Before anything was acknowledged, nothing can be lost.
+        self.is_opening = !self.kept.is_empty();
+    }
+
+    /// Whether the opening of this stream has not been answered.
+    pub(super) fn is_opening(&self) -> bool {
+        self.is_opening
+    }
+
+    /// Goes on without an answer to the opening: the service's database is away, and has lost nothing.
+    pub(super) fn stop_waiting(&mut self) {
+        self.is_opening = false;
+    }
+
+    /// Puts the samples after `through_step` that were acknowledged in front of all others, and returns the steps that
+    /// are lost for good.
+    fn resume(&mut self, through_step: Option<u64>) -> Option<RangeInclusive<u64>> {
+        if through_step >= self.durable {
+            return None;
+        }
+        let held = self.kept.iter().position(|sample| Some(sample.step) > through_step).unwrap_or(self.kept.len());
+        let again = self.kept.split_off(held);
+        let first_lost = through_step.map_or(0, |step| step + 1);
+        let first_held = again.front().map_or_else(|| self.durable.map_or(0, |step| step + 1), |sample| sample.step);
+        for sample in again.into_iter().rev() {
+            self.waiting.push_front(sample);
+        }
+        self.durable = through_step;
+        (first_lost < first_held).then(|| first_lost..=first_held - 1)
     }
 
     /// The next message for this stream; it counts as sent from now on.
     pub(super) fn next_message(&mut self) -> Option<StreamTelemetryRequest> {
+        if self.is_opening {
+            return None;
+        }
         let length = batch_length(self.waiting.range(self.sent..), MESSAGE_SAMPLES);
         if length == 0 {
             return None;
@@ -78,11 +124,17 @@ impl Outbox {
 
     /// Whether [`next_message`](Self::next_message) would return a message.
     pub(super) fn has_unsent(&self) -> bool {
-        self.sent < self.waiting.len()
+        !self.is_opening && self.sent < self.waiting.len()
     }
 
     /// Drops durable samples: those in the first `messages` messages of this stream, and those up to `through_step`.
-    pub(super) fn acknowledge(&mut self, messages: u64, through_step: Option<u64>) {
+    /// Returns the steps that the service has lost and nobody holds any more.
+    pub(super) fn acknowledge(&mut self, messages: u64, through_step: Option<u64>) -> Option<RangeInclusive<u64>> {
+        let mut lost = None;
+        if self.is_opening && messages > 0 {
+            self.is_opening = false;
+            lost = self.resume(through_step);
+        }
         let mut durable = through_step;
         while self.durable_messages < messages
             && let Some(last_step) = self.in_flight.pop_front()
@@ -91,9 +143,14 @@ impl Outbox {
             durable = durable.max(last_step);
         }
         while self.waiting.front().is_some_and(|sample| Some(sample.step) <= durable) {
-            self.waiting.pop_front();
+            if self.kept.len() == KEPT_SAMPLES {
+                self.kept.pop_front();
+            }
+            self.kept.extend(self.waiting.pop_front());
             self.sent = self.sent.saturating_sub(1);
         }
+        self.durable = self.durable.max(durable);
+        lost
     }
 
     /// The number of samples that wait to be acknowledged.
@@ -145,6 +202,7 @@ mod tests {
         sent_steps(&mut outbox);
         outbox.acknowledge(0, Some(1));
         outbox.begin_stream();
+        outbox.acknowledge(1, Some(1));
         assert_eq!(sent_steps(&mut outbox), [2, 3]);
     }
 
@@ -165,6 +223,47 @@ mod tests {
         outbox.acknowledge(2, None);
         assert_eq!(outbox.len(), 2, "nothing with samples has been sent on this stream");
         assert_eq!(sent_steps(&mut outbox), [0, 1]);
+    }
+
+    #[test]
+    fn acknowledged_samples_that_the_service_has_lost_are_sent_again_first() {
+        let mut outbox = outbox_with(0..10);
+        sent_steps(&mut outbox);
+        outbox.acknowledge(0, Some(7));
+        outbox.begin_stream();
+        assert!(outbox.is_opening() && !outbox.has_unsent() && outbox.next_message().is_none());
+        assert_eq!(outbox.acknowledge(1, Some(4)), None);
+        assert_eq!(outbox.len(), 5);
+        assert_eq!(sent_steps(&mut outbox), [5, 6, 7, 8, 9]);
+        outbox.acknowledge(1, Some(9));
+        outbox.begin_stream();
+        assert_eq!(outbox.acknowledge(1, Some(9)), None);
+        assert_eq!((outbox.len(), sent_steps(&mut outbox)), (0, vec![]));
+    }
+
+    #[test]
+    fn steps_that_nobody_holds_any_more_are_named() {
+        let mut outbox = Outbox::new(0, 5000);
+        outbox.begin_stream();
+        for step in 0..3000 {
+            outbox.push(sample(step)).unwrap();
+        }
+        sent_steps(&mut outbox);
+        outbox.acknowledge(0, Some(2999));
+        outbox.begin_stream();
+        let first_held = 3000 - KEPT_SAMPLES as u64;
+        assert_eq!(outbox.acknowledge(1, Some(1000)), Some(1001..=first_held - 1));
+        assert_eq!(sent_steps(&mut outbox)[0], first_held.cast_signed());
+    }
+
+    #[test]
+    fn a_service_that_does_not_answer_the_opening_is_sent_what_waits() {
+        let mut outbox = outbox_with(0..4);
+        sent_steps(&mut outbox);
+        outbox.acknowledge(0, Some(1));
+        outbox.begin_stream();
+        outbox.stop_waiting();
+        assert_eq!(sent_steps(&mut outbox), [2, 3]);
     }
 
     #[test]

@@ -10,10 +10,12 @@ use std::sync::{
     atomic::{AtomicI64, AtomicU64, Ordering::SeqCst},
 };
 
+use super::{
+    api::Error,
+    tenure::{Changed, Tenure},
+    timeline::Timeline,
+};
 use arc_swap::ArcSwap;
-use tokio::sync::Notify;
-
-use super::{api::Error, timeline::Timeline};
 use lrs_control as control;
 use lrs_model::{job::Timestamp, telemetry::Sample};
 
@@ -43,6 +45,9 @@ pub struct Cell {
     counts: [AtomicU64; 3],
     over: OnceLock<Error>,
     changed: Arc<Changed>,
+    tenure: Arc<Tenure>,
+    /// When what the attempt began with had been read from the store.
+    read: i64,
 }
 
 /// Where an attempt begins in this process.
@@ -63,40 +68,36 @@ pub struct Ends {
     pub reserved_end: u64,
 }
 
-/// How often something changed, and who waits for the next change. Unlike a `watch` channel it wakes those who wait in
-/// the order in which they came, so that a simulation of the same seed is the same run.
-#[derive(Debug, Default)]
-struct Changed {
-    times: AtomicU64,
-    waiting: Notify,
-}
-
-impl Changed {
-    fn tell(&self) {
-        self.times.fetch_add(1, SeqCst);
-        self.waiting.notify_waiters();
-    }
-}
-
 /// Waits for the changes that follow its creation.
 #[derive(Debug)]
 pub struct Changes {
     changed: Arc<Changed>,
+    tenure: Arc<Tenure>,
     seen: u64,
 }
 
 impl Changes {
+    fn of(changed: &Arc<Changed>, tenure: &Arc<Tenure>) -> Self {
+        let (changed, tenure) = (changed.clone(), tenure.clone());
+        let seen = changed.times() + tenure.regained.times();
+        Self { changed, tenure, seen }
+    }
+
     /// Waits until something has changed since the last call, or since the creation. Cancel safe.
     pub async fn next(&mut self) {
         loop {
             // From here on no change is missed.
-            let told = self.changed.waiting.notified();
-            let times = self.changed.times.load(SeqCst);
+            let (told, regained) = (self.changed.next(), self.tenure.regained.next());
+            let times = self.changed.times() + self.tenure.regained.times();
             if times != self.seen {
                 self.seen = times;
                 return;
             }
-            told.await;
+            tokio::select! {
+                biased;
+                () = told => {}
+                () = regained => {}
+            }
         }
     }
 }
@@ -104,7 +105,12 @@ impl Changes {
 impl Cell {
     /// A cell that gives out nothing yet.
     #[must_use]
-    pub fn new(attempt: u32, Beginning { resume_step, unknown_end }: Beginning, timeline: Timeline) -> Self {
+    pub fn new(
+        attempt: u32,
+        Beginning { resume_step, unknown_end }: Beginning,
+        timeline: Timeline,
+        tenure: Arc<Tenure>,
+    ) -> Self {
         Self {
             attempt,
             resume_step,
@@ -120,13 +126,24 @@ impl Cell {
             counts: [const { AtomicU64::new(0) }; 3],
             over: OnceLock::new(),
             changed: Arc::default(),
+            read: tenure.note_reading(),
+            tenure,
         }
     }
 
-    /// Gives out the steps below `end` as far as they are final, and returns the end of those that are.
+    /// Whether anything may be called final now: this process owns the database, as far as it has proven.
+    pub fn is_owned(&self) -> bool {
+        self.tenure.holds(self.read)
+    }
+
+    /// Gives out the steps below `end` as far as they are final, and returns the end of those that are. Nothing is
+    /// final while the ownership of the database is not proven.
     ///
     /// For steps below the answer, [`Cell::timeline`] read *afterwards* gives directives that never change.
     pub fn give_out(&self, end: u64) -> u64 {
+        if !self.is_owned() {
+            return 0;
+        }
         loop {
             let given = self.final_end.load(SeqCst).min(end);
             self.given_end.fetch_max(given, SeqCst);
@@ -217,10 +234,10 @@ impl Cell {
         std::array::from_fn(|i| self.counts[i].load(SeqCst))
     }
 
-    /// Changes: more steps are final or complete, or the attempt is over.
+    /// Changes: more steps are final or complete, the attempt is over, or the ownership is proven again.
     #[must_use]
     pub fn changes(&self) -> Changes {
-        Changes { changed: self.changed.clone(), seen: self.changed.times.load(SeqCst) }
+        Changes::of(&self.changed, &self.tenure)
     }
 
     /// Whether the attempt goes on.
@@ -280,12 +297,17 @@ impl Cell {
 
 #[cfg(test)]
 mod tests {
-    use std::thread;
+    use std::{thread, time::Duration};
 
     use super::*;
     use lrs_model::spec::{Group, Spec};
+    use lrs_runtime::clock::ManualClock;
 
     fn cell() -> Cell {
+        owned_by(Tenure::new(Arc::new(ManualClock::default()), Duration::ZERO, true))
+    }
+
+    fn owned_by(tenure: Tenure) -> Cell {
         let group = Group {
             name: "default".to_owned(),
             base_lr: 1.0,
@@ -294,7 +316,8 @@ mod tests {
             schedule: None,
         };
         let spec = Spec { groups: vec![group], ..Spec::default() };
-        Cell::new(1, Beginning { resume_step: 0, unknown_end: 0 }, Timeline::try_new(&spec, []).unwrap())
+        let timeline = Timeline::try_new(&spec, []).unwrap();
+        Cell::new(1, Beginning { resume_step: 0, unknown_end: 0 }, timeline, Arc::new(tenure))
     }
 
     fn ends(final_end: u64, reserved_end: u64) -> Ends {
@@ -328,6 +351,24 @@ mod tests {
         cell.close(Error::ShuttingDown);
         assert_eq!(cell.give_out(1), 0);
         assert!(matches!(cell.check_open(), Err(Error::ShuttingDown)));
+    }
+
+    #[tokio::test]
+    async fn without_proof_of_the_ownership_nothing_is_final_and_a_proof_wakes_those_who_wait() {
+        let clock = Arc::new(ManualClock::default());
+        let lease = Duration::from_secs(10);
+        let cell = owned_by(Tenure::new(clock.clone(), lease, false));
+        cell.publish_ends(ends(100, 1024));
+        assert_eq!((cell.give_out(10), cell.given_end()), (0, 0), "no proof yet");
+        let mut changes = cell.changes();
+        let waiting = async {
+            changes.next().await;
+            cell.give_out(10)
+        };
+        let proving = async { cell.tenure.prove(cell.tenure.now()) };
+        assert_eq!(tokio::join!(waiting, proving).0, 10);
+        clock.advance(lease);
+        assert_eq!(cell.give_out(10), 0, "what was final before is not called so again");
     }
 
     /// The law that overrides rest on: whatever a reader was given as final lies below the step that the owner chooses

@@ -19,6 +19,7 @@ use super::{
     api::{Error, Settings},
     entry::Entry,
     room::JOB_VALUES,
+    tenure::Tenure,
 };
 use lrs_model::name::JobId;
 use lrs_runtime::{
@@ -46,6 +47,7 @@ struct Inner {
     max_values: usize,
     batch_items: usize,
     health: watch::Sender<Result<(), String>>,
+    tenure: Arc<Tenure>,
 }
 
 #[derive(Default)]
@@ -92,7 +94,7 @@ pub async fn outcome(committed: Committed) -> Result<Vec<Outcome>, Error> {
 impl Pipeline {
     /// An empty pipeline; [`Pipeline::run`] moves it.
     #[must_use]
-    pub fn new(settings: &Settings) -> Self {
+    pub fn new(settings: &Settings, tenure: Arc<Tenure>) -> Self {
         Self(Arc::new(Inner {
             waiting: Mutex::default(),
             filled: Notify::new(),
@@ -101,6 +103,7 @@ impl Pipeline {
             max_values: settings.queue_values,
             batch_items: settings.batch_items,
             health: watch::Sender::new(Ok(())),
+            tenure,
         }))
     }
 
@@ -116,7 +119,7 @@ impl Pipeline {
         let mut given = Vec::with_capacity(rooms.len());
         for (room, size, wanted) in rooms {
             let wanted = u32::try_from(wanted.min(size)).unwrap_or(u32::MAX);
-            given.push(room.clone().acquire_many_owned(wanted).await.map_err(|_| Error::ShuttingDown)?);
+            given.push(room.clone().acquire_many_owned(wanted).await.map_err(|_| self.why_closed())?);
         }
         Ok(Permit { values, _given: given })
     }
@@ -128,7 +131,7 @@ impl Pipeline {
     pub fn try_admit(&self, limit: usize) -> Result<Permit, Error> {
         let item = self.0.door.clone().try_acquire_owned().map_err(|refusal| match refusal {
             tokio::sync::TryAcquireError::NoPermits => Error::Overloaded { what: "the queue of changes", limit },
-            tokio::sync::TryAcquireError::Closed => Error::ShuttingDown,
+            tokio::sync::TryAcquireError::Closed => self.why_closed(),
         })?;
         Ok(Permit { values: 0, _given: vec![item] })
     }
@@ -148,7 +151,7 @@ impl Pipeline {
         let (done, committed) = oneshot::channel();
         let mut waiting = self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if waiting.closed {
-            let _ = done.send(Err(Error::ShuttingDown));
+            let _ = done.send(Err(self.why_closed()));
         } else {
             let values = permit.as_ref().map_or(0, |permit| permit.values);
             waiting.items.push(job, values, Item { writes, ahead, done, _permit: permit });
@@ -223,6 +226,10 @@ impl Pipeline {
                 self.0.filled.notified().await;
                 continue;
             }
+            if let Some(why) = self.0.tenure.over() {
+                self.give_up(&why, batch);
+                return;
+            }
             let counts: Vec<usize> = batch.iter().map(|item| item.writes.len()).collect();
             let mut writes: Vec<Write> = batch.iter_mut().flat_map(|item| std::mem::take(&mut item.writes)).collect();
             match self.commit(&*store, &writes).await {
@@ -232,6 +239,11 @@ impl Pipeline {
                         // Whoever asked may have gone; the write stands.
                         let _ = item.done.send(Ok(outcomes.by_ref().take(count).collect()));
                     }
+                }
+                // Nothing is wrong with the writes: this process may make none any more.
+                Err(over) if over.ends_ownership() => {
+                    self.give_up(&chain(&over), batch);
+                    return;
                 }
                 Err(refusal) if batch.len() == 1 => batch.into_iter().for_each(|item| item.refuse(&refusal)),
                 Err(refusal) => {
@@ -243,12 +255,33 @@ impl Pipeline {
                         let Some(item) = item.unless_void() else { continue };
                         match self.commit(&*store, &own).await {
                             Ok(outcomes) => drop(item.done.send(Ok(outcomes))),
+                            Err(over) if over.ends_ownership() => self.give_up(&chain(&over), vec![item]),
                             Err(refusal) => item.refuse(&refusal),
                         }
                     }
                 }
             }
         }
+    }
+
+    /// Ends the ownership, and refuses `batch` and all that waits.
+    fn give_up(&self, why: &str, batch: Vec<Item>) {
+        // First: from here on nothing is final, whatever those who are refused do.
+        self.0.tenure.end(why);
+        self.close();
+        let waiting = {
+            let mut waiting = self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            let items = waiting.items.take(usize::MAX, usize::MAX);
+            waiting.tell_depth();
+            items
+        };
+        for item in batch.into_iter().chain(waiting) {
+            let _ = item.done.send(Err(Error::Deposed));
+        }
+    }
+
+    fn why_closed(&self) -> Error {
+        if self.0.tenure.over().is_some() { Error::Deposed } else { Error::ShuttingDown }
     }
 
     /// One transaction, repeated until its outcome is known.
@@ -258,11 +291,19 @@ impl Pipeline {
             if writes.is_empty() {
                 return Ok(Vec::new());
             }
-            let begun = Instant::now();
+            let (begun, proof) = (Instant::now(), self.0.tenure.now());
             let result = store.commit(writes).await;
+            if result.is_ok() {
+                self.0.tenure.prove(proof);
+            }
             metrics::histogram!(COMMIT_DURATION).record(begun.elapsed().as_secs_f64());
             match result {
-                Err(store::Error::Unavailable(problem)) => {
+                Err(store::Error::Busy(problem)) => {
+                    self.note_health(Ok(()));
+                    warn!("A commit is tried again, because the database is busy: {}", chain(&problem));
+                    waits.sleep().await;
+                }
+                Err(store::Error::Unavailable(problem) | store::Error::OutcomeUnknown(problem)) => {
                     self.note_health(Err(chain(&problem)));
                     waits.sleep().await;
                 }

@@ -21,11 +21,13 @@ use lrs_model::{
 use lrs_runtime::error::chain;
 use lrs_store::{
     Error, LoadedJob,
-    inspection::{Inspection, Orphans},
+    inspection::{Inspection, Misplaced, Orphans},
 };
 
 /// Rows read at once.
 const PAGE: u32 = 500;
+/// Rows of a table and a job that are named when their owners were replaced.
+const MOST_MISPLACED: u32 = 5;
 
 /// What is wrong, as a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -49,6 +51,8 @@ pub enum Ailment {
     Snapshot,
     /// The job's row contradicts its other rows.
     Job,
+    /// A row was stored by a server that another one had replaced by then, or the row of `ownership` is not right.
+    Owner,
 }
 
 impl fmt::Display for Ailment {
@@ -63,6 +67,7 @@ impl fmt::Display for Ailment {
             Self::Decision => "decision",
             Self::Snapshot => "snapshot",
             Self::Job => "job",
+            Self::Owner => "owner",
         })
     }
 }
@@ -125,6 +130,11 @@ pub async fn examine(database: &dyn Inspection) -> Result<Diagnosis, Error> {
         let detail = format!("{count} rows of {table} belong to no job");
         diagnosis.find(Some(&JobId(job_id).to_string()), Ailment::Orphan, detail);
     }
+    let owners = database.owner_count().await?;
+    if owners != 1 {
+        let detail = format!("the table ownership has {owners} rows, not 1: no server can open the database");
+        diagnosis.find(None, Ailment::Owner, detail);
+    }
     let mut after = None;
     loop {
         let page = database.all_jobs(after, PAGE).await?;
@@ -175,6 +185,7 @@ async fn examine_job(database: &dyn Inspection, row: &JobRow, diagnosis: &mut Di
     };
     diagnosis.counts.attempts += attempts.len() as u64;
     check_row(row, &attempts, diagnosis);
+    check_owners(database, row, diagnosis).await?;
     let before = diagnosis.findings.len();
     let decisions = read_decisions(database, row, &attempts, diagnosis).await?;
     let people = decisions.iter().filter(|decision| matches!(decision.author, Author::Person(_)));
@@ -238,6 +249,19 @@ fn check_row(row: &JobRow, attempts: &[AttemptRow], diagnosis: &mut Diagnosis) {
             diagnosis.find(name, Ailment::Job, detail);
         }
     }
+}
+
+/// Whether each row of the job is of the owner of its time.
+async fn check_owners(database: &dyn Inspection, row: &JobRow, diagnosis: &mut Diagnosis) -> Result<(), Error> {
+    for Misplaced { table, row: which, epoch, lowest } in database.misplaced(row.id, MOST_MISPLACED).await? {
+        let detail = if epoch < lowest {
+            format!("{which} in {table} is of the owner of epoch {epoch}, which that of epoch {lowest} had replaced")
+        } else {
+            format!("{which} in {table} is of the owner of epoch {epoch}, and the database has had none")
+        };
+        diagnosis.find(Some(row.name.as_str()), Ailment::Owner, detail);
+    }
+    Ok(())
 }
 
 /// The decisions that can be read. Notes unreadable and missing ones.

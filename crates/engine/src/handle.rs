@@ -53,7 +53,17 @@ impl Engine {
     /// With the reason, for people: the jobs are being read, or the database is away.
     pub fn ready(&self) -> Result<(), String> {
         self.0.readiness.borrow().clone()?;
+        if let Some(why) = self.0.context.tenure.over() {
+            return Err(why);
+        }
         self.0.context.pipeline.health().borrow().clone().map_err(|problem| format!("the database is away: {problem}"))
+    }
+
+    /// Waits until this process does not own the database any more, and says why: another process has taken it over, or
+    /// it has gone back to an earlier state. Nothing is final any more, and nothing can be changed: shut the engine down,
+    /// and begin with another one on a store that is opened anew. Cancel safe.
+    pub async fn deposed(&self) -> String {
+        self.0.context.tenure.ended().await
     }
 
     /// Waits until the jobs have been read.
@@ -176,7 +186,8 @@ impl Engine {
 
     /// Gives out no more steps, writes what is left and closes the store. Waits for all of it.
     pub async fn shutdown(&self) {
-        let _ = self.0.readiness.send(Err("the server is shutting down".to_owned()));
+        let why = self.0.context.tenure.over().unwrap_or_else(|| "the server is shutting down".to_owned());
+        let _ = self.0.readiness.send(Err(why));
         for shard in &self.0.shards {
             let (done, finished) = oneshot::channel();
             if shard.send(Command::Shutdown(done)).await.is_ok() {
@@ -200,8 +211,8 @@ impl Engine {
     async fn ask<T>(&self, entry: &Entry, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, Error> {
         let (reply, answer) = oneshot::channel();
         let shard = self.0.shard(entry.id);
-        shard.send(command(reply)).await.map_err(|_| Error::ShuttingDown)?;
-        match answer.await.unwrap_or(Err(Error::ShuttingDown)) {
+        shard.send(command(reply)).await.map_err(|_| self.0.context.why_closed())?;
+        match answer.await.unwrap_or_else(|_| Err(self.0.context.why_closed())) {
             // The job ended or was deleted while the command was on its way.
             Err(Error::JobNotFound(_)) => Err(self.why_not_live(entry.name.as_str()).await),
             answer => answer,

@@ -26,6 +26,7 @@ mod service;
 mod shard;
 pub mod steering;
 mod tasks;
+mod tenure;
 pub mod timeline;
 mod trail;
 

@@ -222,7 +222,9 @@ fn inconsistent(table: &'static str, job: JobId, problem: &str) -> store::Error 
 impl From<store::Error> for Error {
     fn from(error: store::Error) -> Self {
         match error {
-            store::Error::Unavailable(cause) => Self::StoreUnavailable(cause),
+            store::Error::Unavailable(cause) | store::Error::OutcomeUnknown(cause) => Self::StoreUnavailable(cause),
+            store::Error::Busy(cause) => Self::StoreBusy(cause),
+            store::Error::Deposed { .. } | store::Error::LostTail { .. } => Self::Deposed,
             other => Self::Store(Cause::new(other)),
         }
     }

@@ -84,13 +84,15 @@ impl Reporter {
     async fn accept(&self, report: Report) -> Result<Accepted, Error> {
         self.cell.check_open()?;
         let permit = self.context.pipeline.admit(&self.entry, report.value_count()).await?;
-        let place = self.shard.reserve().await.map_err(|_| Error::ShuttingDown)?;
+        let place = self.shard.reserve().await.map_err(|_| self.context.why_closed())?;
         let (reply, accepted) = oneshot::channel();
         let (id, attempt, rank) = (self.entry.id, self.cell.attempt, self.rank);
         place.send(Command::Report { id, attempt, rank, report, permit, reply });
-        match accepted.await.map_err(|_| Error::ShuttingDown)? {
+        match accepted.await.map_err(|_| self.context.why_closed())? {
             // The job ended while the report was on its way.
-            Err(Error::JobNotFound(_)) => Err(self.cell.check_open().err().unwrap_or(Error::ShuttingDown)),
+            Err(Error::JobNotFound(_)) => {
+                Err(self.cell.check_open().err().unwrap_or_else(|| self.context.why_closed()))
+            }
             accepted => accepted,
         }
     }
@@ -110,17 +112,24 @@ impl Reporter {
                 let given = self.cell.give_out(end);
                 if given > start {
                     let timeline = self.cell.timeline();
-                    self.told_end = given;
                     // The trainer may have gone on meanwhile, past what is still in memory.
                     let start = start.max(timeline.known_from());
-                    if start < given {
-                        return Ok((start..given).map(|step| timeline.directive_at(step)).collect());
+                    let directives: Vec<_> = (start..given).map(|step| timeline.directive_at(step)).collect();
+                    // Last of all: the process may have stood still since the steps were given out.
+                    if self.cell.is_owned() {
+                        self.told_end = given;
+                        if !directives.is_empty() {
+                            return Ok(directives);
+                        }
                     }
                     continue;
                 }
                 if self.cell.reserved_end() < end {
                     let (id, attempt) = (self.entry.id, self.cell.attempt);
-                    self.shard.send(Command::Renew { id, attempt, end }).await.map_err(|_| Error::ShuttingDown)?;
+                    self.shard
+                        .send(Command::Renew { id, attempt, end })
+                        .await
+                        .map_err(|_| self.context.why_closed())?;
                 }
             }
             self.changes.next().await;

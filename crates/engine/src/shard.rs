@@ -28,6 +28,7 @@ use super::{
     entry::Entry,
     job::Job,
     recover::{Loaded, Running},
+    tenure::Tenure,
     timeline::Timeline,
 };
 use lrs_model::{
@@ -149,6 +150,8 @@ pub struct Context {
     pub pipeline: Pipeline,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// Whether this process owns the database.
+    pub tenure: Arc<Tenure>,
     /// Where readers find jobs.
     pub directory: Arc<Directory>,
     /// How many jobs have left it.
@@ -256,7 +259,7 @@ impl Shard {
     /// One change of a job after another.
     fn serve_change(&mut self, id: JobId, command: Command) {
         if self.closing {
-            return command.refuse(Error::ShuttingDown);
+            return command.refuse(self.context.why_closed());
         }
         let Some(owned) = self.jobs.get_mut(&id) else {
             return command.refuse(Error::JobNotFound(id.to_string()));
@@ -334,7 +337,7 @@ impl Shard {
             && let Some(newest) = owned.attempts.last().cloned()
         {
             // What the process before gave out lies below the end of the block; more is not known.
-            owned.begin(&newest, running, newest.reserved_end);
+            owned.begin(&self.context, &newest, running, newest.reserved_end);
         }
         let writes = owned.decided(&self.context, unrecorded);
         self.context.pipeline.submit_own(writes, &owned.entry);
@@ -343,12 +346,13 @@ impl Shard {
 
     fn shut_down(&mut self, done: oneshot::Sender<()>) {
         self.closing = true;
+        let why = self.context.why_closed();
         // In order, so that the same happens in every run.
         let mut jobs: Vec<(&JobId, &mut Owned)> = self.jobs.iter_mut().collect();
         jobs.sort_unstable_by_key(|(id, _)| **id);
         for (id, owned) in jobs {
             let Some(attempt) = &mut owned.attempt else { continue };
-            attempt.cell.close(Error::ShuttingDown);
+            attempt.cell.close(why.clone());
             let mut writes = Vec::new();
             // No more steps are given out, so the next process need not count the rest of the block as given out.
             let given_end = attempt.cell.given_end().max(attempt.unknown_end.min(attempt.reserved_end));
@@ -393,10 +397,11 @@ impl Command {
 
 impl Owned {
     /// Runs the newest attempt from now on.
-    fn begin(&mut self, row: &AttemptRow, running: Running, unknown_end: u64) {
+    fn begin(&mut self, context: &Context, row: &AttemptRow, running: Running, unknown_end: u64) {
         let Running { heart, next_seq, .. } = running;
         let beginning = Beginning { resume_step: row.resume_step, unknown_end };
-        let cell = Arc::new(Cell::new(row.attempt, beginning, heart.timeline().clone()));
+        let cell = Cell::new(row.attempt, beginning, heart.timeline().clone(), context.tenure.clone());
+        let cell = Arc::new(cell);
         let attempt = Attempt {
             heart,
             cell: cell.clone(),
@@ -455,6 +460,12 @@ impl Attempt {
 }
 
 impl Context {
+    /// Why no more is taken: the process ends, or another one owns the database now.
+    #[must_use]
+    pub fn why_closed(&self) -> Error {
+        if self.tenure.over().is_some() { Error::Deposed } else { Error::ShuttingDown }
+    }
+
     /// A trainer not heard of since then is stale.
     #[must_use]
     pub fn stale_before(&self) -> Timestamp {

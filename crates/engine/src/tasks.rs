@@ -23,6 +23,7 @@ use super::{
     recover,
     service::{PAST_READS, SHARD_QUEUE, Service},
     shard::{Command, Context, Directory, Shard},
+    tenure::Tenure,
 };
 use lrs_model::name::JobId;
 use lrs_runtime::{backoff::Backoff, clock::Clock, error::chain};
@@ -41,7 +42,8 @@ const MERGE_TARGET: u32 = 512;
 const PULSE: Duration = Duration::from_secs(2);
 
 pub(super) fn start(settings: Settings, store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Arc<Service> {
-    let pipeline = Pipeline::new(&settings);
+    let tenure = Arc::new(Tenure::new(clock.clone(), settings.owner_lease, store.is_exclusive()));
+    let pipeline = Pipeline::new(&settings, tenure.clone());
     let reports = Semaphore::new(settings.max_reports);
     let (merges, to_merge) = mpsc::channel(MERGE_QUEUE);
     let context = Context {
@@ -49,6 +51,7 @@ pub(super) fn start(settings: Settings, store: Arc<dyn Store>, clock: Arc<dyn Cl
         store,
         pipeline,
         clock,
+        tenure: tenure.clone(),
         directory: Arc::new(Directory::new()),
         departures: Arc::default(),
         merges,
@@ -61,7 +64,7 @@ pub(super) fn start(settings: Settings, store: Arc<dyn Store>, clock: Arc<dyn Cl
     });
     let shards = shards.collect();
     tasks.spawn(merge(context.store.clone(), context.pipeline.clone(), to_merge));
-    tasks.spawn(feel_pulse(context.store.clone(), context.pipeline.clone()));
+    tasks.spawn(feel_pulse(context.store.clone(), context.pipeline.clone(), tenure));
     let pipeline_task = tokio::spawn(context.pipeline.clone().run(context.store.clone()));
     let service = Arc::new(Service {
         context,
@@ -106,7 +109,11 @@ async fn try_recover(service: &Service) -> Result<usize, store::Error> {
     let mut after: Option<JobId> = None;
     loop {
         let page = store.unended_jobs(after, RECOVERY_PAGE).await?;
-        let Some(last) = page.last() else { return Ok(service.jobs.load(SeqCst)) };
+        let Some(last) = page.last() else {
+            // What was read counts once it is proven that no other process owned the database meanwhile.
+            prove(store, &service.context.tenure).await?;
+            return Ok(service.jobs.load(SeqCst));
+        };
         after = Some(last.id);
         let mut adopted = stream::iter(page).map(|job| recover_one(service, job)).buffer_unordered(RECOVERY_WIDTH);
         while let Some(result) = adopted.next().await {
@@ -150,15 +157,24 @@ async fn merge(store: Arc<dyn Store>, pipeline: Pipeline, mut attempts: mpsc::Re
     }
 }
 
-/// Notices that a database is away or back when nobody writes to it.
-async fn feel_pulse(store: Arc<dyn Store>, pipeline: Pipeline) {
+/// Notices that a database is away or back, or has another owner, when nobody writes to it.
+async fn feel_pulse(store: Arc<dyn Store>, pipeline: Pipeline, tenure: Arc<Tenure>) {
     let mut pulse = tokio::time::interval(PULSE);
     loop {
         pulse.tick().await;
-        let health = match store.ping().await {
-            Err(failure) => Err(chain(&failure)),
-            Ok(()) => Ok(()),
-        };
+        let health = prove(&*store, &tenure).await.map_err(|failure| chain(&failure));
         pipeline.note_health(health);
     }
+}
+
+/// Looks whether the database answers and this process owns it.
+async fn prove(store: &dyn Store, tenure: &Tenure) -> Result<(), store::Error> {
+    let begun = tenure.now();
+    let answer = store.ping().await;
+    match &answer {
+        Ok(()) => tenure.prove(begun),
+        Err(failure) if failure.ends_ownership() => tenure.end(&chain(failure)),
+        Err(_) => {}
+    }
+    answer
 }

@@ -1,4 +1,4 @@
-//! The time of day. All code asks a [`Clock`] for it, so that tests can set it.
+//! The time of day, and time that only passes. All code asks a [`Clock`] for both, so that tests can set them.
 
 use std::{
     sync::atomic::{AtomicI64, Ordering},
@@ -7,10 +7,14 @@ use std::{
 
 use lrs_model::job::Timestamp;
 
-/// A source of the time of day.
+/// A source of time.
 pub trait Clock: Send + Sync {
-    /// The time now. It may stand still or go back.
+    /// The time of day now. It may stand still or go back.
     fn now(&self) -> Timestamp;
+
+    /// The time that has passed since some moment. It never goes back, nobody can set it, and it counts the time in
+    /// which the process or the machine stood still.
+    fn monotonic(&self) -> Duration;
 }
 
 /// The operating system's clock.
@@ -24,28 +28,54 @@ impl Clock for SystemClock {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Timestamp(micros(since_epoch))
     }
+
+    #[cfg(target_os = "linux")]
+    fn monotonic(&self) -> Duration {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    #[expect(clippy::disallowed_methods, reason = "the one place where the time is read")]
+    fn monotonic(&self) -> Duration {
+        static BEGUN: std::sync::LazyLock<std::time::Instant> = std::sync::LazyLock::new(std::time::Instant::now);
+        BEGUN.elapsed()
+    }
 }
 
 /// A clock that stands still until a test moves it.
 #[derive(Debug, Default)]
-pub struct ManualClock(AtomicI64);
+pub struct ManualClock {
+    now: AtomicI64,
+    passed: AtomicI64,
+}
 
 impl ManualClock {
     /// A clock that stands at `now`.
     #[must_use]
     pub fn at(now: Timestamp) -> Self {
-        Self(AtomicI64::new(now.0))
+        Self { now: AtomicI64::new(now.0), passed: AtomicI64::new(0) }
     }
 
-    /// Moves the clock forward.
+    /// Lets time pass.
     pub fn advance(&self, by: Duration) {
-        self.0.fetch_add(micros(by), Ordering::SeqCst);
+        self.now.fetch_add(micros(by), Ordering::SeqCst);
+        self.passed.fetch_add(micros(by), Ordering::SeqCst);
+    }
+
+    /// Sets the time of day, while no time passes.
+    pub fn set(&self, now: Timestamp) {
+        self.now.store(now.0, Ordering::SeqCst);
     }
 }
 
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
-        Timestamp(self.0.load(Ordering::SeqCst))
+        Timestamp(self.now.load(Ordering::SeqCst))
+    }
+
+    fn monotonic(&self) -> Duration {
+        Duration::from_micros(self.passed.load(Ordering::SeqCst).unsigned_abs())
     }
 }
 
@@ -62,7 +92,19 @@ mod tests {
         let clock = ManualClock::at(Timestamp(7));
         assert_eq!(clock.now(), Timestamp(7));
         clock.advance(Duration::from_millis(2));
-        assert_eq!(clock.now(), Timestamp(2007));
+        assert_eq!((clock.now(), clock.monotonic()), (Timestamp(2007), Duration::from_millis(2)));
+        clock.set(Timestamp(5));
+        assert_eq!((clock.now(), clock.monotonic()), (Timestamp(5), Duration::from_millis(2)));
+    }
+
+    #[test]
+    fn the_system_clock_does_not_go_back() {
+        let mut before = SystemClock.monotonic();
+        for _ in 0..1000 {
+            let now = SystemClock.monotonic();
+            assert!(now >= before);
+            before = now;
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use sqlx::{Encode, Executor, FromRow, IntoArguments, Type, query, query_as, quer
 use uuid::Uuid;
 
 use super::{
-    Error, Outcome, StateRow, Write,
+    DecisionRow, Error, Outcome, StateRow, Write,
     dialect::{Arrived, Dialect},
     failure::Failure,
     rows::{
@@ -19,8 +19,8 @@ use super::{
     statements,
 };
 use lrs_model::{
-    decision::Decision,
-    job::{AttemptRow, JobRow},
+    decision::{Decision, DecisionId},
+    job::{AttemptRow, JobRow, Timestamp},
     name::JobId,
 };
 use lrs_runtime::heavy::in_place;
@@ -30,6 +30,8 @@ pub(super) struct Batch<'t, DB: Dialect> {
     connection: &'t mut DB::Connection,
     /// The jobs that exist. A write to another job does nothing: it repeats a write from before the job was deleted.
     jobs: HashSet<JobId>,
+    /// The epoch of the owner.
+    epoch: i64,
 }
 
 impl<'t, DB> Batch<'t, DB>
@@ -44,14 +46,24 @@ where
     for<'q> Option<i64>: Encode<'q, DB> + Type<DB>,
     for<'q> Uuid: Encode<'q, DB> + Type<DB>,
     for<'r> StoredJob: FromRow<'r, DB::Row>,
+    for<'r> StoredAttempt: FromRow<'r, DB::Row>,
+    for<'r> StoredDecision: FromRow<'r, DB::Row>,
+    for<'r> DB::StoredChunk: FromRow<'r, DB::Row>,
     for<'r> (i64,): FromRow<'r, DB::Row>,
 {
-    /// Applies the batch in order, in the transaction that `connection` is in.
-    pub(super) async fn apply(connection: &'t mut DB::Connection, writes: &[Write]) -> Result<Vec<Outcome>, Failure> {
+    /// Applies the batch of the owner with this epoch in order, in the transaction that `connection` is in.
+    ///
+    /// A row that is there already is an earlier try of the same write, or the write is refused: then nothing that the
+    /// caller remembers of the job can be trusted.
+    pub(super) async fn apply(
+        connection: &'t mut DB::Connection,
+        epoch: i64,
+        writes: &[Write],
+    ) -> Result<Vec<Outcome>, Failure> {
         let named: HashSet<Uuid> = writes.iter().flat_map(Write::jobs).map(|id| id.0).collect();
         let named: Vec<Uuid> = named.into_iter().collect();
         let jobs = DB::lock_jobs(connection, &named).await?.into_iter().map(JobId).collect();
-        let mut batch = Self { connection, jobs };
+        let mut batch = Self { connection, jobs, epoch };
 
         let mut outcomes = Vec::with_capacity(writes.len());
         let is_telemetry = |write: &Write| matches!(write, Write::AppendTelemetry(..));
@@ -70,7 +82,7 @@ where
             if let Write::AppendTelemetry(job, chunk) = write
                 && self.jobs.contains(job)
             {
-                chunks.push(Arrived { job: *job, chunk, arrivals: Some(1) });
+                chunks.push(Arrived { job: *job, chunk, arrivals: Some(1), epoch: self.epoch });
             }
         }
         chunk::insert::<DB>(self.connection, &chunks).await
@@ -129,7 +141,7 @@ where
             .bind(row.state_author)
             .execute(&mut *self.connection)
             .await?;
-        if DB::rows_affected(&result) == 1 || self.exists(job.id).await? {
+        if DB::rows_affected(&result) == 1 || self.is_stored(job).await? {
             self.jobs.insert(job.id);
             return Ok(Outcome::Done);
         }
@@ -138,9 +150,19 @@ where
         Ok(Outcome::NameTaken(Box::new(other.try_into()?)))
     }
 
-    async fn exists(&mut self, job: JobId) -> Result<bool, Failure> {
-        let count: i64 = query_scalar(statements::JOB_EXISTS).bind(job.0).fetch_one(&mut *self.connection).await?;
-        Ok(count > 0)
+    /// Whether the job is there already, and no other one.
+    async fn is_stored(&mut self, job: &JobRow) -> Result<bool, Failure> {
+        let stored: Option<StoredJob> =
+            query_as(statements::JOB_BY_ID).bind(job.id.0).fetch_optional(&mut *self.connection).await?;
+        let Some(stored) = stored else { return Ok(false) };
+        let wanted = in_place(|| StoredJob::try_from(job))?;
+        // The other columns may have changed since.
+        let fixed = |row: &StoredJob| (row.name.clone(), row.initial_spec.clone(), row.create_time);
+        if fixed(&stored) == fixed(&wanted) {
+            return Ok(true);
+        }
+        let problem = format!("it is {}, registered at {}", stored.name, Timestamp(stored.create_time));
+        Err(Error::differs("jobs", job.id.to_string(), problem).into())
     }
 
     async fn update_job(&mut self, job: &JobRow) -> Result<(), Failure> {
@@ -198,7 +220,7 @@ where
 
     async fn insert_attempt(&mut self, job: JobId, attempt: &AttemptRow) -> Result<(), Failure> {
         let row = StoredAttempt::try_from(attempt)?;
-        query(statements::INSERT_ATTEMPT)
+        let result = query(statements::INSERT_ATTEMPT)
             .bind(job.0)
             .bind(row.attempt)
             .bind(row.token)
@@ -206,18 +228,41 @@ where
             .bind(row.parent_attempt)
             .bind(row.reserved_end)
             .bind(row.create_time)
+            .bind(self.epoch)
             .execute(&mut *self.connection)
             .await?;
-        Ok(())
+        if DB::rows_affected(&result) == 1 {
+            return Ok(());
+        }
+        let stored: StoredAttempt = query_as(statements::ATTEMPT)
+            .bind(job.0)
+            .bind(i64::from(attempt.attempt))
+            .fetch_one(&mut *self.connection)
+            .await?;
+        let stored = stored.into_row(job)?;
+        // The block may have grown since.
+        if (AttemptRow { reserved_end: attempt.reserved_end, ..stored.clone() }) == *attempt {
+            return Ok(());
+        }
+        let AttemptRow { token, resume_step, .. } = stored;
+        let problem = format!(
+            "it has the token {token:?} and begins at step {resume_step}, not the token {:?} and step {}",
+            attempt.token, attempt.resume_step
+        );
+        Err(Error::differs("attempts", format!("{job}/{}", attempt.attempt), problem).into())
     }
 
     async fn reserve(&mut self, job: JobId, attempt: u32, reserved_end: u64) -> Result<(), Failure> {
-        query(statements::RESERVE)
+        let result = query(statements::RESERVE)
             .bind(job.0)
             .bind(i64::from(attempt))
             .bind(stored_number("to reserve steps", reserved_end)?)
             .execute(&mut *self.connection)
             .await?;
+        if DB::rows_affected(&result) == 0 && self.jobs.contains(&job) {
+            let id = format!("{job}/{attempt}");
+            return Err(Error::inconsistent("attempts", id, "steps are to be reserved, and it is not there").into());
+        }
         Ok(())
     }
 
@@ -228,7 +273,7 @@ where
         request_id: Option<&str>,
     ) -> Result<(), Failure> {
         let row = StoredDecision::try_from((decision, request_id))?;
-        query(DB::INSERT_DECISION)
+        let result = query(DB::INSERT_DECISION)
             .bind(job.0)
             .bind(row.id)
             .bind(row.attempt)
@@ -241,9 +286,18 @@ where
             .bind(row.effect)
             .bind(row.request_id)
             .bind(row.create_time)
+            .bind(self.epoch)
             .execute(&mut *self.connection)
             .await?;
-        Ok(())
+        if DB::rows_affected(&result) == 1 {
+            return Ok(());
+        }
+        let stored: StoredDecision = query_as(statements::DECISION)
+            .bind(job.0)
+            .bind(decision.id.to_string())
+            .fetch_one(&mut *self.connection)
+            .await?;
+        check_same(job, (job, stored).try_into()?, decision, request_id)
     }
 
     async fn save_state(&mut self, job: JobId, state: &StateRow) -> Result<(), Failure> {
@@ -256,4 +310,23 @@ where
             .await?;
         Ok(())
     }
+}
+
+/// Whether a decision is stored as it is here. One of a controller that was lost is made again, with the same effect,
+/// when the job is recovered: at another time, and perhaps by a release that words its reason otherwise.
+fn check_same(job: JobId, stored: DecisionRow, wanted: &Decision, request_id: Option<&str>) -> Result<(), Failure> {
+    let DecisionRow { decision: mut found, request_id: found_request, .. } = stored;
+    if let DecisionId::Controller { .. } = found.id {
+        found.create_time = wanted.create_time;
+        found.reason.clone_from(&wanted.reason);
+        found.evidence.clone_from(&wanted.evidence);
+    }
+    // As they are stored, so that a NaN is equal to a NaN.
+    let shown = |decision, request| Ok::<_, Error>(StoredDecision::try_from((decision, request))?.contents());
+    let (found, wanted_contents) = (shown(&found, found_request.as_deref())?, shown(wanted, request_id)?);
+    if found == wanted_contents {
+        return Ok(());
+    }
+    let problem = format!("it is {found}, not {wanted_contents}");
+    Err(Error::differs("decisions", format!("{job}/{}", wanted.id), problem).into())
 }

@@ -3,8 +3,9 @@
 use sqlx::{Database, error::DatabaseError, query::Query};
 use uuid::Uuid;
 
-use super::{Chunk, Error, columns::Columns, failure::Failure};
+use super::{Chunk, Error, columns::Columns, failure::Failure, rows::chunk::ChunkHead};
 use lrs_model::name::JobId;
+use lrs_runtime::error::Cause;
 
 /// A chunk to be stored.
 #[derive(Clone, Copy)]
@@ -15,6 +16,21 @@ pub(super) struct Arrived<'a> {
     pub(super) chunk: &'a Chunk,
     /// How many chunks, as they arrived, were merged into it; `None` if they were not counted.
     pub(super) arrivals: Option<i64>,
+    /// The epoch of the owner that stores it, or the newest one among the chunks merged into it.
+    pub(super) epoch: i64,
+}
+
+/// What a database's error means for whoever asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Nature {
+    /// The database is away, or cannot be written now: the same may succeed later.
+    Away,
+    /// Others are in the way: the same may succeed soon.
+    Busy,
+    /// The database does not let this program in, which only a person can mend.
+    Denial,
+    /// The database would refuse the same again.
+    Refusal,
 }
 
 /// A statement and the values bound so far.
@@ -42,23 +58,49 @@ pub(super) trait Dialect: Database {
     /// A job if it has ended, locked against being read for writing elsewhere.
     const LOCK_ENDED_JOB: &'static str;
 
-    /// Whether the same statement may succeed later.
-    fn is_transient(error: &dyn DatabaseError) -> bool;
+    /// What an error means for whoever asked.
+    fn nature(error: &dyn DatabaseError) -> Nature;
 
-    /// The error for the caller; `what` was being done on `table`.
+    /// What to tell people of an error that passes, where the database's own words do not say enough.
+    fn in_words(error: &dyn DatabaseError) -> Option<&'static str>;
+
+    /// The error for a caller of a store that is open; `what` was being done on `table`.
+    ///
+    /// A right or a password that is taken away meanwhile can be given back, and nothing is wrong with what was to be
+    /// written: the database counts as away.
     fn explain(failure: Failure, what: &'static str, table: &'static str) -> Error {
+        match Self::explain_opening(failure, what, table) {
+            Error::Denied(cause) => Error::Unavailable(cause),
+            error => error,
+        }
+    }
+
+    /// The error for whoever opens the database; `what` was being done on `table`.
+    fn explain_opening(failure: Failure, what: &'static str, table: &'static str) -> Error {
         let error = match failure {
             Failure::Store(error) => return error,
             Failure::Sql(error) => error,
         };
         match error {
-            sqlx::Error::Database(answer) if Self::is_transient(&*answer) => Error::unavailable(answer.into_error()),
+            sqlx::Error::Database(answer) => {
+                let why = match Self::in_words(&*answer) {
+                    Some(words) => Cause::new(format!("{words} ({answer})")),
+                    None => Cause::new(answer.to_string()),
+                };
+                match Self::nature(&*answer) {
+                    Nature::Away => Error::Unavailable(why),
+                    Nature::Busy => Error::Busy(why),
+                    Nature::Denial => Error::Denied(why),
+                    Nature::Refusal => Error::refused(what, answer.into_error()),
+                }
+            }
             sqlx::Error::Io(_)
-            | sqlx::Error::Tls(_)
             | sqlx::Error::Protocol(_)
             | sqlx::Error::PoolTimedOut
             | sqlx::Error::PoolClosed
             | sqlx::Error::WorkerCrashed => Error::unavailable(error),
+            // A certificate that is not trusted, a file with a key that is not there.
+            sqlx::Error::Tls(_) | sqlx::Error::Configuration(_) => Error::denied(error),
             sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. } => Error::inconsistent(table, "unknown", error),
             other => Error::refused(what, other),
         }
@@ -67,8 +109,8 @@ pub(super) trait Dialect: Database {
     /// How many rows a statement changed.
     fn rows_affected(result: &Self::QueryResult) -> u64;
 
-    /// See [`Arrived::arrivals`].
-    fn arrivals(row: &Self::StoredChunk) -> Option<i64>;
+    /// The columns of this row that are the same in all databases.
+    fn head(row: &Self::StoredChunk) -> &ChunkHead;
 
     /// The chunk of `job` in this row.
     fn chunk(job: JobId, row: Self::StoredChunk) -> Result<Chunk, Error>;

@@ -51,6 +51,13 @@ pub trait Inspection: Store {
     /// The attempts of which telemetry is stored, by rising number.
     async fn attempts_of_telemetry(&self, job: JobId) -> Result<Vec<i64>, Error>;
 
+    /// Rows of a job that no owner can have stored when they seem to have been stored: each is of an older epoch than a
+    /// row before it, or of a newer one than the database has. The first `limit` of each table.
+    async fn misplaced(&self, job: JobId, limit: u32) -> Result<Vec<Misplaced>, Error>;
+
+    /// How many rows the table `ownership` has.
+    async fn owner_count(&self) -> Result<i64, Error>;
+
     /// Rows that name a job that does not exist, counted by table and job.
     async fn orphans(&self) -> Result<Vec<Orphans>, Error>;
 
@@ -71,6 +78,21 @@ pub struct ChunkRow {
     pub arrivals: Option<i64>,
     /// The chunk, or why the row cannot be understood.
     pub chunk: Result<Chunk, Error>,
+}
+
+/// A row that no owner can have stored when it seems to have been stored.
+#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
+pub struct Misplaced {
+    /// The table.
+    #[sqlx(rename = "place")]
+    pub table: String,
+    /// The row, in words.
+    #[sqlx(rename = "row_name")]
+    pub row: String,
+    /// The epoch of the owner that stored it.
+    pub epoch: i64,
+    /// The lowest epoch that it could have.
+    pub lowest: i64,
 }
 
 /// Rows of a table that name a job that does not exist.
@@ -101,8 +123,8 @@ const WHAT: &str = "to be inspected";
 
 const CHUNKS_AFTER: &str = "
     -- chunks_after
-    select attempt, seq, rank, through_step, first_step, last_step, arrivals, steps, loss, grad_norm, learning_rate,
-        metric_names, metric_indices, metric_steps, metric_values
+    select attempt, seq, rank, through_step, first_step, last_step, arrivals, epoch, steps, loss, grad_norm,
+        learning_rate, metric_names, metric_indices, metric_steps, metric_values
     from telemetry where job_id = $1 and attempt = $2 and seq > $3
     order by seq limit $4";
 
@@ -110,8 +132,49 @@ const ATTEMPTS_OF_TELEMETRY: &str = "
     -- attempts_of_telemetry
     select distinct attempt from telemetry where job_id = $1 order by attempt";
 
+/// An owner stores rows in order, and an older owner stores nothing any more. A later attempt, chunk or decision cannot
+/// be of an older epoch, nor can what belongs to an attempt be older than the attempt.
+const MISPLACED: [&str; 3] = [
+    "
+    -- misplaced_attempts
+    select 'attempts' as place, 'attempt ' || attempt as row_name, epoch, coalesce(before, 0) as lowest
+    from (
+        select attempt, epoch,
+            max(epoch) over (order by attempt rows between unbounded preceding and 1 preceding) as before
+        from attempts where job_id = $1
+    ) as rows_in_order
+    where epoch < before or epoch > (select max(epoch) from ownership)
+    order by attempt limit $2",
+    "
+    -- misplaced_decisions
+    select 'decisions' as place, 'decision ' || id as row_name, epoch,
+        coalesce(case when began > before or before is null then began else before end, 0) as lowest
+    from (
+        select d.id, d.position, d.epoch, a.epoch as began,
+            max(d.epoch) over (order by d.position rows between unbounded preceding and 1 preceding) as before
+        from decisions d left join attempts a on a.job_id = d.job_id and a.attempt = d.attempt
+        where d.job_id = $1
+    ) as rows_in_order
+    where epoch < before or epoch < began or epoch > (select max(epoch) from ownership)
+    order by position limit $2",
+    "
+    -- misplaced_telemetry
+    select 'telemetry' as place, 'chunk ' || seq || ' of attempt ' || attempt as row_name, epoch,
+        coalesce(case when began > before or before is null then began else before end, 0) as lowest
+    from (
+        select t.attempt, t.seq, t.epoch, a.epoch as began,
+            max(t.epoch) over (
+                partition by t.attempt order by t.seq rows between unbounded preceding and 1 preceding
+            ) as before
+        from telemetry t left join attempts a on a.job_id = t.job_id and a.attempt = t.attempt
+        where t.job_id = $1
+    ) as rows_in_order
+    where epoch < before or epoch < began or epoch > (select max(epoch) from ownership)
+    order by attempt, seq limit $2",
+];
+
 fn failed<DB: Dialect>(table: &'static str) -> impl Fn(sqlx::Error) -> Error {
-    move |error| DB::explain(Failure::from(error), WHAT, table)
+    move |error| DB::explain_opening(Failure::from(error), WHAT, table)
 }
 
 fn read_only() -> Error {
@@ -132,6 +195,14 @@ impl<DB: Dialect> Writer<DB> for Moment {
         Err(read_only())
     }
 
+    fn epoch(&self) -> i64 {
+        0
+    }
+
+    fn is_exclusive(&self) -> bool {
+        false
+    }
+
     async fn close(&self) {}
 }
 
@@ -139,7 +210,9 @@ async fn rows<DB: Dialect, T>(
     table: &'static str,
     work: impl Future<Output = Result<T, sqlx::Error>>,
 ) -> Result<T, Error> {
-    bounded(ANSWER_TIMEOUT, async { Ok(work.await?) }).await.map_err(|failure| DB::explain(failure, WHAT, table))
+    bounded(ANSWER_TIMEOUT, async { Ok(work.await?) })
+        .await
+        .map_err(|failure| DB::explain_opening(failure, WHAT, table))
 }
 
 #[async_trait]
@@ -157,6 +230,7 @@ where
     for<'n> &'n str: ColumnIndex<DB::Row>,
     for<'r> ExpiredJob: FromRow<'r, DB::Row>,
     for<'r> Orphans: FromRow<'r, DB::Row>,
+    for<'r> Misplaced: FromRow<'r, DB::Row>,
     for<'r> StoredJob: FromRow<'r, DB::Row>,
     for<'r> StoredAttempt: FromRow<'r, DB::Row>,
     for<'r> StoredDecision: FromRow<'r, DB::Row>,
@@ -225,6 +299,22 @@ where
 
     async fn attempts_of_telemetry(&self, job: JobId) -> Result<Vec<i64>, Error> {
         rows::<DB, _>("telemetry", query_scalar(ATTEMPTS_OF_TELEMETRY).bind(job.0).fetch_all(&self.readers.pool)).await
+    }
+
+    async fn misplaced(&self, job: JobId, limit: u32) -> Result<Vec<Misplaced>, Error> {
+        let mut misplaced = Vec::new();
+        for statement in MISPLACED {
+            let work = query_as(statement).bind(job.0).bind(i64::from(limit)).fetch_all(&self.readers.pool);
+            misplaced.extend(rows::<DB, Vec<Misplaced>>("telemetry", work).await?);
+        }
+        Ok(misplaced)
+    }
+
+    async fn owner_count(&self) -> Result<i64, Error> {
+        const OWNER_COUNT: &str = "
+            -- owner_count
+            select count(*) from ownership";
+        rows::<DB, _>("ownership", query_scalar(OWNER_COUNT).fetch_one(&self.readers.pool)).await
     }
 
     async fn orphans(&self) -> Result<Vec<Orphans>, Error> {

@@ -20,6 +20,8 @@ pub struct Kind {
     pub(crate) locate: fn(&str) -> Result<Arc<dyn Location>, Cause>,
     /// The URL of a database in a directory, if this kind needs no server.
     pub(crate) in_directory: Option<fn(&str) -> String>,
+    /// Whether a second server is of use: it waits until the first has gone, and takes over. Otherwise it is refused.
+    pub waits_for_owner: bool,
     /// Its migrations, with the same numbers as those of all other kinds.
     pub(crate) migrations: &'static Migrator,
     /// How tests damage it.

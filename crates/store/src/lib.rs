@@ -14,6 +14,7 @@ pub mod inspection;
 mod kind;
 mod listing;
 mod merge;
+mod ownership;
 mod reading;
 mod records;
 mod removal;

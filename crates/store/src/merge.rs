@@ -94,7 +94,8 @@ where
         .fetch_all(&mut *transaction)
         .await?;
     // A row that was not counted leaves the sum unknown.
-    let arrivals = rows.iter().map(DB::arrivals).sum::<Option<i64>>();
+    let arrivals = rows.iter().map(|row| DB::head(row).arrivals).sum::<Option<i64>>();
+    let epoch = rows.iter().map(|row| DB::head(row).epoch).max().unwrap_or(0);
     let chunks = rows.into_iter().map(|row| DB::chunk(job, row)).collect::<Result<Vec<_>, _>>()?;
     if !run.is_made_of(&chunks) {
         return Ok(0);
@@ -108,7 +109,7 @@ where
         .execute(&mut *transaction)
         .await?;
     if let Some(whole) = merged(chunks) {
-        chunk::insert::<DB>(&mut transaction, &[Arrived { job, chunk: &whole, arrivals }]).await?;
+        chunk::insert::<DB>(&mut transaction, &[Arrived { job, chunk: &whole, arrivals, epoch }]).await?;
     }
     transaction.commit().await?;
     Ok(DB::rows_affected(&deleted).saturating_sub(1))

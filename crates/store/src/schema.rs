@@ -74,15 +74,26 @@ pub(super) fn index_names(migrator: &Migrator) -> Vec<String> {
     made.filter_map(|line| Some(line.strip_prefix("create index ")?.split_once(" on ")?.0.to_owned())).collect()
 }
 
-/// Applies what is pending. The migrator takes the database's lock where it has one.
+/// Applies what is pending in `schema`. The migrator takes the database's lock where it has one. `who` is who does it,
+/// in words.
 pub(super) async fn apply<DB: Dialect<Connection: Migrate>>(
     connection: &mut DB::Connection,
     migrator: &Migrator,
+    schema: &Schema,
+    who: &str,
 ) -> Result<(), Error> {
     migrator.run_direct(None, connection, false).await.map_err(|error| match error {
         MigrateError::VersionMissing(found) => Error::NewerSchema { found, known: newest(migrator) },
         MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => {
-            DB::explain(Failure::Sql(error), WHAT, TABLE)
+            match DB::explain_opening(Failure::Sql(error), WHAT, TABLE) {
+                Error::Denied(why) => Error::denied(format!(
+                    "its schema is at version {}, version {} is needed, and {who} may not migrate it ({why}): run \
+                     `lrs migrate` as a role that may",
+                    schema.applied.last().map_or(0, |migration| migration.version),
+                    newest(migrator),
+                )),
+                error => error,
+            }
         }
         other => Error::refused(WHAT, other),
     })

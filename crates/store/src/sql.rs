@@ -122,6 +122,14 @@ where
         self.writer.ping().await
     }
 
+    fn epoch(&self) -> i64 {
+        self.writer.epoch()
+    }
+
+    fn is_exclusive(&self) -> bool {
+        self.writer.is_exclusive()
+    }
+
     async fn close(&self) {
         self.readers.pool.close().await;
         self.writer.close().await;

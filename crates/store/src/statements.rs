@@ -16,9 +16,12 @@ pub(super) const JOB_BY_NAME: &str = "
         telemetry_removed_time
     from jobs where name = $1";
 
-pub(super) const JOB_EXISTS: &str = "
-    -- job_exists
-    select count(*) from jobs where id = $1";
+pub(super) const JOB_BY_ID: &str = "
+    -- job_by_id
+    select id, name, cast(initial_spec as text) as initial_spec, cast(spec as text) as spec, state, state_reason,
+        state_author, version, request_id, cast(forked_from as text) as forked_from, create_time, update_time, end_time,
+        telemetry_removed_time
+    from jobs where id = $1";
 
 /// The states are written out so that the planner sees that the index `jobs_unended` has them all.
 pub(super) const UNENDED_JOBS: &str = "
@@ -68,14 +71,20 @@ pub(super) const ATTEMPTS: &str = "
 
 pub(super) const INSERT_ATTEMPT: &str = "
     -- insert_attempt
-    insert into attempts (job_id, attempt, token, resume_step, parent_attempt, reserved_end, create_time)
-    values ($1, $2, $3, $4, $5, $6, $7)
+    insert into attempts (job_id, attempt, token, resume_step, parent_attempt, reserved_end, create_time, epoch)
+    values ($1, $2, $3, $4, $5, $6, $7, $8)
     on conflict (job_id, attempt) do nothing";
+
+/// One attempt.
+pub(super) const ATTEMPT: &str = "
+    -- attempt
+    select attempt, token, resume_step, parent_attempt, reserved_end, create_time
+    from attempts where job_id = $1 and attempt = $2";
 
 pub(super) const COPY_ATTEMPTS: &str = "
     -- copy_attempts
-    insert into attempts (job_id, attempt, token, resume_step, parent_attempt, reserved_end, create_time)
-    select $1, attempt, 'of the job forked: ' || token, resume_step, parent_attempt, reserved_end, create_time
+    insert into attempts (job_id, attempt, token, resume_step, parent_attempt, reserved_end, create_time, epoch)
+    select $1, attempt, 'of the job forked: ' || token, resume_step, parent_attempt, reserved_end, create_time, epoch
     from attempts where job_id = $2 and attempt <= $3";
 
 pub(super) const RESERVE: &str = "
@@ -85,8 +94,9 @@ pub(super) const RESERVE: &str = "
 pub(super) const COPY_DECISIONS: &str = "
     -- copy_decisions
     insert into decisions (job_id, id, attempt, step, effective_step, author_kind, author, reason, evidence, effect,
-        request_id, create_time)
-    select $1, id, attempt, step, effective_step, author_kind, author, reason, evidence, effect, request_id, create_time
+        request_id, create_time, epoch)
+    select $1, id, attempt, step, effective_step, author_kind, author, reason, evidence, effect, request_id, create_time,
+        epoch
     from decisions
     where job_id = $2 and attempt <= $3 and effective_step < $4
     order by position";
@@ -100,25 +110,32 @@ pub(super) const DECISIONS: &str = "
     where job_id = $1 and ($2 is null or attempt = $2) and (not $3 or author_kind = 'person') and position > $4
     order by position limit $5";
 
+/// One decision.
+pub(super) const DECISION: &str = "
+    -- decision
+    select position, id, attempt, step, effective_step, author_kind, author, reason, cast(evidence as text) as evidence,
+        cast(effect as text) as effect, request_id, create_time
+    from decisions where job_id = $1 and id = $2";
+
 pub(super) const COPY_TELEMETRY: &str = "
     -- copy_telemetry
-    insert into telemetry (job_id, attempt, seq, rank, through_step, first_step, last_step, arrivals, steps, loss,
+    insert into telemetry (job_id, attempt, seq, rank, through_step, first_step, last_step, arrivals, epoch, steps, loss,
         grad_norm, learning_rate, metric_names, metric_indices, metric_steps, metric_values)
-    select $1, attempt, seq, rank, through_step, first_step, last_step, arrivals, steps, loss, grad_norm, learning_rate,
-        metric_names, metric_indices, metric_steps, metric_values
+    select $1, attempt, seq, rank, through_step, first_step, last_step, arrivals, epoch, steps, loss, grad_norm,
+        learning_rate, metric_names, metric_indices, metric_steps, metric_values
     from telemetry where job_id = $2 and attempt <= $3";
 
 pub(super) const TELEMETRY: &str = "
     -- telemetry
-    select attempt, seq, rank, through_step, first_step, last_step, arrivals, steps, loss, grad_norm, learning_rate,
-        metric_names, metric_indices, metric_steps, metric_values
+    select attempt, seq, rank, through_step, first_step, last_step, arrivals, epoch, steps, loss, grad_norm,
+        learning_rate, metric_names, metric_indices, metric_steps, metric_values
     from telemetry where job_id = $1 and attempt = $2 and seq >= $3
     order by seq limit $4";
 
 pub(super) const TELEMETRY_OF_STEPS: &str = "
     -- telemetry_of_steps
-    select attempt, seq, rank, through_step, first_step, last_step, arrivals, steps, loss, grad_norm, learning_rate,
-        metric_names, metric_indices, metric_steps, metric_values
+    select attempt, seq, rank, through_step, first_step, last_step, arrivals, epoch, steps, loss, grad_norm,
+        learning_rate, metric_names, metric_indices, metric_steps, metric_values
     from telemetry where job_id = $1 and attempt = $2 and first_step < $4 and last_step >= $3 and seq >= $5
     order by seq limit $6";
 

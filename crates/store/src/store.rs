@@ -21,6 +21,9 @@ use lrs_model::{
 pub trait Store: Send + Sync + 'static {
     /// Writes all of `batch` in one transaction, in order, and returns a result for each write. An error means that
     /// nothing was written, except that the outcome is unknown after [`Error::Unavailable`].
+    ///
+    /// The transaction proves that this process owns the database and that all its earlier commits are there. After
+    /// [`Error::Deposed`] or [`Error::LostTail`] every further write fails with that error.
     async fn commit(&self, batch: &[Write]) -> Result<Vec<Outcome>, Error>;
 
     /// The job with this name.
@@ -74,8 +77,16 @@ pub trait Store: Send + Sync + 'static {
     /// The job's snapshot.
     async fn state(&self, job: JobId) -> Result<Option<StateRow>, Error>;
 
-    /// Checks that the database answers and can be written.
+    /// Checks that the database answers and can be written, and that this process owns it.
     async fn ping(&self) -> Result<(), Error>;
+
+    /// The number of this process's ownership of the database. It rises when the database is opened, and when a lost
+    /// connection is replaced.
+    fn epoch(&self) -> i64;
+
+    /// Whether no other process can take the database over while this store is open. If one can, a successful
+    /// [`commit`](Self::commit) or [`ping`](Self::ping) proves that none had when the call was made, and no more.
+    fn is_exclusive(&self) -> bool;
 
     /// Closes all connections when the work under way has ended.
     async fn close(&self);

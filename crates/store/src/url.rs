@@ -65,8 +65,8 @@ impl DatabaseUrl {
     /// Opens the database for this process alone, with the newest schema.
     ///
     /// # Errors
-    /// [`Error::Refused`] if another server has the database open; [`Error::NewerSchema`]; [`Error::Unavailable`] if
-    /// the database does not answer within a few seconds.
+    /// [`Error::Taken`] if another server has the database open; [`Error::NewerSchema`]; [`Error::Unavailable`] if the
+    /// database does not answer within a few seconds; [`Error::Denied`] if waiting for it is of no use.
     pub async fn open(&self) -> Result<Arc<dyn Store>, Error> {
         self.location.open().await
     }

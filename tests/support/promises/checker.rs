@@ -127,6 +127,8 @@ pub struct Counts {
     pub advised: u64,
     /// Jobs whose telemetry was removed when its retention was over.
     pub removed: u64,
+    /// How often the database went back to an earlier state.
+    pub lost_tails: u64,
 }
 
 impl Counts {
@@ -146,6 +148,7 @@ impl Counts {
         self.restored += more.restored;
         self.advised += more.advised;
         self.removed += more.removed;
+        self.lost_tails += more.lost_tails;
     }
 
     /// Counts a controller's decision, by the figures in its evidence.
@@ -373,6 +376,18 @@ impl History {
         let more = sent.filter(|((_, step), ranks)| *step <= through && ranks.contains_key(&rank)).count();
         *end = (*end).max(through + 1);
         self.counts.acknowledged += more as u64;
+    }
+
+    /// Notes that the database has gone back to `stored`: what was acknowledged and is not there counts as acknowledged
+    /// no more, and trainers send it again.
+    pub fn lose_tail(&mut self, stored: &Stored) {
+        let Some(history) = self.jobs.get_mut(&stored.row.name) else { return };
+        let ends: Vec<_> = history.acknowledged.iter().map(|(place, end)| (*place, *end)).collect();
+        for ((attempt, rank), end) in ends {
+            if let Some(first) = history.missing(stored, attempt, rank, 0..end).0.first() {
+                history.acknowledged.insert((attempt, rank), *first);
+            }
+        }
     }
 
     /// Checks rates that were given out as final for a step, and the other contents of the directive.

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 #: A step number that no training reaches.
 NEVER: Final = 1 << 62
+#: How long a new stream waits to hear how much telemetry the service has, in seconds. A service whose database is away does
+#: not say, and has lost nothing.
+_OPENING: Final = 2.0
 #: A generous estimate of how long the service takes to answer, in seconds.
 _ROUND_TRIP: Final = 0.01
 
@@ -67,6 +70,7 @@ class Mailbox:
         self._outbox = Outbox(options.max_unacknowledged, Spill(options.spill_directory, options.max_spill_bytes))
         self._lock = threading.Lock()  # guards the outbox and writes to the book; never taken by the trainer's step
         self._discards = False
+        self._opens_by = 0.0  # until then, nothing is sent on a stream whose opening was not answered
         self._ahead = 64
         self._low_water = 16
 
@@ -131,10 +135,13 @@ class Mailbox:
         """Prepare to send all unconfirmed samples on a new stream."""
         with self._lock:
             self._outbox.begin_stream()
+            self._opens_by = time.monotonic() + _OPENING if self._outbox.has_acknowledged else 0.0
 
     def next_message(self) -> StreamTelemetryRequest | None:
         """The next message for this stream, if any. It counts as sent."""
         with self._lock:
+            if self._opens_by and time.monotonic() < self._opens_by:
+                return None
             return self._outbox.next_message()
 
     def take_plan(self, answer: GetLearningRateResponse) -> None:
@@ -154,7 +161,9 @@ class Mailbox:
         next_step = self.next_step
         self.heard += 1
         with self._lock:
-            if answer.HasField("durable_through_step"):
+            if self._opens_by:
+                self._take_opening(answer)
+            elif answer.HasField("durable_through_step"):
                 self._outbox.acknowledge(answer.durable_through_step)
             for message in answer.directives:
                 passed = self.book.take_final(message, next_step)
@@ -175,6 +184,21 @@ class Mailbox:
         """Close the outbox's file."""
         with self._lock:
             self._outbox.close()
+
+    def _take_opening(self, answer: StreamTelemetryResponse) -> None:
+        """Take the first answer on a stream: it says how much telemetry the service has."""
+        if not answer.durable_messages:
+            return  # directives alone
+        self._opens_by = 0.0
+        through_step = answer.durable_through_step if answer.HasField("durable_through_step") else -1
+        lost = self._outbox.resume(through_step)
+        if lost:
+            self._warn(
+                "lost",
+                f"The service has lost the telemetry of steps {lost.start} to {lost.stop - 1}, which was stored and is not kept "
+                "here any more. These steps stay without telemetry.",
+            )
+        self.work.give()
 
     def _raise_mark(self) -> None:
         mark = self.book.final_through - self._low_water + 1

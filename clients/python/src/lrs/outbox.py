@@ -2,6 +2,9 @@
 
 Samples are in step order, and each closes its step. The service acknowledges a step: it has stored all samples up to that
 step. When too many samples are in memory, the oldest go to a file, in the messages to send.
+
+The newest acknowledged samples are kept too: the service answers the opening of a stream with the step up to which telemetry
+is stored, and when its database has lost some, as after a failover, they are sent again.
 """
 
 from __future__ import annotations
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
 
 #: Samples in a message: few enough for the service's bound, and enough to catch up quickly.
 MESSAGE_SAMPLES = 1000
+#: Acknowledged samples that are kept in case the service loses them.
+KEPT_SAMPLES = 1024
 #: The metric that marks a step trained without a final directive: 1 if it was trained on the plan, 2 if on held rates.
 FALLBACK_METRIC = "lrs_fallback"
 
@@ -52,9 +57,19 @@ class Outbox:
         self._sent: deque[Sample] = deque()
         self._waiting: deque[Sample] = deque()
         self._sent_through = -1
+        # Acknowledged samples, which come before those. Those after `_durable_through` were lost, and are sent again.
+        self._kept: deque[Sample] = deque(maxlen=KEPT_SAMPLES)
+        self._again: deque[Sample] = deque()
+        self._durable_through = -1
 
     def __len__(self) -> int:
-        return self._spill.samples + len(self._sent) + len(self._waiting)
+        lost = sum(1 for sample in self._kept if sample.step > self._durable_through)
+        return lost + self._spill.samples + len(self._sent) + len(self._waiting)
+
+    @property
+    def has_acknowledged(self) -> bool:
+        """Whether the service has acknowledged anything, which it can lose."""
+        return bool(self._kept)
 
     @property
     def in_memory(self) -> int:
@@ -72,9 +87,26 @@ class Outbox:
         self._sent.extend(self._waiting)
         self._waiting, self._sent = self._sent, deque()
         self._sent_through = -1
+        self._again.clear()
+
+    def resume(self, through_step: int) -> range:
+        """Note that telemetry is stored up to a step, as a new stream begins; return the steps that are lost for good.
+
+        Acknowledged samples after it are sent again, before all others.
+        """
+        acknowledged = max(self._durable_through, self._kept[-1].step if self._kept else -1)
+        if through_step >= acknowledged:
+            self.acknowledge(through_step)
+            return range(0)
+        self._durable_through = through_step
+        self._again = deque(sample for sample in self._kept if sample.step > through_step)
+        first_held = self._again[0].step if self._again else acknowledged + 1
+        return range(through_step + 1, first_held)
 
     def next_message(self) -> StreamTelemetryRequest | None:
         """The next message for this stream, if any. It counts as sent."""
+        if self._again:
+            return message(_take_batch(self._again))
         spilled = self._spill.after(self._sent_through)
         if spilled is not None:
             self._sent_through = spilled.through_step
@@ -88,15 +120,16 @@ class Outbox:
 
     def acknowledge(self, through_step: int) -> None:
         """Drop the samples up to a step, which the service has stored."""
+        self._durable_through = max(self._durable_through, through_step)
         self._spill.forget_through(through_step)
         for queue in (self._sent, self._waiting):
             while queue and queue[0].step <= through_step:
-                queue.popleft()
+                self._kept.append(queue.popleft())
 
     def discard(self) -> None:
         """Drop all samples, because the service refuses them."""
-        self._sent.clear()
-        self._waiting.clear()
+        for queue in (self._sent, self._waiting, self._kept, self._again):
+            queue.clear()
         self._spill.clear()
 
     def close(self) -> None:

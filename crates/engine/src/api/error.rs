@@ -131,9 +131,15 @@ pub enum Error {
     /// The database is away; try again after a while.
     #[error("the database is not available")]
     StoreUnavailable(#[source] Cause),
+    /// The database is there, but others hold it up, such as a session that has a table locked; try again.
+    #[error("the database is busy: {0}")]
+    StoreBusy(Cause),
     /// The database refused.
     #[error("the database refused")]
     Store(#[source] Cause),
+    /// This process does not own the database any more, and begins anew; try again after a while.
+    #[error("this server does not own the database any more")]
+    Deposed,
     /// The process is shutting down.
     #[error("the server is shutting down")]
     ShuttingDown,

@@ -23,6 +23,9 @@ pub struct Settings {
     pub max_open_steps: usize,
     /// Decisions by people a job.
     pub max_person_decisions: usize,
+    /// How long an owner whose database is away goes on calling steps final. Longer than the time between two looks at
+    /// the database, 2 seconds.
+    pub owner_lease: Duration,
     /// When a RUNNING job counts as STALE.
     pub stale_after: Duration,
     /// Chunks of an attempt after which small ones are merged.
@@ -49,6 +52,7 @@ impl Default for Settings {
             max_jobs: 1_000_000,
             max_open_steps: 10_000,
             max_person_decisions: 10_000,
+            owner_lease: Duration::from_secs(10),
             stale_after: Duration::from_mins(5),
             merge_after_chunks: 512,
             snapshot_after_records: 4096,

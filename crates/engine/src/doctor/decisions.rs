@@ -80,6 +80,7 @@ async fn recompute(
 fn store_error(error: api::Error) -> Error {
     match error {
         api::Error::StoreUnavailable(problem) => Error::Unavailable(problem),
+        api::Error::StoreBusy(problem) => Error::Busy(problem),
         other => Error::refused("to be read", other),
     }
 }

@@ -175,7 +175,8 @@ impl Engine {
             let decisions = match known {
                 Some(known) if known.entry.is_some() => {
                     known.look = fleet.looks;
-                    if known.pulse == pulse {
+                    // Another engine, after this server began anew, has other entries.
+                    if known.pulse == pulse && known.entry.as_ref().is_some_and(|seen| Arc::ptr_eq(seen, entry)) {
                         continue;
                     }
                     if known.pulse.is_same_job(&pulse) { known.decisions.clone() } else { Decisions::default() }

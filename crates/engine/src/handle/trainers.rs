@@ -64,6 +64,8 @@ impl Engine {
         let first = step.saturating_add(1);
         let plan_end = first.saturating_add(plan_steps as u64);
         let mut plan = self.directives(entry.id, cell, step..plan_end).await?;
+        // Last of all: the process may have stood still since the steps were given out.
+        let given_end = if cell.is_owned() { given_end } else { 0 };
         Ok(DirectiveAnswer {
             attempt: cell.attempt,
             directive: plan.remove(0),

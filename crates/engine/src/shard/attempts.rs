@@ -83,7 +83,7 @@ impl Shard {
             let mut waits = Backoff::DATABASE.regular();
             loop {
                 match recover::running(&*store, id, &timeline, &attempts, None).await {
-                    Err(store::Error::Unavailable(_)) => waits.sleep().await,
+                    Err(failure) if failure.is_transient() => waits.sleep().await,
                     known => return (row, known),
                 }
             }
@@ -113,7 +113,7 @@ impl Shard {
                     old.close(Error::StaleAttempt { job, attempt: old.attempt, newest: row.attempt });
                 }
                 let decisions = std::mem::take(&mut running.unrecorded);
-                owned.begin(row, running, 0);
+                owned.begin(&context, row, running, 0);
                 if let Some(cell) = owned.entry.cell_full() {
                     cell.hear(context.clock.now());
                 }

@@ -26,7 +26,7 @@ impl Shard {
         permit: Permit,
     ) -> Result<Accepted, Error> {
         if self.closing {
-            return Err(Error::ShuttingDown);
+            return Err(self.context.why_closed());
         }
         let context = &self.context;
         let owned = self.jobs.get_mut(&id).ok_or_else(|| Error::JobNotFound(id.to_string()))?;

@@ -62,6 +62,20 @@ impl TryFrom<(&Decision, Option<&str>)> for StoredDecision {
     }
 }
 
+impl StoredDecision {
+    /// All but its place and its job, in words.
+    pub(crate) fn contents(&self) -> String {
+        let Self { attempt, step, effective_step, author_kind, author, reason, evidence, effect, request_id, .. } =
+            self;
+        let request = request_id.as_ref().map(|id| format!(", request {id:?}")).unwrap_or_default();
+        format!(
+            "of attempt {attempt}, step {step}, from step {effective_step} on: {effect} by {author_kind} {author:?} at {}: \
+             {reason:?}, {evidence}{request}",
+            Timestamp(self.create_time)
+        )
+    }
+}
+
 impl TryFrom<(JobId, StoredDecision)> for DecisionRow {
     type Error = Error;
 

@@ -10,8 +10,9 @@ use super::{
 use crate::{
     Chunk, Error,
     columns::Columns,
-    dialect::{Dialect, Insert},
+    dialect::{Dialect, Insert, Nature},
     failure::Failure,
+    rows::chunk::ChunkHead,
 };
 use lrs_model::name::JobId;
 
@@ -42,8 +43,8 @@ impl Dialect for Postgres {
     const INSERT_DECISION: &'static str = "
         -- insert_decision
         insert into decisions (job_id, id, attempt, step, effective_step, author_kind, author, reason, evidence, effect,
-            request_id, create_time)
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $9::json, $10::json, $11, $12)
+            request_id, create_time, epoch)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9::json, $10::json, $11, $12, $13)
         on conflict (job_id, id) do nothing";
 
     const CHUNK_SIZES: &'static str = "
@@ -53,8 +54,8 @@ impl Dialect for Postgres {
 
     const LOCK_CHUNKS: &'static str = "
         -- lock_chunks
-        select attempt, seq, rank, through_step, first_step, last_step, arrivals, steps, loss, grad_norm, learning_rate,
-            metric_names, metric_indices, metric_steps, metric_values
+        select attempt, seq, rank, through_step, first_step, last_step, arrivals, epoch, steps, loss, grad_norm,
+            learning_rate, metric_names, metric_indices, metric_steps, metric_values
         from telemetry where job_id = $1 and attempt = $2 and rank = $3 and seq between $4 and $5
         order by seq for update";
 
@@ -62,16 +63,20 @@ impl Dialect for Postgres {
         -- lock_ended_job
         select id from jobs where id = $1 and state in ('COMPLETED', 'FAILED', 'CANCELLED') for update";
 
-    fn is_transient(error: &dyn DatabaseError) -> bool {
-        error::is_transient(error)
+    fn nature(error: &dyn DatabaseError) -> Nature {
+        error::nature(error)
+    }
+
+    fn in_words(error: &dyn DatabaseError) -> Option<&'static str> {
+        error::in_words(error)
     }
 
     fn rows_affected(result: &PgQueryResult) -> u64 {
         result.rows_affected()
     }
 
-    fn arrivals(row: &StoredChunk) -> Option<i64> {
-        row.head.arrivals
+    fn head(row: &StoredChunk) -> &ChunkHead {
+        &row.head
     }
 
     fn chunk(job: JobId, row: StoredChunk) -> Result<Chunk, Error> {

@@ -12,7 +12,6 @@ mod session;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use futures::TryFutureExt as _;
 use sqlx::{
     Connection as _, Executor as _, PgPool, Postgres, Transaction,
     migrate::Migrator,
@@ -31,8 +30,8 @@ use crate::{
     writer::Writer,
 };
 use lrs_runtime::error::Cause;
-use owner::Owner;
-use session::{CONNECT_TIMEOUT, connect, with_bounds};
+use owner::{Candidate, Owner};
+use session::{CONNECT_TIMEOUT, connect, is_read_only, readers, with_bounds, with_search_path};
 
 /// PostgreSQL's row in the table of stores.
 pub(super) static KIND: Kind = Kind {
@@ -41,6 +40,7 @@ pub(super) static KIND: Kind = Kind {
     example: "postgres://user:password@host/database",
     locate,
     in_directory: None,
+    waits_for_owner: true,
     migrations: &MIGRATIONS,
     damage: Damage {
         no_steps: "'{}'",
@@ -51,9 +51,6 @@ pub(super) static KIND: Kind = Kind {
 };
 
 static MIGRATIONS: Migrator = sqlx::migrate!("src/stores/postgres/migrations");
-
-/// Connections for reads.
-const READERS: u32 = 8;
 
 fn locate(url: &str) -> Result<Arc<dyn Location>, Cause> {
     let options: PgConnectOptions = url.parse().map_err(|error: sqlx::Error| Cause::new(error))?;
@@ -67,14 +64,13 @@ struct Server(PgConnectOptions);
 #[async_trait]
 impl Location for Server {
     async fn open(&self) -> Result<Arc<dyn Store>, Error> {
-        let options = self.0.clone().application_name("lrs");
         self.schema().await?;
-        let owner = Owner::open(with_bounds(options.clone())).await?;
+        let options = with_search_path(self.0.clone().application_name("lrs")).await;
+        let options = options.map_err(|failure| Postgres::explain_opening(failure, "to be opened", "jobs"))?;
+        let candidate = Candidate::lock(with_bounds(options.clone())).await?;
         self.migrate().await?;
-        let pool = PgPoolOptions::new()
-            .max_connections(READERS)
-            .acquire_timeout(CONNECT_TIMEOUT)
-            .connect_lazy_with(with_bounds(options));
+        let owner = candidate.take_over().await?;
+        let pool = readers(with_bounds(options));
         let writer = PostgresWriter { owner, pool: pool.clone() };
         Ok(Arc::new(Sql { readers: Readers { pool }, writer }))
     }
@@ -118,16 +114,22 @@ impl Location for Server {
         };
         let applied = bounded(ANSWER_TIMEOUT, work)
             .await
-            .map_err(|failure| Postgres::explain(failure, "to tell its schema", schema::TABLE))?;
+            .map_err(|failure| Postgres::explain_opening(failure, "to tell its schema", schema::TABLE))?;
         Schema::of(applied, &MIGRATIONS)
     }
 
-    /// Several processes may do so at once. A migration may take its time.
+    /// Several processes may do so at once. A migration may take its time. Where nothing is pending, no right is needed
+    /// but to read.
     async fn migrate(&self) -> Result<Schema, Error> {
         let before = self.schema().await?;
-        let mut connection =
-            connect(&self.0).await.map_err(|failure| Postgres::explain(failure, schema::WHAT, schema::TABLE))?;
-        schema::apply::<Postgres>(&mut connection, &MIGRATIONS).await?;
+        if before.pending.is_empty() {
+            return Ok(before);
+        }
+        let mut connection = connect(&self.0)
+            .await
+            .map_err(|failure| Postgres::explain_opening(failure, schema::WHAT, schema::TABLE))?;
+        let role = || format!("the role {:?}", self.0.get_username());
+        schema::apply::<Postgres>(&mut connection, &MIGRATIONS, &before, &role()).await?;
         Ok(before)
     }
 }
@@ -145,20 +147,28 @@ impl Writer<Postgres> for PostgresWriter {
     }
 
     async fn begin(&self) -> Result<Transaction<'static, Postgres>, Failure> {
-        Ok(self.pool.begin().await?)
+        let mut transaction = self.pool.begin().await?;
+        self.owner.prove(&mut transaction).await?;
+        Ok(transaction)
     }
 
     async fn ping(&self) -> Result<(), Error> {
-        const IS_READ_ONLY: &str = "
-            -- ping
-            select pg_is_in_recovery() or current_setting('transaction_read_only') = 'on'";
-        let work = sqlx::query_scalar(IS_READ_ONLY).fetch_one(&self.pool).map_err(Failure::from);
-        let is_read_only: bool =
-            bounded(ANSWER_TIMEOUT, work).await.map_err(|failure| Postgres::explain(failure, "to answer", "jobs"))?;
-        if is_read_only {
+        // A session that began while the database could only be read is not handed out again, so this is what the
+        // server says now.
+        let work = async { Ok(is_read_only(&mut *self.pool.acquire().await?).await?) };
+        let failed = |failure| Postgres::explain(failure, "to answer", "jobs");
+        if bounded(ANSWER_TIMEOUT, work).await.map_err(failed)? {
             return Err(Error::unavailable("the database can only be read"));
         }
         self.owner.check().await
+    }
+
+    fn epoch(&self) -> i64 {
+        self.owner.epoch()
+    }
+
+    fn is_exclusive(&self) -> bool {
+        false
     }
 
     async fn close(&self) {

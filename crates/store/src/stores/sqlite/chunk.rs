@@ -66,6 +66,7 @@ pub(crate) fn fuzz_chunk(job: JobId, columns: [Option<Vec<u8>>; 8]) -> Result<Ch
         first_step: at(elements.first()),
         last_step: at(elements.last()),
         arrivals: None,
+        epoch: 0,
     };
     let row = StoredChunk {
         head,

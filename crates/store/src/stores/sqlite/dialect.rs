@@ -10,9 +10,9 @@ use super::{
 use crate::{
     Chunk, Error,
     columns::Columns,
-    dialect::{Dialect, Insert},
+    dialect::{Dialect, Insert, Nature},
     failure::Failure,
-    rows::stored_json,
+    rows::{chunk::ChunkHead, stored_json},
 };
 use lrs_model::name::JobId;
 
@@ -45,8 +45,8 @@ impl Dialect for Sqlite {
     const INSERT_DECISION: &'static str = "
         -- insert_decision
         insert into decisions (job_id, id, attempt, step, effective_step, author_kind, author, reason, evidence, effect,
-            request_id, create_time)
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+            request_id, create_time, epoch)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
         on conflict (job_id, id) do nothing";
 
     const CHUNK_SIZES: &'static str = "
@@ -56,8 +56,8 @@ impl Dialect for Sqlite {
 
     const LOCK_CHUNKS: &'static str = "
         -- lock_chunks
-        select attempt, seq, rank, through_step, first_step, last_step, arrivals, steps, loss, grad_norm, learning_rate,
-            metric_names, metric_indices, metric_steps, metric_values
+        select attempt, seq, rank, through_step, first_step, last_step, arrivals, epoch, steps, loss, grad_norm,
+            learning_rate, metric_names, metric_indices, metric_steps, metric_values
         from telemetry where job_id = $1 and attempt = $2 and rank = $3 and seq between $4 and $5
         order by seq";
 
@@ -65,16 +65,20 @@ impl Dialect for Sqlite {
         -- lock_ended_job
         select id from jobs where id = $1 and state in ('COMPLETED', 'FAILED', 'CANCELLED')";
 
-    fn is_transient(error: &dyn DatabaseError) -> bool {
-        error::is_transient(error)
+    fn nature(error: &dyn DatabaseError) -> Nature {
+        error::nature(error)
+    }
+
+    fn in_words(error: &dyn DatabaseError) -> Option<&'static str> {
+        error::in_words(error)
     }
 
     fn rows_affected(result: &SqliteQueryResult) -> u64 {
         result.rows_affected()
     }
 
-    fn arrivals(row: &StoredChunk) -> Option<i64> {
-        row.head.arrivals
+    fn head(row: &StoredChunk) -> &ChunkHead {
+        &row.head
     }
 
     fn chunk(job: JobId, row: StoredChunk) -> Result<Chunk, Error> {

@@ -1,14 +1,26 @@
-//! Which of SQLite's errors pass by themselves.
+//! What SQLite's errors mean.
 
 use sqlx::error::DatabaseError;
 
-/// Whether the same statement may succeed later: the file is busy, or the disk is full, failing or away.
-///
-/// The low byte of <https://www.sqlite.org/rescode.html>: BUSY, LOCKED, NOMEM, READONLY, INTERRUPT, IOERR, FULL,
-/// CANTOPEN, PROTOCOL.
-pub(super) fn is_transient(error: &dyn DatabaseError) -> bool {
+use crate::dialect::Nature;
+
+/// What an error means for whoever asked, by the low byte of its code: <https://www.sqlite.org/rescode.html>.
+pub(super) fn nature(error: &dyn DatabaseError) -> Nature {
     let code = error.code().and_then(|code| code.parse::<i32>().ok());
-    code.is_some_and(|code| matches!(code & 0xff, 5 | 6 | 7 | 8 | 9 | 10 | 13 | 14 | 15))
+    match code.map(|code| code & 0xff) {
+        // BUSY, LOCKED, INTERRUPT: another program has the file locked.
+        Some(5 | 6 | 9) => Nature::Busy,
+        // NOMEM, READONLY, IOERR, FULL, CANTOPEN, PROTOCOL: the disk is full, failing or away.
+        Some(7 | 8 | 10 | 13 | 14 | 15) => Nature::Away,
+        // PERM, AUTH.
+        Some(3 | 23) => Nature::Denial,
+        _ => Nature::Refusal,
+    }
+}
+
+/// What to tell people of an error that passes, where SQLite's own words do not say enough.
+pub(super) fn in_words(error: &dyn DatabaseError) -> Option<&'static str> {
+    (nature(error) == Nature::Busy).then_some("another program has the file locked")
 }
 
 #[cfg(test)]
@@ -25,7 +37,21 @@ mod tests {
         let full = connection.execute("insert into blobs (bytes) values (zeroblob(1000000))").await.unwrap_err();
         let violated = connection.execute("insert into blobs (bytes) values (null)").await.unwrap_err();
 
-        assert!(full.to_string().contains("full") && is_transient(full.as_database_error().unwrap()), "{full}");
-        assert!(!is_transient(violated.as_database_error().unwrap()), "{violated}");
+        let of = |error: &sqlx::Error| nature(error.as_database_error().unwrap());
+        assert!(full.to_string().contains("full") && of(&full) == Nature::Away, "{full}");
+        assert_eq!(of(&violated), Nature::Refusal, "{violated}");
+    }
+
+    #[tokio::test]
+    async fn a_file_that_somebody_has_locked_is_busy() {
+        let directory = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}?mode=rwc", directory.path().join("x.db").display());
+        let (mut first, mut second) =
+            (SqliteConnection::connect(&url).await.unwrap(), SqliteConnection::connect(&url).await.unwrap());
+        first.execute("begin exclusive").await.unwrap();
+
+        let busy = second.execute("pragma busy_timeout = 1; begin immediate").await.unwrap_err();
+
+        assert_eq!(nature(busy.as_database_error().unwrap()), Nature::Busy, "{busy}");
     }
 }

@@ -26,25 +26,45 @@ pub(super) fn create_parent(path: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// Takes the lock; it lasts as long as the file that is returned stays open.
-///
-/// # Errors
-/// [`Error::Refused`] if another process has it.
-pub(super) fn lock(path: &Path) -> Result<File, Error> {
+/// Takes the lock; it lasts as long as the file that is returned stays open. `None` if another process has it.
+pub(super) fn lock(path: &Path) -> Result<Option<File>, Error> {
     let lock_path = lock_path(path);
     let file = private_file().open(&lock_path).map_err(|error| unavailable(&lock_path, &error))?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(Error::refused(
-            "a second server",
-            format!("another lrs has {} open; only one can use it at a time", path.display()),
-        )),
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
         Err(TryLockError::Error(error)) => Err(unavailable(&lock_path, &error)),
     }
 }
 
+/// Which file is at a path: another one, once it has been replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Identity(Option<(u64, u64)>);
+
+impl Identity {
+    /// The file at `path` now. Where files have no numbers, all are the same.
+    pub(super) fn of(path: &Path) -> Result<Self, Error> {
+        let metadata = std::fs::metadata(path).map_err(|error| unavailable(path, &error))?;
+        #[cfg(unix)]
+        let numbers = {
+            use std::os::unix::fs::MetadataExt as _;
+            Some((metadata.dev(), metadata.ino()))
+        };
+        #[cfg(not(unix))]
+        let numbers = metadata.is_file().then_some((0, 0));
+        Ok(Self(numbers))
+    }
+}
+
 fn unavailable(path: &Path, error: &io::Error) -> Error {
-    Error::unavailable(format!("{}: {error}", path.display()))
+    let why = format!("{}: {error}", path.display());
+    match error.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory => {
+            Error::denied(why)
+        }
+        // A volume that is not there yet, is read only for now, or is full.
+        _ => Error::unavailable(why),
+    }
 }
 
 fn lock_path(path: &Path) -> PathBuf {

@@ -13,7 +13,7 @@ pub(crate) use chunk::fuzz_chunk;
 use std::{
     fs::File,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock},
     time::Duration,
 };
 
@@ -31,11 +31,13 @@ use crate::{
     failure::{Failure, bounded},
     inspection::{Inspection, Moment},
     kind::{Damage, Kind, Location},
+    ownership::{self, Claim},
     reading::{ANSWER_TIMEOUT, Readers},
     schema::{self, Migration, Schema},
     sql::Sql,
     writer::Writer,
 };
+use file::Identity;
 use lrs_runtime::error::Cause;
 
 /// SQLite's row in the table of stores.
@@ -45,6 +47,7 @@ pub(in crate::stores) static KIND: Kind = Kind {
     example: "sqlite:///var/lib/lrs/lrs.db",
     locate,
     in_directory: Some(in_directory),
+    waits_for_owner: false,
     migrations: &MIGRATIONS,
     damage: Damage {
         no_steps: "x''",
@@ -121,22 +124,32 @@ impl Location for DatabaseFile {
     }
 
     async fn migrate(&self) -> Result<Schema, Error> {
-        let _lock = prepare(&self.0)?;
-        update(&self.0).await
+        match prepare(&self.0)? {
+            Some(_lock) => update(&self.0).await,
+            None => Err(taken(&self.0).await),
+        }
     }
 }
 
 /// Opens the file for this process alone, with the newest schema. It is created, with the directories above it, if it
 /// is not there.
 async fn open(path: &Path) -> Result<Sql<Sqlite, SqliteWriter>, Error> {
-    let lock = prepare(path)?;
+    let Some(lock) = prepare(path)? else { return Err(taken(path).await) };
     update(path).await?;
+    let claim = take_over(path).await?;
     let pool = |size, options: SqliteConnectOptions| {
         pool(size).after_release(|connection, _| Box::pin(is_at_rest(connection))).connect_lazy_with(options)
     };
     Ok(Sql {
         readers: Readers { pool: pool(READERS, options(path).read_only(true)) },
-        writer: SqliteWriter { pool: pool(1, options(path)), lock: Mutex::new(Some(lock)) },
+        writer: SqliteWriter {
+            pool: pool(1, options(path)),
+            lock: Mutex::new(Some(lock)),
+            file: (path.to_owned(), Identity::of(path)?),
+            epoch: claim.epoch(),
+            claim: tokio::sync::Mutex::new(claim),
+            over: OnceLock::new(),
+        },
     })
 }
 
@@ -171,20 +184,50 @@ fn read_only(path: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new().filename(path).read_only(true).busy_timeout(BUSY_TIMEOUT)
 }
 
-/// Takes the lock and makes sure that there is a file.
-fn prepare(path: &Path) -> Result<File, Error> {
+/// Takes the lock and makes sure that there is a file. `None` if another process has the lock.
+fn prepare(path: &Path) -> Result<Option<File>, Error> {
     file::create_parent(path)?;
-    let lock = file::lock(path)?;
+    let Some(lock) = file::lock(path)? else { return Ok(None) };
     file::create(path)?;
-    Ok(lock)
+    Ok(Some(lock))
+}
+
+/// Makes this process the owner, with the lock.
+async fn take_over(path: &Path) -> Result<Claim, Error> {
+    let work = async {
+        let mut connection = options(path).connect().await?;
+        let mut transaction = connection.begin_with(BEGIN).await?;
+        let claim = Claim::acquire::<Sqlite>(&mut transaction).await?;
+        transaction.commit().await?;
+        connection.close().await?;
+        Ok(claim)
+    };
+    work.await.map_err(|failure| Sqlite::explain_opening(failure, "to be opened", "ownership"))
+}
+
+/// The error that names the process that has the lock, as far as that can be known.
+async fn taken(path: &Path) -> Error {
+    let read = async {
+        let mut connection = read_only(path).connect().await?;
+        let row = ownership::read::<Sqlite>(&mut connection).await?;
+        connection.close().await?;
+        Ok::<_, Failure>(row)
+    };
+    // It may be a migration that has the lock, or an older release.
+    let row = bounded(ANSWER_TIMEOUT, read).await.ok().flatten();
+    let holder = row.map_or_else(|| "it has not said which".to_owned(), |row| row.to_string());
+    Error::Taken { holder: format!("{holder}, has {}", path.display()) }
 }
 
 /// Brings the schema to the newest version, and tells how far it had come.
 async fn update(path: &Path) -> Result<Schema, Error> {
     let before = schema_of(path).await?;
-    let failed = |error: sqlx::Error| Sqlite::explain(Failure::from(error), schema::WHAT, schema::TABLE);
+    if before.pending.is_empty() {
+        return Ok(before);
+    }
+    let failed = |error: sqlx::Error| Sqlite::explain_opening(Failure::from(error), schema::WHAT, schema::TABLE);
     let mut connection = options(path).connect().await.map_err(failed)?;
-    schema::apply::<Sqlite>(&mut connection, &MIGRATIONS).await?;
+    schema::apply::<Sqlite>(&mut connection, &MIGRATIONS, &before, "this user").await?;
     connection.close().await.map_err(failed)?;
     Ok(before)
 }
@@ -203,7 +246,7 @@ async fn schema_of(path: &Path) -> Result<Schema, Error> {
         Ok(applied)
     };
     let applied = if path.exists() {
-        read.await.map_err(|error| Sqlite::explain(Failure::Sql(error), "to tell its schema", schema::TABLE))?
+        read.await.map_err(|error| Sqlite::explain_opening(Failure::Sql(error), "to tell its schema", schema::TABLE))?
     } else {
         Vec::new()
     };
@@ -213,30 +256,84 @@ async fn schema_of(path: &Path) -> Result<Schema, Error> {
 struct SqliteWriter {
     pool: SqlitePool,
     lock: Mutex<Option<File>>,
+    /// The file that was opened.
+    file: (PathBuf, Identity),
+    epoch: i64,
+    claim: tokio::sync::Mutex<Claim>,
+    /// Why this process is the owner no more.
+    over: OnceLock<Error>,
 }
 
 impl SqliteWriter {
-    async fn transaction(&self, batch: &[Write]) -> Result<Vec<Outcome>, Failure> {
-        let mut transaction = self.begin().await?;
-        let outcomes = Batch::<Sqlite>::apply(&mut transaction, batch).await?;
+    async fn transaction(&self, claim: &mut Claim, batch: &[Write]) -> Result<Vec<Outcome>, Failure> {
+        let mut transaction = self.begin_any().await?;
+        let advance = claim.advance::<Sqlite>(&mut transaction).await?;
+        let outcomes = Batch::<Sqlite>::apply(&mut transaction, advance.epoch, batch).await?;
+        claim.committing(advance);
         transaction.commit().await?;
+        claim.committed(advance);
         Ok(outcomes)
+    }
+
+    /// A transaction on the file that was opened, if that is still the database.
+    async fn begin_any(&self) -> Result<Transaction<'static, Sqlite>, Failure> {
+        if let Some(why) = self.over.get() {
+            return Err(why.clone().into());
+        }
+        let transaction = self.pool.begin_with(BEGIN).await?;
+        let (path, opened) = &self.file;
+        if Identity::of(path)? != *opened {
+            let problem = Error::Deposed {
+                mine: self.epoch,
+                found: self.epoch,
+                holder: format!("the file {} was replaced by another", path.display()),
+            };
+            return Err(self.note(problem.into()));
+        }
+        Ok(transaction)
+    }
+
+    /// Remembers that the ownership is over, if that is the failure.
+    fn note(&self, failure: Failure) -> Failure {
+        if let Failure::Store(error) = &failure
+            && error.ends_ownership()
+        {
+            let _ = self.over.set(error.clone());
+        }
+        failure
     }
 }
 
 #[async_trait]
 impl Writer<Sqlite> for SqliteWriter {
     async fn commit(&self, batch: &[Write]) -> Result<Vec<Outcome>, Error> {
-        self.transaction(batch).await.map_err(|failure| Sqlite::explain(failure, "to commit", "jobs"))
+        let mut claim = self.claim.lock().await;
+        self.transaction(&mut claim, batch).await.map_err(|failure| {
+            match Sqlite::explain(self.note(failure), "to commit", "jobs") {
+                Error::Unavailable(why) | Error::Busy(why) if claim.is_uncertain() => Error::OutcomeUnknown(why),
+                error => error,
+            }
+        })
     }
 
     async fn begin(&self) -> Result<Transaction<'static, Sqlite>, Failure> {
-        Ok(self.pool.begin_with(BEGIN).await?)
+        let claim = self.claim.lock().await;
+        let mut transaction = self.begin_any().await?;
+        claim.check::<Sqlite>(&mut transaction).await.map_err(|failure| self.note(failure))?;
+        Ok(transaction)
     }
 
     async fn ping(&self) -> Result<(), Error> {
         let work = async { Ok(self.begin().await?.rollback().await?) };
         bounded(ANSWER_TIMEOUT, work).await.map_err(|failure| Sqlite::explain(failure, "to answer", "jobs"))
+    }
+
+    fn epoch(&self) -> i64 {
+        self.epoch
+    }
+
+    fn is_exclusive(&self) -> bool {
+        true
     }
 
     async fn close(&self) {

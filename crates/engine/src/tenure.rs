@@ -1,0 +1,233 @@
+//! How long this process may call something final: as long as it has proven lately that it owns the database.
+//!
+//! Another process may take the database over at any moment. A proof is a commit, or a look at the ownership, that
+//! succeeded; it counts from the moment *before* it was begun, on the monotonic clock, and for the length of the lease.
+//! A database that nobody can take over needs no lease. What was read from the database is only to be trusted once a
+//! proof that was begun after the reading has succeeded: until then another owner may have written what was read.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use tokio::sync::{Notify, futures::Notified, watch};
+
+use lrs_runtime::clock::Clock;
+
+/// A moment of the monotonic clock, in nanoseconds.
+type Moment = i64;
+
+/// The ownership is over.
+const OVER: Moment = Moment::MIN;
+/// Nothing has been proven yet.
+const NEVER: Moment = Moment::MIN + 1;
+/// Nobody can take the database over, so that nothing needs to be proven.
+const FOR_EVER: Moment = Moment::MAX;
+
+/// The ownership, as far as it is proven.
+pub struct Tenure {
+    clock: Arc<dyn Clock>,
+    lease: i64,
+    /// When the newest proof was begun.
+    proven: AtomicI64,
+    /// When the newest reading was done that must be followed by a proof.
+    read: AtomicI64,
+    over: watch::Sender<Option<String>>,
+    /// Changes when something may be called final again.
+    pub(super) regained: Changed,
+}
+
+/// How often something changed, and who waits for the next change. Unlike a `watch` channel it wakes those who wait in
+/// the order in which they came, so that a simulation of the same seed is the same run.
+#[derive(Debug, Default)]
+pub(super) struct Changed {
+    times: std::sync::atomic::AtomicU64,
+    waiting: Notify,
+}
+
+impl Changed {
+    /// Wakes those who wait.
+    pub(super) fn tell(&self) {
+        self.times.fetch_add(1, SeqCst);
+        self.waiting.notify_waiters();
+    }
+
+    /// How often there was a change.
+    pub(super) fn times(&self) -> u64 {
+        self.times.load(SeqCst)
+    }
+
+    /// Completes at the next change after this call.
+    pub(super) fn next(&self) -> Notified<'_> {
+        self.waiting.notified()
+    }
+}
+
+impl std::fmt::Debug for Tenure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tenure").field("proven", &self.proven).field("read", &self.read).finish_non_exhaustive()
+    }
+}
+
+impl Tenure {
+    /// An ownership that is not proven yet; or that needs no proofs, if nobody can take the database over.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>, lease: Duration, is_exclusive: bool) -> Self {
+        Self {
+            clock,
+            lease: nanos(lease),
+            proven: AtomicI64::new(if is_exclusive { FOR_EVER } else { NEVER }),
+            read: AtomicI64::new(NEVER),
+            over: watch::Sender::new(None),
+            regained: Changed::default(),
+        }
+    }
+
+    /// The moment now, for [`Tenure::prove`] and [`Tenure::holds`].
+    #[must_use]
+    pub fn now(&self) -> Moment {
+        nanos(self.clock.monotonic())
+    }
+
+    /// The moment now, when something has been read from the database.
+    #[must_use]
+    pub fn note_reading(&self) -> Moment {
+        let now = self.now();
+        self.read.fetch_max(now, SeqCst);
+        now
+    }
+
+    /// Whether what was read at `read` may be called final now.
+    #[must_use]
+    pub fn holds(&self, read: Moment) -> bool {
+        let proven = self.proven.load(SeqCst);
+        proven == FOR_EVER || (proven >= read && self.now().saturating_sub(proven) < self.lease)
+    }
+
+    /// Notes a proof that was begun at `begun` and has succeeded.
+    pub fn prove(&self, begun: Moment) {
+        let newer = |known: Moment| (known != OVER && known < begun).then_some(begun);
+        let Ok(known) = self.proven.fetch_update(SeqCst, SeqCst, newer) else { return };
+        let had_lapsed = self.now().saturating_sub(known) >= self.lease;
+        if known == NEVER || had_lapsed || known < self.read.load(SeqCst) {
+            self.regained.tell();
+        }
+    }
+
+    /// Ends it for good: from here on nothing is final.
+    pub fn end(&self, why: &str) {
+        self.proven.store(OVER, SeqCst);
+        self.over.send_if_modified(|known| {
+            let is_first = known.is_none();
+            known.get_or_insert_with(|| why.to_owned());
+            is_first
+        });
+        self.regained.tell();
+    }
+
+    /// Why it is over, if it is.
+    #[must_use]
+    pub fn over(&self) -> Option<String> {
+        self.over.borrow().clone()
+    }
+
+    /// Completes when it is over, with the reason.
+    pub async fn ended(&self) -> String {
+        let mut over = self.over.subscribe();
+        let ended = over.wait_for(Option::is_some).await.map(|why| why.clone().unwrap_or_default());
+        match ended {
+            Ok(why) => why,
+            // The sender is in `self`.
+            Err(_) => std::future::pending().await,
+        }
+    }
+}
+
+fn nanos(duration: Duration) -> i64 {
+    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use lrs_model::job::Timestamp;
+    use lrs_runtime::clock::ManualClock;
+
+    use super::*;
+
+    const LEASE: Duration = Duration::from_secs(10);
+
+    fn tenure() -> (Arc<ManualClock>, Tenure) {
+        let clock = Arc::new(ManualClock::at(Timestamp(1)));
+        (clock.clone(), Tenure::new(clock, LEASE, false))
+    }
+
+    #[test]
+    fn a_proof_holds_for_the_lease_from_before_it_was_begun() {
+        let (clock, tenure) = tenure();
+        let read = tenure.note_reading();
+        assert!(!tenure.holds(read), "nothing is proven yet");
+        let begun = tenure.now();
+        clock.advance(Duration::from_secs(4));
+        tenure.prove(begun);
+        assert!(tenure.holds(read));
+        clock.advance(Duration::from_millis(5999));
+        assert!(tenure.holds(read));
+        clock.advance(Duration::from_millis(1));
+        assert!(!tenure.holds(read), "the answer was four seconds late");
+        tenure.prove(begun);
+        assert!(!tenure.holds(read), "an old proof proves nothing now");
+        tenure.prove(tenure.now());
+        assert!(tenure.holds(read));
+    }
+
+    #[test]
+    fn what_was_read_after_the_proof_was_begun_waits_for_the_next_one() {
+        let (clock, tenure) = tenure();
+        let begun = tenure.now();
+        clock.advance(Duration::from_millis(1));
+        let read = tenure.note_reading();
+        tenure.prove(begun);
+        assert!(tenure.holds(begun) && !tenure.holds(read));
+        let seen = tenure.regained.times();
+        tenure.prove(tenure.now());
+        assert!(tenure.holds(read) && tenure.regained.times() > seen, "those who wait are woken");
+        let seen = tenure.regained.times();
+        clock.advance(Duration::from_secs(1));
+        tenure.prove(tenure.now());
+        assert_eq!(tenure.regained.times(), seen, "nobody is woken for nothing");
+    }
+
+    #[test]
+    fn a_jump_of_the_wall_clock_changes_nothing() {
+        let (clock, tenure) = tenure();
+        tenure.prove(tenure.now());
+        for time in [Timestamp(i64::MAX / 2), Timestamp(0)] {
+            clock.set(time);
+            assert!(tenure.holds(0));
+        }
+    }
+
+    #[tokio::test]
+    async fn an_ownership_that_is_over_stays_over() {
+        let (_, tenure) = tenure();
+        tenure.prove(tenure.now());
+        tenure.end("another came");
+        tenure.prove(tenure.now());
+        tenure.end("a second reason");
+        assert!(!tenure.holds(0));
+        assert_eq!(tenure.ended().await, "another came");
+    }
+
+    #[test]
+    fn a_database_that_nobody_can_take_over_needs_no_proof_but_can_be_lost() {
+        let clock = Arc::new(ManualClock::at(Timestamp(1)));
+        let tenure = Tenure::new(clock.clone(), LEASE, true);
+        clock.advance(LEASE * 2);
+        assert!(tenure.holds(tenure.note_reading()));
+        tenure.end("the file was replaced");
+        assert!(!tenure.holds(0));
+    }
+}
