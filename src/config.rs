@@ -219,6 +219,10 @@ fn engine_settings(v: &mut Violations, options: &Options) -> Settings {
         queue_values: count(v, "queue_values", options.queue_values, defaults.queue_values, 1000, 1 << 31),
         batch_items: count(v, "batch_items", options.batch_items, defaults.batch_items, 1, 1 << 16),
         piece_values: defaults.piece_values,
+        store_timeout: options.store_timeout.map_or(defaults.store_timeout, |timeout| {
+            let (least, most) = (Duration::from_millis(100), Duration::from_hours(1));
+            in_range(v, "store_timeout", timeout.0, least, most, duration::show)
+        }),
         max_jobs: count(v, "max_jobs", options.max_jobs, defaults.max_jobs, 1, 100_000_000),
         max_open_steps: count(v, "max_open_steps", options.max_open_steps, defaults.max_open_steps, 1, 10_000_000),
         max_person_decisions: count(

@@ -250,7 +250,11 @@ fn exit_of_store(error: &store::Error) -> Exit {
         | store::Error::Deposed { .. }
         | store::Error::LostTail { .. } => Exit::Conflict,
         store::Error::Denied(_) => Exit::Denied,
-        store::Error::Inconsistent { .. } | store::Error::Differs { .. } | store::Error::Refused { .. } => Exit::Failed,
+        store::Error::Inconsistent { .. }
+        | store::Error::Differs { .. }
+        | store::Error::Withdrawn
+        | store::Error::Undone
+        | store::Error::Refused { .. } => Exit::Failed,
     }
 }
 

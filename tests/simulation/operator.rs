@@ -123,6 +123,8 @@ impl Office {
                 Err(Failure::Lost) => {}
                 Err(Failure::Refused(
                     error @ (Error::StoreUnavailable(_)
+                    | Error::StoreBusy(_)
+                    | Error::OutcomeUnknown(_)
                     | Error::ShuttingDown
                     | Error::Deposed
                     | Error::StoreBusy(_)

@@ -208,7 +208,11 @@ fn shown(batch: &[Write], id: JobId) -> String {
 
 #[async_trait]
 impl Store for SimStore {
-    async fn commit(&self, batch: &[Write]) -> Result<Vec<Outcome>, Error> {
+    async fn commit_if(
+        &self,
+        batch: &[Write],
+        may_commit: &(dyn Fn() -> bool + Send + Sync),
+    ) -> Result<Vec<Outcome>, Error> {
         let (world, profile) = (&self.world, &self.world.profile);
         self.check_bounds(batch);
         let begun = Instant::now();
@@ -229,6 +233,10 @@ impl Store for SimStore {
         }
         if world.plant != Some(Plant::CommitUnproven) {
             self.prove().await?;
+        }
+        if !may_commit() {
+            world.log(|| "a commit is withdrawn".to_owned());
+            return Err(Error::Withdrawn);
         }
         // The batch is on its way until it lands: if the process dies or its session is cut now, it may or may not
         // land.

@@ -61,6 +61,9 @@ pub(super) trait Dialect: Database {
     /// What an error means for whoever asked.
     fn nature(error: &dyn DatabaseError) -> Nature;
 
+    /// Whether a commit that failed with this error has left nothing, for certain.
+    fn is_undone(error: &dyn DatabaseError) -> bool;
+
     /// What to tell people of an error that passes, where the database's own words do not say enough.
     fn in_words(error: &dyn DatabaseError) -> Option<&'static str>;
 
