@@ -158,6 +158,7 @@ fn apply(world: &World, process: &Process, batch: &[Write]) -> Result<Vec<Outcom
             world.fail(Violation { promise: 1, what });
         }
     })?;
+    world.check_orders(batch);
     let touched: Vec<JobId> = durable.jobs().map(|stored| stored.row.id).filter(|id| touches(batch, *id)).collect();
     for id in touched {
         let Some(stored) = durable.job(id) else { continue };
@@ -234,7 +235,7 @@ impl Store for SimStore {
         if world.plant != Some(Plant::CommitUnproven) {
             self.prove().await?;
         }
-        if !may_commit() {
+        if !may_commit() && world.plant != Some(Plant::IgnoreWithdrawal) {
             world.log(|| "a commit is withdrawn".to_owned());
             return Err(Error::Withdrawn);
         }
