@@ -123,7 +123,8 @@ async fn a_statement_that_is_cancelled_makes_the_database_busy() {
     let mut other = PgConnection::connect(&database.address).await.unwrap();
     other.execute("begin; lock table jobs in access exclusive mode").await.unwrap();
     let mut third = PgConnection::connect(&database.address).await.unwrap();
-    let cancel = "select count(pg_cancel_backend(pid)) from pg_locks where not granted";
+    let cancel = "select count(pg_cancel_backend(pid)) from pg_locks join pg_database on database = pg_database.oid
+        where datname = current_database() and not granted";
     let cancelling = async {
         let cancelled = async || sqlx::query_scalar::<_, i64>(cancel).fetch_one(&mut third).await.unwrap() > 0;
         tokio::time::timeout(std::time::Duration::from_secs(30), until(cancelled)).await.unwrap();

@@ -87,8 +87,8 @@ pub(super) trait Dialect: Database {
         match error {
             sqlx::Error::Database(answer) => {
                 let why = match Self::in_words(&*answer) {
-                    Some(words) => Cause::new(format!("{words} ({answer})")),
-                    None => Cause::new(answer.to_string()),
+                    Some(words) => Cause::new(format!("{words} ({})", answer.message())),
+                    None => Cause::new(answer.message()),
                 };
                 match Self::nature(&*answer) {
                     Nature::Away => Error::Unavailable(why),
