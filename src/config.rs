@@ -167,6 +167,19 @@ pub fn log_format(flag: Option<LogFormat>, file: Option<&Path>) -> LogFormat {
     flag.or_else(of_file).unwrap_or_default()
 }
 
+/// The form of the log that a command line asks for which cannot be read as a whole.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "this is config.rs")]
+pub fn asked_log_format(line: &[String]) -> LogFormat {
+    let of_flag = |flag: &str| {
+        let next = line.iter().zip(line.iter().skip(1)).find(|(name, _)| *name == flag).map(|(_, value)| value.clone());
+        next.or_else(|| line.iter().find_map(|text| Some(text.strip_prefix(flag)?.strip_prefix('=')?.to_owned())))
+    };
+    let of = |flag, variable| of_flag(flag).or_else(|| std::env::var(variable).ok());
+    let format = of("--log-format", "LRS_LOG_FORMAT").and_then(|text| LogFormat::from_str(&text, false).ok());
+    log_format(format, of("--config", "LRS_CONFIG").as_deref().map(Path::new))
+}
+
 fn read(path: &Path) -> Result<Options, Error> {
     let shown = path.display().to_string();
     let text = std::fs::read_to_string(path).map_err(|source| Error::Unreadable { path: shown.clone(), source })?;

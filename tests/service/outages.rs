@@ -29,7 +29,7 @@ const LIVE: &str = "namespaces/test/jobs/live";
 const ENDED: &str = "namespaces/test/jobs/ended";
 
 async fn server(database_url: &str) -> Server {
-    let server = Server::with(database_url, &["--store-timeout", STORE_TIMEOUT]).await;
+    let server = Server::with(database_url, &["--store-timeout", STORE_TIMEOUT, "--max-reports", "16"]).await;
     for id in ["live", "ended"] {
         let job = server.register(id, spec(0.1)).await.name;
         server.start_attempt(&job, "t", 0).await;
@@ -140,17 +140,21 @@ async fn every_call_is_answered(server: &Server, reasons: &[&str]) {
     while let Some(ended) = calls.join_next().await {
         let (what, answer, took) = ended.unwrap();
         let Ok(answer) = answer else { panic!("{what} hangs") };
-        println!("{what}: {took:?}, {answer:?}");
         let Err(status) = answer else { continue };
-        refused += 1;
         let info = status.get_details_error_info().unwrap_or_else(|| panic!("{what}: {status:?}"));
+        println!("{what}: {} after {took:?}", info.reason);
+        if status.code() == Code::FailedPrecondition {
+            // This database can be read, and says that the job has ended.
+            continue;
+        }
+        refused += 1;
         assert_eq!(status.code(), Code::Unavailable, "{what}: {status:?}");
         assert!(reasons.contains(&info.reason.as_str()), "{what}: {status:?}");
         assert_eq!(info.metadata["outcome"], "unchanged", "{what}: {status:?}");
         let delay = status.get_details_retry_info().and_then(|info| info.retry_delay);
         assert!(delay.is_some(), "{what}: {status:?}");
     }
-    assert!(refused >= 10, "the database was not away: {refused} calls were refused");
+    assert!(refused >= 8, "the database was not away: {refused} calls were refused");
 
     let mut paths: Vec<(&str, String, String)> = Vec::new();
     for route in reflect::http_routes() {
@@ -168,9 +172,10 @@ async fn every_call_is_answered(server: &Server, reasons: &[&str]) {
     });
     for (what, answer) in futures::future::join_all(requests).await {
         let (status, body) = answer.unwrap_or_else(|_| panic!("{what} hangs"));
-        println!("{what}: {status}");
         let is_refused = status == 503 && reasons.iter().any(|reason| body.contains(reason));
-        assert!(status == 200 || is_refused, "{what}: {status} {body}");
+        let is_as_ever =
+            ["JOB_ENDED", "JOB_NOT_ENDED", "EXPERIMENT_NOT_FOUND"].iter().any(|reason| body.contains(reason));
+        assert!(status == 200 || is_refused || is_as_ever, "{what}: {status} {body}");
     }
 }
 

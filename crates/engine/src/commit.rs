@@ -118,6 +118,15 @@ pub async fn outcome(Committed { answer, ticket }: Committed) -> Result<Vec<Outc
     }
 }
 
+/// Why the database is away, without saying again that it is.
+#[must_use]
+pub fn why_away(failure: &store::Error) -> String {
+    match failure {
+        store::Error::Unavailable(cause) => chain(cause),
+        other => chain(other),
+    }
+}
+
 /// For those who go on with a change whose caller has gone. The caller was told why.
 fn withdrawn() -> Error {
     Error::StoreUnavailable(Cause::new("the change was withdrawn"))
@@ -367,7 +376,7 @@ impl Pipeline {
                 Err(failure @ (store::Error::Withdrawn | store::Error::Undone | store::Error::Busy(_))) => {
                     (Err(None), Some(failure))
                 }
-                Err(failure) if failure.is_transient() => (Err(Some(chain(&failure))), Some(failure)),
+                Err(failure) if failure.is_transient() => (Err(Some(why_away(&failure))), Some(failure)),
                 Err(refusal) => {
                     self.note_health(Ok(()));
                     self.note_trouble(None);

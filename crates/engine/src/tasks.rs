@@ -19,7 +19,7 @@ use tracing::{info, warn};
 use super::{
     api::Settings,
     bounded::Bounded,
-    commit::Pipeline,
+    commit::{Pipeline, why_away},
     digest::Digests,
     recover,
     service::{PAST_READS, SHARD_QUEUE, Service},
@@ -165,7 +165,11 @@ async fn feel_pulse(store: Arc<dyn Store>, pipeline: Pipeline, tenure: Arc<Tenur
     let mut pulse = tokio::time::interval(PULSE);
     loop {
         pulse.tick().await;
-        let health = prove(&*store, &tenure).await.map_err(|failure| chain(&failure));
+        let health = match prove(&*store, &tenure).await {
+            // A lock that somebody holds is no reason to send callers elsewhere.
+            Ok(()) | Err(store::Error::Busy(_)) => Ok(()),
+            Err(failure) => Err(why_away(&failure)),
+        };
         pipeline.note_health(health);
     }
 }
