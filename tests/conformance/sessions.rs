@@ -157,3 +157,36 @@ pub async fn what_is_withdrawn_at_the_last_moment_is_not_written(database: &Test
     done(&*store, &[create(&y)]).await;
     assert_eq!(store.job(&y.name).await.unwrap(), Some(y));
 }
+
+/// Has every commit that inserts a job take long.
+const SLOW_COMMITS: &str = "
+    create function be_slow() returns trigger language plpgsql as $$ begin perform pg_sleep(60); return null; end $$;
+    create constraint trigger slow after insert on jobs deferrable initially deferred
+        for each row execute function be_slow()";
+
+#[tokio::test]
+async fn a_commit_that_is_cut_has_an_unknown_outcome_until_the_next_one_finds_out() {
+    let database = TestDatabase::of("PostgreSQL").await;
+    let store = database.open().await;
+    let (x, y) = (job("x"), job("y"));
+    done(&*store, &[create(&x)]).await;
+    execute(&database.address, SLOW_COMMITS).await;
+    let mut other = PgConnection::connect(&database.address).await.unwrap();
+    let cut = "select count(pg_terminate_backend(pid)) from pg_stat_activity
+        where datname = current_database() and pid <> pg_backend_pid() and query ilike 'commit%' and state = 'active'";
+    let cutting = async {
+        let is_cut = async || sqlx::query_scalar::<_, i64>(cut).fetch_one(&mut other).await.unwrap() > 0;
+        tokio::time::timeout(std::time::Duration::from_secs(30), until(is_cut)).await.unwrap();
+    };
+
+    let batch = [create(&y)];
+    let (written, ()) = tokio::join!(store.commit(&batch), cutting);
+    assert!(matches!(written, Err(Error::OutcomeUnknown(_))), "{written:?}");
+    execute(&database.address, "drop trigger slow on jobs").await;
+
+    let found = store.commit(&batch).await;
+    assert!(matches!(found, Err(Error::Undone)), "{found:?}");
+    assert_eq!(store.job(&y.name).await.unwrap(), None);
+    done(&*store, &batch).await;
+    assert_eq!(store.job(&y.name).await.unwrap(), Some(y));
+}

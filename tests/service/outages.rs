@@ -6,6 +6,7 @@ use std::time::Duration;
 use lrs_proto::{
     CompleteJobRequest, GetJobRequest, ListAttemptsRequest, ListDecisionsRequest, ListJobsRequest, PauseJobRequest,
     codec::{Codec, Wire},
+    job::State,
     reflect::{self, HttpRoute, Kind, MessageDescriptor, MethodDescriptor},
 };
 use prost::bytes::Bytes;
@@ -316,7 +317,67 @@ async fn what_a_full_disk_refused_does_not_happen_when_there_is_room_again() {
     expected.sort();
     assert_eq!(listed, expected, "{before:?}");
     let live = server.jobs().await.get_job(GetJobRequest { name: LIVE.to_owned() }).await.unwrap().into_inner();
-    assert_eq!(live.state(), lrs_proto::job::State::Running);
+    assert_eq!(live.state(), State::Running);
+}
+
+/// Has every commit with a decision take so long.
+fn slow_commits(length: &str) -> String {
+    format!(
+        "create function be_slow() returns trigger language plpgsql as
+            $$ begin perform pg_sleep({length}); return null; end $$;
+         create constraint trigger slow after insert on decisions deferrable initially deferred
+            for each row execute function be_slow()"
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_whose_commit_takes_too_long_has_an_unknown_outcome_and_the_caller_can_find_out() {
+    let postgres = TestPostgres::private(&[]);
+    let url = postgres.create_database().await;
+    let server = server(&url).await;
+    let mut other = sqlx::PgConnection::connect(&url).await.unwrap();
+    other.execute(AssertSqlSafe(slow_commits("3"))).await.unwrap();
+
+    let pause = PauseJobRequest { name: LIVE.to_owned(), request_id: "one".to_owned(), ..Default::default() };
+    let status = server.jobs().await.pause_job(pause.clone()).await.unwrap_err();
+
+    assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+    let info = status.get_details_error_info().unwrap();
+    assert_eq!(
+        (info.reason.as_str(), info.metadata["outcome"].as_str()),
+        ("STORE_UNAVAILABLE", "unknown"),
+        "{status:?}"
+    );
+    assert!(status.message().contains("the same request_id"), "{status:?}");
+    let paused =
+        wait_for("the answer to a repeat", async || server.jobs().await.pause_job(pause.clone()).await.ok()).await;
+    assert_eq!(paused.into_inner().state(), State::Paused);
+    assert_eq!(state(&server).await.iter().filter(|job| job.contains("Pause(")).count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_whose_commit_was_cut_after_its_caller_had_gone_is_not_made_later() {
+    let postgres = TestPostgres::private(&[]);
+    let url = postgres.create_database().await;
+    let server = server(&url).await;
+    let before = state(&server).await;
+    let mut other = sqlx::PgConnection::connect(&url).await.unwrap();
+    other.execute(AssertSqlSafe(slow_commits("300"))).await.unwrap();
+
+    let pause = PauseJobRequest { name: LIVE.to_owned(), ..Default::default() };
+    let status = server.jobs().await.pause_job(pause).await.unwrap_err();
+    assert_eq!(status.get_details_error_info().unwrap().metadata["outcome"], "unknown", "{status:?}");
+    let cut = "select count(pg_terminate_backend(pid)) from pg_stat_activity
+        where datname = current_database() and pid <> pg_backend_pid() and query ilike 'commit%' and state = 'active'";
+    let count: i64 = sqlx::query_scalar(cut).fetch_one(&mut other).await.unwrap();
+    assert_eq!(count, 1, "the commit was under way");
+    other.execute("drop trigger slow on decisions").await.unwrap();
+
+    until_ready(&server).await;
+    // All that waited is through once this is.
+    server.register("last", spec(0.1)).await;
+    let after: Vec<String> = state(&server).await.into_iter().filter(|job| !job.contains("jobs/last ")).collect();
+    assert_eq!(after, before);
 }
 
 #[tokio::test(flavor = "multi_thread")]

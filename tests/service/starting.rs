@@ -260,6 +260,8 @@ async fn what_is_wrong_with_the_configuration_or_the_machine_has_its_exit_code()
     let taken = listener.local_addr().unwrap().to_string();
     ends_with(4, &taken, &url, &["--http-listen", &taken]).await;
 
+    ends_with(1, "cuda:99", &url, &["--device", "cuda:99"]).await;
+
     let file = directory.path().join("file");
     std::fs::write(&file, "").unwrap();
     ends_with(7, "file", &sqlite(&file), &[]).await;

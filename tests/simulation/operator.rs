@@ -127,7 +127,6 @@ impl Office {
                     | Error::OutcomeUnknown(_)
                     | Error::ShuttingDown
                     | Error::Deposed
-                    | Error::StoreBusy(_)
                     | Error::Store(_)
                     | Error::JobDamaged { .. }),
                 )) => self.world().log(|| format!("{job}: {error}")),

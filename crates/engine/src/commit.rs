@@ -350,7 +350,9 @@ impl Pipeline {
             items
         };
         for item in batch.into_iter().chain(waiting) {
-            let _ = item.done.send(Err(Error::Deposed));
+            let may_be_stored = item.ticket.as_ref().is_some_and(Ticket::may_be_stored);
+            let answer = if may_be_stored { Error::OutcomeUnknown(Cause::new(why)) } else { Error::Deposed };
+            let _ = item.done.send(Err(answer));
         }
     }
 

@@ -41,6 +41,12 @@ impl Ticket {
         *self.0.borrow() == State::Withdrawn
     }
 
+    /// Whether the change may be stored.
+    #[must_use]
+    pub fn may_be_stored(&self) -> bool {
+        matches!(*self.0.borrow(), State::Committing | State::Abandoned)
+    }
+
     /// Waits until the change is withdrawn, perhaps for ever. Cancel safe.
     pub async fn withdrawn(&self) {
         if self.0.subscribe().wait_for(|state| *state == State::Withdrawn).await.is_err() {
