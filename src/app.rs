@@ -71,7 +71,7 @@ impl Server {
         statistics::show(statistics.as_ref());
         let (grpc_address, http_address) = (grpc.local_addr()?, http.local_addr()?);
         let drain = CancellationToken::new();
-        let door = Door::closed(keeper::OPENING, drain.clone());
+        let door = Door::closed(keeper::OPENING, drain.clone(), config.engine.store_timeout);
         let services = Services::new(door.clone(), config.limits);
         let health = Health::new().await;
         let keeper = Keeper::new(config, Arc::new(SystemClock), door.clone());

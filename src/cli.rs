@@ -8,7 +8,7 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{CommandFactory as _, Parser, Subcommand, builder::FalseyValueParser};
+use clap::{Parser, Subcommand, builder::FalseyValueParser};
 
 /// Declares `enum Command` with a row for each command: its file and its name. The file has `Args`, whose doc comment
 /// is the command's line in `lrs help`, and `run`, which does the work. With `for session: &Session;` before the rows,
@@ -117,7 +117,7 @@ impl Cli {
     /// The exit code, if there is no command to run: the line is wrong, or asked for help. That has been said.
     pub fn read() -> Result<Self, ExitCode> {
         Self::try_parse().map_err(|refusal| {
-            let failure = if refusal.use_stderr() { serve::unreadable(&refusal, Self::command()) } else { None };
+            let failure = if refusal.use_stderr() { serve::unreadable(&refusal) } else { None };
             if let Some(failure) = failure {
                 return failure.exit.into();
             }
@@ -143,6 +143,8 @@ impl Cli {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory as _;
+
     use super::*;
 
     fn exit_code(line: &str) -> i32 {

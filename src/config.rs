@@ -167,6 +167,19 @@ pub fn log_format(flag: Option<LogFormat>, file: Option<&Path>) -> LogFormat {
     flag.or_else(of_file).unwrap_or_default()
 }
 
+/// The form of the log that a command line asks for which cannot be read as a whole.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "this is config.rs")]
+pub fn asked_log_format(line: &[String]) -> LogFormat {
+    let of_flag = |flag: &str| {
+        let next = line.iter().zip(line.iter().skip(1)).find(|(name, _)| *name == flag).map(|(_, value)| value.clone());
+        next.or_else(|| line.iter().find_map(|text| Some(text.strip_prefix(flag)?.strip_prefix('=')?.to_owned())))
+    };
+    let of = |flag, variable| of_flag(flag).or_else(|| std::env::var(variable).ok());
+    let format = of("--log-format", "LRS_LOG_FORMAT").and_then(|text| LogFormat::from_str(&text, false).ok());
+    log_format(format, of("--config", "LRS_CONFIG").as_deref().map(Path::new))
+}
+
 fn read(path: &Path) -> Result<Options, Error> {
     let shown = path.display().to_string();
     let text = std::fs::read_to_string(path).map_err(|source| Error::Unreadable { path: shown.clone(), source })?;
@@ -219,6 +232,10 @@ fn engine_settings(v: &mut Violations, options: &Options) -> Settings {
         queue_values: count(v, "queue_values", options.queue_values, defaults.queue_values, 1000, 1 << 31),
         batch_items: count(v, "batch_items", options.batch_items, defaults.batch_items, 1, 1 << 16),
         piece_values: defaults.piece_values,
+        store_timeout: options.store_timeout.map_or(defaults.store_timeout, |timeout| {
+            let (least, most) = (Duration::from_millis(100), Duration::from_hours(1));
+            in_range(v, "store_timeout", timeout.0, least, most, duration::show)
+        }),
         max_jobs: count(v, "max_jobs", options.max_jobs, defaults.max_jobs, 1, 100_000_000),
         max_open_steps: count(v, "max_open_steps", options.max_open_steps, defaults.max_open_steps, 1, 10_000_000),
         max_person_decisions: count(

@@ -168,9 +168,8 @@ fn exit_for(code: Code) -> Exit {
         Code::NotFound => Exit::NotFound,
         Code::AlreadyExists | Code::FailedPrecondition | Code::Aborted => Exit::Conflict,
         Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::ResourceExhausted => Exit::Unavailable,
-        Code::Ok | Code::Unknown | Code::Internal | Code::DataLoss | Code::PermissionDenied | Code::Unauthenticated => {
-            Exit::Failed
-        }
+        Code::PermissionDenied | Code::Unauthenticated => Exit::Denied,
+        Code::Ok | Code::Unknown | Code::Internal | Code::DataLoss => Exit::Failed,
     }
 }
 
@@ -250,7 +249,11 @@ fn exit_of_store(error: &store::Error) -> Exit {
         | store::Error::Deposed { .. }
         | store::Error::LostTail { .. } => Exit::Conflict,
         store::Error::Denied(_) => Exit::Denied,
-        store::Error::Inconsistent { .. } | store::Error::Differs { .. } | store::Error::Refused { .. } => Exit::Failed,
+        store::Error::Inconsistent { .. }
+        | store::Error::Differs { .. }
+        | store::Error::Withdrawn
+        | store::Error::Undone
+        | store::Error::Refused { .. } => Exit::Failed,
     }
 }
 
@@ -307,6 +310,7 @@ mod tests {
             (Code::FailedPrecondition, 4),
             (Code::Aborted, 4),
             (Code::Unavailable, 5),
+            (Code::PermissionDenied, 7),
             (Code::Internal, 1),
         ] {
             assert_eq!(Failure::of_status(&Status::new(code, "")).exit as u8, exit, "{code:?}");

@@ -55,13 +55,11 @@ pub async fn run(args: Args) -> Result<(), Failure> {
 /// The failure that a command line cannot be read, if it is one of `lrs serve` that asks for a log in JSON: said as a
 /// line of that log.
 #[must_use]
-pub fn unreadable(refusal: &clap::Error, command: clap::Command) -> Option<Failure> {
-    let lenient = command.ignore_errors(true).mut_subcommand("serve", |serve| serve.ignore_errors(true));
-    let found = lenient.try_get_matches().ok()?;
-    let serve = found.subcommand_matches("serve")?;
-    let file = serve.get_one::<PathBuf>("config").map(PathBuf::as_path);
-    let format = config::log_format(serve.get_one("log_format").copied(), file);
-    (format == LogFormat::Json).then(|| logged(Failure::invalid(refusal.render())))
+pub fn unreadable(refusal: &clap::Error) -> Option<Failure> {
+    let line: Vec<String> = std::env::args_os().map(|text| text.to_string_lossy().into_owned()).collect();
+    let is_serve = line.iter().any(|text| text == "serve");
+    let asks_for_json = is_serve && config::asked_log_format(&line) == LogFormat::Json;
+    asks_for_json.then(|| logged(Failure::invalid(refusal.render())))
 }
 
 /// Writes a failure as a line of the log in JSON, whatever the log's filter is. What is left is the exit code.

@@ -59,6 +59,9 @@ options! {
     /// `90d,vision=30d,archive=forever` [default: forever]
     #[arg(value_name = "TIMES")]
     retention: RetentionTerms = "LRS_RETENTION",
+    /// How long a call waits for the database before it fails with STORE_UNAVAILABLE [default: 10s]
+    #[arg(value_name = "TIME", help_heading = "Limits")]
+    store_timeout: Length = "LRS_STORE_TIMEOUT",
     /// The most bytes of a request, after decompression [default: 8388608]
     #[arg(value_name = "N", help_heading = "Limits")]
     message_bytes: usize = "LRS_MESSAGE_BYTES",

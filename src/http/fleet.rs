@@ -142,7 +142,8 @@ impl Board {
 
     /// Reads what has changed, unless another reader has just done so.
     async fn refresh(&self, engine: &Engine) -> Result<(), Status> {
-        let mut reader = self.0.reader.lock().await;
+        // Whoever reads may be waiting for the database.
+        let mut reader = engine.in_time(self.0.reader.lock()).await.map_err(crate::rpc::status::of)?;
         let begun = Instant::now();
         reader.looked = Some(begun);
         if reader.read.is_some_and(|(read, took)| read.elapsed() < PERIOD.max(took.min(LONGEST_REST))) {

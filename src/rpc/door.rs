@@ -1,8 +1,11 @@
 //! The way from a call to the engine. It is closed while there is no engine, and until the engine has recovered.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
@@ -10,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use super::status;
-use lrs_engine::Engine;
+use lrs_engine::{Engine, Error};
 use lrs_runtime::heavy::{Turn, Turns};
 
 /// A caller whose request is at least this large takes turns with others.
@@ -22,6 +25,7 @@ pub struct Door {
     inside: Arc<ArcSwap<Inside>>,
     drain: CancellationToken,
     turns: Turns,
+    patience: Duration,
 }
 
 /// What is behind the door.
@@ -35,11 +39,11 @@ enum Inside {
 }
 
 impl Door {
-    /// A door with no engine behind it; `why` says so to people.
+    /// A door with no engine behind it; `why` says so to people. Calls wait for their turn for at most `patience`.
     #[must_use]
-    pub fn closed(why: impl Into<String>, drain: CancellationToken) -> Self {
+    pub fn closed(why: impl Into<String>, drain: CancellationToken, patience: Duration) -> Self {
         let inside = Arc::new(ArcSwap::from_pointee(Inside::Nothing(why.into())));
-        Self { inside, drain, turns: Turns::default() }
+        Self { inside, drain, turns: Turns::default(), patience }
     }
 
     /// Calls go to `engine` from now on, once it has recovered.
@@ -85,13 +89,26 @@ impl Door {
     }
 
     /// Waits for a turn at large work. Hold the turn until the work is done.
-    pub async fn turn(&self) -> Turn {
-        self.turns.take().await
+    ///
+    /// # Errors
+    /// `RESOURCE_EXHAUSTED` if there is none in time: those who have one may be waiting for the database.
+    pub async fn turn(&self) -> Result<Turn, Status> {
+        let turn = tokio::time::timeout(self.patience, self.turns.take()).await;
+        let full = Error::Overloaded { what: "the list of large requests under way", limit: self.turns.at_once() };
+        turn.map_err(|_| status::of(full))
     }
 
     /// Waits for a turn for the work of a request, if the request is large.
-    pub async fn turn_for(&self, request: &impl prost::Message) -> Option<Turn> {
-        if request.encoded_len() < LARGE_BYTES { None } else { Some(self.turn().await) }
+    ///
+    /// # Errors
+    /// As for [`turn`](Self::turn).
+    pub async fn turn_for(&self, request: &impl prost::Message) -> Result<Option<Turn>, Status> {
+        if request.encoded_len() < LARGE_BYTES { Ok(None) } else { self.turn().await.map(Some) }
+    }
+
+    /// The same for a message of a stream, which holds its sender back for as long as it takes.
+    pub async fn turn_for_message(&self, message: &impl prost::Message) -> Option<Turn> {
+        if message.encoded_len() < LARGE_BYTES { None } else { Some(self.turns.take().await) }
     }
 
     /// Cancelled when streams must end because the process is about to end.

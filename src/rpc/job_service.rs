@@ -63,7 +63,7 @@ impl Jobs {
 #[tonic::async_trait]
 impl JobService for Jobs {
     async fn create_job(&self, request: Request<CreateJobRequest>) -> Result<Response<Job>, Status> {
-        let _turn = self.door.turn_for(request.get_ref()).await;
+        let _turn = self.door.turn_for(request.get_ref()).await?;
         let CreateJobRequest { parent, job_id, job, request_id, validate_only } = request.into_inner();
         let engine = self.door.engine()?;
         let mut v = Violations::new();
@@ -94,7 +94,7 @@ impl JobService for Jobs {
     }
 
     async fn update_job(&self, request: Request<UpdateJobRequest>) -> Result<Response<Job>, Status> {
-        let _turn = self.door.turn_for(request.get_ref()).await;
+        let _turn = self.door.turn_for(request.get_ref()).await?;
         let job = update::update(&self.door.engine()?, request.into_inner()).await.map_err(status::of)?;
         Ok(Response::new(in_place(|| convert::job::to_proto(&job))))
     }
@@ -167,7 +167,7 @@ impl JobService for Jobs {
     }
 
     async fn fork_job(&self, request: Request<ForkJobRequest>) -> Result<Response<Job>, Status> {
-        let _turn = self.door.turn_for(request.get_ref()).await;
+        let _turn = self.door.turn_for(request.get_ref()).await?;
         let engine = self.door.engine()?;
         let mut v = Violations::new();
         let fork =

@@ -72,7 +72,7 @@ impl LearningRateService for LearningRates {
             let rates = &first.directive.rates;
             let plan_steps = call.plan_steps.min(MAX_PLAN_NUMBERS / numbers_of_a_step(rates));
             let is_large = plan_steps * rates.len() >= LARGE_PLAN_RATES;
-            let _turn = if is_large { Some(self.door.turn().await) } else { None };
+            let _turn = if is_large { Some(self.door.turn().await?) } else { None };
             let plan = engine
                 .directive(&request.job, RateCall { plan_steps, wait: Duration::ZERO, ..call })
                 .await

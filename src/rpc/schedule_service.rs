@@ -35,7 +35,7 @@ impl ScheduleService for Schedules {
         request: Request<PreviewScheduleRequest>,
     ) -> Result<Response<PreviewScheduleResponse>, Status> {
         // A curve may take milliseconds, so it is computed on a thread where no other task waits.
-        let _turn = self.door.turn().await;
+        let _turn = self.door.turn().await?;
         let mut request = request.into_inner();
         let engine = self.door.engine()?;
         let mut violations = Violations::new();

@@ -53,7 +53,7 @@ pub fn of(error: Error) -> Status {
         Error::TelemetryRemoved { .. } => (Code::FailedPrecondition, "TELEMETRY_REMOVED"),
         Error::JobDamaged { .. } => (Code::DataLoss, "JOB_DAMAGED"),
         Error::Overloaded { .. } => (Code::ResourceExhausted, "OVERLOADED"),
-        Error::StoreUnavailable(_) => (Code::Unavailable, "STORE_UNAVAILABLE"),
+        Error::StoreUnavailable(_) | Error::OutcomeUnknown(_) => (Code::Unavailable, "STORE_UNAVAILABLE"),
         Error::StoreBusy(_) => (Code::Unavailable, "STORE_BUSY"),
         Error::Store(_) => (Code::Internal, "INTERNAL"),
         Error::Deposed => (Code::Unavailable, "DEPOSED"),
@@ -85,7 +85,7 @@ pub fn of(error: Error) -> Status {
             format!("invalid argument: {}", texts.join("; "))
         }
         // The causes may contain SQL too.
-        Error::StoreUnavailable(problem) => {
+        Error::StoreUnavailable(problem) | Error::OutcomeUnknown(problem) => {
             tracing::debug!("A call has to be repeated, as the database is not available: {}", chain(problem));
             error.to_string()
         }
@@ -116,6 +116,8 @@ fn facts(error: &Error) -> HashMap<String, String> {
         }
         Error::EtagMismatch { found, .. } => vec![("etag", found.clone())],
         Error::TelemetryRemoved { removed_time, .. } => vec![("removed_time", removed_time.clone())],
+        Error::StoreUnavailable(_) | Error::StoreBusy(_) => vec![("outcome", "unchanged".to_owned())],
+        Error::OutcomeUnknown(_) => vec![("outcome", "unknown".to_owned())],
         Error::Overloaded { what, limit } => vec![("what", (*what).to_owned()), ("limit", limit.to_string())],
         _ => Vec::new(),
     };
@@ -125,9 +127,11 @@ fn facts(error: &Error) -> HashMap<String, String> {
 fn retry_delay(error: &Error) -> Option<Duration> {
     match error {
         Error::Overloaded { .. } => Some(RETRY_WHEN_FULL),
-        Error::StoreUnavailable(_) | Error::StoreBusy(_) | Error::Deposed | Error::ShuttingDown => {
-            Some(RETRY_WHEN_AWAY)
-        }
+        Error::StoreUnavailable(_)
+        | Error::StoreBusy(_)
+        | Error::OutcomeUnknown(_)
+        | Error::Deposed
+        | Error::ShuttingDown => Some(RETRY_WHEN_AWAY),
         _ => None,
     }
 }
@@ -151,6 +155,7 @@ fn job_of(error: &Error) -> Option<String> {
         | Error::Overloaded { .. }
         | Error::StoreUnavailable(_)
         | Error::StoreBusy(_)
+        | Error::OutcomeUnknown(_)
         | Error::Store(_)
         | Error::Deposed
         | Error::ShuttingDown => None,
@@ -269,6 +274,7 @@ mod tests {
             (Error::JobDamaged { job: "x".into(), problem: "p".into() }, Code::DataLoss, "JOB_DAMAGED"),
             (Error::Overloaded { what: "queue", limit: 1 }, Code::ResourceExhausted, "OVERLOADED"),
             (Error::StoreUnavailable(Cause::new("away")), Code::Unavailable, "STORE_UNAVAILABLE"),
+            (Error::OutcomeUnknown(Cause::new("away")), Code::Unavailable, "STORE_UNAVAILABLE"),
             (Error::StoreBusy(Cause::new("locked")), Code::Unavailable, "STORE_BUSY"),
             (Error::Store(Cause::new("select")), Code::Internal, "INTERNAL"),
             (Error::Deposed, Code::Unavailable, "DEPOSED"),

@@ -145,7 +145,7 @@ where
         };
         let Some(first) = first.transpose()? else { return Ok(None) };
         let wants_directives = first.want_directives;
-        let turn = self.door.turn_for(&first).await;
+        let turn = self.door.turn_for_message(&first).await;
         let (speaker, message) = Speaker::introduce(first).map_err(status::of)?;
         drop(turn);
         let reporter =
@@ -195,7 +195,7 @@ impl Open {
     }
 
     async fn report(&mut self, door: &Door, request: StreamTelemetryRequest) -> Result<(), Error> {
-        let turn = door.turn_for(&request).await;
+        let turn = door.turn_for_message(&request).await;
         let message = self.speaker.go_on(request);
         drop(turn);
         self.accept(message?).await

@@ -19,6 +19,8 @@ mod round;
 #[path = "../support/server.rs"]
 #[expect(dead_code, reason = "shared with other tests, which use the rest")]
 mod server;
+#[path = "../support/small_disk.rs"]
+mod small_disk;
 mod way;
 
 use std::{

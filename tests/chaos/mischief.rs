@@ -1,19 +1,13 @@
 //! Faults around the server, one after the other.
 
-use std::{
-    fs::File,
-    io::Write as _,
-    path::{Path, PathBuf},
-    process::Command,
-    time::Duration,
-};
+use std::{path::Path, time::Duration};
 
 use rand::{Rng as _, SeedableRng as _, seq::IndexedRandom as _};
 use rand_chacha::ChaCha8Rng;
 use rustix::process::Signal;
 use tokio::{sync::watch, time::Instant};
 
-use crate::{postgres::TestPostgres, proxy::Proxy, server::Server};
+use crate::{postgres::TestPostgres, proxy::Proxy, server::Server, small_disk::fill};
 
 /// The longest time between two faults, even if no sample is acknowledged in between.
 const NO_PROGRESS: Duration = Duration::from_millis(1500);
@@ -119,47 +113,5 @@ impl Victims<'_> {
             }
         }
         done
-    }
-}
-
-/// Fills the disk.
-fn fill(disk: &Path) -> PathBuf {
-    let path = disk.join("ballast");
-    let mut file = File::create(&path).unwrap();
-    let mut block = 1 << 20;
-    while block > 0 {
-        if file.write_all(&vec![0; block]).is_err() {
-            block /= 2;
-        }
-    }
-    path
-}
-
-/// A file system of a few megabytes, unmounted when dropped.
-pub struct SmallDisk(tempfile::TempDir);
-
-impl SmallDisk {
-    /// `None` if this process may not mount a file system.
-    pub fn mount() -> Option<Self> {
-        let directory = tempfile::tempdir().unwrap();
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=64m", "lrs-chaos"])
-            .arg(directory.path())
-            .output()
-            .is_ok_and(|output| output.status.success());
-        mounted.then(|| Self(directory))
-    }
-
-    pub fn path(&self) -> &Path {
-        self.0.path()
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let unmounted = Command::new("umount").arg("--lazy").arg(self.path()).status();
-        if !unmounted.is_ok_and(|status| status.success()) {
-            eprintln!("chaos: {} cannot be unmounted", self.path().display());
-        }
     }
 }

@@ -15,13 +15,14 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     job::Job,
     ledger::Ledger,
-    mischief::{Done, SmallDisk, Victims},
+    mischief::{Done, Victims},
     operator,
     postgres::TestPostgres,
     promises::{Counts, Stored, Violation},
     proxy::Proxy,
     rank::final_plan,
     server::Server,
+    small_disk::SmallDisk,
     way::Way,
 };
 

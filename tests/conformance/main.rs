@@ -12,6 +12,7 @@ mod opening;
 mod outages;
 mod ownership;
 mod retention;
+mod sessions;
 mod telemetry;
 mod writes;
 
@@ -52,6 +53,8 @@ conformance! {
         decisions_come_in_pages_in_the_order_they_were_recorded
         concurrent_writers_lose_nothing
         numbers_beyond_the_highest_are_refused;
+    sessions:
+        what_is_withdrawn_at_the_last_moment_is_not_written;
     telemetry:
         every_sample_survives_with_every_bit
         ten_thousand_samples_with_sixty_four_metrics_survive

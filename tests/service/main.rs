@@ -8,6 +8,8 @@ mod monitor_support;
 mod postgres;
 #[path = "../support/server.rs"]
 mod server;
+#[path = "../support/small_disk.rs"]
+mod small_disk;
 #[path = "../laws/closed_loop/toy.rs"]
 #[expect(dead_code, reason = "shared with the laws, which use the rest")]
 mod toy;
@@ -23,10 +25,12 @@ mod http;
 mod http_docs;
 mod limits;
 mod monitor;
+mod outages;
 mod ownership;
 mod program;
 mod recovery;
 mod retention;
+mod starting;
 mod sweep;
 mod trainer_client;
 mod update;

@@ -155,6 +155,11 @@ fn forgetting_the_reserved_block_is_caught() {
 }
 
 #[test]
+fn committing_what_was_withdrawn_is_caught() {
+    assert_caught_by(Plant::IgnoreWithdrawal, &[5], 200, "answered as not made");
+}
+
+#[test]
 fn applying_a_conflicting_repeat_is_caught() {
     assert_caught(Plant::ApplyConflict, &[2], 50);
 }

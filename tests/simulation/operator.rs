@@ -123,9 +123,10 @@ impl Office {
                 Err(Failure::Lost) => {}
                 Err(Failure::Refused(
                     error @ (Error::StoreUnavailable(_)
+                    | Error::StoreBusy(_)
+                    | Error::OutcomeUnknown(_)
                     | Error::ShuttingDown
                     | Error::Deposed
-                    | Error::StoreBusy(_)
                     | Error::Store(_)
                     | Error::JobDamaged { .. }),
                 )) => self.world().log(|| format!("{job}: {error}")),
@@ -184,8 +185,21 @@ impl Office {
             *world.advised.lock().unwrap() = Some(order.reason.as_str().into());
         }
         world.log(|| format!("{job}: {change:?} is ordered"));
+        // Calls with this order, and those among them that the server answered with an error that promises that nothing
+        // was changed.
+        let (begun, unchanged) = (Cell::new(0), Cell::new(0));
         let request = async |engine: &Engine| {
-            let (_, decision) = engine.change_job(job, change.clone(), order.clone()).await?;
+            if begun.get() > 0 && begun.get() == unchanged.get() && world.below(2) == 0 {
+                world.log(|| format!("{job}: the order {} is given up", order.reason));
+                world.give_up(&order.reason);
+                return Ok(());
+            }
+            begun.set(begun.get() + 1);
+            let answer = engine.change_job(job, change.clone(), order.clone()).await;
+            if matches!(answer, Err(Error::StoreUnavailable(_) | Error::StoreBusy(_))) {
+                unchanged.set(unchanged.get() + 1);
+            }
+            let (_, decision) = answer?;
             if let Some(decision) = &decision {
                 world.log(|| format!("{job}: {} from step {} on", decision.id, decision.effective_step));
                 world.check_job(job, |history, stored| history.ordered(job, decision, stored));

@@ -18,6 +18,8 @@ pub enum Plant {
     AcknowledgeEarly,
     /// The store forgets up to which step rates are reserved.
     ForgetReserve,
+    /// The store commits what was withdrawn.
+    IgnoreWithdrawal,
     /// When a sample comes again with other values, the last values count.
     ApplyConflict,
     /// Decisions see one more step of telemetry than the lag allows.

@@ -158,6 +158,7 @@ fn apply(world: &World, process: &Process, batch: &[Write]) -> Result<Vec<Outcom
             world.fail(Violation { promise: 1, what });
         }
     })?;
+    world.check_orders(batch);
     let touched: Vec<JobId> = durable.jobs().map(|stored| stored.row.id).filter(|id| touches(batch, *id)).collect();
     for id in touched {
         let Some(stored) = durable.job(id) else { continue };
@@ -208,7 +209,11 @@ fn shown(batch: &[Write], id: JobId) -> String {
 
 #[async_trait]
 impl Store for SimStore {
-    async fn commit(&self, batch: &[Write]) -> Result<Vec<Outcome>, Error> {
+    async fn commit_if(
+        &self,
+        batch: &[Write],
+        may_commit: &(dyn Fn() -> bool + Send + Sync),
+    ) -> Result<Vec<Outcome>, Error> {
         let (world, profile) = (&self.world, &self.world.profile);
         self.check_bounds(batch);
         let begun = Instant::now();
@@ -229,6 +234,10 @@ impl Store for SimStore {
         }
         if world.plant != Some(Plant::CommitUnproven) {
             self.prove().await?;
+        }
+        if !may_commit() && world.plant != Some(Plant::IgnoreWithdrawal) {
+            world.log(|| "a commit is withdrawn".to_owned());
+            return Err(Error::Withdrawn);
         }
         // The batch is on its way until it lands: if the process dies or its session is cut now, it may or may not
         // land.

@@ -2,6 +2,7 @@
 //! end.
 
 use std::{
+    collections::HashSet,
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -181,6 +182,8 @@ pub struct World {
     processes: AtomicU64,
     /// For a planted bug: the last advice to stop that anybody gave.
     pub advised: Mutex<Option<Arc<str>>>,
+    /// Orders that were given up after the server had said that nothing was changed: they must never be stored.
+    given_up: Mutex<HashSet<String>>,
     dice: Mutex<ChaCha8Rng>,
     durable: Mutex<Durable>,
     history: Mutex<History>,
@@ -197,12 +200,31 @@ struct Log {
 }
 
 impl World {
+    /// Notes that an order was given up.
+    pub fn give_up(&self, request_id: &str) {
+        lock(&self.given_up).insert(request_id.to_owned());
+    }
+
+    /// Checks that no order in this batch was given up.
+    pub fn check_orders(&self, batch: &[Write]) {
+        for write in batch {
+            if let Write::RecordDecision(_, decision, Some(request_id)) = write
+                && lock(&self.given_up).contains(request_id)
+            {
+                let what = format!("{}: order {request_id} was answered as not made, and is stored", decision.id);
+                self.fail(Violation { promise: 5, what });
+            }
+        }
+    }
+
     /// The world of a seed. Call this inside the run's paused runtime.
     pub fn new(seed: u64, plant: Option<Plant>, keeps_log: bool) -> Arc<Self> {
         let mut dice = ChaCha8Rng::seed_from_u64(seed);
         let profile = Profile::draw(&mut dice);
         let lease = Duration::from_millis(dice.random_range(3000..9000));
         let settings = Settings {
+            // Shorter than the store may hang.
+            store_timeout: Duration::from_secs(5),
             // One shard, because identifiers are random, and with them a job's place among several shards.
             shards: 1,
             reserve_steps: dice.random_range(4..40),
@@ -227,6 +249,7 @@ impl World {
             profile,
             settings,
             clock: Arc::new(JumpingClock::at(1_700_000_000_000_000)),
+            given_up: Mutex::default(),
             plant,
             unflushed: Unflushed::default(),
             lease,

@@ -134,8 +134,18 @@ impl TestPostgres {
         run(self.pg_ctl("stop").arg("--mode=immediate"));
     }
 
-    /// Kills all processes of the server with SIGKILL, and waits until they are gone.
-    pub fn kill(&self) {
+    /// Stops all processes of the server where they are: connections are accepted, and nothing is answered.
+    pub fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets the processes go on.
+    pub fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    /// Sends a signal to all processes of the server, and returns their numbers.
+    fn signal(&self, signal: Signal) -> Vec<String> {
         let lock = fs::read_to_string(self.data().join("postmaster.pid")).expect("postmaster.pid");
         let postmaster = lock.lines().next().expect("the postmaster's number");
         let send = |process: &str, signal| {
@@ -149,11 +159,21 @@ impl TestPostgres {
         send(postmaster, Signal::STOP);
         let children =
             fs::read_to_string(format!("/proc/{postmaster}/task/{postmaster}/children")).expect("its children");
-        let processes = || std::iter::once(postmaster).chain(children.split_whitespace());
-        processes().for_each(|process| send(process, Signal::KILL));
+        let processes = children.split_whitespace().chain([postmaster]);
+        processes
+            .map(|process| {
+                send(process, signal);
+                process.to_owned()
+            })
+            .collect()
+    }
+
+    /// Kills all processes of the server with SIGKILL, and waits until they are gone.
+    pub fn kill(&self) {
+        let processes = self.signal(Signal::KILL);
         // Each process holds the shared memory until it is gone.
         let is_there = |stat: String| !stat.contains(") Z ");
-        for process in processes() {
+        for process in processes {
             while fs::read_to_string(format!("/proc/{process}/stat")).is_ok_and(is_there) {
                 std::thread::yield_now();
             }
@@ -204,6 +224,9 @@ impl TestPostgres {
 
 impl Drop for TestPostgres {
     fn drop(&mut self) {
+        if self.data().join("postmaster.pid").exists() {
+            self.thaw();
+        }
         drop::<Option<ChildStdin>>(self.watchdog.stdin.take());
         if let Err(error) = self.watchdog.wait() {
             eprintln!("the watchdog of a test server: {error}");

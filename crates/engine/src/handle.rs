@@ -4,6 +4,7 @@ mod audit;
 mod directives;
 mod fleet;
 mod outlook;
+mod patience;
 mod records;
 mod registration;
 mod trainers;
@@ -25,6 +26,7 @@ use super::{
     service::Service,
     shard::{Command, Reply},
     tasks,
+    ticket::Ticket,
 };
 use lrs_model::{
     decision::Decision,
@@ -93,7 +95,7 @@ impl Engine {
     /// # Errors
     /// If the store is away.
     pub async fn list_jobs(&self, query: JobQuery) -> Result<Vec<JobView>, Error> {
-        let rows = self.0.context.store.list_jobs(&query).await?;
+        let rows = self.0.reads.list_jobs(&query).await?;
         let mut views = Vec::with_capacity(rows.len());
         for row in rows {
             let entry = self.entry(row.name.as_str()).filter(|entry| entry.check_sound().is_ok());
@@ -114,7 +116,7 @@ impl Engine {
         let id = match self.entry(name.as_str()) {
             Some(entry) if entry.check_sound().is_ok() => {
                 let id = entry.id;
-                self.ask(&entry, |reply| Command::Delete { id, etag, force, reply }).await?;
+                self.ask(&entry, |ticket, reply| Command::Delete { id, etag, force, ticket, reply }).await?;
                 self.0.jobs.fetch_sub(1, SeqCst);
                 return Ok(());
             }
@@ -130,7 +132,10 @@ impl Engine {
         };
         let context = &self.0.context;
         let permit = context.pipeline.try_admit(context.settings.queue_items)?;
-        outcome(context.pipeline.submit(id, vec![Write::DeleteJob(id)], Some(permit), None)).await?;
+        let ticket = Ticket::new();
+        let writes = vec![Write::DeleteJob(id)];
+        let committed = context.pipeline.submit(id, writes, Some(permit), None, Some(ticket.clone()));
+        self.answered(ticket, outcome(committed)).await?;
         self.0.removals.fetch_add(1, SeqCst);
         let same = |_: &String, entry: &Arc<Entry>| entry.id == id;
         if let Ok(Some(_)) = context.directory.pin().remove_if(name.as_str(), same) {
@@ -151,7 +156,7 @@ impl Engine {
     ) -> Result<(JobView, Option<Decision>), Error> {
         let entry = self.live(name).await?;
         let id = entry.id;
-        self.ask(&entry, |reply| Command::Change { id, change, order, reply }).await
+        self.ask(&entry, |ticket, reply| Command::Change { id, change, order, ticket, reply }).await
     }
 
     /// Ends a job.
@@ -162,7 +167,7 @@ impl Engine {
         let completed = match self.live(name).await {
             Ok(entry) => {
                 let id = entry.id;
-                self.ask(&entry, |reply| Command::Complete { id, outcome, order, reply }).await
+                self.ask(&entry, |ticket, reply| Command::Complete { id, outcome, order, ticket, reply }).await
             }
             Err(error) => Err(error),
         };
@@ -208,11 +213,17 @@ impl Engine {
         self.0.context.store.close().await;
     }
 
-    async fn ask<T>(&self, entry: &Entry, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, Error> {
+    /// Asks a job's owner for a change, and waits for it as long as for the database.
+    async fn ask<T>(&self, entry: &Entry, command: impl FnOnce(Ticket, Reply<T>) -> Command) -> Result<T, Error> {
         let (reply, answer) = oneshot::channel();
         let shard = self.0.shard(entry.id);
-        shard.send(command(reply)).await.map_err(|_| self.0.context.why_closed())?;
-        match answer.await.unwrap_or_else(|_| Err(self.0.context.why_closed())) {
+        let ticket = Ticket::new();
+        let command = command(ticket.clone(), reply);
+        let answer = async {
+            shard.send(command).await.map_err(|_| self.0.context.why_closed())?;
+            answer.await.unwrap_or_else(|_| Err(self.0.context.why_closed()))
+        };
+        match self.answered(ticket, answer).await {
             // The job ended or was deleted while the command was on its way.
             Err(Error::JobNotFound(_)) => Err(self.why_not_live(entry.name.as_str()).await),
             answer => answer,
@@ -239,7 +250,7 @@ impl Engine {
             return not_ready;
         }
         let Ok(name) = name.parse::<JobName>() else { return Error::JobNotFound(name.to_owned()) };
-        match self.0.context.store.job(&name).await {
+        match self.0.reads.job(&name).await {
             Ok(Some(row)) if row.state.is_ended() => Error::JobEnded { job: name, state: row.state },
             Ok(_) => Error::JobNotFound(name.to_string()),
             Err(error) => error.into(),
@@ -248,12 +259,12 @@ impl Engine {
 
     async fn ended(&self, name: &JobName) -> Result<JobView, Error> {
         self.check_ready()?;
-        let row = self.0.context.store.job(name).await?.ok_or_else(|| Error::JobNotFound(name.to_string()))?;
+        let row = self.0.reads.job(name).await?.ok_or_else(|| Error::JobNotFound(name.to_string()))?;
         self.ended_view(row).await
     }
 
     async fn ended_view(&self, row: JobRow) -> Result<JobView, Error> {
-        let attempts = self.0.context.store.attempts(row.id).await?;
+        let attempts = self.0.reads.attempts(row.id).await?;
         let attempt = attempts.last().map_or(0, |row| row.attempt);
         Ok(JobView { row: Arc::new(row), attempt, progress: None, stale: false })
     }

@@ -3,6 +3,7 @@
 //! [`Engine`] is the handle that `rpc` and `http` hold. It is cheap to clone.
 
 pub mod api;
+mod bounded;
 mod cell;
 mod commit;
 mod compiled;
@@ -27,6 +28,7 @@ mod shard;
 pub mod steering;
 mod tasks;
 mod tenure;
+mod ticket;
 pub mod timeline;
 mod trail;
 

@@ -22,6 +22,7 @@ use super::{
 use lrs_model::{job::JobRow, name::JobId};
 use lrs_runtime::error::chain;
 use lrs_store as store;
+use lrs_store::Store;
 
 /// Commands that may wait for a shard.
 pub const SHARD_QUEUE: usize = 1024;
@@ -32,6 +33,8 @@ pub const PAST_READS: usize = 2;
 pub struct Service {
     /// What every shard works with too.
     pub context: Context,
+    /// The store for what callers wait for.
+    pub reads: Arc<dyn Store>,
     /// The way to each shard.
     pub shards: Vec<mpsc::Sender<Command>>,
     /// Whether the jobs have been read, and if not, why.

@@ -29,6 +29,7 @@ use super::{
     job::Job,
     recover::{Loaded, Running},
     tenure::Tenure,
+    ticket::Ticket,
     timeline::Timeline,
 };
 use lrs_model::{
@@ -73,6 +74,8 @@ pub enum Command {
         token: String,
         /// Its first step.
         resume_step: u64,
+        /// The caller's.
+        ticket: Ticket,
         /// Told when it is durable.
         reply: Reply<AttemptInfo>,
     },
@@ -84,6 +87,8 @@ pub enum Command {
         change: Change,
         /// By whom and why.
         order: Order,
+        /// The caller's.
+        ticket: Ticket,
         /// Told when it is durable.
         reply: Reply<(JobView, Option<Decision>)>,
     },
@@ -95,6 +100,8 @@ pub enum Command {
         outcome: State,
         /// By whom and why.
         order: Order,
+        /// The caller's.
+        ticket: Ticket,
         /// Told when it is durable.
         reply: Reply<JobView>,
     },
@@ -106,6 +113,8 @@ pub enum Command {
         etag: Option<String>,
         /// Even if it has not ended.
         force: bool,
+        /// The caller's.
+        ticket: Ticket,
         /// Told when it is durable.
         reply: Reply<()>,
     },
@@ -261,6 +270,9 @@ impl Shard {
         if self.closing {
             return command.refuse(self.context.why_closed());
         }
+        if command.is_withdrawn() {
+            return;
+        }
         let Some(owned) = self.jobs.get_mut(&id) else {
             return command.refuse(Error::JobNotFound(id.to_string()));
         };
@@ -268,6 +280,8 @@ impl Shard {
             return command.refuse(damage);
         }
         if owned.changing {
+            // The callers of some may have gone meanwhile.
+            owned.waiting.retain(|command| !command.is_withdrawn());
             if owned.waiting.len() >= MAX_WAITING {
                 return command
                     .refuse(Error::Overloaded { what: "the queue of changes of this job", limit: MAX_WAITING });
@@ -276,10 +290,16 @@ impl Shard {
             return;
         }
         match command {
-            Command::Start { token, resume_step, reply, .. } => self.start_attempt(id, token, resume_step, reply),
-            Command::Change { change, order, reply, .. } => self.change(id, change, order, reply),
-            Command::Complete { outcome, order, reply, .. } => self.complete(id, outcome, order, reply),
-            Command::Delete { etag, force, reply, .. } => self.delete(id, etag.as_deref(), force, reply),
+            Command::Start { token, resume_step, ticket, reply, .. } => {
+                self.start_attempt(id, token, resume_step, ticket, reply);
+            }
+            Command::Change { change, order, ticket, reply, .. } => self.change(id, change, order, ticket, reply),
+            Command::Complete { outcome, order, ticket, reply, .. } => {
+                self.complete(id, outcome, order, ticket, reply);
+            }
+            Command::Delete { etag, force, ticket, reply, .. } => {
+                self.delete(id, etag.as_deref(), force, ticket, reply);
+            }
             _ => {}
         }
     }
@@ -382,6 +402,17 @@ impl Drop for AbortOnPanic {
 }
 
 impl Command {
+    /// Whether its caller has got an error, or gone.
+    fn is_withdrawn(&self) -> bool {
+        match self {
+            Self::Start { ticket, .. }
+            | Self::Change { ticket, .. }
+            | Self::Complete { ticket, .. }
+            | Self::Delete { ticket, .. } => ticket.is_withdrawn(),
+            Self::Adopt(..) | Self::Report { .. } | Self::Renew { .. } | Self::Shutdown(_) => false,
+        }
+    }
+
     fn refuse(self, why: Error) {
         // Whoever asked may have gone.
         match self {

@@ -18,7 +18,8 @@ use tracing::{info, warn};
 
 use super::{
     api::Settings,
-    commit::Pipeline,
+    bounded::Bounded,
+    commit::{Pipeline, why_away},
     digest::Digests,
     recover,
     service::{PAST_READS, SHARD_QUEUE, Service},
@@ -66,8 +67,10 @@ pub(super) fn start(settings: Settings, store: Arc<dyn Store>, clock: Arc<dyn Cl
     tasks.spawn(merge(context.store.clone(), context.pipeline.clone(), to_merge));
     tasks.spawn(feel_pulse(context.store.clone(), context.pipeline.clone(), tenure));
     let pipeline_task = tokio::spawn(context.pipeline.clone().run(context.store.clone()));
+    let reads = Arc::new(Bounded::new(context.store.clone(), context.settings.store_timeout));
     let service = Arc::new(Service {
         context,
+        reads,
         shards,
         readiness: watch::Sender::new(Err("the jobs are being read".to_owned())),
         jobs: AtomicUsize::new(0),
@@ -147,7 +150,7 @@ async fn recover_one(service: &Service, job: LoadedJob) -> Result<(), store::Err
 /// come back beside the merged one.
 async fn merge(store: Arc<dyn Store>, pipeline: Pipeline, mut attempts: mpsc::Receiver<(JobId, u32, u64)>) {
     while let Some((job, attempt, below_seq)) = attempts.recv().await {
-        if pipeline.settle(job).await.is_err() {
+        if pipeline.settle(job, None).await.is_err() {
             return;
         }
         if let Err(failure) = store.merge_telemetry(job, attempt, below_seq, MERGE_TARGET).await {
@@ -162,7 +165,11 @@ async fn feel_pulse(store: Arc<dyn Store>, pipeline: Pipeline, tenure: Arc<Tenur
     let mut pulse = tokio::time::interval(PULSE);
     loop {
         pulse.tick().await;
-        let health = prove(&*store, &tenure).await.map_err(|failure| chain(&failure));
+        let health = match prove(&*store, &tenure).await {
+            // A lock that somebody holds is no reason to send callers elsewhere.
+            Ok(()) | Err(store::Error::Busy(_)) => Ok(()),
+            Err(failure) => Err(why_away(&failure)),
+        };
         pipeline.note_health(health);
     }
 }

@@ -20,7 +20,10 @@ pub fn in_place<T>(work: impl FnOnce() -> T) -> T {
 
 /// Turns at large work, which gets half of the processors; the other half is left to callers with small requests.
 #[derive(Clone, Debug)]
-pub struct Turns(Arc<Semaphore>);
+pub struct Turns {
+    free: Arc<Semaphore>,
+    at_once: usize,
+}
 
 /// A turn; dropping it ends it.
 #[derive(Debug)]
@@ -31,15 +34,22 @@ pub struct Turn {
 impl Default for Turns {
     fn default() -> Self {
         let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Self(Arc::new(Semaphore::new(processors.div_ceil(2))))
+        let at_once = processors.div_ceil(2);
+        Self { free: Arc::new(Semaphore::new(at_once)), at_once }
     }
 }
 
 impl Turns {
+    /// How many have a turn at once.
+    #[must_use]
+    pub fn at_once(&self) -> usize {
+        self.at_once
+    }
+
     /// Waits for a turn, in order of arrival. Cancel safe.
     pub async fn take(&self) -> Turn {
         // The semaphore is never closed.
-        Turn { _permit: Arc::clone(&self.0).acquire_owned().await.ok() }
+        Turn { _permit: Arc::clone(&self.free).acquire_owned().await.ok() }
     }
 }
 
@@ -63,7 +73,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_turn_is_free_again_when_it_is_over() {
-        let turns = Turns(Arc::new(Semaphore::new(1)));
+        let turns = Turns { free: Arc::new(Semaphore::new(1)), at_once: 1 };
         let first = turns.take().await;
         assert_eq!(turns.0.available_permits(), 0);
         drop(first);

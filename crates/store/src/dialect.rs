@@ -61,6 +61,9 @@ pub(super) trait Dialect: Database {
     /// What an error means for whoever asked.
     fn nature(error: &dyn DatabaseError) -> Nature;
 
+    /// Whether a commit that failed with this error has left nothing, for certain.
+    fn is_undone(error: &dyn DatabaseError) -> bool;
+
     /// What to tell people of an error that passes, where the database's own words do not say enough.
     fn in_words(error: &dyn DatabaseError) -> Option<&'static str>;
 
@@ -84,8 +87,8 @@ pub(super) trait Dialect: Database {
         match error {
             sqlx::Error::Database(answer) => {
                 let why = match Self::in_words(&*answer) {
-                    Some(words) => Cause::new(format!("{words} ({answer})")),
-                    None => Cause::new(answer.to_string()),
+                    Some(words) => Cause::new(format!("{words} ({})", answer.message())),
+                    None => Cause::new(answer.message()),
                 };
                 match Self::nature(&*answer) {
                     Nature::Away => Error::Unavailable(why),

@@ -15,6 +15,13 @@ pub enum Error {
     /// The database was lost while it committed. Whether the writes are stored is unknown: write them again.
     #[error("it is unknown whether the database has committed")]
     OutcomeUnknown(#[source] Cause),
+    /// Whoever asked for the writes has withdrawn them; see [`Store::commit_if`](super::Store::commit_if). Nothing was
+    /// written.
+    #[error("the writes were withdrawn before they were committed")]
+    Withdrawn,
+    /// It is known by now that the commit before, whose outcome was unknown, has stored nothing; nor has this one.
+    #[error("the commit before was not stored")]
+    Undone,
     /// The database does not let this program in: a wrong password, no such database, a right that is missing. Only a
     /// person can mend that.
     #[error("the database does not let lrs in")]
@@ -151,6 +158,6 @@ impl Error {
     /// Whether the same call may succeed later.
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Unavailable(_) | Self::Busy(_) | Self::OutcomeUnknown(_))
+        matches!(self, Self::Unavailable(_) | Self::Busy(_) | Self::OutcomeUnknown(_) | Self::Undone)
     }
 }

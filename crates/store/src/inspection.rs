@@ -8,7 +8,7 @@ use sqlx::{
 use uuid::Uuid;
 
 use super::{
-    Chunk, DecisionRow, Error, ExpiredJob, LoadedJob, Outcome, Store, Write,
+    Chunk, DecisionRow, Error, ExpiredJob, LoadedJob, MayCommit, Outcome, Store, Write,
     dialect::Dialect,
     failure::{Failure, bounded},
     merge::ChunkSize,
@@ -183,7 +183,7 @@ fn read_only() -> Error {
 
 #[async_trait]
 impl<DB: Dialect> Writer<DB> for Moment {
-    async fn commit(&self, _: &[Write]) -> Result<Vec<Outcome>, Error> {
+    async fn commit(&self, _: &[Write], _: MayCommit<'_>) -> Result<Vec<Outcome>, Error> {
         Err(read_only())
     }
 

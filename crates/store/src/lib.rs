@@ -6,6 +6,7 @@
 mod columns;
 mod commit;
 mod dialect;
+mod ending;
 mod error;
 mod failure;
 #[doc(hidden)]
@@ -33,6 +34,6 @@ pub use kind::{Damage, Kind};
 pub use records::{Chunk, DecisionQuery, DecisionRow, LoadedJob, StateRow};
 pub use removal::{ExpiredJob, ExpiryQuery, Namespaces, Removal};
 pub use schema::{Migration, Schema};
-pub use store::Store;
+pub use store::{MayCommit, Store};
 pub use url::{DatabaseUrl, InvalidUrl, database_urls, kinds, newest_schema_version};
 pub use write::{Outcome, Write};

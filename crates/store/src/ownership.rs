@@ -61,6 +61,8 @@ pub(super) struct Claim {
     epochs: (i64, i64),
     /// The lowest and the highest sequence that the row may have: the outcome of a commit may be unknown.
     sequences: (i64, i64),
+    /// The commit whose outcome is unknown.
+    pending: Option<i64>,
 }
 
 impl Claim {
@@ -85,7 +87,7 @@ impl Claim {
             .fetch_optional(connection)
             .await?;
         let row = row.ok_or_else(missing)?;
-        Ok(Self { process, epochs: (row.epoch, row.epoch), sequences: (row.sequence, row.sequence) })
+        Ok(Self { process, epochs: (row.epoch, row.epoch), sequences: (row.sequence, row.sequence), pending: None })
     }
 
     /// Goes on owning the database after the session was lost, in the transaction that `connection` is in and with the
@@ -131,7 +133,8 @@ impl Claim {
     /// that it has committed is there.
     ///
     /// # Errors
-    /// [`Error::Deposed`] or [`Error::LostTail`] if not.
+    /// [`Error::Deposed`] or [`Error::LostTail`] if not; [`Error::Undone`] if the outcome of the commit before was
+    /// unknown, and it is not there.
     pub(super) async fn advance<DB>(&mut self, connection: &mut DB::Connection) -> Result<Advance, Failure>
     where
         DB: Dialect,
@@ -150,6 +153,9 @@ impl Claim {
             Some(row) => {
                 // What was uncertain before is certain now.
                 self.sequences = (row.sequence - 1, row.sequence - 1);
+                if self.pending.take().is_some_and(|sequence| sequence == row.sequence) {
+                    return Err(Error::Undone.into());
+                }
                 Ok(Advance { epoch: row.epoch, sequence: row.sequence })
             }
             None => Err(self.why_not::<DB>(connection).await?.into()),
@@ -159,11 +165,19 @@ impl Claim {
     /// The commit is about to be made: from here on its outcome may be unknown.
     pub(super) fn committing(&mut self, Advance { sequence, .. }: Advance) {
         self.sequences = (sequence - 1, sequence);
+        self.pending = Some(sequence);
+    }
+
+    /// The commit has failed for certain.
+    pub(super) fn failed(&mut self, Advance { sequence, .. }: Advance) {
+        self.sequences = (sequence - 1, sequence - 1);
+        self.pending = None;
     }
 
     /// The commit is made.
     pub(super) fn committed(&mut self, Advance { sequence, .. }: Advance) {
         self.sequences = (sequence, sequence);
+        self.pending = None;
     }
 
     /// Looks whether this process is still the owner and all that it has committed is there.

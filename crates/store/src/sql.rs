@@ -7,8 +7,8 @@ use sqlx::{ColumnIndex, Decode, Encode, Executor, FromRow, IntoArguments, Pool, 
 use uuid::Uuid;
 
 use super::{
-    Chunk, DecisionQuery, DecisionRow, Error, ExpiredJob, ExpiryQuery, LoadedJob, Outcome, Removal, StateRow, Store,
-    Write,
+    Chunk, DecisionQuery, DecisionRow, Error, ExpiredJob, ExpiryQuery, LoadedJob, MayCommit, Outcome, Removal,
+    StateRow, Store, Write,
     dialect::Dialect,
     failure::bounded,
     merge::{self, ChunkSize},
@@ -53,8 +53,8 @@ where
     for<'r> (Option<i64>,): FromRow<'r, DB::Row>,
     for<'r> (Uuid,): FromRow<'r, DB::Row>,
 {
-    async fn commit(&self, batch: &[Write]) -> Result<Vec<Outcome>, Error> {
-        self.writer.commit(batch).await
+    async fn commit_if(&self, batch: &[Write], may_commit: MayCommit<'_>) -> Result<Vec<Outcome>, Error> {
+        self.writer.commit(batch, may_commit).await
     }
 
     async fn job(&self, name: &JobName) -> Result<Option<JobRow>, Error> {

@@ -13,6 +13,9 @@ use lrs_model::{
     name::{JobId, JobName},
 };
 
+/// Asked whether a commit is still wanted.
+pub type MayCommit<'a> = &'a (dyn Fn() -> bool + Send + Sync);
+
 /// A database that remembers jobs.
 ///
 /// All reads see what was committed. A method that returns several rows reports a damaged row beside the others where
@@ -20,11 +23,18 @@ use lrs_model::{
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
     /// Writes all of `batch` in one transaction, in order, and returns a result for each write. An error means that
-    /// nothing was written, except that the outcome is unknown after [`Error::Unavailable`].
+    /// nothing was written, except [`Error::OutcomeUnknown`]. The next commit finds out what became of such a one: if it
+    /// was not stored, the error is [`Error::Undone`] and nothing is written.
     ///
     /// The transaction proves that this process owns the database and that all its earlier commits are there. After
     /// [`Error::Deposed`] or [`Error::LostTail`] every further write fails with that error.
-    async fn commit(&self, batch: &[Write]) -> Result<Vec<Outcome>, Error>;
+    async fn commit(&self, batch: &[Write]) -> Result<Vec<Outcome>, Error> {
+        self.commit_if(batch, &|| true).await
+    }
+
+    /// The same, if `may_commit` says so at the last moment: after the database has taken all writes, and before it is
+    /// told to commit. Otherwise nothing is written, and the error is [`Error::Withdrawn`].
+    async fn commit_if(&self, batch: &[Write], may_commit: MayCommit<'_>) -> Result<Vec<Outcome>, Error>;
 
     /// The job with this name.
     async fn job(&self, name: &JobName) -> Result<Option<JobRow>, Error>;

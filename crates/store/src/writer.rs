@@ -3,13 +3,13 @@
 use async_trait::async_trait;
 use sqlx::Transaction;
 
-use super::{Error, Outcome, Write, dialect::Dialect, failure::Failure};
+use super::{Error, MayCommit, Outcome, Write, dialect::Dialect, failure::Failure};
 
 /// How a database is written to.
 #[async_trait]
 pub(super) trait Writer<DB: Dialect>: Send + Sync + 'static {
-    /// See [`Store::commit`](super::Store::commit).
-    async fn commit(&self, batch: &[Write]) -> Result<Vec<Outcome>, Error>;
+    /// See [`Store::commit_if`](super::Store::commit_if).
+    async fn commit(&self, batch: &[Write], may_commit: MayCommit<'_>) -> Result<Vec<Outcome>, Error>;
 
     /// A transaction for work that decides nothing: telemetry is merged, or removed. It has proven the ownership, which
     /// stays until its end.

@@ -128,12 +128,20 @@ pub enum Error {
         /// Its limit.
         limit: usize,
     },
-    /// The database is away; try again after a while.
-    #[error("the database is not available")]
+    /// The database is away; try again after a while. Nothing was changed.
+    #[error("the database is not available: nothing was changed, try again")]
     StoreUnavailable(#[source] Cause),
-    /// The database is there, but others hold it up, such as a session that has a table locked; try again.
-    #[error("the database is busy: {0}")]
+    /// The database is there, but others hold it up, such as a session that has a table locked; try again. Nothing was
+    /// changed.
+    #[error("the database is busy, {0}: nothing was changed, try again")]
     StoreBusy(Cause),
+    /// The database was lost, or did not answer, while it committed a change. The change may be stored, or take effect
+    /// yet.
+    #[error(
+        "the database did not say whether it has stored the change: the change may have been made, or be made yet; repeat \
+         the call, with the same request_id if it has one, or read the job to find out"
+    )]
+    OutcomeUnknown(#[source] Cause),
     /// The database refused.
     #[error("the database refused")]
     Store(#[source] Cause),

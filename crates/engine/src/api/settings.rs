@@ -17,6 +17,8 @@ pub struct Settings {
     pub batch_items: usize,
     /// Values of telemetry that are taken at once; a larger report is taken in pieces.
     pub piece_values: usize,
+    /// How long a call waits for the database.
+    pub store_timeout: Duration,
     /// Jobs that have not ended.
     pub max_jobs: usize,
     /// Steps of one rank that may be reported but not yet closed by `through_step`.
@@ -49,6 +51,7 @@ impl Default for Settings {
             queue_values: 4_000_000,
             batch_items: 512,
             piece_values: 4096,
+            store_timeout: Duration::from_secs(10),
             max_jobs: 1_000_000,
             max_open_steps: 10_000,
             max_person_decisions: 10_000,

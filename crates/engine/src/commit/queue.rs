@@ -44,6 +44,14 @@ impl<T> Queue<T> {
         self.len += 1;
     }
 
+    /// Drops the items that are not to be kept.
+    pub fn retain(&mut self, mut is_kept: impl FnMut(&T) -> bool) {
+        for lane in self.lanes.values_mut() {
+            lane.retain(|(_, item)| is_kept(item));
+        }
+        self.len = self.lanes.values().map(VecDeque::len).sum();
+    }
+
     /// How many items there are.
     pub fn len(&self) -> usize {
         self.len
@@ -98,6 +106,16 @@ mod tests {
     fn jobs_take_turns() {
         let mut queue = filled(&[(1, 3), (2, 3)], 1000);
         assert_eq!(drain(&mut queue), [(1, 0), (2, 0), (1, 1), (2, 1), (1, 2), (2, 2)]);
+    }
+
+    #[test]
+    fn what_is_dropped_is_as_if_it_had_never_come() {
+        let mut queue = filled(&[(1, 3), (2, 1)], 1000);
+        queue.retain(|item| *item != (1, 1) && *item != (2, 0));
+        assert_eq!(queue.len(), 2);
+        queue.push(job(2), 1000, (2, 7));
+        assert_eq!(drain(&mut queue), [(1, 0), (2, 7), (1, 2)]);
+        assert_eq!(queue.len(), 0);
     }
 
     #[test]

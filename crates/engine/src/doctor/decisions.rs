@@ -79,7 +79,7 @@ async fn recompute(
 /// The store's error: reading gives no others.
 fn store_error(error: api::Error) -> Error {
     match error {
-        api::Error::StoreUnavailable(problem) => Error::Unavailable(problem),
+        api::Error::StoreUnavailable(problem) | api::Error::OutcomeUnknown(problem) => Error::Unavailable(problem),
         api::Error::StoreBusy(problem) => Error::Busy(problem),
         other => Error::refused("to be read", other),
     }

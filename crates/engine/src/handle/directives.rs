@@ -46,10 +46,10 @@ impl Engine {
     /// The moves in force at `steps`, which rise, of the history of an attempt. Few calls read at once, the others
     /// wait.
     async fn forgotten(&self, job: JobId, attempt: u32, steps: &[u64]) -> Result<Vec<Option<BaseMove>>, Error> {
-        let _turn = self.0.past_reads.acquire().await.map_err(|_| Error::ShuttingDown)?;
+        let _turn = self.in_time(self.0.past_reads.acquire()).await?.map_err(|_| Error::ShuttingDown)?;
         // What was decided long ago may still be on its way to a database that was away.
-        self.0.context.pipeline.settle(job).await?;
-        let store = &*self.0.context.store;
+        self.settled(job).await?;
+        let store = &*self.0.reads;
         let attempts = store.attempts(job).await?;
         Ok(past::moves_at(store, job, &lineage(&attempts, attempt), steps).await?)
     }

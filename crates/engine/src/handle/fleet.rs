@@ -202,7 +202,7 @@ impl Engine {
             fleet.known.iter().filter(|(_, known)| is_over(known)).map(|(name, _)| name.clone()).collect();
         let read = |name: String| async move {
             let Ok(parsed) = name.parse::<JobName>() else { return Ok((name, None)) };
-            let row = self.0.context.store.job(&parsed).await?;
+            let row = self.0.reads.job(&parsed).await?;
             Ok((name, row))
         };
         stream::iter(names).map(read).buffer_unordered(READ_AT_ONCE).try_collect().await
@@ -237,7 +237,7 @@ impl Engine {
         };
         let mut is_truncated = false;
         loop {
-            let rows = self.0.context.store.list_jobs(&query).await?;
+            let rows = self.0.reads.list_jobs(&query).await?;
             let is_full = rows.len() == page as usize;
             query.after = rows.last().map(|row| JobCursor::Time(row.update_time, row.id));
             is_truncated |= rows.len() > room;

@@ -80,7 +80,7 @@ impl Engine {
 
     /// The end of the recorded steps of a job whose newest attempt is over.
     async fn recorded_end(&self, job: JobId) -> Result<u64, Error> {
-        let store = &self.0.context.store;
+        let store = &self.0.reads;
         let attempts = store.attempts(job).await?;
         let Some(newest) = attempts.last() else { return Ok(0) };
         let next = |from: u64| store.next_telemetry_step(job, newest.attempt, from);
@@ -161,7 +161,7 @@ impl Engine {
 
     /// A replay that works out the rates of an attempt's history.
     async fn replayer(&self, view: &JobView, attempt: u32) -> Result<Replayer, Error> {
-        let store = &*self.0.context.store;
+        let store = &*self.0.reads;
         let attempts = store.attempts(view.row.id).await?;
         let newest = attempts.last().map_or(0, |row| row.attempt);
         if attempt > newest {

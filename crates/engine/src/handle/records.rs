@@ -38,7 +38,7 @@ impl Engine {
     /// If there is no such job.
     pub async fn attempts(&self, name: &JobName) -> Result<Vec<AttemptRow>, Error> {
         let view = self.job(name).await?;
-        Ok(self.0.context.store.attempts(view.row.id).await?)
+        Ok(self.0.reads.attempts(view.row.id).await?)
     }
 
     /// A job's decisions.
@@ -53,9 +53,9 @@ impl Engine {
         limit: u32,
     ) -> Result<DecisionPage, Error> {
         let view = self.job(name).await?;
-        self.0.context.pipeline.settle(view.row.id).await?;
+        self.settled(view.row.id).await?;
         let query = DecisionQuery { attempt, people_only: false, after, limit: limit.saturating_add(1) };
-        let mut rows = self.0.context.store.decisions(view.row.id, &query).await?;
+        let mut rows = self.0.reads.decisions(view.row.id, &query).await?;
         let more = rows.len() > limit as usize;
         rows.truncate(limit as usize);
         let next = rows.last().filter(|_| more).map(|row| row.position);
@@ -84,8 +84,8 @@ impl Engine {
         let cell = entry.as_ref().and_then(|entry| entry.cell_full());
         let view = self.job(name).await?;
         check_whole(&view.row)?;
-        self.0.context.pipeline.settle(view.row.id).await?;
-        let store = &*self.0.context.store;
+        self.settled(view.row.id).await?;
+        let store = &*self.0.reads;
         let attempts = store.attempts(view.row.id).await?;
         let newest = attempts.last().map_or(0, |row| row.attempt);
         let attempt = attempt.unwrap_or(newest);
@@ -102,7 +102,7 @@ impl Engine {
     /// Checks, after telemetry was read, that all of it was there: a removal or a deletion that began meanwhile may
     /// have taken some of it away.
     pub(super) async fn check_still_whole(&self, view: &JobView) -> Result<(), Error> {
-        let row = self.0.context.store.job(&view.row.name).await?;
+        let row = self.0.reads.job(&view.row.name).await?;
         match row.filter(|row| row.id == view.row.id) {
             Some(row) => check_whole(&row),
             None => Err(Error::JobNotFound(view.row.name.to_string())),

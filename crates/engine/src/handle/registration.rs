@@ -12,6 +12,7 @@ use crate::{
     compiled::CompiledSpec,
     native::{canonical, native},
     recover::{self, Loaded},
+    ticket::Ticket,
     timeline::Timeline,
 };
 use lrs_control::{proportion::in_proportion, settled, unsettled};
@@ -99,7 +100,7 @@ impl Engine {
         let mut query = DecisionQuery { limit: 1000, ..DecisionQuery::default() };
         let mut found = None;
         loop {
-            let rows = self.0.context.store.decisions(job, &query).await?;
+            let rows = self.0.reads.decisions(job, &query).await?;
             let Some(last) = rows.last() else { return Ok(found) };
             query.after = Some(last.position);
             let mut reports = rows.iter().rev().filter(|row| row.decision.effect == Effect::Advice(Topic::RangeTest));
@@ -152,7 +153,7 @@ impl Engine {
         let context = &self.0.context;
         let now = context.clock.now();
         let source_attempt = source.attempt;
-        let people = recover::people(&*context.store, source.row.id).await?;
+        let people = recover::people(&*self.0.reads, source.row.id).await?;
         let kept = people.iter().rev().find(|(decision, _)| decision.effective_step < fork.step);
         let next_seq = kept.map_or(1, |(decision, _)| match decision.id {
             DecisionId::Person { seq } => seq + 1,
@@ -216,7 +217,8 @@ impl Engine {
         let permit = permit.inspect_err(|_| {
             self.0.jobs.fetch_sub(1, SeqCst);
         })?;
-        let committed = context.pipeline.submit(behind, writes, Some(permit), None);
+        let ticket = Ticket::new();
+        let committed = context.pipeline.submit(behind, writes, Some(permit), None, Some(ticket.clone()));
         // On a task of its own, so that a job that has been written is taken into service even if the caller goes.
         let engine = self.clone();
         let (done, answer) = oneshot::channel();
@@ -228,7 +230,7 @@ impl Engine {
             let _ = done.send(result.map(|(view, _)| view));
         };
         drop(self.0.registrations.spawn(task));
-        answer.await.unwrap_or(Err(Error::ShuttingDown))
+        self.answered(ticket, async { answer.await.unwrap_or(Err(Error::ShuttingDown)) }).await
     }
 
     /// Reads a fork that was just written, and tries again until the database answers: otherwise the fork would be out
@@ -237,7 +239,7 @@ impl Engine {
         let (id, name) = (row.id, row.name.clone());
         let mut waits = Backoff::DATABASE.regular();
         loop {
-            match recover::load(&*self.0.context.store, row.clone()).await {
+            match recover::load(&*self.0.reads, row.clone()).await {
                 Err(failure) if failure.is_transient() => {
                     waits.sleep().await;
                     // A server that shuts down does not try again.

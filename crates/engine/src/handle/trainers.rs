@@ -18,7 +18,7 @@ impl Engine {
     pub async fn start_attempt(&self, name: &JobName, token: String, resume_step: u64) -> Result<AttemptInfo, Error> {
         let entry = self.live(name).await?;
         let id = entry.id;
-        self.ask(&entry, |reply| Command::Start { id, token, resume_step, reply }).await
+        self.ask(&entry, |ticket, reply| Command::Start { id, token, resume_step, ticket, reply }).await
     }
 
     /// The directive of a step, and of the steps after it that are wanted. Waits for the step to become final, but no

@@ -9,6 +9,7 @@ use crate::{
     api::{AttemptInfo, Error},
     job::Job,
     recover::{self, Running},
+    ticket::Ticket,
 };
 use lrs_model::{
     job::{AttemptRow, State},
@@ -23,7 +24,14 @@ use lrs_store::Write;
 const MAX_ATTEMPTS: usize = 10_000;
 
 impl Shard {
-    pub(super) fn start_attempt(&mut self, id: JobId, token: String, resume_step: u64, reply: Reply<AttemptInfo>) {
+    pub(super) fn start_attempt(
+        &mut self,
+        id: JobId,
+        token: String,
+        resume_step: u64,
+        ticket: Ticket,
+        reply: Reply<AttemptInfo>,
+    ) {
         let block = self.context.settings.reserve_steps;
         let now = self.context.clock.now();
         let Some(owned) = self.jobs.get_mut(&id) else { return };
@@ -56,7 +64,7 @@ impl Shard {
         owned.refusing = Some(Error::StaleAttempt { job, attempt: parent_attempt, newest: row.attempt });
         owned.changing = true;
         let writes = vec![Write::StartAttempt(id, row.clone()), Write::UpdateJob(Box::new(job_row.clone()))];
-        let committed = self.context.pipeline.submit(id, writes, None, None);
+        let committed = self.context.pipeline.submit(id, writes, None, None, Some(ticket));
         self.after_commit(committed, move |shard, result| {
             let Some(owned) = shard.jobs.get_mut(&id) else { return };
             if let Err(error) = result {

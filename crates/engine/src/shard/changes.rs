@@ -7,6 +7,7 @@ use crate::{
     api::{Change, Error, Event, JobView, Order},
     compiled::{CompiledSpec, same_rates},
     native::native,
+    ticket::Ticket,
     timeline::Timeline,
 };
 use lrs_control::settled;
@@ -34,6 +35,7 @@ impl Shard {
         id: JobId,
         change: Change,
         order: Order,
+        ticket: Ticket,
         reply: Reply<(JobView, Option<Decision>)>,
     ) {
         let context = self.context.clone();
@@ -60,7 +62,7 @@ impl Shard {
             writes.push(Write::UpdateJob(Box::new(row.clone())));
         }
         owned.changing = true;
-        let committed = context.pipeline.submit(id, writes, None, None);
+        let committed = context.pipeline.submit(id, writes, None, None, Some(ticket));
         self.after_commit(committed, move |shard, result| {
             let Some(owned) = shard.jobs.get_mut(&id) else { return };
             let decision = pending.decision.clone();

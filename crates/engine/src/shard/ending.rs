@@ -1,12 +1,15 @@
 //! The end of a job.
 
 use super::{Reply, Shard};
-use crate::api::{Error, Event, JobView, Order};
+use crate::{
+    api::{Error, Event, JobView, Order},
+    ticket::Ticket,
+};
 use lrs_model::{job::State, name::JobId};
 use lrs_store::Write;
 
 impl Shard {
-    pub(super) fn complete(&mut self, id: JobId, outcome: State, order: Order, reply: Reply<JobView>) {
+    pub(super) fn complete(&mut self, id: JobId, outcome: State, order: Order, ticket: Ticket, reply: Reply<JobView>) {
         let now = self.context.clock.now();
         let Some(owned) = self.jobs.get_mut(&id) else { return };
         let row = owned.next_row(now, |row| {
@@ -18,7 +21,8 @@ impl Shard {
         let ended = Error::JobEnded { job: owned.entry.name.clone(), state: outcome };
         owned.changing = true;
         owned.refusing = Some(ended.clone());
-        let committed = self.context.pipeline.submit(id, vec![Write::UpdateJob(Box::new(row.clone()))], None, None);
+        let writes = vec![Write::UpdateJob(Box::new(row.clone()))];
+        let committed = self.context.pipeline.submit(id, writes, None, None, Some(ticket));
         self.after_commit(committed, move |shard, result| {
             let Some(owned) = shard.jobs.get_mut(&id) else { return };
             if let Err(error) = result {
@@ -34,7 +38,7 @@ impl Shard {
         });
     }
 
-    pub(super) fn delete(&mut self, id: JobId, etag: Option<&str>, force: bool, reply: Reply<()>) {
+    pub(super) fn delete(&mut self, id: JobId, etag: Option<&str>, force: bool, ticket: Ticket, reply: Reply<()>) {
         let Some(owned) = self.jobs.get_mut(&id) else { return };
         let (name, row) = (owned.entry.name.clone(), owned.entry.row());
         let found = lrs_model::etag::of(row.version);
@@ -52,7 +56,7 @@ impl Shard {
         let gone = Error::JobNotFound(name.to_string());
         owned.changing = true;
         owned.refusing = Some(gone.clone());
-        let committed = self.context.pipeline.submit(id, vec![Write::DeleteJob(id)], None, None);
+        let committed = self.context.pipeline.submit(id, vec![Write::DeleteJob(id)], None, None, Some(ticket));
         self.after_commit(committed, move |shard, result| {
             let Some(owned) = shard.jobs.get_mut(&id) else { return };
             if let Err(error) = result {

@@ -77,7 +77,7 @@ impl Shard {
             Write::RecordDecision(_, decision, _) => Some(Decision::clone(decision)),
             _ => None,
         });
-        let committed = context.pipeline.submit(id, writes, Some(permit), Some(owned.entry.clone()));
+        let committed = context.pipeline.submit(id, writes, Some(permit), Some(owned.entry.clone()), None);
         // After the submission, so that whoever begins to look now finds the records in the store.
         owned.entry.add_to_trail(attempt, &taken.completed, decision);
         if running.chunks_since_merge >= context.settings.merge_after_chunks {
@@ -110,7 +110,7 @@ impl Shard {
         }
         running.reserving = reserved_end;
         let write = Write::Reserve { job: id, attempt, reserved_end };
-        let committed = self.context.pipeline.submit(id, vec![write], None, None);
+        let committed = self.context.pipeline.submit(id, vec![write], None, None, None);
         self.after_commit(committed, move |shard, result| {
             let running = shard.jobs.get_mut(&id).and_then(|owned| owned.attempt.as_mut());
             let Some(running) = running.filter(|running| running.heart.attempt() == attempt) else { return };

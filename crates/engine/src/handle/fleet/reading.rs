@@ -67,10 +67,10 @@ impl Engine {
 
     /// The newest decision that is stored.
     async fn newest_decision(&self, row: &JobRow, mut decisions: Decisions) -> Result<Decisions, Error> {
-        self.0.context.pipeline.settle(row.id).await?;
+        self.settled(row.id).await?;
         loop {
             let query = DecisionQuery { after: decisions.after, limit: PAGE, ..DecisionQuery::default() };
-            let mut rows = self.0.context.store.decisions(row.id, &query).await?;
+            let mut rows = self.0.reads.decisions(row.id, &query).await?;
             let is_full = rows.len() == PAGE as usize;
             if let Some(newest) = rows.pop() {
                 decisions = Decisions { after: Some(newest.position), newest: Some(Arc::new(newest.decision)) };

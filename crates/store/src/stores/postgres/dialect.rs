@@ -67,6 +67,10 @@ impl Dialect for Postgres {
         error::nature(error)
     }
 
+    fn is_undone(error: &dyn DatabaseError) -> bool {
+        error::is_undone(error)
+    }
+
     fn in_words(error: &dyn DatabaseError) -> Option<&'static str> {
         error::in_words(error)
     }

@@ -24,6 +24,12 @@ fn nature_of(code: &str) -> Nature {
     }
 }
 
+/// Whether a commit that failed with this error has left nothing, for certain: the server says so, and is not about to
+/// end.
+pub(super) fn is_undone(error: &dyn DatabaseError) -> bool {
+    error.code().is_some_and(|code| !code.starts_with("08") && !code.starts_with("57P"))
+}
+
 /// Whether a transaction ran into another one, and can just be run again.
 pub(super) fn is_conflict(failure: &Failure) -> bool {
     has_code(failure, &["40001", "40P01"])

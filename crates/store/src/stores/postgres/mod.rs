@@ -19,7 +19,7 @@ use sqlx::{
 };
 
 use crate::{
-    Error, Outcome, Store, Write,
+    Error, MayCommit, Outcome, Store, Write,
     dialect::Dialect as _,
     failure::{Failure, bounded},
     inspection::{Inspection, Moment},
@@ -142,8 +142,8 @@ struct PostgresWriter {
 
 #[async_trait]
 impl Writer<Postgres> for PostgresWriter {
-    async fn commit(&self, batch: &[Write]) -> Result<Vec<Outcome>, Error> {
-        self.owner.commit(batch).await
+    async fn commit(&self, batch: &[Write], may_commit: MayCommit<'_>) -> Result<Vec<Outcome>, Error> {
+        self.owner.commit(batch, may_commit).await
     }
 
     async fn begin(&self) -> Result<Transaction<'static, Postgres>, Failure> {

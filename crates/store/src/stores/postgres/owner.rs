@@ -17,9 +17,10 @@ use super::{
     session::{connect, is_read_only},
 };
 use crate::{
-    Error, Outcome, Write,
+    Error, MayCommit, Outcome, Write,
     commit::Batch,
     dialect::Dialect as _,
+    ending,
     failure::{Failure, bounded},
     ownership::{self, Claim},
     reading::ANSWER_TIMEOUT,
@@ -88,13 +89,14 @@ impl Candidate {
 }
 
 impl Owner {
-    /// See [`Store::commit`](crate::Store::commit).
-    pub(super) async fn commit(&self, batch: &[Write]) -> Result<Vec<Outcome>, Error> {
+    /// See [`Store::commit_if`](crate::Store::commit_if).
+    pub(super) async fn commit(&self, batch: &[Write], may_commit: MayCommit<'_>) -> Result<Vec<Outcome>, Error> {
         let mut held = self.held.lock().await;
         let mut connection = self.take(&mut held).await?;
         let mut tries = 1;
         let result = loop {
-            let result = bounded(ANSWER_TIMEOUT, transaction(&mut connection, &mut held.claim, batch)).await;
+            let result =
+                bounded(ANSWER_TIMEOUT, transaction(&mut connection, &mut held.claim, batch, may_commit)).await;
             match result {
                 Err(failure) if error::is_conflict(&failure) && tries < MAX_TRIES => tries += 1,
                 other => break other,
@@ -105,7 +107,7 @@ impl Owner {
             error => error,
         });
         // A refusal leaves the session as it was; after anything else a new one is safer.
-        if !result.as_ref().is_err_and(Error::is_transient) {
+        if !matches!(result, Err(Error::Unavailable(_) | Error::OutcomeUnknown(_))) {
             held.session = Session::Open(connection);
         }
         result
@@ -276,6 +278,7 @@ async fn transaction(
     connection: &mut PgConnection,
     claim: &mut Claim,
     batch: &[Write],
+    may_commit: MayCommit<'_>,
 ) -> Result<Vec<Outcome>, Failure> {
     let mut transaction = connection.begin().await?;
     let applied = async {
@@ -283,16 +286,6 @@ async fn transaction(
         let outcomes = Batch::<Postgres>::apply(&mut transaction, advance.epoch, batch).await?;
         Ok((advance, outcomes))
     };
-    match applied.await {
-        Ok((advance, outcomes)) => {
-            claim.committing(advance);
-            transaction.commit().await?;
-            claim.committed(advance);
-            Ok(outcomes)
-        }
-        Err(failure) => {
-            transaction.rollback().await?;
-            Err(failure)
-        }
-    }
+    let applied = applied.await;
+    ending::end(transaction, applied, claim, may_commit).await
 }

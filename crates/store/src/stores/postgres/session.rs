@@ -60,7 +60,7 @@ pub(super) fn readers(options: PgConnectOptions) -> PgPool {
         .after_connect(|connection, _| Box::pin(keep_alive(connection)))
         // In place of the usual test, which only sees whether the session answers.
         .test_before_acquire(false)
-        .before_acquire(|connection, _| Box::pin(async move { Ok(!is_read_only(connection).await?) }));
+        .before_acquire(|connection, _| Box::pin(async { Ok(is_read_only(connection).await.is_ok_and(|only| !only)) }));
     pool.connect_lazy_with(options)
 }
 

@@ -69,6 +69,10 @@ impl Dialect for Sqlite {
         error::nature(error)
     }
 
+    fn is_undone(error: &dyn DatabaseError) -> bool {
+        error::is_undone(error)
+    }
+
     fn in_words(error: &dyn DatabaseError) -> Option<&'static str> {
         error::in_words(error)
     }

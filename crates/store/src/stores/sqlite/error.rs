@@ -18,6 +18,13 @@ pub(super) fn nature(error: &dyn DatabaseError) -> Nature {
     }
 }
 
+/// Whether a commit that failed with this error has left nothing, for certain. The write-ahead log has the end of a
+/// transaction last, so a disk that is full cannot have it; one that fails (IOERR) may.
+pub(super) fn is_undone(error: &dyn DatabaseError) -> bool {
+    let code = error.code().and_then(|code| code.parse::<i32>().ok());
+    code.is_some_and(|code| code & 0xff != 10)
+}
+
 /// What to tell people of an error that passes, where SQLite's own words do not say enough.
 pub(super) fn in_words(error: &dyn DatabaseError) -> Option<&'static str> {
     (nature(error) == Nature::Busy).then_some("another program has the file locked")

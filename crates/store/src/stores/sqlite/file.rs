@@ -59,9 +59,10 @@ impl Identity {
 fn unavailable(path: &Path, error: &io::Error) -> Error {
     let why = format!("{}: {error}", path.display());
     match error.kind() {
-        io::ErrorKind::PermissionDenied | io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory => {
-            Error::denied(why)
-        }
+        io::ErrorKind::PermissionDenied
+        | io::ErrorKind::AlreadyExists
+        | io::ErrorKind::NotADirectory
+        | io::ErrorKind::IsADirectory => Error::denied(why),
         // A volume that is not there yet, is read only for now, or is full.
         _ => Error::unavailable(why),
     }

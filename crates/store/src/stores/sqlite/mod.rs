@@ -25,9 +25,10 @@ use sqlx::{
 };
 
 use crate::{
-    Error, Outcome, Store, Write,
+    Error, MayCommit, Outcome, Store, Write,
     commit::Batch,
     dialect::Dialect as _,
+    ending,
     failure::{Failure, bounded},
     inspection::{Inspection, Moment},
     kind::{Damage, Kind, Location},
@@ -265,14 +266,20 @@ struct SqliteWriter {
 }
 
 impl SqliteWriter {
-    async fn transaction(&self, claim: &mut Claim, batch: &[Write]) -> Result<Vec<Outcome>, Failure> {
+    async fn transaction(
+        &self,
+        claim: &mut Claim,
+        batch: &[Write],
+        may_commit: MayCommit<'_>,
+    ) -> Result<Vec<Outcome>, Failure> {
         let mut transaction = self.begin_any().await?;
-        let advance = claim.advance::<Sqlite>(&mut transaction).await?;
-        let outcomes = Batch::<Sqlite>::apply(&mut transaction, advance.epoch, batch).await?;
-        claim.committing(advance);
-        transaction.commit().await?;
-        claim.committed(advance);
-        Ok(outcomes)
+        let applied = async {
+            let advance = claim.advance::<Sqlite>(&mut transaction).await?;
+            let outcomes = Batch::<Sqlite>::apply(&mut transaction, advance.epoch, batch).await?;
+            Ok((advance, outcomes))
+        };
+        let applied = applied.await;
+        ending::end(transaction, applied, claim, may_commit).await
     }
 
     /// A transaction on the file that was opened, if that is still the database.
@@ -306,9 +313,9 @@ impl SqliteWriter {
 
 #[async_trait]
 impl Writer<Sqlite> for SqliteWriter {
-    async fn commit(&self, batch: &[Write]) -> Result<Vec<Outcome>, Error> {
+    async fn commit(&self, batch: &[Write], may_commit: MayCommit<'_>) -> Result<Vec<Outcome>, Error> {
         let mut claim = self.claim.lock().await;
-        self.transaction(&mut claim, batch).await.map_err(|failure| {
+        self.transaction(&mut claim, batch, may_commit).await.map_err(|failure| {
             match Sqlite::explain(self.note(failure), "to commit", "jobs") {
                 Error::Unavailable(why) | Error::Busy(why) if claim.is_uncertain() => Error::OutcomeUnknown(why),
                 error => error,

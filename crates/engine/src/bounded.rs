@@ -1,0 +1,113 @@
+//! A store as callers read it: each answer comes within a time, or the database counts as away.
+
+use std::{ops::Range, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+
+use lrs_model::{
+    filter::JobQuery,
+    job::{AttemptRow, JobRow, Timestamp},
+    name::{JobId, JobName},
+};
+use lrs_store::{
+    Chunk, DecisionQuery, DecisionRow, Error, ExpiredJob, ExpiryQuery, LoadedJob, MayCommit, Outcome, Removal,
+    StateRow, Store, Write,
+};
+
+/// A store and how long to wait for it.
+pub struct Bounded {
+    store: Arc<dyn Store>,
+    timeout: Duration,
+}
+
+impl Bounded {
+    /// `store`, whose answers come within `timeout`.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, timeout: Duration) -> Self {
+        Self { store, timeout }
+    }
+
+    async fn within<T>(&self, answer: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        let late = |_| Err(Error::unavailable(format!("no answer within {:?}", self.timeout)));
+        tokio::time::timeout(self.timeout, answer).await.unwrap_or_else(late)
+    }
+}
+
+#[async_trait]
+impl Store for Bounded {
+    async fn commit_if(&self, batch: &[Write], may_commit: MayCommit<'_>) -> Result<Vec<Outcome>, Error> {
+        // Commits go through the pipeline, which knows what becomes of those that take long.
+        self.store.commit_if(batch, may_commit).await
+    }
+
+    async fn job(&self, name: &JobName) -> Result<Option<JobRow>, Error> {
+        self.within(self.store.job(name)).await
+    }
+
+    async fn list_jobs(&self, query: &JobQuery) -> Result<Vec<JobRow>, Error> {
+        self.within(self.store.list_jobs(query)).await
+    }
+
+    async fn unended_jobs(&self, after: Option<JobId>, limit: u32) -> Result<Vec<LoadedJob>, Error> {
+        self.within(self.store.unended_jobs(after, limit)).await
+    }
+
+    async fn attempts(&self, job: JobId) -> Result<Vec<AttemptRow>, Error> {
+        self.within(self.store.attempts(job)).await
+    }
+
+    async fn telemetry(&self, job: JobId, attempt: u32, from_seq: u64, limit: u32) -> Result<Vec<Chunk>, Error> {
+        self.within(self.store.telemetry(job, attempt, from_seq, limit)).await
+    }
+
+    async fn telemetry_of_steps(
+        &self,
+        job: JobId,
+        attempt: u32,
+        steps: Range<u64>,
+        from_seq: u64,
+        limit: u32,
+    ) -> Result<Vec<Chunk>, Error> {
+        self.within(self.store.telemetry_of_steps(job, attempt, steps, from_seq, limit)).await
+    }
+
+    async fn next_telemetry_step(&self, job: JobId, attempt: u32, from: u64) -> Result<Option<u64>, Error> {
+        self.within(self.store.next_telemetry_step(job, attempt, from)).await
+    }
+
+    async fn merge_telemetry(&self, job: JobId, attempt: u32, below_seq: u64, target: u32) -> Result<u64, Error> {
+        self.within(self.store.merge_telemetry(job, attempt, below_seq, target)).await
+    }
+
+    async fn expired_jobs(&self, query: &ExpiryQuery) -> Result<Vec<ExpiredJob>, Error> {
+        self.within(self.store.expired_jobs(query)).await
+    }
+
+    async fn remove_telemetry(&self, job: JobId, now: Timestamp, limit: u32) -> Result<Removal, Error> {
+        self.within(self.store.remove_telemetry(job, now, limit)).await
+    }
+
+    async fn decisions(&self, job: JobId, query: &DecisionQuery) -> Result<Vec<DecisionRow>, Error> {
+        self.within(self.store.decisions(job, query)).await
+    }
+
+    async fn state(&self, job: JobId) -> Result<Option<StateRow>, Error> {
+        self.within(self.store.state(job)).await
+    }
+
+    async fn ping(&self) -> Result<(), Error> {
+        self.within(self.store.ping()).await
+    }
+
+    fn epoch(&self) -> i64 {
+        self.store.epoch()
+    }
+
+    fn is_exclusive(&self) -> bool {
+        self.store.is_exclusive()
+    }
+
+    async fn close(&self) {
+        self.store.close().await;
+    }
+}
