@@ -130,7 +130,14 @@ async fn look_back(world: &Arc<World>, network: &Network) {
             if world.history().is_ended(&job) {
                 break;
             }
-            match group.ask(attempt.into(), step, 0, Duration::from_secs(5)).await {
+            let mut answer = group.ask(attempt.into(), step, 0, Duration::from_secs(5)).await;
+            // A look at the ownership that began before the calm may hang for as long as a store may.
+            for _ in 0..8 {
+                if answer.as_ref().is_ok_and(|answer| !answer.is_final) {
+                    answer = group.ask(attempt.into(), step, 0, Duration::from_secs(5)).await;
+                }
+            }
+            match answer {
                 Ok(answer) if answer.is_final => {}
                 // The job is out of service because a write was refused; the next process has it again.
                 Err(Failure::Refused(Error::JobDamaged { .. })) if world.profile.refuses > 0.0 => break,

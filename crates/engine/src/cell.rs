@@ -365,7 +365,7 @@ mod tests {
             changes.next().await;
             cell.give_out(10)
         };
-        let proving = async { cell.tenure.prove(cell.tenure.now()) };
+        let proving = async { cell.tenure.prove(cell.tenure.begin()) };
         assert_eq!(tokio::join!(waiting, proving).0, 10);
         clock.advance(lease);
         assert_eq!(cell.give_out(10), 0, "what was final before is not called so again");

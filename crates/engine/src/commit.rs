@@ -421,7 +421,7 @@ impl Pipeline {
 
     async fn try_once(&self, store: &dyn Store, batch: &Batch) -> Result<Vec<Outcome>, store::Error> {
         let may_commit = || batch.items.iter().all(|item| item.ticket.as_ref().is_none_or(Ticket::begin));
-        let (begun, proof) = (Instant::now(), self.0.tenure.now());
+        let (begun, proof) = (Instant::now(), self.0.tenure.begin());
         let result = store.commit_if(&batch.writes, &may_commit).await;
         if result.is_ok() {
             self.0.tenure.prove(proof);

@@ -115,8 +115,10 @@ impl Engine {
         self.check_ready()?;
         let id = match self.entry(name.as_str()) {
             Some(entry) if entry.check_sound().is_ok() => {
-                let id = entry.id;
-                self.ask(&entry, |ticket, reply| Command::Delete { id, etag, force, ticket, reply }).await?;
+                let (id, asked) = (entry.id, self.0.context.tenure.ask());
+                let deleted =
+                    self.ask(&entry, |ticket, reply| Command::Delete { id, etag, force, ticket, reply }).await;
+                self.vouched(asked, deleted).await?;
                 self.0.jobs.fetch_sub(1, SeqCst);
                 return Ok(());
             }
@@ -155,8 +157,9 @@ impl Engine {
         order: Order,
     ) -> Result<(JobView, Option<Decision>), Error> {
         let entry = self.live(name).await?;
-        let id = entry.id;
-        self.ask(&entry, |ticket, reply| Command::Change { id, change, order, ticket, reply }).await
+        let (id, asked) = (entry.id, self.0.context.tenure.ask());
+        let changed = self.ask(&entry, |ticket, reply| Command::Change { id, change, order, ticket, reply }).await;
+        self.vouched(asked, changed).await
     }
 
     /// Ends a job.
@@ -166,8 +169,10 @@ impl Engine {
     pub async fn complete_job(&self, name: &JobName, outcome: State, order: Order) -> Result<JobView, Error> {
         let completed = match self.live(name).await {
             Ok(entry) => {
-                let id = entry.id;
-                self.ask(&entry, |ticket, reply| Command::Complete { id, outcome, order, ticket, reply }).await
+                let (id, asked) = (entry.id, self.0.context.tenure.ask());
+                let command = |ticket, reply| Command::Complete { id, outcome, order, ticket, reply };
+                let completed = self.ask(&entry, command).await;
+                self.vouched(asked, completed).await
             }
             Err(error) => Err(error),
         };
@@ -250,9 +255,14 @@ impl Engine {
             return not_ready;
         }
         let Ok(name) = name.parse::<JobName>() else { return Error::JobNotFound(name.to_owned()) };
+        let asked = self.0.context.tenure.ask();
         match self.0.reads.job(&name).await {
             Ok(Some(row)) if row.state.is_ended() => Error::JobEnded { job: name, state: row.state },
-            Ok(_) => Error::JobNotFound(name.to_string()),
+            // Another owner may have registered it.
+            Ok(_) => match self.vouched(asked, Ok(())).await {
+                Ok(()) => Error::JobNotFound(name.to_string()),
+                Err(error) => error,
+            },
             Err(error) => error.into(),
         }
     }

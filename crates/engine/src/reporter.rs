@@ -14,6 +14,7 @@ use super::{
     entry::Entry,
     history::ChunkPages,
     shard::{Accepted, Command, Context},
+    tenure::Question,
 };
 use lrs_model::{
     name::JobName,
@@ -67,6 +68,7 @@ impl Reporter {
     /// # Errors
     /// If the report is wrong, the attempt over, or the job ended.
     pub async fn report(&self, report: Report) -> Result<PendingReceipt, Error> {
+        let asked = self.context.tenure.ask();
         let mut accepted = Vec::with_capacity(1);
         for piece in report.into_pieces(self.context.settings.piece_values) {
             accepted.push(self.accept(piece).await?);
@@ -76,6 +78,7 @@ impl Reporter {
             entry: self.entry.clone(),
             cell: self.cell.clone(),
             rank: self.rank,
+            asked,
             accepted,
         })
     }
@@ -143,6 +146,8 @@ pub struct PendingReceipt {
     entry: Arc<Entry>,
     cell: Arc<Cell>,
     rank: u32,
+    /// When the report came.
+    asked: Question,
     /// Of each piece.
     accepted: Vec<Accepted>,
 }
@@ -175,6 +180,10 @@ impl PendingReceipt {
             let compared = compare(&closed, &stored);
             self.cell.count(compared.repeated, compared.conflicting, compared.late);
             receipt.add(&compared);
+        }
+        // What says nothing new is not written, so no commit has proven that what is known of it is still there.
+        if !self.context.tenure.proven_since(self.asked).await {
+            return Err(Error::Deposed);
         }
         Ok(receipt)
     }

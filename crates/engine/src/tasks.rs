@@ -164,7 +164,11 @@ async fn merge(store: Arc<dyn Store>, pipeline: Pipeline, mut attempts: mpsc::Re
 async fn feel_pulse(store: Arc<dyn Store>, pipeline: Pipeline, tenure: Arc<Tenure>) {
     let mut pulse = tokio::time::interval(PULSE);
     loop {
-        pulse.tick().await;
+        tokio::select! {
+            biased;
+            _ = pulse.tick() => {}
+            () = tenure.wanted() => {}
+        }
         let health = match prove(&*store, &tenure).await {
             // A lock that somebody holds is no reason to send callers elsewhere.
             Ok(()) | Err(store::Error::Busy(_)) => Ok(()),
@@ -176,10 +180,10 @@ async fn feel_pulse(store: Arc<dyn Store>, pipeline: Pipeline, tenure: Arc<Tenur
 
 /// Looks whether the database answers and this process owns it.
 async fn prove(store: &dyn Store, tenure: &Tenure) -> Result<(), store::Error> {
-    let begun = tenure.now();
+    let proof = tenure.begin();
     let answer = store.ping().await;
     match &answer {
-        Ok(()) => tenure.prove(begun),
+        Ok(()) => tenure.prove(proof),
         Err(failure) if failure.ends_ownership() => tenure.end(&chain(failure)),
         Err(_) => {}
     }

@@ -8,7 +8,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicI64, Ordering::SeqCst},
+        atomic::{AtomicI64, AtomicU64, Ordering::SeqCst},
     },
     time::Duration,
 };
@@ -27,6 +27,17 @@ const NEVER: Moment = Moment::MIN + 1;
 /// Nobody can take the database over, so that nothing needs to be proven.
 const FOR_EVER: Moment = Moment::MAX;
 
+/// A proof that is under way.
+#[derive(Clone, Copy, Debug)]
+pub struct Proof {
+    begun: Moment,
+    number: u64,
+}
+
+/// What was asked at some moment, see [`Tenure::proven_since`].
+#[derive(Clone, Copy, Debug)]
+pub struct Question(u64);
+
 /// The ownership, as far as it is proven.
 pub struct Tenure {
     clock: Arc<dyn Clock>,
@@ -36,6 +47,12 @@ pub struct Tenure {
     /// When the newest reading was done that must be followed by a proof.
     read: AtomicI64,
     over: watch::Sender<Option<String>>,
+    /// How many proofs were begun.
+    begun: AtomicU64,
+    /// The number of the newest proof that has succeeded.
+    succeeded: AtomicU64,
+    proofs: Changed,
+    wanted: Notify,
     /// Changes when something may be called final again.
     pub(super) regained: Changed,
 }
@@ -44,7 +61,7 @@ pub struct Tenure {
 /// the order in which they came, so that a simulation of the same seed is the same run.
 #[derive(Debug, Default)]
 pub(super) struct Changed {
-    times: std::sync::atomic::AtomicU64,
+    times: AtomicU64,
     waiting: Notify,
 }
 
@@ -82,14 +99,49 @@ impl Tenure {
             proven: AtomicI64::new(if is_exclusive { FOR_EVER } else { NEVER }),
             read: AtomicI64::new(NEVER),
             over: watch::Sender::new(None),
+            begun: AtomicU64::new(0),
+            succeeded: AtomicU64::new(if is_exclusive { u64::MAX } else { 0 }),
+            proofs: Changed::default(),
+            wanted: Notify::new(),
             regained: Changed::default(),
         }
     }
 
-    /// The moment now, for [`Tenure::prove`] and [`Tenure::holds`].
-    #[must_use]
-    pub fn now(&self) -> Moment {
+    fn now(&self) -> Moment {
         nanos(self.clock.monotonic())
+    }
+
+    /// Begins a proof; [`Tenure::prove`] is told if it succeeds.
+    #[must_use]
+    pub fn begin(&self) -> Proof {
+        Proof { begun: self.now(), number: self.begun.fetch_add(1, SeqCst) + 1 }
+    }
+
+    /// What is answered from now on is to be vouched for.
+    #[must_use]
+    pub fn ask(&self) -> Question {
+        Question(self.begun.load(SeqCst))
+    }
+
+    /// Waits for a proof that was begun after something was asked, and asks for one: whoever has the database now, this
+    /// process had it when it was asked. Returns false if the ownership is over. Cancel safe.
+    pub async fn proven_since(&self, asked: Question) -> bool {
+        loop {
+            let told = self.proofs.next();
+            if self.proven.load(SeqCst) == OVER {
+                return false;
+            }
+            if self.succeeded.load(SeqCst) > asked.0 {
+                return true;
+            }
+            self.wanted.notify_one();
+            told.await;
+        }
+    }
+
+    /// Completes when somebody waits for a proof.
+    pub async fn wanted(&self) {
+        self.wanted.notified().await;
     }
 
     /// The moment now, when something has been read from the database.
@@ -107,8 +159,10 @@ impl Tenure {
         proven == FOR_EVER || (proven >= read && self.now().saturating_sub(proven) < self.lease)
     }
 
-    /// Notes a proof that was begun at `begun` and has succeeded.
-    pub fn prove(&self, begun: Moment) {
+    /// Notes a proof that has succeeded.
+    pub fn prove(&self, Proof { begun, number }: Proof) {
+        self.succeeded.fetch_max(number, SeqCst);
+        self.proofs.tell();
         let newer = |known: Moment| (known != OVER && known < begun).then_some(begun);
         let Ok(known) = self.proven.fetch_update(SeqCst, SeqCst, newer) else { return };
         let had_lapsed = self.now().saturating_sub(known) >= self.lease;
@@ -126,6 +180,7 @@ impl Tenure {
             is_first
         });
         self.regained.tell();
+        self.proofs.tell();
     }
 
     /// Why it is over, if it is.
@@ -152,6 +207,7 @@ fn nanos(duration: Duration) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt as _;
     use lrs_model::job::Timestamp;
     use lrs_runtime::clock::ManualClock;
 
@@ -169,7 +225,7 @@ mod tests {
         let (clock, tenure) = tenure();
         let read = tenure.note_reading();
         assert!(!tenure.holds(read), "nothing is proven yet");
-        let begun = tenure.now();
+        let begun = tenure.begin();
         clock.advance(Duration::from_secs(4));
         tenure.prove(begun);
         assert!(tenure.holds(read));
@@ -179,31 +235,31 @@ mod tests {
         assert!(!tenure.holds(read), "the answer was four seconds late");
         tenure.prove(begun);
         assert!(!tenure.holds(read), "an old proof proves nothing now");
-        tenure.prove(tenure.now());
+        tenure.prove(tenure.begin());
         assert!(tenure.holds(read));
     }
 
     #[test]
     fn what_was_read_after_the_proof_was_begun_waits_for_the_next_one() {
         let (clock, tenure) = tenure();
-        let begun = tenure.now();
+        let (early, begun) = (tenure.note_reading(), tenure.begin());
         clock.advance(Duration::from_millis(1));
         let read = tenure.note_reading();
         tenure.prove(begun);
-        assert!(tenure.holds(begun) && !tenure.holds(read));
+        assert!(tenure.holds(early) && !tenure.holds(read));
         let seen = tenure.regained.times();
-        tenure.prove(tenure.now());
+        tenure.prove(tenure.begin());
         assert!(tenure.holds(read) && tenure.regained.times() > seen, "those who wait are woken");
         let seen = tenure.regained.times();
         clock.advance(Duration::from_secs(1));
-        tenure.prove(tenure.now());
+        tenure.prove(tenure.begin());
         assert_eq!(tenure.regained.times(), seen, "nobody is woken for nothing");
     }
 
     #[test]
     fn a_jump_of_the_wall_clock_changes_nothing() {
         let (clock, tenure) = tenure();
-        tenure.prove(tenure.now());
+        tenure.prove(tenure.begin());
         for time in [Timestamp(i64::MAX / 2), Timestamp(0)] {
             clock.set(time);
             assert!(tenure.holds(0));
@@ -211,11 +267,30 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_answer_is_vouched_for_by_a_proof_that_was_begun_after_it_was_asked_for() {
+        let (_, tenure) = tenure();
+        let early = tenure.begin();
+        let asked = tenure.ask();
+        let late = tenure.begin();
+        let waiting = tenure.proven_since(asked);
+        tokio::pin!(waiting);
+        tenure.prove(early);
+        assert!((&mut waiting).now_or_never().is_none());
+        assert!(tenure.wanted().now_or_never().is_some(), "it asks for a proof");
+        tenure.prove(late);
+        assert!(waiting.await);
+        assert!(tenure.proven_since(asked).await, "at once");
+        let waiting = tenure.proven_since(tenure.ask());
+        tenure.end("another came");
+        assert!(!waiting.await);
+    }
+
+    #[tokio::test]
     async fn an_ownership_that_is_over_stays_over() {
         let (_, tenure) = tenure();
-        tenure.prove(tenure.now());
+        tenure.prove(tenure.begin());
         tenure.end("another came");
-        tenure.prove(tenure.now());
+        tenure.prove(tenure.begin());
         tenure.end("a second reason");
         assert!(!tenure.holds(0));
         assert_eq!(tenure.ended().await, "another came");
@@ -227,6 +302,7 @@ mod tests {
         let tenure = Tenure::new(clock.clone(), LEASE, true);
         clock.advance(LEASE * 2);
         assert!(tenure.holds(tenure.note_reading()));
+        assert!(tenure.proven_since(tenure.ask()).now_or_never() == Some(true));
         tenure.end("the file was replaced");
         assert!(!tenure.holds(0));
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Engine;
-use crate::{api::Error, commit::Pipeline, ticket::Ticket};
+use crate::{api::Error, commit::Pipeline, tenure::Question, ticket::Ticket};
 use lrs_model::name::JobId;
 use lrs_runtime::error::{Cause, chain};
 use lrs_store as store;
@@ -44,6 +44,31 @@ impl Engine {
         }
         let why = self.0.context.pipeline.trouble().map_or_else(|| self.no_answer(), |trouble| chain(&trouble));
         Err(Error::OutcomeUnknown(Cause::new(why)))
+    }
+
+    /// Lets an answer from memory out once it is proven that this process owned the database after it was `asked`: what
+    /// another owner has changed is not denied.
+    ///
+    /// # Errors
+    /// Of the answer; or that this process owns the database no more, or cannot know.
+    pub(super) async fn vouched<T>(&self, asked: Question, answer: Result<T, Error>) -> Result<T, Error> {
+        if let Err(
+            Error::StoreUnavailable(_)
+            | Error::StoreBusy(_)
+            | Error::OutcomeUnknown(_)
+            | Error::Overloaded { .. }
+            | Error::Invalid(_)
+            | Error::Deposed
+            | Error::ShuttingDown,
+        ) = answer
+        {
+            return answer;
+        }
+        match tokio::time::timeout(self.store_timeout(), self.0.context.tenure.proven_since(asked)).await {
+            Ok(true) => answer,
+            Ok(false) => Err(Error::Deposed),
+            Err(_) => Err(self.late()),
+        }
     }
 
     /// Waits until all that was submitted for a job before is durable, so that a read sees it.

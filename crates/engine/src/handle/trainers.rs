@@ -1,5 +1,7 @@
 //! What trainers ask: an attempt, the directive of a step, a way to report.
 
+use std::sync::Arc;
+
 use super::Engine;
 use crate::{
     api::{AttemptInfo, DirectiveAnswer, Error, RateCall},
@@ -17,8 +19,13 @@ impl Engine {
     /// If there is no such job, it has ended, or the token was used with another `resume_step`.
     pub async fn start_attempt(&self, name: &JobName, token: String, resume_step: u64) -> Result<AttemptInfo, Error> {
         let entry = self.live(name).await?;
-        let id = entry.id;
-        self.ask(&entry, |ticket, reply| Command::Start { id, token, resume_step, ticket, reply }).await
+        let (id, asked) = (entry.id, self.0.context.tenure.ask());
+        let command = |ticket, reply| Command::Start { id, token, resume_step, ticket, reply };
+        match self.ask(&entry, command).await {
+            // It is durable, and the number of an attempt never changes.
+            Ok(info) => Ok(info),
+            refused => self.vouched(asked, refused).await,
+        }
     }
 
     /// The directive of a step, and of the steps after it that are wanted. Waits for the step to become final, but no
@@ -32,9 +39,8 @@ impl Engine {
             return Err(self.why_not_live(name).await);
         };
         entry.check_sound()?;
-        let Some(cell) = entry.cell_full() else { return Err(Error::NoAttempt(entry.name.clone())) };
+        let cell = self.attempt_cell(&entry, attempt).await?;
         let cell = &*cell;
-        check_attempt(&entry, cell, attempt)?;
         let commit_ahead = entry.row().spec.commit_ahead;
         if attempt != 0 {
             cell.hear(self.0.context.clock.now());
@@ -75,6 +81,19 @@ impl Engine {
         })
     }
 
+    /// The cell of an attempt; `attempt` 0 is the newest.
+    async fn attempt_cell(&self, entry: &Entry, attempt: u64) -> Result<Arc<Cell>, Error> {
+        let found = match entry.cell_full() {
+            Some(cell) => check_attempt(entry, &cell, attempt).map(|()| cell),
+            None => Err(Error::NoAttempt(entry.name.clone())),
+        };
+        match found {
+            Ok(cell) => Ok(cell),
+            // Another owner may have begun it.
+            refused => self.vouched(self.0.context.tenure.ask(), refused).await,
+        }
+    }
+
     /// Asks for a longer block when readers come near its end.
     fn renew(&self, entry: &Entry, cell: &Cell, end: u64) {
         let block = self.0.context.settings.reserve_steps;
@@ -90,8 +109,7 @@ impl Engine {
     /// If there is no such job or attempt, the attempt is not the newest, or the job has ended.
     pub async fn reporter(&self, name: &JobName, attempt: u64, rank: u32) -> Result<Reporter, Error> {
         let entry = self.live(name).await?;
-        let Some(cell) = entry.cell_full() else { return Err(Error::NoAttempt(name.clone())) };
-        check_attempt(&entry, &cell, attempt)?;
+        let cell = self.attempt_cell(&entry, attempt).await?;
         let ranks = entry.row().spec.reporting_ranks;
         if rank >= ranks {
             let mut violations = Violations::new();
