@@ -128,11 +128,12 @@ impl Tenure {
     pub async fn proven_since(&self, asked: Question) -> bool {
         loop {
             let told = self.proofs.next();
-            if self.proven.load(SeqCst) == OVER {
-                return false;
-            }
+            // What was true then stays so, and a change that was committed was made.
             if self.succeeded.load(SeqCst) > asked.0 {
                 return true;
+            }
+            if self.proven.load(SeqCst) == OVER {
+                return false;
             }
             self.wanted.notify_one();
             told.await;
@@ -283,6 +284,7 @@ mod tests {
         let waiting = tenure.proven_since(tenure.ask());
         tenure.end("another came");
         assert!(!waiting.await);
+        assert!(tenure.proven_since(asked).await, "it was the owner then");
     }
 
     #[tokio::test]
