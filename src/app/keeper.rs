@@ -82,7 +82,9 @@ impl Keeper {
 
 /// The engine and the store that are open now, if any are.
 #[derive(Clone, Default)]
-pub(super) struct Held(Arc<Mutex<Option<(Engine, Arc<dyn Store>)>>>);
+pub(super) struct Held(Arc<Mutex<Option<Open>>>);
+
+type Open = (Engine, Arc<dyn Store>);
 
 impl Held {
     fn put(&self, engine: Engine, store: Arc<dyn Store>) {

@@ -49,7 +49,7 @@ pub async fn run(args: Args) -> Result<(), Failure> {
         Ok(Ending::Cut) => Failure::silently(Exit::Cut),
         Err(error) => Failure::from(error),
     };
-    Err(if format == LogFormat::Json { logged(failure) } else { failure })
+    Err(if format == LogFormat::Json { logged(&failure) } else { failure })
 }
 
 /// The failure that a command line cannot be read, if it is one of `lrs serve` that asks for a log in JSON: said as a
@@ -59,11 +59,11 @@ pub fn unreadable(refusal: &clap::Error) -> Option<Failure> {
     let line: Vec<String> = std::env::args_os().map(|text| text.to_string_lossy().into_owned()).collect();
     let is_serve = line.iter().any(|text| text == "serve");
     let asks_for_json = is_serve && config::asked_log_format(&line) == LogFormat::Json;
-    asks_for_json.then(|| logged(Failure::invalid(refusal.render())))
+    asks_for_json.then(|| logged(&Failure::invalid(refusal.render())))
 }
 
 /// Writes a failure as a line of the log in JSON, whatever the log's filter is. What is left is the exit code.
-fn logged(failure: Failure) -> Failure {
+fn logged(failure: &Failure) -> Failure {
     if !failure.message.is_empty() {
         // Nobody may be there to read it.
         let _ = writeln!(io::stderr(), "{}", failure.to_json(SystemClock.now()));

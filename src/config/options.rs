@@ -59,7 +59,7 @@ options! {
     /// `90d,vision=30d,archive=forever` [default: forever]
     #[arg(value_name = "TIMES")]
     retention: RetentionTerms = "LRS_RETENTION",
-    /// How long a call waits for the database before it fails with STORE_UNAVAILABLE [default: 10s]
+    /// How long a call waits for the database before it fails with `STORE_UNAVAILABLE` [default: 10s]
     #[arg(value_name = "TIME", help_heading = "Limits")]
     store_timeout: Length = "LRS_STORE_TIMEOUT",
     /// The most bytes of a request, after decompression [default: 8388608]

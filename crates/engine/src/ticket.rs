@@ -51,7 +51,7 @@ impl Ticket {
     pub async fn withdrawn(&self) {
         if self.0.subscribe().wait_for(|state| *state == State::Withdrawn).await.is_err() {
             // The sender is in our hands.
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 
