@@ -23,6 +23,7 @@ use tonic::{Code, Status, Streaming, transport::Channel};
 
 use crate::{
     job::{Job, Stretch},
+    ledger::Age,
     way::passes,
 };
 
@@ -38,6 +39,8 @@ const STUCK: Duration = Duration::from_secs(90);
 /// The state that a rank shares with the reader of its stream.
 struct Seen {
     job: Arc<Job>,
+    /// The age in which the attempt was started.
+    age: Age,
     attempt: u32,
     rank: u32,
     /// Steps below this are durable.
@@ -55,6 +58,8 @@ pub struct Rank {
     job: Arc<Job>,
     number: u32,
     random: ChaCha8Rng,
+    /// The connection for calls, kept while it works.
+    channel: Option<Channel>,
 }
 
 /// The end of a stretch.
@@ -67,7 +72,7 @@ enum Ended {
 
 impl Rank {
     pub fn new(job: Arc<Job>, number: u32, seed: u64) -> Self {
-        Self { job, number, random: ChaCha8Rng::seed_from_u64(seed ^ (u64::from(number) << 32)) }
+        Self { job, number, random: ChaCha8Rng::seed_from_u64(seed ^ (u64::from(number) << 32)), channel: None }
     }
 
     /// Trains stretch after stretch.
@@ -82,9 +87,11 @@ impl Rank {
     }
 
     async fn train_stretch(&mut self, stretch: &Stretch) -> Ended {
-        let Some(attempt) = self.start(stretch).await else { return Ended::Restarted };
+        let age = self.job.ledger.age();
+        let Some(attempt) = self.start(stretch, age).await else { return self.next_stretch(stretch).await };
         let seen = Arc::new(Seen {
             job: self.job.clone(),
+            age,
             attempt,
             rank: self.number,
             durable_end: AtomicU64::new(stretch.resume_step),
@@ -132,6 +139,9 @@ impl Rank {
             self.direct(&seen, next).await;
             // The time that a training step takes.
             tokio::time::sleep(Duration::from_millis(self.random.random_range(5..25))).await;
+            if *self.job.stretch.borrow() != *stretch {
+                return Ended::Restarted;
+            }
             let sample = self.sample(next);
             let report = Report { samples: vec![sample.clone()], through_step: Some(next) };
             self.job.ledger.sending(&self.job.name, attempt, self.number, &report);
@@ -148,9 +158,11 @@ impl Rank {
     /// Waits for the stretch that another rank has begun.
     async fn next_stretch(&self, stretch: &Stretch) -> Ended {
         let mut stretches = self.job.stretch.subscribe();
-        let next = stretches.wait_for(|next| next != stretch);
-        if tokio::time::timeout(STUCK, next).await.is_ok() {
-            return Ended::Restarted;
+        let next = tokio::time::timeout(STUCK, stretches.wait_for(|next| next != stretch));
+        tokio::select! {
+            biased;
+            found = next => if found.is_ok() { return Ended::Restarted },
+            () = self.job.closing.cancelled() => return Ended::Closed,
         }
         let what = format!("{}: the attempt for {} is stale, and nobody began another", self.job.name, stretch.token);
         self.job.ledger.broken(1, what);
@@ -158,7 +170,7 @@ impl Rank {
     }
 
     /// Starts the attempt, which is the same for all ranks. `None` if the stretch is over already.
-    async fn start(&self, stretch: &Stretch) -> Option<u32> {
+    async fn start(&self, stretch: &Stretch, age: Age) -> Option<u32> {
         let name = self.job.name.to_string();
         let request = StartAttemptRequest {
             job: name.clone(),
@@ -168,7 +180,7 @@ impl Rank {
         let answer = self
             .job
             .way
-            .try_insist(&format!("the start of {name}"), |channel| {
+            .insist(|channel| {
                 let request = request.clone();
                 async move { LearningRateServiceClient::new(channel).start_attempt(request).await }
             })
@@ -176,11 +188,15 @@ impl Rank {
         match answer {
             Ok(answer) => {
                 let attempt = u32::try_from(answer.attempt).unwrap();
-                self.job.ledger.attempt(&self.job.name, &stretch.token, attempt);
+                self.job.ledger.attempt(age, &self.job.name, &stretch.token, attempt);
+                self.job.attempt.store(attempt, Ordering::SeqCst);
                 Some(attempt)
             }
-            Err(_) if *self.job.stretch.borrow() != *stretch => None,
-            Err(status) => panic!("{name} cannot be started: {status:?}"),
+            Err(_) if *self.job.stretch.borrow() != *stretch || !self.job.ledger.holds(age) => None,
+            Err(status) => {
+                self.job.ledger.broken(2, format!("{name}: {} cannot be started: {status:?}", stretch.token));
+                None
+            }
         }
     }
 
@@ -194,7 +210,15 @@ impl Rank {
         if tokio::time::timeout(PATIENCE, come).await.is_ok() || self.random.random_bool(0.1) {
             return;
         }
-        let Ok(channel) = self.job.way.connect().await else { return };
+        let kept = self.channel.take().filter(|_| self.random.random_bool(0.9));
+        let age = self.job.ledger.age();
+        let channel = match kept {
+            Some(channel) => channel,
+            None => match self.job.way.connect().await {
+                Ok(channel) => channel,
+                Err(_) => return,
+            },
+        };
         let request = GetLearningRateRequest {
             job: self.job.name.to_string(),
             attempt: seen.attempt.into(),
@@ -202,8 +226,11 @@ impl Rank {
             plan_steps: self.random.random_range(0..6),
             wait: Some(Duration::from_millis(self.random.random_range(0..300)).into()),
         };
-        match LearningRateServiceClient::new(channel).get_learning_rate(request).await {
-            Ok(answer) => seen.answered(&answer.into_inner()),
+        match LearningRateServiceClient::new(channel.clone()).get_learning_rate(request).await {
+            Ok(answer) => {
+                seen.given(final_steps(answer.get_ref()), age);
+                self.channel = Some(channel);
+            }
             Err(status) => seen.failed(&status),
         }
     }
@@ -224,9 +251,10 @@ impl Rank {
 
     /// Opens a stream, and sends again the samples that are not known to be durable.
     async fn open(&self, seen: &Arc<Seen>, outbox: &VecDeque<Sample>) -> Option<Line> {
+        let age = self.job.ledger.age();
         let channel = self.job.way.connect_for_long().await.ok()?;
         seen.is_broken.store(false, Ordering::SeqCst);
-        let line = match Line::open(channel, seen).await {
+        let line = match Line::open(channel, seen, age).await {
             Ok(line) => line,
             Err(status) => {
                 seen.is_broken.store(true, Ordering::SeqCst);
@@ -256,55 +284,55 @@ impl Seen {
         self.directed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn given(&self, directive: &Directive) {
-        if directive.is_final {
-            let step = u64::try_from(directive.step).unwrap();
-            let rates: Vec<f64> = directive.rates.iter().map(|rate| rate.learning_rate).collect();
-            self.job.ledger.given(&self.job.name, self.attempt, step, &rates);
+    fn given(&self, steps: impl IntoIterator<Item = (u64, Vec<f64>)>, age: Age) {
+        for (step, rates) in steps {
+            self.job.ledger.given(age, &self.job.name, self.attempt, step, &rates);
             self.directed().insert(step);
         }
     }
 
-    /// Notes a directive and its plan.
-    fn answered(&self, answer: &GetLearningRateResponse) {
-        if let Some(directive) = &answer.directive {
-            self.given(directive);
-        }
-        for (step, rates) in final_plan(answer) {
-            self.job.ledger.given(&self.job.name, self.attempt, step, &rates);
-            self.directed().insert(step);
-        }
-    }
-
-    fn told(&self, answer: &StreamTelemetryResponse) {
+    fn told(&self, answer: &StreamTelemetryResponse, age: Age) {
         if let Some(through) = answer.durable_through_step {
             let through = u64::try_from(through).unwrap();
-            self.job.ledger.acknowledged(&self.job.name, self.attempt, self.rank, through);
+            self.job.ledger.acknowledged(age, &self.job.name, self.attempt, self.rank, through);
             self.durable_end.fetch_max(through + 1, Ordering::SeqCst);
         }
-        answer.directives.iter().for_each(|directive| self.given(directive));
+        self.given(answer.directives.iter().filter_map(final_rates), age);
         self.news.notify_one();
     }
 
     fn failed(&self, status: &Status) {
         if status.code() == Code::FailedPrecondition {
             self.is_stale.store(true, Ordering::SeqCst);
+        } else if !self.job.ledger.holds(self.age) {
+            // The attempt may have gone with the database.
+            self.is_stale.store(!passes(status), Ordering::SeqCst);
         } else if !passes(status) {
             let what =
                 format!("{}: rank {} of attempt {}: {}", self.job.name, self.rank, self.attempt, status.message());
             self.job.ledger.broken(4, what);
+            self.is_stale.store(true, Ordering::SeqCst);
         }
         self.news.notify_one();
     }
 }
 
-/// The final steps of a plan, with their rates.
-pub fn final_plan(answer: &GetLearningRateResponse) -> Vec<(u64, Vec<f64>)> {
-    let Some(plan) = &answer.plan else { return Vec::new() };
-    let first = u64::try_from(plan.first_step).unwrap();
-    let steps = usize::try_from(plan.final_steps).unwrap();
-    let rates = |place: usize| plan.groups.iter().map(|group| group.learning_rate[place]).collect();
-    (first..).zip((0..steps).map(rates)).collect()
+/// The rates of a directive, if it is final, with its step.
+fn final_rates(directive: &Directive) -> Option<(u64, Vec<f64>)> {
+    let rates = directive.rates.iter().map(|rate| rate.learning_rate).collect();
+    directive.is_final.then(|| (u64::try_from(directive.step).unwrap(), rates))
+}
+
+/// The final steps of an answer and its plan, with their rates.
+pub fn final_steps(answer: &GetLearningRateResponse) -> Vec<(u64, Vec<f64>)> {
+    let mut found: Vec<_> = answer.directive.iter().filter_map(final_rates).collect();
+    if let Some(plan) = &answer.plan {
+        let first = u64::try_from(plan.first_step).unwrap();
+        let steps = usize::try_from(plan.final_steps).unwrap();
+        let rates = |place: usize| plan.groups.iter().map(|group| group.learning_rate[place]).collect();
+        found.extend((first..).zip((0..steps).map(rates)));
+    }
+    found
 }
 
 /// A stream of telemetry and the task that reads it.
@@ -315,7 +343,7 @@ struct Line {
 }
 
 impl Line {
-    async fn open(channel: Channel, seen: &Arc<Seen>) -> Result<Self, Status> {
+    async fn open(channel: Channel, seen: &Arc<Seen>, age: Age) -> Result<Self, Status> {
         let (messages, queue) = mpsc::channel(64);
         let rank = i32::try_from(seen.rank).unwrap();
         let first = StreamTelemetryRequest {
@@ -332,7 +360,7 @@ impl Line {
             .await
             .map_err(|_| Status::deadline_exceeded("the stream does not open"))??
             .into_inner();
-        let reader = AbortOnDropHandle::new(tokio::spawn(read(answers, seen.clone())));
+        let reader = AbortOnDropHandle::new(tokio::spawn(read(answers, seen.clone(), age)));
         Ok(Self { rank, messages, _reader: reader })
     }
 
@@ -343,10 +371,10 @@ impl Line {
     }
 }
 
-async fn read(mut answers: Streaming<StreamTelemetryResponse>, seen: Arc<Seen>) {
+async fn read(mut answers: Streaming<StreamTelemetryResponse>, seen: Arc<Seen>, age: Age) {
     let status = loop {
         match answers.message().await {
-            Ok(Some(answer)) => seen.told(&answer),
+            Ok(Some(answer)) => seen.told(&answer, age),
             Ok(None) => break None,
             Err(status) => break Some(status),
         }
