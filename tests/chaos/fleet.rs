@@ -7,6 +7,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use crate::{
     disk::SmallDisk,
+    planted::Plant,
     postgres::TestPostgres,
     proxy::{Address, Network, Proxy},
     replica::{Replica, role},
@@ -36,7 +37,7 @@ pub struct Fleet {
 
 impl Fleet {
     /// Starts a database, and then all replicas at once.
-    pub async fn start(database: Database, replicas: usize, seed: u64) -> Self {
+    pub async fn start(database: Database, replicas: usize, plant: Option<Plant>, seed: u64) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let postgres = (database == Database::Postgres).then(|| TestPostgres::private(&["fsync=off"]));
         let disk = if database == Database::Sqlite { SmallDisk::mount() } else { None };
@@ -49,8 +50,8 @@ impl Fleet {
         let mut started = Vec::new();
         for number in 0..replicas {
             let replica = match &postgres {
-                None => Replica::start(number, &database_url, Network::default(), None),
-                Some(postgres) => over_network(number, postgres, &database_url).await,
+                None => Replica::start(number, plant, &database_url, Network::default(), None),
+                Some(postgres) => over_network(number, plant, postgres, &database_url).await,
             };
             started.push(Arc::new(replica));
         }
@@ -93,7 +94,7 @@ impl Fleet {
 }
 
 /// A replica with a role of its own, which reaches PostgreSQL through a network of its own.
-async fn over_network(number: usize, postgres: &TestPostgres, database_url: &str) -> Replica {
+async fn over_network(number: usize, plant: Option<Plant>, postgres: &TestPostgres, database_url: &str) -> Replica {
     let mut connection = PgConnection::connect(database_url).await.expect("a connection");
     let role = role(number);
     connection.execute(AssertSqlSafe(format!("create role {role} superuser login"))).await.expect("a role");
@@ -102,7 +103,7 @@ async fn over_network(number: usize, postgres: &TestPostgres, database_url: &str
     let proxy = Proxy::before(Address::Unix(postgres.socket()), network.clone()).await;
     let name = database_url.split(['/', '?']).nth(3).expect("the name of the database");
     let url = format!("postgres://{role}@{}/{name}?sslmode=disable", proxy.address);
-    Replica::start(number, &url, network, Some(proxy))
+    Replica::start(number, plant, &url, network, Some(proxy))
 }
 
 /// The end of a log.

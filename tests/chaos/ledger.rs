@@ -20,7 +20,7 @@ pub struct Ledger {
     /// Orders that were answered and may have gone with the database.
     orders_at_risk: Mutex<Vec<Answered>>,
     age: AtomicU64,
-    violations: Mutex<Vec<Violation>>,
+    violations: watch::Sender<Vec<Violation>>,
     /// How many samples have been acknowledged so far.
     pub acknowledged: watch::Sender<u64>,
 }
@@ -55,7 +55,7 @@ impl Ledger {
             orders: Mutex::default(),
             orders_at_risk: Mutex::default(),
             age: AtomicU64::new(0),
-            violations: Mutex::default(),
+            violations: watch::Sender::default(),
             acknowledged: watch::Sender::new(0),
         }
     }
@@ -94,7 +94,7 @@ impl Ledger {
     pub fn note(&self, checked: Checked) {
         if let Err(violation) = checked {
             eprintln!("chaos: {violation}");
-            lock(&self.violations).push(violation);
+            self.violations.send_modify(|violations| violations.push(violation));
         }
     }
 
@@ -116,7 +116,10 @@ impl Ledger {
 
     pub fn attempt(&self, age: Age, job: &JobName, token: &str, attempt: u32) {
         let mut history = self.history();
-        let checked = if self.holds(age) { history.attempt_unseen(job, token, attempt) } else { Ok(()) };
+        if !self.holds(age) {
+            return history.attempt_in_vain(job, token, attempt);
+        }
+        let checked = history.attempt_unseen(job, token, attempt);
         drop(history);
         self.note(checked);
     }
@@ -159,7 +162,12 @@ impl Ledger {
     }
 
     pub fn violations(&self) -> Vec<Violation> {
-        lock(&self.violations).clone()
+        self.violations.borrow().clone()
+    }
+
+    /// Waits until a violation has been noted.
+    pub async fn is_broken(&self) {
+        let _ = self.violations.subscribe().wait_for(|violations| !violations.is_empty()).await;
     }
 
     pub fn counts(&self) -> Counts {

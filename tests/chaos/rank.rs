@@ -306,7 +306,7 @@ impl Seen {
             self.is_stale.store(true, Ordering::SeqCst);
         } else if !self.job.ledger.holds(self.age) {
             // The attempt may have gone with the database.
-            self.is_stale.store(!passes(status), Ordering::SeqCst);
+            self.is_stale.fetch_or(!passes(status), Ordering::SeqCst);
         } else if !passes(status) {
             let what =
                 format!("{}: rank {} of attempt {}: {}", self.job.name, self.rank, self.attempt, status.message());

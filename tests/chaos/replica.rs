@@ -17,7 +17,10 @@ use tokio::{
 };
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::proxy::{Network, Proxy};
+use crate::{
+    planted::{self, Plant},
+    proxy::{Network, Proxy},
+};
 
 /// The pause before a process that ended is started again.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -53,11 +56,18 @@ struct State {
 
 impl Replica {
     /// Starts a replica over a database, which it reaches over the network `database` and perhaps through a proxy.
-    pub fn start(number: usize, database_url: &str, database: Network, proxy: Option<Proxy>) -> Self {
+    pub fn start(
+        number: usize,
+        plant: Option<Plant>,
+        database_url: &str,
+        database: Network,
+        proxy: Option<Proxy>,
+    ) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let [grpc, http] = free_addresses();
         let state = watch::Sender::new(State { is_wanted: true, ..State::default() });
-        let program = Program { grpc, http, database_url: database_url.to_owned(), log: directory.path().join("log") };
+        let program =
+            Program { plant, grpc, http, database_url: database_url.to_owned(), log: directory.path().join("log") };
         let supervisor = AbortOnDropHandle::new(tokio::spawn(supervise(program, state.clone())));
         let (trainers, role) = (Network::default(), role(number));
         Self { grpc, http, trainers, database, role, directory, state, _database_proxy: proxy, _supervisor: supervisor }
@@ -140,6 +150,7 @@ fn free_addresses() -> [SocketAddr; 2] {
 
 /// The program that a supervisor starts.
 struct Program {
+    plant: Option<Plant>,
     grpc: SocketAddr,
     http: SocketAddr,
     database_url: String,
@@ -149,9 +160,16 @@ struct Program {
 impl Program {
     fn command(&self) -> Command {
         let log = File::options().create(true).append(true).open(&self.log).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_lrs"));
+        let mut command = match self.plant {
+            None => Command::new(env!("CARGO_BIN_EXE_lrs")),
+            Some(_) => Command::new(std::env::current_exe().unwrap()),
+        };
+        match self.plant {
+            None => command.arg("serve"),
+            Some(plant) => command.args([planted::SERVE, &plant.name()]),
+        };
         command
-            .args(["serve", "--grpc-listen", &self.grpc.to_string(), "--http-listen", &self.http.to_string()])
+            .args(["--grpc-listen", &self.grpc.to_string(), "--http-listen", &self.http.to_string()])
             .args(["--database-url", &self.database_url])
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())

@@ -21,6 +21,7 @@ use crate::{
     ledger::Ledger,
     mischief::Imp,
     operator,
+    planted::Plant,
     promises::{Counts, Stored, Violation},
     rank::final_steps,
     way::Way,
@@ -37,6 +38,8 @@ pub struct Round {
     pub replicas: usize,
     /// How long faults are caused; the checks after that take longer.
     pub length: Duration,
+    /// The bug of the servers.
+    pub plant: Option<Plant>,
 }
 
 /// The results of a round.
@@ -48,12 +51,30 @@ pub struct Outcome {
 
 /// Runs a round.
 pub async fn run(round: Round, seed: u64) -> Outcome {
-    let fleet = Fleet::start(round.database, round.replicas, seed).await;
+    let fleet = Fleet::start(round.database, round.replicas, round.plant, seed).await;
     if round.database == Database::Sqlite && fleet.disk.is_none() {
         println!("chaos: no file system can be mounted here, so no disk runs full; the simulation's store does");
     }
+    let ledger = Arc::new(Ledger::new());
+    let live = live(&fleet, round, seed, &ledger);
+    let (done, lost_orders) = if round.plant.is_none() {
+        live.await
+    } else {
+        tokio::select! {
+            done = live => done,
+            // A bug that was caught may keep the round from ending.
+            () = ledger.is_broken() => Default::default(),
+        }
+    };
+    let mut counts = ledger.counts();
+    counts.lost_with_database += lost_orders;
+    Outcome { done, counts, violations: ledger.violations() }
+}
+
+/// Trains through the faults, and checks everything. Returns what was done, and how many orders went with the database.
+async fn live(fleet: &Fleet, round: Round, seed: u64, ledger: &Arc<Ledger>) -> (Done, u64) {
     let way = Way { service: fleet.service.address() };
-    let (ledger, closing) = (Arc::new(Ledger::new()), CancellationToken::new());
+    let closing = CancellationToken::new();
     let jobs: Vec<Arc<Job>> = (0..JOBS)
         .map(|number| Job::draw(number, seed.wrapping_mul(JOBS) + number, way, ledger.clone(), closing.clone()))
         .collect();
@@ -70,24 +91,22 @@ pub async fn run(round: Round, seed: u64) -> Outcome {
         people.spawn(auditor::work(servers, jobs.clone(), seed ^ 3, closing.clone()));
     }
 
-    let mut imp = Imp::new(&fleet, seed, &ledger);
+    let mut imp = Imp::new(fleet, seed, ledger);
     imp.work(round.length).await;
     let mut done = imp.done;
     closing.cancel();
     people.join_all().await;
     trainers.join_all().await;
 
-    look_back(&jobs, &fleet, &ledger).await;
-    kill_owner(&fleet).await;
+    look_back(&jobs, fleet, ledger).await;
+    kill_owner(fleet).await;
     done.kills += 1;
-    look_back(&jobs, &fleet, &ledger).await;
-    replay(&jobs, &fleet, &ledger).await;
+    look_back(&jobs, fleet, ledger).await;
+    replay(&jobs, fleet, ledger).await;
     done.takeovers = fleet.service.ready().borrow().takeovers;
-    retire(&fleet, &ledger).await;
-    let lost_orders = reckon(&jobs, fleet.database_url(), &ledger).await;
-    let mut counts = ledger.counts();
-    counts.lost_with_database += lost_orders;
-    Outcome { done, counts, violations: ledger.violations() }
+    retire(fleet, ledger).await;
+    let lost_orders = reckon(&jobs, fleet.database_url(), ledger).await;
+    (done, lost_orders)
 }
 
 /// Kills the owner, once more. A second server takes over before the first one is started again.

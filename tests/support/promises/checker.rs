@@ -131,6 +131,8 @@ pub struct Counts {
     pub lost_tails: u64,
     /// Samples and orders that were acknowledged and went with the database, when it came back older.
     pub lost_with_database: u64,
+    /// Rates that had been given out for a step before its database came back older, and are others now.
+    pub changed_with_database: u64,
 }
 
 impl Counts {
@@ -152,6 +154,7 @@ impl Counts {
         self.removed += more.removed;
         self.lost_tails += more.lost_tails;
         self.lost_with_database += more.lost_with_database;
+        self.changed_with_database += more.changed_with_database;
     }
 
     /// Counts a controller's decision, by the figures in its evidence.
@@ -209,8 +212,11 @@ struct JobHistory {
     removed: bool,
     /// Samples that were acknowledged and may have gone with the database, by attempt, step and rank.
     at_risk: BTreeSet<(u32, u64, u32)>,
-    /// Attempts that were answered and may have gone with the database: their numbers may be given out again.
-    attempts_at_risk: BTreeSet<u32>,
+    /// Rates that were given out and may have gone with the database.
+    given_at_risk: BTreeMap<(u32, u64), Gift>,
+    /// Attempts that were answered and may have gone with the database, with their tokens: the number may be given out
+    /// again, to another token.
+    attempts_at_risk: BTreeMap<u32, String>,
 }
 
 /// What a job's callers had been told at a moment.
@@ -264,7 +270,8 @@ impl History {
             ended: false,
             removed: false,
             at_risk: BTreeSet::new(),
-            attempts_at_risk: BTreeSet::new(),
+            given_at_risk: BTreeMap::new(),
+            attempts_at_risk: BTreeMap::new(),
         };
         self.jobs.insert(job.clone(), history);
     }
@@ -289,9 +296,15 @@ impl History {
                 job.risk(attempt, rank, from, end);
             }
             let lost = job.tokens.iter().filter(|(token, _)| !then.tokens.contains_key(*token));
-            job.attempts_at_risk.extend(lost.map(|(_, attempt)| *attempt));
+            job.attempts_at_risk.extend(lost.map(|(token, attempt)| (*attempt, token.clone())));
+            job.given_at_risk.extend(job.given.iter().map(|(place, gift)| (*place, gift.clone())));
             (job.tokens, job.acknowledged, job.given) = (then.tokens, then.acknowledged, then.given);
         }
+    }
+
+    /// Notes an attempt that was answered by a server that did not know yet that its database was older.
+    pub fn attempt_in_vain(&mut self, job: &JobName, token: &str, attempt: u32) {
+        self.job(job).attempts_at_risk.insert(attempt, token.to_owned());
     }
 
     /// Notes an acknowledgement by a server that did not know yet that its database was older.
@@ -328,7 +341,7 @@ impl History {
     /// The newest attempt that a caller was told of, with the steps of it that were given out.
     pub fn given_steps(&self, job: &JobName) -> Vec<(u32, u64)> {
         let Some(history) = self.jobs.get(job) else { return Vec::new() };
-        let newest = history.tokens.values().copied().max().unwrap_or(0);
+        let newest = history.tokens.values().chain(history.attempts_at_risk.keys()).copied().max().unwrap_or(0);
         history.given.keys().filter(|(attempt, _)| *attempt == newest).copied().collect()
     }
 
@@ -362,7 +375,7 @@ impl History {
     /// Checks an attempt that a caller was told of, where the store cannot be read now.
     pub fn attempt_unseen(&mut self, job: &JobName, token: &str, attempt: u32) -> Checked {
         let history = self.job(job);
-        if !history.tokens.contains_key(token) && history.attempts_at_risk.remove(&attempt) {
+        if history.attempts_at_risk.remove(&attempt).is_some_and(|other| other != token) {
             history.forget_attempt(attempt);
         }
         let other = history.tokens.iter().find(|(known, number)| **number == attempt && *known != token);
@@ -474,6 +487,8 @@ impl History {
             }
             return broken(1, format!("{job}: step {step} of attempt {attempt} had {first}, and now {gift}"));
         }
+        let is_other = history.given_at_risk.remove(&(attempt, step)).is_some_and(|before| before != gift);
+        self.counts.changed_with_database += u64::from(is_other);
         history.given.insert((attempt, step), gift.clone());
         history.furthest = history.furthest.max(step + 1);
         let Some(stored) = stored else { return Ok(()) };
@@ -620,6 +635,7 @@ impl JobHistory {
         self.closed.retain(|(attempt, _), _| *attempt != gone);
         self.acknowledged.retain(|(attempt, _), _| *attempt != gone);
         self.given.retain(|(attempt, _), _| *attempt != gone);
+        self.given_at_risk.retain(|(attempt, _), _| *attempt != gone);
     }
 
     /// Takes the samples that went with the database as never sent. Returns how many those are.
