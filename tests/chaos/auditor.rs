@@ -15,7 +15,7 @@ use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Endpoint;
 
-use crate::{job::Job, ledger::Age, rank::final_steps};
+use crate::{job::Job, ledger::Age, seen::final_steps};
 
 /// How long an auditor waits for an answer of a frozen server.
 const ANSWER: Duration = Duration::from_secs(30);

@@ -16,6 +16,7 @@ mod ledger;
 mod mischief;
 mod older;
 mod operator;
+mod outbox;
 mod planted;
 #[path = "../support/postgres.rs"]
 mod postgres;
@@ -25,7 +26,9 @@ mod proxy;
 mod rank;
 mod replica;
 mod round;
+mod seen;
 mod service;
+mod stream;
 mod way;
 
 use std::{

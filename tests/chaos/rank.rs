@@ -1,57 +1,38 @@
 //! A rank of a job: asks for each step, trains it, reports it, and sends again every sample that was not acknowledged.
 
 use std::{
-    collections::{BTreeSet, VecDeque},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use lrs_model::telemetry::{Report, Sample};
-use lrs_proto::{
-    Directive, GetLearningRateRequest, GetLearningRateResponse, MetricSeries, StartAttemptRequest,
-    StreamTelemetryRequest, StreamTelemetryResponse, learning_rate_service_client::LearningRateServiceClient,
-};
+use lrs_proto::{GetLearningRateRequest, StartAttemptRequest, learning_rate_service_client::LearningRateServiceClient};
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
-use tokio::{sync::mpsc, time::Instant};
-use tokio_stream::wrappers::ReceiverStream;
-use tokio_util::task::AbortOnDropHandle;
-use tonic::{Code, Status, Streaming, transport::Channel};
+use tokio::time::Instant;
+use tonic::transport::Channel;
 
 use crate::{
     job::{Job, Stretch},
     ledger::Age,
-    way::passes,
+    outbox::Outbox,
+    seen::{Seen, final_steps},
+    stream::{Line, message},
 };
 
 /// The most samples that a rank keeps unacknowledged.
 const OUTBOX: usize = 500;
+/// How long a rank waits to hear on a new stream how much telemetry the service has.
+const OPENING: Duration = Duration::from_secs(2);
 /// The most samples in a message.
 const BATCH: usize = 100;
 /// How long a rank waits for a directive on its stream before it asks by a call.
 const PATIENCE: Duration = Duration::from_millis(200);
 /// A report that is not durable after this time counts as lost.
 const STUCK: Duration = Duration::from_secs(90);
-
-/// The state that a rank shares with the reader of its stream.
-struct Seen {
-    job: Arc<Job>,
-    /// The age in which the attempt was started.
-    age: Age,
-    attempt: u32,
-    rank: u32,
-    /// Steps below this are durable.
-    durable_end: AtomicU64,
-    /// Steps whose final directive has arrived.
-    directed: Mutex<BTreeSet<u64>>,
-    is_broken: AtomicBool,
-    /// The attempt is over.
-    is_stale: AtomicBool,
-    news: tokio::sync::Notify,
-}
 
 /// A rank.
 pub struct Rank {
@@ -95,12 +76,12 @@ impl Rank {
             attempt,
             rank: self.number,
             durable_end: AtomicU64::new(stretch.resume_step),
-            directed: Mutex::default(),
+            directed: std::sync::Mutex::default(),
             is_broken: AtomicBool::new(true),
             is_stale: AtomicBool::new(false),
             news: tokio::sync::Notify::new(),
         });
-        let mut outbox: VecDeque<Sample> = VecDeque::new();
+        let mut outbox = Outbox::default();
         let mut line: Option<Line> = None;
         let mut next = stretch.resume_step;
         let mut closing_since: Option<Instant> = None;
@@ -113,26 +94,26 @@ impl Rank {
                 return self.next_stretch(stretch).await;
             }
             let durable_end = seen.durable_end.load(Ordering::SeqCst);
-            while outbox.pop_front_if(|sample| sample.step < durable_end).is_some() {}
+            outbox.acknowledge(durable_end);
             let is_closing = self.job.closing.is_cancelled();
-            if is_closing && outbox.is_empty() {
+            if is_closing && outbox.waiting.is_empty() {
                 return Ended::Closed;
             }
             if is_closing && closing_since.get_or_insert_with(Instant::now).elapsed() > STUCK {
-                let waiting = outbox.len();
+                let waiting = outbox.waiting.len();
                 let what =
                     format!("{}: {waiting} samples of rank {} do not become durable", self.job.name, self.number);
                 self.job.ledger.broken(4, what);
                 return Ended::Closed;
             }
             if seen.is_broken.load(Ordering::SeqCst) {
-                line = self.open(&seen, &outbox).await;
+                line = self.open(&seen, &mut outbox).await;
                 if line.is_none() {
                     tokio::time::sleep(Duration::from_millis(30)).await;
                     continue;
                 }
             }
-            if is_closing || outbox.len() >= OUTBOX {
+            if is_closing || outbox.waiting.len() >= OUTBOX {
                 let _ = tokio::time::timeout(PATIENCE, seen.news.notified()).await;
                 continue;
             }
@@ -145,7 +126,7 @@ impl Rank {
             let sample = self.sample(next);
             let report = Report { samples: vec![sample.clone()], through_step: Some(next) };
             self.job.ledger.sending(&self.job.name, attempt, self.number, &report);
-            outbox.push_back(sample.clone());
+            outbox.waiting.push_back(sample.clone());
             next += 1;
             self.job.furthest.send_modify(|furthest| *furthest = next.max(*furthest));
             if let Some(line) = &line {
@@ -249,20 +230,24 @@ impl Rank {
         sample
     }
 
-    /// Opens a stream, and sends again the samples that are not known to be durable.
-    async fn open(&self, seen: &Arc<Seen>, outbox: &VecDeque<Sample>) -> Option<Line> {
+    /// Opens a stream, and sends again the samples that are not known to be durable, or are durable no more.
+    async fn open(&self, seen: &Arc<Seen>, outbox: &mut Outbox) -> Option<Line> {
         let age = self.job.ledger.age();
         let channel = self.job.way.connect_for_long().await.ok()?;
         seen.is_broken.store(false, Ordering::SeqCst);
-        let line = match Line::open(channel, seen, age).await {
-            Ok(line) => line,
+        let (line, opening) = match Line::open(channel, seen, age).await {
+            Ok(opened) => opened,
             Err(status) => {
                 seen.is_broken.store(true, Ordering::SeqCst);
                 seen.failed(&status);
                 return None;
             }
         };
-        let samples: Vec<Sample> = outbox.iter().cloned().collect();
+        if let Ok(Ok(durable_end)) = tokio::time::timeout(OPENING, opening).await {
+            outbox.resume(durable_end);
+            seen.durable_end.store(durable_end, Ordering::SeqCst);
+        }
+        let samples: Vec<Sample> = outbox.waiting.iter().cloned().collect();
         for batch in samples.chunks(BATCH) {
             line.send(message(batch, batch.last().map(|sample| sample.step))).await;
         }
@@ -276,127 +261,5 @@ impl Rank {
             let step = self.random.random_range(stretch.resume_step..durable_end);
             line.send(message(&[Sample { loss: Some(12345.0), ..Sample::new(step) }], None)).await;
         }
-    }
-}
-
-impl Seen {
-    fn directed(&self) -> MutexGuard<'_, BTreeSet<u64>> {
-        self.directed.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn given(&self, steps: impl IntoIterator<Item = (u64, Vec<f64>)>, age: Age) {
-        for (step, rates) in steps {
-            self.job.ledger.given(age, &self.job.name, self.attempt, step, &rates);
-            self.directed().insert(step);
-        }
-    }
-
-    fn told(&self, answer: &StreamTelemetryResponse, age: Age) {
-        if let Some(through) = answer.durable_through_step {
-            let through = u64::try_from(through).unwrap();
-            self.job.ledger.acknowledged(age, &self.job.name, self.attempt, self.rank, through);
-            self.durable_end.fetch_max(through + 1, Ordering::SeqCst);
-        }
-        self.given(answer.directives.iter().filter_map(final_rates), age);
-        self.news.notify_one();
-    }
-
-    fn failed(&self, status: &Status) {
-        if status.code() == Code::FailedPrecondition {
-            self.is_stale.store(true, Ordering::SeqCst);
-        } else if !self.job.ledger.holds(self.age) {
-            // The attempt may have gone with the database.
-            self.is_stale.fetch_or(!passes(status), Ordering::SeqCst);
-        } else if !passes(status) {
-            let what =
-                format!("{}: rank {} of attempt {}: {}", self.job.name, self.rank, self.attempt, status.message());
-            self.job.ledger.broken(4, what);
-            self.is_stale.store(true, Ordering::SeqCst);
-        }
-        self.news.notify_one();
-    }
-}
-
-/// The rates of a directive, if it is final, with its step.
-fn final_rates(directive: &Directive) -> Option<(u64, Vec<f64>)> {
-    let rates = directive.rates.iter().map(|rate| rate.learning_rate).collect();
-    directive.is_final.then(|| (u64::try_from(directive.step).unwrap(), rates))
-}
-
-/// The final steps of an answer and its plan, with their rates.
-pub fn final_steps(answer: &GetLearningRateResponse) -> Vec<(u64, Vec<f64>)> {
-    let mut found: Vec<_> = answer.directive.iter().filter_map(final_rates).collect();
-    if let Some(plan) = &answer.plan {
-        let first = u64::try_from(plan.first_step).unwrap();
-        let steps = usize::try_from(plan.final_steps).unwrap();
-        let rates = |place: usize| plan.groups.iter().map(|group| group.learning_rate[place]).collect();
-        found.extend((first..).zip((0..steps).map(rates)));
-    }
-    found
-}
-
-/// A stream of telemetry and the task that reads it.
-struct Line {
-    rank: i32,
-    messages: mpsc::Sender<StreamTelemetryRequest>,
-    _reader: AbortOnDropHandle<()>,
-}
-
-impl Line {
-    async fn open(channel: Channel, seen: &Arc<Seen>, age: Age) -> Result<Self, Status> {
-        let (messages, queue) = mpsc::channel(64);
-        let rank = i32::try_from(seen.rank).unwrap();
-        let first = StreamTelemetryRequest {
-            job: seen.job.name.to_string(),
-            attempt: seen.attempt.into(),
-            rank,
-            want_directives: true,
-            ..StreamTelemetryRequest::default()
-        };
-        messages.try_send(first).expect("a fresh channel has room");
-        let mut client = LearningRateServiceClient::new(channel);
-        let opening = client.stream_telemetry(ReceiverStream::new(queue));
-        let answers = tokio::time::timeout(Duration::from_secs(3), opening)
-            .await
-            .map_err(|_| Status::deadline_exceeded("the stream does not open"))??
-            .into_inner();
-        let reader = AbortOnDropHandle::new(tokio::spawn(read(answers, seen.clone(), age)));
-        Ok(Self { rank, messages, _reader: reader })
-    }
-
-    async fn send(&self, message: StreamTelemetryRequest) {
-        let message = StreamTelemetryRequest { rank: self.rank, ..message };
-        // A message that does not arrive is sent again on the next stream. A stream that is stuck is given up.
-        let _ = tokio::time::timeout(Duration::from_secs(1), self.messages.send(message)).await;
-    }
-}
-
-async fn read(mut answers: Streaming<StreamTelemetryResponse>, seen: Arc<Seen>, age: Age) {
-    let status = loop {
-        match answers.message().await {
-            Ok(Some(answer)) => seen.told(&answer, age),
-            Ok(None) => break None,
-            Err(status) => break Some(status),
-        }
-    };
-    seen.is_broken.store(true, Ordering::SeqCst);
-    match status {
-        Some(status) => seen.failed(&status),
-        None => seen.news.notify_one(),
-    }
-}
-
-/// Samples with losses, in columns.
-fn message(samples: &[Sample], through: Option<u64>) -> StreamTelemetryRequest {
-    let int64 = |step: u64| i64::try_from(step).unwrap();
-    let evaluated = samples.iter().filter_map(|sample| Some((int64(sample.step), sample.metric("val_loss")?)));
-    let (step, value): (Vec<i64>, Vec<f64>) = evaluated.unzip();
-    let evaluations = MetricSeries { name: "val_loss".to_owned(), step, value };
-    StreamTelemetryRequest {
-        step: samples.iter().map(|sample| int64(sample.step)).collect(),
-        loss: samples.iter().filter_map(|sample| sample.loss).collect(),
-        metrics: if evaluations.step.is_empty() { Vec::new() } else { vec![evaluations] },
-        through_step: through.map(int64),
-        ..StreamTelemetryRequest::default()
     }
 }

@@ -23,7 +23,7 @@ use crate::{
     operator,
     planted::Plant,
     promises::{Counts, Stored, Violation},
-    rank::final_steps,
+    seen::final_steps,
     way::Way,
 };
 
