@@ -1,6 +1,6 @@
 //! Replicas over one database, and the service in front of them.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 use tonic::transport::{Channel, Endpoint};
@@ -82,6 +82,15 @@ impl Fleet {
     pub async fn channel(&self) -> Channel {
         let endpoint = Endpoint::from_shared(format!("http://{}", self.owner().await.grpc)).expect("an address");
         endpoint.connect().await.expect("a connection to a server that is ready")
+    }
+
+    /// Keeps the logs of the servers, for people.
+    pub fn keep_logs(&self, seed: u64) {
+        for (number, replica) in self.replicas.iter().enumerate() {
+            let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("chaos-{seed}-server{number}.log"));
+            std::fs::write(&path, replica.log()).unwrap();
+            eprintln!("chaos: the log of server {number} is {}", path.display());
+        }
     }
 
     /// Ends the sessions of a replica in PostgreSQL, as an administrator or a failover would.

@@ -90,7 +90,7 @@ impl<'a> Imp<'a> {
         match &self.fleet.postgres {
             Some(postgres) if self.random.random_bool(0.5) => {
                 self.work_until(begun + length / 3).await;
-                let backup = Backup::make(postgres, self.ledger);
+                let backup = Backup::make(self.fleet, postgres, self.ledger).await;
                 self.done.database_restarts += 1;
                 self.work_until(begun + length * 2 / 3).await;
                 backup.put_back(self.fleet, postgres, self.ledger).await;

@@ -66,6 +66,9 @@ pub async fn run(round: Round, seed: u64) -> Outcome {
             () = ledger.is_broken() => Default::default(),
         }
     };
+    if round.plant.is_none() && !ledger.violations().is_empty() {
+        fleet.keep_logs(seed);
+    }
     let mut counts = ledger.counts();
     counts.lost_with_database += lost_orders;
     Outcome { done, counts, violations: ledger.violations() }
