@@ -68,8 +68,7 @@ impl Rank {
     }
 
     async fn train_stretch(&mut self, stretch: &Stretch) -> Ended {
-        let age = self.job.ledger.age();
-        let Some(attempt) = self.start(stretch, age).await else { return self.next_stretch(stretch).await };
+        let Some((attempt, age)) = self.start(stretch).await else { return self.next_stretch(stretch).await };
         let seen = Arc::new(Seen {
             job: self.job.clone(),
             age,
@@ -150,18 +149,20 @@ impl Rank {
         Ended::Closed
     }
 
-    /// Starts the attempt, which is the same for all ranks. `None` if the stretch is over already.
-    async fn start(&self, stretch: &Stretch, age: Age) -> Option<u32> {
+    /// Starts the attempt, which is the same for all ranks, and says in which age. `None` if the stretch is over already.
+    async fn start(&self, stretch: &Stretch) -> Option<(u32, Age)> {
         let name = self.job.name.to_string();
         let request = StartAttemptRequest {
             job: name.clone(),
             attempt_token: stretch.token.clone(),
             resume_step: i64::try_from(stretch.resume_step).unwrap(),
         };
+        let mut age = self.job.ledger.age();
         let answer = self
             .job
             .way
             .insist(|channel| {
+                age = self.job.ledger.age();
                 let request = request.clone();
                 async move { LearningRateServiceClient::new(channel).start_attempt(request).await }
             })
@@ -171,7 +172,7 @@ impl Rank {
                 let attempt = u32::try_from(answer.attempt).unwrap();
                 self.job.ledger.attempt(age, &self.job.name, &stretch.token, attempt);
                 self.job.attempt.store(attempt, Ordering::SeqCst);
-                Some(attempt)
+                Some((attempt, age))
             }
             Err(_) if *self.job.stretch.borrow() != *stretch || !self.job.ledger.holds(age) => None,
             Err(status) => {

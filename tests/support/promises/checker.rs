@@ -289,7 +289,7 @@ impl History {
     /// Notes that the database is as it was at `mark`: what callers have been told since may be lost.
     pub fn went_back(&mut self, mark: &Mark) {
         for (name, job) in &mut self.jobs {
-            let then = mark.0.get(name).cloned().unwrap_or_default();
+            let mut then = mark.0.get(name).cloned().unwrap_or_default();
             let ends: Vec<_> = job.acknowledged.iter().map(|(place, end)| (*place, *end)).collect();
             for ((attempt, rank), end) in ends {
                 let from = then.acknowledged.get(&(attempt, rank)).copied().unwrap_or(0);
@@ -297,6 +297,12 @@ impl History {
             }
             let lost = job.tokens.iter().filter(|(token, _)| !then.tokens.contains_key(*token));
             job.attempts_at_risk.extend(lost.map(|(token, attempt)| (*attempt, token.clone())));
+            // A rate may be given out before the telemetry that it depends on is stored.
+            let ranks = 0..job.spec.reporting_ranks;
+            let stored_end =
+                |attempt| ranks.clone().map(|rank| then.acknowledged.get(&(attempt, rank)).copied()).min().flatten();
+            let lag = job.spec.decision_lag;
+            then.given.retain(|(attempt, step), _| *step < stored_end(*attempt).unwrap_or(0) + lag);
             job.given_at_risk.extend(job.given.iter().map(|(place, gift)| (*place, gift.clone())));
             (job.tokens, job.acknowledged, job.given) = (then.tokens, then.acknowledged, then.given);
         }
@@ -304,7 +310,14 @@ impl History {
 
     /// Notes an attempt that was answered by a server that did not know yet that its database was older.
     pub fn attempt_in_vain(&mut self, job: &JobName, token: &str, attempt: u32) {
-        self.job(job).attempts_at_risk.insert(attempt, token.to_owned());
+        let history = self.job(job);
+        if history.tokens.values().any(|known| *known == attempt) {
+            return;
+        }
+        let before = history.attempts_at_risk.insert(attempt, token.to_owned());
+        if before.is_some_and(|other| other != token) {
+            history.forget_attempt(attempt);
+        }
     }
 
     /// Notes an acknowledgement by a server that did not know yet that its database was older.
