@@ -40,9 +40,10 @@ deploy-check: ## Render and validate deploy/
 	@scripts/test.sh deployment
 
 MINUTES ?= 10
-chaos: ## Train against a server that is killed, stopped and cut off, for MINUTES=10 minutes
+REPLICAS ?= 1
+chaos: ## Train against REPLICAS=1 servers that are killed, stopped and cut off, for MINUTES=10 minutes
 	@scripts/need.sh build-essential postgresql
-	LRS_CHAOS_MINUTES=$(MINUTES) cargo test --locked --test chaos
+	LRS_CHAOS_MINUTES=$(MINUTES) LRS_CHAOS_REPLICAS=$(REPLICAS) cargo test --locked --test chaos
 
 long-job: ## A job of 10,000,000 steps whose rate moves at every step: its memory and its time a step stay as they begin
 	LRS_LONG_JOB_STEPS=10000000 cargo test --release --locked -p lrs-engine --test long_job

@@ -14,6 +14,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::{net::TcpListener, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
+pub use keeper::Around;
 use keeper::{Held, Keeper};
 use ticks::every;
 
@@ -63,6 +64,14 @@ impl Server {
     /// # Errors
     /// If an address is taken, the device cannot be used, or the process has another recorder of metrics.
     pub async fn start(config: &Config) -> anyhow::Result<Self> {
+        Self::start_around(config, |store| store).await
+    }
+
+    /// The same, with something between the engine and its store: tests plant bugs there.
+    ///
+    /// # Errors
+    /// Like [`Server::start`].
+    pub async fn start_around(config: &Config, around: Around) -> anyhow::Result<Self> {
         // The listeners come first: a second server on the same addresses must not touch the database.
         let grpc = bind(config.grpc_listen, "gRPC", "--grpc-listen").await?;
         let http = bind(config.http_listen, "HTTP", "--http-listen").await?;
@@ -74,7 +83,7 @@ impl Server {
         let door = Door::closed(keeper::OPENING, drain.clone(), config.engine.store_timeout);
         let services = Services::new(door.clone(), config.limits);
         let health = Health::new().await;
-        let keeper = Keeper::new(config, Arc::new(SystemClock), door.clone());
+        let keeper = Keeper::new(config, Arc::new(SystemClock), around, door.clone());
         let held = keeper.held();
 
         let mut tasks = JoinSet::new();

@@ -27,19 +27,24 @@ pub(super) struct Keeper {
     settings: Settings,
     retention: Retention,
     clock: Arc<dyn Clock>,
+    around: Around,
     door: Door,
     held: Held,
 }
 
+/// Puts something between the engine and a store that was opened.
+pub type Around = fn(Arc<dyn Store>) -> Arc<dyn Store>;
+
 impl Keeper {
     /// Of the database that `config` names; calls come through `door`.
-    pub(super) fn new(config: &Config, clock: Arc<dyn Clock>, door: Door) -> Self {
+    pub(super) fn new(config: &Config, clock: Arc<dyn Clock>, around: Around, door: Door) -> Self {
         Self {
             url: config.database_url.clone(),
             wait: config.database_wait,
             settings: config.engine.clone(),
             retention: config.retention.clone(),
             clock,
+            around,
             door,
             held: Held::default(),
         }
@@ -61,7 +66,7 @@ impl Keeper {
         loop {
             let tell = |why| self.door.close(why);
             let store = opening::open(&self.url, wait, tell).await;
-            let store = store.with_context(|| format!("the database {} cannot be opened", self.url))?;
+            let store = (self.around)(store.with_context(|| format!("the database {} cannot be opened", self.url))?);
             tracing::info!(epoch = store.epoch(), "The database is open, with epoch {}", store.epoch());
             let engine = Engine::start(self.settings.clone(), Arc::clone(&store), Arc::clone(&self.clock));
             self.held.put(engine.clone(), Arc::clone(&store));

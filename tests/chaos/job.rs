@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::Duration,
 };
@@ -22,6 +22,7 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::json;
 use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
+use tonic::Status;
 
 use crate::{ledger::Ledger, rank::Rank, way::Way};
 
@@ -45,6 +46,8 @@ pub struct Job {
     pub way: Way,
     pub ledger: Arc<Ledger>,
     pub stretch: watch::Sender<Stretch>,
+    /// The newest attempt that a rank was told of.
+    pub attempt: AtomicU32,
     /// The furthest step that any rank trained.
     pub furthest: watch::Sender<u64>,
     /// Whether the job has been registered.
@@ -60,14 +63,17 @@ impl Job {
         let spec = draw_spec(&mut random);
         ledger.registered(&name, &spec);
         let (stretch, _) = watch::channel(Stretch { token: "t0".to_owned(), resume_step: 0 });
-        let (furthest, is_there) = (watch::Sender::new(0), AtomicBool::new(false));
-        Arc::new(Self { name, spec, way, ledger, stretch, furthest, is_there, closing })
+        let (furthest, is_there, attempt) = (watch::Sender::new(0), AtomicBool::new(false), AtomicU32::new(0));
+        Arc::new(Self { name, spec, way, ledger, stretch, attempt, furthest, is_there, closing })
     }
 
     /// Registers the job, and trains it until closing time with restarts in between. Returns when everything is
     /// durable.
     pub async fn train(self: Arc<Self>, seed: u64) {
-        self.register().await;
+        if let Err(status) = self.register().await {
+            self.ledger.broken(2, format!("{} cannot be registered: {status:?}", self.name));
+            return;
+        }
         self.is_there.store(true, Ordering::SeqCst);
         let mut ranks = JoinSet::new();
         for rank in 0..self.spec.reporting_ranks {
@@ -81,7 +87,7 @@ impl Job {
         ranks.join_all().await;
     }
 
-    async fn register(&self) {
+    async fn register(&self) -> Result<ProtoJob, Status> {
         let job = Some(ProtoJob { spec: Some(to_proto(&self.spec)), ..ProtoJob::default() });
         let request = CreateJobRequest {
             parent: format!("namespaces/{}", self.name.namespace()),
@@ -91,11 +97,11 @@ impl Job {
             ..CreateJobRequest::default()
         };
         self.way
-            .insist(&format!("the registration of {}", self.name), |channel| {
+            .insist(|channel| {
                 let request = request.clone();
                 async move { JobServiceClient::new(channel).create_job(request).await }
             })
-            .await;
+            .await
     }
 
     /// Restarts as a cluster's scheduler does: after some progress, or when there is none, all ranks are killed and go

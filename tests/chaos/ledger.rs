@@ -1,6 +1,9 @@
 //! Everything that trainers and operators have seen, for the checker.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{
+    Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicU64, Ordering},
+};
 
 use lrs_engine::Told;
 use lrs_model::{name::JobName, spec::Spec, telemetry::Report};
@@ -8,15 +11,29 @@ use lrs_proto as proto;
 
 use tokio::sync::watch;
 
-use crate::promises::{Checked, Counts, History, Violation};
+use crate::promises::{self, Checked, Counts, History, Violation};
 
 /// The checker's history, and what it found.
 pub struct Ledger {
     history: Mutex<History>,
     orders: Mutex<Vec<Answered>>,
-    violations: Mutex<Vec<Violation>>,
+    /// Orders that were answered and may have gone with the database.
+    orders_at_risk: Mutex<Vec<Answered>>,
+    age: AtomicU64,
+    violations: watch::Sender<Vec<Violation>>,
     /// How many samples have been acknowledged so far.
     pub acknowledged: watch::Sender<u64>,
+}
+
+/// How often the database has come back older. Answers to a question from an earlier age may be about data that are
+/// lost, and so may answers while a server has not yet noticed that its database is older.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Age(u64);
+
+/// What callers had been told when the database was copied.
+pub struct Mark {
+    told: promises::Mark,
+    orders: usize,
 }
 
 /// A person's order that was answered.
@@ -33,14 +50,51 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Ledger {
     pub fn new() -> Self {
         let history = Mutex::new(History::after_the_fact());
-        Self { history, orders: Mutex::default(), violations: Mutex::default(), acknowledged: watch::Sender::new(0) }
+        Self {
+            history,
+            orders: Mutex::default(),
+            orders_at_risk: Mutex::default(),
+            age: AtomicU64::new(0),
+            violations: watch::Sender::default(),
+            acknowledged: watch::Sender::new(0),
+        }
+    }
+
+    /// The age that it is now.
+    pub fn age(&self) -> Age {
+        Age(self.age.load(Ordering::SeqCst))
+    }
+
+    /// Whether answers to questions from `age` hold: no database came back older since, and none is about to.
+    pub fn holds(&self, age: Age) -> bool {
+        self.age() == age && age.0.is_multiple_of(2)
+    }
+
+    /// What callers have been told so far.
+    pub fn mark(&self) -> Mark {
+        Mark { told: self.history().mark(), orders: lock(&self.orders).len() }
+    }
+
+    /// Notes that the database comes back as it was at `mark`. Until [`Ledger::noticed`], no answer holds.
+    pub fn went_back(&self, mark: &Mark) {
+        let mut history = self.history();
+        self.age.fetch_add(1, Ordering::SeqCst);
+        history.went_back(&mark.told);
+        let mut orders = lock(&self.orders);
+        let end = mark.orders.min(orders.len());
+        lock(&self.orders_at_risk).extend(orders.drain(end..));
+    }
+
+    /// Notes that the servers know that their database is older.
+    pub fn noticed(&self) {
+        self.age.fetch_add(1, Ordering::SeqCst);
     }
 
     /// Notes a violation, if there is one.
     pub fn note(&self, checked: Checked) {
         if let Err(violation) = checked {
             eprintln!("chaos: {violation}");
-            lock(&self.violations).push(violation);
+            self.violations.send_modify(|violations| violations.push(violation));
         }
     }
 
@@ -60,25 +114,40 @@ impl Ledger {
         self.history().sending(job, attempt, rank, report);
     }
 
-    pub fn attempt(&self, job: &JobName, token: &str, attempt: u32) {
-        let checked = self.history().attempt_unseen(job, token, attempt);
+    pub fn attempt(&self, age: Age, job: &JobName, token: &str, attempt: u32) {
+        let mut history = self.history();
+        if !self.holds(age) {
+            return history.attempt_in_vain(job, token, attempt);
+        }
+        let checked = history.attempt_unseen(job, token, attempt);
+        drop(history);
         self.note(checked);
     }
 
-    pub fn acknowledged(&self, job: &JobName, attempt: u32, rank: u32, through: u64) {
+    pub fn acknowledged(&self, age: Age, job: &JobName, attempt: u32, rank: u32, through: u64) {
         let mut history = self.history();
-        history.acknowledged_unseen(job, attempt, rank, through);
+        if self.holds(age) {
+            history.acknowledged_unseen(job, attempt, rank, through);
+        } else {
+            history.acknowledged_in_vain(job, attempt, rank, through);
+        }
         self.acknowledged.send_replace(history.counts.acknowledged);
     }
 
-    pub fn given(&self, job: &JobName, attempt: u32, step: u64, rates: &[f64]) {
+    pub fn given(&self, age: Age, job: &JobName, attempt: u32, step: u64, rates: &[f64]) {
+        let mut history = self.history();
         // The controllers of these jobs give no instructions beside the rates.
-        let checked = self.history().given(job, attempt, step, rates, &Told::default(), None);
+        let told = Told::default();
+        let checked = if self.holds(age) { history.given(job, attempt, step, rates, &told, None) } else { Ok(()) };
+        drop(history);
         self.note(checked);
     }
 
-    pub fn ordered(&self, answered: Answered) {
-        lock(&self.orders).push(answered);
+    pub fn ordered(&self, age: Age, answered: Answered) {
+        let history = self.history();
+        let holds = self.holds(age);
+        lock(if holds { &self.orders } else { &self.orders_at_risk }).push(answered);
+        drop(history);
     }
 
     /// The answered orders to a job.
@@ -86,8 +155,19 @@ impl Ledger {
         lock(&self.orders).iter().filter(|answered| answered.job == *job).map(&mut look).collect()
     }
 
+    /// How many orders may have gone with the database and are not stored, by the look at each.
+    pub fn lost_orders(&self, job: &JobName, mut is_stored: impl FnMut(&Answered) -> bool) -> u64 {
+        let orders = lock(&self.orders_at_risk);
+        orders.iter().filter(|answered| answered.job == *job && !is_stored(answered)).count() as u64
+    }
+
     pub fn violations(&self) -> Vec<Violation> {
-        lock(&self.violations).clone()
+        self.violations.borrow().clone()
+    }
+
+    /// Waits until a violation has been noted.
+    pub async fn is_broken(&self) {
+        let _ = self.violations.subscribe().wait_for(|violations| !violations.is_empty()).await;
     }
 
     pub fn counts(&self) -> Counts {

@@ -29,14 +29,20 @@ pub async fn work(name: &'static str, jobs: Vec<Arc<Job>>, seed: u64, closing: C
         let kind = random.random_range(0..6);
         let factor = *[0.0, 0.5, 2.0].choose(&mut random).unwrap_or(&1.0);
         let what = format!("order {request_id} of {}", job.name);
-        let answer =
-            job.way.try_insist(&what, |channel| order(channel, job.clone(), request_id.clone(), kind, factor)).await;
+        let mut age = job.ledger.age();
+        let asked = job.way.insist(|channel| {
+            age = job.ledger.age();
+            order(channel, job.clone(), request_id.clone(), kind, factor)
+        });
+        let answer = asked.await;
         match answer {
             Ok(Some(decision)) => {
-                job.ledger.ordered(Answered { job: job.name.clone(), request_id, decision });
+                job.ledger.ordered(age, Answered { job: job.name.clone(), request_id, decision });
             }
             // There is nothing to change: the job is in that state already.
             Ok(None) => {}
+            // The job may have gone with the database.
+            Err(_) if !job.ledger.holds(age) => {}
             Err(status) => job.ledger.broken(2, format!("{what}: {status:?}")),
         }
     }

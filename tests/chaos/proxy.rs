@@ -1,31 +1,64 @@
-//! A network that can be cut: a proxy on loopback, between trainers and the server.
+//! A network that can be cut: a proxy on loopback between two programs.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{
-        TcpListener, TcpStream,
-        tcp::{OwnedReadHalf, OwnedWriteHalf},
-    },
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream, UnixStream},
     sync::watch,
     task::{AbortHandle, JoinSet},
 };
 
-/// The state of the network.
+/// The state of a part of the network.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Weather {
     /// How often all connections were cut.
     cuts: u64,
-    /// Whether all data is held back, without an error.
+    /// Whether all data is held back, without an error, and delivered later.
     is_held: bool,
+    /// Whether all data vanishes.
+    is_black_hole: bool,
 }
 
-/// Forwards connections to the server until it is dropped.
+/// A part of the network.
+#[derive(Clone, Default)]
+pub struct Network(Arc<watch::Sender<Weather>>);
+
+impl Network {
+    /// Breaks every connection, and loses the data under way.
+    pub fn cut(&self) {
+        self.0.send_modify(|weather| weather.cuts += 1);
+    }
+
+    /// Holds all data back, or lets it go on.
+    pub fn hold(&self, is_held: bool) {
+        self.0.send_modify(|weather| weather.is_held = is_held);
+    }
+
+    /// Loses all data, or ends that. The far end sees its connections closed, as after a time-out. The near end sees
+    /// silence, and closed connections only when the data flows again.
+    pub fn black_hole(&self, is_black_hole: bool) {
+        self.0.send_modify(|weather| weather.is_black_hole = is_black_hole);
+    }
+}
+
+/// An address behind a proxy.
+#[derive(Clone, Debug)]
+pub enum Address {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
+}
+
+/// The way of one connection.
+pub struct Route {
+    pub to: Address,
+    pub over: Network,
+}
+
+/// Forwards connections until it is dropped.
 pub struct Proxy {
-    /// The address that trainers connect to.
+    /// The address that programs connect to.
     pub address: SocketAddr,
-    weather: watch::Sender<Weather>,
     task: AbortHandle,
 }
 
@@ -36,50 +69,72 @@ impl Drop for Proxy {
 }
 
 impl Proxy {
-    /// A proxy in front of the server at `upstream`, which may come and go.
-    pub async fn before(upstream: String) -> Self {
+    /// A proxy that asks for the route of each connection when it comes. Without a route it is refused.
+    pub async fn new(choose: impl Fn() -> Option<Route> + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (weather, watched) = watch::channel(Weather::default());
-        let task = tokio::spawn(accept(listener, upstream, watched)).abort_handle();
-        Self { address, weather, task }
+        let task = tokio::spawn(accept(listener, choose)).abort_handle();
+        Self { address, task }
     }
 
-    /// Breaks every connection, and loses the data under way.
-    pub fn cut(&self) {
-        self.weather.send_modify(|weather| weather.cuts += 1);
-    }
-
-    /// Holds all data back, or lets it go on.
-    pub fn hold(&self, is_held: bool) {
-        self.weather.send_modify(|weather| weather.is_held = is_held);
+    /// A proxy in front of one address, whose program may come and go.
+    pub async fn before(to: Address, over: Network) -> Self {
+        Self::new(move || Some(Route { to: to.clone(), over: over.clone() })).await
     }
 }
 
-async fn accept(listener: TcpListener, upstream: String, weather: watch::Receiver<Weather>) {
+async fn accept(listener: TcpListener, choose: impl Fn() -> Option<Route>) {
     let mut connections = JoinSet::new();
     loop {
-        let Ok((trainer, _)) = listener.accept().await else { return };
-        connections.spawn(forward(trainer, upstream.clone(), weather.clone()));
+        let Ok((near, _)) = listener.accept().await else { return };
+        if let Some(route) = choose() {
+            connections.spawn(forward(near, route));
+        }
         while connections.try_join_next().is_some() {}
     }
 }
 
-async fn forward(trainer: TcpStream, upstream: String, weather: watch::Receiver<Weather>) {
-    let Ok(server) = TcpStream::connect(&upstream).await else { return };
-    let (from_trainer, to_trainer) = trainer.into_split();
-    let (from_server, to_server) = server.into_split();
+async fn forward(mut near: TcpStream, route: Route) {
+    let weather = route.over.0.subscribe();
     let cuts = weather.borrow().cuts;
-    let mut watched = weather.clone();
+    let (mut cut, mut hole) = (weather.clone(), weather.clone());
+    let exchange = async {
+        match route.to {
+            Address::Tcp(address) => exchange(&mut near, TcpStream::connect(address).await, &weather).await,
+            Address::Unix(path) => exchange(&mut near, UnixStream::connect(path).await, &weather).await,
+        }
+    };
     tokio::select! {
-        () = pump(from_trainer, to_server, weather.clone()) => {}
-        () = pump(from_server, to_trainer, weather) => {}
-        _ = watched.wait_for(|weather| weather.cuts > cuts) => {}
+        biased;
+        _ = cut.wait_for(|weather| weather.cuts > cuts) => return,
+        _ = hole.wait_for(|weather| weather.is_black_hole) => {}
+        () = exchange => return,
+    }
+    let _ = hole.wait_for(|weather| !weather.is_black_hole || weather.cuts > cuts).await;
+}
+
+/// Forwards both ways until either end is gone.
+async fn exchange<F: AsyncRead + AsyncWrite>(
+    near: &mut TcpStream,
+    far: std::io::Result<F>,
+    weather: &watch::Receiver<Weather>,
+) {
+    let Ok(far) = far else { return };
+    let (from_near, to_near) = near.split();
+    let (from_far, to_far) = tokio::io::split(far);
+    tokio::select! {
+        () = pump(from_near, to_far, weather.clone()) => {}
+        () = pump(from_far, to_near, weather.clone()) => {}
     }
 }
 
-/// Forwards until either end is gone.
-async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut weather: watch::Receiver<Weather>) {
+/// Forwards until either end is gone. Data that were read before the network was held are delivered in the end, even if
+/// their sender is gone by then.
+async fn pump(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    mut weather: watch::Receiver<Weather>,
+) {
     let mut buffer = vec![0; 16 << 10];
     loop {
         let Ok(length @ 1..) = from.read(&mut buffer).await else { return };

@@ -1,33 +1,32 @@
 //! A rank of a job: asks for each step, trains it, reports it, and sends again every sample that was not acknowledged.
 
 use std::{
-    collections::{BTreeSet, VecDeque},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use lrs_model::telemetry::{Report, Sample};
-use lrs_proto::{
-    Directive, GetLearningRateRequest, GetLearningRateResponse, MetricSeries, StartAttemptRequest,
-    StreamTelemetryRequest, StreamTelemetryResponse, learning_rate_service_client::LearningRateServiceClient,
-};
+use lrs_proto::{GetLearningRateRequest, StartAttemptRequest, learning_rate_service_client::LearningRateServiceClient};
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
-use tokio::{sync::mpsc, time::Instant};
-use tokio_stream::wrappers::ReceiverStream;
-use tokio_util::task::AbortOnDropHandle;
-use tonic::{Code, Status, Streaming, transport::Channel};
+use tokio::time::Instant;
+use tonic::transport::Channel;
 
 use crate::{
     job::{Job, Stretch},
-    way::passes,
+    ledger::Age,
+    outbox::Outbox,
+    seen::{Seen, final_steps},
+    stream::{Line, message},
 };
 
 /// The most samples that a rank keeps unacknowledged.
 const OUTBOX: usize = 500;
+/// How long a rank waits to hear on a new stream how much telemetry the service has.
+const OPENING: Duration = Duration::from_secs(2);
 /// The most samples in a message.
 const BATCH: usize = 100;
 /// How long a rank waits for a directive on its stream before it asks by a call.
@@ -35,26 +34,13 @@ const PATIENCE: Duration = Duration::from_millis(200);
 /// A report that is not durable after this time counts as lost.
 const STUCK: Duration = Duration::from_secs(90);
 
-/// The state that a rank shares with the reader of its stream.
-struct Seen {
-    job: Arc<Job>,
-    attempt: u32,
-    rank: u32,
-    /// Steps below this are durable.
-    durable_end: AtomicU64,
-    /// Steps whose final directive has arrived.
-    directed: Mutex<BTreeSet<u64>>,
-    is_broken: AtomicBool,
-    /// The attempt is over.
-    is_stale: AtomicBool,
-    news: tokio::sync::Notify,
-}
-
 /// A rank.
 pub struct Rank {
     job: Arc<Job>,
     number: u32,
     random: ChaCha8Rng,
+    /// The connection for calls, kept while it works.
+    channel: Option<Channel>,
 }
 
 /// The end of a stretch.
@@ -67,7 +53,7 @@ enum Ended {
 
 impl Rank {
     pub fn new(job: Arc<Job>, number: u32, seed: u64) -> Self {
-        Self { job, number, random: ChaCha8Rng::seed_from_u64(seed ^ (u64::from(number) << 32)) }
+        Self { job, number, random: ChaCha8Rng::seed_from_u64(seed ^ (u64::from(number) << 32)), channel: None }
     }
 
     /// Trains stretch after stretch.
@@ -82,18 +68,19 @@ impl Rank {
     }
 
     async fn train_stretch(&mut self, stretch: &Stretch) -> Ended {
-        let Some(attempt) = self.start(stretch).await else { return Ended::Restarted };
+        let Some((attempt, age)) = self.start(stretch).await else { return self.next_stretch(stretch).await };
         let seen = Arc::new(Seen {
             job: self.job.clone(),
+            age,
             attempt,
             rank: self.number,
             durable_end: AtomicU64::new(stretch.resume_step),
-            directed: Mutex::default(),
+            directed: std::sync::Mutex::default(),
             is_broken: AtomicBool::new(true),
             is_stale: AtomicBool::new(false),
             news: tokio::sync::Notify::new(),
         });
-        let mut outbox: VecDeque<Sample> = VecDeque::new();
+        let mut outbox = Outbox::default();
         let mut line: Option<Line> = None;
         let mut next = stretch.resume_step;
         let mut closing_since: Option<Instant> = None;
@@ -106,36 +93,39 @@ impl Rank {
                 return self.next_stretch(stretch).await;
             }
             let durable_end = seen.durable_end.load(Ordering::SeqCst);
-            while outbox.pop_front_if(|sample| sample.step < durable_end).is_some() {}
+            outbox.acknowledge(durable_end);
             let is_closing = self.job.closing.is_cancelled();
-            if is_closing && outbox.is_empty() {
+            if is_closing && outbox.waiting.is_empty() {
                 return Ended::Closed;
             }
             if is_closing && closing_since.get_or_insert_with(Instant::now).elapsed() > STUCK {
-                let waiting = outbox.len();
+                let waiting = outbox.waiting.len();
                 let what =
                     format!("{}: {waiting} samples of rank {} do not become durable", self.job.name, self.number);
                 self.job.ledger.broken(4, what);
                 return Ended::Closed;
             }
             if seen.is_broken.load(Ordering::SeqCst) {
-                line = self.open(&seen, &outbox).await;
+                line = self.open(&seen, &mut outbox).await;
                 if line.is_none() {
                     tokio::time::sleep(Duration::from_millis(30)).await;
                     continue;
                 }
             }
-            if is_closing || outbox.len() >= OUTBOX {
+            if is_closing || outbox.waiting.len() >= OUTBOX {
                 let _ = tokio::time::timeout(PATIENCE, seen.news.notified()).await;
                 continue;
             }
             self.direct(&seen, next).await;
             // The time that a training step takes.
             tokio::time::sleep(Duration::from_millis(self.random.random_range(5..25))).await;
+            if *self.job.stretch.borrow() != *stretch {
+                return Ended::Restarted;
+            }
             let sample = self.sample(next);
             let report = Report { samples: vec![sample.clone()], through_step: Some(next) };
             self.job.ledger.sending(&self.job.name, attempt, self.number, &report);
-            outbox.push_back(sample.clone());
+            outbox.waiting.push_back(sample.clone());
             next += 1;
             self.job.furthest.send_modify(|furthest| *furthest = next.max(*furthest));
             if let Some(line) = &line {
@@ -148,27 +138,31 @@ impl Rank {
     /// Waits for the stretch that another rank has begun.
     async fn next_stretch(&self, stretch: &Stretch) -> Ended {
         let mut stretches = self.job.stretch.subscribe();
-        let next = stretches.wait_for(|next| next != stretch);
-        if tokio::time::timeout(STUCK, next).await.is_ok() {
-            return Ended::Restarted;
+        let next = tokio::time::timeout(STUCK, stretches.wait_for(|next| next != stretch));
+        tokio::select! {
+            biased;
+            found = next => if found.is_ok() { return Ended::Restarted },
+            () = self.job.closing.cancelled() => return Ended::Closed,
         }
         let what = format!("{}: the attempt for {} is stale, and nobody began another", self.job.name, stretch.token);
         self.job.ledger.broken(1, what);
         Ended::Closed
     }
 
-    /// Starts the attempt, which is the same for all ranks. `None` if the stretch is over already.
-    async fn start(&self, stretch: &Stretch) -> Option<u32> {
+    /// Starts the attempt, which is the same for all ranks, and says in which age. `None` if the stretch is over already.
+    async fn start(&self, stretch: &Stretch) -> Option<(u32, Age)> {
         let name = self.job.name.to_string();
         let request = StartAttemptRequest {
             job: name.clone(),
             attempt_token: stretch.token.clone(),
             resume_step: i64::try_from(stretch.resume_step).unwrap(),
         };
+        let mut age = self.job.ledger.age();
         let answer = self
             .job
             .way
-            .try_insist(&format!("the start of {name}"), |channel| {
+            .insist(|channel| {
+                age = self.job.ledger.age();
                 let request = request.clone();
                 async move { LearningRateServiceClient::new(channel).start_attempt(request).await }
             })
@@ -176,11 +170,15 @@ impl Rank {
         match answer {
             Ok(answer) => {
                 let attempt = u32::try_from(answer.attempt).unwrap();
-                self.job.ledger.attempt(&self.job.name, &stretch.token, attempt);
-                Some(attempt)
+                self.job.ledger.attempt(age, &self.job.name, &stretch.token, attempt);
+                self.job.attempt.store(attempt, Ordering::SeqCst);
+                Some((attempt, age))
             }
-            Err(_) if *self.job.stretch.borrow() != *stretch => None,
-            Err(status) => panic!("{name} cannot be started: {status:?}"),
+            Err(_) if *self.job.stretch.borrow() != *stretch || !self.job.ledger.holds(age) => None,
+            Err(status) => {
+                self.job.ledger.broken(2, format!("{name}: {} cannot be started: {status:?}", stretch.token));
+                None
+            }
         }
     }
 
@@ -194,7 +192,15 @@ impl Rank {
         if tokio::time::timeout(PATIENCE, come).await.is_ok() || self.random.random_bool(0.1) {
             return;
         }
-        let Ok(channel) = self.job.way.connect().await else { return };
+        let kept = self.channel.take().filter(|_| self.random.random_bool(0.9));
+        let age = self.job.ledger.age();
+        let channel = match kept {
+            Some(channel) => channel,
+            None => match self.job.way.connect().await {
+                Ok(channel) => channel,
+                Err(_) => return,
+            },
+        };
         let request = GetLearningRateRequest {
             job: self.job.name.to_string(),
             attempt: seen.attempt.into(),
@@ -202,8 +208,11 @@ impl Rank {
             plan_steps: self.random.random_range(0..6),
             wait: Some(Duration::from_millis(self.random.random_range(0..300)).into()),
         };
-        match LearningRateServiceClient::new(channel).get_learning_rate(request).await {
-            Ok(answer) => seen.answered(&answer.into_inner()),
+        match LearningRateServiceClient::new(channel.clone()).get_learning_rate(request).await {
+            Ok(answer) => {
+                seen.given(final_steps(answer.get_ref()), age);
+                self.channel = Some(channel);
+            }
             Err(status) => seen.failed(&status),
         }
     }
@@ -222,19 +231,24 @@ impl Rank {
         sample
     }
 
-    /// Opens a stream, and sends again the samples that are not known to be durable.
-    async fn open(&self, seen: &Arc<Seen>, outbox: &VecDeque<Sample>) -> Option<Line> {
+    /// Opens a stream, and sends again the samples that are not known to be durable, or are durable no more.
+    async fn open(&self, seen: &Arc<Seen>, outbox: &mut Outbox) -> Option<Line> {
+        let age = self.job.ledger.age();
         let channel = self.job.way.connect_for_long().await.ok()?;
         seen.is_broken.store(false, Ordering::SeqCst);
-        let line = match Line::open(channel, seen).await {
-            Ok(line) => line,
+        let (line, opening) = match Line::open(channel, seen, age).await {
+            Ok(opened) => opened,
             Err(status) => {
                 seen.is_broken.store(true, Ordering::SeqCst);
                 seen.failed(&status);
                 return None;
             }
         };
-        let samples: Vec<Sample> = outbox.iter().cloned().collect();
+        if let Ok(Ok(durable_end)) = tokio::time::timeout(OPENING, opening).await {
+            outbox.resume(durable_end);
+            seen.durable_end.store(durable_end, Ordering::SeqCst);
+        }
+        let samples: Vec<Sample> = outbox.waiting.iter().cloned().collect();
         for batch in samples.chunks(BATCH) {
             line.send(message(batch, batch.last().map(|sample| sample.step))).await;
         }
@@ -248,127 +262,5 @@ impl Rank {
             let step = self.random.random_range(stretch.resume_step..durable_end);
             line.send(message(&[Sample { loss: Some(12345.0), ..Sample::new(step) }], None)).await;
         }
-    }
-}
-
-impl Seen {
-    fn directed(&self) -> MutexGuard<'_, BTreeSet<u64>> {
-        self.directed.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn given(&self, directive: &Directive) {
-        if directive.is_final {
-            let step = u64::try_from(directive.step).unwrap();
-            let rates: Vec<f64> = directive.rates.iter().map(|rate| rate.learning_rate).collect();
-            self.job.ledger.given(&self.job.name, self.attempt, step, &rates);
-            self.directed().insert(step);
-        }
-    }
-
-    /// Notes a directive and its plan.
-    fn answered(&self, answer: &GetLearningRateResponse) {
-        if let Some(directive) = &answer.directive {
-            self.given(directive);
-        }
-        for (step, rates) in final_plan(answer) {
-            self.job.ledger.given(&self.job.name, self.attempt, step, &rates);
-            self.directed().insert(step);
-        }
-    }
-
-    fn told(&self, answer: &StreamTelemetryResponse) {
-        if let Some(through) = answer.durable_through_step {
-            let through = u64::try_from(through).unwrap();
-            self.job.ledger.acknowledged(&self.job.name, self.attempt, self.rank, through);
-            self.durable_end.fetch_max(through + 1, Ordering::SeqCst);
-        }
-        answer.directives.iter().for_each(|directive| self.given(directive));
-        self.news.notify_one();
-    }
-
-    fn failed(&self, status: &Status) {
-        if status.code() == Code::FailedPrecondition {
-            self.is_stale.store(true, Ordering::SeqCst);
-        } else if !passes(status) {
-            let what =
-                format!("{}: rank {} of attempt {}: {}", self.job.name, self.rank, self.attempt, status.message());
-            self.job.ledger.broken(4, what);
-        }
-        self.news.notify_one();
-    }
-}
-
-/// The final steps of a plan, with their rates.
-pub fn final_plan(answer: &GetLearningRateResponse) -> Vec<(u64, Vec<f64>)> {
-    let Some(plan) = &answer.plan else { return Vec::new() };
-    let first = u64::try_from(plan.first_step).unwrap();
-    let steps = usize::try_from(plan.final_steps).unwrap();
-    let rates = |place: usize| plan.groups.iter().map(|group| group.learning_rate[place]).collect();
-    (first..).zip((0..steps).map(rates)).collect()
-}
-
-/// A stream of telemetry and the task that reads it.
-struct Line {
-    rank: i32,
-    messages: mpsc::Sender<StreamTelemetryRequest>,
-    _reader: AbortOnDropHandle<()>,
-}
-
-impl Line {
-    async fn open(channel: Channel, seen: &Arc<Seen>) -> Result<Self, Status> {
-        let (messages, queue) = mpsc::channel(64);
-        let rank = i32::try_from(seen.rank).unwrap();
-        let first = StreamTelemetryRequest {
-            job: seen.job.name.to_string(),
-            attempt: seen.attempt.into(),
-            rank,
-            want_directives: true,
-            ..StreamTelemetryRequest::default()
-        };
-        messages.try_send(first).expect("a fresh channel has room");
-        let mut client = LearningRateServiceClient::new(channel);
-        let opening = client.stream_telemetry(ReceiverStream::new(queue));
-        let answers = tokio::time::timeout(Duration::from_secs(3), opening)
-            .await
-            .map_err(|_| Status::deadline_exceeded("the stream does not open"))??
-            .into_inner();
-        let reader = AbortOnDropHandle::new(tokio::spawn(read(answers, seen.clone())));
-        Ok(Self { rank, messages, _reader: reader })
-    }
-
-    async fn send(&self, message: StreamTelemetryRequest) {
-        let message = StreamTelemetryRequest { rank: self.rank, ..message };
-        // A message that does not arrive is sent again on the next stream. A stream that is stuck is given up.
-        let _ = tokio::time::timeout(Duration::from_secs(1), self.messages.send(message)).await;
-    }
-}
-
-async fn read(mut answers: Streaming<StreamTelemetryResponse>, seen: Arc<Seen>) {
-    let status = loop {
-        match answers.message().await {
-            Ok(Some(answer)) => seen.told(&answer),
-            Ok(None) => break None,
-            Err(status) => break Some(status),
-        }
-    };
-    seen.is_broken.store(true, Ordering::SeqCst);
-    match status {
-        Some(status) => seen.failed(&status),
-        None => seen.news.notify_one(),
-    }
-}
-
-/// Samples with losses, in columns.
-fn message(samples: &[Sample], through: Option<u64>) -> StreamTelemetryRequest {
-    let int64 = |step: u64| i64::try_from(step).unwrap();
-    let evaluated = samples.iter().filter_map(|sample| Some((int64(sample.step), sample.metric("val_loss")?)));
-    let (step, value): (Vec<i64>, Vec<f64>) = evaluated.unzip();
-    let evaluations = MetricSeries { name: "val_loss".to_owned(), step, value };
-    StreamTelemetryRequest {
-        step: samples.iter().map(|sample| int64(sample.step)).collect(),
-        loss: samples.iter().filter_map(|sample| sample.loss).collect(),
-        metrics: if evaluations.step.is_empty() { Vec::new() } else { vec![evaluations] },
-        through_step: through.map(int64),
-        ..StreamTelemetryRequest::default()
     }
 }

@@ -1,4 +1,4 @@
-//! The way of trainers and operators to the server: through the proxy, with repeats.
+//! The way of trainers and operators to the service, with repeats.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -14,27 +14,36 @@ const PAUSE: Duration = Duration::from_millis(30);
 /// A call without an answer after this time counts as stuck.
 const STUCK: Duration = Duration::from_secs(90);
 
-/// Connects to the server.
+/// A server that does not answer a probe of a connection in this time is given up, as the clients do (after more time).
+const PROBE: Duration = Duration::from_secs(2);
+
+/// Connects to the service.
 #[derive(Clone, Copy)]
 pub struct Way {
-    pub proxy: SocketAddr,
+    pub service: SocketAddr,
 }
 
 impl Way {
     /// A new connection.
     pub async fn connect(&self) -> Result<Channel, tonic::transport::Error> {
-        let endpoint = Endpoint::from_shared(format!("http://{}", self.proxy)).expect("an address");
+        let endpoint = Endpoint::from_shared(format!("http://{}", self.service)).expect("an address");
         endpoint.connect_timeout(CALL).timeout(CALL).connect().await
     }
 
     /// A connection for a stream, which may last.
     pub async fn connect_for_long(&self) -> Result<Channel, tonic::transport::Error> {
-        let endpoint = Endpoint::from_shared(format!("http://{}", self.proxy)).expect("an address");
-        endpoint.connect_timeout(CALL).connect().await
+        let endpoint = Endpoint::from_shared(format!("http://{}", self.service)).expect("an address");
+        endpoint
+            .connect_timeout(CALL)
+            .http2_keep_alive_interval(PROBE)
+            .keep_alive_timeout(PROBE)
+            .keep_alive_while_idle(true)
+            .connect()
+            .await
     }
 
     /// Makes an idempotent call until it is answered. An error that does not pass is returned.
-    pub async fn try_insist<T, F>(&self, what: &str, mut call: impl FnMut(Channel) -> F) -> Result<T, Status>
+    pub async fn insist<T, F>(&self, mut call: impl FnMut(Channel) -> F) -> Result<T, Status>
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {
@@ -51,15 +60,7 @@ impl Way {
             }
         };
         let answer = tokio::time::timeout(STUCK, insisting).await;
-        answer.unwrap_or_else(|_| panic!("{what} was not answered within {STUCK:?}"))
-    }
-
-    /// The same, for a call that can fail only for reasons that pass.
-    pub async fn insist<T, F>(&self, what: &str, call: impl FnMut(Channel) -> F) -> T
-    where
-        F: Future<Output = Result<Response<T>, Status>>,
-    {
-        self.try_insist(what, call).await.unwrap_or_else(|status| panic!("{what}: {status:?}"))
+        answer.unwrap_or_else(|_| Err(Status::deadline_exceeded(format!("not answered within {STUCK:?}"))))
     }
 }
 

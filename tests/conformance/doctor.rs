@@ -278,7 +278,9 @@ fn damages<'a>(damage: &Damage, identity: &'a str) -> Vec<(String, &'a str, Ailm
             Ailment::Owner,
         ),
         (
-            "insert into ownership select 0, sequence, process, host, pid, acquire_time from ownership".into(),
+            "insert into ownership
+                select 0, sequence, process, host, pid, acquire_time, acquire_sequence from ownership"
+                .into(),
             "",
             Ailment::Owner,
         ),

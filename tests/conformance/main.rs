@@ -86,6 +86,7 @@ conformance! {
         an_owner_that_was_replaced_keeps_no_house
         a_database_that_went_back_is_noticed
         a_database_that_went_back_before_the_owner_came_is_noticed
+        a_database_that_went_back_is_noticed_though_another_owner_was_there_first
         a_row_that_is_there_with_other_contents_is_refused
         rows_say_which_owner_stored_them;
     retention:

@@ -11,7 +11,7 @@ use super::{
 
 /// What another server does to the database when it takes it over, whatever holds it back.
 const TAKE_OVER: &str = "update ownership set epoch = epoch + 1, host = 'elsewhere', pid = 7,
-    process = (select id from jobs limit 1)";
+    process = (select id from jobs limit 1), acquire_sequence = sequence";
 
 pub async fn every_opening_raises_the_epoch(database: &TestDatabase) {
     let mut before = 0;
@@ -90,6 +90,19 @@ pub async fn a_database_that_went_back_before_the_owner_came_is_noticed(database
     let error = store.ping().await.unwrap_err();
 
     assert!(matches!(error, Error::LostTail { epoch: 2, found_epoch: 1, .. }), "{error:?}");
+}
+
+pub async fn a_database_that_went_back_is_noticed_though_another_owner_was_there_first(database: &TestDatabase) {
+    let store = database.open().await;
+    let known = started_job(&*store, "known").await;
+    done(&*store, &[append(&known, &chunk(0, 0, [0]))]).await;
+    database.tamper("delete from telemetry; update ownership set sequence = sequence - 1").await;
+    database.tamper(TAKE_OVER).await;
+    database.tamper("update ownership set sequence = sequence + 10").await;
+
+    let error = store.commit(&[append(&known, &chunk(1, 0, [1]))]).await.unwrap_err();
+
+    assert!(matches!(error, Error::LostTail { believed: 2, found: 1, .. }), "{error:?}");
 }
 
 pub async fn a_row_that_is_there_with_other_contents_is_refused(database: &TestDatabase) {

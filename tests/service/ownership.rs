@@ -11,8 +11,8 @@ use crate::postgres::TestPostgres;
 use crate::program::{program, succeeds};
 use crate::server::{Server, Stream, spec, spec_json, wait_for};
 use lrs_proto::{
-    JobSpec, ListDecisionsRequest, OverrideLearningRateRequest, QueryTelemetryRequest, RateOverride,
-    override_learning_rate_request::Order, rate_override::Setting,
+    JobSpec, ListDecisionsRequest, OverrideLearningRateRequest, PauseJobRequest, QueryTelemetryRequest, RateOverride,
+    ResumeJobRequest, override_learning_rate_request::Order, rate_override::Setting,
 };
 
 const LEASE: Duration = Duration::from_secs(3);
@@ -94,6 +94,38 @@ async fn assert_not_final(server: &Server, job: &str, attempt: i64, step: i64) {
     let answer = server.ask(job, attempt, step, 0, Duration::ZERO).await;
     let is_final = answer.as_ref().is_ok_and(|answer| answer.directive.as_ref().is_some_and(|told| told.is_final));
     assert!(!is_final, "an owner that was replaced calls step {step} final: {answer:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_owner_that_was_replaced_within_its_lease_refuses_nothing_for_good() {
+    let postgres = TestPostgres::private(&[]);
+    let url = postgres.create_database().await;
+    let first = Server::with(&url, &["--owner-lease", "1m"]).await;
+    let job = first.register("a", spec(1.0)).await.name;
+    first.start_attempt(&job, "t1", 0).await;
+    let second = Server::standby(&url, &[]).await;
+    until_waiting_for(&second, &first).await;
+    first.signal(Signal::STOP);
+    cut_owner(&url).await;
+    until_ready(&second).await;
+    second.start_attempt(&job, "t2", 0).await;
+    let other = second.register("b", spec(1.0)).await.name;
+    let pause = PauseJobRequest { name: job.clone(), request_id: "p".to_owned(), ..Default::default() };
+    second.jobs().await.pause_job(pause).await.unwrap();
+
+    // The questions come before it can find out.
+    let resume = ResumeJobRequest { name: job.clone(), request_id: "r".to_owned(), ..Default::default() };
+    let mut jobs = first.jobs().await;
+    let (unknown_attempt, unknown_job, nothing_to_change, ()) = tokio::join!(
+        first.ask(&job, 2, 0, 0, Duration::ZERO),
+        first.ask(&other, 1, 0, 0, Duration::ZERO),
+        jobs.resume_job(resume),
+        async { first.signal(Signal::CONT) },
+    );
+
+    for status in [unknown_attempt.unwrap_err(), unknown_job.unwrap_err(), nothing_to_change.unwrap_err()] {
+        assert_eq!(status.code(), tonic::Code::Unavailable, "trainers take it for good: {status:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -217,6 +217,11 @@ impl TestPostgres {
         self.directory.path().join("data")
     }
 
+    /// The server's socket, for a proxy in front of it.
+    pub fn socket(&self) -> PathBuf {
+        self.directory.path().join(".s.PGSQL.5432")
+    }
+
     fn url(&self, database: &str) -> String {
         format!("postgres://lrs@localhost/{database}?host={}", self.directory.path().display())
     }

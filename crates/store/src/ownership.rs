@@ -15,25 +15,26 @@ use lrs_runtime::clock::{Clock as _, SystemClock};
 
 const OWNERSHIP: &str = "
     -- ownership
-    select epoch, sequence, process, host, pid, acquire_time from ownership";
+    select epoch, sequence, process, host, pid, acquire_time, acquire_sequence from ownership";
 
 const ACQUIRE: &str = "
     -- acquire_ownership
-    update ownership set epoch = epoch + 1, process = $1, host = $2, pid = $3, acquire_time = $4
-    returning epoch, sequence, process, host, pid, acquire_time";
+    update ownership
+    set epoch = epoch + 1, process = $1, host = $2, pid = $3, acquire_time = $4, acquire_sequence = sequence
+    returning epoch, sequence, process, host, pid, acquire_time, acquire_sequence";
 
 /// `$1` is the new epoch. The sequence may be one of two, if the outcome of a commit is not known.
 const RECLAIM: &str = "
     -- reclaim_ownership
     update ownership set epoch = $1
     where process = $2 and epoch between $3 and $4 and sequence between $5 and $6
-    returning epoch, sequence, process, host, pid, acquire_time";
+    returning epoch, sequence, process, host, pid, acquire_time, acquire_sequence";
 
 const ADVANCE: &str = "
     -- advance
     update ownership set sequence = sequence + 1
     where epoch = $1 and sequence between $2 and $3
-    returning epoch, sequence, process, host, pid, acquire_time";
+    returning epoch, sequence, process, host, pid, acquire_time, acquire_sequence";
 
 /// The row of `ownership`.
 #[derive(Clone, Debug, PartialEq, Eq, FromRow)]
@@ -44,6 +45,7 @@ pub(super) struct OwnershipRow {
     host: String,
     pid: i64,
     acquire_time: i64,
+    acquire_sequence: i64,
 }
 
 impl fmt::Display for OwnershipRow {
@@ -223,13 +225,10 @@ impl Claim {
     /// Compares the row with what this process knows.
     fn compare(&self, row: &OwnershipRow) -> Result<(), Error> {
         let ((lowest, highest), (fewest, most)) = (self.epochs, self.sequences);
-        if row.epoch < lowest || (row.process == self.process && row.sequence < fewest) {
-            return Err(Error::LostTail {
-                epoch: highest,
-                believed: fewest,
-                found_epoch: row.epoch,
-                found: row.sequence,
-            });
+        // Another process may have taken the older database over, and committed, before this one looks.
+        let found = if row.process == self.process { row.sequence } else { row.acquire_sequence };
+        if row.epoch < lowest || found < fewest {
+            return Err(Error::LostTail { epoch: highest, believed: fewest, found_epoch: row.epoch, found });
         }
         if row.process != self.process || row.epoch > highest || row.sequence > most {
             return Err(Error::Deposed { mine: highest, found: row.epoch, holder: row.to_string() });

@@ -129,6 +129,10 @@ pub struct Counts {
     pub removed: u64,
     /// How often the database went back to an earlier state.
     pub lost_tails: u64,
+    /// Samples and orders that were acknowledged and went with the database, when it came back older.
+    pub lost_with_database: u64,
+    /// Rates that had been given out for a step before its database came back older, and are others now.
+    pub changed_with_database: u64,
 }
 
 impl Counts {
@@ -149,6 +153,8 @@ impl Counts {
         self.advised += more.advised;
         self.removed += more.removed;
         self.lost_tails += more.lost_tails;
+        self.lost_with_database += more.lost_with_database;
+        self.changed_with_database += more.changed_with_database;
     }
 
     /// Counts a controller's decision, by the figures in its evidence.
@@ -204,7 +210,25 @@ struct JobHistory {
     ended: bool,
     /// The retention of its telemetry is over, and the telemetry is being removed or is gone.
     removed: bool,
+    /// Samples that were acknowledged and may have gone with the database, by attempt, step and rank.
+    at_risk: BTreeSet<(u32, u64, u32)>,
+    /// Rates that were given out and may have gone with the database.
+    given_at_risk: BTreeMap<(u32, u64), Gift>,
+    /// Attempts that were answered and may have gone with the database, with their tokens: the number may be given out
+    /// again, to another token.
+    attempts_at_risk: BTreeMap<u32, String>,
 }
+
+/// What a job's callers had been told at a moment.
+#[derive(Clone, Default)]
+struct ToldBy {
+    tokens: BTreeMap<String, u32>,
+    acknowledged: BTreeMap<(u32, u32), u64>,
+    given: BTreeMap<(u32, u64), Gift>,
+}
+
+/// What all callers had been told at a moment, for [`History::went_back`].
+pub struct Mark(BTreeMap<JobName, ToldBy>);
 
 /// The answer for a step: the bits of all groups' rates, and the other contents of the directive.
 #[derive(Clone, Debug, PartialEq)]
@@ -245,8 +269,62 @@ impl History {
             gone: false,
             ended: false,
             removed: false,
+            at_risk: BTreeSet::new(),
+            given_at_risk: BTreeMap::new(),
+            attempts_at_risk: BTreeMap::new(),
         };
         self.jobs.insert(job.clone(), history);
+    }
+
+    /// What callers have been told so far. The database holds all of it.
+    pub fn mark(&self) -> Mark {
+        let told = |job: &JobHistory| ToldBy {
+            tokens: job.tokens.clone(),
+            acknowledged: job.acknowledged.clone(),
+            given: job.given.clone(),
+        };
+        Mark(self.jobs.iter().map(|(name, job)| (name.clone(), told(job))).collect())
+    }
+
+    /// Notes that the database is as it was at `mark`: what callers have been told since may be lost.
+    pub fn went_back(&mut self, mark: &Mark) {
+        for (name, job) in &mut self.jobs {
+            let mut then = mark.0.get(name).cloned().unwrap_or_default();
+            let ends: Vec<_> = job.acknowledged.iter().map(|(place, end)| (*place, *end)).collect();
+            for ((attempt, rank), end) in ends {
+                let from = then.acknowledged.get(&(attempt, rank)).copied().unwrap_or(0);
+                job.risk(attempt, rank, from, end);
+            }
+            let lost = job.tokens.iter().filter(|(token, _)| !then.tokens.contains_key(*token));
+            job.attempts_at_risk.extend(lost.map(|(token, attempt)| (*attempt, token.clone())));
+            // A rate may be given out before the telemetry that it depends on is stored.
+            let ranks = 0..job.spec.reporting_ranks;
+            let stored_end =
+                |attempt| ranks.clone().map(|rank| then.acknowledged.get(&(attempt, rank)).copied()).min().flatten();
+            let lag = job.spec.decision_lag;
+            then.given.retain(|(attempt, step), _| *step < stored_end(*attempt).unwrap_or(0) + lag);
+            job.given_at_risk.extend(job.given.iter().map(|(place, gift)| (*place, gift.clone())));
+            (job.tokens, job.acknowledged, job.given) = (then.tokens, then.acknowledged, then.given);
+        }
+    }
+
+    /// Notes an attempt that was answered by a server that did not know yet that its database was older.
+    pub fn attempt_in_vain(&mut self, job: &JobName, token: &str, attempt: u32) {
+        let history = self.job(job);
+        if history.tokens.values().any(|known| *known == attempt) {
+            return;
+        }
+        let before = history.attempts_at_risk.insert(attempt, token.to_owned());
+        if before.is_some_and(|other| other != token) {
+            history.forget_attempt(attempt);
+        }
+    }
+
+    /// Notes an acknowledgement by a server that did not know yet that its database was older.
+    pub fn acknowledged_in_vain(&mut self, job: &JobName, attempt: u32, rank: u32, through: u64) {
+        let job = self.job(job);
+        let from = job.acknowledged.get(&(attempt, rank)).copied().unwrap_or(0);
+        job.risk(attempt, rank, from, through + 1);
     }
 
     /// Notes that someone asks to delete a job: from now on nothing of it needs to be stored.
@@ -276,7 +354,7 @@ impl History {
     /// The newest attempt that a caller was told of, with the steps of it that were given out.
     pub fn given_steps(&self, job: &JobName) -> Vec<(u32, u64)> {
         let Some(history) = self.jobs.get(job) else { return Vec::new() };
-        let newest = history.tokens.values().copied().max().unwrap_or(0);
+        let newest = history.tokens.values().chain(history.attempts_at_risk.keys()).copied().max().unwrap_or(0);
         history.given.keys().filter(|(attempt, _)| *attempt == newest).copied().collect()
     }
 
@@ -309,7 +387,15 @@ impl History {
 
     /// Checks an attempt that a caller was told of, where the store cannot be read now.
     pub fn attempt_unseen(&mut self, job: &JobName, token: &str, attempt: u32) -> Checked {
-        let first = *self.job(job).tokens.entry(token.to_owned()).or_insert(attempt);
+        let history = self.job(job);
+        if history.attempts_at_risk.remove(&attempt).is_some_and(|other| other != token) {
+            history.forget_attempt(attempt);
+        }
+        let other = history.tokens.iter().find(|(known, number)| **number == attempt && *known != token);
+        if let Some((other, _)) = other {
+            return broken(1, format!("{job}: attempt {attempt} is of token {other:?}, and now of {token:?} too"));
+        }
+        let first = *history.tokens.entry(token.to_owned()).or_insert(attempt);
         if first == attempt {
             return Ok(());
         }
@@ -414,6 +500,8 @@ impl History {
             }
             return broken(1, format!("{job}: step {step} of attempt {attempt} had {first}, and now {gift}"));
         }
+        let is_other = history.given_at_risk.remove(&(attempt, step)).is_some_and(|before| before != gift);
+        self.counts.changed_with_database += u64::from(is_other);
         history.given.insert((attempt, step), gift.clone());
         history.furthest = history.furthest.max(step + 1);
         let Some(stored) = stored else { return Ok(()) };
@@ -508,6 +596,8 @@ impl History {
 
     /// Checks at the end everything that was acknowledged or given out, and everything that follows from it.
     pub fn finished(&mut self, job: &JobName, stored: &Stored) -> Checked {
+        let lost = self.job(job).settle_risks(stored);
+        self.counts.lost_with_database += lost;
         self.committed(job, stored)?;
         let history = self.job(job);
         for (token, attempt) in &history.tokens {
@@ -545,6 +635,35 @@ impl History {
 }
 
 impl JobHistory {
+    /// Notes that samples that were acknowledged may be lost.
+    fn risk(&mut self, attempt: u32, rank: u32, from: u64, end: u64) {
+        let sent = self.sent.range((attempt, from)..(attempt, end.max(from)));
+        let sent = sent.filter(|(_, ranks)| ranks.contains_key(&rank));
+        self.at_risk.extend(sent.map(|((attempt, step), _)| (*attempt, *step, rank)));
+    }
+
+    /// Forgets an attempt that went with the database, whose number is another attempt's now.
+    fn forget_attempt(&mut self, gone: u32) {
+        self.sent.retain(|(attempt, _), _| *attempt != gone);
+        self.closed.retain(|(attempt, _), _| *attempt != gone);
+        self.acknowledged.retain(|(attempt, _), _| *attempt != gone);
+        self.given.retain(|(attempt, _), _| *attempt != gone);
+        self.given_at_risk.retain(|(attempt, _), _| *attempt != gone);
+    }
+
+    /// Takes the samples that went with the database as never sent. Returns how many those are.
+    fn settle_risks(&mut self, stored: &Stored) -> u64 {
+        let known: BTreeSet<_> = stored.samples().map(|(attempt, rank, sample)| (attempt, sample.step, rank)).collect();
+        let lost: Vec<_> = std::mem::take(&mut self.at_risk).difference(&known).copied().collect();
+        for (attempt, step, rank) in &lost {
+            if let Some(ranks) = self.sent.get_mut(&(*attempt, *step)) {
+                ranks.remove(rank);
+            }
+        }
+        self.sent.retain(|_, ranks| !ranks.is_empty());
+        lost.len() as u64
+    }
+
     /// The steps of `steps` that are not stored as the rank sent them, and how many steps were compared.
     fn missing(&self, stored: &Stored, attempt: u32, rank: u32, steps: std::ops::Range<u64>) -> (Vec<u64>, u64) {
         let mut known: BTreeMap<u64, Sample> = BTreeMap::new();

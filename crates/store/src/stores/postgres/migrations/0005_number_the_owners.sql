@@ -7,10 +7,11 @@ create table ownership (
     process uuid not null,                      -- random, of the process that acquired it last
     host text not null,                         -- where that process runs, for messages
     pid bigint not null,                        -- the number of that process, for messages
-    acquire_time bigint not null                -- when it was acquired, microseconds
+    acquire_time bigint not null,               -- when it was acquired, microseconds
+    acquire_sequence bigint not null            -- commits when it was acquired
 );
-insert into ownership (epoch, sequence, process, host, pid, acquire_time)
-values (0, 0, '00000000-0000-0000-0000-000000000000', '', 0, 0);
+insert into ownership (epoch, sequence, process, host, pid, acquire_time, acquire_sequence)
+values (0, 0, '00000000-0000-0000-0000-000000000000', '', 0, 0, 0);
 
 alter table attempts add column epoch bigint not null default 0; -- of the owner that stored it; 0: from before there were epochs
 alter table decisions add column epoch bigint not null default 0; -- of the owner that stored it; 0: from before there were epochs

@@ -7,9 +7,11 @@ create table ownership (
     process blob not null check (length(process) = 16), -- random, of the process that acquired it last
     host text not null,                         -- where that process runs, for messages
     pid integer not null,                       -- the number of that process, for messages
-    acquire_time integer not null               -- when it was acquired, microseconds
+    acquire_time integer not null,              -- when it was acquired, microseconds
+    acquire_sequence integer not null           -- commits when it was acquired
 ) strict;
-insert into ownership (epoch, sequence, process, host, pid, acquire_time) values (0, 0, zeroblob(16), '', 0, 0);
+insert into ownership (epoch, sequence, process, host, pid, acquire_time, acquire_sequence)
+values (0, 0, zeroblob(16), '', 0, 0, 0);
 
 alter table attempts add column epoch integer not null default 0; -- of the owner that stored it; 0: from before there were epochs
 alter table decisions add column epoch integer not null default 0; -- of the owner that stored it; 0: from before there were epochs
