@@ -67,6 +67,8 @@ impl Engine {
         match tokio::time::timeout(self.store_timeout(), self.0.context.tenure.proven_since(asked)).await {
             Ok(true) => answer,
             Ok(false) => Err(Error::Deposed),
+            // An earlier request may have made the change.
+            Err(_) if answer.is_ok() => Err(Error::OutcomeUnknown(Cause::new(self.no_answer()))),
             Err(_) => Err(self.late()),
         }
     }
