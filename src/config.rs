@@ -18,6 +18,7 @@ pub(crate) mod duration;
 mod options;
 mod retention;
 
+use duration::Length;
 pub use options::Options;
 pub use retention::{Retention, RetentionTerms};
 
@@ -25,11 +26,15 @@ const DEFAULT_GRPC_LISTEN: &str = "127.0.0.1:50051";
 const DEFAULT_HTTP_LISTEN: &str = "127.0.0.1:8080";
 const DEFAULT_GRACE_PERIOD: Duration = Duration::from_secs(20);
 const DEFAULT_LOG_FILTER: &str = "info";
-const DEFAULT_LIMITS: Limits = Limits {
+pub(crate) const DEFAULT_LIMITS: Limits = Limits {
     message_bytes: 8 << 20,
     connections: 16_384,
-    header_timeout: Duration::from_secs(30),
+    read_timeout: Duration::from_secs(30),
+    write_timeout: Duration::from_secs(30),
+    request_bytes: 64 << 20,
+    response_bytes: 128 << 20,
     calls: 8192,
+    streams: 32_768,
     calls_per_connection: 1024,
     stream_messages: 64,
     watchers: 512,
@@ -200,10 +205,11 @@ fn limits(v: &mut Violations, options: &Options) -> Limits {
     Limits {
         message_bytes: count(v, "message_bytes", options.message_bytes, defaults.message_bytes, 1 << 10, 1 << 30),
         connections: count(v, "max_connections", options.max_connections, defaults.connections, 1, 1_000_000),
-        header_timeout: options.http_header_timeout.map_or(defaults.header_timeout, |timeout| {
-            let (least, most) = (Duration::from_millis(100), Duration::from_hours(1));
-            in_range(v, "http_header_timeout", timeout.0, least, most, duration::show)
-        }),
+        read_timeout: timeout(v, "read_timeout", options.read_timeout, defaults.read_timeout),
+        write_timeout: timeout(v, "write_timeout", options.write_timeout, defaults.write_timeout),
+        request_bytes: count(v, "request_bytes", options.request_bytes, defaults.request_bytes, 1 << 20, 1 << 31),
+        response_bytes: count(v, "response_bytes", options.response_bytes, defaults.response_bytes, 1 << 20, 1 << 31),
+        streams: count(v, "max_streams", options.max_streams, defaults.streams, 1, 1_000_000),
         calls: count(v, "max_calls", options.max_calls, defaults.calls, 1, 1_000_000),
         calls_per_connection: options.max_calls_per_connection.map_or(defaults.calls_per_connection, |calls| {
             in_range(v, "max_calls_per_connection", calls, 1, 1_000_000, u32::to_string)
@@ -274,6 +280,12 @@ fn engine_settings(v: &mut Violations, options: &Options) -> Settings {
             .map_or(defaults.max_report_jobs, |jobs| in_range(v, "max_report_jobs", jobs, 1, 10_000, u32::to_string)),
         max_reports: count(v, "max_reports", options.max_reports, defaults.max_reports, 1, 1024),
     }
+}
+
+fn timeout(v: &mut Violations, field: &str, set: Option<Length>, default: Duration) -> Duration {
+    set.map_or(default, |timeout| {
+        in_range(v, field, timeout.0, Duration::from_millis(100), Duration::from_hours(1), duration::show)
+    })
 }
 
 fn count(v: &mut Violations, field: &str, set: Option<usize>, default: usize, min: usize, max: usize) -> usize {

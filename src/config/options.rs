@@ -71,13 +71,25 @@ options! {
     /// The most open connections, on each of the two listeners; further connections wait [default: 16384]
     #[arg(value_name = "N", help_heading = "Limits")]
     max_connections: usize = "LRS_MAX_CONNECTIONS",
-    /// How long an HTTP connection may take to send the head of a request, or be silent between two requests [default:
-    /// 30s]
+    /// The most bytes of requests in memory, over all connections [default: 67108864]
+    #[arg(value_name = "N", help_heading = "Limits")]
+    request_bytes: usize = "LRS_REQUEST_BYTES",
+    /// The most bytes of answers that wait to be written, over all connections [default: 134217728]
+    #[arg(value_name = "N", help_heading = "Limits")]
+    response_bytes: usize = "LRS_RESPONSE_BYTES",
+    /// How long a caller may take to send a request, or 16 KiB of a long request, or to make its first call on a
+    /// connection [default: 30s]
     #[arg(value_name = "TIME", help_heading = "Limits")]
-    http_header_timeout: Length = "LRS_HTTP_HEADER_TIMEOUT",
+    read_timeout: Length = "LRS_READ_TIMEOUT",
+    /// How long a caller may take to read an answer, or 16 KiB of a long answer [default: 30s]
+    #[arg(value_name = "TIME", help_heading = "Limits")]
+    write_timeout: Length = "LRS_WRITE_TIMEOUT",
     /// The most open calls and streams of one gRPC connection [default: 1024]
     #[arg(value_name = "N", help_heading = "Limits")]
     max_calls_per_connection: u32 = "LRS_MAX_CALLS_PER_CONNECTION",
+    /// The most open streams over gRPC [default: 32768]
+    #[arg(value_name = "N", help_heading = "Limits")]
+    max_streams: usize = "LRS_MAX_STREAMS",
     /// The most messages of a telemetry stream that await their acknowledgement [default: 64]
     #[arg(value_name = "N", help_heading = "Limits")]
     max_stream_messages: usize = "LRS_MAX_STREAM_MESSAGES",

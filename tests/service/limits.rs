@@ -248,7 +248,7 @@ async fn a_spec_as_large_as_is_allowed_is_taken_and_a_larger_one_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_http_client_that_says_nothing_is_shown_out() {
-    let server = Server::with_sqlite(&["--http-header-timeout", "300ms", "--max-connections", "2"]).await;
+    let server = Server::with_sqlite(&["--read-timeout", "300ms", "--max-connections", "2"]).await;
     let mut mute = TcpStream::connect(&server.http).await.unwrap();
     let mut slow = TcpStream::connect(&server.http).await.unwrap();
     slow.write_all(b"GET /livez HTTP/1.1\r\nhost: ").await.unwrap();
