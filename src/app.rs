@@ -81,8 +81,8 @@ impl Server {
         let mut tasks = JoinSet::new();
         let (limits, pressure) = (config.limits, Pressure::new(drain.clone()));
         let bounds = limits.bounds(&pressure);
-        let (router, forget_unseen) =
-            http::router(services.clone(), metrics.clone(), Fleet::new(Arc::clone(&statistics)), limits, pressure);
+        let (fleet, hosts) = (Fleet::new(Arc::clone(&statistics)), config.allowed_hosts.clone());
+        let (router, forget_unseen) = http::router(services.clone(), metrics.clone(), fleet, limits, hosts, pressure);
         let (of_http, stop) = (bounds.clone(), drain.clone().cancelled_owned());
         tasks.spawn(async move {
             http::serve(http, router, of_http, stop).await;

@@ -5,40 +5,30 @@ use std::{net::SocketAddr, path::Path, time::Duration};
 use clap::ValueEnum as _;
 
 use crate::{
+    http::{HostNames, Hosts},
     observability::{self, LogConfig, LogFormat},
     rpc::Limits,
 };
 use lrs_engine::Settings;
 use lrs_model::violation::Violations;
-use lrs_runtime::error::chain;
+use lrs_runtime::{error::chain, secret::without_secrets};
 use lrs_stats::choice::DeviceChoice;
 use lrs_store::{DatabaseUrl, database_urls};
 
 pub(crate) mod duration;
 mod options;
 mod retention;
+mod secret;
 
 use duration::Length;
 pub use options::Options;
 pub use retention::{Retention, RetentionTerms};
+pub use secret::SecretUrl;
 
 const DEFAULT_GRPC_LISTEN: &str = "127.0.0.1:50051";
 const DEFAULT_HTTP_LISTEN: &str = "127.0.0.1:8080";
 const DEFAULT_GRACE_PERIOD: Duration = Duration::from_secs(20);
 const DEFAULT_LOG_FILTER: &str = "info";
-pub(crate) const DEFAULT_LIMITS: Limits = Limits {
-    message_bytes: 8 << 20,
-    connections: 16_384,
-    read_timeout: Duration::from_secs(30),
-    write_timeout: Duration::from_secs(30),
-    request_bytes: 64 << 20,
-    response_bytes: 128 << 20,
-    calls: 8192,
-    streams: 32_768,
-    calls_per_connection: 1024,
-    stream_messages: 64,
-    watchers: 512,
-};
 
 /// The checked configuration.
 #[derive(Clone, Debug)]
@@ -51,6 +41,8 @@ pub struct Config {
     pub grpc_listen: SocketAddr,
     /// Where HTTP is served; port 0 means any free port.
     pub http_listen: SocketAddr,
+    /// The hosts that HTTP answers.
+    pub allowed_hosts: Hosts,
     /// Where batches of statistics are computed.
     pub device: DeviceChoice,
     /// How long the process may take to end.
@@ -135,6 +127,7 @@ impl Config {
                 database_wait: options.database_wait.map(|wait| wait.0),
                 grpc_listen,
                 http_listen,
+                allowed_hosts: allowed_hosts(options.allowed_hosts, http_listen),
                 device,
                 grace_period,
                 log,
@@ -188,7 +181,17 @@ pub fn asked_log_format(line: &[String]) -> LogFormat {
 fn read(path: &Path) -> Result<Options, Error> {
     let shown = path.display().to_string();
     let text = std::fs::read_to_string(path).map_err(|source| Error::Unreadable { path: shown.clone(), source })?;
-    toml::from_str(&text).map_err(|problem| Error::File { path: shown, problem: problem.to_string() })
+    toml::from_str(&text).map_err(|problem| Error::File { path: shown, problem: explained(&problem, &text) })
+}
+
+/// What is wrong and where, without the line itself, as a password may stand in it.
+fn explained(problem: &toml::de::Error, text: &str) -> String {
+    let place = problem.span().map_or_else(String::new, |span| {
+        let before = text.get(..span.start).unwrap_or(text);
+        let column = before.chars().rev().take_while(|letter| *letter != '\n').count() + 1;
+        format!("line {}, column {column}: ", before.matches('\n').count() + 1)
+    });
+    format!("{place}{}", without_secrets(problem.message()))
 }
 
 fn address(v: &mut Violations, field: &str, text: Option<&str>, default: &str) -> Option<SocketAddr> {
@@ -200,8 +203,18 @@ fn address(v: &mut Violations, field: &str, text: Option<&str>, default: &str) -
     address.ok()
 }
 
+/// Without a setting: where only this machine can reach the server, no other names; else those that a public name
+/// server cannot resolve.
+fn allowed_hosts(set: Option<HostNames>, listen: SocketAddr) -> Hosts {
+    match set {
+        Some(names) => Hosts::Named(names),
+        None if listen.ip().is_loopback() => Hosts::Loopback,
+        None => Hosts::Private,
+    }
+}
+
 fn limits(v: &mut Violations, options: &Options) -> Limits {
-    let defaults = DEFAULT_LIMITS;
+    let defaults = Limits::default();
     Limits {
         message_bytes: count(v, "message_bytes", options.message_bytes, defaults.message_bytes, 1 << 10, 1 << 30),
         connections: count(v, "max_connections", options.max_connections, defaults.connections, 1, 1_000_000),

@@ -29,6 +29,7 @@ mod body;
 mod dashboard;
 mod file;
 mod fleet;
+mod hosts;
 mod origin;
 mod outlook;
 mod params;
@@ -39,6 +40,7 @@ mod traffic;
 mod transcode;
 mod watch;
 
+pub use hosts::{HostNames, Hosts};
 use problem::Problem;
 
 /// What the handlers share.
@@ -58,9 +60,10 @@ pub fn router(
     metrics: PrometheusHandle,
     fleet: Fleet,
     limits: Limits,
+    hosts: Hosts,
     pressure: Pressure,
 ) -> (Router, impl Future<Output = ()>) {
-    let (fleet, watchers) = (fleet::Board::new(fleet), watch::WatcherSlots::new(limits.watchers));
+    let (fleet, watchers) = (fleet::Board::new(fleet), watch::WatcherSlots::new(limits.watchers, pressure.clone()));
     let (door, calls) = (services.door.clone(), Calls::new(services));
     let chore = fleet.clone().forget_unseen();
     let router = Router::new()
@@ -79,7 +82,7 @@ pub fn router(
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)
         .layer(DefaultBodyLimit::max(limits.message_bytes))
-        .layer(middleware::from_fn(origin::check))
+        .layer(middleware::from_fn_with_state(hosts, origin::check))
         .layer(middleware::map_response(say_what_it_is))
         .layer(middleware::from_fn_with_state(traffic::Slots::new(limits.calls, pressure), traffic::pass))
         .with_state(Shared { door, calls, metrics, fleet, watchers });

@@ -68,6 +68,24 @@ pub struct Limits {
     pub watchers: usize,
 }
 
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            message_bytes: 8 << 20,
+            connections: 16_384,
+            read_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(30),
+            request_bytes: 64 << 20,
+            response_bytes: 128 << 20,
+            calls: 8192,
+            streams: 32_768,
+            calls_per_connection: 1024,
+            stream_messages: 64,
+            watchers: 512,
+        }
+    }
+}
+
 impl Limits {
     /// The bounds of the connections of both listeners, which share the memory.
     #[must_use]

@@ -2,8 +2,8 @@
 
 use serde::Deserialize;
 
-use super::{duration::Length, retention::RetentionTerms};
-use crate::observability::LogFormat;
+use super::{duration::Length, retention::RetentionTerms, secret::SecretUrl};
+use crate::{http::HostNames, observability::LogFormat};
 use lrs_stats::choice::DeviceChoice;
 
 /// Declares each option once, with its help. A new option is a row here and its check in `config.rs`.
@@ -33,7 +33,7 @@ fn database_help() -> String {
 options! {
     /// Where the jobs are kept.
     #[arg(value_name = "URL", hide_env_values = true, help = database_help())]
-    database_url: String = "LRS_DATABASE_URL",
+    database_url: SecretUrl = "LRS_DATABASE_URL",
     /// How long to wait for the database at the start while it is away; `0s` does not wait [default: without end]
     #[arg(value_name = "TIME")]
     database_wait: Length = "LRS_DATABASE_WAIT",
@@ -43,6 +43,11 @@ options! {
     /// Where to serve HTTP; port 0 means any free port [default: 127.0.0.1:8080]
     #[arg(value_name = "ADDRESS")]
     http_listen: String = "LRS_HTTP_LISTEN",
+    /// The names of hosts by which browsers may reach the HTTP interface beside loopback names and addresses:
+    /// `lrs.example.org,*.training.example` [default: none on a loopback address, else names that only a private
+    /// network has, such as `lrs` and `lrs.training.svc`]
+    #[arg(value_name = "NAMES")]
+    allowed_hosts: HostNames = "LRS_ALLOWED_HOSTS",
     /// Where to compute batches of statistics: `cpu`, `cuda:0` and so on, or `auto`, which is the first GPU if it can
     /// be used, else the CPU [default: auto]
     #[arg(value_name = "DEVICE")]

@@ -9,6 +9,8 @@ use super::pressure::Pressure;
 /// So many bytes of a message are free of charge, so that callers with small messages are served even while others fill
 /// the memory. The number of these messages is bounded elsewhere.
 const FREE: usize = 4 << 10;
+/// A message of this size is large. Large messages leave an eighth of the memory to the others, such as the metrics.
+const LARGE: usize = 256 << 10;
 
 /// Memory of which bytes on their way take their part. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -42,8 +44,10 @@ impl Budget {
     /// Charges for a message of `bytes` at once.
     pub(super) fn take(&self, bytes: usize) -> Result<Option<Charge>, UsedUp> {
         let Some(bytes) = charged(bytes) else { return Ok(None) };
-        let charge =
-            u32::try_from(bytes).ok().and_then(|bytes| Arc::clone(&self.left).try_acquire_many_owned(bytes).ok());
+        let spared = if bytes < LARGE { 0 } else { self.limit / 8 };
+        let has_room = self.left.available_permits() >= bytes + spared;
+        let bytes = u32::try_from(bytes).ok().filter(|_| has_room);
+        let charge = bytes.and_then(|bytes| Arc::clone(&self.left).try_acquire_many_owned(bytes).ok());
         charge.map(Some).ok_or_else(|| {
             self.pressure.note();
             UsedUp { name: self.name, limit: self.limit }
@@ -105,6 +109,14 @@ mod tests {
         assert!(budget.take(FREE).unwrap().is_none());
         drop(first);
         assert!(budget.take(FREE + 1001).is_ok());
+    }
+
+    #[test]
+    fn large_messages_leave_room_to_others() {
+        let budget = budget(8 * LARGE);
+        assert!(budget.take(FREE + 7 * LARGE + 1).is_err());
+        let _large = budget.take(FREE + 7 * LARGE).unwrap();
+        assert!(budget.take(FREE + LARGE - 1).is_ok());
     }
 
     #[test]

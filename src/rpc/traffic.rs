@@ -233,7 +233,7 @@ mod tests {
             std::future::ready(Ok::<_, Infallible>(status.clone().into_http::<Body>()))
         });
         let request = http::Request::builder().uri(path).body(()).unwrap();
-        let limits = Limits { calls: limit, streams: 1, ..crate::config::DEFAULT_LIMITS };
+        let limits = Limits { calls: limit, streams: 1, ..Limits::default() };
         TrafficLayer::new(limits, Pressure::new(CancellationToken::new())).layer(inner).oneshot(request).await.unwrap()
     }
 

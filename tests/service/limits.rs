@@ -265,7 +265,7 @@ async fn an_http_client_that_says_nothing_is_shown_out() {
 /// An open stream of events: its connection, and the events received so far.
 async fn watch(server: &Server, path: &str) -> (TcpStream, String) {
     let mut socket = TcpStream::connect(&server.http).await.unwrap();
-    socket.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).await.unwrap();
+    socket.write_all(format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n").as_bytes()).await.unwrap();
     let mut head = vec![0; 4096];
     let length = tokio::time::timeout(PATIENCE, socket.read(&mut head)).await.unwrap().unwrap();
     (socket, String::from_utf8_lossy(&head[..length]).into_owned())

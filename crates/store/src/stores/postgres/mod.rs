@@ -52,7 +52,30 @@ pub(super) static KIND: Kind = Kind {
 
 static MIGRATIONS: Migrator = sqlx::migrate!("src/stores/postgres/migrations");
 
+/// The parameters that an address may have. The driver would log any other, and its value may be a password.
+const PARAMETERS: &[&str] = &[
+    "application_name",
+    "dbname",
+    "host",
+    "hostaddr",
+    "options",
+    "password",
+    "port",
+    "sslcert",
+    "sslkey",
+    "sslmode",
+    "sslrootcert",
+    "statement-cache-capacity",
+    "user",
+];
+
 fn locate(url: &str) -> Result<Arc<dyn Location>, Cause> {
+    let parameters = url.split_once('?').map_or("", |(_, parameters)| parameters);
+    let mut names = parameters.split('&').filter_map(|parameter| parameter.split('=').next());
+    if let Some(unknown) = names.find(|name| !name.is_empty() && !PARAMETERS.contains(name)) {
+        let allowed = PARAMETERS.join(", ");
+        return Err(Cause::new(format!("{unknown:?} is not a parameter: must be one of {allowed}")));
+    }
     let options: PgConnectOptions = url.parse().map_err(|error: sqlx::Error| Cause::new(error))?;
     Ok(Arc::new(Server(options)))
 }
