@@ -30,14 +30,14 @@ fn peak_mb(server: &Server) -> u64 {
     line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
 }
 
-fn assert_small(server: &Server) {
+pub fn assert_small(server: &Server) {
     let peak = peak_mb(server);
     println!("the server had at most {peak} MB in memory");
     assert!(peak < MEMORY_MB, "{peak} MB");
 }
 
 /// Another user's job trains undisturbed.
-async fn another_trains(server: &Server) {
+pub async fn another_trains(server: &Server) {
     let job = server.register("other", spec(0.1)).await.name;
     let attempt = server.start_attempt(&job, "t", 0).await;
     let mut stream = server.stream(&job, attempt, 0).await;
@@ -49,7 +49,7 @@ async fn another_trains(server: &Server) {
 }
 
 /// A spec with as many parameter groups as a job may have.
-fn many_groups() -> JobSpec {
+pub fn many_groups() -> JobSpec {
     let group = |number| ParameterGroup { name: format!("g{number}"), base_lr: 0.1, ..ParameterGroup::default() };
     JobSpec { groups: (0..64).map(group).collect(), ..JobSpec::default() }
 }
