@@ -164,8 +164,17 @@ fn given() -> Vec<String> {
 
 /// A message about the command line, which repeats what is wrong with it, without the passwords in what was `given`.
 fn without_secrets(message: &str, given: &[String]) -> String {
-    let secret = given.iter().filter(|text| may_be_secret(text) && redacted(text) != **text);
-    secret.fold(message.to_owned(), |message, text| message.replace(text.as_str(), &redacted(text)))
+    let secret = || given.iter().filter(|text| may_be_secret(text)).map(|text| (text, redacted(text)));
+    let whole = |message: String, (text, redacted): (&String, String)| message.replace(text.as_str(), &redacted);
+    // An option that is a list may repeat a part.
+    let parts = |message: String, (text, redacted): (&String, String)| {
+        let parts = text.split([',', '=', '&', '?']).filter(|part| part.len() > 2 && !redacted.contains(part));
+        parts.fold(message, |message, part| {
+            let hidden = if may_be_secret(part) { lrs_runtime::secret::redacted(part) } else { "***".to_owned() };
+            message.replace(part, &hidden)
+        })
+    };
+    secret().fold(secret().fold(message.to_owned(), whole), parts)
 }
 
 #[cfg(test)]

@@ -11,7 +11,10 @@ use crate::{
 };
 use lrs_engine::Settings;
 use lrs_model::violation::Violations;
-use lrs_runtime::{error::chain, secret::without_secrets};
+use lrs_runtime::{
+    error::chain,
+    secret::{may_be_secret, redacted, without_secrets},
+};
 use lrs_stats::choice::DeviceChoice;
 use lrs_store::{DatabaseUrl, database_urls};
 
@@ -113,8 +116,8 @@ impl Config {
         if let Err(problem) = observability::check_filter(&log.filter) {
             v.refuse(
                 "log_filter",
-                format_args!("{:?}", log.filter),
-                format_args!("such as `info,lrs=debug` ({problem})"),
+                format_args!("{:?}", shown(&log.filter)),
+                format_args!("such as `info,lrs=debug` ({})", without_secrets(&problem)),
             );
         }
         let grpc_listen = address(&mut v, "grpc_listen", options.grpc_listen.as_deref(), DEFAULT_GRPC_LISTEN);
@@ -194,11 +197,20 @@ fn explained(problem: &toml::de::Error, text: &str) -> String {
     format!("{place}{}", without_secrets(problem.message()))
 }
 
+/// A wrong value, which may be an address that was meant for another option, without its password.
+fn shown(value: &str) -> String {
+    if may_be_secret(value) { redacted(value) } else { value.to_owned() }
+}
+
 fn address(v: &mut Violations, field: &str, text: Option<&str>, default: &str) -> Option<SocketAddr> {
     let text = text.unwrap_or(default);
     let address = text.parse();
     if address.is_err() {
-        v.refuse(field, format_args!("{text:?}"), "an IP address and a port, such as 127.0.0.1:8080 or [::]:8080");
+        v.refuse(
+            field,
+            format_args!("{:?}", shown(text)),
+            "an IP address and a port, such as 127.0.0.1:8080 or [::]:8080",
+        );
     }
     address.ok()
 }

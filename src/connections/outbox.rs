@@ -185,7 +185,7 @@ mod tests {
     fn watched(connection: &Arc<Outbox>) -> Watched<impl Future<Output = ()> + use<>> {
         let stream = async {
             Outbox::current().unwrap().hand_over();
-            future::pending().await
+            future::pending::<()>().await;
         };
         Watched::new(stream, connection, Pressure::new(CancellationToken::new()), TIMEOUT)
     }

@@ -1,6 +1,6 @@
 //! Callers that connect and say nothing, or do not finish what they began to say.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::limits::{another_trains, assert_small};
 use crate::raw::{Http2, code_of, framed, rest_of};
@@ -12,7 +12,7 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
     task::JoinSet,
-    time::{interval, timeout},
+    time::{Instant, interval, timeout},
 };
 use tonic::Code;
 

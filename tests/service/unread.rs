@@ -1,17 +1,20 @@
 //! Callers that do not read what they asked for. A server that keeps their answers for them runs out of memory.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::limits::{another_trains, assert_small, many_groups};
 use crate::raw::{Http2, at_most_sockets, code_of, rest_of, send, sockets};
 use crate::server::{PATIENCE, Server, spec, wait_for};
 use lrs_proto::{GetLearningRateRequest, JobSpec, ParameterGroup, PreviewScheduleRequest, WatchJobRequest};
-use tokio::{io::AsyncReadExt as _, time::timeout};
+use tokio::{
+    io::AsyncReadExt as _,
+    time::{Instant, timeout},
+};
 use tonic::Code;
 
 const PREVIEW: &str = "POST /v1/schedules:preview";
 /// Room for some ten previews.
-const ARGUMENTS: [&str; 6] = ["--response-bytes", "33554432", "--write-timeout", "1s", "--read-timeout", "2s"];
+const ARGUMENTS: [&str; 6] = ["--response-bytes", "33554432", "--write-timeout", "5s", "--read-timeout", "5s"];
 
 /// A preview of 8 groups over 20,000 steps: some 3 MB in JSON, 1.4 MB in gRPC.
 fn preview() -> PreviewScheduleRequest {

@@ -34,12 +34,17 @@ pub struct Turn {
 impl Default for Turns {
     fn default() -> Self {
         let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let at_once = processors.div_ceil(2);
-        Self { free: Arc::new(Semaphore::new(at_once)), at_once }
+        Self::of(processors.div_ceil(2))
     }
 }
 
 impl Turns {
+    /// So many turns at once.
+    #[must_use]
+    pub fn of(at_once: usize) -> Self {
+        Self { free: Arc::new(Semaphore::new(at_once)), at_once }
+    }
+
     /// How many have a turn at once.
     #[must_use]
     pub fn at_once(&self) -> usize {

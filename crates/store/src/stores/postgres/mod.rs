@@ -72,9 +72,9 @@ const PARAMETERS: &[&str] = &[
 fn locate(url: &str) -> Result<Arc<dyn Location>, Cause> {
     let parameters = url.split_once('?').map_or("", |(_, parameters)| parameters);
     let mut names = parameters.split('&').filter_map(|parameter| parameter.split('=').next());
-    if let Some(unknown) = names.find(|name| !name.is_empty() && !PARAMETERS.contains(name)) {
-        let allowed = PARAMETERS.join(", ");
-        return Err(Cause::new(format!("{unknown:?} is not a parameter: must be one of {allowed}")));
+    // The name is not repeated: after a question mark that was not escaped, it is the rest of a password.
+    if names.any(|name| !name.is_empty() && !PARAMETERS.contains(&name)) {
+        return Err(Cause::new(format!("it has another parameter than {}", PARAMETERS.join(", "))));
     }
     let options: PgConnectOptions = url.parse().map_err(|error: sqlx::Error| Cause::new(error))?;
     Ok(Arc::new(Server(options)))
