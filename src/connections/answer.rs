@@ -113,7 +113,7 @@ impl<B: Body<Data = Bytes> + Unpin> AnswerBody<B> {
         let bytes = self.rest.split_to(PIECE.min(self.rest.len()));
         let outbox = Outbox::current();
         if let Some(outbox) = &outbox {
-            outbox.hand_over();
+            outbox.hand_over(bytes.len());
         }
         Bytes::from_owner(Piece { bytes, outbox, _kept: Arc::clone(&self.kept) })
     }
@@ -150,10 +150,12 @@ impl<B: Body<Data = Bytes, Error: Unpin> + Unpin> Body for AnswerBody<B> {
                 None => this.inner = None,
                 Some(Err(problem)) => this.next = Some(Err(problem)),
                 Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => match this.budget.wait(data.len()) {
-                        Some(charge) => this.waiting = Some((data, Box::pin(charge))),
-                        None => this.cut(data, None),
-                    },
+                    Ok(data) => {
+                        match this.budget.wait(data.len(), Outbox::current().map_or(0, |outbox| outbox.bytes())) {
+                            Some(charge) => this.waiting = Some((data, Box::pin(charge))),
+                            None => this.cut(data, None),
+                        }
+                    }
                     Err(frame) => this.next = frame.into_trailers().ok().map(Ok),
                 },
             }
@@ -191,7 +193,7 @@ impl AsRef<[u8]> for Piece {
 impl Drop for Piece {
     fn drop(&mut self) {
         if let Some(outbox) = &self.outbox {
-            outbox.written();
+            outbox.written(self.bytes.len());
         }
     }
 }

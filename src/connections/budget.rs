@@ -54,12 +54,14 @@ impl Budget {
         })
     }
 
-    /// Charges for a message of `bytes` as soon as there is room. `None` if it is free of charge.
+    /// Charges for `bytes` more of a stream of which so many are `waiting`, as soon as there is room. `None` if they are
+    /// free of charge.
     pub(super) fn wait(
         &self,
         bytes: usize,
+        waiting: usize,
     ) -> Option<impl Future<Output = Result<Charge, AcquireError>> + Send + use<>> {
-        let bytes = charged(bytes)?;
+        let bytes = charged(bytes + waiting.min(FREE))?;
         if self.left.available_permits() < bytes {
             self.pressure.note();
         }

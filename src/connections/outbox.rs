@@ -33,6 +33,7 @@ pub(super) struct Outbox {
 #[derive(Debug)]
 struct State {
     pieces: usize,
+    bytes: usize,
     /// When a piece was written last, or the first one handed over.
     moved: Instant,
     /// Who waits until all pieces but one are written.
@@ -44,7 +45,7 @@ struct State {
 impl Outbox {
     /// The outbox of a connection, or of a stream of `connection`.
     pub(super) fn new(connection: Option<Arc<Self>>) -> Arc<Self> {
-        let state = State { pieces: 0, moved: Instant::now(), waiting: None, is_left: false };
+        let state = State { pieces: 0, bytes: 0, moved: Instant::now(), waiting: None, is_left: false };
         Arc::new(Self { state: Mutex::new(state), connection })
     }
 
@@ -59,22 +60,24 @@ impl Outbox {
     }
 
     /// A piece is on its way.
-    pub(super) fn hand_over(&self) {
-        self.add(1);
+    pub(super) fn hand_over(&self, bytes: usize) {
+        self.add(1, bytes);
     }
 
-    fn add(&self, pieces: usize) {
+    fn add(&self, pieces: usize, bytes: usize) {
         let mut state = self.state();
         if state.pieces == 0 {
             state.moved = Instant::now();
         }
         state.pieces += pieces;
+        state.bytes += bytes;
     }
 
     /// A piece has been written, or dropped.
-    pub(super) fn written(&self) {
+    pub(super) fn written(&self, bytes: usize) {
         let mut state = self.state();
         state.pieces -= 1;
+        state.bytes -= bytes;
         state.moved = Instant::now();
         let (is_left, waiting) = (state.is_left, if state.pieces <= 1 { state.waiting.take() } else { None });
         drop(state);
@@ -82,7 +85,7 @@ impl Outbox {
             waiting.wake();
         }
         if let Some(connection) = self.connection.as_ref().filter(|_| is_left) {
-            connection.written();
+            connection.written(bytes);
         }
     }
 
@@ -102,6 +105,11 @@ impl Outbox {
         state.pieces > 0 && state.moved.elapsed() > patience
     }
 
+    /// The bytes on their way.
+    pub(super) fn bytes(&self) -> usize {
+        self.state().bytes
+    }
+
     fn has_pieces(&self) -> bool {
         self.state().pieces > 0
     }
@@ -112,7 +120,7 @@ impl Outbox {
         if let Some(connection) = self.connection.as_ref().filter(|_| !state.is_left) {
             state.is_left = true;
             if state.pieces > 0 {
-                connection.add(state.pieces);
+                connection.add(state.pieces, state.bytes);
             }
         }
     }
@@ -184,7 +192,7 @@ mod tests {
 
     fn watched(connection: &Arc<Outbox>) -> Watched<impl Future<Output = ()> + use<>> {
         let stream = async {
-            Outbox::current().unwrap().hand_over();
+            Outbox::current().unwrap().hand_over(7);
             future::pending::<()>().await;
         };
         Watched::new(stream, connection, Pressure::new(CancellationToken::new()), TIMEOUT)
@@ -202,7 +210,7 @@ mod tests {
         assert!(begun.elapsed() > TIMEOUT && begun.elapsed() < TIMEOUT + 2 * TICK, "{:?}", begun.elapsed());
         drop(stream);
         assert!(connection.has_pieces());
-        outbox.written();
+        outbox.written(7);
         assert!(!connection.has_pieces());
     }
 
@@ -211,7 +219,7 @@ mod tests {
         let connection = Outbox::new(None);
         let mut stream = watched(&connection);
         assert!((&mut stream).now_or_never().is_none());
-        stream.outbox.written();
+        stream.outbox.written(7);
         assert!(tokio::time::timeout(100 * TIMEOUT, stream).await.is_err());
     }
 }

@@ -43,7 +43,8 @@ use super::{
 /// The bytes that the HTTP library may buffer for a connection over HTTP/1.1, or a stream over HTTP/2, in each
 /// direction. That includes the head of a request.
 const BUFFER: usize = 64 << 10;
-/// The bytes of a connection over HTTP/2 that may have arrived and wait to be read, and those of a stream.
+/// The bytes of a connection over HTTP/2 that may have arrived and wait to be read, and those of a stream. With less,
+/// the library closes the connection of a trainer that sends a thousand small messages at once.
 const WINDOW: u32 = 1 << 20;
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);

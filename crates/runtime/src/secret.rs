@@ -72,7 +72,8 @@ fn redacted_authority(rest: &str) -> String {
 pub fn may_be_secret(text: &str) -> bool {
     let lower = text.to_ascii_lowercase();
     let has_user = text.split_once('@').is_some_and(|(before, _)| before.contains(':'));
-    has_user || lower.contains("://") || lower.contains("pass") || lower.contains("pwd")
+    let has_parameter = text.split_once('?').is_some_and(|(_, parameters)| parameters.contains('='));
+    has_user || has_parameter || ["://", "pass", "pwd"].iter().any(|sign| lower.contains(sign))
 }
 
 /// A message of another library, in which every quoted part that may have a password is redacted.
