@@ -78,9 +78,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_turn_is_free_again_when_it_is_over() {
-        let turns = Turns { free: Arc::new(Semaphore::new(1)), at_once: 1 };
+        let turns = Turns::of(1);
         let first = turns.take().await;
-        assert_eq!(turns.0.available_permits(), 0);
+        assert_eq!(turns.free.available_permits(), 0);
         drop(first);
         turns.take().await;
     }
