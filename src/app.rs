@@ -20,6 +20,7 @@ use ticks::every;
 
 use crate::{
     config::Config,
+    connections::Pressure,
     http,
     rpc::{self, Door, Health, Services},
 };
@@ -87,17 +88,19 @@ impl Server {
         let held = keeper.held();
 
         let mut tasks = JoinSet::new();
-        let (router, forget_unseen) =
-            http::router(services.clone(), metrics.clone(), Fleet::new(Arc::clone(&statistics)), config.limits);
-        let (limits, stop) = (config.limits, drain.clone().cancelled_owned());
+        let (limits, pressure) = (config.limits, Pressure::new(drain.clone()));
+        let bounds = limits.bounds(&pressure);
+        let (fleet, hosts) = (Fleet::new(Arc::clone(&statistics)), config.allowed_hosts.clone());
+        let (router, forget_unseen) = http::router(services.clone(), metrics.clone(), fleet, limits, hosts, pressure);
+        let (of_http, stop) = (bounds.clone(), drain.clone().cancelled_owned());
         tasks.spawn(async move {
-            http::serve(http, router, limits, stop).await;
+            http::serve(http, router, of_http, stop).await;
             Ok(())
         });
         let (served_health, stop) = (health.clone(), drain.clone().cancelled_owned());
         tasks.spawn(async move {
-            let served = rpc::serve(grpc, services, served_health, limits, stop).await;
-            served.map_err(anyhow::Error::from_boxed).context("gRPC cannot be served")
+            let served = rpc::serve(grpc, services, served_health, limits, bounds, stop).await;
+            served.context("gRPC cannot be served")
         });
         let stop = drain.clone();
         tasks.spawn(async move {

@@ -71,6 +71,7 @@ pub mod telemetry;
 pub mod version;
 
 use failure::{EXIT_CODES, Exit, Failure};
+use lrs_runtime::secret::{may_be_secret, redacted};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -111,18 +112,24 @@ commands! {
 }
 
 impl Cli {
-    /// Reads the command line.
+    /// Reads the command line and the environment.
     ///
     /// # Errors
     /// The exit code, if there is no command to run: the line is wrong, or asked for help. That has been said.
     pub fn read() -> Result<Self, ExitCode> {
         Self::try_parse().map_err(|refusal| {
-            let failure = if refusal.use_stderr() { serve::unreadable(&refusal) } else { None };
+            let text = refusal.render().to_string();
+            let shown = without_secrets(&text, &given());
+            let failure = if refusal.use_stderr() { serve::unreadable(&shown) } else { None };
             if let Some(failure) = failure {
                 return failure.exit.into();
             }
-            // Nobody may be there to read it.
-            let _ = refusal.print();
+            if shown == text {
+                // With its colours. Nobody may be there to read it.
+                let _ = refusal.print();
+            } else {
+                eprint!("{shown}");
+            }
             ExitCode::from(u8::try_from(refusal.exit_code()).unwrap_or(Exit::Failed as u8))
         })
     }
@@ -139,6 +146,35 @@ impl Cli {
             }
         }
     }
+}
+
+/// The texts on the command line and in our variables of the environment, the longest first.
+fn given() -> Vec<String> {
+    let line = std::env::args_os().flat_map(|argument| {
+        let argument = argument.to_string_lossy().into_owned();
+        let value = argument.split_once('=').map(|(_, value)| value.to_owned());
+        [Some(argument), value].into_iter().flatten()
+    });
+    let environment = std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("LRS_"));
+    let environment = environment.map(|(_, value)| value.to_string_lossy().into_owned());
+    let mut given: Vec<String> = line.chain(environment).collect();
+    given.sort_by_key(|text| std::cmp::Reverse(text.len()));
+    given
+}
+
+/// A message about the command line, which repeats what is wrong with it, without the passwords in what was `given`.
+fn without_secrets(message: &str, given: &[String]) -> String {
+    let secret = || given.iter().filter(|text| may_be_secret(text)).map(|text| (text, redacted(text)));
+    let whole = |message: String, (text, redacted): (&String, String)| message.replace(text.as_str(), &redacted);
+    // An option that is a list may repeat a part.
+    let parts = |message: String, (text, redacted): (&String, String)| {
+        let parts = text.split([',', '=', '&', '?']).filter(|part| part.len() > 2 && !redacted.contains(part));
+        parts.fold(message, |message, part| {
+            let hidden = if may_be_secret(part) { lrs_runtime::secret::redacted(part) } else { "***".to_owned() };
+            message.replace(part, &hidden)
+        })
+    };
+    secret().fold(secret().fold(message.to_owned(), whole), parts)
 }
 
 #[cfg(test)]
@@ -167,6 +203,17 @@ mod tests {
             command.get_subcommands().for_each(check);
         }
         check(&Cli::command());
+    }
+
+    #[test]
+    fn a_password_in_a_wrong_place_is_not_repeated() {
+        for argument in ["postgres://u:s3 c'ret@h/d", "--shards=postgres://u:s3cret@h/d", "u:s3cret@h/d"] {
+            let error = Cli::try_parse_from(["lrs", "serve", argument]).unwrap_err().to_string();
+            let given = [argument, argument.split_once('=').map_or("", |(_, value)| value)].map(str::to_owned);
+            assert!(error.contains("s3"), "{error}");
+            let shown = without_secrets(&error, &given);
+            assert!(!shown.contains("s3") && shown.contains("u:***@h"), "{shown}");
+        }
     }
 
     #[test]

@@ -5,35 +5,33 @@ use std::{net::SocketAddr, path::Path, time::Duration};
 use clap::ValueEnum as _;
 
 use crate::{
+    http::{HostNames, Hosts},
     observability::{self, LogConfig, LogFormat},
     rpc::Limits,
 };
 use lrs_engine::Settings;
 use lrs_model::violation::Violations;
-use lrs_runtime::error::chain;
+use lrs_runtime::{
+    error::chain,
+    secret::{may_be_secret, redacted, without_secrets},
+};
 use lrs_stats::choice::DeviceChoice;
 use lrs_store::{DatabaseUrl, database_urls};
 
 pub(crate) mod duration;
 mod options;
 mod retention;
+mod secret;
 
+use duration::Length;
 pub use options::Options;
 pub use retention::{Retention, RetentionTerms};
+pub use secret::SecretUrl;
 
 const DEFAULT_GRPC_LISTEN: &str = "127.0.0.1:50051";
 const DEFAULT_HTTP_LISTEN: &str = "127.0.0.1:8080";
 const DEFAULT_GRACE_PERIOD: Duration = Duration::from_secs(20);
 const DEFAULT_LOG_FILTER: &str = "info";
-const DEFAULT_LIMITS: Limits = Limits {
-    message_bytes: 8 << 20,
-    connections: 16_384,
-    header_timeout: Duration::from_secs(30),
-    calls: 8192,
-    calls_per_connection: 1024,
-    stream_messages: 64,
-    watchers: 512,
-};
 
 /// The checked configuration.
 #[derive(Clone, Debug)]
@@ -46,6 +44,8 @@ pub struct Config {
     pub grpc_listen: SocketAddr,
     /// Where HTTP is served; port 0 means any free port.
     pub http_listen: SocketAddr,
+    /// The hosts that HTTP answers.
+    pub allowed_hosts: Hosts,
     /// Where batches of statistics are computed.
     pub device: DeviceChoice,
     /// How long the process may take to end.
@@ -116,8 +116,8 @@ impl Config {
         if let Err(problem) = observability::check_filter(&log.filter) {
             v.refuse(
                 "log_filter",
-                format_args!("{:?}", log.filter),
-                format_args!("such as `info,lrs=debug` ({problem})"),
+                format_args!("{:?}", shown(&log.filter)),
+                format_args!("such as `info,lrs=debug` ({})", without_secrets(&problem)),
             );
         }
         let grpc_listen = address(&mut v, "grpc_listen", options.grpc_listen.as_deref(), DEFAULT_GRPC_LISTEN);
@@ -130,6 +130,7 @@ impl Config {
                 database_wait: options.database_wait.map(|wait| wait.0),
                 grpc_listen,
                 http_listen,
+                allowed_hosts: allowed_hosts(options.allowed_hosts, http_listen),
                 device,
                 grace_period,
                 log,
@@ -183,27 +184,57 @@ pub fn asked_log_format(line: &[String]) -> LogFormat {
 fn read(path: &Path) -> Result<Options, Error> {
     let shown = path.display().to_string();
     let text = std::fs::read_to_string(path).map_err(|source| Error::Unreadable { path: shown.clone(), source })?;
-    toml::from_str(&text).map_err(|problem| Error::File { path: shown, problem: problem.to_string() })
+    toml::from_str(&text).map_err(|problem| Error::File { path: shown, problem: explained(&problem, &text) })
+}
+
+/// What is wrong and where, without the line itself, as a password may stand in it.
+fn explained(problem: &toml::de::Error, text: &str) -> String {
+    let place = problem.span().map_or_else(String::new, |span| {
+        let before = text.get(..span.start).unwrap_or(text);
+        let column = before.chars().rev().take_while(|letter| *letter != '\n').count() + 1;
+        format!("line {}, column {column}: ", before.matches('\n').count() + 1)
+    });
+    format!("{place}{}", without_secrets(problem.message()))
+}
+
+/// A wrong value, which may be an address that was meant for another option, without its password.
+fn shown(value: &str) -> String {
+    if may_be_secret(value) { redacted(value) } else { value.to_owned() }
 }
 
 fn address(v: &mut Violations, field: &str, text: Option<&str>, default: &str) -> Option<SocketAddr> {
     let text = text.unwrap_or(default);
     let address = text.parse();
     if address.is_err() {
-        v.refuse(field, format_args!("{text:?}"), "an IP address and a port, such as 127.0.0.1:8080 or [::]:8080");
+        v.refuse(
+            field,
+            format_args!("{:?}", shown(text)),
+            "an IP address and a port, such as 127.0.0.1:8080 or [::]:8080",
+        );
     }
     address.ok()
 }
 
+/// Without a setting: where only this machine can reach the server, no other names; else those that a public name
+/// server cannot resolve.
+fn allowed_hosts(set: Option<HostNames>, listen: SocketAddr) -> Hosts {
+    match set {
+        Some(names) => Hosts::Named(names),
+        None if listen.ip().is_loopback() => Hosts::Loopback,
+        None => Hosts::Private,
+    }
+}
+
 fn limits(v: &mut Violations, options: &Options) -> Limits {
-    let defaults = DEFAULT_LIMITS;
+    let defaults = Limits::default();
     Limits {
         message_bytes: count(v, "message_bytes", options.message_bytes, defaults.message_bytes, 1 << 10, 1 << 30),
         connections: count(v, "max_connections", options.max_connections, defaults.connections, 1, 1_000_000),
-        header_timeout: options.http_header_timeout.map_or(defaults.header_timeout, |timeout| {
-            let (least, most) = (Duration::from_millis(100), Duration::from_hours(1));
-            in_range(v, "http_header_timeout", timeout.0, least, most, duration::show)
-        }),
+        read_timeout: timeout(v, "read_timeout", options.read_timeout, defaults.read_timeout),
+        write_timeout: timeout(v, "write_timeout", options.write_timeout, defaults.write_timeout),
+        request_bytes: count(v, "request_bytes", options.request_bytes, defaults.request_bytes, 1 << 20, 1 << 31),
+        response_bytes: count(v, "response_bytes", options.response_bytes, defaults.response_bytes, 1 << 20, 1 << 31),
+        streams: count(v, "max_streams", options.max_streams, defaults.streams, 1, 1_000_000),
         calls: count(v, "max_calls", options.max_calls, defaults.calls, 1, 1_000_000),
         calls_per_connection: options.max_calls_per_connection.map_or(defaults.calls_per_connection, |calls| {
             in_range(v, "max_calls_per_connection", calls, 1, 1_000_000, u32::to_string)
@@ -274,6 +305,12 @@ fn engine_settings(v: &mut Violations, options: &Options) -> Settings {
             .map_or(defaults.max_report_jobs, |jobs| in_range(v, "max_report_jobs", jobs, 1, 10_000, u32::to_string)),
         max_reports: count(v, "max_reports", options.max_reports, defaults.max_reports, 1, 1024),
     }
+}
+
+fn timeout(v: &mut Violations, field: &str, set: Option<Length>, default: Duration) -> Duration {
+    set.map_or(default, |timeout| {
+        in_range(v, field, timeout.0, Duration::from_millis(100), Duration::from_hours(1), duration::show)
+    })
 }
 
 fn count(v: &mut Violations, field: &str, set: Option<usize>, default: usize, min: usize, max: usize) -> usize {

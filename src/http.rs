@@ -3,29 +3,25 @@
 //! JSON requests become calls of the same methods that gRPC serves, inside the process (`transcode`). So there is one
 //! mapping of requests and one set of checks.
 
-use std::{future::Future, pin::pin};
+use std::future::Future;
 
 use axum::{
     Router,
+    body::Body,
     extract::DefaultBodyLimit,
     http::{HeaderMap, HeaderValue, Method, Uri, header},
     middleware,
     response::{IntoResponse as _, Response},
     routing::get,
 };
-use futures::StreamExt as _;
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{conn::auto, graceful::GracefulShutdown},
-    service::TowerToHyperService,
-};
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::net::TcpListener;
 use tonic::Status;
+use tower::ServiceExt as _;
 
 use crate::{
-    connections,
-    rpc::{Calls, Door, Limits, Services},
+    connections::{self, Bounds, Interface, Pressure, Reading, RequestBody},
+    rpc::{Calls, Door, Limits, Services, overloaded},
 };
 use lrs_engine::Fleet;
 
@@ -33,6 +29,7 @@ mod body;
 mod dashboard;
 mod file;
 mod fleet;
+mod hosts;
 mod origin;
 mod outlook;
 mod params;
@@ -43,6 +40,7 @@ mod traffic;
 mod transcode;
 mod watch;
 
+pub use hosts::{HostNames, Hosts};
 use problem::Problem;
 
 /// What the handlers share.
@@ -62,8 +60,10 @@ pub fn router(
     metrics: PrometheusHandle,
     fleet: Fleet,
     limits: Limits,
+    hosts: Hosts,
+    pressure: Pressure,
 ) -> (Router, impl Future<Output = ()>) {
-    let (fleet, watchers) = (fleet::Board::new(fleet), watch::WatcherSlots::new(limits.watchers));
+    let (fleet, watchers) = (fleet::Board::new(fleet), watch::WatcherSlots::new(limits.watchers, pressure.clone()));
     let (door, calls) = (services.door.clone(), Calls::new(services));
     let chore = fleet.clone().forget_unseen();
     let router = Router::new()
@@ -82,42 +82,19 @@ pub fn router(
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)
         .layer(DefaultBodyLimit::max(limits.message_bytes))
-        .layer(middleware::from_fn(origin::check))
+        .layer(middleware::from_fn_with_state(hosts, origin::check))
         .layer(middleware::map_response(say_what_it_is))
-        .layer(middleware::from_fn_with_state(traffic::Slots::new(limits.calls), traffic::pass))
+        .layer(middleware::from_fn_with_state(traffic::Slots::new(limits.calls, pressure), traffic::pass))
         .with_state(Shared { door, calls, metrics, fleet, watchers });
     (router, chore)
 }
 
-/// Serves HTTP/1.1 until `stop` is done and the requests under way have been answered. A connection on which no whole
-/// head of a request comes for `header_timeout` is closed.
-pub async fn serve(
-    listener: TcpListener,
-    router: Router,
-    limits: Limits,
-    stop: impl Future<Output = ()> + Send + 'static,
-) {
-    // No HTTP/2: to tell it apart, a connection would be read without a time-out.
-    let mut server = auto::Builder::new(TokioExecutor::new()).http1_only();
-    server.http1().timer(TokioTimer::new()).header_read_timeout(limits.header_timeout);
-    let (mut tasks, graceful) = (JoinSet::new(), GracefulShutdown::new());
-    let (mut connections, mut stop) = (pin!(connections::accept(listener, limits.connections)), pin!(stop));
-    loop {
-        let connection = tokio::select! {
-            Some(Ok(connection)) = connections.next() => connection,
-            () = &mut stop => break,
-        };
-        let service = TowerToHyperService::new(router.clone());
-        let answers = graceful.watch(server.serve_connection(TokioIo::new(connection), service).into_owned());
-        tasks.spawn(async move {
-            if let Err(problem) = answers.await {
-                tracing::debug!(%problem, "An HTTP connection broke");
-            }
-        });
-        while tasks.try_join_next().is_some() {}
-    }
-    graceful.shutdown().await;
-    tasks.join_all().await;
+/// Serves HTTP/1.1 until `stop` is done and the requests under way have been answered.
+pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, stop: impl Future<Output = ()>) {
+    let service = router.map_request(|request: http::Request<RequestBody>| request.map(Body::new));
+    let refuse = |used_up| Problem::from(overloaded(used_up)).into_response();
+    let interface = Interface { service, is_http2: false, reading: |_| Reading::Whole, refuse };
+    connections::serve(listener, interface, bounds, stop).await;
 }
 
 /// Tells browsers not to guess another content type.

@@ -1,12 +1,15 @@
 //! The gRPC interface: translates between the wire and the engine, and nothing more.
 
-use std::{future::Future, time::Duration};
+use std::{collections::HashSet, future::Future, sync::LazyLock, time::Duration};
 
+use http::Request;
 use tokio::net::TcpListener;
-use tonic::{codec::CompressionEncoding, service::Routes};
+use tonic::{Status, body::Body, codec::CompressionEncoding, service::Routes};
 use tonic_health::{ServingStatus, server::HealthReporter};
+use tower::{Layer as _, ServiceExt as _};
 
-use crate::connections;
+use crate::connections::{self, Bounds, Budget, Interface, Pressure, Reading, RequestBody, Unread, UsedUp};
+use lrs_engine::Error;
 use lrs_proto::{
     DESCRIPTORS, job_service_server::JobServiceServer, learning_rate_service_server::LearningRateServiceServer,
     reflect, report_service_server::ReportServiceServer, schedule_service_server::ScheduleServiceServer,
@@ -14,6 +17,7 @@ use lrs_proto::{
 
 mod calls;
 pub mod convert;
+mod deadline;
 mod door;
 #[cfg(test)]
 mod every;
@@ -37,9 +41,6 @@ pub use report_service::Reports;
 pub use schedule_service::Schedules;
 pub use status::DOMAIN;
 
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
-
 /// The bounds of the interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -47,16 +48,58 @@ pub struct Limits {
     pub message_bytes: usize,
     /// Connections that a listener may have open; further ones wait in the kernel.
     pub connections: usize,
-    /// How long an HTTP connection may take to send the head of a request, or be silent between two.
-    pub header_timeout: Duration,
+    /// How long a caller may take to send a request, or to go on with it.
+    pub read_timeout: Duration,
+    /// How long a caller may take to read, or to go on reading, an answer.
+    pub write_timeout: Duration,
+    /// Bytes of requests that may be in memory, over all connections.
+    pub request_bytes: usize,
+    /// Bytes of answers that may wait to be written, over all connections.
+    pub response_bytes: usize,
     /// Calls that may be under way at once, over all connections.
     pub calls: usize,
+    /// Streams that may be open at once over gRPC, over all connections.
+    pub streams: usize,
     /// Streams and calls that one connection may have open.
     pub calls_per_connection: u32,
     /// Messages of a telemetry stream that may await their acknowledgement; further ones are not read.
     pub stream_messages: usize,
     /// Streams of server-sent events that may be open at once.
     pub watchers: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            message_bytes: 8 << 20,
+            connections: 16_384,
+            read_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(30),
+            request_bytes: 64 << 20,
+            response_bytes: 128 << 20,
+            calls: 8192,
+            streams: 32_768,
+            calls_per_connection: 1024,
+            stream_messages: 64,
+            watchers: 512,
+        }
+    }
+}
+
+impl Limits {
+    /// The bounds of the connections of both listeners, which share the memory.
+    #[must_use]
+    pub fn bounds(&self, pressure: &Pressure) -> Bounds {
+        Bounds {
+            connections: self.connections,
+            streams: self.calls_per_connection,
+            read_timeout: self.read_timeout,
+            write_timeout: self.write_timeout,
+            requests: Budget::new("request_bytes", self.request_bytes, pressure.clone()),
+            answers: Budget::new("response_bytes", self.response_bytes, pressure.clone()),
+            pressure: pressure.clone(),
+        }
+    }
 }
 
 /// The services, which both interfaces share: gRPC serves them on its own listener, `http` calls them inside the
@@ -126,23 +169,49 @@ fn health_names() -> impl Iterator<Item = String> {
 /// Serves gRPC until `stop` is done and the calls under way have been answered.
 ///
 /// # Errors
-/// If connections cannot be served at all, or the descriptors are invalid.
+/// If the descriptors are invalid.
 pub async fn serve(
     listener: TcpListener,
     services: Services,
     health: Health,
     limits: Limits,
+    bounds: Bounds,
     stop: impl Future<Output = ()>,
-) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    tonic::transport::Server::builder()
-        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
-        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-        .max_concurrent_streams(limits.calls_per_connection)
-        .layer(traffic::TrafficLayer::new(limits.calls))
-        .add_routes(routes(services, health, limits)?)
-        .serve_with_incoming_shutdown(connections::accept(listener, limits.connections), stop)
-        .await?;
+) -> Result<(), tonic_reflection::server::Error> {
+    let routes = deadline::Deadlines(routes(services, health, limits)?);
+    let service = traffic::TrafficLayer::new(limits, bounds.pressure.clone()).layer(routes);
+    let service = service.map_request(|request: Request<RequestBody>| {
+        use http_body_util::BodyExt as _;
+        request.map(|body| Body::new(body.map_err(unread)))
+    });
+    let refuse = |used_up| status::of(overloaded(used_up)).into_http();
+    let interface = Interface { service, is_http2: true, reading, refuse };
+    connections::serve(listener, interface, bounds, stop).await;
     Ok(())
+}
+
+/// Callers of our methods that do not stream must send the whole request without a pause.
+fn reading(path: &str) -> Reading {
+    static WHOLE: LazyLock<HashSet<String>> = LazyLock::new(|| {
+        let whole = reflect::methods().filter(|method| !method.is_client_streaming());
+        whole.map(|method| reflect::path(&method)).collect()
+    });
+    if WHOLE.contains(path) { Reading::Whole } else { Reading::Messages }
+}
+
+/// The error that the memory for requests or answers is used up.
+pub(crate) fn overloaded(UsedUp { name, limit }: UsedUp) -> Error {
+    Error::Overloaded { what: name, limit }
+}
+
+/// The status of a call whose request was not read to its end.
+pub(crate) fn unread(why: Unread) -> Status {
+    match why {
+        Unread::UsedUp(used_up) => status::of(overloaded(used_up)),
+        Unread::ShuttingDown => status::of(Error::ShuttingDown),
+        Unread::TooSlow(_) => Status::deadline_exceeded(why.to_string()),
+        Unread::Broken => Status::cancelled(why.to_string()),
+    }
 }
 
 fn routes(services: Services, health: Health, limits: Limits) -> Result<Routes, tonic_reflection::server::Error> {

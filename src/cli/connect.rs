@@ -10,6 +10,7 @@ use tonic::{
 
 use super::failure::{Exit, Failure, retry_delay};
 use lrs_proto::{job_service_client::JobServiceClient, report_service_client::ReportServiceClient};
+use lrs_runtime::secret::redacted;
 
 /// How long to wait for the server to take the connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -46,7 +47,7 @@ impl ConnectArgs {
     /// If the address is invalid or the server is unreachable.
     pub async fn connect(&self) -> Result<Connection, Failure> {
         let channel = self.endpoint()?.connect().await.map_err(|error| {
-            Failure::new(Exit::Unavailable, format!("cannot reach {}: {}", self.server, root_cause(&error)))
+            Failure::new(Exit::Unavailable, format!("cannot reach {}: {}", redacted(&self.server), root_cause(&error)))
                 .with_hint("is `lrs serve` running? --server or LRS_SERVER says where")
         })?;
         // Pages of raw telemetry, and reports over many jobs, are larger than tonic's default of 4 MiB.
@@ -57,7 +58,7 @@ impl ConnectArgs {
 
     fn endpoint(&self) -> Result<Endpoint, Failure> {
         let invalid = |problem: &str| {
-            Failure::invalid(format!("--server {:?}: {problem}", self.server))
+            Failure::invalid(format!("--server {:?}: {problem}", redacted(&self.server)))
                 .with_hint("it looks like http://127.0.0.1:50051")
         };
         let url = if self.server.contains("://") { self.server.clone() } else { format!("http://{}", self.server) };

@@ -1,7 +1,7 @@
 //! The database, for the commands that open it themselves.
 
 use super::failure::Failure;
-use crate::config;
+use crate::config::{self, SecretUrl};
 use lrs_store as store;
 use lrs_store::DatabaseUrl;
 
@@ -10,7 +10,7 @@ use lrs_store::DatabaseUrl;
 pub struct DatabaseArgs {
     /// The address of the database.
     #[arg(long, env = "LRS_DATABASE_URL", value_name = "URL", hide_env_values = true, help = help())]
-    pub database_url: Option<String>,
+    pub database_url: Option<SecretUrl>,
 }
 
 impl DatabaseArgs {

@@ -84,7 +84,7 @@ mod tests {
     async fn a_new_file_is_migrated_once() {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}", folder.path().join("lrs.db").display());
-        let database = DatabaseArgs { database_url: Some(url) };
+        let database = DatabaseArgs { database_url: Some(url.into()) };
         let args = |check| Args { database: database.clone(), check };
 
         assert_eq!(run(args(true)).await.unwrap_err().exit, Exit::Conflict);
@@ -94,7 +94,7 @@ mod tests {
 
     #[tokio::test]
     async fn another_kind_of_database_is_refused() {
-        let database = DatabaseArgs { database_url: Some("mysql://root@db".to_owned()) };
+        let database = DatabaseArgs { database_url: Some("mysql://root@db".into()) };
         let args = Args { database, check: true };
         assert_eq!(run(args).await.unwrap_err().exit, Exit::Invalid);
     }

@@ -55,11 +55,11 @@ pub async fn run(args: Args) -> Result<(), Failure> {
 /// The failure that a command line cannot be read, if it is one of `lrs serve` that asks for a log in JSON: said as a
 /// line of that log.
 #[must_use]
-pub fn unreadable(refusal: &clap::Error) -> Option<Failure> {
+pub fn unreadable(refusal: &str) -> Option<Failure> {
     let line: Vec<String> = std::env::args_os().map(|text| text.to_string_lossy().into_owned()).collect();
     let is_serve = line.iter().any(|text| text == "serve");
     let asks_for_json = is_serve && config::asked_log_format(&line) == LogFormat::Json;
-    asks_for_json.then(|| logged(&Failure::invalid(refusal.render())))
+    asks_for_json.then(|| logged(&Failure::invalid(refusal)))
 }
 
 /// Writes a failure as a line of the log in JSON, whatever the log's filter is. What is left is the exit code.

@@ -2,8 +2,8 @@
 
 use serde::Deserialize;
 
-use super::{duration::Length, retention::RetentionTerms};
-use crate::observability::LogFormat;
+use super::{duration::Length, retention::RetentionTerms, secret::SecretUrl};
+use crate::{http::HostNames, observability::LogFormat};
 use lrs_stats::choice::DeviceChoice;
 
 /// Declares each option once, with its help. A new option is a row here and its check in `config.rs`.
@@ -33,7 +33,7 @@ fn database_help() -> String {
 options! {
     /// Where the jobs are kept.
     #[arg(value_name = "URL", hide_env_values = true, help = database_help())]
-    database_url: String = "LRS_DATABASE_URL",
+    database_url: SecretUrl = "LRS_DATABASE_URL",
     /// How long to wait for the database at the start while it is away; `0s` does not wait [default: without end]
     #[arg(value_name = "TIME")]
     database_wait: Length = "LRS_DATABASE_WAIT",
@@ -43,6 +43,11 @@ options! {
     /// Where to serve HTTP; port 0 means any free port [default: 127.0.0.1:8080]
     #[arg(value_name = "ADDRESS")]
     http_listen: String = "LRS_HTTP_LISTEN",
+    /// The names of hosts by which browsers may reach the HTTP interface beside loopback names and addresses:
+    /// `lrs.example.org,*.training.example` [default: none on a loopback address, else names that only a private
+    /// network has, such as `lrs` and `lrs.training.svc`]
+    #[arg(value_name = "NAMES")]
+    allowed_hosts: HostNames = "LRS_ALLOWED_HOSTS",
     /// Where to compute batches of statistics: `cpu`, `cuda:0` and so on, or `auto`, which is the first GPU if it can
     /// be used, else the CPU [default: auto]
     #[arg(value_name = "DEVICE")]
@@ -71,13 +76,25 @@ options! {
     /// The most open connections, on each of the two listeners; further connections wait [default: 16384]
     #[arg(value_name = "N", help_heading = "Limits")]
     max_connections: usize = "LRS_MAX_CONNECTIONS",
-    /// How long an HTTP connection may take to send the head of a request, or be silent between two requests [default:
-    /// 30s]
+    /// The most bytes of requests in memory, over all connections [default: 67108864]
+    #[arg(value_name = "N", help_heading = "Limits")]
+    request_bytes: usize = "LRS_REQUEST_BYTES",
+    /// The most bytes of answers that wait to be written, over all connections [default: 134217728]
+    #[arg(value_name = "N", help_heading = "Limits")]
+    response_bytes: usize = "LRS_RESPONSE_BYTES",
+    /// How long a caller may take to send a request, or 16 KiB of a long request, or to make its first call on a
+    /// connection [default: 30s]
     #[arg(value_name = "TIME", help_heading = "Limits")]
-    http_header_timeout: Length = "LRS_HTTP_HEADER_TIMEOUT",
+    read_timeout: Length = "LRS_READ_TIMEOUT",
+    /// How long a caller may take to read an answer, or 16 KiB of a long answer [default: 30s]
+    #[arg(value_name = "TIME", help_heading = "Limits")]
+    write_timeout: Length = "LRS_WRITE_TIMEOUT",
     /// The most open calls and streams of one gRPC connection [default: 1024]
     #[arg(value_name = "N", help_heading = "Limits")]
     max_calls_per_connection: u32 = "LRS_MAX_CALLS_PER_CONNECTION",
+    /// The most open streams over gRPC [default: 32768]
+    #[arg(value_name = "N", help_heading = "Limits")]
+    max_streams: usize = "LRS_MAX_STREAMS",
     /// The most messages of a telemetry stream that await their acknowledgement [default: 64]
     #[arg(value_name = "N", help_heading = "Limits")]
     max_stream_messages: usize = "LRS_MAX_STREAM_MESSAGES",

@@ -80,3 +80,34 @@ fn flags_are_named_as_in_the_file() {
     let Err(problem) = Line::try_parse_from(["lrs", "--stale-after", "3"]) else { panic!("not refused") };
     assert!(problem.to_string().contains("must be a length of time"), "{problem}");
 }
+
+#[test]
+fn the_configuration_can_be_written_to_a_log() {
+    let options = Options { database_url: Some("postgres://u:s3cret@h/d".into()), ..Options::default() };
+    let text = format!("{options:?}");
+    let text = text + &format!("{:?}", Config::checked(options).unwrap());
+    assert!(!text.contains("s3cret") && text.contains("u:***@h"), "{text}");
+}
+
+#[test]
+fn browsers_may_use_private_names_where_others_can_reach_the_server() {
+    let hosts = |listen: &str, names: Option<&str>| {
+        let allowed_hosts = names.map(|names| names.parse().unwrap());
+        Config::checked(Options { http_listen: Some(listen.into()), allowed_hosts, ..flags() }).unwrap().allowed_hosts
+    };
+    assert_eq!(hosts("127.0.0.1:0", None), Hosts::Loopback);
+    assert_eq!(hosts("[::1]:0", None), Hosts::Loopback);
+    assert_eq!(hosts("0.0.0.0:8080", None), Hosts::Private);
+    assert_eq!(hosts("0.0.0.0:8080", Some("lrs.example.org")), Hosts::Named("lrs.example.org".parse().unwrap()));
+    let file = file("allowed_hosts = [\"lrs.example.org\", \"http://lrs\"]\n");
+    let problem = Config::load(flags(), Some(file.path())).unwrap_err().to_string();
+    assert!(problem.contains("line 1") && problem.contains("http://lrs"), "{problem}");
+}
+
+#[test]
+fn the_example_is_a_configuration() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/lrs.toml");
+    let config = Config::load(Options::default(), Some(&file)).unwrap();
+    assert_eq!(config.limits, Limits::default());
+    assert!(matches!(config.allowed_hosts, Hosts::Named(_)));
+}

@@ -14,7 +14,7 @@ pub(super) fn config_file(data: &[u8]) {
         Err(problem) => assert!(!problem.to_string().is_empty()),
         // The default database depends on the user.
         Ok(options) => match Config::checked(Options {
-            database_url: options.database_url.clone().or(Some("sqlite://lrs.db".to_owned())),
+            database_url: options.database_url.clone().or(Some("sqlite://lrs.db".into())),
             ..options
         }) {
             Ok(config) => assert!(config.engine.shards > 0 && config.engine.batch_items > 0),

@@ -31,6 +31,8 @@ const PERIOD: Duration = Duration::from_millis(300);
 const LONGEST_REST: Duration = Duration::from_secs(1);
 /// How many jobs are shown: the running jobs first, then those that ended last.
 const JOBS_AT_MOST: usize = 10_000;
+/// The size from which on a part of the list of jobs is sent.
+const PART_BYTES: usize = 32 << 10;
 /// How many points the small line beside a job has.
 const SPARK_POINTS: usize = 40;
 /// How many deleted jobs the board remembers. A reader that has missed more deletions is told to read all jobs again.
@@ -81,20 +83,33 @@ enum Change {
     Missed,
 }
 
-/// All jobs.
+/// All jobs. Each row is read when it is sent, so a caller that reads slowly keeps no old rows in memory.
 pub(super) async fn list(State(shared): State<Shared>, params: Params) -> Result<Response, Problem> {
     params.none()?;
     shared.fleet.refresh(&shared.door.engine()?).await?;
-    let (rows, version, is_truncated) = shared.fleet.rows().all();
+    let (names, version, is_truncated) = shared.fleet.rows().names();
     let end = format!(r#"],"version":{version},"truncated":{is_truncated},"jobs_at_most":{JOBS_AT_MOST}}}"#);
-    // Sent row by row, so that no caller needs a copy of the whole answer in memory.
-    let rows = rows.into_iter().enumerate().flat_map(|(index, row)| {
-        let comma = (index > 0).then_some(Bytes::from_static(b","));
-        comma.into_iter().chain([row])
+    let begin = Bytes::from_static(br#"{"jobs":["#);
+    let sending = (shared.fleet, names.into_iter(), Some(end), true);
+    let parts = futures::stream::unfold(sending, async |(board, mut names, mut end, mut is_first)| {
+        let mut part = Vec::with_capacity(PART_BYTES);
+        while part.len() < PART_BYTES
+            && let Some(name) = names.next()
+        {
+            let Some(row) = board.rows().shown(&name) else { continue };
+            if !is_first {
+                part.push(b',');
+            }
+            is_first = false;
+            part.extend(row);
+        }
+        if part.len() < PART_BYTES {
+            part.extend(end.take()?.into_bytes());
+        }
+        Some((Bytes::from(part), (board, names, end, is_first)))
     });
-    let parts = [Bytes::from_static(br#"{"jobs":["#)].into_iter().chain(rows).chain([end.into()]);
-    let body = Body::from_stream(futures::stream::iter(parts.map(Ok::<_, Infallible>)));
-    Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
+    let parts = futures::stream::iter([begin]).chain(parts).map(Ok::<_, Infallible>);
+    Ok(([(header::CONTENT_TYPE, "application/json")], Body::from_stream(parts)).into_response())
 }
 
 /// Changes of jobs: `row` has a job as [`list`] writes it, `removed` the name of a deleted job. After `missed_events`
@@ -231,11 +246,16 @@ impl Rows {
         Some((change, *reached))
     }
 
-    /// All rows by name, the current version, and whether there are more jobs than rows.
-    fn all(&self) -> (Vec<Bytes>, u64, bool) {
-        let mut rows: Vec<&Row> = self.by_version.values().collect();
-        rows.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-        (rows.into_iter().filter_map(|row| row.shown.clone()).collect(), self.version, self.is_truncated)
+    /// The row of a job.
+    fn shown(&self, name: &str) -> Option<Bytes> {
+        self.by_version.get(self.versions.get(name)?)?.shown.clone()
+    }
+
+    /// The names of all jobs in order, the current version, and whether there are more jobs than rows.
+    fn names(&self) -> (Vec<Arc<str>>, u64, bool) {
+        let mut names: Vec<Arc<str>> = self.versions.keys().cloned().collect();
+        names.sort_unstable();
+        (names, self.version, self.is_truncated)
     }
 }
 
@@ -320,7 +340,7 @@ mod tests {
 
         assert_eq!(told(&rows, 0), [Change::Gone("b".into()), Change::Row(row("a3"))]);
         assert_eq!(told(&rows, seen), told(&rows, 0));
-        assert_eq!(rows.all().0, [row("a3")]);
+        assert_eq!((rows.names().0, rows.shown("a")), (vec!["a".into()], Some(row("a3"))));
     }
 
     #[test]

@@ -17,12 +17,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
 
 use super::Problem;
+use crate::connections::Pressure;
 
 /// How many streams may be open at once.
 #[derive(Clone)]
 pub(super) struct WatcherSlots {
     free: Arc<Semaphore>,
     limit: usize,
+    pressure: Pressure,
 }
 
 /// The right to one open stream, given back when it is dropped.
@@ -32,8 +34,8 @@ pub(super) struct WatcherSlot {
 
 impl WatcherSlots {
     /// Slots for `limit` streams.
-    pub(super) fn new(limit: usize) -> Self {
-        Self { free: Arc::new(Semaphore::new(limit)), limit }
+    pub(super) fn new(limit: usize, pressure: Pressure) -> Self {
+        Self { free: Arc::new(Semaphore::new(limit)), limit, pressure }
     }
 
     /// A slot, to be taken before there is any work.
@@ -41,8 +43,11 @@ impl WatcherSlots {
     /// # Errors
     /// If all slots are taken.
     pub(super) fn take(&self) -> Result<WatcherSlot, Error> {
-        let full = Error::Overloaded { what: "the list of open event streams (max_watchers)", limit: self.limit };
-        Arc::clone(&self.free).try_acquire_owned().map(|permit| WatcherSlot { _permit: permit }).map_err(|_| full)
+        let free = Arc::clone(&self.free).try_acquire_owned();
+        free.map(|permit| WatcherSlot { _permit: permit }).map_err(|_| {
+            self.pressure.note();
+            Error::Overloaded { what: "the list of open event streams (max_watchers)", limit: self.limit }
+        })
     }
 }
 
@@ -88,6 +93,7 @@ mod tests {
     use super::*;
     use lrs_proto::{WatchJobResponse, reflect::descriptor, watch_job_response::Event as Wire};
     use prost::Message as _;
+    use tokio_util::sync::CancellationToken;
 
     #[test]
     fn an_event_has_the_name_of_its_kind() {
@@ -99,7 +105,7 @@ mod tests {
 
     #[test]
     fn a_stream_too_many_is_refused_until_another_ends() {
-        let slots = WatcherSlots::new(1);
+        let slots = WatcherSlots::new(1, Pressure::new(CancellationToken::new()));
         let slot = slots.take().unwrap();
         assert!(matches!(slots.take(), Err(Error::Overloaded { limit: 1, .. })));
         drop(slot);

@@ -19,12 +19,16 @@ use lrs_runtime::heavy::{Turn, Turns};
 /// A caller whose request is at least this large takes turns with others.
 const LARGE_BYTES: usize = 64 << 10;
 
+/// How many large answers are read from the database at once.
+const READS: usize = 4;
+
 /// The way to the engine, and the sign that the process is about to end.
 #[derive(Clone)]
 pub struct Door {
     inside: Arc<ArcSwap<Inside>>,
     drain: CancellationToken,
     turns: Turns,
+    reads: Turns,
     patience: Duration,
 }
 
@@ -43,7 +47,7 @@ impl Door {
     #[must_use]
     pub fn closed(why: impl Into<String>, drain: CancellationToken, patience: Duration) -> Self {
         let inside = Arc::new(ArcSwap::from_pointee(Inside::Nothing(why.into())));
-        Self { inside, drain, turns: Turns::default(), patience }
+        Self { inside, drain, turns: Turns::default(), reads: Turns::of(READS), patience }
     }
 
     /// Calls go to `engine` from now on, once it has recovered.
@@ -93,9 +97,21 @@ impl Door {
     /// # Errors
     /// `RESOURCE_EXHAUSTED` if there is none in time: those who have one may be waiting for the database.
     pub async fn turn(&self) -> Result<Turn, Status> {
-        let turn = tokio::time::timeout(self.patience, self.turns.take()).await;
-        let full = Error::Overloaded { what: "the list of large requests under way", limit: self.turns.at_once() };
-        turn.map_err(|_| status::of(full))
+        self.wait(&self.turns, "the list of large requests under way").await
+    }
+
+    /// Waits for a turn at an answer that may be large and is read from the database. Hold the turn until the answer is
+    /// made: its bytes are counted only then.
+    ///
+    /// # Errors
+    /// As for [`turn`](Self::turn).
+    pub async fn read(&self) -> Result<Turn, Status> {
+        self.wait(&self.reads, "the list of large answers being read").await
+    }
+
+    async fn wait(&self, turns: &Turns, what: &'static str) -> Result<Turn, Status> {
+        let turn = tokio::time::timeout(self.patience, turns.take()).await;
+        turn.map_err(|_| status::of(Error::Overloaded { what, limit: turns.at_once() }))
     }
 
     /// Waits for a turn for the work of a request, if the request is large.

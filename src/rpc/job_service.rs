@@ -90,6 +90,7 @@ impl JobService for Jobs {
     }
 
     async fn list_jobs(&self, request: Request<ListJobsRequest>) -> Result<Response<ListJobsResponse>, Status> {
+        let _turn = self.door.read().await?;
         Ok(Response::new(listing::jobs(&self.door.engine()?, &request.into_inner()).await.map_err(status::of)?))
     }
 
@@ -202,6 +203,7 @@ impl JobService for Jobs {
         &self,
         request: Request<QueryTelemetryRequest>,
     ) -> Result<Response<QueryTelemetryResponse>, Status> {
+        let _turn = self.door.read().await?;
         Ok(Response::new(listing::telemetry(&self.door.engine()?, request.into_inner()).await.map_err(status::of)?))
     }
 }

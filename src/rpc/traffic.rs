@@ -16,6 +16,8 @@ use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service};
 use tracing::Instrument as _;
 
+use super::Limits;
+use crate::connections::{self, Pressure};
 use lrs_engine::Error;
 use lrs_proto::reflect;
 use lrs_runtime::metrics::{RPC_DURATION, RPC_IN_FLIGHT};
@@ -27,8 +29,9 @@ const CODES: usize = 17;
 /// Puts [`Traffic`] around a service.
 #[derive(Clone)]
 pub(super) struct TrafficLayer {
-    slots: Arc<Semaphore>,
-    limit: usize,
+    calls: Slots,
+    streams: Slots,
+    pressure: Pressure,
     /// The timers by the path of the method.
     timers: Arc<HashMap<String, Arc<Timer>>>,
     other: Arc<Timer>,
@@ -36,14 +39,19 @@ pub(super) struct TrafficLayer {
 }
 
 impl TrafficLayer {
-    /// Lets at most `limit` calls be under way at once. Install the metrics before this.
-    pub(super) fn new(limit: usize) -> Self {
-        let timer = |path: String| (path.clone(), Arc::new(Timer::new(path.trim_start_matches('/').to_owned())));
+    /// Lets at most so many calls and streams be under way at once. Install the metrics before this.
+    pub(super) fn new(limits: Limits, pressure: Pressure) -> Self {
+        let timer = |path: String, is_stream| {
+            (path.clone(), Arc::new(Timer::new(path.trim_start_matches('/').to_owned(), is_stream)))
+        };
+        let timers = reflect::methods().map(|method| timer(reflect::path(&method), method.is_server_streaming()));
         Self {
-            slots: Arc::new(Semaphore::new(limit)),
-            limit,
-            timers: Arc::new(reflect::methods().map(|method| timer(reflect::path(&method))).collect()),
-            other: Arc::new(Timer::new(OTHER.to_owned())),
+            calls: Slots::new("the list of calls under way (max_calls)", limits.calls),
+            streams: Slots::new("the list of open streams (max_streams)", limits.streams),
+            pressure,
+            timers: Arc::new(timers.collect()),
+            // Watching the health and the reflection are streams.
+            other: Arc::new(Timer::new(OTHER.to_owned(), true)),
             in_flight: metrics::gauge!(RPC_IN_FLIGHT),
         }
     }
@@ -57,8 +65,27 @@ impl<S> Layer<S> for TrafficLayer {
     }
 }
 
-/// A service with a bound on its calls and a timer. A call is under way until its answer begins; streams are bounded by
-/// their connection instead.
+/// How many calls of a kind may be under way.
+#[derive(Clone)]
+struct Slots {
+    what: &'static str,
+    limit: usize,
+    free: Arc<Semaphore>,
+}
+
+impl Slots {
+    fn new(what: &'static str, limit: usize) -> Self {
+        Self { what, limit, free: Arc::new(Semaphore::new(limit)) }
+    }
+
+    fn take(&self) -> Result<OwnedSemaphorePermit, Error> {
+        let full = Error::Overloaded { what: self.what, limit: self.limit };
+        Arc::clone(&self.free).try_acquire_owned().map_err(|_| full)
+    }
+}
+
+/// A service with a bound on its calls and a timer. A call is under way until its answer has been written; its time is
+/// taken when the answer begins.
 #[derive(Clone)]
 pub(super) struct Traffic<S> {
     inner: S,
@@ -81,10 +108,14 @@ where
 
     fn call(&mut self, request: http::Request<B>) -> Self::Future {
         let timer = Started::now(&self.layer, request.uri().path());
-        let Ok(slot) = Arc::clone(&self.layer.slots).try_acquire_owned() else {
-            let full = Error::Overloaded { what: "the list of calls under way", limit: self.layer.limit };
-            timer.finish(Code::ResourceExhausted);
-            return Box::pin(std::future::ready(Ok(super::status::of(full).into_http())));
+        let slots = if timer.timer.is_stream { &self.layer.streams } else { &self.layer.calls };
+        let slot = match slots.take() {
+            Ok(slot) => slot,
+            Err(full) => {
+                self.layer.pressure.note();
+                timer.finish(Code::ResourceExhausted);
+                return Box::pin(std::future::ready(Ok(super::status::of(full).into_http())));
+            }
         };
         let path = request.uri().path();
         // The span is at debug level, because recording a span costs more than handing out a rate.
@@ -92,9 +123,11 @@ where
         let under_way = UnderWay::begin(self.layer.in_flight.clone(), slot);
         let answer = self.inner.call(request);
         let call = async move {
-            let answer = answer.await;
-            drop(under_way);
+            let mut answer = answer.await;
             timer.finish(answer.as_ref().map_or(Code::Unknown, code));
+            if let Ok(answer) = &mut answer {
+                connections::hold(answer, under_way);
+            }
             answer
         };
         Box::pin(call.instrument(span))
@@ -129,12 +162,13 @@ impl Drop for UnderWay {
 /// The histograms of a method, one for each code, made when first used.
 struct Timer {
     method: String,
+    is_stream: bool,
     by_code: [OnceLock<Histogram>; CODES],
 }
 
 impl Timer {
-    fn new(method: String) -> Self {
-        Self { method, by_code: std::array::from_fn(|_| OnceLock::new()) }
+    fn new(method: String, is_stream: bool) -> Self {
+        Self { method, is_stream, by_code: std::array::from_fn(|_| OnceLock::new()) }
     }
 
     fn record(&self, code: Code, seconds: f64) {
@@ -189,6 +223,7 @@ pub(super) fn code_name(code: Code) -> &'static str {
 mod tests {
     use std::convert::Infallible;
 
+    use tokio_util::sync::CancellationToken;
     use tower::{ServiceExt as _, service_fn};
 
     use super::*;
@@ -198,7 +233,8 @@ mod tests {
             std::future::ready(Ok::<_, Infallible>(status.clone().into_http::<Body>()))
         });
         let request = http::Request::builder().uri(path).body(()).unwrap();
-        TrafficLayer::new(limit).layer(inner).oneshot(request).await.unwrap()
+        let limits = Limits { calls: limit, streams: 1, ..Limits::default() };
+        TrafficLayer::new(limits, Pressure::new(CancellationToken::new())).layer(inner).oneshot(request).await.unwrap()
     }
 
     #[tokio::test]

@@ -35,7 +35,7 @@ impl Running {
     async fn start() -> Self {
         let data = tempfile::tempdir().unwrap();
         let options = Options {
-            database_url: Some(format!("sqlite://{}", data.path().join("lrs.db").display())),
+            database_url: Some(format!("sqlite://{}", data.path().join("lrs.db").display()).into()),
             grpc_listen: Some("127.0.0.1:0".into()),
             http_listen: Some("127.0.0.1:0".into()),
             ..Options::default()

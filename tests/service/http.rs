@@ -30,7 +30,7 @@ async fn request(server: &Server, method: &str, path: &str, headers: &str, body:
     let mut socket = TcpStream::connect(&server.http).await.unwrap();
     let length = body.len();
     let head = format!(
-        "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n"
+        "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n"
     );
     socket.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
     let mut answer = Vec::new();
@@ -109,7 +109,7 @@ async fn a_request_too_many_is_a_problem_that_says_when_to_come_again() {
     let refused = server::wait_for("a slow one to be in", async || {
         // A request whose body never comes; the request before may have been refused itself.
         let mut socket = TcpStream::connect(&server.http).await.unwrap();
-        let head = b"POST /v1/schedules:preview HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n";
+        let head = b"POST /v1/schedules:preview HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\n";
         socket.write_all(head).await.unwrap();
         slow.push(socket);
         Some(get(&server, "/v1/fleet").await).filter(|answer| answer.status != 200)

@@ -54,7 +54,7 @@ fn documented_path(template: &str) -> String {
 /// Sends a request; returns the whole answer.
 async fn ask(server: &Server, method: &str, path: &str) -> String {
     let mut socket = TcpStream::connect(&server.http).await.unwrap();
-    let head = format!("{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+    let head = format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
     socket.write_all(head.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
     tokio::time::timeout(PATIENCE, socket.read_to_end(&mut answer)).await.unwrap().unwrap();

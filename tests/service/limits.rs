@@ -30,14 +30,14 @@ fn peak_mb(server: &Server) -> u64 {
     line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
 }
 
-fn assert_small(server: &Server) {
+pub fn assert_small(server: &Server) {
     let peak = peak_mb(server);
     println!("the server had at most {peak} MB in memory");
     assert!(peak < MEMORY_MB, "{peak} MB");
 }
 
 /// Another user's job trains undisturbed.
-async fn another_trains(server: &Server) {
+pub async fn another_trains(server: &Server) {
     let job = server.register("other", spec(0.1)).await.name;
     let attempt = server.start_attempt(&job, "t", 0).await;
     let mut stream = server.stream(&job, attempt, 0).await;
@@ -49,7 +49,7 @@ async fn another_trains(server: &Server) {
 }
 
 /// A spec with as many parameter groups as a job may have.
-fn many_groups() -> JobSpec {
+pub fn many_groups() -> JobSpec {
     let group = |number| ParameterGroup { name: format!("g{number}"), base_lr: 0.1, ..ParameterGroup::default() };
     JobSpec { groups: (0..64).map(group).collect(), ..JobSpec::default() }
 }
@@ -248,7 +248,7 @@ async fn a_spec_as_large_as_is_allowed_is_taken_and_a_larger_one_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_http_client_that_says_nothing_is_shown_out() {
-    let server = Server::with_sqlite(&["--http-header-timeout", "300ms", "--max-connections", "2"]).await;
+    let server = Server::with_sqlite(&["--read-timeout", "300ms", "--max-connections", "2"]).await;
     let mut mute = TcpStream::connect(&server.http).await.unwrap();
     let mut slow = TcpStream::connect(&server.http).await.unwrap();
     slow.write_all(b"GET /livez HTTP/1.1\r\nhost: ").await.unwrap();
@@ -265,7 +265,7 @@ async fn an_http_client_that_says_nothing_is_shown_out() {
 /// An open stream of events: its connection, and the events received so far.
 async fn watch(server: &Server, path: &str) -> (TcpStream, String) {
     let mut socket = TcpStream::connect(&server.http).await.unwrap();
-    socket.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).await.unwrap();
+    socket.write_all(format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n").as_bytes()).await.unwrap();
     let mut head = vec![0; 4096];
     let length = tokio::time::timeout(PATIENCE, socket.read(&mut head)).await.unwrap().unwrap();
     (socket, String::from_utf8_lossy(&head[..length]).into_owned())

@@ -40,7 +40,7 @@ impl Events {
     /// Opens the stream.
     pub async fn open(server: &Server, path: &str) -> Self {
         let mut socket = TcpStream::connect(&server.http).await.unwrap();
-        socket.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).await.unwrap();
+        socket.write_all(format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n").as_bytes()).await.unwrap();
         let mut events = Self(BufReader::new(socket));
         while !events.line().await.is_empty() {}
         events

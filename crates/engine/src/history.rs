@@ -12,6 +12,7 @@ use super::{
 use lrs_model::{
     name::JobId,
     telemetry::{Sample, reduce},
+    violation::Violations,
 };
 use lrs_stats::extremes::Extremes;
 use lrs_store as store;
@@ -19,6 +20,8 @@ use lrs_store::{Chunk, Store};
 
 /// Steps read at once.
 const WINDOW: u64 = 10_000;
+/// The most values of an answer: a page ends before it has more.
+const MAX_VALUES: usize = 1_000_000;
 
 /// Records of a history, window by window.
 pub struct Records<'a> {
@@ -102,23 +105,25 @@ impl<'a> ChunkPages<'a> {
     }
 }
 
-/// Answers `query` over `records`.
+/// Answers `query` over `records`, with at most a million values.
 ///
 /// # Errors
-/// If the store is away, or what it has cannot be understood.
+/// If the store is away, what it has cannot be understood, or the points of all metrics would be more than that.
 pub async fn answer(mut records: Records<'_>, query: &TelemetryQuery) -> Result<TelemetryAnswer, Error> {
     let wanted = |name: &str| query.metrics.is_empty() || query.metrics.iter().any(|metric| metric == name);
     match query.amount {
         TelemetryAmount::Raw { limit } => {
             let mut answer = TelemetryAnswer::default();
-            let mut count = 0;
+            let (mut count, mut values_left) = (0, MAX_VALUES);
             while let Some(window) = records.next_window().await? {
                 for record in window {
-                    if count == limit {
+                    let taken = record.values().filter(|(name, _)| wanted(name)).count();
+                    if count == limit || (count > 0 && taken > values_left) {
                         answer.next_step = Some(record.step);
                         return Ok(answer);
                     }
                     count += 1;
+                    values_left = values_left.saturating_sub(taken);
                     for (name, bits) in record.values().filter(|(name, _)| wanted(name)) {
                         let (steps, values) = answer.series.entry(name.to_owned()).or_default();
                         steps.push(record.step);
@@ -138,6 +143,13 @@ pub async fn answer(mut records: Records<'_>, query: &TelemetryQuery) -> Result<
                         if let Some(extremes) = series.get_mut(name) {
                             extremes.push(record.step, value);
                         } else {
+                            let most = MAX_VALUES / (series.len() + 1);
+                            if max_points > most {
+                                let mut violations = Violations::new();
+                                let allowed = format_args!("at most {most} for {} metrics", series.len() + 1);
+                                violations.refuse("max_points", max_points, allowed);
+                                return Err(Error::Invalid(violations));
+                            }
                             let mut extremes = Extremes::new(max_points);
                             extremes.push(record.step, value);
                             series.insert(name.to_owned(), extremes);

@@ -34,12 +34,17 @@ pub struct Turn {
 impl Default for Turns {
     fn default() -> Self {
         let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let at_once = processors.div_ceil(2);
-        Self { free: Arc::new(Semaphore::new(at_once)), at_once }
+        Self::of(processors.div_ceil(2))
     }
 }
 
 impl Turns {
+    /// So many turns at once.
+    #[must_use]
+    pub fn of(at_once: usize) -> Self {
+        Self { free: Arc::new(Semaphore::new(at_once)), at_once }
+    }
+
     /// How many have a turn at once.
     #[must_use]
     pub fn at_once(&self) -> usize {
@@ -73,7 +78,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_turn_is_free_again_when_it_is_over() {
-        let turns = Turns { free: Arc::new(Semaphore::new(1)), at_once: 1 };
+        let turns = Turns::of(1);
         let first = turns.take().await;
         assert_eq!(turns.free.available_permits(), 0);
         drop(first);

@@ -1,7 +1,9 @@
-//! Basics of every crate with tasks: the clock, heavy work, waits between tries, causes of errors, metrics.
+//! Basics of every crate with tasks: the clock, heavy work, waits between tries, causes of errors, metrics,
+//! addresses without their passwords.
 
 pub mod backoff;
 pub mod clock;
 pub mod error;
 pub mod heavy;
 pub mod metrics;
+pub mod secret;

