@@ -9,7 +9,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use crate::{mischief::Imp, postgres::TestPostgres, replica::Replica};
+use crate::{mischief::Imp, postgres::TestPostgres, replica::Replica, small_disk::fill};
 
 /// How long a fault waits for another server to take over. It may not, so this is no failure.
 const TAKEOVER: Duration = Duration::from_secs(20);
@@ -68,7 +68,7 @@ impl<'a> Imp<'a> {
 
     pub async fn fill_disk(&mut self, time: Duration) {
         let Some(disk) = &self.fleet.disk else { return };
-        let ballast = disk.fill();
+        let ballast = fill(disk.path());
         sleep(time).await;
         std::fs::remove_file(ballast).unwrap();
         self.done.full_disks += 1;

@@ -6,12 +6,12 @@ use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 use tonic::transport::{Channel, Endpoint};
 
 use crate::{
-    disk::SmallDisk,
     planted::Plant,
     postgres::TestPostgres,
     proxy::{Address, Network, Proxy},
     replica::{Replica, role},
     service::Service,
+    small_disk::SmallDisk,
 };
 
 /// The longest that a database without faults may go without an owner.

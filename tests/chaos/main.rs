@@ -7,7 +7,6 @@
 //! bugs. The last lines have the totals. The exit status is 0 only if nothing was lost and nothing disagrees.
 
 mod auditor;
-mod disk;
 mod done;
 mod faults;
 mod fleet;
@@ -28,6 +27,8 @@ mod replica;
 mod round;
 mod seen;
 mod service;
+#[path = "../support/small_disk.rs"]
+mod small_disk;
 mod stream;
 mod way;
 

@@ -12,7 +12,7 @@ use lrs_proto::{
 use rand::{Rng as _, SeedableRng as _, seq::IndexedRandom as _};
 use rand_chacha::ChaCha8Rng;
 use tokio_util::sync::CancellationToken;
-use tonic::{Response, Status, transport::Channel};
+use tonic::{Code, Response, Status, transport::Channel};
 
 use crate::{job::Job, ledger::Answered};
 
@@ -41,8 +41,9 @@ pub async fn work(name: &'static str, jobs: Vec<Arc<Job>>, seed: u64, closing: C
             }
             // There is nothing to change: the job is in that state already.
             Ok(None) => {}
-            // The job may have gone with the database.
+            // The job, or its attempts, may have gone with the database; and a job without an attempt cannot be paused.
             Err(_) if !job.ledger.holds(age) => {}
+            Err(status) if status.code() == Code::FailedPrecondition => {}
             Err(status) => job.ledger.broken(2, format!("{what}: {status:?}")),
         }
     }

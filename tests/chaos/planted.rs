@@ -120,8 +120,12 @@ impl Buggy {
 
 #[async_trait]
 impl Store for Buggy {
-    async fn commit(&self, batch: &[Write]) -> Result<Vec<Outcome>, Error> {
-        match self.inner().commit(batch).await {
+    async fn commit_if(
+        &self,
+        batch: &[Write],
+        is_wanted: &(dyn Fn() -> bool + Send + Sync),
+    ) -> Result<Vec<Outcome>, Error> {
+        match self.inner().commit_if(batch, is_wanted).await {
             Ok(outcomes) => Ok(outcomes),
             Err(failure) => self.hide(failure).await.map(|()| batch.iter().map(|_| Outcome::Done).collect()),
         }
