@@ -45,7 +45,9 @@ async fn a_hundred_http_callers_that_do_not_read_are_cut_off() {
         let answer = rest_of(caller).await;
         assert!(answer.len() < 500_000, "an answer came whole: {}", answer.len());
         if answer.starts_with("HTTP/1.1 429") {
-            assert!(answer.contains("response_bytes") && answer.contains("retry-after"), "{answer}");
+            // There is no memory for the answer, or too many others are being made.
+            let says_why = ["response_bytes", "the list of large requests"].iter().any(|why| answer.contains(why));
+            assert!(says_why && answer.contains("retry-after"), "{answer}");
             refused += 1;
         }
     }
