@@ -188,10 +188,16 @@ impl Office {
         // Calls with this order, and those among them that the server answered with an error that promises that nothing
         // was changed.
         let (begun, unchanged) = (Cell::new(0), Cell::new(0));
+        let is_given_up = Cell::new(false);
         let request = async |engine: &Engine| {
+            // The network may deliver a copy of a call that was sent before.
+            if is_given_up.get() {
+                return Ok(());
+            }
             if begun.get() > 0 && begun.get() == unchanged.get() && world.below(2) == 0 {
                 world.log(|| format!("{job}: the order {} is given up", order.reason));
                 world.give_up(&order.reason);
+                is_given_up.set(true);
                 return Ok(());
             }
             begun.set(begun.get() + 1);
