@@ -3,8 +3,8 @@
 //! the promises watches all that the trainers see.
 //!
 //! A short run is part of `cargo test`; `make chaos REPLICAS=2 MINUTES=30` is a long run. `LRS_CHAOS_SEED` repeats the
-//! random draws of a run, but not its timing, which depends on the machine. `LRS_CHAOS_PLANTED=0` leaves out the planted
-//! bugs. The last lines have the totals. The exit status is 0 only if nothing was lost and nothing disagrees.
+//! random draws of a run, but not its timing, which depends on the machine. `LRS_CHAOS_PLANTED=0` leaves out the
+//! planted bugs. The last lines have the totals. The exit status is 0 only if nothing was lost and nothing disagrees.
 
 mod auditor;
 mod done;

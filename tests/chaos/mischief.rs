@@ -83,12 +83,13 @@ impl<'a> Imp<'a> {
         Self { fleet, acknowledged, ledger, random: ChaCha8Rng::seed_from_u64(seed), done: Done::default() }
     }
 
-    /// Causes faults for `length`. Each restores what it broke. In every second round with PostgreSQL, the database
-    /// comes back older.
-    pub async fn work(&mut self, length: Duration) {
+    /// Causes faults for `length`. Each restores what it broke. The database comes back older in every second round with
+    /// PostgreSQL, or in all.
+    pub async fn work(&mut self, length: Duration, is_always_older: bool) {
         let begun = Instant::now();
+        let is_older = self.random.random_bool(0.5) || is_always_older;
         match &self.fleet.postgres {
-            Some(postgres) if self.random.random_bool(0.5) => {
+            Some(postgres) if is_older => {
                 self.work_until(begun + length / 3).await;
                 let backup = Backup::make(self.fleet, postgres, self.ledger).await;
                 self.done.database_restarts += 1;

@@ -149,7 +149,7 @@ impl Rank {
         Ended::Closed
     }
 
-    /// Starts the attempt, which is the same for all ranks, and says in which age. `None` if the stretch is over already.
+    /// Starts the attempt, which is the same for all ranks, and says in which age. `None` if the stretch is over.
     async fn start(&self, stretch: &Stretch) -> Option<(u32, Age)> {
         let name = self.job.name.to_string();
         let request = StartAttemptRequest {

@@ -95,7 +95,7 @@ async fn live(fleet: &Fleet, round: Round, seed: u64, ledger: &Arc<Ledger>) -> (
     }
 
     let mut imp = Imp::new(fleet, seed, ledger);
-    imp.work(round.length).await;
+    imp.work(round.length, round.plant == Some(Plant::MissLostTail)).await;
     let mut done = imp.done;
     closing.cancel();
     people.join_all().await;
