@@ -49,9 +49,8 @@ impl Network {
     ) -> Result<T, Failure> {
         let answer = self.try_call(request).await;
         let fails = match &answer {
-            Err(Failure::Lost) => self.world.below(3) == 0,
             Err(Failure::Refused(Error::Deposed | Error::ShuttingDown)) => true,
-            Err(Failure::Refused(Error::StoreUnavailable(_))) => self.world.below(3) == 0,
+            Err(Failure::Lost | Failure::Refused(Error::StoreUnavailable(_))) => self.world.below(3) == 0,
             _ => false,
         };
         if fails {

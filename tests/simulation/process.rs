@@ -158,10 +158,13 @@ impl Process {
     }
 }
 
-/// The addresses of the servers, each of which may not be running.
+/// The server at an address, if one is running there.
+type Seat = watch::Sender<Option<(Engine, Arc<Process>)>>;
+
+/// The addresses of the servers.
 pub struct Address {
     world: Arc<World>,
-    seats: Vec<watch::Sender<Option<(Engine, Arc<Process>)>>>,
+    seats: Vec<Seat>,
 }
 
 /// There is no server, or it went away.

@@ -287,11 +287,11 @@ impl World {
             _ => false,
         };
         let mut tail = lock(&self.tail);
-        if !batch.iter().all(is_telemetry) {
+        if batch.iter().all(is_telemetry) {
+            tail.push(before.clone());
+        } else {
             // What people and trainers began is not lost: nobody would do it again.
             tail.clear();
-        } else {
-            tail.push(before.clone());
         }
     }
 
