@@ -50,6 +50,9 @@ where
             Condition::UpdateTime(comparison, time) => {
                 sql.push("update_time").push(operator(*comparison)).push_bind(time.0)
             }
+            Condition::ActiveTime(comparison, time) => {
+                sql.push("active_time").push(operator(*comparison)).push_bind(time.0)
+            }
         };
     }
     let JobOrder { key, descending } = query.order;

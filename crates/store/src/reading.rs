@@ -8,7 +8,7 @@ use sqlx::{
 use uuid::Uuid;
 
 use super::{
-    Chunk, DecisionQuery, DecisionRow, Error, ExpiredJob, ExpiryQuery, Idle, JobCount, JobRecord, ListedJob, LoadedJob,
+    Chunk, DecisionQuery, DecisionRow, Error, ExpiredJob, ExpiryQuery, JobCount, JobRecord, ListedJob, LoadedJob,
     StateRow,
     dialect::Dialect,
     failure::{Failure, bounded},
@@ -25,7 +25,7 @@ use super::{
 };
 use lrs_model::{
     filter::JobQuery,
-    job::{AttemptRow, JobRow, State, Timestamp},
+    job::{AttemptRow, Idle, IdleBefore, JobRow, State, Timestamp},
     name::{JobId, JobName},
 };
 
@@ -124,8 +124,7 @@ where
             let mut statement = listing::among::<DB, _>(statements::STATES_OF_JOBS, ids());
             states = read::<DB, _>(WHAT, "job_state", statement.build().fetch_all(&self.pool)).await?;
         }
-        let mut by_id: HashMap<Uuid, &mut JobRecord> =
-            records.iter_mut().map(|record| (record.id.0, record)).collect();
+        let mut by_id: HashMap<Uuid, &mut JobRecord> = records.iter_mut().map(|record| (record.id.0, record)).collect();
         for row in attempts {
             let Some(record) = by_id.get_mut(&job_of::<DB>(&row).map_err(unreadable("attempts"))?) else { continue };
             let attempt = StoredAttempt::from_row(&row).map_err(unreadable("attempts"));
@@ -144,8 +143,8 @@ where
         Ok(records)
     }
 
-    pub(super) async fn count_jobs(&self, stale: Timestamp, abandoned: Timestamp) -> Result<Vec<JobCount>, Error> {
-        let work = query_as(statements::COUNT_JOBS).bind(stale.0).bind(abandoned.0).fetch_all(&self.pool);
+    pub(super) async fn count_jobs(&self, before: IdleBefore) -> Result<Vec<JobCount>, Error> {
+        let work = query_as(statements::COUNT_JOBS).bind(before.stale.0).bind(before.abandoned.0).fetch_all(&self.pool);
         let rows: Vec<(String, i64, i64)> = read::<DB, _>("to count jobs", "jobs", work).await?;
         let count = |(state, idle, count): (String, i64, i64)| {
             // A state that is not known is of a damaged row, which is found when the job is read.

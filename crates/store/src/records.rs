@@ -3,7 +3,7 @@
 use super::Error;
 use lrs_model::{
     decision::Decision,
-    job::{AttemptRow, JobRow, State, Timestamp},
+    job::{AttemptRow, Idle, JobRow, State, Timestamp},
     name::JobId,
     telemetry::Sample,
 };
@@ -99,17 +99,6 @@ pub struct JobCount {
     pub idle: Idle,
     /// How many they are.
     pub count: u64,
-}
-
-/// How long a job has been idle, by two times.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Idle {
-    /// It was active after the later time.
-    Active,
-    /// It was active between the two.
-    Stale,
-    /// It was last active before the earlier time.
-    Abandoned,
 }
 
 /// A job that was read for inspection.

@@ -8,8 +8,7 @@ use uuid::Uuid;
 
 use super::{
     Chunk, DecisionQuery, DecisionRow, Error, ExpiredJob, ExpiryQuery, JobCount, JobRecord, ListedJob, MayCommit,
-    Outcome, Removal,
-    StateRow, Store, Write,
+    Outcome, Removal, StateRow, Store, Write,
     dialect::Dialect,
     failure::bounded,
     merge::{self, ChunkSize},
@@ -20,7 +19,7 @@ use super::{
 };
 use lrs_model::{
     filter::JobQuery,
-    job::{AttemptRow, JobRow, Timestamp},
+    job::{AttemptRow, IdleBefore, JobRow, Timestamp},
     name::{JobId, JobName},
 };
 
@@ -71,8 +70,8 @@ where
         self.readers.job_records(names).await
     }
 
-    async fn count_jobs(&self, stale_before: Timestamp, abandoned_before: Timestamp) -> Result<Vec<JobCount>, Error> {
-        self.readers.count_jobs(stale_before, abandoned_before).await
+    async fn count_jobs(&self, before: IdleBefore) -> Result<Vec<JobCount>, Error> {
+        self.readers.count_jobs(before).await
     }
 
     async fn attempts(&self, job: JobId) -> Result<Vec<AttemptRow>, Error> {

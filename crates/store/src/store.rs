@@ -5,12 +5,12 @@ use std::ops::Range;
 use async_trait::async_trait;
 
 use super::{
-    Chunk, DecisionQuery, DecisionRow, Error, ExpiredJob, ExpiryQuery, JobCount, JobRecord, ListedJob, Outcome, Removal,
-    StateRow, Write,
+    Chunk, DecisionQuery, DecisionRow, Error, ExpiredJob, ExpiryQuery, JobCount, JobRecord, ListedJob, Outcome,
+    Removal, StateRow, Write,
 };
 use lrs_model::{
     filter::JobQuery,
-    job::{AttemptRow, JobRow, Timestamp},
+    job::{AttemptRow, IdleBefore, JobRow, Timestamp},
     name::{JobId, JobName},
 };
 
@@ -48,9 +48,8 @@ pub trait Store: Send + Sync + 'static {
     /// statements does not depend on the number of jobs.
     async fn job_records(&self, names: &[JobName]) -> Result<Vec<JobRecord>, Error>;
 
-    /// How many jobs have not ended, by their state and by whether they were active since `stale_before` and since
-    /// `abandoned_before`, which is the earlier time.
-    async fn count_jobs(&self, stale_before: Timestamp, abandoned_before: Timestamp) -> Result<Vec<JobCount>, Error>;
+    /// How many jobs have not ended, by their state and by how long they have been idle.
+    async fn count_jobs(&self, before: IdleBefore) -> Result<Vec<JobCount>, Error>;
 
     /// All attempts of a job, the first attempt first.
     async fn attempts(&self, job: JobId) -> Result<Vec<AttemptRow>, Error>;
