@@ -9,10 +9,7 @@ mod records;
 mod registration;
 mod trainers;
 
-use std::{
-    sync::{Arc, PoisonError, atomic::Ordering::SeqCst},
-    time::Duration,
-};
+use std::sync::{Arc, PoisonError, atomic::Ordering::SeqCst};
 
 use tokio::sync::oneshot;
 use tracing::error;
@@ -41,9 +38,6 @@ use lrs_model::{
 };
 use lrs_runtime::{clock::Clock, error::Cause};
 use lrs_store::{ListedJob, Store, Write};
-
-/// How long a call waits for a job that leaves memory.
-const LEAVING: Duration = Duration::from_secs(10);
 
 /// The engine. Cheap to clone.
 #[derive(Clone)]
@@ -262,7 +256,11 @@ impl Engine {
                     }
                 }
                 Found::Leaving(entry) => {
-                    let left = tokio::time::timeout(LEAVING, self.0.context.directory.left(&entry)).await;
+                    let left = tokio::time::timeout(
+                        self.0.context.settings.store_timeout,
+                        self.0.context.directory.left(&entry),
+                    )
+                    .await;
                     let why = "the job is still being saved, try again".to_owned();
                     left.map_err(|_| Error::StoreUnavailable(Cause::new(why)))?;
                 }

@@ -36,8 +36,6 @@ const BATCH: usize = 64;
 const BATCHES: usize = 2;
 /// Jobs whose decisions or telemetry are read side by side.
 const REPLAYS: usize = 4;
-/// How long a call waits for a job to be read. Reading goes on after that, for the next call.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The job, to be used; `None` if it left memory meanwhile, so that the caller has to look again.
 type Loaded = Result<Option<Held>, Error>;
@@ -47,13 +45,15 @@ pub struct Loader {
     /// Who waits for which job.
     waiting: Mutex<BTreeMap<JobName, Vec<oneshot::Sender<Loaded>>>>,
     queue: mpsc::Sender<JobName>,
+    /// How long a call waits for a job to be read. Reading goes on after that, for the next call.
+    patience: Duration,
 }
 
 impl Loader {
     /// A loader, and the queue that [`run`] serves.
-    pub fn new() -> (Self, mpsc::Receiver<JobName>) {
+    pub fn new(patience: Duration) -> (Self, mpsc::Receiver<JobName>) {
         let (queue, asked) = mpsc::channel(QUEUE);
-        (Self { waiting: Mutex::default(), queue }, asked)
+        (Self { waiting: Mutex::default(), queue, patience }, asked)
     }
 
     /// Reads a job that is not in memory.
@@ -63,7 +63,7 @@ impl Loader {
     pub async fn load(&self, name: JobName) -> Loaded {
         let (tell, told) = oneshot::channel();
         self.ask(name, tell)?;
-        match tokio::time::timeout(PATIENCE, told).await {
+        match tokio::time::timeout(self.patience, told).await {
             Ok(answer) => answer.unwrap_or(Err(Error::ShuttingDown)),
             Err(_) => Err(Error::StoreUnavailable(Cause::new("the job is still being read, try again".to_owned()))),
         }

@@ -46,7 +46,7 @@ pub(super) fn start(settings: Settings, store: Arc<dyn Store>, clock: Arc<dyn Cl
     let tenure = Arc::new(Tenure::new(clock.clone(), settings.owner_lease, store.is_exclusive()));
     let pipeline = Pipeline::new(&settings, tenure.clone());
     let reports = Semaphore::new(settings.max_reports);
-    let (loader, asked) = Loader::new();
+    let (loader, asked) = Loader::new(settings.store_timeout);
     let (merges, to_merge) = mpsc::channel(MERGE_QUEUE);
     let context = Context {
         settings: Arc::new(settings),
