@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test fmt lint doc unit conformance golden browser deploy-check audit chaos fuzz kernels gpu-check \
-	bench-stats bench-rpc bench-limits bench-monitor bench-training long-job python bench-python
+	bench-stats bench-rpc bench-idle bench-limits bench-monitor bench-training long-job python bench-python
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -80,6 +80,10 @@ bench-rpc: ## Latency and ingest against a bare tonic echo
 bench-monitor: ## How fresh the monitor is, how it grows in a day, and what its viewers cost the server
 	@scripts/need.sh build-essential chromium chromium-driver
 	cargo bench --locked --bench monitor
+
+bench-idle: ## What registered jobs cost that nobody uses, and thousands of trainers that come back at once
+	@scripts/need.sh build-essential postgresql
+	cargo bench --locked --bench idle
 
 bench-limits: ## Latencies of a well-behaved trainer beside badly behaved ones
 	@scripts/need.sh build-essential

@@ -19,6 +19,7 @@ use lrs_stats::choice::DeviceChoice;
 use lrs_store::{DatabaseUrl, database_urls};
 
 pub(crate) mod duration;
+mod memory;
 mod options;
 mod retention;
 mod secret;
@@ -58,6 +59,8 @@ pub struct Config {
     pub retention: Retention,
     /// The engine's settings.
     pub engine: Settings,
+    /// The memory that the process may use, in bytes, from which the default of `max_loaded_jobs` follows.
+    pub memory_bytes: u64,
 }
 
 /// Why the configuration cannot be used.
@@ -102,7 +105,8 @@ impl Config {
     /// [`Error::Invalid`] with every value that is not allowed.
     pub fn checked(options: Options) -> Result<Self, Error> {
         let mut v = Violations::new();
-        let engine = engine_settings(&mut v, &options);
+        let memory_bytes = memory::available();
+        let engine = engine_settings(&mut v, &options, memory_bytes);
         let limits = limits(&mut v, &options);
         let grace_period = options.grace_period.map_or(DEFAULT_GRACE_PERIOD, |period| {
             in_range(&mut v, "grace_period", period.0, Duration::ZERO, Duration::from_hours(1), duration::show)
@@ -137,6 +141,7 @@ impl Config {
                 limits,
                 retention,
                 engine,
+                memory_bytes,
             }),
             _ => Err(Error::Invalid(v)),
         }
@@ -251,11 +256,17 @@ fn limits(v: &mut Violations, options: &Options) -> Limits {
     }
 }
 
-fn engine_settings(v: &mut Violations, options: &Options) -> Settings {
+fn engine_settings(v: &mut Violations, options: &Options, memory_bytes: u64) -> Settings {
     let defaults = Settings::default();
     let number = |v: &mut Violations, field, set: Option<u64>, default, min, max| {
         set.map_or(default, |value| in_range(v, field, value, min, max, u64::to_string))
     };
+    let longest = Duration::from_hours(100 * 365 * 24);
+    let mut length = |field, set: Option<duration::Length>, default, least| {
+        set.map_or(default, |length| in_range(v, field, length.0, least, longest, duration::show))
+    };
+    let idle_after = length("idle_after", options.idle_after, defaults.idle_after, Duration::from_millis(1));
+    let abandon_after = length("abandon_after", options.abandon_after, defaults.abandon_after, Duration::from_secs(1));
     Settings {
         shards: count(v, "shards", options.shards, defaults.shards, 1, 1024),
         reserve_steps: number(v, "reserve_steps", options.reserve_steps, defaults.reserve_steps, 1, 1 << 20),
@@ -268,6 +279,16 @@ fn engine_settings(v: &mut Violations, options: &Options) -> Settings {
             in_range(v, "store_timeout", timeout.0, least, most, duration::show)
         }),
         max_jobs: count(v, "max_jobs", options.max_jobs, defaults.max_jobs, 1, 100_000_000),
+        max_loaded_jobs: count(
+            v,
+            "max_loaded_jobs",
+            options.max_loaded_jobs,
+            memory::jobs(memory_bytes),
+            1,
+            100_000_000,
+        ),
+        idle_after,
+        abandon_after,
         max_open_steps: count(v, "max_open_steps", options.max_open_steps, defaults.max_open_steps, 1, 10_000_000),
         max_person_decisions: count(
             v,

@@ -105,17 +105,18 @@ fn introduce(config: &Config, server: &Server) {
     let version = env!("CARGO_PKG_VERSION");
     let (grpc, http, database) = (server.grpc_address(), server.http_address(), &config.database_url);
     let device = server.statistics().name();
+    let (memory_mib, loaded_jobs) = (config.memory_bytes >> 20, config.engine.max_loaded_jobs);
     match config.log.format {
         LogFormat::Text => {
             // Nobody may be there to read it.
             let _ = write!(
                 io::stdout(),
                 "lrs {version} is starting\n  gRPC      {grpc}\n  HTTP      http://{http}\n  database  {database}\n  \
-                 device    {device}\n",
+                 device    {device}\n  memory    {memory_mib} MiB, at most {loaded_jobs} jobs in it\n",
             );
         }
         LogFormat::Json => {
-            tracing::info!(%version, %grpc, %http, %database, device, "lrs {version} is starting");
+            tracing::info!(%version, %grpc, %http, %database, device, memory_mib, loaded_jobs, "lrs {version} is starting");
         }
     }
 }

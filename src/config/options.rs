@@ -102,9 +102,13 @@ options! {
     /// [default: 512]
     #[arg(value_name = "N", help_heading = "Limits")]
     max_watchers: usize = "LRS_MAX_WATCHERS",
-    /// The most jobs that have not ended [default: 1000000]
+    /// The most jobs that have not ended and are not abandoned; they are in the database [default: 1000000]
     #[arg(value_name = "N", help_heading = "Limits")]
     max_jobs: usize = "LRS_MAX_JOBS",
+    /// The most jobs in memory, of those that somebody uses [default: as many as fit into half of the memory that the
+    /// control group or the machine has, at 32 KiB each]
+    #[arg(value_name = "N", help_heading = "Limits")]
+    max_loaded_jobs: usize = "LRS_MAX_LOADED_JOBS",
     /// The most steps of one rank that are reported but not yet closed by `through_step` [default: 10000]
     #[arg(value_name = "N", help_heading = "Limits")]
     max_open_steps: usize = "LRS_MAX_OPEN_STEPS",
@@ -139,6 +143,13 @@ options! {
     /// How long a trainer is silent before its running job counts as stale [default: 5m]
     #[arg(value_name = "TIME", help_heading = "Engine")]
     stale_after: Length = "LRS_STALE_AFTER",
+    /// How long nobody uses a job before it leaves memory; it is read again when somebody asks for it [default: 10m]
+    #[arg(value_name = "TIME", help_heading = "Engine")]
+    idle_after: Length = "LRS_IDLE_AFTER",
+    /// How long a job that has not ended is idle before it counts as abandoned: no longer towards `max_jobs`, until its
+    /// trainer returns or somebody changes it [default: 30d]
+    #[arg(value_name = "TIME", help_heading = "Engine")]
+    abandon_after: Length = "LRS_ABANDON_AFTER",
     /// Chunks of telemetry of an attempt after which small chunks are merged [default: 512]
     #[arg(value_name = "N", help_heading = "Engine")]
     merge_after_chunks: u64 = "LRS_MERGE_AFTER_CHUNKS",

@@ -299,6 +299,7 @@ pub(super) fn word(state: HealthState) -> &'static str {
         HealthState::Fine => "FINE",
         HealthState::Paused => "PAUSED",
         HealthState::Waiting => "WAITING",
+        HealthState::Abandoned => "ABANDONED",
         HealthState::Failed => "FAILED",
         HealthState::Ended => "ENDED",
     }

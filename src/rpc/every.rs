@@ -1,6 +1,9 @@
 //! Tests that walk the descriptors: every layer has every method, field, form and value.
 
-use lrs_model::{job::State, violation::Violations};
+use lrs_model::{
+    job::{Idle, State},
+    violation::Violations,
+};
 use lrs_proto::{
     JobSpec,
     reflect::{
@@ -127,9 +130,9 @@ fn every_field_form_kind_and_value_of_a_spec_survives_the_model() {
 fn every_state_of_a_job_is_a_state_on_the_wire() {
     use State::{Cancelled, Completed, Failed, Paused, Pending, Running};
     let states = [Pending, Running, Paused, Completed, Failed, Cancelled];
-    let told = states
-        .into_iter()
-        .flat_map(|state| [false, true].map(|is_stale| convert::job::state_to_proto(state, is_stale)));
+    let told = states.into_iter().flat_map(|state| {
+        [Idle::Active, Idle::Stale, Idle::Abandoned].map(|idle| convert::job::state_to_proto(state, idle))
+    });
     let told: std::collections::BTreeSet<i32> = told.map(i32::from).collect();
     let wire = reflect::pool().get_enum_by_name("lrs.v1.Job.State").unwrap();
     assert_eq!(told, wire.values().map(|value| value.number()).filter(|number| *number != 0).collect());

@@ -3,7 +3,8 @@
 //! ```text
 //! filter     = [ comparison { "AND" comparison } ]
 //! comparison = field operator value
-//! field      = "state" | "experiment" | "arm" | "display_name" | "create_time" | "update_time" | "labels." key
+//! field      = "state" | "experiment" | "arm" | "display_name" | "create_time" | "update_time"
+//!            | "active_time" | "labels." key
 //! operator   = "=" | "!=" | "<" | "<=" | ">" | ">="          key, value = a word, or a text in double quotes
 //! ```
 
@@ -19,7 +20,7 @@ use token::{Kind, Token, Tokens};
 
 const MAX_FILTER_CHARS: usize = 2000;
 const MAX_CONDITIONS: usize = 20;
-const FIELDS: &str = "state, experiment, arm, display_name, labels.KEY, create_time or update_time";
+const FIELDS: &str = "state, experiment, arm, display_name, labels.KEY, create_time, update_time or active_time";
 
 /// The conditions of a filter; an empty filter has none.
 ///
@@ -101,6 +102,10 @@ fn comparison(tokens: &mut Tokens<'_>) -> Result<Condition, String> {
             let comparison = operator(tokens)?;
             Ok(Condition::UpdateTime(comparison, time(&value(tokens)?)?))
         }
+        "active_time" => {
+            let comparison = operator(tokens)?;
+            Ok(Condition::ActiveTime(comparison, time(&value(tokens)?)?))
+        }
         other => {
             let Some(key) = other.strip_prefix("labels.") else { return Err(field.refused(FIELDS)) };
             let key = if key.is_empty() { label_key(tokens)? } else { key.to_owned() };
@@ -152,6 +157,9 @@ fn state(token: &Token) -> Result<State, String> {
     let name = text.strip_prefix("STATE_").unwrap_or(&text);
     if name == "STALE" {
         return Err(token.refused("a stored state: STALE is derived from RUNNING, so filter by that"));
+    }
+    if name == "ABANDONED" {
+        return Err(token.refused("a stored state: ABANDONED is derived, so filter by active_time"));
     }
     State::parse(name).ok_or_else(|| token.refused("PENDING, RUNNING, PAUSED, COMPLETED, FAILED or CANCELLED"))
 }

@@ -18,12 +18,12 @@ use lrs::{
 };
 use lrs_model::{
     filter::JobQuery,
-    job::{AttemptRow, JobRow, Timestamp},
+    job::{AttemptRow, IdleBefore, JobRow, Timestamp},
     name::{JobId, JobName},
 };
 use lrs_store::{
-    Chunk, DatabaseUrl, DecisionQuery, DecisionRow, Error, ExpiredJob, ExpiryQuery, LoadedJob, Outcome, Removal,
-    StateRow, Store, Write,
+    Chunk, DatabaseUrl, DecisionQuery, DecisionRow, Error, ExpiredJob, ExpiryQuery, JobCount, JobRecord, ListedJob,
+    Outcome, Removal, StateRow, Store, Write,
 };
 
 /// The first argument of a server with a bug.
@@ -146,12 +146,16 @@ impl Store for Buggy {
         self.inner().job(name).await
     }
 
-    async fn list_jobs(&self, query: &JobQuery) -> Result<Vec<JobRow>, Error> {
+    async fn list_jobs(&self, query: &JobQuery) -> Result<Vec<ListedJob>, Error> {
         self.inner().list_jobs(query).await
     }
 
-    async fn unended_jobs(&self, after: Option<JobId>, limit: u32) -> Result<Vec<LoadedJob>, Error> {
-        self.inner().unended_jobs(after, limit).await
+    async fn job_records(&self, names: &[JobName]) -> Result<Vec<JobRecord>, Error> {
+        self.inner().job_records(names).await
+    }
+
+    async fn count_jobs(&self, before: IdleBefore) -> Result<Vec<JobCount>, Error> {
+        self.inner().count_jobs(before).await
     }
 
     async fn attempts(&self, job: JobId) -> Result<Vec<AttemptRow>, Error> {

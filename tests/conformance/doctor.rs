@@ -319,7 +319,7 @@ pub async fn damage_of_every_kind_is_found(database: &TestDatabase) {
 }
 
 /// As when a process ends after a person's decision is durable and before those are that waited for it.
-pub async fn a_decision_that_was_not_stored_in_time_is_stored_at_the_next_start(database: &TestDatabase) {
+pub async fn a_decision_that_was_not_stored_in_time_is_stored_when_its_job_is_read(database: &TestDatabase) {
     let first = engine(database, settings()).await;
     train(&first, "x", true, &[(0, 40)]).await;
     first.shutdown().await;
@@ -328,6 +328,7 @@ pub async fn a_decision_that_was_not_stored_in_time_is_stored_at_the_next_start(
     assert_eq!((before.findings.len(), before.counts.unrecorded_decisions), (0, 1), "{before:?}");
 
     let second = engine(database, settings()).await;
+    second.job(&name("x")).await.unwrap();
     second.shutdown().await;
 
     let after = examine(database).await;

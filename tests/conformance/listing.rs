@@ -25,13 +25,13 @@ const COMPARISONS: [Comparison; 6] = [
 const WORDS: [&str; 5] = ["", "a", "B", "é", "a b"];
 const ARMS: [Option<Arm>; 3] = [None, Some(Arm::Scheduled), Some(Arm::Baseline)];
 
-fn query(conditions: Vec<Condition>) -> JobQuery {
+pub fn query(conditions: Vec<Condition>) -> JobQuery {
     let order = JobOrder { key: OrderKey::Name, descending: false };
     JobQuery { namespace: None, conditions, order, after: None, limit: 1000 }
 }
 
 async fn names(store: &dyn Store, query: &JobQuery) -> Vec<String> {
-    store.list_jobs(query).await.unwrap().iter().map(|job| job.name.to_string()).collect()
+    store.list_jobs(query).await.unwrap().iter().map(|job| job.row.name.to_string()).collect()
 }
 
 fn random_job(random: &mut Random, number: u64) -> JobRow {
@@ -60,13 +60,14 @@ fn random_time(random: &mut Random) -> Timestamp {
 fn random_condition(random: &mut Random) -> Condition {
     let comparison = *random.one_of(&COMPARISONS);
     let word = (*random.one_of(&WORDS)).to_owned();
-    match random.below(7) {
+    match random.below(8) {
         0 => Condition::State(comparison, *random.one_of(&State::ALL)),
         1 => Condition::Experiment(comparison, word),
         2 => Condition::Arm(comparison, *random.one_of(&ARMS)),
         3 => Condition::DisplayName(comparison, word),
         4 => Condition::Label((*random.one_of(&["team", "größe", "none"])).into(), comparison, word),
         5 => Condition::CreateTime(comparison, random_time(random)),
+        6 => Condition::ActiveTime(comparison, random_time(random)),
         _ => Condition::UpdateTime(comparison, random_time(random)),
     }
 }
@@ -101,7 +102,10 @@ fn holds(job: &JobRow, condition: &Condition) -> bool {
             None => *comparison == Comparison::NotEqual,
         },
         Condition::CreateTime(comparison, time) => compares(&job.create_time, *comparison, time),
-        Condition::UpdateTime(comparison, time) => compares(&job.update_time, *comparison, time),
+        // Nothing has happened since their creation.
+        Condition::ActiveTime(comparison, time) | Condition::UpdateTime(comparison, time) => {
+            compares(&job.update_time, *comparison, time)
+        }
     }
 }
 
@@ -150,8 +154,8 @@ pub async fn listings_agree_with_a_naive_filter(database: &TestDatabase) {
             let page = store.list_jobs(&query).await.unwrap();
             assert!(page.len() <= query.limit as usize);
             let Some(last) = page.last() else { break };
-            query.after = Some(cursor(last, key));
-            listed.extend(page);
+            query.after = Some(cursor(&last.row, key));
+            listed.extend(page.into_iter().map(|job| job.row));
             assert!(listed.len() <= expected.len(), "{query:?} comes to no end");
         }
         assert_eq!(listed, expected, "{query:?}");
@@ -168,8 +172,8 @@ pub async fn pages_of_equal_keys_lose_nothing(database: &TestDatabase) {
         query.limit = 2;
         let mut listed = Vec::new();
         while let [.., last] = &store.list_jobs(&query).await.unwrap()[..] {
-            query.after = Some(cursor(last, OrderKey::CreateTime));
-            listed.push(last.id);
+            query.after = Some(cursor(&last.row, OrderKey::CreateTime));
+            listed.push(last.row.id);
             assert!(listed.len() <= jobs.len(), "the pages come to no end");
         }
         assert_eq!(listed.len(), 4);

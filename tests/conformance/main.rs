@@ -6,6 +6,7 @@ mod postgres_server;
 mod builders;
 mod database;
 mod doctor;
+mod idle;
 mod jobs;
 mod listing;
 mod opening;
@@ -44,6 +45,13 @@ conformance! {
         a_fork_of_a_job_that_is_gone_is_not_made
         attempts_come_first_to_newest
         the_snapshot_is_the_last_one_saved;
+    idle:
+        a_record_has_what_serving_the_job_needs
+        a_record_says_whether_its_snapshot_is_behind
+        what_is_damaged_of_a_record_is_named
+        activity_only_rises
+        jobs_are_counted_by_state_and_by_how_long_they_have_been_idle
+        a_listing_has_the_newest_attempt_and_the_last_activity;
     writes:
         every_write_may_be_repeated
         writes_for_a_job_that_is_gone_do_nothing
@@ -100,6 +108,6 @@ conformance! {
         a_sound_database_has_nothing_to_find
         a_busy_database_has_nothing_to_find
         damage_of_every_kind_is_found
-        a_decision_that_was_not_stored_in_time_is_stored_at_the_next_start
+        a_decision_that_was_not_stored_in_time_is_stored_when_its_job_is_read
         a_damaged_file_is_found;
 }

@@ -1,6 +1,5 @@
 //! Opening: schema, ownership, damage.
 
-use lrs_model::job::State;
 use lrs_runtime::error::chain;
 use lrs_store::{DecisionQuery, Error, StateRow, Write};
 use tokio::task::JoinSet;
@@ -37,7 +36,8 @@ pub async fn a_closed_store_can_be_opened_again(database: &TestDatabase) {
 
 pub async fn a_newer_schema_is_refused_and_left_alone(database: &TestDatabase) {
     database.open().await.close().await;
-    let known = database.url.schema().await.unwrap().applied.last().unwrap().version;
+    let applied = database.url.schema().await.unwrap().applied;
+    let known = applied.last().unwrap().version;
     database
         .tamper(
             "insert into _sqlx_migrations (version, description, success, checksum, execution_time)
@@ -53,7 +53,8 @@ pub async fn a_newer_schema_is_refused_and_left_alone(database: &TestDatabase) {
             "{error:?}, known {known}"
         );
     }
-    assert_eq!(database.number("select count(*) from _sqlx_migrations").await, known + 1);
+    let count = i64::try_from(applied.len()).unwrap() + 1;
+    assert_eq!(database.number("select count(*) from _sqlx_migrations").await, count);
 }
 
 pub async fn the_schema_tells_what_is_pending(database: &TestDatabase) {
@@ -97,18 +98,18 @@ pub async fn a_store_that_is_open_answers_a_ping(database: &TestDatabase) {
 
 pub async fn a_damaged_job_is_named_and_hides_no_other(database: &TestDatabase) {
     let store = database.open().await;
-    let mut jobs: Vec<_> = ["a", "b", "c", "d"].map(job).into();
-    jobs[3].state = State::Completed;
+    let jobs = ["a", "b", "c"].map(job);
+    let names = jobs.each_ref().map(|job| job.name.clone());
     done(&*store, &jobs.iter().map(create).collect::<Vec<_>>()).await;
     for damage in
         ["spec = '{\"groups\": 3}'", "state = 'SLEEPING', spec = initial_spec", "version = -1, state = 'RUNNING'"]
     {
         database.tamper(&format!("update jobs set {damage} where name = '{}'", jobs[1].name)).await;
 
-        let first = store.unended_jobs(None, 2).await.unwrap();
-        let second = store.unended_jobs(Some(first[1].id), 2).await.unwrap();
+        let mut records = store.job_records(&names).await.unwrap();
+        records.sort_by(|left, right| left.name.cmp(&right.name));
 
-        let [a, b, c] = [&first[0], &first[1], &second[0]];
+        let [a, b, c] = &records[..] else { panic!("{records:?}") };
         assert_eq!((a.row.as_ref().unwrap(), c.row.as_ref().unwrap()), (&jobs[0], &jobs[2]));
         assert_eq!((b.id, b.name.as_str()), (jobs[1].id, jobs[1].name.as_str()));
         let expected = jobs[1].id.to_string();
@@ -116,7 +117,6 @@ pub async fn a_damaged_job_is_named_and_hides_no_other(database: &TestDatabase) 
             |error: &Error| matches!(error, Error::Inconsistent { table: "jobs", id, .. } if *id == expected);
         assert!(is_named(b.row.as_ref().unwrap_err()), "{damage}: {b:?}");
         assert!(is_named(&store.job(&jobs[1].name).await.unwrap_err()), "{damage}");
-        assert_eq!(second.len(), 1, "jobs that have ended are not among them");
     }
 }
 

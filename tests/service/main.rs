@@ -1,5 +1,7 @@
 //! The service as its users meet it: a real `lrs serve` on a real database, over real sockets.
 
+#[path = "../support/crowd.rs"]
+mod crowd;
 #[path = "../support/large.rs"]
 mod large;
 #[path = "../support/monitor.rs"]
@@ -25,6 +27,7 @@ mod floods;
 mod half_sent;
 mod http;
 mod http_docs;
+mod idle;
 mod limits;
 mod monitor;
 mod outages;

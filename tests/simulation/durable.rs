@@ -120,6 +120,8 @@ impl Durable {
                 }
             }
             Write::RecordDecision(job, decision, request_id) => self.record(*job, decision, request_id.clone()),
+            // The activity of a job is for people to read; no promise is made about it.
+            Write::MarkActive(..) => {}
             Write::SaveState(job, state) => {
                 if let Some((_, known)) = self.jobs.get_mut(job) {
                     *known = Some(state.clone());

@@ -160,6 +160,11 @@ fn committing_what_was_withdrawn_is_caught() {
 }
 
 #[test]
+fn forgetting_what_was_given_out_when_a_job_leaves_memory_is_caught() {
+    assert_caught_by(Plant::ForgetMark, &[1], 400, "takes effect at step");
+}
+
+#[test]
 fn applying_a_conflicting_repeat_is_caught() {
     assert_caught(Plant::ApplyConflict, &[2], 50);
 }

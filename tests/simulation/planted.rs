@@ -20,6 +20,8 @@ pub enum Plant {
     ForgetReserve,
     /// The store commits what was withdrawn.
     IgnoreWithdrawal,
+    /// When a job leaves memory, the store forgets how far steps were given out.
+    ForgetMark,
     /// When a sample comes again with other values, the last values count.
     ApplyConflict,
     /// Decisions see one more step of telemetry than the lag allows.
@@ -66,6 +68,17 @@ impl Plant {
             }
         }
         batch
+    }
+
+    /// Forgets, in a batch that stores how far the steps of a job that leaves memory were given out, just that.
+    pub fn forget_marks(batch: &mut [Write], durable: &Durable) {
+        for write in batch {
+            let Write::Reserve { job, attempt, reserved_end } = write else { continue };
+            let known = durable.job(*job).and_then(|stored| stored.attempts.iter().find(|row| row.attempt == *attempt));
+            if known.is_some_and(|row| row.reserved_end > *reserved_end) {
+                *reserved_end = 0;
+            }
+        }
     }
 
     /// The spec that the server gets in place of `spec`.

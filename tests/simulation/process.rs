@@ -73,6 +73,10 @@ impl Process {
         !self.dead.load(SeqCst)
     }
 
+    pub fn is_leaving(&self) -> bool {
+        self.leaving.load(SeqCst)
+    }
+
     /// Completes when the process is dead.
     pub async fn dead(&self) {
         let died = self.died.notified();

@@ -130,12 +130,18 @@ async fn look_back(world: &Arc<World>, network: &Network) {
             if world.history().is_ended(&job) {
                 break;
             }
+            // A look at the ownership that began before the calm may hang for as long as a store may, and so may the
+            // reading of a job that has left memory.
             let mut answer = group.ask(attempt.into(), step, 0, Duration::from_secs(5)).await;
-            // A look at the ownership that began before the calm may hang for as long as a store may.
-            for _ in 0..8 {
-                if answer.as_ref().is_ok_and(|answer| !answer.is_final) {
-                    answer = group.ask(attempt.into(), step, 0, Duration::from_secs(5)).await;
+            for _ in 0..20 {
+                let is_slow = match &answer {
+                    Ok(answer) => !answer.is_final,
+                    Err(failure) => matches!(failure, Failure::Refused(Error::StoreUnavailable(_))),
+                };
+                if !is_slow {
+                    break;
                 }
+                answer = group.ask(attempt.into(), step, 0, Duration::from_secs(5)).await;
             }
             match answer {
                 Ok(answer) if answer.is_final => {}

@@ -9,13 +9,13 @@ use std::{
 use async_trait::async_trait;
 use lrs_model::{
     filter::JobQuery,
-    job::{AttemptRow, JobRow, Timestamp},
+    job::{AttemptRow, IdleBefore, JobRow, Timestamp},
     name::{JobId, JobName},
 };
 use lrs_runtime::error::chain;
 use lrs_store::{
-    Chunk, DecisionQuery, DecisionRow, Error, ExpiredJob, ExpiryQuery, LoadedJob, Outcome, Removal, StateRow, Store,
-    Write,
+    Chunk, DecisionQuery, DecisionRow, Error, ExpiredJob, ExpiryQuery, JobCount, JobRecord, ListedJob, Outcome,
+    Removal, StateRow, Store, Write,
 };
 use tokio::time::Instant;
 
@@ -23,7 +23,7 @@ use crate::{
     ownership::Claim,
     planted::Plant,
     process::Process,
-    promises::Violation,
+    promises::{Stored, Violation},
     world::{World, lock},
 };
 
@@ -130,6 +130,12 @@ pub fn land(world: &World, process: &Process, batch: &[Write], is_proven: bool) 
         prove(world, process)?;
     }
     let outcomes = match world.plant {
+        // A process that ends forgets it too, which is not the bug that is meant.
+        Some(Plant::ForgetMark) if !process.is_leaving() => {
+            let mut batch = batch.to_vec();
+            Plant::forget_marks(&mut batch, &world.durable());
+            apply(world, process, &batch)
+        }
         Some(plant) => apply(world, process, &plant.changed(batch)),
         None => apply(world, process, batch),
     }?;
@@ -176,7 +182,8 @@ fn job_of(write: &Write) -> JobId {
         | Write::Reserve { job, .. }
         | Write::AppendTelemetry(job, _)
         | Write::RecordDecision(job, ..)
-        | Write::SaveState(job, _) => *job,
+        | Write::SaveState(job, _)
+        | Write::MarkActive(job, _) => *job,
     }
 }
 
@@ -203,6 +210,7 @@ fn shown(batch: &[Write], id: JobId) -> String {
             format!("decision {} from {} on", decision.id, decision.effective_step)
         }
         Write::SaveState(_, state) => format!("state below {}", state.next_seq),
+        Write::MarkActive(..) => "activity".to_owned(),
     });
     of.collect::<Vec<_>>().join(", ")
 }
@@ -267,19 +275,44 @@ impl Store for SimStore {
         Ok(self.world.durable().by_name(name).map(|stored| stored.row.clone()))
     }
 
-    async fn list_jobs(&self, query: &JobQuery) -> Result<Vec<JobRow>, Error> {
+    async fn list_jobs(&self, query: &JobQuery) -> Result<Vec<ListedJob>, Error> {
         self.read().await?;
         let durable = self.world.durable();
-        Ok(durable.jobs().map(|stored| stored.row.clone()).take(query.limit as usize).collect())
+        let listed = |stored: &Stored| ListedJob {
+            row: stored.row.clone(),
+            attempt: stored.attempts.last().map_or(0, |row| row.attempt),
+            active_time: stored.row.update_time,
+        };
+        Ok(durable.jobs().map(listed).take(query.limit as usize).collect())
     }
 
-    async fn unended_jobs(&self, after: Option<JobId>, limit: u32) -> Result<Vec<LoadedJob>, Error> {
+    async fn job_records(&self, names: &[JobName]) -> Result<Vec<JobRecord>, Error> {
         self.read().await?;
         let durable = self.world.durable();
-        let wanted = durable.jobs().map(|stored| stored.row.clone());
-        let wanted = wanted.filter(|row| !row.state.is_ended() && after.is_none_or(|after| row.id > after));
-        let load = |row: JobRow| LoadedJob { id: row.id, name: row.name.to_string(), row: Ok(row) };
-        Ok(wanted.take((limit as usize).min(2)).map(load).collect())
+        let record = |name: &JobName| {
+            let stored = durable.by_name(name)?;
+            let state = durable.state(stored.row.id);
+            let is_behind = |state: &StateRow| {
+                stored.chunks.iter().any(|chunk| chunk.attempt == state.attempt && chunk.seq >= state.next_seq)
+            };
+            let is_person = |row: &DecisionRow| matches!(row.decision.author, lrs_model::decision::Author::Person(_));
+            Some(JobRecord {
+                id: stored.row.id,
+                name: name.to_string(),
+                row: Ok(stored.row.clone()),
+                active_time: stored.row.update_time,
+                attempts: Ok(stored.attempts.clone()),
+                has_person_decisions: stored.decisions.iter().any(is_person),
+                is_state_behind: state.as_ref().is_some_and(is_behind),
+                state: Ok(state),
+            })
+        };
+        Ok(names.iter().filter_map(record).collect())
+    }
+
+    async fn count_jobs(&self, _: IdleBefore) -> Result<Vec<JobCount>, Error> {
+        self.read().await?;
+        Ok(Vec::new())
     }
 
     async fn attempts(&self, job: JobId) -> Result<Vec<AttemptRow>, Error> {

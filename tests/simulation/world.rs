@@ -235,6 +235,10 @@ impl World {
             // draw the same numbers.
             piece_values: [4, 6, 10, 20, 40, 400][usize::try_from(seed % 6).unwrap()],
             max_jobs: 16,
+            max_loaded_jobs: 16,
+            // Not drawn either.
+            idle_after: Duration::from_millis([10, 40, 200, 3000][usize::try_from(seed / 6 % 4).unwrap()]),
+            abandon_after: Duration::from_hours(1),
             max_open_steps: dice.random_range(12..64),
             max_person_decisions: dice.random_range(6..40),
             owner_lease: if plant == Some(Plant::IgnoreLease) { Duration::from_hours(1) } else { lease },

@@ -10,7 +10,7 @@ use super::{
 };
 use lrs_model::{
     controller::Mode,
-    job::{JobRow, State},
+    job::{Idle, JobRow, State},
     spec::Objective,
     telemetry::{GRAD_NORM, LEARNING_RATE, LOSS, Sample},
 };
@@ -30,8 +30,8 @@ const CURVE_POINTS: usize = 400;
 pub struct JobFacts {
     /// The row as stored.
     pub row: Arc<JobRow>,
-    /// Whether it is running, but its trainer has not reported for a while.
-    pub is_stale: bool,
+    /// How long it has been idle; a job that has ended counts as active.
+    pub idle: Idle,
     /// The attempt whose history is reported; 0 if there is none.
     pub attempt: u32,
     /// The history's stretches, by rising step.
@@ -265,7 +265,8 @@ fn notes(figures: &JobFigures) -> Vec<String> {
     } else if figures.records == 0 {
         note("Nothing has been reported yet.".to_owned());
     } else if !row.state.is_ended() {
-        let stale = if figures.facts.is_stale { " and has not been heard of for a while" } else { "" };
+        let is_idle = figures.facts.idle != Idle::Active && row.state == State::Running;
+        let stale = if is_idle { " and has not been heard of for a while" } else { "" };
         note(format!("It is {}{stale}: its figures go up to its last record, and it has no wall time yet.", row.state));
     }
     if figures.records == 0 {

@@ -10,7 +10,7 @@ pub use error::Error;
 pub use lrs_control::Status as ControllerStatus;
 use lrs_model::{
     decision::{Decision, RateOverride},
-    job::{AttemptRow, JobRow, Timestamp},
+    job::{AttemptRow, Idle, IdleBefore, JobRow, State, Timestamp},
     name::JobName,
     spec::Spec,
     telemetry::Sample,
@@ -24,13 +24,34 @@ pub struct JobView {
     pub row: Arc<JobRow>,
     /// The newest attempt; 0 before the first.
     pub attempt: u32,
-    /// How far the newest attempt has come; `None` for jobs that have ended or have no attempt.
+    /// How far the newest attempt has come; `None` for jobs that have ended, have no attempt, or are not in memory.
     pub progress: Option<Progress>,
-    /// The job is RUNNING, but its trainer has not called or reported for a while.
-    pub stale: bool,
+    /// When the job was last active: its trainer called or reported, or somebody changed it.
+    pub active_time: Timestamp,
+    /// How long it has been idle; a job that has ended counts as active.
+    pub idle: Idle,
 }
 
 impl JobView {
+    /// The job with this row, last active at `active_time`.
+    #[must_use]
+    pub fn new(
+        row: Arc<JobRow>,
+        attempt: u32,
+        progress: Option<Progress>,
+        active_time: Timestamp,
+        before: IdleBefore,
+    ) -> Self {
+        let idle = if row.state.is_ended() { Idle::Active } else { before.idle(active_time) };
+        Self { row, attempt, progress, active_time, idle }
+    }
+
+    /// Whether the job should train, and its trainer has not been heard of for a while.
+    #[must_use]
+    pub fn is_stale(&self) -> bool {
+        self.row.state == State::Running && self.idle != Idle::Active
+    }
+
     /// Changes with every change of spec, state or attempt.
     #[must_use]
     pub fn etag(&self) -> String {

@@ -6,12 +6,12 @@ use async_trait::async_trait;
 
 use lrs_model::{
     filter::JobQuery,
-    job::{AttemptRow, JobRow, Timestamp},
+    job::{AttemptRow, IdleBefore, JobRow, Timestamp},
     name::{JobId, JobName},
 };
 use lrs_store::{
-    Chunk, DecisionQuery, DecisionRow, Error, ExpiredJob, ExpiryQuery, LoadedJob, MayCommit, Outcome, Removal,
-    StateRow, Store, Write,
+    Chunk, DecisionQuery, DecisionRow, Error, ExpiredJob, ExpiryQuery, JobCount, JobRecord, ListedJob, MayCommit,
+    Outcome, Removal, StateRow, Store, Write,
 };
 
 /// A store and how long to wait for it.
@@ -44,12 +44,16 @@ impl Store for Bounded {
         self.within(self.store.job(name)).await
     }
 
-    async fn list_jobs(&self, query: &JobQuery) -> Result<Vec<JobRow>, Error> {
+    async fn list_jobs(&self, query: &JobQuery) -> Result<Vec<ListedJob>, Error> {
         self.within(self.store.list_jobs(query)).await
     }
 
-    async fn unended_jobs(&self, after: Option<JobId>, limit: u32) -> Result<Vec<LoadedJob>, Error> {
-        self.within(self.store.unended_jobs(after, limit)).await
+    async fn job_records(&self, names: &[JobName]) -> Result<Vec<JobRecord>, Error> {
+        self.within(self.store.job_records(names)).await
+    }
+
+    async fn count_jobs(&self, before: IdleBefore) -> Result<Vec<JobCount>, Error> {
+        self.within(self.store.count_jobs(before)).await
     }
 
     async fn attempts(&self, job: JobId) -> Result<Vec<AttemptRow>, Error> {

@@ -1,8 +1,8 @@
-//! What everyone sees of a job that has not ended: its row, its attempt's cell, its events.
+//! What everyone sees of a job in memory: its row, its attempt's cell, its events.
 
 use std::sync::{
     Arc, OnceLock,
-    atomic::{AtomicU32, AtomicU64, Ordering::SeqCst},
+    atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering::SeqCst},
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -15,10 +15,11 @@ use super::{
     job::Brief,
     room::Room,
     trail::Trail,
+    uses::Uses,
 };
 use lrs_model::{
     decision::Decision,
-    job::{JobRow, State, Timestamp},
+    job::{Idle, IdleBefore, JobRow, Timestamp},
     name::{JobId, JobName},
 };
 
@@ -31,6 +32,10 @@ pub struct Entry {
     pub name: JobName,
     /// Where its reports wait for the database.
     pub room: Room,
+    /// Who uses it.
+    pub uses: Uses,
+    /// When the job was last active, as far as that is stored or on its way to the store; microseconds.
+    marked: AtomicI64,
     row: ArcSwap<JobRow>,
     attempt: AtomicU32,
     cell: ArcSwapOption<Cell>,
@@ -48,7 +53,7 @@ pub struct Pulse {
     id: JobId,
     version: u64,
     attempt: u32,
-    is_stale: bool,
+    idle: Idle,
     is_removed: bool,
     complete_end: u64,
     given_end: u64,
@@ -56,14 +61,14 @@ pub struct Pulse {
 }
 
 impl Pulse {
-    /// Of a job that has ended.
+    /// Of a job that is not in memory.
     #[must_use]
-    pub fn of_ended(row: &JobRow) -> Self {
+    pub fn of_stored(row: &JobRow, idle: Idle) -> Self {
         Self {
             id: row.id,
             version: row.version,
             attempt: 0,
-            is_stale: false,
+            idle,
             is_removed: row.telemetry_removed_time.is_some(),
             complete_end: 0,
             given_end: 0,
@@ -79,13 +84,15 @@ impl Pulse {
 }
 
 impl Entry {
-    /// The entry of a job whose newest attempt is `attempt`.
+    /// The entry of a job whose newest attempt is `attempt`, and which was last active at `active_time`.
     #[must_use]
-    pub fn new(row: JobRow, attempt: u32) -> Self {
+    pub fn new(row: JobRow, attempt: u32, active_time: Timestamp) -> Self {
         Self {
             id: row.id,
             name: row.name.clone(),
             room: Room::default(),
+            uses: Uses::default(),
+            marked: AtomicI64::new(active_time.0),
             row: ArcSwap::from_pointee(row),
             attempt: AtomicU32::new(attempt),
             cell: ArcSwapOption::empty(),
@@ -147,9 +154,29 @@ impl Entry {
             .map_or(Ok(()), |problem| Err(Error::JobDamaged { job: self.name.to_string(), problem: problem.clone() }))
     }
 
-    /// The job as it is now. A running job whose trainer was last heard before `stale_before` is stale.
+    /// When the job was last active: its trainer called or reported, or somebody changed it.
     #[must_use]
-    pub fn view(&self, stale_before: Timestamp) -> JobView {
+    pub fn active_time(&self) -> Timestamp {
+        let heard = self.cell().as_ref().and_then(|cell| cell.heard());
+        heard.unwrap_or_default().max(self.row.load().update_time).max(Timestamp(self.marked.load(SeqCst)))
+    }
+
+    /// The time of the last activity, if it is later by more than `microseconds` than the time that is stored. It
+    /// counts as stored from now on.
+    #[must_use]
+    pub fn mark_active(&self, microseconds: i64) -> Option<Timestamp> {
+        let heard = self.cell().as_ref().and_then(|cell| cell.heard())?;
+        let marked = self.marked.load(SeqCst);
+        let is_later = heard.0.saturating_sub(marked) > microseconds;
+        is_later.then(|| {
+            self.marked.store(heard.0, SeqCst);
+            heard
+        })
+    }
+
+    /// The job as it is now.
+    #[must_use]
+    pub fn view(&self, before: IdleBefore) -> JobView {
         let row = self.row();
         let progress = self.cell().as_ref().map(|cell| {
             let given_end = cell.given_end();
@@ -170,13 +197,12 @@ impl Entry {
                 controllers: named.zip(cell.statuses().iter().cloned()).collect(),
             }
         });
-        let heard = progress.as_ref().and_then(|progress| progress.report_time);
-        JobView { attempt: self.attempt(), progress, stale: is_stale(&row, heard, stale_before), row }
+        JobView::new(row, self.attempt(), progress, self.active_time(), before)
     }
 
     /// The job's pulse. As long as it is the same, [`Entry::view`] shows the same.
     #[must_use]
-    pub fn pulse(&self, stale_before: Timestamp) -> Pulse {
+    pub fn pulse(&self, before: IdleBefore) -> Pulse {
         let row = self.row.load();
         let cell = self.cell.load();
         let cell = cell.as_ref();
@@ -184,7 +210,7 @@ impl Entry {
             id: self.id,
             version: row.version,
             attempt: self.attempt(),
-            is_stale: is_stale(&row, cell.and_then(|cell| cell.heard()), stale_before),
+            idle: before.idle(self.active_time()),
             is_removed: false,
             complete_end: cell.map_or(0, |cell| cell.complete_end()),
             given_end: cell.map_or(0, |cell| cell.given_end()),
@@ -245,8 +271,4 @@ impl Entry {
     pub fn tell_no_more(&self) {
         self.events.store(None);
     }
-}
-
-fn is_stale(row: &JobRow, heard: Option<Timestamp>, stale_before: Timestamp) -> bool {
-    row.state == State::Running && heard.unwrap_or(row.update_time) < stale_before
 }

@@ -21,6 +21,7 @@ pub use records::Watch;
 use super::{
     api::{Change, Curve, CurveSteps, Error, JobView, Order, Settings},
     commit::outcome,
+    directory::{Found, Held},
     entry::Entry,
     preview,
     service::Service,
@@ -31,19 +32,20 @@ use super::{
 use lrs_model::{
     decision::Decision,
     filter::JobQuery,
-    job::{JobRow, State},
+    job::{IdleBefore, JobRow, State},
     name::JobName,
     spec::Spec,
 };
 use lrs_runtime::{clock::Clock, error::Cause};
-use lrs_store::{Store, Write};
+use lrs_store::{ListedJob, Store, Write};
 
 /// The engine. Cheap to clone.
 #[derive(Clone)]
 pub struct Engine(Arc<Service>);
 
 impl Engine {
-    /// An engine over `store`. Recovery runs in the background; [`Engine::ready`] says when it is done.
+    /// An engine over `store`. It is ready when the database has answered once; each job is read when somebody asks for
+    /// it.
     #[must_use]
     pub fn start(settings: Settings, store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
         Self(tasks::start(settings, store, clock))
@@ -52,7 +54,7 @@ impl Engine {
     /// Why calls cannot be served now, if they cannot.
     ///
     /// # Errors
-    /// With the reason, for people: the jobs are being read, or the database is away.
+    /// With the reason, for people: the jobs are being counted, or the database is away.
     pub fn ready(&self) -> Result<(), String> {
         self.0.readiness.borrow().clone()?;
         if let Some(why) = self.0.context.tenure.over() {
@@ -68,7 +70,7 @@ impl Engine {
         self.0.context.tenure.ended().await
     }
 
-    /// Waits until the jobs have been read.
+    /// Waits until the database has answered once.
     ///
     /// # Errors
     /// With the reason if that failed for good.
@@ -83,11 +85,7 @@ impl Engine {
     /// # Errors
     /// If there is none.
     pub async fn job(&self, name: &JobName) -> Result<JobView, Error> {
-        if let Some(entry) = self.entry(name.as_str()) {
-            entry.check_sound()?;
-            return Ok(entry.view(self.0.context.stale_before()));
-        }
-        self.ended(name).await
+        Ok(self.seen(name).await?.0)
     }
 
     /// Jobs, ended or not.
@@ -95,16 +93,14 @@ impl Engine {
     /// # Errors
     /// If the store is away.
     pub async fn list_jobs(&self, query: JobQuery) -> Result<Vec<JobView>, Error> {
-        let rows = self.0.reads.list_jobs(&query).await?;
-        let mut views = Vec::with_capacity(rows.len());
-        for row in rows {
-            let entry = self.entry(row.name.as_str()).filter(|entry| entry.check_sound().is_ok());
-            views.push(match entry {
-                Some(entry) => entry.view(self.0.context.stale_before()),
-                None => self.ended_view(row).await?,
-            });
-        }
-        Ok(views)
+        let jobs = self.0.reads.list_jobs(&query).await?;
+        let before = self.0.context.idle_before();
+        let view = |job: ListedJob| {
+            let entry = self.0.context.directory.peek(job.row.name.as_str());
+            let entry = entry.filter(|entry| entry.id == job.row.id && entry.check_sound().is_ok());
+            entry.map_or_else(|| stored_view(job, before), |entry| entry.view(before))
+        };
+        Ok(jobs.into_iter().map(view).collect())
     }
 
     /// Removes a job.
@@ -113,24 +109,24 @@ impl Engine {
     /// If there is none, it changed since it was read, or it has not ended and `force` is not set.
     pub async fn delete_job(&self, name: &JobName, etag: Option<String>, force: bool) -> Result<(), Error> {
         self.check_ready()?;
-        let id = match self.entry(name.as_str()) {
-            Some(entry) if entry.check_sound().is_ok() => {
-                let (id, asked) = (entry.id, self.0.context.tenure.ask());
-                let deleted =
-                    self.ask(&entry, |ticket, reply| Command::Delete { id, etag, force, ticket, reply }).await;
+        let (id, damaged) = match self.entry(name.as_str()).await {
+            Ok(held) if held.check_sound().is_ok() => {
+                let (id, asked) = (held.id, self.0.context.tenure.ask());
+                let deleted = self.ask(&held, |ticket, reply| Command::Delete { id, etag, force, ticket, reply }).await;
                 self.vouched(asked, deleted).await?;
-                self.0.jobs.fetch_sub(1, SeqCst);
+                self.uncount();
                 return Ok(());
             }
             // A job that is out of service can only be deleted.
-            Some(entry) => entry.id,
-            None => {
+            Ok(held) => (held.id, Some(held)),
+            Err(Error::JobEnded { .. }) => {
                 let view = self.ended(name).await?;
                 if let Some(expected) = etag.filter(|etag| *etag != view.etag()) {
                     return Err(Error::EtagMismatch { job: name.clone(), expected, found: view.etag() });
                 }
-                view.row.id
+                (view.row.id, None)
             }
+            Err(error) => return Err(error),
         };
         let context = &self.0.context;
         let permit = context.pipeline.try_admit(context.settings.queue_items)?;
@@ -139,9 +135,13 @@ impl Engine {
         let committed = context.pipeline.submit(id, writes, Some(permit), None, Some(ticket.clone()));
         self.answered(ticket, outcome(committed)).await?;
         self.0.removals.fetch_add(1, SeqCst);
-        let same = |_: &String, entry: &Arc<Entry>| entry.id == id;
-        if let Ok(Some(_)) = context.directory.pin().remove_if(name.as_str(), same) {
-            self.0.jobs.fetch_sub(1, SeqCst);
+        if let Some(damaged) = damaged {
+            context.directory.remove(&damaged);
+            context.directory.count_change_outside();
+            self.uncount();
+            let (entry, (done, _)) = (Arc::clone(&damaged), oneshot::channel());
+            drop(damaged);
+            let _ = self.0.shard(id).send(Command::Leave(entry, done)).await;
         }
         Ok(())
     }
@@ -156,7 +156,7 @@ impl Engine {
         change: Change,
         order: Order,
     ) -> Result<(JobView, Option<Decision>), Error> {
-        let entry = self.live(name).await?;
+        let entry = self.live(name.as_str()).await?;
         let (id, asked) = (entry.id, self.0.context.tenure.ask());
         let changed = self.ask(&entry, |ticket, reply| Command::Change { id, change, order, ticket, reply }).await;
         self.vouched(asked, changed).await
@@ -167,7 +167,7 @@ impl Engine {
     /// # Errors
     /// If there is none, or it has ended otherwise already.
     pub async fn complete_job(&self, name: &JobName, outcome: State, order: Order) -> Result<JobView, Error> {
-        let completed = match self.live(name).await {
+        let completed = match self.live(name.as_str()).await {
             Ok(entry) => {
                 let (id, asked) = (entry.id, self.0.context.tenure.ask());
                 let command = |ticket, reply| Command::Complete { id, outcome, order, ticket, reply };
@@ -178,7 +178,7 @@ impl Engine {
         };
         match completed {
             Ok(view) => {
-                self.0.jobs.fetch_sub(1, SeqCst);
+                self.uncount();
                 Ok(view)
             }
             Err(Error::JobEnded { state, .. }) if state == outcome => self.ended(name).await,
@@ -230,34 +230,76 @@ impl Engine {
         };
         match self.answered(ticket, answer).await {
             // The job ended or was deleted while the command was on its way.
-            Err(Error::JobNotFound(_)) => Err(self.why_not_live(entry.name.as_str()).await),
+            Err(Error::JobNotFound(_)) => Err(self.why_not_live(&entry.name).await),
             answer => answer,
         }
     }
 
-    fn entry(&self, name: &str) -> Option<Arc<Entry>> {
-        self.0.context.directory.pin().get(name).cloned()
+    /// A job that has not ended, to be used: from memory, or read from the store.
+    ///
+    /// # Errors
+    /// If there is none, it has ended, it cannot be read now, or there is no room for it in memory.
+    async fn entry(&self, name: &str) -> Result<Held, Error> {
+        loop {
+            match self.0.context.directory.find(name) {
+                Found::Held(held) => return Ok(held),
+                Found::Missing => {
+                    self.check_ready()?;
+                    let parsed: JobName = name.parse().map_err(|_| Error::JobNotFound(name.to_owned()))?;
+                    let asked = self.0.context.tenure.ask();
+                    match self.0.loader.load(parsed).await {
+                        Ok(Some(held)) => return Ok(held),
+                        Ok(None) => {}
+                        // Another owner may have registered it.
+                        Err(none @ Error::JobNotFound(_)) => return self.vouched(asked, Err(none)).await,
+                        Err(error) => return Err(error),
+                    }
+                }
+                Found::Leaving(entry) => {
+                    let left = tokio::time::timeout(
+                        self.0.context.settings.store_timeout,
+                        self.0.context.directory.left(&entry),
+                    )
+                    .await;
+                    let why = "the job is still being saved, try again".to_owned();
+                    left.map_err(|_| Error::StoreUnavailable(Cause::new(why)))?;
+                }
+            }
+        }
+    }
+
+    /// Counts one job less that has not ended. The next count puts right what is not known of abandoned ones.
+    fn uncount(&self) {
+        let _ = self.0.jobs.fetch_update(SeqCst, SeqCst, |jobs| jobs.checked_sub(1));
     }
 
     fn check_ready(&self) -> Result<(), Error> {
         self.0.readiness.borrow().clone().map_err(|why| Error::StoreUnavailable(Cause::new(why)))
     }
 
-    async fn live(&self, name: &JobName) -> Result<Arc<Entry>, Error> {
-        match self.entry(name.as_str()) {
-            Some(entry) => entry.check_sound().map(|()| entry),
-            None => Err(self.why_not_live(name.as_str()).await),
+    /// A job that has not ended and is sound, to be used.
+    async fn live(&self, name: &str) -> Result<Held, Error> {
+        let held = self.entry(name).await?;
+        held.check_sound()?;
+        Ok(held)
+    }
+
+    /// A job as it is, ended or not; if it has not ended, to be used.
+    async fn seen(&self, name: &JobName) -> Result<(JobView, Option<Held>), Error> {
+        match self.live(name.as_str()).await {
+            Ok(held) => Ok((held.view(self.0.context.idle_before()), Some(held))),
+            Err(Error::JobEnded { .. }) => Ok((self.ended(name).await?, None)),
+            Err(error) => Err(error),
         }
     }
 
-    async fn why_not_live(&self, name: &str) -> Error {
+    async fn why_not_live(&self, name: &JobName) -> Error {
         if let Err(not_ready) = self.check_ready() {
             return not_ready;
         }
-        let Ok(name) = name.parse::<JobName>() else { return Error::JobNotFound(name.to_owned()) };
         let asked = self.0.context.tenure.ask();
-        match self.0.reads.job(&name).await {
-            Ok(Some(row)) if row.state.is_ended() => Error::JobEnded { job: name, state: row.state },
+        match self.0.reads.job(name).await {
+            Ok(Some(row)) if row.state.is_ended() => Error::JobEnded { job: name.clone(), state: row.state },
             // Another owner may have registered it.
             Ok(_) => match self.vouched(asked, Ok(())).await {
                 Ok(()) => Error::JobNotFound(name.to_string()),
@@ -276,8 +318,14 @@ impl Engine {
     async fn ended_view(&self, row: JobRow) -> Result<JobView, Error> {
         let attempts = self.0.reads.attempts(row.id).await?;
         let attempt = attempts.last().map_or(0, |row| row.attempt);
-        Ok(JobView { row: Arc::new(row), attempt, progress: None, stale: false })
+        let active_time = row.update_time;
+        Ok(stored_view(ListedJob { row, attempt, active_time }, self.0.context.idle_before()))
     }
+}
+
+/// A job that is not in memory.
+fn stored_view(ListedJob { row, attempt, active_time }: ListedJob, before: IdleBefore) -> JobView {
+    JobView::new(Arc::new(row), attempt, None, active_time, before)
 }
 
 /// Does `work`, which keeps a processor busy, on a thread that answers no calls.

@@ -3,7 +3,10 @@
 use std::ops::RangeInclusive;
 
 use crate::api::JobView;
-use lrs_model::{job::State, number::exact};
+use lrs_model::{
+    job::{Idle, State},
+    number::exact,
+};
 use lrs_stats::{Backend, MAX_WINDOW, Summary, Wanted, Windows, cpu::Cpu, linear::mean};
 
 /// In the order of what needs attention first.
@@ -23,6 +26,8 @@ pub enum HealthState {
     Paused,
     /// No trainer has reported yet.
     Waiting,
+    /// It has not ended, but has been idle for so long that nobody is expected to come back.
+    Abandoned,
     /// Ended: went wrong.
     Failed,
     /// Ended otherwise.
@@ -94,12 +99,18 @@ fn plain(view: &JobView, recent: &Recent) -> Option<Finding> {
     Some(match view.row.state {
         State::Failed => (HealthState::Failed, view.row.state_reason.clone()),
         State::Completed | State::Cancelled => (HealthState::Ended, view.row.state_reason.clone()),
+        _ if view.idle == Idle::Abandoned => {
+            let reason =
+                format!("nobody has called or changed it since {}; a trainer that returns wakes it", view.active_time);
+            (HealthState::Abandoned, reason)
+        }
         State::Paused => (HealthState::Paused, view.row.state_reason.clone()),
         State::Pending => (HealthState::Waiting, "no trainer has begun yet".to_owned()),
-        State::Running if view.stale => {
-            let heard = view.progress.as_ref().and_then(|progress| progress.report_time);
-            let since = heard.map_or_else(|| "the server started".to_owned(), |time| time.to_string());
-            (HealthState::Stale, format!("nothing heard of the trainer since {since}"))
+        State::Running if view.is_stale() => {
+            (HealthState::Stale, format!("nothing heard of the trainer since {}", view.active_time))
+        }
+        State::Running if view.progress.is_none() => {
+            (HealthState::Waiting, format!("not asked for since {}, so it is not in memory", view.active_time))
         }
         State::Running if recent.losses.is_empty() => (HealthState::Waiting, "nothing reported yet".to_owned()),
         State::Running => return None,

@@ -1,5 +1,5 @@
-//! From the store back to a job as a value: at the start of the process, and when an attempt goes on from a step of the
-//! past.
+//! From the store back to a job as a value: when somebody asks for a job that is not in memory, and when an attempt goes
+//! on from a step of the past.
 
 use std::collections::VecDeque;
 
@@ -13,13 +13,13 @@ use super::{
 };
 use lrs_model::{
     decision::{Decision, DecisionId},
-    job::{AttemptRow, JobRow, State},
+    job::{AttemptRow, JobRow, State, Timestamp},
     name::JobId,
     telemetry::Report,
 };
 use lrs_runtime::{error::Cause, heavy::in_place};
 use lrs_store as store;
-use lrs_store::{Chunk, DecisionQuery, StateRow, Store};
+use lrs_store::{Chunk, DecisionQuery, JobRecord, StateRow, Store};
 
 /// A job read back.
 pub struct Loaded {
@@ -33,6 +33,8 @@ pub struct Loaded {
     pub timeline: Timeline,
     /// The newest attempt, if the job has one of its own.
     pub running: Option<Running>,
+    /// When the job was last active.
+    pub active_time: Timestamp,
 }
 
 /// An attempt read back.
@@ -44,34 +46,57 @@ pub struct Running {
     /// What the controllers decided on the telemetry that was read, of which no record is: the process before ended in
     /// between, the newest attempt has just begun, or the job is a fork under another spec.
     pub unrecorded: Vec<Decision>,
+    /// How many samples were read that are not in the saved job.
+    pub unsaved: u64,
 }
 
 impl Running {
     /// An attempt of which nothing has been read yet.
     #[must_use]
     pub fn new(heart: Job, next_seq: u64) -> Self {
-        Self { heart, next_seq, unrecorded: Vec::new() }
+        Self { heart, next_seq, unrecorded: Vec::new(), unsaved: 0 }
     }
 }
 
 const PAGE: u32 = 1000;
 
-/// Reads a job.
+/// Whether [`load`] need not ask the store: most jobs that left memory in good order.
+#[must_use]
+pub fn is_quick(record: &JobRecord) -> bool {
+    let is_saved = |state: &StateRow, newest: &AttemptRow| state.attempt == newest.attempt && !record.is_state_behind;
+    let needs_telemetry = match (&record.row, &record.attempts, &record.state) {
+        (Ok(row), Ok(attempts), Ok(state)) => {
+            let newest = attempts.last().filter(|_| row.state != State::Pending);
+            newest.is_some_and(|newest| !state.as_ref().is_some_and(|state| is_saved(state, newest)))
+        }
+        // It is damaged, which is said at once.
+        _ => false,
+    };
+    !needs_telemetry && !record.has_person_decisions
+}
+
+/// A job from what was read of it, and from its telemetry and people's decisions.
 ///
 /// # Errors
 /// If the store is away, or what it has of the job cannot be understood.
-pub async fn load(store: &dyn Store, row: JobRow) -> Result<Loaded, store::Error> {
-    let attempts = store.attempts(row.id).await?;
-    let people = people(store, row.id).await?;
+pub async fn load(store: &dyn Store, record: JobRecord) -> Result<Loaded, store::Error> {
+    let JobRecord { row, active_time, attempts, has_person_decisions, state, is_state_behind, .. } = record;
+    let (row, attempts, snapshot) = (row?, attempts?, state?);
+    let people = if has_person_decisions { people(store, row.id).await? } else { Vec::new() };
     let timeline = in_place(|| Timeline::try_new(&row.initial_spec, people.iter().map(|(decision, _)| decision)))
         .map_err(|violations| inconsistent("jobs", row.id, &violations.to_string()))?;
-    let running = if row.state == State::Pending || attempts.is_empty() {
-        None
-    } else {
-        let snapshot = store.state(row.id).await?;
-        Some(running(store, row.id, &timeline, &attempts, snapshot).await?)
+    let newest = attempts.last().filter(|_| row.state != State::Pending).map(|newest| newest.attempt);
+    let running = match (newest, &snapshot) {
+        (None, _) => None,
+        (Some(newest), Some(state)) if state.attempt == newest && !is_state_behind => {
+            match in_place(|| restore(&timeline, newest, row.id, state)) {
+                Some(heart) => Some(Running::new(heart, state.next_seq)),
+                None => Some(running(store, row.id, &timeline, &attempts, None).await?),
+            }
+        }
+        _ => Some(running(store, row.id, &timeline, &attempts, snapshot).await?),
     };
-    Ok(Loaded { row, attempts, people, timeline, running })
+    Ok(Loaded { row, attempts, people, timeline, running, active_time })
 }
 
 /// The decisions on record, read beside the ones that controllers make once more. Both come in the order of their
@@ -199,6 +224,7 @@ async fn read_part(ledger: &mut Ledger<'_>, part: Part, running: &mut Running) -
                 return Err(inconsistent("telemetry", job, &problem));
             }
             let rank = chunk.rank;
+            running.unsaved += chunk.samples.len() as u64;
             // The bound on open steps was kept when they were reported.
             if let Ok(taken) = running.heart.take(rank, within(part, chunk), usize::MAX) {
                 decisions.extend(taken.decisions);

@@ -11,7 +11,7 @@ use super::{
     api::{Directive, Error, Receipt},
     cell::{Cell, Changes},
     commit::outcome,
-    entry::Entry,
+    directory::Held,
     history::ChunkPages,
     shard::{Accepted, Command, Context},
     tenure::Question,
@@ -25,7 +25,8 @@ use lrs_model::{
 pub struct Reporter {
     context: Context,
     shard: mpsc::Sender<Command>,
-    entry: Arc<Entry>,
+    /// The job stays in memory as long as the stream is open.
+    entry: Held,
     cell: Arc<Cell>,
     changes: Changes,
     rank: u32,
@@ -36,13 +37,7 @@ pub struct Reporter {
 impl Reporter {
     /// A reporter for `rank` of the attempt of `cell`; directives begin where the trainer is.
     #[must_use]
-    pub(super) fn new(
-        context: Context,
-        shard: mpsc::Sender<Command>,
-        entry: Arc<Entry>,
-        cell: Arc<Cell>,
-        rank: u32,
-    ) -> Self {
+    pub(super) fn new(context: Context, shard: mpsc::Sender<Command>, entry: Held, cell: Arc<Cell>, rank: u32) -> Self {
         let told_end = cell.complete_end();
         Self { context, shard, entry, changes: cell.changes(), told_end, cell, rank }
     }
@@ -143,7 +138,7 @@ impl Reporter {
 /// A receipt to come.
 pub struct PendingReceipt {
     context: Context,
-    entry: Arc<Entry>,
+    entry: Held,
     cell: Arc<Cell>,
     rank: u32,
     /// When the report came.

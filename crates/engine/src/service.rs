@@ -10,16 +10,19 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 use tokio_util::task::TaskTracker;
-use tracing::error;
 
 use super::{
     api::Error,
     digest::Digests,
     entry::Entry,
+    loader::Loader,
     recover::Loaded,
     shard::{Command, Context},
 };
-use lrs_model::{job::JobRow, name::JobId};
+use lrs_model::{
+    job::{JobRow, Timestamp},
+    name::{JobId, JobName},
+};
 use lrs_runtime::error::chain;
 use lrs_store as store;
 use lrs_store::Store;
@@ -37,13 +40,15 @@ pub struct Service {
     pub reads: Arc<dyn Store>,
     /// The way to each shard.
     pub shards: Vec<mpsc::Sender<Command>>,
-    /// Whether the jobs have been read, and if not, why.
+    /// Whether the jobs have been counted, and if not, why.
     pub readiness: watch::Sender<Result<(), String>>,
-    /// How many jobs have not ended.
+    /// How many jobs have not ended and are not abandoned, as far as is known: they are counted again now and then.
     pub jobs: AtomicUsize,
+    /// Takes jobs into memory.
+    pub loader: Loader,
     /// Shards and other tasks without an end.
     pub background: Mutex<JoinSet<()>>,
-    /// Jobs that are being taken into service.
+    /// Jobs that are being registered.
     pub registrations: TaskTracker,
     /// The commit pipeline's task, until the end.
     pub pipeline_task: Mutex<Option<JoinHandle<()>>>,
@@ -64,25 +69,22 @@ impl Service {
     /// If the server is shutting down.
     pub async fn adopt(&self, loaded: Loaded) -> Result<Arc<Entry>, Error> {
         let attempt = loaded.attempts.last().map_or(0, |row| row.attempt);
-        let entry = Arc::new(Entry::new(loaded.row.clone(), attempt));
+        let entry = Arc::new(Entry::new(loaded.row.clone(), attempt, loaded.active_time));
         let (done, adopted) = oneshot::channel();
         let command = Command::Adopt(entry.clone(), Box::new(loaded), done);
         self.shard(entry.id).send(command).await.map_err(|_| Error::ShuttingDown)?;
         adopted.await.map_err(|_| Error::ShuttingDown)?;
-        self.context.directory.pin().insert(entry.name.to_string(), entry.clone());
+        self.context.directory.insert(&entry);
         Ok(entry)
     }
 
     /// Lists a damaged job without serving it: it keeps its name and says what is wrong with it, and the other jobs go
-    /// on.
-    pub fn take_out_of_service(&self, id: JobId, name: &str, failure: &store::Error) {
-        let Ok(parsed) = name.parse() else {
-            error!(job.uid = %id, "Job {id} is left out, because {name:?} is not a job's name: {}", chain(failure));
-            return;
-        };
-        let entry = Entry::new(JobRow::unreadable(id, parsed), 0);
+    /// on. It is read again when it has left memory.
+    pub fn take_out_of_service(&self, id: JobId, name: &JobName, failure: &store::Error) -> Arc<Entry> {
+        let entry = Arc::new(Entry::new(JobRow::unreadable(id, name.clone()), 0, Timestamp::default()));
         entry.damage(chain(failure));
-        self.context.directory.pin().insert(name.to_owned(), Arc::new(entry));
+        self.context.directory.insert(&entry);
+        entry
     }
 
     /// The shard that owns a job.

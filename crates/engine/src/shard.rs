@@ -7,24 +7,23 @@
 mod attempts;
 mod changes;
 mod ending;
+mod leaving;
 mod reports;
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::SeqCst},
-    },
+    sync::Arc,
+    time::Duration,
 };
 
 use futures::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
-use papaya::HashMap as SharedMap;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
     api::{AttemptInfo, Change, Error, Event, JobView, Order, Settings},
     cell::{Beginning, Cell, Ends},
     commit::{Committed, Pipeline, outcome},
+    directory::Directory,
     entry::Entry,
     job::Job,
     recover::{Loaded, Running},
@@ -34,15 +33,12 @@ use super::{
 };
 use lrs_model::{
     decision::Decision,
-    job::{AttemptRow, JobRow, State, Timestamp},
+    job::{AttemptRow, IdleBefore, JobRow, State, Timestamp},
     name::JobId,
     telemetry::{Report, Sample},
 };
 use lrs_runtime::clock::Clock;
 use lrs_store::{StateRow, Store, Write};
-
-/// Jobs that have not ended, by name.
-pub type Directory = SharedMap<String, Arc<Entry>>;
 
 /// Where an answer goes. It is dropped if the caller has gone.
 pub type Reply<T> = oneshot::Sender<Result<T, Error>>;
@@ -127,6 +123,9 @@ pub enum Command {
         /// The end wanted.
         end: u64,
     },
+    /// Store what is known of this job and let it leave memory, if nobody uses it and nothing is under way. The sender
+    /// is dropped when that is over.
+    Leave(Arc<Entry>, oneshot::Sender<()>),
     /// Give out nothing more, hand over what is left to write.
     Shutdown(oneshot::Sender<()>),
 }
@@ -161,10 +160,8 @@ pub struct Context {
     pub clock: Arc<dyn Clock>,
     /// Whether this process owns the database.
     pub tenure: Arc<Tenure>,
-    /// Where readers find jobs.
+    /// Where readers find jobs that are in memory.
     pub directory: Arc<Directory>,
-    /// How many jobs have left it.
-    pub departures: Arc<AtomicU64>,
     /// Attempts with many small chunks, to be merged: job, attempt, chunks below this `seq`.
     pub merges: mpsc::Sender<(JobId, u32, u64)>,
 }
@@ -246,10 +243,13 @@ impl Shard {
 
     fn serve(&mut self, command: Command) {
         match command {
+            // The reply is dropped: nothing is served any more.
+            Command::Adopt(..) if self.closing => {}
             Command::Adopt(entry, loaded, done) => {
                 self.adopt(entry, *loaded);
                 let _ = done.send(());
             }
+            Command::Leave(entry, done) => self.leave(entry, done),
             Command::Report { id, attempt, rank, report, permit, reply } => {
                 let accepted = self.report(id, attempt, rank, report, permit);
                 let _ = reply.send(accepted);
@@ -318,9 +318,8 @@ impl Shard {
     /// Drops a job that is gone and tells everyone who waits for it `why`.
     fn forget(&mut self, id: JobId, why: &Error) {
         if let Some(owned) = self.jobs.remove(&id) {
-            let same = |_: &String, entry: &Arc<Entry>| Arc::ptr_eq(entry, &owned.entry);
-            let _ = self.context.directory.pin().remove_if(owned.entry.name.as_str(), same);
-            self.context.departures.fetch_add(1, SeqCst);
+            self.context.directory.remove(&owned.entry);
+            self.context.directory.count_change_outside();
             owned.entry.tell_no_more();
             if let Some(cell) = owned.entry.cell_full() {
                 cell.close(why.clone());
@@ -340,7 +339,7 @@ impl Shard {
     }
 
     fn adopt(&mut self, entry: Arc<Entry>, loaded: Loaded) {
-        let Loaded { row, attempts, people, timeline, mut running } = loaded;
+        let Loaded { row, attempts, people, timeline, mut running, active_time } = loaded;
         let unrecorded = running.as_mut().map(|running| std::mem::take(&mut running.unrecorded)).unwrap_or_default();
         let mut owned = Owned {
             entry,
@@ -358,6 +357,7 @@ impl Shard {
         {
             // What the process before gave out lies below the end of the block; more is not known.
             owned.begin(&self.context, &newest, running, newest.reserved_end);
+            owned.entry.cell().iter().for_each(|cell| cell.hear(active_time));
         }
         let writes = owned.decided(&self.context, unrecorded);
         self.context.pipeline.submit_own(writes, &owned.entry);
@@ -373,16 +373,7 @@ impl Shard {
         for (id, owned) in jobs {
             let Some(attempt) = &mut owned.attempt else { continue };
             attempt.cell.close(why.clone());
-            let mut writes = Vec::new();
-            // No more steps are given out, so the next process need not count the rest of the block as given out.
-            let given_end = attempt.cell.given_end().max(attempt.unknown_end.min(attempt.reserved_end));
-            if given_end < attempt.reserved_end && attempt.reserving <= attempt.reserved_end {
-                let number = attempt.heart.attempt();
-                writes.push(Write::Reserve { job: *id, attempt: number, reserved_end: given_end });
-            }
-            if attempt.records_since_snapshot > 0 && !owned.changing {
-                writes.extend(attempt.save_state(*id));
-            }
+            let writes = owned.last_writes(*id);
             owned.entry.tell_no_more();
             self.context.pipeline.submit_own(writes, &owned.entry);
         }
@@ -409,7 +400,7 @@ impl Command {
             | Self::Change { ticket, .. }
             | Self::Complete { ticket, .. }
             | Self::Delete { ticket, .. } => ticket.is_withdrawn(),
-            Self::Adopt(..) | Self::Report { .. } | Self::Renew { .. } | Self::Shutdown(_) => false,
+            Self::Adopt(..) | Self::Report { .. } | Self::Renew { .. } | Self::Leave(..) | Self::Shutdown(_) => false,
         }
     }
 
@@ -421,7 +412,7 @@ impl Command {
             Self::Change { reply, .. } => drop(reply.send(Err(why))),
             Self::Complete { reply, .. } => drop(reply.send(Err(why))),
             Self::Delete { reply, .. } => drop(reply.send(Err(why))),
-            Self::Adopt(..) | Self::Renew { .. } | Self::Shutdown(_) => {}
+            Self::Adopt(..) | Self::Renew { .. } | Self::Leave(..) | Self::Shutdown(_) => {}
         }
     }
 }
@@ -429,7 +420,7 @@ impl Command {
 impl Owned {
     /// Runs the newest attempt from now on.
     fn begin(&mut self, context: &Context, row: &AttemptRow, running: Running, unknown_end: u64) {
-        let Running { heart, next_seq, .. } = running;
+        let Running { heart, next_seq, unsaved, .. } = running;
         let beginning = Beginning { resume_step: row.resume_step, unknown_end };
         let cell = Cell::new(row.attempt, beginning, heart.timeline().clone(), context.tenure.clone());
         let cell = Arc::new(cell);
@@ -440,7 +431,7 @@ impl Owned {
             unknown_end,
             reserved_end: row.reserved_end,
             reserving: row.reserved_end,
-            records_since_snapshot: 0,
+            records_since_snapshot: unsaved,
             chunks_since_merge: 0,
         };
         attempt.publish();
@@ -456,7 +447,7 @@ impl Owned {
     }
 
     fn view(&self, context: &Context) -> JobView {
-        self.entry.view(context.stale_before())
+        self.entry.view(context.idle_before())
     }
 
     fn tell_job(&self, context: &Context) {
@@ -497,10 +488,13 @@ impl Context {
         if self.tenure.over().is_some() { Error::Deposed } else { Error::ShuttingDown }
     }
 
-    /// A trainer not heard of since then is stale.
+    /// A job not active since then is stale, or abandoned.
     #[must_use]
-    pub fn stale_before(&self) -> Timestamp {
-        let stale_after = i64::try_from(self.settings.stale_after.as_micros()).unwrap_or(i64::MAX);
-        Timestamp(self.clock.now().0.saturating_sub(stale_after))
+    pub fn idle_before(&self) -> IdleBefore {
+        let now = self.clock.now();
+        let before =
+            |length: Duration| Timestamp(now.0.saturating_sub(i64::try_from(length.as_micros()).unwrap_or(i64::MAX)));
+        let stale = before(self.settings.stale_after);
+        IdleBefore { stale, abandoned: before(self.settings.abandon_after).min(stale) }
     }
 }

@@ -1,4 +1,5 @@
-//! The engine's tasks: shards, the commit pipeline, recovery, the merger, the pulse of the database.
+//! The engine's tasks: shards, the commit pipeline, the loader and the sweeper, the merger, the count of the jobs, the
+//! pulse of the database.
 
 use std::{
     sync::{
@@ -8,7 +9,6 @@ use std::{
     time::Duration,
 };
 
-use futures::{StreamExt as _, stream};
 use tokio::{
     sync::{Semaphore, mpsc, watch},
     task::JoinSet,
@@ -21,20 +21,20 @@ use super::{
     bounded::Bounded,
     commit::{Pipeline, why_away},
     digest::Digests,
-    recover,
+    directory::Directory,
+    loader::{self, Loader},
     service::{PAST_READS, SHARD_QUEUE, Service},
-    shard::{Command, Context, Directory, Shard},
+    shard::{Command, Context, Shard},
+    sweeper,
     tenure::Tenure,
 };
-use lrs_model::name::JobId;
+use lrs_model::{job::Idle, name::JobId};
 use lrs_runtime::{backoff::Backoff, clock::Clock, error::chain};
 use lrs_store as store;
-use lrs_store::{LoadedJob, Store};
+use lrs_store::Store;
 
-/// Jobs read at once during recovery.
-const RECOVERY_PAGE: u32 = 1000;
-/// Jobs whose telemetry is read side by side during recovery.
-const RECOVERY_WIDTH: usize = 16;
+/// Time between two counts of the jobs.
+const COUNT_AGAIN: Duration = Duration::from_mins(10);
 /// Attempts that may wait to be merged.
 const MERGE_QUEUE: usize = 256;
 /// Samples in a merged chunk.
@@ -46,6 +46,7 @@ pub(super) fn start(settings: Settings, store: Arc<dyn Store>, clock: Arc<dyn Cl
     let tenure = Arc::new(Tenure::new(clock.clone(), settings.owner_lease, store.is_exclusive()));
     let pipeline = Pipeline::new(&settings, tenure.clone());
     let reports = Semaphore::new(settings.max_reports);
+    let (loader, asked) = Loader::new(settings.store_timeout);
     let (merges, to_merge) = mpsc::channel(MERGE_QUEUE);
     let context = Context {
         settings: Arc::new(settings),
@@ -53,8 +54,7 @@ pub(super) fn start(settings: Settings, store: Arc<dyn Store>, clock: Arc<dyn Cl
         pipeline,
         clock,
         tenure: tenure.clone(),
-        directory: Arc::new(Directory::new()),
-        departures: Arc::default(),
+        directory: Arc::new(Directory::default()),
         merges,
     };
     let mut tasks = JoinSet::new();
@@ -72,8 +72,9 @@ pub(super) fn start(settings: Settings, store: Arc<dyn Store>, clock: Arc<dyn Cl
         context,
         reads,
         shards,
-        readiness: watch::Sender::new(Err("the jobs are being read".to_owned())),
+        readiness: watch::Sender::new(Err("the jobs are being counted".to_owned())),
         jobs: AtomicUsize::new(0),
+        loader,
         background: Mutex::default(),
         registrations: TaskTracker::new(),
         pipeline_task: Mutex::new(Some(pipeline_task)),
@@ -82,66 +83,51 @@ pub(super) fn start(settings: Settings, store: Arc<dyn Store>, clock: Arc<dyn Cl
         removals: AtomicU64::new(0),
         digests: Digests::default(),
     });
-    tasks.spawn(recover_all(service.clone()));
+    tasks.spawn(loader::run(service.clone(), asked));
+    tasks.spawn(sweeper::run(service.clone()));
+    tasks.spawn(count_jobs(service.clone()));
     *service.background.lock().unwrap_or_else(PoisonError::into_inner) = tasks;
     service
 }
 
-/// Reads every job that has not ended, and tries again until the database answers.
-async fn recover_all(service: Arc<Service>) {
+/// Counts the jobs, for their limit: until the database answers once, and then now and then, because a job is abandoned
+/// without anybody doing anything, and comes back.
+async fn count_jobs(service: Arc<Service>) {
     let mut waits = Backoff::default().regular();
     loop {
-        match try_recover(&service).await {
+        match try_count(&service).await {
             Ok(count) => {
-                info!(count, "{count} jobs are back in service");
-                let _ = service.readiness.send_replace(Ok(()));
-                return;
+                service.jobs.store(count, SeqCst);
+                if service.readiness.borrow().is_err() {
+                    info!(count, "{count} jobs have not ended; each is read when it is asked for");
+                    let _ = service.readiness.send_replace(Ok(()));
+                }
+                waits = Backoff::default().regular();
+                tokio::time::sleep(COUNT_AGAIN).await;
             }
             Err(failure) => {
-                let why = format!("the jobs cannot be read yet: {}", chain(&failure));
-                warn!("Not ready: {why}");
-                let _ = service.readiness.send_replace(Err(why));
+                let why = format!("the jobs cannot be counted yet: {}", chain(&failure));
+                warn!("{why}");
+                service.readiness.send_if_modified(|known| {
+                    let is_first = known.is_err();
+                    if is_first {
+                        *known = Err(why);
+                    }
+                    is_first
+                });
+                waits.sleep().await;
             }
         }
-        waits.sleep().await;
     }
 }
 
-async fn try_recover(service: &Service) -> Result<usize, store::Error> {
-    let store = &*service.context.store;
-    let mut after: Option<JobId> = None;
-    loop {
-        let page = store.unended_jobs(after, RECOVERY_PAGE).await?;
-        let Some(last) = page.last() else {
-            // What was read counts once it is proven that no other process owned the database meanwhile.
-            prove(store, &service.context.tenure).await?;
-            return Ok(service.jobs.load(SeqCst));
-        };
-        after = Some(last.id);
-        let mut adopted = stream::iter(page).map(|job| recover_one(service, job)).buffer_unordered(RECOVERY_WIDTH);
-        while let Some(result) = adopted.next().await {
-            result?;
-        }
-    }
-}
-
-/// Reads one job and takes it into service, or out of it if it is damaged.
-async fn recover_one(service: &Service, job: LoadedJob) -> Result<(), store::Error> {
-    if service.context.directory.pin().contains_key(&job.name) {
-        // An earlier try has read this job.
-        return Ok(());
-    }
-    let loaded = match job.row {
-        Ok(row) => recover::load(&*service.context.store, row).await,
-        Err(damage) => Err(damage),
-    };
-    match loaded {
-        Ok(loaded) => drop(service.adopt(loaded).await),
-        Err(failure) if failure.is_transient() => return Err(failure),
-        Err(failure) => service.take_out_of_service(job.id, &job.name, &failure),
-    }
-    service.jobs.fetch_add(1, SeqCst);
-    Ok(())
+/// How many jobs have not ended and are not abandoned.
+async fn try_count(service: &Service) -> Result<usize, store::Error> {
+    let counts = service.context.store.count_jobs(service.context.idle_before()).await?;
+    // What was counted counts once it is proven that no other process owned the database meanwhile.
+    prove(&*service.context.store, &service.context.tenure).await?;
+    let live: u64 = counts.iter().filter(|count| count.idle != Idle::Abandoned).map(|count| count.count).sum();
+    Ok(usize::try_from(live).unwrap_or(usize::MAX))
 }
 
 /// Merges small chunks of telemetry where shards say that there are many.

@@ -38,6 +38,8 @@ pub enum Condition {
     CreateTime(Comparison, Timestamp),
     /// Compares the time of the last change.
     UpdateTime(Comparison, Timestamp),
+    /// Compares the time of the last activity.
+    ActiveTime(Comparison, Timestamp),
 }
 
 /// An operator between two values.

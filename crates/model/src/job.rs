@@ -24,8 +24,8 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// The stored state of a job. `STALE` is not here, because it is derived from the time when the trainer was last heard
-/// of.
+/// The stored state of a job. `STALE` and `ABANDONED` are not here, because they are derived from the time when the job
+/// was last active.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "described in proto/lrs/v1/job.proto")]
 pub enum State {
@@ -71,6 +71,39 @@ impl State {
 impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+/// How long a job that has not ended has been idle: without a call or report of its trainer, and without a change.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Idle {
+    /// Not long.
+    #[default]
+    Active,
+    /// So long that its trainer should have been heard of, if one is running.
+    Stale,
+    /// So long that nobody is expected to come back to it. It does not count as a live job until somebody does.
+    Abandoned,
+}
+
+/// The times after which a job was last active if it is not stale, or not abandoned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IdleBefore {
+    /// Idle since then: stale.
+    pub stale: Timestamp,
+    /// Idle since then, which is earlier: abandoned.
+    pub abandoned: Timestamp,
+}
+
+impl IdleBefore {
+    /// How long a job has been idle that was last active at this time.
+    #[must_use]
+    pub fn idle(self, active_time: Timestamp) -> Idle {
+        match active_time {
+            time if time >= self.stale => Idle::Active,
+            time if time >= self.abandoned => Idle::Stale,
+            _ => Idle::Abandoned,
+        }
     }
 }
 

@@ -61,6 +61,7 @@ pub(super) fn state(job: &JobReport) -> &'static str {
         State::Running => "running",
         State::Paused => "paused",
         State::Stale => "stale",
+        State::Abandoned => "abandoned",
         State::Completed => "completed",
         State::Failed => "failed",
         State::Cancelled => "cancelled",

@@ -21,6 +21,8 @@ pub const STREAMS_ENDED: &str = "lrs_telemetry_streams_ended_total";
 pub const COMMIT_DURATION: &str = "lrs_commit_duration_seconds";
 /// Reports and other changes that wait for the next transaction of the commit pipeline.
 pub const QUEUE_DEPTH: &str = "lrs_queue_depth";
+/// Jobs in memory.
+pub const LOADED_JOBS: &str = "lrs_loaded_jobs";
 
 /// Chunks of telemetry removed because they were past their namespace's retention.
 pub const REMOVED_CHUNKS: &str = "lrs_telemetry_removed_chunks_total";
@@ -71,6 +73,7 @@ fn describe() {
     describe_counter!(STREAMS_ENDED, "Telemetry streams that ended, by code");
     describe_histogram!(COMMIT_DURATION, Unit::Seconds, "Time of a transaction of the commit pipeline");
     describe_gauge!(QUEUE_DEPTH, "Reports and other changes that wait for the next transaction of the commit pipeline");
+    describe_gauge!(LOADED_JOBS, "Jobs in memory; all others are in the database alone");
     describe_counter!(STATISTICS_WINDOWS, "Windows whose statistics were computed in a batch, by device");
     describe_counter!(STATISTICS_BATCHES, "Batches of windows whose statistics were computed, by device");
     describe_counter!(STATISTICS_DEVICES_LOST, "Devices that were lost; their work is done on the CPU since");

@@ -110,6 +110,7 @@ where
             Write::RecordDecision(job, decision, request_id) if self.jobs.contains(job) => {
                 self.insert_decision(*job, decision, request_id.as_deref()).await?;
             }
+            Write::MarkActive(job, time) => self.mark_active(*job, *time).await?,
             Write::SaveState(job, state) if self.jobs.contains(job) => self.save_state(*job, state).await?,
             Write::AppendTelemetry(..) | Write::StartAttempt(..) | Write::RecordDecision(..) | Write::SaveState(..) => {
             }
@@ -298,6 +299,11 @@ where
             .fetch_one(&mut *self.connection)
             .await?;
         check_same(job, (job, stored).try_into()?, decision, request_id)
+    }
+
+    async fn mark_active(&mut self, job: JobId, time: Timestamp) -> Result<(), Failure> {
+        query(statements::MARK_ACTIVE).bind(job.0).bind(time.0).execute(&mut *self.connection).await?;
+        Ok(())
     }
 
     async fn save_state(&mut self, job: JobId, state: &StateRow) -> Result<(), Failure> {

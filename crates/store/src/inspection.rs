@@ -222,7 +222,7 @@ where
     DB::Arguments: IntoArguments<DB>,
     for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
     for<'c> &'c Pool<DB>: Executor<'c, Database = DB>,
-    for<'q> bool: Encode<'q, DB> + Type<DB>,
+    for<'q> bool: Decode<'q, DB> + Encode<'q, DB> + Type<DB>,
     for<'q> i64: Encode<'q, DB> + Decode<'q, DB> + Type<DB>,
     for<'q> Option<i64>: Encode<'q, DB> + Type<DB>,
     for<'q> String: Encode<'q, DB> + Decode<'q, DB> + Type<DB>,
@@ -238,6 +238,7 @@ where
     for<'r> ChunkHead: FromRow<'r, DB::Row>,
     for<'r> DB::StoredChunk: FromRow<'r, DB::Row>,
     for<'r> (Option<i64>,): FromRow<'r, DB::Row>,
+    for<'r> (String, i64, i64): FromRow<'r, DB::Row>,
     for<'r> (i64,): FromRow<'r, DB::Row>,
     for<'r> (String,): FromRow<'r, DB::Row>,
     for<'r> (Uuid,): FromRow<'r, DB::Row>,
@@ -260,7 +261,6 @@ where
         let work = query(statements::DECISIONS)
             .bind(job.0)
             .bind(None::<i64>)
-            .bind(false)
             .bind(after.unwrap_or(i64::MIN))
             .bind(i64::from(limit))
             .fetch_all(&self.readers.pool);

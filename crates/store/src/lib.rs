@@ -31,7 +31,7 @@ mod writer;
 
 pub use error::Error;
 pub use kind::{Damage, Kind};
-pub use records::{Chunk, DecisionQuery, DecisionRow, LoadedJob, StateRow};
+pub use records::{Chunk, DecisionQuery, DecisionRow, JobCount, JobRecord, ListedJob, LoadedJob, StateRow};
 pub use removal::{ExpiredJob, ExpiryQuery, Namespaces, Removal};
 pub use schema::{Migration, Schema};
 pub use store::{MayCommit, Store};

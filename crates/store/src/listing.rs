@@ -19,7 +19,7 @@ where
     Uuid: Type<DB>,
 {
     let mut sql = QueryBuilder::new("-- list_jobs");
-    sql.push(statements::JOBS).push(" where true");
+    sql.push(statements::LISTED_JOBS).push(" where true");
     if let Some(namespace) = &query.namespace {
         sql.push(" and namespace = ").push_bind(namespace.clone());
     }
@@ -50,6 +50,9 @@ where
             Condition::UpdateTime(comparison, time) => {
                 sql.push("update_time").push(operator(*comparison)).push_bind(time.0)
             }
+            Condition::ActiveTime(comparison, time) => {
+                sql.push("active_time").push(operator(*comparison)).push_bind(time.0)
+            }
         };
     }
     let JobOrder { key, descending } = query.order;
@@ -78,6 +81,21 @@ where
     }
     sql.push(" order by ").push(column).push(direction).push(", id").push(direction);
     sql.push(" limit ").push_bind(i64::from(query.limit));
+    sql
+}
+
+/// `statement`, which ends with an opened list, for these keys.
+pub(super) fn among<DB: Dialect, K>(statement: &'static str, keys: impl Iterator<Item = K>) -> QueryBuilder<DB>
+where
+    for<'q> K: Encode<'q, DB>,
+    K: Type<DB>,
+{
+    let mut sql = QueryBuilder::new(statement);
+    let mut list = sql.separated(", ");
+    for key in keys {
+        list.push_bind(key);
+    }
+    list.push_unseparated(")");
     sql
 }
 

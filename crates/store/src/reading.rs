@@ -1,6 +1,6 @@
 //! Reads, which are the same in all SQL databases.
 
-use std::{ops::Range, time::Duration};
+use std::{collections::HashMap, ops::Range, time::Duration};
 
 use sqlx::{
     ColumnIndex, Decode, Encode, Executor, FromRow, IntoArguments, Pool, Row as _, Type, query, query_as, query_scalar,
@@ -8,7 +8,8 @@ use sqlx::{
 use uuid::Uuid;
 
 use super::{
-    Chunk, DecisionQuery, DecisionRow, Error, ExpiredJob, ExpiryQuery, LoadedJob, StateRow,
+    Chunk, DecisionQuery, DecisionRow, Error, ExpiredJob, ExpiryQuery, JobCount, JobRecord, ListedJob, LoadedJob,
+    StateRow,
     dialect::Dialect,
     failure::{Failure, bounded},
     listing, removal,
@@ -24,7 +25,7 @@ use super::{
 };
 use lrs_model::{
     filter::JobQuery,
-    job::{AttemptRow, JobRow},
+    job::{AttemptRow, Idle, IdleBefore, JobRow, State, Timestamp},
     name::{JobId, JobName},
 };
 
@@ -53,7 +54,7 @@ where
     DB::Arguments: IntoArguments<DB>,
     for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
     for<'c> &'c Pool<DB>: Executor<'c, Database = DB>,
-    for<'q> bool: Encode<'q, DB> + Type<DB>,
+    for<'q> bool: Decode<'q, DB> + Encode<'q, DB> + Type<DB>,
     for<'q> i64: Encode<'q, DB> + Decode<'q, DB> + Type<DB>,
     for<'q> Option<i64>: Encode<'q, DB> + Type<DB>,
     for<'q> String: Encode<'q, DB> + Decode<'q, DB> + Type<DB>,
@@ -66,6 +67,7 @@ where
     for<'r> StoredState: FromRow<'r, DB::Row>,
     for<'r> DB::StoredChunk: FromRow<'r, DB::Row>,
     for<'r> (Option<i64>,): FromRow<'r, DB::Row>,
+    for<'r> (String, i64, i64): FromRow<'r, DB::Row>,
 {
     pub(super) async fn job(&self, name: &JobName) -> Result<Option<JobRow>, Error> {
         let work = query_as(statements::JOB_BY_NAME).bind(name.as_str().to_owned()).fetch_optional(&self.pool);
@@ -73,15 +75,83 @@ where
         row.map(TryInto::try_into).transpose()
     }
 
-    pub(super) async fn list_jobs(&self, query: &JobQuery) -> Result<Vec<JobRow>, Error> {
+    pub(super) async fn list_jobs(&self, query: &JobQuery) -> Result<Vec<ListedJob>, Error> {
+        const WHAT: &str = "to list jobs";
         let mut statement = listing::statement::<DB>(query);
-        let work = statement.build_query_as().fetch_all(&self.pool);
-        let rows: Vec<StoredJob> = read::<DB, _>("to list jobs", "jobs", work).await?;
-        rows.into_iter().map(StoredJob::readable).collect()
+        let rows = read::<DB, _>(WHAT, "jobs", statement.build().fetch_all(&self.pool)).await?;
+        let unreadable = |error: sqlx::Error| DB::explain(Failure::from(error), WHAT, "jobs");
+        let listed = |row: DB::Row| {
+            let newest: Option<i64> = row.try_get("newest_attempt").map_err(unreadable)?;
+            Ok(ListedJob {
+                attempt: newest.and_then(|newest| u32::try_from(newest).ok()).unwrap_or(0),
+                active_time: Timestamp(row.try_get("active_time").map_err(unreadable)?),
+                row: StoredJob::from_row(&row).map_err(unreadable)?.readable()?,
+            })
+        };
+        rows.into_iter().map(listed).collect()
     }
 
-    pub(super) async fn unended_jobs(&self, after: Option<JobId>, limit: u32) -> Result<Vec<LoadedJob>, Error> {
-        self.loaded_jobs(statements::UNENDED_JOBS, after, limit).await
+    pub(super) async fn job_records(&self, names: &[JobName]) -> Result<Vec<JobRecord>, Error> {
+        const WHAT: &str = "to read jobs";
+        let unreadable = |table| move |error: sqlx::Error| DB::explain(Failure::from(error), WHAT, table);
+        let names = names.iter().map(|name| name.as_str().to_owned());
+        let mut jobs = listing::among::<DB, _>(statements::JOB_RECORDS, names);
+        let rows = read::<DB, _>(WHAT, "jobs", jobs.build().fetch_all(&self.pool)).await?;
+        let mut records = Vec::with_capacity(rows.len());
+        for row in rows {
+            let table = unreadable("jobs");
+            records.push(JobRecord {
+                id: JobId(row.try_get("id").map_err(table)?),
+                name: row.try_get("name").map_err(table)?,
+                active_time: Timestamp(row.try_get("active_time").map_err(table)?),
+                has_person_decisions: row.try_get("has_people").map_err(table)?,
+                row: StoredJob::from_row(&row).map_err(table).and_then(TryInto::try_into),
+                attempts: Ok(Vec::new()),
+                state: Ok(None),
+                is_state_behind: false,
+            });
+        }
+        // Nothing more is read of jobs without attempts: most of those that wait for their trainer.
+        let ids = || records.iter().map(|record| record.id.0);
+        if records.is_empty() {
+            return Ok(records);
+        }
+        let mut attempts = listing::among::<DB, _>(statements::ATTEMPTS_OF_JOBS, ids());
+        attempts.push(" order by job_id, attempt");
+        let attempts = read::<DB, _>(WHAT, "attempts", attempts.build().fetch_all(&self.pool)).await?;
+        let mut states = Vec::new();
+        if !attempts.is_empty() {
+            let mut statement = listing::among::<DB, _>(statements::STATES_OF_JOBS, ids());
+            states = read::<DB, _>(WHAT, "job_state", statement.build().fetch_all(&self.pool)).await?;
+        }
+        let mut by_id: HashMap<Uuid, &mut JobRecord> = records.iter_mut().map(|record| (record.id.0, record)).collect();
+        for row in attempts {
+            let Some(record) = by_id.get_mut(&job_of::<DB>(&row).map_err(unreadable("attempts"))?) else { continue };
+            let attempt = StoredAttempt::from_row(&row).map_err(unreadable("attempts"));
+            match (&mut record.attempts, attempt.and_then(|row| row.into_row(record.id))) {
+                (Ok(known), Ok(attempt)) => known.push(attempt),
+                (Ok(_), Err(damage)) => record.attempts = Err(damage),
+                (Err(_), _) => {}
+            }
+        }
+        for row in states {
+            let Some(record) = by_id.get_mut(&job_of::<DB>(&row).map_err(unreadable("job_state"))?) else { continue };
+            record.is_state_behind = row.try_get("is_behind").map_err(unreadable("job_state"))?;
+            let state = StoredState::from_row(&row).map_err(unreadable("job_state"));
+            record.state = state.and_then(|row| (record.id, row).try_into()).map(Some);
+        }
+        Ok(records)
+    }
+
+    pub(super) async fn count_jobs(&self, before: IdleBefore) -> Result<Vec<JobCount>, Error> {
+        let work = query_as(statements::COUNT_JOBS).bind(before.stale.0).bind(before.abandoned.0).fetch_all(&self.pool);
+        let rows: Vec<(String, i64, i64)> = read::<DB, _>("to count jobs", "jobs", work).await?;
+        let count = |(state, idle, count): (String, i64, i64)| {
+            // A state that is not known is of a damaged row, which is found when the job is read.
+            let idle = [Idle::Active, Idle::Stale, Idle::Abandoned][usize::try_from(idle.clamp(0, 2)).unwrap_or(0)];
+            Some(JobCount { state: State::parse(&state)?, idle, count: u64::try_from(count).unwrap_or(0) })
+        };
+        Ok(rows.into_iter().filter_map(count).collect())
     }
 
     /// Jobs by a statement with two parameters: the identity to begin after, and the most jobs to return.
@@ -173,10 +243,10 @@ where
     }
 
     pub(super) async fn decisions(&self, job: JobId, query: &DecisionQuery) -> Result<Vec<DecisionRow>, Error> {
-        let work = query_as(statements::DECISIONS)
+        let statement = if query.people_only { statements::PERSON_DECISIONS } else { statements::DECISIONS };
+        let work = query_as(statement)
             .bind(job.0)
             .bind(query.attempt.map(i64::from))
-            .bind(query.people_only)
             .bind(query.after.map_or(-1, capped))
             .bind(i64::from(query.limit))
             .fetch_all(&self.pool);
@@ -189,6 +259,14 @@ where
         let row: Option<StoredState> = read::<DB, _>("to read a snapshot", "job_state", work).await?;
         row.map(|row| (job, row).try_into()).transpose()
     }
+}
+
+fn job_of<DB: Dialect>(row: &DB::Row) -> Result<Uuid, sqlx::Error>
+where
+    for<'n> &'n str: ColumnIndex<DB::Row>,
+    for<'q> Uuid: Decode<'q, DB> + Type<DB>,
+{
+    row.try_get("job_id")
 }
 
 async fn chunks<DB: Dialect>(

@@ -1,7 +1,12 @@
 //! The records of a job, as they are stored.
 
 use super::Error;
-use lrs_model::{decision::Decision, job::JobRow, name::JobId, telemetry::Sample};
+use lrs_model::{
+    decision::Decision,
+    job::{AttemptRow, Idle, JobRow, State, Timestamp},
+    name::JobId,
+    telemetry::Sample,
+};
 
 /// A piece of the telemetry that one rank reported in one attempt, as it arrived or merged from several pieces.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,7 +58,50 @@ pub struct DecisionRow {
     pub request_id: Option<String>,
 }
 
-/// A job that was read for recovery or inspection.
+/// A job of a listing, with what is said of it while it is not in memory.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ListedJob {
+    /// Its row.
+    pub row: JobRow,
+    /// Its newest attempt; 0 before the first.
+    pub attempt: u32,
+    /// When it was last active; see [`Write::MarkActive`](super::Write::MarkActive).
+    pub active_time: Timestamp,
+}
+
+/// A job with all that is needed to serve it, but its telemetry and people's decisions.
+#[derive(Debug)]
+pub struct JobRecord {
+    /// Its identity.
+    pub id: JobId,
+    /// Its name, as stored.
+    pub name: String,
+    /// The row, or why it cannot be understood.
+    pub row: Result<JobRow, Error>,
+    /// When it was last active.
+    pub active_time: Timestamp,
+    /// All attempts, the first attempt first, or why one of them cannot be understood.
+    pub attempts: Result<Vec<AttemptRow>, Error>,
+    /// Whether there are decisions by people.
+    pub has_person_decisions: bool,
+    /// The snapshot, or why it cannot be understood.
+    pub state: Result<Option<StateRow>, Error>,
+    /// Whether the snapshot's attempt has chunks that the snapshot does not contain.
+    pub is_state_behind: bool,
+}
+
+/// How many jobs that have not ended are in a state and as active as each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JobCount {
+    /// Their state.
+    pub state: State,
+    /// Since when they have been idle.
+    pub idle: Idle,
+    /// How many they are.
+    pub count: u64,
+}
+
+/// A job that was read for inspection.
 #[derive(Debug)]
 pub struct LoadedJob {
     /// Its identity.

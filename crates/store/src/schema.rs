@@ -68,10 +68,17 @@ impl Schema {
     }
 }
 
-/// The names of the indices that the migrations create.
+/// The names of the indices that there are after the migrations.
 pub(super) fn index_names(migrator: &Migrator) -> Vec<String> {
-    let made = migrator.iter().flat_map(|migration| migration.sql.as_str().lines());
-    made.filter_map(|line| Some(line.strip_prefix("create index ")?.split_once(" on ")?.0.to_owned())).collect()
+    let mut names: Vec<String> = Vec::new();
+    for line in migrator.iter().flat_map(|migration| migration.sql.as_str().lines()) {
+        if let Some((name, _)) = line.strip_prefix("create index ").and_then(|made| made.split_once(" on ")) {
+            names.push(name.to_owned());
+        } else if let Some((name, _)) = line.strip_prefix("drop index ").and_then(|gone| gone.split_once(';')) {
+            names.retain(|made| made != name);
+        }
+    }
+    names
 }
 
 /// Applies what is pending in `schema`. The migrator takes the database's lock where it has one. `who` is who does it,

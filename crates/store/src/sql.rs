@@ -7,8 +7,8 @@ use sqlx::{ColumnIndex, Decode, Encode, Executor, FromRow, IntoArguments, Pool, 
 use uuid::Uuid;
 
 use super::{
-    Chunk, DecisionQuery, DecisionRow, Error, ExpiredJob, ExpiryQuery, LoadedJob, MayCommit, Outcome, Removal,
-    StateRow, Store, Write,
+    Chunk, DecisionQuery, DecisionRow, Error, ExpiredJob, ExpiryQuery, JobCount, JobRecord, ListedJob, MayCommit,
+    Outcome, Removal, StateRow, Store, Write,
     dialect::Dialect,
     failure::bounded,
     merge::{self, ChunkSize},
@@ -19,7 +19,7 @@ use super::{
 };
 use lrs_model::{
     filter::JobQuery,
-    job::{AttemptRow, JobRow, Timestamp},
+    job::{AttemptRow, IdleBefore, JobRow, Timestamp},
     name::{JobId, JobName},
 };
 
@@ -37,7 +37,7 @@ where
     DB::Arguments: IntoArguments<DB>,
     for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
     for<'c> &'c Pool<DB>: Executor<'c, Database = DB>,
-    for<'q> bool: Encode<'q, DB> + Type<DB>,
+    for<'q> bool: Decode<'q, DB> + Encode<'q, DB> + Type<DB>,
     for<'q> i64: Encode<'q, DB> + Decode<'q, DB> + Type<DB>,
     for<'q> Option<i64>: Encode<'q, DB> + Type<DB>,
     for<'q> String: Encode<'q, DB> + Decode<'q, DB> + Type<DB>,
@@ -51,6 +51,7 @@ where
     for<'r> ChunkSize: FromRow<'r, DB::Row>,
     for<'r> DB::StoredChunk: FromRow<'r, DB::Row>,
     for<'r> (Option<i64>,): FromRow<'r, DB::Row>,
+    for<'r> (String, i64, i64): FromRow<'r, DB::Row>,
     for<'r> (Uuid,): FromRow<'r, DB::Row>,
 {
     async fn commit_if(&self, batch: &[Write], may_commit: MayCommit<'_>) -> Result<Vec<Outcome>, Error> {
@@ -61,12 +62,16 @@ where
         self.readers.job(name).await
     }
 
-    async fn list_jobs(&self, query: &JobQuery) -> Result<Vec<JobRow>, Error> {
+    async fn list_jobs(&self, query: &JobQuery) -> Result<Vec<ListedJob>, Error> {
         self.readers.list_jobs(query).await
     }
 
-    async fn unended_jobs(&self, after: Option<JobId>, limit: u32) -> Result<Vec<LoadedJob>, Error> {
-        self.readers.unended_jobs(after, limit).await
+    async fn job_records(&self, names: &[JobName]) -> Result<Vec<JobRecord>, Error> {
+        self.readers.job_records(names).await
+    }
+
+    async fn count_jobs(&self, before: IdleBefore) -> Result<Vec<JobCount>, Error> {
+        self.readers.count_jobs(before).await
     }
 
     async fn attempts(&self, job: JobId) -> Result<Vec<AttemptRow>, Error> {

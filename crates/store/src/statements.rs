@@ -2,12 +2,49 @@
 //!
 //! JSON is read as text: `cast(… as text)` is what a `json` column needs in PostgreSQL, and changes nothing in SQLite.
 
-/// The columns of [`StoredJob`](super::rows::job::StoredJob), to be followed by conditions.
-pub(super) const JOBS: &str = "
+/// Jobs for a listing, to be followed by conditions.
+pub(super) const LISTED_JOBS: &str = "
     select id, name, cast(initial_spec as text) as initial_spec, cast(spec as text) as spec, state, state_reason,
         state_author, version, request_id, cast(forked_from as text) as forked_from, create_time, update_time, end_time,
-        telemetry_removed_time
+        telemetry_removed_time, active_time,
+        (select max(attempt) from attempts where attempts.job_id = jobs.id) as newest_attempt
     from jobs";
+
+/// Jobs to be served, to be followed by their names.
+pub(super) const JOB_RECORDS: &str = "
+    -- job_records
+    select id, name, cast(initial_spec as text) as initial_spec, cast(spec as text) as spec, state, state_reason,
+        state_author, version, request_id, cast(forked_from as text) as forked_from, create_time, update_time, end_time,
+        telemetry_removed_time, active_time,
+        exists (select 1 from decisions where decisions.job_id = jobs.id and author_kind = 'person') as has_people
+    from jobs where name in (";
+
+/// The attempts of jobs, to be followed by their identities.
+pub(super) const ATTEMPTS_OF_JOBS: &str = "
+    -- attempts_of_jobs
+    select job_id, attempt, token, resume_step, parent_attempt, reserved_end, create_time
+    from attempts where job_id in (";
+
+/// The snapshots of jobs, to be followed by their identities.
+pub(super) const STATES_OF_JOBS: &str = "
+    -- states_of_jobs
+    select job_id, attempt, next_seq, state,
+        exists (
+            select 1 from telemetry
+            where telemetry.job_id = job_state.job_id and telemetry.attempt = job_state.attempt and seq >= next_seq
+        ) as is_behind
+    from job_state where job_id in (";
+
+/// How many jobs that have not ended were last active before `$1`, before `$2`, or later. The states are written out so
+/// that the planner sees that the index `jobs_unended_by_activity` has them all.
+pub(super) const COUNT_JOBS: &str = "
+    -- count_jobs
+    select state, cast(case when active_time >= $1 then 0 when active_time >= $2 then 1 else 2 end as bigint) as idle,
+        count(*) as job_count
+    from jobs
+    where state not in ('COMPLETED', 'FAILED', 'CANCELLED')
+    group by state, idle
+    order by state, idle";
 
 pub(super) const JOB_BY_NAME: &str = "
     -- job_by_name
@@ -22,16 +59,6 @@ pub(super) const JOB_BY_ID: &str = "
         state_author, version, request_id, cast(forked_from as text) as forked_from, create_time, update_time, end_time,
         telemetry_removed_time
     from jobs where id = $1";
-
-/// The states are written out so that the planner sees that the index `jobs_unended` has them all.
-pub(super) const UNENDED_JOBS: &str = "
-    -- unended_jobs
-    select id, name, cast(initial_spec as text) as initial_spec, cast(spec as text) as spec, state, state_reason,
-        state_author, version, request_id, cast(forked_from as text) as forked_from, create_time, update_time, end_time,
-        telemetry_removed_time
-    from jobs
-    where state not in ('COMPLETED', 'FAILED', 'CANCELLED') and id > $1
-    order by id limit $2";
 
 /// All jobs, for an inspection.
 pub(super) const ALL_JOBS: &str = "
@@ -101,14 +128,24 @@ pub(super) const COPY_DECISIONS: &str = "
     where job_id = $2 and attempt <= $3 and effective_step < $4
     order by position";
 
-/// `$2`, `$3`, `$4`: the attempt, or null for all; whether only people's; the position to begin after.
+/// `$2`, `$3`: the attempt, or null for all; the position to begin after.
 pub(super) const DECISIONS: &str = "
     -- decisions
     select position, id, attempt, step, effective_step, author_kind, author, reason, cast(evidence as text) as evidence,
         cast(effect as text) as effect, request_id, create_time
     from decisions
-    where job_id = $1 and ($2 is null or attempt = $2) and (not $3 or author_kind = 'person') and position > $4
-    order by position limit $5";
+    where job_id = $1 and ($2 is null or attempt = $2) and position > $3
+    order by position limit $4";
+
+/// As [`DECISIONS`], but only people's. The author is written out so that the planner sees that the index
+/// `decisions_by_people` has them all.
+pub(super) const PERSON_DECISIONS: &str = "
+    -- person_decisions
+    select position, id, attempt, step, effective_step, author_kind, author, reason, cast(evidence as text) as evidence,
+        cast(effect as text) as effect, request_id, create_time
+    from decisions
+    where job_id = $1 and ($2 is null or attempt = $2) and author_kind = 'person' and position > $3
+    order by position limit $4";
 
 /// One decision.
 pub(super) const DECISION: &str = "
@@ -158,6 +195,10 @@ pub(super) const SAVE_STATE: &str = "
     insert into job_state (job_id, attempt, next_seq, state) values ($1, $2, $3, $4)
     on conflict (job_id) do update
     set attempt = excluded.attempt, next_seq = excluded.next_seq, state = excluded.state";
+
+pub(super) const MARK_ACTIVE: &str = "
+    -- mark_active
+    update jobs set active_time = $2 where id = $1 and active_time < $2";
 
 pub(super) const DELETE_CHUNKS: &str = "
     -- delete_chunks

@@ -5,11 +5,12 @@ use std::ops::Range;
 use async_trait::async_trait;
 
 use super::{
-    Chunk, DecisionQuery, DecisionRow, Error, ExpiredJob, ExpiryQuery, LoadedJob, Outcome, Removal, StateRow, Write,
+    Chunk, DecisionQuery, DecisionRow, Error, ExpiredJob, ExpiryQuery, JobCount, JobRecord, ListedJob, Outcome,
+    Removal, StateRow, Write,
 };
 use lrs_model::{
     filter::JobQuery,
-    job::{AttemptRow, JobRow, Timestamp},
+    job::{AttemptRow, IdleBefore, JobRow, Timestamp},
     name::{JobId, JobName},
 };
 
@@ -41,11 +42,14 @@ pub trait Store: Send + Sync + 'static {
 
     /// A page of jobs, for people. A row that cannot be understood comes as [`JobRow::unreadable`], with the problem as
     /// the reason of its state.
-    async fn list_jobs(&self, query: &JobQuery) -> Result<Vec<JobRow>, Error>;
+    async fn list_jobs(&self, query: &JobQuery) -> Result<Vec<ListedJob>, Error>;
 
-    /// A page of the jobs that have not ended, for recovery: at most `limit`, by rising identity, beginning after
-    /// `after`. A row that cannot be understood comes with its identity and name.
-    async fn unended_jobs(&self, after: Option<JobId>, limit: u32) -> Result<Vec<LoadedJob>, Error>;
+    /// Those of these jobs that exist, ended or not, in any order, with what is needed to serve them. The number of
+    /// statements does not depend on the number of jobs.
+    async fn job_records(&self, names: &[JobName]) -> Result<Vec<JobRecord>, Error>;
+
+    /// How many jobs have not ended, by their state and by how long they have been idle.
+    async fn count_jobs(&self, before: IdleBefore) -> Result<Vec<JobCount>, Error>;
 
     /// All attempts of a job, the first attempt first.
     async fn attempts(&self, job: JobId) -> Result<Vec<AttemptRow>, Error>;

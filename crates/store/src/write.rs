@@ -3,7 +3,7 @@
 use super::{Chunk, StateRow};
 use lrs_model::{
     decision::Decision,
-    job::{AttemptRow, JobRow},
+    job::{AttemptRow, JobRow, Timestamp},
     name::JobId,
 };
 
@@ -49,6 +49,9 @@ pub enum Write {
     RecordDecision(JobId, Box<Decision>, Option<String>),
     /// Replaces the job's snapshot.
     SaveState(JobId, StateRow),
+    /// The job was active at this time: its trainer called or reported. Creating and updating a job say so themselves.
+    /// Does nothing if it was active later.
+    MarkActive(JobId, Timestamp),
 }
 
 impl Write {
@@ -62,7 +65,8 @@ impl Write {
             | Self::Reserve { job, .. }
             | Self::AppendTelemetry(job, _)
             | Self::RecordDecision(job, ..)
-            | Self::SaveState(job, _) => (*job, None),
+            | Self::SaveState(job, _)
+            | Self::MarkActive(job, _) => (*job, None),
         };
         [Some(job), source].into_iter().flatten()
     }

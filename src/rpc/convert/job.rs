@@ -2,7 +2,7 @@
 
 use super::{directive, int64, spec, time};
 use lrs_engine::{ControllerStatus, JobView, Progress};
-use lrs_model::job::{ForkPoint, State};
+use lrs_model::job::{ForkPoint, Idle, State};
 use lrs_proto as proto;
 
 /// A job on the wire.
@@ -14,7 +14,7 @@ pub fn to_proto(view: &JobView) -> proto::Job {
         uid: row.id.to_string(),
         spec: Some(spec::to_proto(&row.spec)),
         initial_spec: Some(spec::to_proto(&row.initial_spec)),
-        state: state_to_proto(row.state, view.stale).into(),
+        state: state_to_proto(row.state, view.idle).into(),
         state_reason: row.state_reason.clone(),
         state_author: row.state_author.clone(),
         attempt: view.attempt.into(),
@@ -25,15 +25,17 @@ pub fn to_proto(view: &JobView) -> proto::Job {
         end_time: row.end_time.map(time::to_proto),
         etag: view.etag(),
         telemetry_removed_time: row.telemetry_removed_time.map(time::to_proto),
+        active_time: Some(time::to_proto(view.active_time)),
     }
 }
 
-/// A state on the wire; only a running job can be stale.
+/// A state on the wire; only a running job can be stale, and only one that has not ended can be abandoned.
 #[must_use]
-pub fn state_to_proto(state: State, is_stale: bool) -> proto::job::State {
+pub fn state_to_proto(state: State, idle: Idle) -> proto::job::State {
     match state {
+        State::Pending | State::Running | State::Paused if idle == Idle::Abandoned => proto::job::State::Abandoned,
         State::Pending => proto::job::State::Pending,
-        State::Running if is_stale => proto::job::State::Stale,
+        State::Running if idle == Idle::Stale => proto::job::State::Stale,
         State::Running => proto::job::State::Running,
         State::Paused => proto::job::State::Paused,
         State::Completed => proto::job::State::Completed,
@@ -80,7 +82,7 @@ mod tests {
         telemetry::Sample,
     };
 
-    fn view(state: State, is_stale: bool) -> JobView {
+    fn view(state: State, idle: Idle) -> JobView {
         let row = JobRow {
             id: JobId(uuid::Uuid::nil()),
             name: JobName::new("a", "b").unwrap(),
@@ -99,12 +101,12 @@ mod tests {
         };
         let latest = Sample { loss: Some(f64::INFINITY), ..Sample::new(3) };
         let progress = Progress { watermark_step: Some(3), latest: Some(latest), ..Progress::default() };
-        JobView { row: Arc::new(row), attempt: 1, progress: Some(progress), stale: is_stale }
+        JobView { row: Arc::new(row), attempt: 1, progress: Some(progress), active_time: Timestamp(2), idle }
     }
 
     #[test]
     fn a_job_says_its_state_its_progress_and_its_etag() {
-        let job = to_proto(&view(State::Paused, true));
+        let job = to_proto(&view(State::Paused, Idle::Stale));
         assert_eq!((job.state(), job.etag.as_str(), job.attempt), (proto::job::State::Paused, "\"7\"", 1));
         assert_eq!(job.forked_from.unwrap().step, 9);
         let progress = job.progress.unwrap();
@@ -113,9 +115,12 @@ mod tests {
     }
 
     #[test]
-    fn only_a_running_job_can_be_stale() {
-        assert_eq!(to_proto(&view(State::Running, true)).state(), proto::job::State::Stale);
-        assert_eq!(to_proto(&view(State::Running, false)).state(), proto::job::State::Running);
-        assert_eq!(to_proto(&view(State::Failed, true)).state(), proto::job::State::Failed);
+    fn only_a_running_job_can_be_stale_and_only_one_that_has_not_ended_abandoned() {
+        assert_eq!(to_proto(&view(State::Running, Idle::Stale)).state(), proto::job::State::Stale);
+        assert_eq!(to_proto(&view(State::Running, Idle::Active)).state(), proto::job::State::Running);
+        for state in [State::Pending, State::Running, State::Paused] {
+            assert_eq!(to_proto(&view(state, Idle::Abandoned)).state(), proto::job::State::Abandoned);
+        }
+        assert_eq!(to_proto(&view(State::Failed, Idle::Abandoned)).state(), proto::job::State::Failed);
     }
 }

@@ -45,7 +45,7 @@ fn job_to_proto(figures: &JobFigures) -> proto::JobReport {
     proto::JobReport {
         job: row.name.to_string(),
         display_name: row.spec.display_name.clone(),
-        state: job::state_to_proto(row.state, facts.is_stale).into(),
+        state: job::state_to_proto(row.state, facts.idle).into(),
         arm: spec::arm_to_proto(row.spec.arm).into(),
         seed: row.spec.seed,
         attempt: facts.attempt.into(),

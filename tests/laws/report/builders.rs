@@ -6,7 +6,7 @@ use lrs_audit::{DecisionLog, JobFacts, JobFigures, JobTally, Stretch};
 use lrs_model::{
     controller::Mode,
     decision::{Author, BaseRateChange, Decision, DecisionId, Effect, RateMove},
-    job::{JobRow, State, Timestamp},
+    job::{Idle, JobRow, State, Timestamp},
     name::{JobId, JobName},
     spec::{Arm, Objective, Spec},
     telemetry::Sample,
@@ -90,7 +90,7 @@ impl Job {
 
     pub fn figures(self) -> JobFigures {
         let stretches = vec![Stretch { start_step: 0, start_time: Timestamp(1_000_000_000) }];
-        let facts = JobFacts { row: Arc::new(self.row), is_stale: false, attempt: 1, stretches };
+        let facts = JobFacts { row: Arc::new(self.row), idle: Idle::Active, attempt: 1, stretches };
         let mut log = DecisionLog::default();
         self.decisions.into_iter().for_each(|decision| log.take(decision));
         let mut tally = JobTally::new(facts, log);

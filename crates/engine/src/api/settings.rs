@@ -19,8 +19,14 @@ pub struct Settings {
     pub piece_values: usize,
     /// How long a call waits for the database.
     pub store_timeout: Duration,
-    /// Jobs that have not ended.
+    /// Jobs that have not ended and are not abandoned.
     pub max_jobs: usize,
+    /// Jobs in memory.
+    pub max_loaded_jobs: usize,
+    /// When a job that nobody uses leaves memory.
+    pub idle_after: Duration,
+    /// When a job that has not ended and is idle counts as abandoned.
+    pub abandon_after: Duration,
     /// Steps of one rank that may be reported but not yet closed by `through_step`.
     pub max_open_steps: usize,
     /// Decisions by people a job.
@@ -53,6 +59,9 @@ impl Default for Settings {
             piece_values: 4096,
             store_timeout: Duration::from_secs(10),
             max_jobs: 1_000_000,
+            max_loaded_jobs: 100_000,
+            idle_after: Duration::from_mins(10),
+            abandon_after: Duration::from_hours(30 * 24),
             max_open_steps: 10_000,
             max_person_decisions: 10_000,
             owner_lease: Duration::from_secs(10),

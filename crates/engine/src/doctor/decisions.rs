@@ -90,7 +90,9 @@ async fn pending(database: &dyn Inspection, patient: &Patient<'_>) -> Result<Has
     if patient.row.state.is_ended() {
         return Ok(HashSet::new());
     }
-    match recover::load(database, patient.row.clone()).await {
+    let record = database.job_records(std::slice::from_ref(&patient.row.name)).await?.pop();
+    let Some(record) = record.filter(|record| record.id == patient.row.id) else { return Ok(HashSet::new()) };
+    match recover::load(database, record).await {
         Ok(loaded) => {
             let unrecorded = loaded.running.iter().flat_map(|running| &running.unrecorded);
             Ok(unrecorded.map(|decision| decision.id).collect())

@@ -83,7 +83,7 @@ impl Engine {
         let attempts = self.attempts(&name).await?;
         let parts = lineage(&attempts, view.attempt);
         let facts = JobFacts {
-            is_stale: view.stale,
+            idle: view.idle,
             attempt: view.attempt,
             stretches: parts.iter().filter_map(|part| stretch(part, &attempts)).collect(),
             row: aimed(view.row.clone(), target),

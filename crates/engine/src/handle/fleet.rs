@@ -1,5 +1,5 @@
 //! All jobs at a glance, for someone who looks again and again. Each look reads only what has changed since the last
-//! one, and for jobs that run it reads from memory.
+//! one; of jobs in memory it reads from there, and of idle ones no more than their rows.
 
 mod reading;
 
@@ -20,11 +20,12 @@ use crate::{
 };
 use lrs_model::{
     decision::Decision,
-    filter::{Comparison, Condition, JobCursor, JobOrder, JobQuery, OrderKey},
-    job::{JobRow, State, Timestamp},
+    filter::{JobCursor, JobOrder, JobQuery, OrderKey},
+    job::{Idle, IdleBefore, JobRow, Timestamp},
     name::JobName,
 };
 use lrs_stats::Backend;
+use lrs_store::ListedJob;
 
 /// Jobs that are read from the store at once.
 const READ_AT_ONCE: usize = 8;
@@ -32,11 +33,11 @@ const READ_AT_ONCE: usize = 8;
 const BATCH: usize = 1024;
 /// Jobs listed, or decisions read, at once.
 const PAGE: u32 = 1000;
-/// Jobs listed at once of those that ended since.
+/// Jobs listed at once of those that came or ended since.
 const FEW: u32 = 100;
-/// How often all ended jobs are listed again. They change only when their telemetry is removed; a job's end or deletion
-/// is noticed at once.
-const ENDED_AGAIN: Duration = Duration::from_mins(1);
+/// How often all jobs that are not in memory are listed again. They change only when time goes by or telemetry is
+/// removed; a job's registration, end or deletion is noticed at once.
+const STORED_AGAIN: Duration = Duration::from_mins(1);
 
 /// What was seen of all jobs.
 pub struct Fleet {
@@ -44,23 +45,23 @@ pub struct Fleet {
     statistics: Arc<dyn Backend>,
     known: HashMap<String, Known>,
     looks: u64,
-    ended: Option<EndedList>,
+    stored: Option<StoredList>,
     /// There are more jobs than were wanted.
     is_truncated: bool,
 }
 
-/// When the ended jobs were listed.
-struct EndedList {
+/// When the jobs that are not in memory were listed.
+struct StoredList {
     time: Timestamp,
     removals: u64,
-    departures: u64,
+    changes: u64,
     is_truncated: bool,
 }
 
 /// What was seen of a job.
 struct Known {
     pulse: Pulse,
-    /// `None` of a job that has ended.
+    /// `None` of a job that is not in memory.
     entry: Option<Arc<Entry>>,
     decisions: Decisions,
     look: u64,
@@ -99,8 +100,8 @@ struct Unread {
 }
 
 enum Subject {
-    Live(Arc<Entry>),
-    Ended(Box<JobRow>),
+    Loaded(Arc<Entry>),
+    Stored(Box<ListedJob>),
 }
 
 /// Everything that is shown of a job, before its health is computed.
@@ -116,7 +117,7 @@ impl Fleet {
     /// A fleet of which nothing was seen yet. `statistics` computes the jobs' health, in batches.
     #[must_use]
     pub fn new(statistics: Arc<dyn Backend>) -> Self {
-        Self { statistics, known: HashMap::new(), looks: 0, ended: None, is_truncated: false }
+        Self { statistics, known: HashMap::new(), looks: 0, stored: None, is_truncated: false }
     }
 
     /// Forgets all that was seen.
@@ -127,19 +128,20 @@ impl Fleet {
     /// Whether there are more jobs than the most that were wanted.
     #[must_use]
     pub fn is_truncated(&self) -> bool {
-        self.is_truncated || self.ended.as_ref().is_some_and(|ended| ended.is_truncated)
+        self.is_truncated || self.stored.as_ref().is_some_and(|list| list.is_truncated)
     }
 }
 
 impl Engine {
-    /// Looks at all jobs, at most `limit` of them; of ended jobs at the newest. Calls `tell` with the name of each job
+    /// Looks at all jobs, at most `limit` of them: first at those in memory, then at the others, those that changed last
+    /// first. Calls `tell` with the name of each job
     /// that changed since the last look and what `show` makes of it, off the threads that answer calls; for a job that
     /// is gone, with the name alone.
     ///
     /// What was told before a failure or a cancellation is not told again.
     ///
     /// # Errors
-    /// If the store is away and something has to be read. For jobs that run, only the first look reads.
+    /// If the store is away and something has to be read. For jobs in memory, only the first look reads.
     pub async fn look<T: Send + 'static>(
         &self,
         fleet: &mut Fleet,
@@ -149,34 +151,36 @@ impl Engine {
     ) -> Result<(), Error> {
         let changed = self.changed(fleet, limit);
         self.show(fleet, changed, show, &mut tell).await?;
-        let over = self.over(fleet).await?;
-        let (ended, gone): (Vec<_>, Vec<_>) = over.into_iter().partition(|(_, row)| row.is_some());
-        for (name, _) in gone {
-            fleet.known.remove(&name);
-            tell(&name, None);
+        let mut unread = Vec::new();
+        for (name, job) in self.left(fleet).await? {
+            match job {
+                Some(job) => unread.extend(self.unread_after_leaving(fleet, &name, job)),
+                None => {
+                    fleet.known.remove(&name);
+                    tell(&name, None);
+                }
+            }
         }
-        // A job that has not ended has just been registered under the name of a deleted one.
-        let ended = ended.into_iter().filter_map(|(_, row)| row.filter(|row| row.state.is_ended()));
-        let ended = ended.map(|row| unread_ended(fleet, row)).collect();
-        self.show(fleet, ended, show, &mut tell).await?;
-        self.look_at_ended(fleet, limit, show, &mut tell).await
+        self.show(fleet, unread, show, &mut tell).await?;
+        self.look_at_stored(fleet, limit, show, &mut tell).await
     }
 
-    /// The running jobs that have changed since they were seen.
+    /// The jobs in memory that have changed since they were seen.
     fn changed(&self, fleet: &mut Fleet, limit: usize) -> Vec<Unread> {
         fleet.looks += 1;
         fleet.is_truncated = false;
-        let stale_before = self.0.context.stale_before();
+        let before = self.0.context.idle_before();
         let mut changed = Vec::new();
         let mut room = limit.saturating_sub(fleet.known.values().filter(|known| known.entry.is_some()).count());
-        for (name, entry) in &self.0.context.directory.pin() {
-            let pulse = entry.pulse(stale_before);
-            let known = fleet.known.get_mut(name);
+        for entry in self.0.context.directory.entries() {
+            let pulse = entry.pulse(before);
+            let known = fleet.known.get_mut(entry.name.as_str());
             let decisions = match known {
-                Some(known) if known.entry.is_some() => {
+                // Of one that was not in memory, all is told again.
+                Some(known) if known.entry.is_some() || known.pulse.is_same_job(&pulse) => {
                     known.look = fleet.looks;
                     // Another engine, after this server began anew, has other entries.
-                    if known.pulse == pulse && known.entry.as_ref().is_some_and(|seen| Arc::ptr_eq(seen, entry)) {
+                    if known.pulse == pulse && known.entry.as_ref().is_some_and(|seen| Arc::ptr_eq(seen, &entry)) {
                         continue;
                     }
                     if known.pulse.is_same_job(&pulse) { known.decisions.clone() } else { Decisions::default() }
@@ -190,16 +194,16 @@ impl Engine {
                     continue;
                 }
             };
-            changed.push(Unread { pulse, decisions, subject: Subject::Live(entry.clone()) });
+            changed.push(Unread { pulse, decisions, subject: Subject::Loaded(entry) });
         }
         changed
     }
 
-    /// The jobs that ran when they were seen last and do not any more, with their row if they have ended.
-    async fn over(&self, fleet: &Fleet) -> Result<Vec<(String, Option<JobRow>)>, Error> {
-        let is_over = |known: &Known| known.entry.is_some() && known.look != fleet.looks;
+    /// The jobs that were in memory when they were seen last and are not any more, with their row if there is one.
+    async fn left(&self, fleet: &Fleet) -> Result<Vec<(String, Option<JobRow>)>, Error> {
+        let has_left = |known: &Known| known.entry.is_some() && known.look != fleet.looks;
         let names: Vec<String> =
-            fleet.known.iter().filter(|(_, known)| is_over(known)).map(|(name, _)| name.clone()).collect();
+            fleet.known.iter().filter(|(_, known)| has_left(known)).map(|(name, _)| name.clone()).collect();
         let read = |name: String| async move {
             let Ok(parsed) = name.parse::<JobName>() else { return Ok((name, None)) };
             let row = self.0.reads.job(&parsed).await?;
@@ -208,50 +212,78 @@ impl Engine {
         stream::iter(names).map(read).buffer_unordered(READ_AT_ONCE).try_collect().await
     }
 
-    /// Lists the ended jobs if it is time to, and looks at those that are new.
-    async fn look_at_ended<T: Send + 'static>(
+    /// A job that has left memory, if it has to be shown anew. One that has only become idle is shown as it was.
+    fn unread_after_leaving(&self, fleet: &mut Fleet, name: &str, row: JobRow) -> Option<Unread> {
+        let before = self.0.context.idle_before();
+        let known = fleet.known.get_mut(name)?;
+        let entry = known.entry.as_ref().filter(|entry| entry.id == row.id);
+        let (attempt, active_time) = entry.map_or((0, row.update_time), |entry| (entry.attempt(), entry.active_time()));
+        let is_as_shown = !row.state.is_ended() && entry.is_some_and(|entry| entry.pulse(before) == known.pulse);
+        let job = ListedJob { row, attempt, active_time };
+        if is_as_shown {
+            known.pulse = pulse_of(&job, before);
+            let entry = known.entry.take();
+            entry.iter().for_each(|entry| entry.set_trail(None));
+            known.look = fleet.looks;
+            return None;
+        }
+        Some(unread_stored(fleet, job, before))
+    }
+
+    /// Lists the jobs that are not in memory if it is time to, and looks at those that are new.
+    async fn look_at_stored<T: Send + 'static>(
         &self,
         fleet: &mut Fleet,
         limit: usize,
         show: fn(&Sight) -> T,
         tell: &mut (impl FnMut(&str, Option<T>) + Send),
     ) -> Result<(), Error> {
-        let (time, removals) = (self.0.context.clock.now(), self.0.removals.load(SeqCst));
-        let departures = self.0.context.departures.load(SeqCst);
-        let again = i64::try_from(ENDED_AGAIN.as_micros()).unwrap_or(i64::MAX);
-        let listed =
-            fleet.ended.as_ref().filter(|list| list.removals == removals && time.0.saturating_sub(list.time.0) < again);
-        let is_all = listed.is_none();
-        if listed.is_some_and(|list| list.departures == departures) {
+        let context = &self.0.context;
+        let (time, removals) = (context.clock.now(), self.0.removals.load(SeqCst));
+        let changes = context.directory.changes_outside();
+        let again = i64::try_from(STORED_AGAIN.as_micros()).unwrap_or(i64::MAX);
+        let listed = fleet
+            .stored
+            .as_ref()
+            .filter(|list| list.removals == removals && time.0.saturating_sub(list.time.0).abs() < again);
+        if listed.is_some_and(|list| list.changes == changes) {
             return Ok(());
         }
+        // New jobs push the others out, which only a list of all of them shows.
+        let is_all = listed.is_none() || fleet.known.len() >= limit + limit / 8;
+        let before = context.idle_before();
         let mut room = limit.saturating_sub(fleet.known.values().filter(|known| known.entry.is_some()).count());
-        let not = |state| Condition::State(Comparison::NotEqual, state);
         let page = if is_all { PAGE } else { FEW };
         let mut query = JobQuery {
             namespace: None,
-            conditions: [State::Pending, State::Running, State::Paused].map(not).into(),
+            conditions: Vec::new(),
             order: JobOrder { key: OrderKey::UpdateTime, descending: true },
             after: None,
             limit: page,
         };
         let mut is_truncated = false;
         loop {
-            let rows = self.0.reads.list_jobs(&query).await?;
-            let is_full = rows.len() == page as usize;
-            query.after = rows.last().map(|row| JobCursor::Time(row.update_time, row.id));
-            is_truncated |= rows.len() > room;
+            let jobs = self.0.reads.list_jobs(&query).await?;
+            let is_full = jobs.len() == page as usize;
+            query.after = jobs.last().map(|job| JobCursor::Time(job.row.update_time, job.row.id));
             let mut unread = Vec::new();
-            for row in rows.into_iter().take(room) {
+            for job in jobs {
+                let known = fleet.known.get_mut(job.row.name.as_str());
+                if known.as_ref().is_some_and(|known| known.entry.is_some()) {
+                    continue;
+                }
+                if room == 0 {
+                    is_truncated = true;
+                    break;
+                }
                 room -= 1;
-                let pulse = Pulse::of_ended(&row);
-                let looks = fleet.looks;
-                match fleet.known.get_mut(row.name.as_str()) {
-                    Some(known) if known.pulse == pulse => known.look = looks,
-                    _ => unread.push(unread_ended(fleet, row)),
+                let pulse = pulse_of(&job, before);
+                match known {
+                    Some(known) if known.pulse == pulse => known.look = fleet.looks,
+                    _ => unread.push(unread_stored(fleet, job, before)),
                 }
             }
-            // Pages of jobs that ended since, until a page has no new one. A job behind a page of known ones is found
+            // Pages of jobs that changed since, until a page has no new one. A job behind a page of known ones is found
             // within a minute.
             let is_enough = !is_all && unread.is_empty();
             self.show(fleet, unread, show, tell).await?;
@@ -259,15 +291,15 @@ impl Engine {
                 break;
             }
         }
-        if let Some(list) = fleet.ended.as_mut().filter(|_| !is_all) {
-            list.departures = departures;
+        if let Some(list) = fleet.stored.as_mut().filter(|_| !is_all) {
+            list.changes = changes;
             list.is_truncated |= is_truncated;
             return Ok(());
         }
         let looks = fleet.looks;
         let gone = fleet.known.extract_if(|_, known| known.entry.is_none() && known.look != looks);
         gone.for_each(|(name, _)| tell(&name, None));
-        fleet.ended = Some(EndedList { time, removals, departures, is_truncated });
+        fleet.stored = Some(StoredList { time, removals, changes, is_truncated });
         Ok(())
     }
 
@@ -308,11 +340,16 @@ impl Engine {
     }
 }
 
-fn unread_ended(fleet: &Fleet, row: JobRow) -> Unread {
-    let pulse = Pulse::of_ended(&row);
-    let known = fleet.known.get(row.name.as_str()).filter(|known| known.pulse.is_same_job(&pulse));
+fn pulse_of(job: &ListedJob, before: IdleBefore) -> Pulse {
+    let idle = if job.row.state.is_ended() { Idle::Active } else { before.idle(job.active_time) };
+    Pulse::of_stored(&job.row, idle)
+}
+
+fn unread_stored(fleet: &Fleet, job: ListedJob, before: IdleBefore) -> Unread {
+    let pulse = pulse_of(&job, before);
+    let known = fleet.known.get(job.row.name.as_str()).filter(|known| known.pulse.is_same_job(&pulse));
     let decisions = known.map(|known| known.decisions.clone()).unwrap_or_default();
-    Unread { pulse, decisions, subject: Subject::Ended(Box::new(row)) }
+    Unread { pulse, decisions, subject: Subject::Stored(Box::new(job)) }
 }
 
 impl Read {
@@ -337,7 +374,10 @@ fn sights(jobs: Vec<Read>, statistics: &dyn Backend) -> impl Iterator<Item = (Si
 mod tests {
     use super::*;
     use crate::api::{NewJob, Order, Settings};
-    use lrs_model::spec::{Group, Spec};
+    use lrs_model::{
+        job::State,
+        spec::{Group, Spec},
+    };
     use lrs_runtime::clock::SystemClock;
     use lrs_stats::cpu::Cpu;
     use lrs_store as store;
@@ -415,7 +455,7 @@ mod tests {
         looking.engine.complete_job(&b, State::Failed, Order::default()).await.unwrap();
         let c = looking.register("c").await;
 
-        assert_eq!(looking.look().await, ["b FAILED", "c PENDING"], "those that run, and then what ended last");
+        assert_eq!(looking.look().await, ["b FAILED", "c PENDING"], "those that changed last");
         assert!(looking.fleet.is_truncated());
 
         looking.engine.delete_job(&b, None, false).await.unwrap();
@@ -424,7 +464,7 @@ mod tests {
         for job in ["d", "e"] {
             looking.register(job).await;
         }
-        assert_eq!(looking.look().await.len(), 1, "of three that run there is room for two");
+        assert_eq!(looking.look().await, ["a gone", "c gone", "d PENDING", "e PENDING"], "there is room for two");
         assert!(looking.fleet.is_truncated());
         looking.engine.delete_job(&c, None, true).await.unwrap();
         looking.look().await;

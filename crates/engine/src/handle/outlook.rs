@@ -46,7 +46,8 @@ impl Engine {
     /// If the store is away.
     pub async fn glance(&self, view: &JobView) -> Result<Glance, Error> {
         let past = self.past(view).await?;
-        let off_told = self.entry(view.row.name.as_str()).map(|entry| off_told(&entry, &past)).unwrap_or_default();
+        let entry = self.0.context.directory.peek(view.row.name.as_str());
+        let off_told = entry.map(|entry| off_told(&entry, &past)).unwrap_or_default();
         let recent = past.recent(off_told);
         let health = health::of(&[(view, &recent)], &Cpu).remove(0);
         Ok(Glance { health, losses: recent.losses })
@@ -116,12 +117,12 @@ impl Engine {
     /// # Errors
     /// If there is no such job or attempt.
     pub async fn outlook(&self, name: &JobName, attempt: Option<u32>) -> Result<Outlook, Error> {
-        let view = self.job(name).await?;
+        let (view, held) = self.seen(name).await?;
         if view.attempt == 0 || view.row.telemetry_removed_time.is_some() {
             return Ok(Outlook::default());
         }
         let attempt = attempt.unwrap_or(view.attempt);
-        let cell = self.entry(name.as_str()).and_then(|entry| entry.cell_full());
+        let cell = held.as_ref().and_then(|held| held.cell_full());
         let cell = cell.filter(|cell| cell.attempt == attempt && cell.check_open().is_ok());
         let key = (view.row.id, attempt);
         let digests = &self.0.digests;
@@ -178,7 +179,11 @@ impl Engine {
     /// # Errors
     /// If some of it has to be read and the store is away.
     pub async fn rates(&self, name: &JobName, steps: &[u64]) -> Result<Vec<Directive>, Error> {
-        let Some(entry) = self.entry(name.as_str()) else { return Ok(Vec::new()) };
+        let entry = match self.live(name.as_str()).await {
+            Ok(entry) => entry,
+            Err(Error::JobEnded { .. } | Error::JobNotFound(_)) => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
         let Some(cell) = entry.cell_full() else { return Ok(Vec::new()) };
         self.directives(entry.id, &cell, steps.iter().copied()).await
     }

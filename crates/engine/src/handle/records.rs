@@ -7,12 +7,13 @@ use tokio::sync::broadcast::{Receiver, error::RecvError};
 use super::Engine;
 use crate::{
     api::{DecisionPage, Error, Event, JobView, TelemetryAnswer, TelemetryQuery},
+    directory::Held,
     history::{self, Records},
     lineage::lineage,
 };
 use lrs_model::{
     job::{AttemptRow, JobRow},
-    name::JobName,
+    name::{JobId, JobName},
 };
 use lrs_store::DecisionQuery;
 
@@ -22,14 +23,25 @@ impl Engine {
     /// # Errors
     /// If there is none.
     pub async fn watch_job(&self, name: &JobName) -> Result<Watch, Error> {
-        let Some(entry) = self.entry(name.as_str()) else {
-            let first = Some(Event::Job(Box::new(self.ended(name).await?)));
-            return Ok(Watch { first, events: None });
+        let held = match self.live(name.as_str()).await {
+            Ok(held) => held,
+            Err(Error::JobEnded { .. }) => {
+                let first = Some(Event::Job(Box::new(self.ended(name).await?)));
+                return Ok(Watch { first, events: None, _held: None });
+            }
+            Err(error) => return Err(error),
         };
-        entry.check_sound()?;
-        let events = entry.subscribe(self.0.context.settings.watch_events);
-        let first = Some(Event::Job(Box::new(entry.view(self.0.context.stale_before()))));
-        Ok(Watch { first, events: Some(events) })
+        let events = held.subscribe(self.0.context.settings.watch_events);
+        let first = Some(Event::Job(Box::new(held.view(self.0.context.idle_before()))));
+        Ok(Watch { first, events: Some(events), _held: Some(held) })
+    }
+
+    /// The identity of a job, ended or not. Its row will do, so the job is not taken into memory.
+    async fn identity(&self, name: &JobName) -> Result<JobId, Error> {
+        if let Some(entry) = self.0.context.directory.peek(name.as_str()) {
+            return entry.check_sound().map(|()| entry.id);
+        }
+        Ok(self.ended(name).await?.row.id)
     }
 
     /// A job's attempts, first to newest.
@@ -37,8 +49,8 @@ impl Engine {
     /// # Errors
     /// If there is no such job.
     pub async fn attempts(&self, name: &JobName) -> Result<Vec<AttemptRow>, Error> {
-        let view = self.job(name).await?;
-        Ok(self.0.reads.attempts(view.row.id).await?)
+        let id = self.identity(name).await?;
+        Ok(self.0.reads.attempts(id).await?)
     }
 
     /// A job's decisions.
@@ -52,10 +64,10 @@ impl Engine {
         after: Option<u64>,
         limit: u32,
     ) -> Result<DecisionPage, Error> {
-        let view = self.job(name).await?;
-        self.settled(view.row.id).await?;
+        let id = self.identity(name).await?;
+        self.settled(id).await?;
         let query = DecisionQuery { attempt, people_only: false, after, limit: limit.saturating_add(1) };
-        let mut rows = self.0.reads.decisions(view.row.id, &query).await?;
+        let mut rows = self.0.reads.decisions(id, &query).await?;
         let more = rows.len() > limit as usize;
         rows.truncate(limit as usize);
         let next = rows.last().filter(|_| more).map(|row| row.position);
@@ -80,9 +92,8 @@ impl Engine {
         attempt: Option<u32>,
         steps: Range<u64>,
     ) -> Result<(JobView, Records<'_>), Error> {
-        let entry = self.entry(name.as_str());
-        let cell = entry.as_ref().and_then(|entry| entry.cell_full());
-        let view = self.job(name).await?;
+        let (view, held) = self.seen(name).await?;
+        let cell = held.as_ref().and_then(|held| held.cell_full());
         check_whole(&view.row)?;
         self.settled(view.row.id).await?;
         let store = &*self.0.reads;
@@ -125,6 +136,8 @@ pub(super) fn check_whole(row: &JobRow) -> Result<(), Error> {
 pub struct Watch {
     first: Option<Event>,
     events: Option<Receiver<Event>>,
+    /// The job stays in memory as long as it is watched.
+    _held: Option<Held>,
 }
 
 impl Watch {

@@ -5,15 +5,14 @@ use std::{collections::BTreeMap, fmt::Display, sync::atomic::Ordering::SeqCst};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use super::{Engine, records::check_whole};
+use super::{Engine, records::check_whole, stored_view};
 use crate::{
     api::{Error, Fork, JobView, NewJob},
     commit::outcome,
     compiled::CompiledSpec,
     native::{canonical, native},
-    recover::{self, Loaded},
+    recover,
     ticket::Ticket,
-    timeline::Timeline,
 };
 use lrs_control::{proportion::in_proportion, settled, unsettled};
 use lrs_model::{
@@ -23,8 +22,8 @@ use lrs_model::{
     spec::{BaseLrFrom, Spec, Suggestion},
     violation::Violations,
 };
-use lrs_runtime::{backoff::Backoff, error::chain, heavy::in_place};
-use lrs_store::{DecisionQuery, Outcome, Write};
+use lrs_runtime::heavy::in_place;
+use lrs_store::{DecisionQuery, ListedJob, Outcome, Write};
 
 impl Engine {
     /// Registers a job. Idempotent by `request_id`.
@@ -205,13 +204,13 @@ impl Engine {
         self.register(source.row.id, row, writes).await
     }
 
-    /// Writes a new job, after all that was submitted for `behind`, and takes it into service.
+    /// Writes a new job, after all that was submitted for `behind`. It is taken into memory when somebody asks for it.
     async fn register(&self, behind: JobId, row: JobRow, writes: Vec<Write>) -> Result<JobView, Error> {
         let context = &self.0.context;
         let limit = context.settings.max_jobs;
         if self.0.jobs.fetch_add(1, SeqCst) >= limit {
             self.0.jobs.fetch_sub(1, SeqCst);
-            return Err(Error::Overloaded { what: "the table of jobs that have not ended", limit });
+            return Err(Error::Overloaded { what: "the table of jobs that have not ended (max_jobs)", limit });
         }
         let permit = context.pipeline.try_admit(context.settings.queue_items);
         let permit = permit.inspect_err(|_| {
@@ -219,11 +218,11 @@ impl Engine {
         })?;
         let ticket = Ticket::new();
         let committed = context.pipeline.submit(behind, writes, Some(permit), None, Some(ticket.clone()));
-        // On a task of its own, so that a job that has been written is taken into service even if the caller goes.
+        // On a task of its own, so that a job that has been written is counted even if the caller goes.
         let engine = self.clone();
         let (done, answer) = oneshot::channel();
         let task = async move {
-            let result = engine.adopt_written(row, outcome(committed).await).await;
+            let result = engine.written(row, outcome(committed).await).await;
             if !matches!(result, Ok((_, true))) {
                 engine.0.jobs.fetch_sub(1, SeqCst);
             }
@@ -233,31 +232,8 @@ impl Engine {
         self.answered(ticket, async { answer.await.unwrap_or(Err(Error::ShuttingDown)) }).await
     }
 
-    /// Reads a fork that was just written, and tries again until the database answers: otherwise the fork would be out
-    /// of service until the next start.
-    async fn load_written(&self, row: JobRow) -> Result<Loaded, Error> {
-        let (id, name) = (row.id, row.name.clone());
-        let mut waits = Backoff::DATABASE.regular();
-        loop {
-            match recover::load(&*self.0.reads, row.clone()).await {
-                Err(failure) if failure.is_transient() => {
-                    waits.sleep().await;
-                    // A server that shuts down does not try again.
-                    self.check_ready()?;
-                }
-                Err(failure) => {
-                    self.0.take_out_of_service(id, name.as_str(), &failure);
-                    self.0.jobs.fetch_add(1, SeqCst);
-                    return Err(Error::JobDamaged { job: name.to_string(), problem: chain(&failure) });
-                }
-                Ok(loaded) => return Ok(loaded),
-            }
-        }
-    }
-
-    /// The job in service, and whether it is new there.
-    async fn adopt_written(&self, row: JobRow, written: Result<Vec<Outcome>, Error>) -> Result<(JobView, bool), Error> {
-        let context = &self.0.context;
+    /// The job that was written, and whether it is new.
+    async fn written(&self, row: JobRow, written: Result<Vec<Outcome>, Error>) -> Result<(JobView, bool), Error> {
         let outcome = written?.into_iter().next();
         if let (Some(Outcome::SourceGone), Some(point)) = (&outcome, &row.forked_from) {
             return Err(Error::JobNotFound(point.job.clone()));
@@ -274,13 +250,9 @@ impl Engine {
             }
             return Ok((self.job(&other.name).await?, false));
         }
-        let loaded = if row.forked_from.is_some() {
-            self.load_written(row).await?
-        } else {
-            let timeline = in_place(|| Timeline::try_new(&row.initial_spec, [])).map_err(Error::Invalid)?;
-            Loaded { row, attempts: Vec::new(), people: Vec::new(), timeline, running: None }
-        };
-        let entry = self.0.adopt(loaded).await?;
-        Ok((entry.view(context.stale_before()), true))
+        self.0.context.directory.count_change_outside();
+        let attempt = row.forked_from.as_ref().map_or(0, |point| point.attempt);
+        let active_time = row.update_time;
+        Ok((stored_view(ListedJob { row, attempt, active_time }, self.0.context.idle_before()), true))
     }
 }

@@ -1,16 +1,23 @@
 //! What trainers ask: an attempt, the directive of a step, a way to report.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::Instant;
 
 use super::Engine;
 use crate::{
     api::{AttemptInfo, DirectiveAnswer, Error, RateCall},
     cell::Cell,
+    directory::Found,
     entry::Entry,
     reporter::Reporter,
     shard::Command,
 };
 use lrs_model::{name::JobName, violation::Violations};
+use lrs_runtime::error::Cause;
+
+/// How long a call that does not wait for a final rate waits for its job to be read.
+const READING: Duration = Duration::from_secs(1);
 
 impl Engine {
     /// Begins an attempt, or finds the one with this token.
@@ -18,7 +25,7 @@ impl Engine {
     /// # Errors
     /// If there is no such job, it has ended, or the token was used with another `resume_step`.
     pub async fn start_attempt(&self, name: &JobName, token: String, resume_step: u64) -> Result<AttemptInfo, Error> {
-        let entry = self.live(name).await?;
+        let entry = self.live(name.as_str()).await?;
         let (id, asked) = (entry.id, self.0.context.tenure.ask());
         let command = |ticket, reply| Command::Start { id, token, resume_step, ticket, reply };
         match self.ask(&entry, command).await {
@@ -29,14 +36,23 @@ impl Engine {
     }
 
     /// The directive of a step, and of the steps after it that are wanted. Waits for the step to become final, but no
-    /// longer than the call allows. Cancel safe.
+    /// longer than the call allows; a job that is not in memory is read within that time too, or within a second if the
+    /// call does not wait. Cancel safe.
     ///
     /// # Errors
-    /// If there is no such job or attempt, the attempt is not the newest, or the job has ended.
+    /// If the job cannot be read in time, there is no such job or attempt, the attempt is not the newest, or the job has ended.
     pub async fn directive(&self, name: &str, asked: RateCall) -> Result<DirectiveAnswer, Error> {
-        let RateCall { attempt, step, plan_steps, wait } = asked;
-        let Some(entry) = self.entry(name) else {
-            return Err(self.why_not_live(name).await);
+        let RateCall { attempt, step, plan_steps, mut wait } = asked;
+        let entry = match self.0.context.directory.find(name) {
+            Found::Held(entry) => entry,
+            Found::Leaving(_) | Found::Missing => {
+                let begun = Instant::now();
+                let entry = tokio::time::timeout(if wait.is_zero() { READING } else { wait }, self.entry(name));
+                let why = "the job is still being read, try again".to_owned();
+                let entry = entry.await.map_err(|_| Error::StoreUnavailable(Cause::new(why)))??;
+                wait = wait.saturating_sub(begun.elapsed());
+                entry
+            }
         };
         entry.check_sound()?;
         let cell = self.attempt_cell(&entry, attempt).await?;
@@ -108,7 +124,7 @@ impl Engine {
     /// # Errors
     /// If there is no such job or attempt, the attempt is not the newest, or the job has ended.
     pub async fn reporter(&self, name: &JobName, attempt: u64, rank: u32) -> Result<Reporter, Error> {
-        let entry = self.live(name).await?;
+        let entry = self.live(name.as_str()).await?;
         let cell = self.attempt_cell(&entry, attempt).await?;
         let ranks = entry.row().spec.reporting_ranks;
         if rank >= ranks {

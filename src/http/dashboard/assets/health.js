@@ -22,6 +22,7 @@ export const HEALTH = {
   FINE: { word: "fine", tone: "good", shape: "disc", attention: false },
   PAUSED: { word: "paused", tone: "idle", shape: "pause", attention: false },
   WAITING: { word: "waiting", tone: "idle", shape: "ring", attention: false },
+  ABANDONED: { word: "abandoned", tone: "idle", shape: "ring", attention: false },
   FAILED: { word: "failed", tone: "idle", shape: "cross", attention: false },
   ENDED: { word: "ended", tone: "idle", shape: "square", attention: false },
 };

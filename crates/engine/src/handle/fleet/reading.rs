@@ -1,4 +1,5 @@
-//! What is shown of one job: read from memory if it runs and was looked at before, else from the store.
+//! What is shown of one job: read from memory if it is there and was looked at before, else from the store. Of an idle
+//! job its row says everything: looking at the fleet reads the telemetry of no more jobs than are in memory.
 
 use std::sync::Arc;
 
@@ -6,18 +7,18 @@ use super::{Decisions, Known, PAGE, Read, Subject, Unread};
 use crate::{
     api::{Error, JobView},
     entry::{Entry, Pulse},
-    handle::{Engine, outlook::off_told},
+    handle::{Engine, outlook::off_told, stored_view},
     trail::{Past, Trail},
 };
 use lrs_model::job::JobRow;
-use lrs_store::DecisionQuery;
+use lrs_store::{DecisionQuery, ListedJob};
 
 impl Engine {
     /// Everything that is shown of a job; `None` if it is gone meanwhile.
     pub(super) async fn read(&self, unread: Unread) -> Result<Option<Read>, Error> {
         let read = match &unread.subject {
-            Subject::Live(entry) => self.read_live(Arc::clone(entry), unread.pulse, unread.decisions).await,
-            Subject::Ended(row) => self.read_ended(JobRow::clone(row), unread.pulse, unread.decisions).await,
+            Subject::Loaded(entry) => self.read_loaded(Arc::clone(entry), unread.pulse, unread.decisions).await,
+            Subject::Stored(job) => self.read_stored(ListedJob::clone(job), unread.pulse, unread.decisions).await,
         };
         match read {
             Ok(read) => Ok(Some(read)),
@@ -26,13 +27,13 @@ impl Engine {
         }
     }
 
-    async fn read_live(&self, entry: Arc<Entry>, pulse: Pulse, mut decisions: Decisions) -> Result<Read, Error> {
+    async fn read_loaded(&self, entry: Arc<Entry>, pulse: Pulse, mut decisions: Decisions) -> Result<Read, Error> {
         let past = match entry.check_sound() {
             Ok(()) => self.remembered(&entry, &mut decisions).await,
             Err(damage) => Err(damage),
         };
         let (past, damage) = apart(past)?;
-        let view = entry.view(self.0.context.stale_before());
+        let view = entry.view(self.0.context.idle_before());
         let off_told = off_told(&entry, &past);
         let known = Known { pulse, entry: Some(entry), decisions, look: 0 };
         Ok(Read::new(view, past, off_told, damage, known))
@@ -47,14 +48,16 @@ impl Engine {
         let trail = Arc::new(Trail::new(attempt));
         // Before the store is read, so that the trail gets whatever is not stored by then.
         entry.set_trail((attempt > 0).then(|| Arc::clone(&trail)));
-        let before = self.stored(&entry.view(self.0.context.stale_before()), decisions).await?;
+        let before = self.stored(&entry.view(self.0.context.idle_before()), decisions).await?;
         trail.fill(before);
         Ok(trail.past(attempt).unwrap_or_default())
     }
 
-    async fn read_ended(&self, row: JobRow, pulse: Pulse, mut decisions: Decisions) -> Result<Read, Error> {
-        let view = self.ended_view(row).await?;
-        let (past, damage) = apart(self.stored(&view, &mut decisions).await)?;
+    async fn read_stored(&self, job: ListedJob, pulse: Pulse, mut decisions: Decisions) -> Result<Read, Error> {
+        let view = stored_view(job, self.0.context.idle_before());
+        let past =
+            if view.row.state.is_ended() { self.stored(&view, &mut decisions).await } else { Ok(Past::default()) };
+        let (past, damage) = apart(past)?;
         let known = Known { pulse, entry: None, decisions, look: 0 };
         Ok(Read::new(view, past, (0, 0), damage, known))
     }

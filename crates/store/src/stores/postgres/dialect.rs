@@ -28,8 +28,10 @@ impl Dialect for Postgres {
     const INSERT_JOB: &'static str = "
         -- insert_job
         insert into jobs (id, name, namespace, initial_spec, spec, display_name, experiment, arm, labels, state,
-            state_reason, version, request_id, forked_from, create_time, update_time, end_time, state_author)
-        values ($1, $2, $3, $4::json, $5::json, $6, $7, $8, $9::jsonb, $10, $11, $12, $13, $14::json, $15, $16, $17, $18)
+            state_reason, version, request_id, forked_from, create_time, update_time, end_time, state_author,
+            active_time)
+        values ($1, $2, $3, $4::json, $5::json, $6, $7, $8, $9::jsonb, $10, $11, $12, $13, $14::json, $15, $16, $17, $18,
+            $16)
         on conflict do nothing";
 
     const UPDATE_JOB: &'static str = "
@@ -37,7 +39,8 @@ impl Dialect for Postgres {
         update jobs
         set spec = $2::json, display_name = $3, experiment = $4, arm = $5, labels = $6::jsonb, state = $7,
             state_reason = $8, version = $9, request_id = $10, forked_from = $11::json, update_time = $12,
-            end_time = $13, state_author = $14
+            end_time = $13, state_author = $14,
+            active_time = case when active_time > $12 then active_time else $12 end
         where id = $1";
 
     const INSERT_DECISION: &'static str = "
