@@ -108,6 +108,7 @@ fn run() -> ExitCode {
 }
 
 /// The planted bugs that are not caught within some rounds.
+#[expect(clippy::disallowed_methods, reason = "a test on real time")]
 fn uncaught(runtime: &Runtime, replicas: usize, seed: u64) -> Vec<Plant> {
     let is_uncaught = |plant: &Plant| {
         for number in 0..PLANTED_ROUNDS {

@@ -250,7 +250,13 @@ fn damages<'a>(damage: &Damage, identity: &'a str) -> Vec<(String, &'a str, Ailm
             Ailment::Snapshot,
         ),
         (format!("update jobs set state = 'COMPLETED' where {}", named("not-ended")), "not-ended", Ailment::Job),
-        // What a server would leave that goes on with its old memory after another one has been there.
+    ]
+}
+
+/// What a server would leave that goes on with its old memory after another one has been there.
+fn damages_to_the_ownership() -> Vec<(String, &'static str, Ailment)> {
+    let of = |id: &str| format!("job_id = (select id from jobs where name = 'namespaces/tests/jobs/{id}')");
+    vec![
         (
             format!("update telemetry set epoch = 0 where seq = 5 and {}", of("deposed-chunk")),
             "deposed-chunk",
@@ -298,7 +304,8 @@ pub async fn damage_of_every_kind_is_found(database: &TestDatabase) {
     train_patients(database).await;
     assert_eq!(examine(database).await.findings, []);
     let identity = identity(database, "no-job").await;
-    let damages = damages(&database.url.kind().damage, &identity);
+    let mut damages = damages(&database.url.kind().damage, &identity);
+    damages.extend(damages_to_the_ownership());
     for (sql, ..) in &damages {
         database.tamper(sql).await;
     }

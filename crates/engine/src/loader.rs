@@ -157,7 +157,9 @@ async fn read(service: Arc<Service>, mut names: Vec<JobName>, replay: mpsc::Send
             records
         }
         Err(failure) => {
-            names.iter().for_each(|name| service.loader.answer(name, || Err(failure.clone().into())));
+            for name in &names {
+                service.loader.answer(name, || Err(failure.clone().into()));
+            }
             return;
         }
     };

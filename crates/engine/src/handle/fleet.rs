@@ -153,12 +153,11 @@ impl Engine {
         self.show(fleet, changed, show, &mut tell).await?;
         let mut unread = Vec::new();
         for (name, job) in self.left(fleet).await? {
-            match job {
-                Some(job) => unread.extend(self.unread_after_leaving(fleet, &name, job)),
-                None => {
-                    fleet.known.remove(&name);
-                    tell(&name, None);
-                }
+            if let Some(job) = job {
+                unread.extend(self.unread_after_leaving(fleet, &name, job));
+            } else {
+                fleet.known.remove(&name);
+                tell(&name, None);
             }
         }
         self.show(fleet, unread, show, &mut tell).await?;
@@ -223,7 +222,9 @@ impl Engine {
         if is_as_shown {
             known.pulse = pulse_of(&job, before);
             let entry = known.entry.take();
-            entry.iter().for_each(|entry| entry.set_trail(None));
+            if let Some(entry) = entry {
+                entry.set_trail(None);
+            }
             known.look = fleet.looks;
             return None;
         }
