@@ -18,7 +18,7 @@ mod postgres;
 #[expect(dead_code, reason = "shared with other tests, which use the rest")]
 mod server;
 
-use std::fs;
+use std::{fs, time::Duration};
 
 use futures::{StreamExt as _, stream};
 use hdrhistogram::Histogram;
@@ -137,7 +137,11 @@ async fn come_back(channel: Channel, job: String, attempt: i64) -> (u64, u64) {
             Ok(answer) if answer.get_ref().directive.as_ref().is_some_and(|directive| directive.is_final) => {
                 return (begun.elapsed().as_millis() as u64, tries as u64);
             }
-            _ => tokio::time::sleep(std::time::Duration::from_millis(100)).await,
+            // As clients do: twice as long each time, and not all at once.
+            _ => {
+                let longest = 100 << tries.min(5);
+                tokio::time::sleep(Duration::from_millis(rand::random_range(longest / 2..longest))).await;
+            }
         }
     }
     panic!("{job} does not come back");
