@@ -19,7 +19,10 @@ fn nothing_set_gives_the_documented_defaults() {
     assert_eq!(config.grpc_listen.to_string(), "127.0.0.1:50051");
     assert_eq!(config.http_listen.to_string(), "127.0.0.1:8080");
     assert_eq!((config.limits.message_bytes, config.log.format), (8 << 20, LogFormat::Text));
-    assert_eq!(config.engine, Settings::default());
+    // As many jobs as the memory of this machine has room for.
+    let max_loaded_jobs = config.engine.max_loaded_jobs;
+    assert!((1..=config.engine.max_jobs).contains(&max_loaded_jobs), "{max_loaded_jobs}");
+    assert_eq!(config.engine, Settings { max_loaded_jobs, ..Settings::default() });
 }
 
 #[test]

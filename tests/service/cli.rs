@@ -55,7 +55,7 @@ async fn every_example_can_be_registered() {
     let server = Server::sqlite().await;
     for example in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/examples")).unwrap() {
         let path = example.unwrap().path();
-        if path.is_dir() {
+        if path.extension().is_none_or(|extension| extension != "yaml") {
             continue;
         }
         succeeds(&lrs(&server, &format!("job register -f {}", path.display())));

@@ -114,6 +114,7 @@ impl Engine {
                 let (id, asked) = (held.id, self.0.context.tenure.ask());
                 let deleted = self.ask(&held, |ticket, reply| Command::Delete { id, etag, force, ticket, reply }).await;
                 self.vouched(asked, deleted).await?;
+                self.0.removals.fetch_add(1, SeqCst);
                 self.uncount();
                 return Ok(());
             }

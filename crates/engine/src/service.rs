@@ -56,7 +56,7 @@ pub struct Service {
     pub reports: Semaphore,
     /// Places for calls that read moves which are no longer in memory.
     pub past_reads: Semaphore,
-    /// How many jobs have been removed that had ended.
+    /// How many jobs have been deleted, so that a list of all jobs is known to be old.
     pub removals: AtomicU64,
     /// Histories in short.
     pub digests: Digests,

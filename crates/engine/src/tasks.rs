@@ -22,7 +22,7 @@ use super::{
     commit::{Pipeline, why_away},
     digest::Digests,
     directory::Directory,
-    loader::{self, Loader},
+    loader::{Loader, reading},
     service::{PAST_READS, SHARD_QUEUE, Service},
     shard::{Command, Context, Shard},
     sweeper,
@@ -83,7 +83,7 @@ pub(super) fn start(settings: Settings, store: Arc<dyn Store>, clock: Arc<dyn Cl
         removals: AtomicU64::new(0),
         digests: Digests::default(),
     });
-    tasks.spawn(loader::run(service.clone(), asked));
+    tasks.spawn(reading::run(service.clone(), asked));
     tasks.spawn(sweeper::run(service.clone()));
     tasks.spawn(count_jobs(service.clone()));
     *service.background.lock().unwrap_or_else(PoisonError::into_inner) = tasks;

@@ -7,11 +7,12 @@ use uuid::Uuid;
 
 use super::{
     DecisionRow, Error, Outcome, StateRow, Write,
-    dialect::{Arrived, Dialect},
+    arrival::{self, Arrived},
+    dialect::Dialect,
     failure::Failure,
     rows::{
         attempt::StoredAttempt,
-        capped, chunk,
+        capped,
         decision::StoredDecision,
         job::{Searchable, StoredJob},
         stored_number,
@@ -85,7 +86,7 @@ where
                 chunks.push(Arrived { job: *job, chunk, arrivals: Some(1), epoch: self.epoch });
             }
         }
-        chunk::insert::<DB>(self.connection, &chunks).await
+        arrival::insert::<DB>(self.connection, &chunks).await
     }
 
     /// Applies any write but telemetry, which `append_telemetry` has inserted.

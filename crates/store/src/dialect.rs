@@ -7,19 +7,6 @@ use super::{Chunk, Error, columns::Columns, failure::Failure, rows::chunk::Chunk
 use lrs_model::name::JobId;
 use lrs_runtime::error::Cause;
 
-/// A chunk to be stored.
-#[derive(Clone, Copy)]
-pub(super) struct Arrived<'a> {
-    /// The job it belongs to.
-    pub(super) job: JobId,
-    /// The chunk.
-    pub(super) chunk: &'a Chunk,
-    /// How many chunks, as they arrived, were merged into it; `None` if they were not counted.
-    pub(super) arrivals: Option<i64>,
-    /// The epoch of the owner that stores it, or the newest one among the chunks merged into it.
-    pub(super) epoch: i64,
-}
-
 /// What a database's error means for whoever asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Nature {

@@ -3,6 +3,7 @@
 //! Telemetry and people's decisions are the truth; [`StateRow`] only makes recovery fast. A database is named by its
 //! [`DatabaseUrl`]; what is particular to its kind is in the kind's folder below `stores/`.
 
+mod arrival;
 mod columns;
 mod commit;
 mod dialect;

@@ -7,10 +7,11 @@ use uuid::Uuid;
 
 use super::{
     Chunk, Error,
-    dialect::{Arrived, Dialect},
+    arrival::{self, Arrived},
+    dialect::Dialect,
     failure::{Failure, bounded},
     reading::ANSWER_TIMEOUT,
-    rows::{capped, chunk},
+    rows::capped,
     statements,
     writer::Writer,
 };
@@ -109,7 +110,7 @@ where
         .execute(&mut *transaction)
         .await?;
     if let Some(whole) = merged(chunks) {
-        chunk::insert::<DB>(&mut transaction, &[Arrived { job, chunk: &whole, arrivals, epoch }]).await?;
+        arrival::insert::<DB>(&mut transaction, &[Arrived { job, chunk: &whole, arrivals, epoch }]).await?;
     }
     transaction.commit().await?;
     Ok(DB::rows_affected(&deleted).saturating_sub(1))

@@ -448,6 +448,18 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_job_that_was_deleted_before_it_trained_is_gone() {
+        let (mut looking, _data) = looking(10).await;
+        let (a, _) = (looking.register("a").await, looking.register("b").await);
+        assert_eq!(looking.look().await, ["a PENDING", "b PENDING"]);
+
+        looking.engine.delete_job(&a, None, true).await.unwrap();
+
+        assert_eq!(looking.look().await, ["a gone"]);
+        looking.engine.shutdown().await;
+    }
+
+    #[tokio::test]
     async fn jobs_beyond_the_most_that_are_wanted_are_not_left_out_silently() {
         let (mut looking, _data) = looking(2).await;
         let a = looking.register("a").await;
