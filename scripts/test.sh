@@ -225,7 +225,7 @@ announce_downloads() {
 install_ahead() {
   scripts/need.sh $(debian_packages) || true
   if wants python_client; then
-    scripts/python-client.sh >"$scratch/python-client" 2>&1 &
+    scripts/python-client.sh >"$scratch/install-ahead.log" 2>&1 &
     python_client_job=$!
   fi
 }
