@@ -2,6 +2,7 @@
 
 import shutil
 import sqlite3
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -32,7 +33,7 @@ def starved() -> dict[str, float]:
 class Training:
     """Trains steps, and measures the slowest without the time in which it had no processor.
 
-    That is what the machine withheld from this thread, and from the others for which it may have waited in turn.
+    That is what the machine withheld from this thread, and from the one other that it may have waited for.
     """
 
     def __init__(self, scheduler: lrs.Scheduler, pace: float = 0.002) -> None:
@@ -51,8 +52,9 @@ class Training:
             self.scheduler.step(1.0 / (1 + len(self.rates)), grad_norm=2.0)
             took = time.perf_counter() - before
             if took > self.slowest:
-                withheld = sum(total - waited.get(name, 0.0) for name, total in starved().items())
-                self.slowest = max(self.slowest, took - withheld)
+                withheld = {name: total - waited.get(name, 0.0) for name, total in starved().items()}
+                own = withheld.pop(str(threading.get_native_id()), 0.0)
+                self.slowest = max(self.slowest, took - own - max(withheld.values(), default=0.0))
             time.sleep(self.pace)  # the training's own work
 
     def run_steps(self, steps: int) -> None:
