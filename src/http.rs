@@ -7,32 +7,35 @@ use std::{future::Future, pin::pin};
 
 use axum::{
     Router,
-    extract::DefaultBodyLimit,
+    extract::{DefaultBodyLimit, Request},
     http::{HeaderMap, HeaderValue, Method, Uri, header},
     middleware,
     response::{IntoResponse as _, Response},
     routing::get,
 };
 use futures::StreamExt as _;
+use hyper::body::Incoming;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{conn::auto, graceful::GracefulShutdown},
     service::TowerToHyperService,
 };
-use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::{net::TcpListener, task::JoinSet};
-use tonic::Status;
+use tonic::{Status, transport::server::Connected as _};
+use tower::ServiceExt as _;
 
 use crate::{
     connections,
     rpc::{Calls, Door, Limits, Services},
 };
 use lrs_engine::Fleet;
+use lrs_runtime::metrics::Exposition;
 
 mod body;
 mod dashboard;
 mod file;
 mod fleet;
+mod observe;
 mod origin;
 mod outlook;
 mod params;
@@ -43,6 +46,7 @@ mod traffic;
 mod transcode;
 mod watch;
 
+use observe::OpenedBy;
 use problem::Problem;
 
 /// What the handlers share.
@@ -50,22 +54,26 @@ use problem::Problem;
 struct Shared {
     door: Door,
     calls: Calls,
-    metrics: PrometheusHandle,
+    metrics: Exposition,
     fleet: fleet::Board,
     watchers: watch::WatcherSlots,
 }
 
-/// All routes, and a chore that forgets what the pages showed when nobody looks any more. The chore runs until it is
-/// dropped.
+/// All routes, and chores: to forget what the pages showed when nobody looks any more, and to say what the log lacks. The
+/// chores run until they are dropped.
 pub fn router(
     services: Services,
-    metrics: PrometheusHandle,
+    metrics: Exposition,
     fleet: Fleet,
     limits: Limits,
 ) -> (Router, impl Future<Output = ()>) {
     let (fleet, watchers) = (fleet::Board::new(fleet), watch::WatcherSlots::new(limits.watchers));
     let (door, calls) = (services.door.clone(), Calls::new(services));
-    let chore = fleet.clone().forget_unseen();
+    let (forget, observer) = (fleet.clone().forget_unseen(), observe::Observer::new());
+    let failures = observer.failures();
+    let chore = async move {
+        tokio::join!(forget, failures.say_left_out());
+    };
     let router = Router::new()
         .route("/", get(index))
         .route("/jobs/{namespace}/{job}", get(dashboard::job))
@@ -85,6 +93,7 @@ pub fn router(
         .layer(middleware::from_fn(origin::check))
         .layer(middleware::map_response(say_what_it_is))
         .layer(middleware::from_fn_with_state(traffic::Slots::new(limits.calls), traffic::pass))
+        .layer(middleware::from_fn_with_state(observer, observe::follow))
         .with_state(Shared { door, calls, metrics, fleet, watchers });
     (router, chore)
 }
@@ -107,7 +116,12 @@ pub async fn serve(
             Some(Ok(connection)) = connections.next() => connection,
             () = &mut stop => break,
         };
-        let service = TowerToHyperService::new(router.clone());
+        let peer = OpenedBy(connection.connect_info().remote_addr());
+        let service = router.clone().map_request(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(peer);
+            request
+        });
+        let service = TowerToHyperService::new(service);
         let answers = graceful.watch(server.serve_connection(TokioIo::new(connection), service).into_owned());
         tasks.spawn(async move {
             if let Err(problem) = answers.await {

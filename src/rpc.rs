@@ -6,7 +6,7 @@ use tokio::net::TcpListener;
 use tonic::{codec::CompressionEncoding, service::Routes};
 use tonic_health::{ServingStatus, server::HealthReporter};
 
-use crate::connections;
+use crate::{connections, trace::Failures};
 use lrs_proto::{
     DESCRIPTORS, job_service_server::JobServiceServer, learning_rate_service_server::LearningRateServiceServer,
     reflect, report_service_server::ReportServiceServer, schedule_service_server::ScheduleServiceServer,
@@ -21,6 +21,7 @@ mod fields;
 pub(crate) mod filter;
 mod job_service;
 mod learning_rate_service;
+mod observe;
 pub(crate) mod page_token;
 mod report_service;
 mod schedule_service;
@@ -118,6 +119,12 @@ impl Health {
     }
 }
 
+/// The failing calls of all methods.
+#[must_use]
+pub fn failures() -> Failures {
+    Failures::new(reflect::methods().map(|method| traffic::method(&reflect::path(&method)).to_owned()))
+}
+
 /// The names that health is asked by: each service's, and the empty one for the whole server.
 fn health_names() -> impl Iterator<Item = String> {
     std::iter::once(String::new()).chain(reflect::pool().services().map(|service| service.full_name().to_owned()))
@@ -132,12 +139,14 @@ pub async fn serve(
     services: Services,
     health: Health,
     limits: Limits,
+    failures: Failures,
     stop: impl Future<Output = ()>,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     tonic::transport::Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .max_concurrent_streams(limits.calls_per_connection)
+        .layer(observe::ObserveLayer::new(failures))
         .layer(traffic::TrafficLayer::new(limits.calls))
         .add_routes(routes(services, health, limits)?)
         .serve_with_incoming_shutdown(connections::accept(listener, limits.connections), stop)

@@ -1,4 +1,4 @@
-//! Around every HTTP request: a bound on the number of requests under way, and the time that each takes.
+//! Around every HTTP request: a bound on the number of requests under way.
 
 use std::sync::Arc;
 
@@ -7,11 +7,10 @@ use axum::{
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
-use tokio::{sync::Semaphore, time::Instant};
+use tokio::sync::Semaphore;
 
 use super::Problem;
 use lrs_engine::Error;
-use lrs_runtime::metrics::HTTP_DURATION;
 
 /// How many requests may be under way.
 #[derive(Clone)]
@@ -29,17 +28,13 @@ impl Slots {
 
 /// Lets a request pass if a slot is free. Probes always pass: a busy server is alive.
 pub(super) async fn pass(State(slots): State<Slots>, request: Request, next: Next) -> Response {
-    let begun = Instant::now();
-    let route = request.extensions().get::<MatchedPath>().map_or("other", MatchedPath::as_str).to_owned();
+    let route = request.extensions().get::<MatchedPath>().map_or("other", MatchedPath::as_str);
     let slot = if route.starts_with("/v1/") { Some(slots.free.try_acquire()) } else { None };
-    let response = match slot {
+    match slot {
         Some(Err(_)) => Problem::from(Error::Overloaded { what: "the list of requests under way", limit: slots.limit })
             .into_response(),
         Some(Ok(_)) | None => next.run(request).await,
-    };
-    let status = response.status().as_u16().to_string();
-    metrics::histogram!(HTTP_DURATION, "route" => route, "status" => status).record(begun.elapsed().as_secs_f64());
-    response
+    }
 }
 
 #[cfg(test)]

@@ -1,27 +1,29 @@
-//! A layer around every gRPC call: a bound on the calls under way, a span, and the duration of the call.
+//! A layer around every gRPC call: a bound on the calls under way, and the duration of the call.
 
 use std::{
     collections::HashMap,
-    sync::{Arc, OnceLock},
+    sync::Arc,
     task::{Context, Poll},
 };
 
 use futures::future::BoxFuture;
-use metrics::{Gauge, Histogram};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::Instant,
 };
 use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service};
-use tracing::Instrument as _;
 
 use lrs_engine::Error;
 use lrs_proto::reflect;
-use lrs_runtime::metrics::{RPC_DURATION, RPC_IN_FLIGHT};
+use lrs_runtime::metrics::{
+    Counter, Gauge, Histogram,
+    families::{RPC_CALLS, RPC_DURATION, RPC_IN_FLIGHT, STREAMS_ENDED},
+};
 
 /// The label of calls to a path that is no method of the interface.
 const OTHER: &str = "other";
+/// The codes of gRPC, whose numbers begin at 0.
 const CODES: usize = 17;
 
 /// Puts [`Traffic`] around a service.
@@ -38,13 +40,16 @@ pub(super) struct TrafficLayer {
 impl TrafficLayer {
     /// Lets at most `limit` calls be under way at once. Install the metrics before this.
     pub(super) fn new(limit: usize) -> Self {
-        let timer = |path: String| (path.clone(), Arc::new(Timer::new(path.trim_start_matches('/').to_owned())));
+        for code in codes() {
+            STREAMS_ENDED.show([code_name(code)]);
+        }
+        let timer = |path: String| (path.clone(), Arc::new(Timer::new(method(&path))));
         Self {
             slots: Arc::new(Semaphore::new(limit)),
             limit,
             timers: Arc::new(reflect::methods().map(|method| timer(reflect::path(&method))).collect()),
-            other: Arc::new(Timer::new(OTHER.to_owned())),
-            in_flight: metrics::gauge!(RPC_IN_FLIGHT),
+            other: Arc::new(Timer::new(OTHER)),
+            in_flight: RPC_IN_FLIGHT.gauge([]),
         }
     }
 }
@@ -86,18 +91,14 @@ where
             timer.finish(Code::ResourceExhausted);
             return Box::pin(std::future::ready(Ok(super::status::of(full).into_http())));
         };
-        let path = request.uri().path();
-        // The span is at debug level, because recording a span costs more than handing out a rate.
-        let span = tracing::debug_span!("rpc", rpc.system.name = "grpc", rpc.method = path);
         let under_way = UnderWay::begin(self.layer.in_flight.clone(), slot);
         let answer = self.inner.call(request);
-        let call = async move {
+        Box::pin(async move {
             let answer = answer.await;
             drop(under_way);
             timer.finish(answer.as_ref().map_or(Code::Unknown, code));
             answer
-        };
-        Box::pin(call.instrument(span))
+        })
     }
 }
 
@@ -126,24 +127,29 @@ impl Drop for UnderWay {
     }
 }
 
-/// The histograms of a method, one for each code, made when first used.
+/// What is counted of a method. All of it shows from the start, with 0.
 struct Timer {
-    method: String,
-    by_code: [OnceLock<Histogram>; CODES],
+    duration: Histogram,
+    /// The calls, by code.
+    calls: Vec<Counter>,
 }
 
 impl Timer {
-    fn new(method: String) -> Self {
-        Self { method, by_code: std::array::from_fn(|_| OnceLock::new()) }
+    fn new(method: &str) -> Self {
+        let calls = codes().map(|code| RPC_CALLS.counter([method, code_name(code)])).collect();
+        Self { duration: RPC_DURATION.histogram([method]), calls }
     }
 
     fn record(&self, code: Code, seconds: f64) {
-        let Some(histogram) = usize::try_from(i32::from(code)).ok().and_then(|code| self.by_code.get(code)) else {
-            return;
-        };
-        let make = || metrics::histogram!(RPC_DURATION, "method" => self.method.clone(), "code" => code_name(code));
-        histogram.get_or_init(make).record(seconds);
+        self.duration.record(seconds);
+        if let Some(calls) = usize::try_from(i32::from(code)).ok().and_then(|code| self.calls.get(code)) {
+            calls.increment(1);
+        }
     }
+}
+
+fn codes() -> impl Iterator<Item = Code> {
+    (0..).take(CODES).map(Code::from_i32)
 }
 
 /// A call that has arrived.
@@ -160,6 +166,11 @@ impl Started {
     fn finish(&self, code: Code) {
         self.timer.record(code, self.at.elapsed().as_secs_f64());
     }
+}
+
+/// The method of a path, as the log and the metrics name it.
+pub(super) fn method(path: &str) -> &str {
+    path.trim_start_matches('/')
 }
 
 /// The name of a code in gRPC's documentation.

@@ -23,6 +23,7 @@ mod http;
 mod http_docs;
 mod limits;
 mod monitor;
+mod observability;
 mod ownership;
 mod program;
 mod recovery;

@@ -9,7 +9,7 @@ use std::{
 use async_trait::async_trait;
 use lrs_model::{
     filter::JobQuery,
-    job::{AttemptRow, JobRow, Timestamp},
+    job::{AttemptRow, JobRow, State, Timestamp},
     name::{JobId, JobName},
 };
 use lrs_runtime::error::chain;
@@ -388,6 +388,12 @@ impl Store for SimStore {
             return Err(unavailable("the connection was lost"));
         }
         Ok(removal)
+    }
+
+    async fn count_jobs(&self) -> Result<Vec<(State, u64)>, Error> {
+        self.read().await?;
+        let states = self.world.durable().jobs().map(|stored| (stored.row.state, 1)).collect();
+        Ok(states)
     }
 
     async fn ping(&self) -> Result<(), Error> {

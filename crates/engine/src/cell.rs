@@ -12,6 +12,7 @@ use std::sync::{
 
 use super::{
     api::Error,
+    meters,
     tenure::{Changed, Tenure},
     timeline::Timeline,
 };
@@ -221,6 +222,7 @@ impl Cell {
 
     /// Counts samples that were refused: repeated, conflicting, late.
     pub fn count(&self, repeated: u64, conflicting: u64, late: u64) {
+        meters::refused([repeated, conflicting, late]);
         for (count, more) in self.counts.iter().zip([repeated, conflicting, late]) {
             if more > 0 {
                 count.fetch_add(more, SeqCst);

@@ -71,6 +71,18 @@ impl Pulse {
         }
     }
 
+    /// Whether the job's trainer has not been heard of for a while.
+    #[must_use]
+    pub fn is_stale(&self) -> bool {
+        self.is_stale
+    }
+
+    /// How many steps the job's complete telemetry is behind the steps given out.
+    #[must_use]
+    pub fn lag_steps(&self) -> u64 {
+        self.given_end.saturating_sub(self.complete_end)
+    }
+
     /// Whether both pulses are of the same job, rather than of two jobs that had the same name.
     #[must_use]
     pub fn is_same_job(&self, other: &Self) -> bool {

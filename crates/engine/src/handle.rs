@@ -8,12 +8,16 @@ mod records;
 mod registration;
 mod trainers;
 
-use std::sync::{Arc, PoisonError, atomic::Ordering::SeqCst};
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError, atomic::Ordering::SeqCst},
+};
 
 use tokio::sync::oneshot;
-use tracing::error;
+use tracing::{Span, error};
 
 pub use fleet::{Fleet, Sight};
+pub(crate) use outlook::off_told;
 pub use outlook::{Glance, Outlook};
 pub use records::Watch;
 
@@ -29,7 +33,7 @@ use super::{
 use lrs_model::{
     decision::Decision,
     filter::JobQuery,
-    job::{JobRow, State},
+    job::{JobRow, State, Timestamp},
     name::JobName,
     spec::Spec,
 };
@@ -211,12 +215,32 @@ impl Engine {
     async fn ask<T>(&self, entry: &Entry, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, Error> {
         let (reply, answer) = oneshot::channel();
         let shard = self.0.shard(entry.id);
-        shard.send(command(reply)).await.map_err(|_| self.0.context.why_closed())?;
+        let command = Command::For(Span::current(), Box::new(command(reply)));
+        shard.send(command).await.map_err(|_| self.0.context.why_closed())?;
         match answer.await.unwrap_or_else(|_| Err(self.0.context.why_closed())) {
             // The job ended or was deleted while the command was on its way.
             Err(Error::JobNotFound(_)) => Err(self.why_not_live(entry.name.as_str()).await),
             answer => answer,
         }
+    }
+
+    /// All jobs that are in memory.
+    pub(crate) fn entries(&self) -> Vec<Arc<Entry>> {
+        self.0.context.directory.pin().values().cloned().collect()
+    }
+
+    /// A trainer not heard of since then is stale.
+    pub(crate) fn stale_before(&self) -> Timestamp {
+        self.0.context.stale_before()
+    }
+
+    /// How many jobs the database has in each state.
+    pub(crate) async fn counted_states(&self) -> Result<HashMap<State, u64>, Error> {
+        let mut counts = HashMap::new();
+        for (state, count) in self.0.context.store.count_jobs().await? {
+            *counts.entry(state).or_default() += count;
+        }
+        Ok(counts)
     }
 
     fn entry(&self, name: &str) -> Option<Arc<Entry>> {
@@ -260,6 +284,6 @@ impl Engine {
 }
 
 /// Does `work`, which keeps a processor busy, on a thread that answers no calls.
-async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
+pub(crate) async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
     tokio::task::spawn_blocking(work).await.map_err(|_| Error::ShuttingDown)
 }

@@ -4,6 +4,7 @@
 
 pub mod api;
 mod cell;
+mod census;
 mod commit;
 mod compiled;
 mod digest;
@@ -14,6 +15,7 @@ pub mod health;
 mod history;
 pub mod job;
 mod lineage;
+mod meters;
 pub mod native;
 mod past;
 pub mod preview;
@@ -31,5 +33,7 @@ pub mod timeline;
 mod trail;
 
 pub use api::*;
+pub use census::Census;
 pub use handle::{Engine, Fleet, Glance, Outlook, Sight, Watch};
+pub use meters::show as show_metrics;
 pub use reporter::{PendingReceipt, Reporter};

@@ -20,6 +20,7 @@ use std::{
 use futures::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use papaya::HashMap as SharedMap;
 use tokio::sync::{mpsc, oneshot};
+use tracing::Span;
 
 use super::{
     api::{AttemptInfo, Change, Error, Event, JobView, Order, Settings},
@@ -118,6 +119,8 @@ pub enum Command {
         /// The end wanted.
         end: u64,
     },
+    /// Do this on behalf of a call: what it leads to is logged in the span of the call.
+    For(Span, Box<Self>),
     /// Give out nothing more, hand over what is left to write.
     Shutdown(oneshot::Sender<()>),
 }
@@ -246,6 +249,7 @@ impl Shard {
                 let _ = reply.send(accepted);
             }
             Command::Renew { id, attempt, end } => self.renew(id, attempt, end),
+            Command::For(span, command) => span.in_scope(|| self.serve(*command)),
             Command::Shutdown(done) => self.shut_down(done),
             Command::Start { id, .. }
             | Command::Change { id, .. }
@@ -272,7 +276,7 @@ impl Shard {
                 return command
                     .refuse(Error::Overloaded { what: "the queue of changes of this job", limit: MAX_WAITING });
             }
-            owned.waiting.push_back(command);
+            owned.waiting.push_back(Command::For(Span::current(), Box::new(command)));
             return;
         }
         match command {
@@ -291,7 +295,7 @@ impl Shard {
         }
         while let Some(owned) = self.jobs.get_mut(&id).filter(|owned| !owned.changing) {
             let Some(command) = owned.waiting.pop_front() else { return };
-            self.serve_change(id, command);
+            self.serve(command);
         }
     }
 
@@ -313,9 +317,10 @@ impl Shard {
 
     /// Calls `then` when `committed` has an answer.
     fn after_commit(&mut self, committed: Committed, then: impl FnOnce(&mut Self, Result<(), Error>) + Send + 'static) {
+        let span = Span::current();
         self.later.push(Box::pin(async move {
             let result = outcome(committed).await.map(drop);
-            Box::new(move |shard: &mut Self| then(shard, result)) as Continuation
+            Box::new(move |shard: &mut Self| span.in_scope(|| then(shard, result))) as Continuation
         }));
     }
 
@@ -390,6 +395,7 @@ impl Command {
             Self::Change { reply, .. } => drop(reply.send(Err(why))),
             Self::Complete { reply, .. } => drop(reply.send(Err(why))),
             Self::Delete { reply, .. } => drop(reply.send(Err(why))),
+            Self::For(_, command) => command.refuse(why),
             Self::Adopt(..) | Self::Renew { .. } | Self::Shutdown(_) => {}
         }
     }

@@ -91,6 +91,7 @@ async fn recover_all(service: Arc<Service>) {
         match try_recover(&service).await {
             Ok(count) => {
                 info!(count, "{count} jobs are back in service");
+                service.context.pipeline.note_health(Ok(()));
                 let _ = service.readiness.send_replace(Ok(()));
                 return;
             }

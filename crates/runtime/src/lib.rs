@@ -1,7 +1,8 @@
-//! Basics of every crate with tasks: the clock, heavy work, waits between tries, causes of errors, metrics.
+//! Basics of every crate with tasks: the clock, heavy work, waits between tries, causes of errors, metrics, throttles.
 
 pub mod backoff;
 pub mod clock;
 pub mod error;
 pub mod heavy;
 pub mod metrics;
+pub mod throttle;

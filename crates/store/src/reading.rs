@@ -24,7 +24,7 @@ use super::{
 };
 use lrs_model::{
     filter::JobQuery,
-    job::{AttemptRow, JobRow},
+    job::{AttemptRow, JobRow, State},
     name::{JobId, JobName},
 };
 
@@ -182,6 +182,20 @@ where
             .fetch_all(&self.pool);
         let rows: Vec<StoredDecision> = read::<DB, _>("to read decisions", "decisions", work).await?;
         rows.into_iter().map(|row| (job, row).try_into()).collect()
+    }
+
+    pub(super) async fn count_jobs(&self) -> Result<Vec<(State, u64)>, Error> {
+        let work = query(statements::COUNT_JOBS).fetch_all(&self.pool);
+        let rows = read::<DB, _>("to count the jobs", "jobs", work).await?;
+        let unreadable = |error: sqlx::Error| DB::explain(Failure::from(error), "to count the jobs", "jobs");
+        let mut counts = Vec::with_capacity(rows.len());
+        for row in rows {
+            let state: String = row.try_get("state").map_err(unreadable)?;
+            let count: i64 = row.try_get("job_count").map_err(unreadable)?;
+            // A state that nobody knows is that of a damaged row, which is listed as failed.
+            counts.push((State::parse(&state).unwrap_or(State::Failed), count.unsigned_abs()));
+        }
+        Ok(counts)
     }
 
     pub(super) async fn state(&self, job: JobId) -> Result<Option<StateRow>, Error> {

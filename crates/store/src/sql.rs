@@ -19,7 +19,7 @@ use super::{
 };
 use lrs_model::{
     filter::JobQuery,
-    job::{AttemptRow, JobRow, Timestamp},
+    job::{AttemptRow, JobRow, State, Timestamp},
     name::{JobId, JobName},
 };
 
@@ -112,6 +112,10 @@ where
 
     async fn decisions(&self, job: JobId, query: &DecisionQuery) -> Result<Vec<DecisionRow>, Error> {
         self.readers.decisions(job, query).await
+    }
+
+    async fn count_jobs(&self) -> Result<Vec<(State, u64)>, Error> {
+        self.readers.count_jobs().await
     }
 
     async fn state(&self, job: JobId) -> Result<Option<StateRow>, Error> {

@@ -23,6 +23,11 @@ pub(super) const JOB_BY_ID: &str = "
         telemetry_removed_time
     from jobs where id = $1";
 
+/// From the index `jobs_by_state` alone.
+pub(super) const COUNT_JOBS: &str = "
+    -- count_jobs
+    select state, count(*) as job_count from jobs group by state";
+
 /// The states are written out so that the planner sees that the index `jobs_unended` has them all.
 pub(super) const UNENDED_JOBS: &str = "
     -- unended_jobs

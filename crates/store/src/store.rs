@@ -9,7 +9,7 @@ use super::{
 };
 use lrs_model::{
     filter::JobQuery,
-    job::{AttemptRow, JobRow, Timestamp},
+    job::{AttemptRow, JobRow, State, Timestamp},
     name::{JobId, JobName},
 };
 
@@ -73,6 +73,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// A page of the decisions of a job.
     async fn decisions(&self, job: JobId, query: &DecisionQuery) -> Result<Vec<DecisionRow>, Error>;
+
+    /// How many jobs are in each state, ended jobs included. A state without jobs may be left out.
+    async fn count_jobs(&self) -> Result<Vec<(State, u64)>, Error>;
 
     /// The job's snapshot.
     async fn state(&self, job: JobId) -> Result<Option<StateRow>, Error>;

@@ -6,6 +6,7 @@ use super::{Context, Owned, Reply, Shard};
 use crate::{
     api::{Change, Error, Event, JobView, Order},
     compiled::{CompiledSpec, same_rates},
+    meters,
     native::native,
     timeline::Timeline,
 };
@@ -220,7 +221,7 @@ impl Owned {
             writes = self.decided(context, decisions);
             self.publish();
         }
-        metrics::counter!("lrs_decisions_total", "author" => "person").increment(1);
+        meters::decided(&decision);
         let (name, step) = (&self.entry.name, decision.effective_step);
         tracing::info!(job.name = %name, step, author = ?decision.author, "{name}: a person's decision from step {step}");
         self.timeline = timeline;
