@@ -3,7 +3,8 @@
 
 use std::{fmt, net::SocketAddr, sync::Arc};
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, header::USER_AGENT};
+use lrs_model::change::Origin;
 use tracing::{Span, field};
 use uuid::Uuid;
 
@@ -27,6 +28,7 @@ tokio::task_local! {
 pub struct Call {
     request_id: HeaderValue,
     peer: Option<SocketAddr>,
+    origin: Origin,
     span: Span,
 }
 
@@ -57,7 +59,7 @@ impl Call {
                 span.record("tracestate", state);
             }
         }
-        Arc::new(Self { request_id, peer, span })
+        Arc::new(Self { request_id, peer, origin: origin_of(headers), span })
     }
 
     /// The identifier of the request.
@@ -110,6 +112,23 @@ pub fn request_id() -> Option<String> {
     CALL.try_with(|call| text(&call.request_id).to_owned()).ok()
 }
 
+/// By which way the call came that is being answered.
+#[must_use]
+pub fn origin() -> Origin {
+    CALL.try_with(|call| call.origin).unwrap_or_default()
+}
+
+/// The sender, as it says itself.
+fn origin_of(headers: &HeaderMap) -> Origin {
+    // Browsers add this header to what a page sends, and programs do not.
+    if headers.contains_key("sec-fetch-site") {
+        return Origin::Page;
+    }
+    let agent = headers.get(USER_AGENT).map(text).unwrap_or_default();
+    let known = [("lrs-cli/", Origin::Cli), ("lrs-study/", Origin::Study), ("lrs-trainer/", Origin::Trainer)];
+    known.into_iter().find(|(prefix, _)| agent.starts_with(prefix)).map_or(Origin::Api, |(_, origin)| origin)
+}
+
 /// Notes which job the call that is being answered is about.
 pub fn about(job: &str) {
     Span::current().record("job", job);
@@ -146,6 +165,14 @@ mod tests {
             let made = id_of(bad);
             assert!(made.len() == 32 && made.bytes().all(|byte| byte.is_ascii_hexdigit()), "{made}");
         }
+    }
+
+    #[test]
+    fn a_sender_says_by_which_way_it_comes() {
+        let origin = |name, value| origin_of(&HeaderMap::from_iter([(name, HeaderValue::from_static(value))]));
+        assert_eq!(origin(USER_AGENT, "lrs-cli/0.1.0 tonic/0.14"), Origin::Cli);
+        assert_eq!(origin(USER_AGENT, "curl/8"), Origin::Api);
+        assert_eq!(origin(HeaderName::from_static("sec-fetch-site"), "same-origin"), Origin::Page);
     }
 
     #[tokio::test]

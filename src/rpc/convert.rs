@@ -10,6 +10,7 @@ use std::{borrow::Cow, fmt::Display};
 use lrs_model::{MAX_STEP, violation::Violations};
 
 pub mod attempt;
+pub mod change;
 pub mod controller;
 pub mod decision;
 pub mod directive;

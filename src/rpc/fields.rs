@@ -100,7 +100,8 @@ pub fn order(violations: &mut Violations, author: String, reason: String, reques
     at_most_chars(violations, "author", &author, MAX_AUTHOR_CHARS);
     let author = if author.is_empty() { ANONYMOUS.to_owned() } else { author };
     trace::by(&convert::shortened(&author, MAX_AUTHOR_CHARS));
-    Order { author, reason, request_id: self::request_id(violations, request_id) }
+    let request_id = self::request_id(violations, request_id);
+    Order { author, reason, request_id, origin: trace::origin(), fingerprint: 0 }
 }
 
 /// Checks figures by name.
@@ -155,7 +156,7 @@ mod tests {
     fn an_order_without_an_author_is_anonymous() {
         let mut violations = Violations::new();
         let order = order(&mut violations, String::new(), "why".into(), String::new());
-        assert_eq!(order, Order { author: "anonymous".into(), reason: "why".into(), request_id: None });
+        assert_eq!(order, Order { author: "anonymous".into(), reason: "why".into(), ..Order::default() });
         assert!(violations.is_empty());
     }
 

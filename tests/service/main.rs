@@ -15,6 +15,7 @@ mod toy;
 mod audit_reports;
 mod backup;
 mod behaviours;
+mod changes;
 mod cli;
 mod closed_loop_service;
 mod demo;

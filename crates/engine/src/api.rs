@@ -9,6 +9,7 @@ pub use super::steering::Told;
 pub use error::Error;
 pub use lrs_control::Status as ControllerStatus;
 use lrs_model::{
+    change::{Change as Record, Origin},
     decision::{Decision, RateOverride},
     job::{AttemptRow, JobRow, Timestamp},
     name::JobName,
@@ -148,6 +149,10 @@ pub struct Order {
     pub reason: String,
     /// Makes a repeat harmless.
     pub request_id: Option<String>,
+    /// By which way.
+    pub origin: Origin,
+    /// Of what is asked for, if the order says more than its kind: another one means another request.
+    pub fingerprint: i64,
 }
 
 /// What a person may order about a job's rate.
@@ -184,8 +189,8 @@ pub struct NewJob {
     pub name: JobName,
     /// Its spec.
     pub spec: Spec,
-    /// Makes a repeat harmless.
-    pub request_id: Option<String>,
+    /// Who registers it, and why.
+    pub order: Order,
 }
 
 /// A fork to be made.
@@ -199,8 +204,8 @@ pub struct Fork {
     pub name: JobName,
     /// The new job's spec from `step` on; `None` is the forked job's.
     pub spec: Option<Spec>,
-    /// Makes a repeat harmless.
-    pub request_id: Option<String>,
+    /// Who forks it, and why.
+    pub order: Order,
 }
 
 /// What came of a report, once it is durable. Counts are of this report.
@@ -236,6 +241,8 @@ pub enum Event {
     Job(Box<JobView>),
     /// A decision was taken.
     Decision(Box<Decision>),
+    /// Somebody changed the job, by a decision or otherwise.
+    Change(Box<Record>),
     /// Records became complete; the latest.
     Record(Box<Sample>),
     /// The reader was too slow and missed this many events.
@@ -286,6 +293,15 @@ pub struct TelemetryAnswer {
 pub struct DecisionPage {
     /// The decisions.
     pub decisions: Vec<Decision>,
+    /// The position of the last one, if there are more.
+    pub next: Option<u64>,
+}
+
+/// A page of changes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ChangePage {
+    /// The changes.
+    pub changes: Vec<Record>,
     /// The position of the last one, if there are more.
     pub next: Option<u64>,
 }

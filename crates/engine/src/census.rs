@@ -3,7 +3,7 @@
 //! The database counts the states. How a job in training fares is read from its last steps as the monitor does, but of
 //! a bounded number of jobs each time, and kept until the job's turn comes again: nobody need look at the monitor.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use futures::{StreamExt as _, stream};
 
@@ -14,10 +14,7 @@ use crate::{
     health::{self, HealthState, Recent},
     meters,
 };
-use lrs_model::{
-    job::{State, Timestamp},
-    name::JobId,
-};
+use lrs_model::{job::State, name::JobId};
 use lrs_runtime::metrics::families::{JOBS, JOBS_BY_HEALTH, JOBS_DIVERGED, JOBS_STALE, TELEMETRY_LAG_STEPS};
 use lrs_stats::Backend;
 
@@ -140,7 +137,7 @@ impl Engine {
 }
 
 impl Tally {
-    fn add(&mut self, census: &mut Census, entry: Arc<Entry>, stale_before: Timestamp) {
+    fn add(&mut self, census: &mut Census, entry: Arc<Entry>, stale_before: Duration) {
         let (pulse, state) = (entry.pulse(stale_before), entry.row().state);
         *self.by_state.entry(state).or_default() += 1;
         let latest = entry.cell().as_ref().and_then(|cell| cell.latest());

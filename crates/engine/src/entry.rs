@@ -1,8 +1,11 @@
 //! What everyone sees of a job that has not ended: its row, its attempt's cell, its events.
 
-use std::sync::{
-    Arc, OnceLock,
-    atomic::{AtomicU32, AtomicU64, Ordering::SeqCst},
+use std::{
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU32, AtomicU64, Ordering::SeqCst},
+    },
+    time::Duration,
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -18,7 +21,7 @@ use super::{
 };
 use lrs_model::{
     decision::Decision,
-    job::{JobRow, State, Timestamp},
+    job::{JobRow, State},
     name::{JobId, JobName},
 };
 
@@ -40,6 +43,8 @@ pub struct Entry {
     trail: ArcSwapOption<Trail>,
     /// How often something was decided, since the process started.
     decided: AtomicU64,
+    /// How much time had passed when this process took over the job; until its trainer is heard, that counts.
+    since: Duration,
 }
 
 /// Changes with whatever is shown of a job.
@@ -91,9 +96,9 @@ impl Pulse {
 }
 
 impl Entry {
-    /// The entry of a job whose newest attempt is `attempt`.
+    /// The entry of a job whose newest attempt is `attempt`, from the moment on when so much time has passed.
     #[must_use]
-    pub fn new(row: JobRow, attempt: u32) -> Self {
+    pub fn new(row: JobRow, attempt: u32, since: Duration) -> Self {
         Self {
             id: row.id,
             name: row.name.clone(),
@@ -105,6 +110,7 @@ impl Entry {
             events: ArcSwapOption::empty(),
             trail: ArcSwapOption::empty(),
             decided: AtomicU64::new(0),
+            since,
         }
     }
 
@@ -159,9 +165,10 @@ impl Entry {
             .map_or(Ok(()), |problem| Err(Error::JobDamaged { job: self.name.to_string(), problem: problem.clone() }))
     }
 
-    /// The job as it is now. A running job whose trainer was last heard before `stale_before` is stale.
+    /// The job as it is now. A running job whose trainer was last heard when less time than `stale_before` had passed is
+    /// stale.
     #[must_use]
-    pub fn view(&self, stale_before: Timestamp) -> JobView {
+    pub fn view(&self, stale_before: Duration) -> JobView {
         let row = self.row();
         let progress = self.cell().as_ref().map(|cell| {
             let given_end = cell.given_end();
@@ -182,13 +189,12 @@ impl Entry {
                 controllers: named.zip(cell.statuses().iter().cloned()).collect(),
             }
         });
-        let heard = progress.as_ref().and_then(|progress| progress.report_time);
-        JobView { attempt: self.attempt(), progress, stale: is_stale(&row, heard, stale_before), row }
+        JobView { attempt: self.attempt(), progress, stale: self.is_stale(&row, stale_before), row }
     }
 
     /// The job's pulse. As long as it is the same, [`Entry::view`] shows the same.
     #[must_use]
-    pub fn pulse(&self, stale_before: Timestamp) -> Pulse {
+    pub fn pulse(&self, stale_before: Duration) -> Pulse {
         let row = self.row.load();
         let cell = self.cell.load();
         let cell = cell.as_ref();
@@ -196,12 +202,17 @@ impl Entry {
             id: self.id,
             version: row.version,
             attempt: self.attempt(),
-            is_stale: is_stale(&row, cell.and_then(|cell| cell.heard()), stale_before),
+            is_stale: self.is_stale(&row, stale_before),
             is_removed: false,
             complete_end: cell.map_or(0, |cell| cell.complete_end()),
             given_end: cell.map_or(0, |cell| cell.given_end()),
             decided: self.decided.load(SeqCst),
         }
+    }
+
+    fn is_stale(&self, row: &JobRow, stale_before: Duration) -> bool {
+        let heard = self.cell().as_ref().map(|cell| cell.heard_passed()).unwrap_or_default();
+        row.state == State::Running && heard.max(self.since) < stale_before
     }
 
     /// The last steps, if someone looks.
@@ -257,8 +268,4 @@ impl Entry {
     pub fn tell_no_more(&self) {
         self.events.store(None);
     }
-}
-
-fn is_stale(row: &JobRow, heard: Option<Timestamp>, stale_before: Timestamp) -> bool {
-    row.state == State::Running && heard.unwrap_or(row.update_time) < stale_before
 }

@@ -11,6 +11,7 @@ mod trainers;
 use std::{
     collections::HashMap,
     sync::{Arc, PoisonError, atomic::Ordering::SeqCst},
+    time::Duration,
 };
 
 use tokio::sync::oneshot;
@@ -25,15 +26,16 @@ use super::{
     api::{Change, Curve, CurveSteps, Error, JobView, Order, Settings},
     commit::outcome,
     entry::Entry,
-    preview,
+    preview, record,
     service::Service,
     shard::{Command, Reply},
     tasks,
 };
 use lrs_model::{
+    change::{Change as Record, ChangeKind},
     decision::Decision,
     filter::JobQuery,
-    job::{JobRow, State, Timestamp},
+    job::{JobRow, State},
     name::JobName,
     spec::Spec,
 };
@@ -113,28 +115,45 @@ impl Engine {
     ///
     /// # Errors
     /// If there is none, it changed since it was read, or it has not ended and `force` is not set.
-    pub async fn delete_job(&self, name: &JobName, etag: Option<String>, force: bool) -> Result<(), Error> {
+    pub async fn delete_job(
+        &self,
+        name: &JobName,
+        etag: Option<String>,
+        force: bool,
+        order: Order,
+    ) -> Result<(), Error> {
         self.check_ready()?;
-        let id = match self.entry(name.as_str()) {
+        if self.is_repeat(name, &[ChangeKind::Deleted], &order).await? {
+            return Ok(());
+        }
+        let kind = ChangeKind::Deleted;
+        let now = self.0.context.clock.now();
+        let (id, record) = match self.entry(name.as_str()) {
             Some(entry) if entry.check_sound().is_ok() => {
                 let id = entry.id;
-                self.ask(&entry, |reply| Command::Delete { id, etag, force, reply }).await?;
+                self.ask(&entry, |reply| Command::Delete { id, etag, force, order, reply }).await?;
                 self.0.jobs.fetch_sub(1, SeqCst);
                 return Ok(());
             }
             // A job that is out of service can only be deleted.
-            Some(entry) => entry.id,
+            Some(entry) => {
+                let detail = "out of service".to_owned();
+                (entry.id, Record { detail, ..record::change(&entry.row(), kind, &order, now) })
+            }
             None => {
                 let view = self.ended(name).await?;
                 if let Some(expected) = etag.filter(|etag| *etag != view.etag()) {
                     return Err(Error::EtagMismatch { job: name.clone(), expected, found: view.etag() });
                 }
-                view.row.id
+                let detail = view.row.state.to_string();
+                (view.row.id, Record { detail, ..record::change(&view.row, kind, &order, now) })
             }
         };
         let context = &self.0.context;
         let permit = context.pipeline.try_admit(context.settings.queue_items)?;
-        outcome(context.pipeline.submit(id, vec![Write::DeleteJob(id)], Some(permit), None)).await?;
+        let writes = vec![record::write(&record), Write::DeleteJob(id)];
+        outcome(context.pipeline.submit(id, writes, Some(permit), None)).await?;
+        record::tell(&record);
         self.0.removals.fetch_add(1, SeqCst);
         let same = |_: &String, entry: &Arc<Entry>| entry.id == id;
         if let Ok(Some(_)) = context.directory.pin().remove_if(name.as_str(), same) {
@@ -158,11 +177,25 @@ impl Engine {
         self.ask(&entry, |reply| Command::Change { id, change, order, reply }).await
     }
 
+    /// Whether this request of a change of one of these kinds was answered before. Of a change of the rate the job
+    /// itself knows.
+    ///
+    /// # Errors
+    /// If the request asked for something else then, or the store is away.
+    pub async fn is_repeat(&self, name: &JobName, kinds: &[ChangeKind], order: &Order) -> Result<bool, Error> {
+        let Some(request_id) = &order.request_id else { return Ok(false) };
+        let Some(known) = self.0.context.store.change_by_request(name, request_id).await? else { return Ok(false) };
+        record::check_repeat(&known, kinds, order).map(|()| true)
+    }
+
     /// Ends a job.
     ///
     /// # Errors
     /// If there is none, or it has ended otherwise already.
     pub async fn complete_job(&self, name: &JobName, outcome: State, order: Order) -> Result<JobView, Error> {
+        if self.is_repeat(name, &[record::of_end(outcome)], &order).await? {
+            return self.job(name).await;
+        }
         let completed = match self.live(name).await {
             Ok(entry) => {
                 let id = entry.id;
@@ -229,8 +262,8 @@ impl Engine {
         self.0.context.directory.pin().values().cloned().collect()
     }
 
-    /// A trainer not heard of since then is stale.
-    pub(crate) fn stale_before(&self) -> Timestamp {
+    /// A trainer that was last heard of when less time than this had passed is stale.
+    pub(crate) fn stale_before(&self) -> Duration {
         self.0.context.stale_before()
     }
 

@@ -20,6 +20,7 @@ pub mod native;
 mod past;
 pub mod preview;
 mod recent;
+mod record;
 pub mod recover;
 pub mod replay;
 mod reporter;

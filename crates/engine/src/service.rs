@@ -61,7 +61,7 @@ impl Service {
     /// If the server is shutting down.
     pub async fn adopt(&self, loaded: Loaded) -> Result<Arc<Entry>, Error> {
         let attempt = loaded.attempts.last().map_or(0, |row| row.attempt);
-        let entry = Arc::new(Entry::new(loaded.row.clone(), attempt));
+        let entry = Arc::new(Entry::new(loaded.row.clone(), attempt, self.context.clock.monotonic()));
         let (done, adopted) = oneshot::channel();
         let command = Command::Adopt(entry.clone(), Box::new(loaded), done);
         self.shard(entry.id).send(command).await.map_err(|_| Error::ShuttingDown)?;
@@ -77,7 +77,7 @@ impl Service {
             error!(job.uid = %id, "Job {id} is left out, because {name:?} is not a job's name: {}", chain(failure));
             return;
         };
-        let entry = Entry::new(JobRow::unreadable(id, parsed), 0);
+        let entry = Entry::new(JobRow::unreadable(id, parsed), 0, self.context.clock.monotonic());
         entry.damage(chain(failure));
         self.context.directory.pin().insert(name.to_owned(), Arc::new(entry));
     }

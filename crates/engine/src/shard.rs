@@ -15,6 +15,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering::SeqCst},
     },
+    time::Duration,
 };
 
 use futures::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
@@ -38,7 +39,7 @@ use lrs_model::{
     name::JobId,
     telemetry::{Report, Sample},
 };
-use lrs_runtime::clock::Clock;
+use lrs_runtime::clock::{Clock, Steady};
 use lrs_store::{StateRow, Store, Write};
 
 /// Jobs that have not ended, by name.
@@ -107,6 +108,8 @@ pub enum Command {
         etag: Option<String>,
         /// Even if it has not ended.
         force: bool,
+        /// By whom and why.
+        order: Order,
         /// Told when it is durable.
         reply: Reply<()>,
     },
@@ -155,6 +158,8 @@ pub struct Context {
     pub clock: Arc<dyn Clock>,
     /// Whether this process owns the database.
     pub tenure: Arc<Tenure>,
+    /// The time, whoever sets the clock.
+    pub steady: Steady,
     /// Where readers find jobs.
     pub directory: Arc<Directory>,
     /// How many jobs have left it.
@@ -283,7 +288,9 @@ impl Shard {
             Command::Start { token, resume_step, reply, .. } => self.start_attempt(id, token, resume_step, reply),
             Command::Change { change, order, reply, .. } => self.change(id, change, order, reply),
             Command::Complete { outcome, order, reply, .. } => self.complete(id, outcome, order, reply),
-            Command::Delete { etag, force, reply, .. } => self.delete(id, etag.as_deref(), force, reply),
+            Command::Delete { etag, force, order, reply, .. } => {
+                self.delete(id, etag.as_deref(), force, &order, reply);
+            }
             _ => {}
         }
     }
@@ -472,10 +479,9 @@ impl Context {
         if self.tenure.over().is_some() { Error::Deposed } else { Error::ShuttingDown }
     }
 
-    /// A trainer not heard of since then is stale.
+    /// A trainer that was last heard of when less time than this had passed is stale.
     #[must_use]
-    pub fn stale_before(&self) -> Timestamp {
-        let stale_after = i64::try_from(self.settings.stale_after.as_micros()).unwrap_or(i64::MAX);
-        Timestamp(self.clock.now().0.saturating_sub(stale_after))
+    pub fn stale_before(&self) -> Duration {
+        self.clock.monotonic().saturating_sub(self.settings.stale_after)
     }
 }

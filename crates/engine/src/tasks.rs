@@ -26,7 +26,11 @@ use super::{
     tenure::Tenure,
 };
 use lrs_model::name::JobId;
-use lrs_runtime::{backoff::Backoff, clock::Clock, error::chain};
+use lrs_runtime::{
+    backoff::Backoff,
+    clock::{Clock, Steady},
+    error::chain,
+};
 use lrs_store as store;
 use lrs_store::{LoadedJob, Store};
 
@@ -50,6 +54,7 @@ pub(super) fn start(settings: Settings, store: Arc<dyn Store>, clock: Arc<dyn Cl
         settings: Arc::new(settings),
         store,
         pipeline,
+        steady: Steady::begin(&*clock),
         clock,
         tenure: tenure.clone(),
         directory: Arc::new(Directory::new()),

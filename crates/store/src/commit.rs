@@ -11,14 +11,18 @@ use super::{
     failure::Failure,
     rows::{
         attempt::StoredAttempt,
-        capped, chunk,
+        capped,
+        change::StoredChange,
+        chunk,
         decision::StoredDecision,
         job::{Searchable, StoredJob},
         stored_number,
     },
     statements,
+    write::MAX_UPDATES,
 };
 use lrs_model::{
+    change::{Change, ChangeKind},
     decision::{Decision, DecisionId},
     job::{AttemptRow, JobRow, Timestamp},
     name::JobId,
@@ -110,9 +114,13 @@ where
             Write::RecordDecision(job, decision, request_id) if self.jobs.contains(job) => {
                 self.insert_decision(*job, decision, request_id.as_deref()).await?;
             }
+            Write::RecordChange { change, of } if self.jobs.contains(of) => self.insert_change(change).await?,
             Write::SaveState(job, state) if self.jobs.contains(job) => self.save_state(*job, state).await?,
-            Write::AppendTelemetry(..) | Write::StartAttempt(..) | Write::RecordDecision(..) | Write::SaveState(..) => {
-            }
+            Write::AppendTelemetry(..)
+            | Write::StartAttempt(..)
+            | Write::RecordDecision(..)
+            | Write::RecordChange { .. }
+            | Write::SaveState(..) => {}
         }
         Ok(Outcome::Done)
     }
@@ -298,6 +306,34 @@ where
             .fetch_one(&mut *self.connection)
             .await?;
         check_same(job, (job, stored).try_into()?, decision, request_id)
+    }
+
+    async fn insert_change(&mut self, change: &Change) -> Result<(), Failure> {
+        let row = StoredChange::try_from(change)?;
+        query(statements::INSERT_CHANGE)
+            .bind(row.id)
+            .bind(row.job_id)
+            .bind(row.job_name)
+            .bind(row.kind)
+            .bind(row.detail)
+            .bind(row.author)
+            .bind(row.origin)
+            .bind(row.reason)
+            .bind(row.step)
+            .bind(row.decision)
+            .bind(row.request_id)
+            .bind(row.fingerprint)
+            .bind(row.create_time)
+            .execute(&mut *self.connection)
+            .await?;
+        if change.kind == ChangeKind::Updated {
+            query(statements::FORGET_UPDATES)
+                .bind(row.job_id)
+                .bind(i64::from(MAX_UPDATES))
+                .execute(&mut *self.connection)
+                .await?;
+        }
+        Ok(())
     }
 
     async fn save_state(&mut self, job: JobId, state: &StateRow) -> Result<(), Failure> {

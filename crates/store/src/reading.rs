@@ -8,13 +8,14 @@ use sqlx::{
 use uuid::Uuid;
 
 use super::{
-    Chunk, DecisionQuery, DecisionRow, Error, ExpiredJob, ExpiryQuery, LoadedJob, StateRow,
+    ChangeQuery, ChangeRow, Chunk, DecisionQuery, DecisionRow, Error, ExpiredJob, ExpiryQuery, LoadedJob, StateRow,
     dialect::Dialect,
     failure::{Failure, bounded},
     listing, removal,
     rows::{
         attempt::StoredAttempt,
         capped,
+        change::StoredChange,
         chunk::{has_sample_in, next_step},
         decision::StoredDecision,
         job::StoredJob,
@@ -23,6 +24,7 @@ use super::{
     statements,
 };
 use lrs_model::{
+    change::Change,
     filter::JobQuery,
     job::{AttemptRow, JobRow, State},
     name::{JobId, JobName},
@@ -62,6 +64,7 @@ where
     for<'r> ExpiredJob: FromRow<'r, DB::Row>,
     for<'r> StoredJob: FromRow<'r, DB::Row>,
     for<'r> StoredAttempt: FromRow<'r, DB::Row>,
+    for<'r> StoredChange: FromRow<'r, DB::Row>,
     for<'r> StoredDecision: FromRow<'r, DB::Row>,
     for<'r> StoredState: FromRow<'r, DB::Row>,
     for<'r> DB::StoredChunk: FromRow<'r, DB::Row>,
@@ -182,6 +185,25 @@ where
             .fetch_all(&self.pool);
         let rows: Vec<StoredDecision> = read::<DB, _>("to read decisions", "decisions", work).await?;
         rows.into_iter().map(|row| (job, row).try_into()).collect()
+    }
+
+    pub(super) async fn changes(&self, query: &ChangeQuery) -> Result<Vec<ChangeRow>, Error> {
+        let work = query_as(statements::CHANGES)
+            .bind(query.job_name.as_str().to_owned())
+            .bind(query.after.map_or(-1, capped))
+            .bind(i64::from(query.limit))
+            .fetch_all(&self.pool);
+        let rows: Vec<StoredChange> = read::<DB, _>("to read changes", "changes", work).await?;
+        rows.into_iter().map(TryInto::try_into).collect()
+    }
+
+    pub(super) async fn change_by_request(&self, job: &JobName, request_id: &str) -> Result<Option<Change>, Error> {
+        let work = query_as(statements::CHANGE_BY_REQUEST)
+            .bind(job.as_str().to_owned())
+            .bind(request_id.to_owned())
+            .fetch_optional(&self.pool);
+        let row: Option<StoredChange> = read::<DB, _>("to read a change", "changes", work).await?;
+        row.map(|row| ChangeRow::try_from(row).map(|row| row.change)).transpose()
     }
 
     pub(super) async fn count_jobs(&self) -> Result<Vec<(State, u64)>, Error> {

@@ -1,7 +1,13 @@
 //! The records of a job, as they are stored.
 
 use super::Error;
-use lrs_model::{decision::Decision, job::JobRow, name::JobId, telemetry::Sample};
+use lrs_model::{
+    change::Change,
+    decision::Decision,
+    job::JobRow,
+    name::{JobId, JobName},
+    telemetry::Sample,
+};
 
 /// A piece of the telemetry that one rank reported in one attempt, as it arrived or merged from several pieces.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,6 +57,26 @@ pub struct DecisionRow {
     pub decision: Decision,
     /// The `request_id` that a person gave.
     pub request_id: Option<String>,
+}
+
+/// A page of the changes of the jobs that have, or had, a name, in the order in which they were recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChangeQuery {
+    /// The name.
+    pub job_name: JobName,
+    /// Begin after the change at this position.
+    pub after: Option<u64>,
+    /// The most changes to return.
+    pub limit: u32,
+}
+
+/// A change as stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChangeRow {
+    /// Rises in the order in which the changes were recorded, with gaps.
+    pub position: u64,
+    /// The change.
+    pub change: Change,
 }
 
 /// A job that was read for recovery or inspection.

@@ -5,9 +5,11 @@ use std::ops::Range;
 use async_trait::async_trait;
 
 use super::{
-    Chunk, DecisionQuery, DecisionRow, Error, ExpiredJob, ExpiryQuery, LoadedJob, Outcome, Removal, StateRow, Write,
+    ChangeQuery, ChangeRow, Chunk, DecisionQuery, DecisionRow, Error, ExpiredJob, ExpiryQuery, LoadedJob, Outcome,
+    Removal, StateRow, Write,
 };
 use lrs_model::{
+    change::Change,
     filter::JobQuery,
     job::{AttemptRow, JobRow, State, Timestamp},
     name::{JobId, JobName},
@@ -76,6 +78,15 @@ pub trait Store: Send + Sync + 'static {
 
     /// How many jobs are in each state, ended jobs included. A state without jobs may be left out.
     async fn count_jobs(&self) -> Result<Vec<(State, u64)>, Error>;
+
+    /// A page of changes.
+    async fn changes(&self, query: &ChangeQuery) -> Result<Vec<ChangeRow>, Error>;
+
+    /// The newest change that was asked for by this request of a job with this name.
+    async fn change_by_request(&self, job_name: &JobName, request_id: &str) -> Result<Option<Change>, Error>;
+
+    /// Removes all changes of at most `limit` of the jobs that were deleted before a time. Returns how many changes.
+    async fn remove_changes(&self, deleted_before: Timestamp, limit: u32) -> Result<u64, Error>;
 
     /// The job's snapshot.
     async fn state(&self, job: JobId) -> Result<Option<StateRow>, Error>;

@@ -128,7 +128,7 @@ pub const ROOMS: &[Room] = &[
         &[SQL, CUDA],
     ),
     // What every process needs. The config gathers the settings of the others, so none of them reads it.
-    room("lrs::trace", Only(&["lrs_runtime"]), &[SERVERS, SQL, CUDA]),
+    room("lrs::trace", Only(&["lrs_model", "lrs_runtime"]), &[SERVERS, SQL, CUDA]),
     room("lrs::connections", Only(&[]), &[SQL, CUDA, &["axum"]]),
     room(
         "lrs::config",

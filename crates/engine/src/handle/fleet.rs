@@ -21,7 +21,7 @@ use crate::{
 use lrs_model::{
     decision::Decision,
     filter::{Comparison, Condition, JobCursor, JobOrder, JobQuery, OrderKey},
-    job::{JobRow, State, Timestamp},
+    job::{JobRow, State},
     name::JobName,
 };
 use lrs_stats::Backend;
@@ -51,7 +51,8 @@ pub struct Fleet {
 
 /// When the ended jobs were listed.
 struct EndedList {
-    time: Timestamp,
+    /// How much time had passed.
+    passed: Duration,
     removals: u64,
     departures: u64,
     is_truncated: bool,
@@ -216,11 +217,10 @@ impl Engine {
         show: fn(&Sight) -> T,
         tell: &mut (impl FnMut(&str, Option<T>) + Send),
     ) -> Result<(), Error> {
-        let (time, removals) = (self.0.context.clock.now(), self.0.removals.load(SeqCst));
+        let (passed, removals) = (self.0.context.clock.monotonic(), self.0.removals.load(SeqCst));
         let departures = self.0.context.departures.load(SeqCst);
-        let again = i64::try_from(ENDED_AGAIN.as_micros()).unwrap_or(i64::MAX);
-        let listed =
-            fleet.ended.as_ref().filter(|list| list.removals == removals && time.0.saturating_sub(list.time.0) < again);
+        let is_recent = |list: &&EndedList| passed.saturating_sub(list.passed) < ENDED_AGAIN;
+        let listed = fleet.ended.as_ref().filter(|list| list.removals == removals).filter(is_recent);
         let is_all = listed.is_none();
         if listed.is_some_and(|list| list.departures == departures) {
             return Ok(());
@@ -267,7 +267,7 @@ impl Engine {
         let looks = fleet.looks;
         let gone = fleet.known.extract_if(|_, known| known.entry.is_none() && known.look != looks);
         gone.for_each(|(name, _)| tell(&name, None));
-        fleet.ended = Some(EndedList { time, removals, departures, is_truncated });
+        fleet.ended = Some(EndedList { passed, removals, departures, is_truncated });
         Ok(())
     }
 
@@ -372,7 +372,7 @@ mod tests {
                 schedule: None,
             };
             let spec = Spec { groups: vec![group], ..Spec::default() };
-            self.engine.create_job(NewJob { name: name.clone(), spec, request_id: None }).await.unwrap();
+            self.engine.create_job(NewJob { name: name.clone(), spec, order: Order::default() }).await.unwrap();
             name
         }
     }
@@ -399,8 +399,8 @@ mod tests {
         assert_eq!(looking.look().await, ["b RUNNING"]);
         assert_eq!(looking.look().await, [""; 0]);
 
-        looking.engine.delete_job(&a, None, false).await.unwrap();
-        looking.engine.delete_job(&b, None, true).await.unwrap();
+        looking.engine.delete_job(&a, None, false, Order::default()).await.unwrap();
+        looking.engine.delete_job(&b, None, true, Order::default()).await.unwrap();
         assert_eq!(looking.look().await, ["a gone", "b gone"]);
         assert!(looking.fleet.known.is_empty());
         looking.engine.shutdown().await;
@@ -418,7 +418,7 @@ mod tests {
         assert_eq!(looking.look().await, ["b FAILED", "c PENDING"], "those that run, and then what ended last");
         assert!(looking.fleet.is_truncated());
 
-        looking.engine.delete_job(&b, None, false).await.unwrap();
+        looking.engine.delete_job(&b, None, false, Order::default()).await.unwrap();
         assert_eq!(looking.look().await, ["a FAILED", "b gone"]);
         assert!(!looking.fleet.is_truncated());
         for job in ["d", "e"] {
@@ -426,7 +426,7 @@ mod tests {
         }
         assert_eq!(looking.look().await.len(), 1, "of three that run there is room for two");
         assert!(looking.fleet.is_truncated());
-        looking.engine.delete_job(&c, None, true).await.unwrap();
+        looking.engine.delete_job(&c, None, true, Order::default()).await.unwrap();
         looking.look().await;
         looking.engine.shutdown().await;
     }

@@ -37,7 +37,7 @@ impl Engine {
         check_attempt(&entry, cell, attempt)?;
         let commit_ahead = entry.row().spec.commit_ahead;
         if attempt != 0 {
-            cell.hear(self.0.context.clock.now());
+            cell.hear(&*self.0.context.clock);
         } else if !cell.is_near(step, commit_ahead) {
             return self.answer(&entry, cell, asked, 0).await;
         }

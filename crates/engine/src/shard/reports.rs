@@ -68,7 +68,7 @@ impl Shard {
             writes.extend(running.save_state(id));
         }
         running.publish();
-        running.cell.hear(context.clock.now());
+        running.cell.hear(&*context.clock);
         running.cell.count(taken.repeated, taken.conflicting, 0);
         if let Some(record) = running.heart.latest() {
             owned.entry.tell(|| Event::Record(Box::new(record.clone())));
