@@ -2,7 +2,8 @@
 # Installs the named Debian packages whose programs are missing.
 #
 # Usage: scripts/need.sh [--missing] PACKAGE…
-#   PACKAGE     one of build-essential, chromium, chromium-driver, npm, postgresql, python3-venv
+#   PACKAGE     one of build-essential, chromium, chromium-driver, npm, postgresql, prometheus,
+#               python3-venv
 #   --missing   only print the packages that would be installed
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -21,6 +22,7 @@ present() {
     chromium-driver) command -v chromedriver >/dev/null ;;
     npm) command -v npm >/dev/null ;;
     postgresql) command -v initdb >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null ;;
+    prometheus) command -v promtool >/dev/null ;;
     python3-venv) python3 -c 'import ensurepip, venv' 2>/dev/null ;;
     *)
       echo "need.sh does not know how to look for $1" >&2

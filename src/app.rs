@@ -1,5 +1,6 @@
 //! The server as a whole: the only place that sees every room.
 
+mod census;
 mod keeper;
 mod opening;
 pub mod retention;
@@ -10,7 +11,6 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use futures::{Stream, StreamExt as _};
-use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::{net::TcpListener, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -25,7 +25,10 @@ use crate::{
     rpc::{self, Door, Health, Services},
 };
 use lrs_engine::Fleet;
-use lrs_runtime::{clock::SystemClock, metrics};
+use lrs_runtime::{
+    clock::SystemClock,
+    metrics::{self, Exposition, families::BUILD_INFO},
+};
 use lrs_stats::Backend;
 
 /// How often recorded metrics are summed up; until then each value is in memory.
@@ -77,6 +80,8 @@ impl Server {
         let grpc = bind(config.grpc_listen, "gRPC", "--grpc-listen").await?;
         let http = bind(config.http_listen, "HTTP", "--http-listen").await?;
         let metrics = metrics::install()?;
+        BUILD_INFO.gauge([env!("CARGO_PKG_VERSION")]).set(1.0);
+        lrs_engine::show_metrics();
         let statistics = statistics::open(config.device).await?;
         statistics::show(statistics.as_ref());
         let (grpc_address, http_address) = (grpc.local_addr()?, http.local_addr()?);
@@ -84,7 +89,7 @@ impl Server {
         let door = Door::closed(keeper::OPENING, drain.clone(), config.engine.store_timeout);
         let services = Services::new(door.clone(), config.limits);
         let health = Health::new().await;
-        let keeper = Keeper::new(config, Arc::new(SystemClock), around, door.clone());
+        let keeper = Keeper::new(config, Arc::new(SystemClock), around, door.clone(), Arc::clone(&statistics));
         let held = keeper.held();
 
         let mut tasks = JoinSet::new();
@@ -98,8 +103,10 @@ impl Server {
             Ok(())
         });
         let (served_health, stop) = (health.clone(), drain.clone().cancelled_owned());
+        let failures = rpc::failures();
+        let calls_that_fail = failures.clone();
         tasks.spawn(async move {
-            let served = rpc::serve(grpc, services, served_health, limits, bounds, stop).await;
+            let served = rpc::serve(grpc, services, served_health, limits, bounds, failures, stop).await;
             served.context("gRPC cannot be served")
         });
         let stop = drain.clone();
@@ -110,6 +117,7 @@ impl Server {
         let mut chores = JoinSet::new();
         chores.spawn(tidy_metrics(metrics));
         chores.spawn(forget_unseen);
+        chores.spawn(calls_that_fail.say_left_out());
         chores.spawn(tell_health(door.clone(), health.clone()));
         Ok(Self {
             grpc: grpc_address,
@@ -218,11 +226,11 @@ async fn bind(address: SocketAddr, what: &str, flag: &str) -> anyhow::Result<Tcp
         .with_context(|| format!("{what} cannot listen on {address}; choose another address with {flag}"))
 }
 
-async fn tidy_metrics(metrics: PrometheusHandle) {
+async fn tidy_metrics(metrics: Exposition) {
     let mut ticks = every(METRICS_UPKEEP);
     loop {
         ticks.tick().await;
-        metrics.run_upkeep();
+        metrics.sum_up();
     }
 }
 

@@ -14,7 +14,6 @@ use axum::{
     response::{IntoResponse as _, Response},
     routing::get,
 };
-use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tonic::Status;
 use tower::ServiceExt as _;
@@ -24,12 +23,14 @@ use crate::{
     rpc::{Calls, Door, Limits, Services, overloaded},
 };
 use lrs_engine::Fleet;
+use lrs_runtime::metrics::Exposition;
 
 mod body;
 mod dashboard;
 mod file;
 mod fleet;
 mod hosts;
+mod observe;
 mod origin;
 mod outlook;
 mod params;
@@ -48,16 +49,16 @@ use problem::Problem;
 struct Shared {
     door: Door,
     calls: Calls,
-    metrics: PrometheusHandle,
+    metrics: Exposition,
     fleet: fleet::Board,
     watchers: watch::WatcherSlots,
 }
 
-/// All routes, and a chore that forgets what the pages showed when nobody looks any more. The chore runs until it is
-/// dropped.
+/// All routes, and chores: to forget what the pages showed when nobody looks any more, and to say what the log lacks. The
+/// chores run until they are dropped.
 pub fn router(
     services: Services,
-    metrics: PrometheusHandle,
+    metrics: Exposition,
     fleet: Fleet,
     limits: Limits,
     hosts: Hosts,
@@ -65,7 +66,11 @@ pub fn router(
 ) -> (Router, impl Future<Output = ()>) {
     let (fleet, watchers) = (fleet::Board::new(fleet), watch::WatcherSlots::new(limits.watchers, pressure.clone()));
     let (door, calls) = (services.door.clone(), Calls::new(services));
-    let chore = fleet.clone().forget_unseen();
+    let (forget, observer) = (fleet.clone().forget_unseen(), observe::Observer::new());
+    let failures = observer.failures();
+    let chore = async move {
+        tokio::join!(forget, failures.say_left_out());
+    };
     let router = Router::new()
         .route("/", get(index))
         .route("/jobs/{namespace}/{job}", get(dashboard::job))
@@ -85,6 +90,7 @@ pub fn router(
         .layer(middleware::from_fn_with_state(hosts, origin::check))
         .layer(middleware::map_response(say_what_it_is))
         .layer(middleware::from_fn_with_state(traffic::Slots::new(limits.calls, pressure), traffic::pass))
+        .layer(middleware::from_fn_with_state(observer, observe::follow))
         .with_state(Shared { door, calls, metrics, fleet, watchers });
     (router, chore)
 }

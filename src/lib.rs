@@ -11,3 +11,4 @@ pub mod http;
 pub mod observability;
 pub mod rpc;
 pub mod shutdown;
+pub mod trace;

@@ -8,6 +8,10 @@ use std::{
 use serde::Deserialize;
 use tracing_subscriber::EnvFilter;
 
+mod one_line;
+
+use one_line::OneLine;
+
 /// How to log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogConfig {
@@ -34,14 +38,17 @@ pub enum LogFormat {
 /// If the filter cannot be parsed, or the process logs already.
 pub fn init(config: &LogConfig) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&config.filter)?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     // A terminal that is gone, or a pipe that nobody reads any more, must not end the server.
-    let builder = builder.log_internal_errors(false);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).log_internal_errors(false);
     let begun = match config.format {
-        LogFormat::Text => builder.with_ansi(io::stderr().is_terminal()).try_init(),
+        LogFormat::Text => {
+            let has_colours = io::stderr().is_terminal();
+            builder.with_ansi(has_colours).with_writer(OneLine::new(io::stderr, has_colours)).try_init()
+        }
+        // The fields of the call are in `span`; JSON escapes by itself.
         LogFormat::Json => {
             std::panic::set_hook(Box::new(|panic| tracing::error!("This is a bug in lrs: {panic}")));
-            builder.json().flatten_event(true).try_init()
+            builder.with_writer(io::stderr).json().flatten_event(true).with_span_list(false).try_init()
         }
     };
     begun.map_err(anyhow::Error::from_boxed)

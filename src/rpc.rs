@@ -8,7 +8,10 @@ use tonic::{Status, body::Body, codec::CompressionEncoding, service::Routes};
 use tonic_health::{ServingStatus, server::HealthReporter};
 use tower::{Layer as _, ServiceExt as _};
 
-use crate::connections::{self, Bounds, Budget, Interface, Pressure, Reading, RequestBody, Unread, UsedUp};
+use crate::{
+    connections::{self, Bounds, Budget, Interface, Pressure, Reading, RequestBody, Unread, UsedUp},
+    trace::Failures,
+};
 use lrs_engine::Error;
 use lrs_proto::{
     DESCRIPTORS, job_service_server::JobServiceServer, learning_rate_service_server::LearningRateServiceServer,
@@ -25,6 +28,7 @@ mod fields;
 pub(crate) mod filter;
 mod job_service;
 mod learning_rate_service;
+mod observe;
 pub(crate) mod page_token;
 mod report_service;
 mod schedule_service;
@@ -161,6 +165,12 @@ impl Health {
     }
 }
 
+/// The failing calls of all methods.
+#[must_use]
+pub fn failures() -> Failures {
+    Failures::new(reflect::methods().map(|method| traffic::method(&reflect::path(&method)).to_owned()))
+}
+
 /// The names that health is asked by: each service's, and the empty one for the whole server.
 fn health_names() -> impl Iterator<Item = String> {
     std::iter::once(String::new()).chain(reflect::pool().services().map(|service| service.full_name().to_owned()))
@@ -176,10 +186,12 @@ pub async fn serve(
     health: Health,
     limits: Limits,
     bounds: Bounds,
+    failures: Failures,
     stop: impl Future<Output = ()>,
 ) -> Result<(), tonic_reflection::server::Error> {
     let routes = deadline::Deadlines(routes(services, health, limits)?);
     let service = traffic::TrafficLayer::new(limits, bounds.pressure.clone()).layer(routes);
+    let service = observe::ObserveLayer::new(failures).layer(service);
     let service = service.map_request(|request: Request<RequestBody>| {
         use http_body_util::BodyExt as _;
         request.map(|body| Body::new(body.map_err(unread)))

@@ -8,13 +8,14 @@ use std::{
 
 use anyhow::Context as _;
 
-use super::{opening, retention};
+use super::{census, opening, retention};
 use crate::{
     config::{Config, Retention},
     rpc::Door,
 };
 use lrs_engine::{Engine, Settings};
-use lrs_runtime::clock::Clock;
+use lrs_runtime::{clock::Clock, metrics::families::OWNER_EPOCH};
+use lrs_stats::Backend;
 use lrs_store::{DatabaseUrl, Store};
 
 /// Why the door is closed before the first try to open the database.
@@ -29,6 +30,7 @@ pub(super) struct Keeper {
     clock: Arc<dyn Clock>,
     around: Around,
     door: Door,
+    statistics: Arc<dyn Backend>,
     held: Held,
 }
 
@@ -37,7 +39,13 @@ pub type Around = fn(Arc<dyn Store>) -> Arc<dyn Store>;
 
 impl Keeper {
     /// Of the database that `config` names; calls come through `door`.
-    pub(super) fn new(config: &Config, clock: Arc<dyn Clock>, around: Around, door: Door) -> Self {
+    pub(super) fn new(
+        config: &Config,
+        clock: Arc<dyn Clock>,
+        around: Around,
+        door: Door,
+        statistics: Arc<dyn Backend>,
+    ) -> Self {
         Self {
             url: config.database_url.clone(),
             wait: config.database_wait,
@@ -46,6 +54,7 @@ impl Keeper {
             clock,
             around,
             door,
+            statistics,
             held: Held::default(),
         }
     }
@@ -71,11 +80,14 @@ impl Keeper {
             let engine = Engine::start(self.settings.clone(), Arc::clone(&store), Arc::clone(&self.clock));
             self.held.put(engine.clone(), Arc::clone(&store));
             self.door.open(engine.clone());
+            OWNER_EPOCH.gauge([]).set(epoch(&*store));
             let house = retention::keep(store, Arc::clone(&self.clock), self.retention.clone());
             let why = tokio::select! {
                 why = engine.deposed() => why,
                 () = async { house.await; std::future::pending().await } => continue,
+                () = census::count(engine.clone(), Arc::clone(&self.statistics)) => continue,
             };
+            OWNER_EPOCH.gauge([]).set(0.0);
             tracing::error!("All that this server remembers is dropped, and it begins anew: {why}");
             self.door.close(why);
             self.held.close().await;
@@ -83,6 +95,11 @@ impl Keeper {
             wait = None;
         }
     }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "nobody has so many owners")]
+fn epoch(store: &dyn Store) -> f64 {
+    store.epoch() as f64
 }
 
 /// The engine and the store that are open now, if any are.

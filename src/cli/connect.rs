@@ -46,7 +46,15 @@ impl ConnectArgs {
     /// # Errors
     /// If the address is invalid or the server is unreachable.
     pub async fn connect(&self) -> Result<Connection, Failure> {
-        let channel = self.endpoint()?.connect().await.map_err(|error| {
+        self.connect_as(concat!("lrs-cli/", env!("CARGO_PKG_VERSION"))).await
+    }
+
+    /// Connects by another name: the server records by which way a change came.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub async fn connect_as(&self, agent: &'static str) -> Result<Connection, Failure> {
+        let channel = self.endpoint(agent)?.connect().await.map_err(|error| {
             Failure::new(Exit::Unavailable, format!("cannot reach {}: {}", redacted(&self.server), root_cause(&error)))
                 .with_hint("is `lrs serve` running? --server or LRS_SERVER says where")
         })?;
@@ -56,7 +64,7 @@ impl ConnectArgs {
         Ok(Connection { service, reports })
     }
 
-    fn endpoint(&self) -> Result<Endpoint, Failure> {
+    fn endpoint(&self, agent: &'static str) -> Result<Endpoint, Failure> {
         let invalid = |problem: &str| {
             Failure::invalid(format!("--server {:?}: {problem}", redacted(&self.server)))
                 .with_hint("it looks like http://127.0.0.1:50051")
@@ -68,6 +76,7 @@ impl ConnectArgs {
         let timeout =
             Duration::try_from(self.timeout).map_err(|_| Failure::invalid("--timeout must not be negative"))?;
         let endpoint = Endpoint::from_shared(url).map_err(|_| invalid("is not an address"))?;
+        let endpoint = endpoint.user_agent(agent).map_err(|_| invalid("is not an address"))?;
         Ok(endpoint.connect_timeout(CONNECT_TIMEOUT.min(timeout)).timeout(timeout))
     }
 }
@@ -172,7 +181,7 @@ mod tests {
     #[test]
     fn an_address_of_another_kind_is_refused() {
         for server in ["postgres://db", "http://", "not an address"] {
-            assert_eq!(args(server).endpoint().unwrap_err().exit, Exit::Invalid, "{server}");
+            assert_eq!(args(server).endpoint("lrs-cli/0").unwrap_err().exit, Exit::Invalid, "{server}");
         }
     }
 

@@ -12,6 +12,7 @@ use lrs_proto as proto;
 
 mod advise_stop;
 pub(super) mod attempts;
+mod changes;
 mod complete;
 pub(super) mod decisions;
 mod delete;
@@ -60,6 +61,7 @@ commands! {
     fork: Fork,
     complete: Complete,
     delete: Delete,
+    changes: Changes,
     decisions: Decisions,
     attempts: Attempts,
     telemetry: Telemetry,

@@ -37,6 +37,12 @@ impl OrderArgs {
     pub fn request_id(&self) -> String {
         self.request.request_id()
     }
+
+    /// The same for the `index`-th of several requests of one command.
+    #[must_use]
+    pub fn request_id_of(&self, index: usize) -> String {
+        self.request.request_id_of(index)
+    }
 }
 
 impl RequestArgs {

@@ -109,7 +109,7 @@ pub async fn run(args: Args) -> Result<(), Failure> {
     let interval = Duration::try_from(args.interval).map_err(negative)?;
     let linger = Duration::try_from(args.linger).map_err(negative)?;
     let mut idle = Duration::ZERO;
-    let server = args.connect.connect().await?;
+    let server = args.connect.connect_as(concat!("lrs-study/", env!("CARGO_PKG_VERSION"))).await?;
     let board = Board::new(job_name::parent(&args.namespace.namespace), args.experiment.clone(), rule);
     let mut sweep = Sweep { server, board, found: VecDeque::new(), held_up: None };
     loop {

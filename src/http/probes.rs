@@ -8,6 +8,7 @@ use axum::{
 use serde_json::json;
 
 use super::Shared;
+use lrs_runtime::metrics::families::READY;
 
 /// A short list of routes.
 pub(super) fn index() -> Response {
@@ -40,6 +41,7 @@ pub(super) async fn readyz(State(shared): State<Shared>, headers: HeaderMap) -> 
 
 /// The metrics in Prometheus' text format.
 pub(super) async fn metrics(State(shared): State<Shared>) -> Response {
+    READY.gauge([]).set(if shared.door.ready().is_ok() { 1.0 } else { 0.0 });
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], shared.metrics.render()).into_response()
 }
 

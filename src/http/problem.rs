@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
+use crate::trace::{self, Why};
+
 /// The media type of an error's body.
 const MEDIA_TYPE: HeaderValue = HeaderValue::from_static("application/problem+json");
 
@@ -38,14 +40,18 @@ impl Problem {
             // There is nothing to say beyond the status code.
             None => ("about:blank".to_owned(), self.http.canonical_reason().unwrap_or("Error").to_owned()),
         };
-        json!({
+        let mut body = json!({
             "type": kind,
             "title": title,
             "status": self.http.as_u16(),
             "detail": self.status.message(),
             "code": i32::from(self.status.code()),
             "details": details(&found),
-        })
+        });
+        if let Some(id) = trace::request_id() {
+            body["request_id"] = id.into();
+        }
+        body
     }
 }
 
@@ -73,6 +79,7 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let body = self.to_json().to_string();
         let mut response = (self.http, [(header::CONTENT_TYPE, MEDIA_TYPE)], body).into_response();
+        response.extensions_mut().insert(Why(self.status.message().to_owned()));
         if let Some(allowed) = self.allowed.and_then(|allowed| HeaderValue::try_from(allowed).ok()) {
             response.headers_mut().insert(header::ALLOW, allowed);
         }

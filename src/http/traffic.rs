@@ -1,4 +1,4 @@
-//! Around every HTTP request: a bound on the number of requests under way, and the time that each takes.
+//! Around every HTTP request: a bound on the number of requests under way.
 
 use std::sync::Arc;
 
@@ -8,12 +8,11 @@ use axum::{
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
-use tokio::{sync::Semaphore, time::Instant};
+use tokio::sync::Semaphore;
 
 use super::Problem;
 use crate::connections::{self, Pressure};
 use lrs_engine::Error;
-use lrs_runtime::metrics::HTTP_DURATION;
 
 /// How many requests may be under way.
 #[derive(Clone)]
@@ -33,10 +32,9 @@ impl Slots {
 /// Lets a request pass if a slot is free, which it holds until its answer has been written. Probes always pass: a busy
 /// server is alive. A stream of events gives its slot back when it begins, since it has one of its own.
 pub(super) async fn pass(State(slots): State<Slots>, request: Request, next: Next) -> Response {
-    let begun = Instant::now();
-    let route = request.extensions().get::<MatchedPath>().map_or("other", MatchedPath::as_str).to_owned();
+    let route = request.extensions().get::<MatchedPath>().map_or("other", MatchedPath::as_str);
     let slot = if route.starts_with("/v1/") { Some(Arc::clone(&slots.free).try_acquire_owned()) } else { None };
-    let response = match slot {
+    match slot {
         Some(Err(_)) => {
             slots.pressure.note();
             let what = "the list of requests under way (max_calls)";
@@ -50,10 +48,7 @@ pub(super) async fn pass(State(slots): State<Slots>, request: Request, next: Nex
             response
         }
         None => next.run(request).await,
-    };
-    let status = response.status().as_u16().to_string();
-    metrics::histogram!(HTTP_DURATION, "route" => route, "status" => status).record(begun.elapsed().as_secs_f64());
-    response
+    }
 }
 
 fn is_event_stream(response: &Response) -> bool {

@@ -38,6 +38,15 @@ pub(super) fn add_routes(router: Router<Shared>) -> Router<Shared> {
     })
 }
 
+/// The HTTP method and the path of every route, as the router writes paths, with its verb.
+pub(super) fn routes() -> impl Iterator<Item = (Method, String)> {
+    http_routes().map(|route| {
+        let Route { method, template, .. } = Route::new(&route);
+        let path = template.router_path();
+        (method, if template.verb.is_empty() { path } else { format!("{path}:{}", template.verb) })
+    })
+}
+
 /// Answers a request whose path leads to `routes`.
 async fn answer(
     State(shared): State<Shared>,

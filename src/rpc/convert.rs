@@ -5,11 +5,12 @@
 //! result if a violation was noted. This module checks structure (required fields, whole numbers and their ranges,
 //! known enum values, lengths); the engine checks meaning.
 
-use std::fmt::Display;
+use std::{borrow::Cow, fmt::Display};
 
 use lrs_model::{MAX_STEP, violation::Violations};
 
 pub mod attempt;
+pub mod change;
 pub mod controller;
 pub mod decision;
 pub mod directive;
@@ -46,6 +47,14 @@ pub(crate) fn optional_whole(
 /// A step: from 0 to [`MAX_STEP`].
 pub(crate) fn step(violations: &mut Violations, field: impl Display, value: i64) -> u64 {
     whole(violations, field, value, 0, MAX_STEP)
+}
+
+/// `text`, or its first `max` characters.
+pub(crate) fn shortened(text: &str, max: usize) -> Cow<'_, str> {
+    match text.char_indices().nth(max) {
+        Some((end, _)) => format!("{}…", &text[..end]).into(),
+        None => text.into(),
+    }
 }
 
 /// Notes a violation if `text` has more than `max` characters.

@@ -5,7 +5,10 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use crate::rpc::convert::{self, at_most_chars, whole};
+use crate::{
+    rpc::convert::{self, at_most_chars, whole},
+    trace,
+};
 use lrs_engine::{Engine, Error, Order};
 use lrs_model::{
     name::{InvalidName, JobName, check_part, parse_parent},
@@ -39,7 +42,8 @@ pub fn checked<T>(violations: Violations, value: Option<T>) -> Result<T, Error> 
 
 /// Reads the name of a job.
 pub fn job_name(violations: &mut Violations, field: &str, name: &str) -> Option<JobName> {
-    noted(violations, field, name.parse())
+    let name: Option<JobName> = noted(violations, field, name.parse());
+    name.inspect(|name| trace::about(name.as_str()))
 }
 
 /// Reads the name of a job, in a request that has nothing else to check.
@@ -56,7 +60,7 @@ pub fn only_job_name(field: &str, name: &str) -> Result<JobName, Error> {
 pub fn child_name(violations: &mut Violations, parent: &str, job_id: &str) -> Option<JobName> {
     let namespace = noted(violations, "parent", parse_parent(parent));
     let job_id = noted(violations, "job_id", check_part(job_id).map(|()| job_id));
-    JobName::new(namespace?, job_id?).ok()
+    JobName::new(namespace?, job_id?).ok().inspect(|name| trace::about(name.as_str()))
 }
 
 /// How long an answer may wait; zero if the field is not set.
@@ -95,7 +99,9 @@ pub fn order(violations: &mut Violations, author: String, reason: String, reques
     at_most_chars(violations, "reason", &reason, MAX_REASON_CHARS);
     at_most_chars(violations, "author", &author, MAX_AUTHOR_CHARS);
     let author = if author.is_empty() { ANONYMOUS.to_owned() } else { author };
-    Order { author, reason, request_id: self::request_id(violations, request_id) }
+    trace::by(&convert::shortened(&author, MAX_AUTHOR_CHARS));
+    let request_id = self::request_id(violations, request_id);
+    Order { author, reason, request_id, origin: trace::origin(), fingerprint: 0 }
 }
 
 /// Checks figures by name.
@@ -150,7 +156,7 @@ mod tests {
     fn an_order_without_an_author_is_anonymous() {
         let mut violations = Violations::new();
         let order = order(&mut violations, String::new(), "why".into(), String::new());
-        assert_eq!(order, Order { author: "anonymous".into(), reason: "why".into(), request_id: None });
+        assert_eq!(order, Order { author: "anonymous".into(), reason: "why".into(), ..Order::default() });
         assert!(violations.is_empty());
     }
 

@@ -20,10 +20,10 @@ use lrs_model::{
 };
 use lrs_proto::{
     AdviseStopRequest, CompleteJobRequest, CreateJobRequest, Decision, DeleteJobRequest, ForkJobRequest, GetJobRequest,
-    Job, ListAttemptsRequest, ListAttemptsResponse, ListDecisionsRequest, ListDecisionsResponse, ListJobsRequest,
-    ListJobsResponse, OverrideLearningRateRequest, PauseJobRequest, QueryTelemetryRequest, QueryTelemetryResponse,
-    ResumeJobRequest, UpdateJobRequest, WatchJobRequest, WatchJobResponse, job, job_service_server::JobService,
-    override_learning_rate_request,
+    Job, ListAttemptsRequest, ListAttemptsResponse, ListChangesRequest, ListChangesResponse, ListDecisionsRequest,
+    ListDecisionsResponse, ListJobsRequest, ListJobsResponse, OverrideLearningRateRequest, PauseJobRequest,
+    QueryTelemetryRequest, QueryTelemetryResponse, ResumeJobRequest, UpdateJobRequest, WatchJobRequest,
+    WatchJobResponse, job, job_service_server::JobService, override_learning_rate_request,
 };
 use lrs_runtime::heavy::in_place;
 
@@ -64,22 +64,19 @@ impl Jobs {
 impl JobService for Jobs {
     async fn create_job(&self, request: Request<CreateJobRequest>) -> Result<Response<Job>, Status> {
         let _turn = self.door.turn_for(request.get_ref()).await?;
-        let CreateJobRequest { parent, job_id, job, request_id, validate_only } = request.into_inner();
+        let CreateJobRequest { parent, job_id, job, request_id, validate_only, reason, author } = request.into_inner();
         let engine = self.door.engine()?;
         let mut v = Violations::new();
         let name = fields::child_name(&mut v, &parent, &job_id);
-        let request_id = fields::request_id(&mut v, request_id);
+        let order = fields::order(&mut v, author, reason, request_id);
         let spec = fields::spec(&mut v, &engine, "job.spec", job.and_then(|job| job.spec));
         let (name, spec) = checked(v, name.zip(spec)).map_err(status::of)?;
         if validate_only {
             let spec = Some(convert::spec::to_proto(&spec));
             return Ok(Response::new(Job { name: name.to_string(), spec, ..Job::default() }));
         }
-        let job = engine
-            .create_job(NewJob { name, spec, request_id })
-            .await
-            .map_err(below("job.spec"))
-            .map_err(status::of)?;
+        let job =
+            engine.create_job(NewJob { name, spec, order }).await.map_err(below("job.spec")).map_err(status::of)?;
         Ok(Response::new(in_place(|| convert::job::to_proto(&job))))
     }
 
@@ -101,10 +98,13 @@ impl JobService for Jobs {
     }
 
     async fn delete_job(&self, request: Request<DeleteJobRequest>) -> Result<Response<pbjson_types::Empty>, Status> {
-        let DeleteJobRequest { name, etag, force } = request.into_inner();
-        let name = only_job_name("name", &name).map_err(status::of)?;
+        let DeleteJobRequest { name, etag, force, reason, author, request_id } = request.into_inner();
+        let mut v = Violations::new();
+        let name = fields::job_name(&mut v, "name", &name);
+        let order = fields::order(&mut v, author, reason, request_id);
+        let name = checked(v, name).map_err(status::of)?;
         let etag = (!etag.is_empty()).then_some(etag);
-        self.door.engine()?.delete_job(&name, etag, force).await.map_err(status::of)?;
+        self.door.engine()?.delete_job(&name, etag, force, order).await.map_err(status::of)?;
         Ok(Response::new(pbjson_types::Empty {}))
     }
 
@@ -119,11 +119,11 @@ impl JobService for Jobs {
     }
 
     async fn complete_job(&self, request: Request<CompleteJobRequest>) -> Result<Response<Job>, Status> {
-        let CompleteJobRequest { name, outcome, reason, author } = request.into_inner();
+        let CompleteJobRequest { name, outcome, reason, author, request_id } = request.into_inner();
         let mut v = Violations::new();
         let name = fields::job_name(&mut v, "name", &name);
         let outcome = outcome_from_proto(&mut v, outcome);
-        let order = fields::order(&mut v, author, reason, String::new());
+        let order = fields::order(&mut v, author, reason, request_id);
         let (name, outcome) = checked(v, name.zip(outcome)).map_err(status::of)?;
         let job = self.door.engine()?.complete_job(&name, outcome, order).await.map_err(status::of)?;
         Ok(Response::new(convert::job::to_proto(&job)))
@@ -199,6 +199,13 @@ impl JobService for Jobs {
         Ok(Response::new(listing::decisions(&self.door.engine()?, &request.into_inner()).await.map_err(status::of)?))
     }
 
+    async fn list_changes(
+        &self,
+        request: Request<ListChangesRequest>,
+    ) -> Result<Response<ListChangesResponse>, Status> {
+        Ok(Response::new(listing::changes(&self.door.engine()?, request.get_ref()).await.map_err(status::of)?))
+    }
+
     async fn query_telemetry(
         &self,
         request: Request<QueryTelemetryRequest>,
@@ -266,7 +273,7 @@ fn fork_from_proto(
 ) -> Option<Fork> {
     let source: Option<JobName> = fields::job_name(v, "name", &request.name);
     let step = step(v, "step", request.step);
-    let request_id = fields::request_id(v, request.request_id);
+    let order = fields::order(v, request.author, request.reason, request.request_id);
     let parent = match (&source, request.parent) {
         (Some(source), parent) if parent.is_empty() => format!("namespaces/{}", source.namespace()),
         (_, parent) => parent,
@@ -275,7 +282,7 @@ fn fork_from_proto(
     let parent = if source.is_none() && parse_parent(&parent).is_err() { "namespaces/any".to_owned() } else { parent };
     let name = fields::child_name(v, &parent, &request.job_id);
     let spec = request.spec.and_then(|spec| read_spec(v, spec));
-    Some(Fork { source: source?, step, name: name?, spec, request_id })
+    Some(Fork { source: source?, step, name: name?, spec, order })
 }
 
 #[cfg(test)]

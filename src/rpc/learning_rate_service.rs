@@ -1,6 +1,6 @@
 //! The service for trainers.
 
-use crate::rpc::status;
+use crate::{rpc::status, trace};
 use std::{pin::Pin, time::Duration};
 
 use futures::Stream;
@@ -18,9 +18,11 @@ use lrs_proto::{
     GetLearningRateRequest, GetLearningRateResponse, StartAttemptRequest, StartAttemptResponse, StreamTelemetryRequest,
     StreamTelemetryResponse, learning_rate_service_server::LearningRateService,
 };
-use lrs_runtime::heavy::in_place;
+use lrs_runtime::{heavy::in_place, metrics};
 
 const MAX_TOKEN_CHARS: usize = 200;
+/// The most characters of a job's name in the log, whatever the caller sends.
+const MAX_JOB_CHARS: usize = 300;
 const MAX_PLAN_STEPS: u64 = 65_536;
 /// The most rates, momenta and weight decays in a plan: 1 MiB of them, which every client reads.
 const MAX_PLAN_NUMBERS: usize = 1 << 17;
@@ -64,11 +66,15 @@ impl LearningRateService for LearningRates {
         request: Request<GetLearningRateRequest>,
     ) -> Result<Response<GetLearningRateResponse>, Status> {
         let request = request.into_inner();
-        let call = rate_call(&request).map_err(status::of)?;
+        let refused = |error| {
+            trace::about(&convert::shortened(&request.job, MAX_JOB_CHARS));
+            status::of(error)
+        };
+        let call = rate_call(&request).map_err(refused)?;
         let engine = self.door.engine()?;
         if call.plan_steps >= LONG_PLAN_STEPS {
             // The call waits for its step first, and then for its turn.
-            let first = engine.directive(&request.job, RateCall { plan_steps: 0, ..call }).await.map_err(status::of)?;
+            let first = engine.directive(&request.job, RateCall { plan_steps: 0, ..call }).await.map_err(refused)?;
             let rates = &first.directive.rates;
             let plan_steps = call.plan_steps.min(MAX_PLAN_NUMBERS / numbers_of_a_step(rates));
             let is_large = plan_steps * rates.len() >= LARGE_PLAN_RATES;
@@ -76,10 +82,12 @@ impl LearningRateService for LearningRates {
             let plan = engine
                 .directive(&request.job, RateCall { plan_steps, wait: Duration::ZERO, ..call })
                 .await
-                .map_err(status::of)?;
+                .map_err(refused)?;
+            metrics::told(plan.is_final, 1);
             return Ok(Response::new(in_place(|| convert::directive::answer_to_proto(&plan))));
         }
-        let answer = engine.directive(&request.job, call).await.map_err(status::of)?;
+        let answer = engine.directive(&request.job, call).await.map_err(refused)?;
+        metrics::told(answer.is_final, 1);
         Ok(Response::new(convert::directive::answer_to_proto(&answer)))
     }
 

@@ -1,18 +1,20 @@
 //! Turns errors of the engine into gRPC statuses: the only place that gives an error its code, its reason and its
 //! details.
 //!
-//! Every status has a `google.rpc.ErrorInfo` with a reason in [`DOMAIN`] that clients can rely on. An invalid argument
-//! also has a `BadRequest` with every violation, an error that passes by itself a `RetryInfo`, and an error about a job
-//! a `ResourceInfo`.
+//! Every status has a `google.rpc.ErrorInfo` with a reason in [`DOMAIN`] that clients can rely on, and a `RequestInfo`
+//! with the identifier that the log has too. An invalid argument also has a `BadRequest` with every violation, an error
+//! that passes by itself a `RetryInfo`, and an error about a job a `ResourceInfo`.
 
 use std::{collections::HashMap, time::Duration};
+
+use crate::trace;
 
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
 
 use lrs_engine::Error;
 use lrs_model::violation::Violations;
-use lrs_runtime::error::chain;
+use lrs_runtime::{error::chain, throttle::Throttle};
 
 /// The domain of every `ErrorInfo.reason`.
 pub const DOMAIN: &str = "lrs.v1";
@@ -28,6 +30,9 @@ const MAX_TEXT_CHARS: usize = 400;
 const RETRY_WHEN_FULL: Duration = Duration::from_millis(100);
 /// When to try again while the database or the engine is away.
 const RETRY_WHEN_AWAY: Duration = Duration::from_secs(1);
+
+/// Callers that try again and again must not fill the log. The line about the failing call is counted elsewhere.
+static LINES: Throttle = Throttle::new(5);
 
 /// The status of an error of the engine.
 #[must_use]
@@ -66,17 +71,24 @@ pub fn of(error: Error) -> Status {
     if let Some(delay) = retry_delay(&error) {
         details.set_retry_info(Some(delay));
     }
+    if let Some(id) = trace::request_id() {
+        details.set_request_info(id, "");
+    }
     if let Some(job) = job_of(&error) {
         details.set_resource_info(JOB, job, "", "");
     }
     let message = match &error {
         // The log shows the SQL, but the caller must not see it.
         Error::Store(problem) => {
-            tracing::error!("A call failed in the database: {}", chain(problem));
+            if LINES.passes() {
+                tracing::error!("A call failed in the database: {}", chain(problem));
+            }
             "the database refused; the server's log says why".to_owned()
         }
         Error::JobDamaged { job, problem } => {
-            tracing::error!(job.name = %job, %problem, "The stored data of {job} is damaged: {problem}");
+            if LINES.passes() {
+                tracing::error!(job.name = %job, %problem, "The stored data of {job} is damaged: {problem}");
+            }
             error.to_string()
         }
         Error::Invalid(violations) => {

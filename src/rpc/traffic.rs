@@ -1,29 +1,31 @@
-//! A layer around every gRPC call: a bound on the calls under way, a span, and the duration of the call.
+//! A layer around every gRPC call: a bound on the calls under way, and the duration of the call.
 
 use std::{
     collections::HashMap,
-    sync::{Arc, OnceLock},
+    sync::Arc,
     task::{Context, Poll},
 };
 
 use futures::future::BoxFuture;
-use metrics::{Gauge, Histogram};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::Instant,
 };
 use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service};
-use tracing::Instrument as _;
 
 use super::Limits;
 use crate::connections::{self, Pressure};
 use lrs_engine::Error;
 use lrs_proto::reflect;
-use lrs_runtime::metrics::{RPC_DURATION, RPC_IN_FLIGHT};
+use lrs_runtime::metrics::{
+    Counter, Gauge, Histogram,
+    families::{RPC_CALLS, RPC_DURATION, RPC_IN_FLIGHT, STREAMS_ENDED},
+};
 
 /// The label of calls to a path that is no method of the interface.
 const OTHER: &str = "other";
+/// The codes of gRPC, whose numbers begin at 0.
 const CODES: usize = 17;
 
 /// Puts [`Traffic`] around a service.
@@ -41,9 +43,10 @@ pub(super) struct TrafficLayer {
 impl TrafficLayer {
     /// Lets at most so many calls and streams be under way at once. Install the metrics before this.
     pub(super) fn new(limits: Limits, pressure: Pressure) -> Self {
-        let timer = |path: String, is_stream| {
-            (path.clone(), Arc::new(Timer::new(path.trim_start_matches('/').to_owned(), is_stream)))
-        };
+        for code in codes() {
+            STREAMS_ENDED.show([code_name(code)]);
+        }
+        let timer = |path: String, is_stream| (path.clone(), Arc::new(Timer::new(method(&path), is_stream)));
         let timers = reflect::methods().map(|method| timer(reflect::path(&method), method.is_server_streaming()));
         Self {
             calls: Slots::new("the list of calls under way (max_calls)", limits.calls),
@@ -51,8 +54,8 @@ impl TrafficLayer {
             pressure,
             timers: Arc::new(timers.collect()),
             // Watching the health and the reflection are streams.
-            other: Arc::new(Timer::new(OTHER.to_owned(), true)),
-            in_flight: metrics::gauge!(RPC_IN_FLIGHT),
+            other: Arc::new(Timer::new(OTHER, true)),
+            in_flight: RPC_IN_FLIGHT.gauge([]),
         }
     }
 }
@@ -117,20 +120,16 @@ where
                 return Box::pin(std::future::ready(Ok(super::status::of(full).into_http())));
             }
         };
-        let path = request.uri().path();
-        // The span is at debug level, because recording a span costs more than handing out a rate.
-        let span = tracing::debug_span!("rpc", rpc.system.name = "grpc", rpc.method = path);
         let under_way = UnderWay::begin(self.layer.in_flight.clone(), slot);
         let answer = self.inner.call(request);
-        let call = async move {
+        Box::pin(async move {
             let mut answer = answer.await;
             timer.finish(answer.as_ref().map_or(Code::Unknown, code));
             if let Ok(answer) = &mut answer {
                 connections::hold(answer, under_way);
             }
             answer
-        };
-        Box::pin(call.instrument(span))
+        })
     }
 }
 
@@ -159,25 +158,30 @@ impl Drop for UnderWay {
     }
 }
 
-/// The histograms of a method, one for each code, made when first used.
+/// What is counted of a method. All of it shows from the start, with 0.
 struct Timer {
-    method: String,
     is_stream: bool,
-    by_code: [OnceLock<Histogram>; CODES],
+    duration: Histogram,
+    /// The calls, by code.
+    calls: Vec<Counter>,
 }
 
 impl Timer {
-    fn new(method: String, is_stream: bool) -> Self {
-        Self { method, is_stream, by_code: std::array::from_fn(|_| OnceLock::new()) }
+    fn new(method: &str, is_stream: bool) -> Self {
+        let calls = codes().map(|code| RPC_CALLS.counter([method, code_name(code)])).collect();
+        Self { is_stream, duration: RPC_DURATION.histogram([method]), calls }
     }
 
     fn record(&self, code: Code, seconds: f64) {
-        let Some(histogram) = usize::try_from(i32::from(code)).ok().and_then(|code| self.by_code.get(code)) else {
-            return;
-        };
-        let make = || metrics::histogram!(RPC_DURATION, "method" => self.method.clone(), "code" => code_name(code));
-        histogram.get_or_init(make).record(seconds);
+        self.duration.record(seconds);
+        if let Some(calls) = usize::try_from(i32::from(code)).ok().and_then(|code| self.calls.get(code)) {
+            calls.increment(1);
+        }
     }
+}
+
+fn codes() -> impl Iterator<Item = Code> {
+    (0..).take(CODES).map(Code::from_i32)
 }
 
 /// A call that has arrived.
@@ -194,6 +198,11 @@ impl Started {
     fn finish(&self, code: Code) {
         self.timer.record(code, self.at.elapsed().as_secs_f64());
     }
+}
+
+/// The method of a path, as the log and the metrics name it.
+pub(super) fn method(path: &str) -> &str {
+    path.trim_start_matches('/')
 }
 
 /// The name of a code in gRPC's documentation.

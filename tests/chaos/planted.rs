@@ -17,13 +17,14 @@ use lrs::{
     observability, shutdown,
 };
 use lrs_model::{
+    change::Change,
     filter::JobQuery,
-    job::{AttemptRow, IdleBefore, JobRow, Timestamp},
+    job::{AttemptRow, IdleBefore, JobRow, State, Timestamp},
     name::{JobId, JobName},
 };
 use lrs_store::{
-    Chunk, DatabaseUrl, DecisionQuery, DecisionRow, Error, ExpiredJob, ExpiryQuery, JobCount, JobRecord, ListedJob,
-    Outcome, Removal, StateRow, Store, Write,
+    ChangeQuery, ChangeRow, Chunk, DatabaseUrl, DecisionQuery, DecisionRow, Error, ExpiredJob, ExpiryQuery, JobCount,
+    JobRecord, ListedJob, Outcome, Removal, StateRow, Store, Write,
 };
 
 /// The first argument of a server with a bug.
@@ -156,6 +157,22 @@ impl Store for Buggy {
 
     async fn count_jobs(&self, before: IdleBefore) -> Result<Vec<JobCount>, Error> {
         self.inner().count_jobs(before).await
+    }
+
+    async fn count_ended_jobs(&self) -> Result<Vec<(State, u64)>, Error> {
+        self.inner().count_ended_jobs().await
+    }
+
+    async fn changes(&self, query: &ChangeQuery) -> Result<Vec<ChangeRow>, Error> {
+        self.inner().changes(query).await
+    }
+
+    async fn change_by_request(&self, job_name: &JobName, request_id: &str) -> Result<Option<Change>, Error> {
+        self.inner().change_by_request(job_name, request_id).await
+    }
+
+    async fn remove_changes(&self, deleted_before: Timestamp, limit: u32) -> Result<u64, Error> {
+        self.inner().remove_changes(deleted_before, limit).await
     }
 
     async fn attempts(&self, job: JobId) -> Result<Vec<AttemptRow>, Error> {

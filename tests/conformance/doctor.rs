@@ -44,7 +44,7 @@ fn spec(decides: bool) -> Spec {
 
 /// Registers a job and trains its attempts, each of the steps `start..end`, in reports of four steps.
 pub async fn train(engine: &Engine, id: &str, decides: bool, attempts: &[(u64, u64)]) -> JobName {
-    let job = NewJob { name: name(id), spec: spec(decides), request_id: None };
+    let job = NewJob { name: name(id), spec: spec(decides), order: Order::default() };
     engine.create_job(job).await.unwrap();
     for (start, end) in attempts {
         engine.start_attempt(&name(id), format!("from {start}"), *start).await.unwrap();
@@ -68,7 +68,7 @@ pub async fn report(engine: &Engine, job: &JobName, start: u64, end: u64) {
 
 async fn pause_and_resume(engine: &Engine, job: &JobName) {
     for change in [Change::Pause, Change::Resume] {
-        let order = Order { author: "Ada".into(), reason: String::new(), request_id: None };
+        let order = Order { author: "Ada".into(), ..Order::default() };
         engine.change_job(job, change, order).await.unwrap();
     }
 }
@@ -92,7 +92,7 @@ pub async fn a_sound_database_has_nothing_to_find(database: &TestDatabase) {
     report(&engine, &rewound, 30, 60).await;
     let ended = train(&engine, "ended", true, &[(0, 30)]).await;
     engine.complete_job(&ended, State::Completed, Order::default()).await.unwrap();
-    let fork = lrs_engine::Fork { source: rewound, name: name("fork"), step: 25, spec: None, request_id: None };
+    let fork = lrs_engine::Fork { source: rewound, name: name("fork"), step: 25, spec: None, order: Order::default() };
     engine.fork_job(fork).await.unwrap();
     engine.start_attempt(&name("fork"), "t".into(), 25).await.unwrap();
     report(&engine, &name("fork"), 25, 60).await;

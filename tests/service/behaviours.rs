@@ -248,7 +248,7 @@ async fn a_name_is_taken_once_unless_by_the_same_request() {
         job_id: "größe".to_owned(),
         job: Some(Job { spec: Some(spec(base_lr)), ..Default::default() }),
         request_id: request_id.to_owned(),
-        validate_only: false,
+        ..CreateJobRequest::default()
     };
     let mut jobs = server.jobs().await;
     let first = jobs.create_job(request("r", 0.1)).await.unwrap().into_inner();
@@ -546,19 +546,20 @@ async fn a_watcher_sees_what_happens_until_the_job_ends() {
     server.jobs().await.override_learning_rate(factor(&job, 0.5)).await.unwrap();
     server.jobs().await.complete_job(CompleteJobRequest { name: job, ..Default::default() }).await.unwrap();
 
-    let (mut states, mut records, mut decisions) = (Vec::new(), 0, 0);
+    let (mut states, mut records, mut decisions, mut changes) = (Vec::new(), 0, 0, 0);
     while let Some(event) = events.message().await.unwrap() {
         match event.event.unwrap() {
             Event::Job(job) => states.push(job.state()),
             Event::Record(_) => records += 1,
             Event::Decision(_) => decisions += 1,
+            Event::Change(_) => changes += 1,
             Event::MissedEvents(_) => panic!("nothing was missed"),
         }
     }
     assert_eq!(states.first(), Some(&State::Pending));
     assert_eq!(states.last(), Some(&State::Completed));
     assert!(states.contains(&State::Running), "{states:?}");
-    assert_eq!((records, decisions), (1, 1));
+    assert_eq!((records, decisions, changes), (1, 1, 2));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lrs_model::{
+    change::Change,
     decision::Decision,
     job::{JobRow, Timestamp},
     name::{JobId, JobName},
     telemetry::Sample,
 };
-use lrs_store::{Chunk, DecisionRow, Error, ExpiredJob, Outcome, Removal, StateRow, Write};
+use lrs_store::{ChangeRow, Chunk, DecisionRow, Error, ExpiredJob, Outcome, Removal, StateRow, Write};
 
 use crate::ownership::Ownership;
 use crate::promises::Stored;
@@ -22,6 +23,7 @@ pub struct Durable {
     position: u64,
     /// Jobs whose telemetry was removed because its retention was over.
     emptied: BTreeSet<JobId>,
+    changes: Vec<ChangeRow>,
 }
 
 impl Durable {
@@ -122,6 +124,13 @@ impl Durable {
             Write::RecordDecision(job, decision, request_id) => self.record(*job, decision, request_id.clone()),
             // The activity of a job is for people to read; no promise is made about it.
             Write::MarkActive(..) => {}
+            Write::RecordChange { change, of } => {
+                let is_known = self.changes.iter().any(|row| row.change.id == change.id);
+                if self.jobs.contains_key(of) && !is_known {
+                    let position = self.changes.last().map_or(1, |row| row.position + 1);
+                    self.changes.push(ChangeRow { position, change: Change::clone(change) });
+                }
+            }
             Write::SaveState(job, state) => {
                 if let Some((_, known)) = self.jobs.get_mut(job) {
                     *known = Some(state.clone());
@@ -166,6 +175,11 @@ impl Durable {
             let row = DecisionRow { position: self.position, decision: decision.clone(), request_id };
             stored.decisions.push(row);
         }
+    }
+
+    /// All changes, in the order in which they were recorded.
+    pub fn changes(&self) -> &[ChangeRow] {
+        &self.changes
     }
 
     pub fn job(&self, id: JobId) -> Option<&Stored> {

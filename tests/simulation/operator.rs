@@ -65,7 +65,7 @@ impl Office {
         let request_id = Some(self.request_id());
         let create = async |engine: &Engine| {
             let view =
-                engine.create_job(NewJob { name: job.clone(), spec: told.clone(), request_id: request_id.clone() });
+                engine.create_job(NewJob { name: job.clone(), spec: told.clone(), order: order(request_id.clone()) });
             view.await.map(drop)
         };
         assert!(self.insist(&job, create).await.is_some(), "{job} is refused: {spec:?}");
@@ -180,7 +180,12 @@ impl Office {
         let world = self.world();
         let request_id = self.request_id();
         // Trainers are told the reason for advice to stop.
-        let order = Order { author: "ann".into(), reason: request_id.clone(), request_id: Some(request_id) };
+        let order = Order {
+            author: "ann".into(),
+            reason: request_id.clone(),
+            request_id: Some(request_id),
+            ..Order::default()
+        };
         if matches!(change, Change::AdviseStop { .. }) {
             *world.advised.lock().unwrap() = Some(order.reason.as_str().into());
         }
@@ -273,7 +278,7 @@ impl Office {
         let spec = (world.below(3) > 0).then_some(spec);
         let request = async |engine: &Engine| {
             let (source, name, request_id) = (job.clone(), name.clone(), request_id.clone());
-            engine.fork_job(Fork { source, step, name, spec: spec.clone(), request_id }).await
+            engine.fork_job(Fork { source, step, name, spec: spec.clone(), order: order(request_id) }).await
         };
         world.log(|| format!("{job}: a fork {name} from step {step} is ordered"));
         let Some(view) = self.insist(job, request).await else { return };
@@ -291,7 +296,7 @@ impl Office {
     async fn complete(&self, job: &JobName) {
         self.world().history().end(job);
         self.world().log(|| format!("{job} is to end"));
-        let order = Order { author: "ann".into(), reason: "enough".into(), request_id: None };
+        let order = Order { author: "ann".into(), reason: "enough".into(), ..Order::default() };
         let complete =
             async |engine: &Engine| engine.complete_job(job, State::Completed, order.clone()).await.map(drop);
         self.insist(job, complete).await;
@@ -300,7 +305,7 @@ impl Office {
     async fn delete(&self, job: &JobName) {
         self.world().history().forget(job);
         self.world().log(|| format!("{job} is to go"));
-        self.insist(job, async |engine: &Engine| engine.delete_job(job, None, true).await).await;
+        self.insist(job, async |engine: &Engine| engine.delete_job(job, None, true, Order::default()).await).await;
         self.jobs.borrow_mut().retain(|other| other != job);
     }
 
@@ -429,4 +434,8 @@ fn draw_override(world: &World) -> RateOverride {
         OverrideSetting::Fixed(BTreeMap::from([("default".to_owned(), world.pick(&[0.01, 0.3]))]))
     };
     RateOverride { setting, end_step: (world.below(3) == 0).then(|| 10 + world.below(50)) }
+}
+
+fn order(request_id: Option<String>) -> Order {
+    Order { request_id, ..Order::default() }
 }

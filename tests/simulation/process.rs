@@ -22,7 +22,7 @@ use crate::ownership::Claim;
 use crate::store::{SimStore, land};
 use crate::{
     planted::Plant,
-    world::{World, lock},
+    world::{LongTime, World, lock},
 };
 
 /// One life of a process.
@@ -247,7 +247,7 @@ impl Address {
             };
             let engine = Engine::start(world.settings.clone(), store.clone(), world.clock.clone());
             let terms = Retention { default: world.profile.kept_for, ..Retention::default() };
-            let removal = tokio::spawn(retention::keep(store, world.clock.clone(), terms));
+            let removal = tokio::spawn(retention::keep(store, Arc::new(LongTime(world.clock.clone())), terms));
             world.log(|| format!("server {seat} starts as process {}", process.id));
             self.seats[seat].send_replace(Some((engine.clone(), process.clone())));
             tokio::select! {

@@ -8,14 +8,15 @@ use std::{
 
 use async_trait::async_trait;
 use lrs_model::{
+    change::Change,
     filter::JobQuery,
-    job::{AttemptRow, IdleBefore, JobRow, Timestamp},
+    job::{AttemptRow, IdleBefore, JobRow, State, Timestamp},
     name::{JobId, JobName},
 };
 use lrs_runtime::error::chain;
 use lrs_store::{
-    Chunk, DecisionQuery, DecisionRow, Error, ExpiredJob, ExpiryQuery, JobCount, JobRecord, ListedJob, Outcome,
-    Removal, StateRow, Store, Write,
+    ChangeQuery, ChangeRow, Chunk, DecisionQuery, DecisionRow, Error, ExpiredJob, ExpiryQuery, JobCount, JobRecord,
+    ListedJob, Outcome, Removal, StateRow, Store, Write,
 };
 use tokio::time::Instant;
 
@@ -182,6 +183,7 @@ fn job_of(write: &Write) -> JobId {
         | Write::Reserve { job, .. }
         | Write::AppendTelemetry(job, _)
         | Write::RecordDecision(job, ..)
+        | Write::RecordChange { of: job, .. }
         | Write::SaveState(job, _)
         | Write::MarkActive(job, _) => *job,
     }
@@ -209,6 +211,7 @@ fn shown(batch: &[Write], id: JobId) -> String {
         Write::RecordDecision(_, decision, _) => {
             format!("decision {} from {} on", decision.id, decision.effective_step)
         }
+        Write::RecordChange { change, .. } => format!("record {}", change.kind.as_str()),
         Write::SaveState(_, state) => format!("state below {}", state.next_seq),
         Write::MarkActive(..) => "activity".to_owned(),
     });
@@ -430,6 +433,35 @@ impl Store for SimStore {
             return Err(unavailable("the connection was lost"));
         }
         Ok(removal)
+    }
+
+    async fn changes(&self, query: &ChangeQuery) -> Result<Vec<ChangeRow>, Error> {
+        self.read().await?;
+        let durable = self.world.durable();
+        let wanted = durable.changes().iter().filter(|row| {
+            row.change.job_name == query.job_name && query.after.is_none_or(|after| row.position > after)
+        });
+        Ok(wanted.take(query.limit as usize).cloned().collect())
+    }
+
+    async fn change_by_request(&self, job_name: &JobName, request_id: &str) -> Result<Option<Change>, Error> {
+        self.read().await?;
+        let durable = self.world.durable();
+        let asked =
+            |row: &&ChangeRow| row.change.job_name == *job_name && row.change.request_id.as_deref() == Some(request_id);
+        Ok(durable.changes().iter().rev().find(asked).map(|row| row.change.clone()))
+    }
+
+    async fn remove_changes(&self, _: Timestamp, _: u32) -> Result<u64, Error> {
+        Ok(0)
+    }
+
+    async fn count_ended_jobs(&self) -> Result<Vec<(State, u64)>, Error> {
+        self.read().await?;
+        let durable = self.world.durable();
+        let states = durable.jobs().map(|stored| stored.row.state).filter(|state| state.is_ended());
+        let states = states.map(|state| (state, 1)).collect();
+        Ok(states)
     }
 
     async fn ping(&self) -> Result<(), Error> {

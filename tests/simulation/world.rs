@@ -135,16 +135,19 @@ pub struct JumpingClock {
     now: AtomicI64,
     latest: AtomicI64,
     begun: Instant,
+    /// All that has moved the clock forward.
+    passed: AtomicI64,
 }
 
 impl JumpingClock {
     fn at(now: i64) -> Self {
-        Self { now: AtomicI64::new(now), latest: AtomicI64::new(now), begun: Instant::now() }
+        Self { now: AtomicI64::new(now), latest: AtomicI64::new(now), begun: Instant::now(), passed: AtomicI64::new(0) }
     }
 
     pub fn jump(&self, micros: i64) {
         let now = self.now.fetch_add(micros, SeqCst) + micros;
         self.latest.fetch_max(now, SeqCst);
+        self.passed.fetch_add(micros.max(0), SeqCst);
     }
 
     /// The latest time that the clock has shown.
@@ -160,6 +163,20 @@ impl Clock for JumpingClock {
 
     fn monotonic(&self) -> Duration {
         self.begun.elapsed()
+    }
+}
+
+/// The clock of retention, whose terms are longer than a run: for it, whatever moves the clock forward is time that
+/// passes.
+pub struct LongTime(pub Arc<JumpingClock>);
+
+impl Clock for LongTime {
+    fn now(&self) -> Timestamp {
+        self.0.now()
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.0.monotonic() + Duration::from_micros(self.0.passed.load(SeqCst).unsigned_abs())
     }
 }
 

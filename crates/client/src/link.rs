@@ -220,6 +220,7 @@ impl Link {
 
 fn channel(endpoint: &str, options: &Options) -> Result<Channel, Error> {
     let parsed = Endpoint::from_shared(endpoint.to_owned())
+        .and_then(|parsed| parsed.user_agent(concat!("lrs-trainer/", env!("CARGO_PKG_VERSION"))))
         .map_err(|source| Error::Endpoint { endpoint: endpoint.to_owned(), source })?;
     Ok(parsed
         .connect_timeout(options.call_timeout)

@@ -51,7 +51,8 @@ impl Operator {
             job_id: run.job_id.clone(),
             job: Some(Job { spec: Some(run.spec()), ..Default::default() }),
             request_id: uuid::Uuid::now_v7().to_string(),
-            validate_only: false,
+            author: "lrs demo".to_owned(),
+            ..Default::default()
         };
         self.call(&format!("registering {}", run.job_id), async |mut client| client.create_job(request.clone()).await)
             .await

@@ -42,7 +42,7 @@ impl Position {
                 self.learning_rate = record.learning_rate.or(self.learning_rate);
             }
             Event::Decision(_) => self.decisions += 1,
-            Event::Job(_) | Event::MissedEvents(_) => {}
+            Event::Job(_) | Event::Change(_) | Event::MissedEvents(_) => {}
         }
     }
 

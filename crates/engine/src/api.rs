@@ -9,8 +9,9 @@ pub use super::steering::Told;
 pub use error::Error;
 pub use lrs_control::Status as ControllerStatus;
 use lrs_model::{
+    change::{Change as Record, Origin},
     decision::{Decision, RateOverride},
-    job::{AttemptRow, Idle, IdleBefore, JobRow, State, Timestamp},
+    job::{AttemptRow, Idle, JobRow, State, Timestamp},
     name::JobName,
     spec::Spec,
     telemetry::Sample,
@@ -33,16 +34,10 @@ pub struct JobView {
 }
 
 impl JobView {
-    /// The job with this row, last active at `active_time`.
+    /// The job with this row, last active at `active_time`, and `idle` if it has not ended.
     #[must_use]
-    pub fn new(
-        row: Arc<JobRow>,
-        attempt: u32,
-        progress: Option<Progress>,
-        active_time: Timestamp,
-        before: IdleBefore,
-    ) -> Self {
-        let idle = if row.state.is_ended() { Idle::Active } else { before.idle(active_time) };
+    pub fn new(row: Arc<JobRow>, attempt: u32, progress: Option<Progress>, active_time: Timestamp, idle: Idle) -> Self {
+        let idle = if row.state.is_ended() { Idle::Active } else { idle };
         Self { row, attempt, progress, active_time, idle }
     }
 
@@ -169,6 +164,10 @@ pub struct Order {
     pub reason: String,
     /// Makes a repeat harmless.
     pub request_id: Option<String>,
+    /// By which way.
+    pub origin: Origin,
+    /// Of what is asked for, if the order says more than its kind: another one means another request.
+    pub fingerprint: i64,
 }
 
 /// What a person may order about a job's rate.
@@ -205,8 +204,8 @@ pub struct NewJob {
     pub name: JobName,
     /// Its spec.
     pub spec: Spec,
-    /// Makes a repeat harmless.
-    pub request_id: Option<String>,
+    /// Who registers it, and why.
+    pub order: Order,
 }
 
 /// A fork to be made.
@@ -220,8 +219,8 @@ pub struct Fork {
     pub name: JobName,
     /// The new job's spec from `step` on; `None` is the forked job's.
     pub spec: Option<Spec>,
-    /// Makes a repeat harmless.
-    pub request_id: Option<String>,
+    /// Who forks it, and why.
+    pub order: Order,
 }
 
 /// What came of a report, once it is durable. Counts are of this report.
@@ -257,6 +256,8 @@ pub enum Event {
     Job(Box<JobView>),
     /// A decision was taken.
     Decision(Box<Decision>),
+    /// Somebody changed the job, by a decision or otherwise.
+    Change(Box<Record>),
     /// Records became complete; the latest.
     Record(Box<Sample>),
     /// The reader was too slow and missed this many events.
@@ -307,6 +308,15 @@ pub struct TelemetryAnswer {
 pub struct DecisionPage {
     /// The decisions.
     pub decisions: Vec<Decision>,
+    /// The position of the last one, if there are more.
+    pub next: Option<u64>,
+}
+
+/// A page of changes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ChangePage {
+    /// The changes.
+    pub changes: Vec<Record>,
     /// The position of the last one, if there are more.
     pub next: Option<u64>,
 }

@@ -5,13 +5,14 @@ use std::{ops::Range, sync::Arc, time::Duration};
 use async_trait::async_trait;
 
 use lrs_model::{
+    change::Change,
     filter::JobQuery,
-    job::{AttemptRow, IdleBefore, JobRow, Timestamp},
+    job::{AttemptRow, IdleBefore, JobRow, State, Timestamp},
     name::{JobId, JobName},
 };
 use lrs_store::{
-    Chunk, DecisionQuery, DecisionRow, Error, ExpiredJob, ExpiryQuery, JobCount, JobRecord, ListedJob, MayCommit,
-    Outcome, Removal, StateRow, Store, Write,
+    ChangeQuery, ChangeRow, Chunk, DecisionQuery, DecisionRow, Error, ExpiredJob, ExpiryQuery, JobCount, JobRecord,
+    ListedJob, MayCommit, Outcome, Removal, StateRow, Store, Write,
 };
 
 /// A store and how long to wait for it.
@@ -54,6 +55,22 @@ impl Store for Bounded {
 
     async fn count_jobs(&self, before: IdleBefore) -> Result<Vec<JobCount>, Error> {
         self.within(self.store.count_jobs(before)).await
+    }
+
+    async fn count_ended_jobs(&self) -> Result<Vec<(State, u64)>, Error> {
+        self.within(self.store.count_ended_jobs()).await
+    }
+
+    async fn changes(&self, query: &ChangeQuery) -> Result<Vec<ChangeRow>, Error> {
+        self.within(self.store.changes(query)).await
+    }
+
+    async fn change_by_request(&self, job_name: &JobName, request_id: &str) -> Result<Option<Change>, Error> {
+        self.within(self.store.change_by_request(job_name, request_id)).await
+    }
+
+    async fn remove_changes(&self, deleted_before: Timestamp, limit: u32) -> Result<u64, Error> {
+        self.within(self.store.remove_changes(deleted_before, limit)).await
     }
 
     async fn attempts(&self, job: JobId) -> Result<Vec<AttemptRow>, Error> {

@@ -5,19 +5,24 @@
 //! mark and *then* checks the end. The operations are sequentially consistent, so one of the two sees the other: no
 //! step at or past a decision's effective step is given out as final before the decision is known.
 
-use std::sync::{
-    Arc, OnceLock,
-    atomic::{AtomicI64, AtomicU64, Ordering::SeqCst},
+use std::{
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicI64, AtomicU64, Ordering::SeqCst},
+    },
+    time::Duration,
 };
 
 use super::{
     api::Error,
+    meters,
     tenure::{Changed, Tenure},
     timeline::Timeline,
 };
 use arc_swap::ArcSwap;
 use lrs_control as control;
 use lrs_model::{job::Timestamp, telemetry::Sample};
+use lrs_runtime::clock::Clock;
 
 /// The published side of an attempt.
 #[derive(Debug)]
@@ -39,8 +44,10 @@ pub struct Cell {
     complete_end: AtomicU64,
     latest: ArcSwap<Option<Sample>>,
     statuses: ArcSwap<Vec<control::Status>>,
-    /// When the trainer was last heard of, in microseconds; 0 is never.
+    /// When the trainer was last heard of, in microseconds; 0 is never. For people.
     heard: AtomicI64,
+    /// The same in microseconds that have passed, by which it becomes stale.
+    heard_passed: AtomicU64,
     /// Samples repeated, conflicting, late.
     counts: [AtomicU64; 3],
     over: OnceLock<Error>,
@@ -123,6 +130,7 @@ impl Cell {
             latest: ArcSwap::from_pointee(None),
             statuses: ArcSwap::default(),
             heard: AtomicI64::new(0),
+            heard_passed: AtomicU64::new(0),
             counts: [const { AtomicU64::new(0) }; 3],
             over: OnceLock::new(),
             changed: Arc::default(),
@@ -215,12 +223,25 @@ impl Cell {
     }
 
     /// Notes that the trainer called or reported.
-    pub fn hear(&self, now: Timestamp) {
-        self.heard.store(now.0, SeqCst);
+    pub fn hear(&self, clock: &dyn Clock) {
+        self.heard.store(clock.now().0, SeqCst);
+        self.heard_passed.store(whole_micros(clock.monotonic()), SeqCst);
+    }
+
+    /// Notes when the process before heard of the trainer.
+    pub fn was_heard(&self, time: Timestamp) {
+        self.heard.store(time.0, SeqCst);
+    }
+
+    /// How much time had passed when the trainer last called or reported; 0 if it has not in this process.
+    #[must_use]
+    pub fn heard_passed(&self) -> Duration {
+        Duration::from_micros(self.heard_passed.load(SeqCst))
     }
 
     /// Counts samples that were refused: repeated, conflicting, late.
     pub fn count(&self, repeated: u64, conflicting: u64, late: u64) {
+        meters::refused([repeated, conflicting, late]);
         for (count, more) in self.counts.iter().zip([repeated, conflicting, late]) {
             if more > 0 {
                 count.fetch_add(more, SeqCst);
@@ -293,6 +314,11 @@ impl Cell {
         self.final_end.store(0, SeqCst);
         self.changed.tell();
     }
+}
+
+/// Whole microseconds.
+pub fn whole_micros(passed: Duration) -> u64 {
+    u64::try_from(passed.as_micros()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ use tracing::{debug, error, info, warn};
 use super::{
     api::{Error, Settings},
     entry::Entry,
+    meters,
     room::JOB_VALUES,
     tenure::Tenure,
     ticket::Ticket,
@@ -30,7 +31,7 @@ use lrs_model::name::JobId;
 use lrs_runtime::{
     backoff::Backoff,
     error::{Cause, chain},
-    metrics::{COMMIT_DURATION, QUEUE_DEPTH},
+    metrics::families::{COMMIT_DURATION, DATABASE_UP, QUEUE_DEPTH},
 };
 use lrs_store as store;
 use lrs_store::{Outcome, Store, Write};
@@ -71,7 +72,7 @@ struct Waiting {
 impl Waiting {
     /// To be called whenever `items` has changed.
     fn tell_depth(&self) {
-        metrics::gauge!(QUEUE_DEPTH).set(f64::from(u32::try_from(self.items.len()).unwrap_or(u32::MAX)));
+        QUEUE_DEPTH.gauge([]).set(f64::from(u32::try_from(self.items.len()).unwrap_or(u32::MAX)));
     }
 }
 
@@ -265,6 +266,7 @@ impl Pipeline {
 
     /// Notes how the database answered.
     pub fn note_health(&self, health: Result<(), String>) {
+        DATABASE_UP.gauge([]).set(if health.is_ok() { 1.0 } else { 0.0 });
         self.0.health.send_if_modified(|known| {
             if *known == health {
                 return false;
@@ -426,7 +428,10 @@ impl Pipeline {
         if result.is_ok() {
             self.0.tenure.prove(proof);
         }
-        metrics::histogram!(COMMIT_DURATION).record(begun.elapsed().as_secs_f64());
+        COMMIT_DURATION.histogram([]).record(begun.elapsed().as_secs_f64());
+        if let Err(failure) = &result {
+            meters::commit_failed(failure);
+        }
         result
     }
 }

@@ -12,7 +12,7 @@ use papaya::HashMap as SharedMap;
 use tokio::sync::Notify;
 
 use super::entry::Entry;
-use lrs_runtime::metrics::LOADED_JOBS;
+use lrs_runtime::metrics::families::LOADED_JOBS;
 
 /// The jobs in memory.
 #[derive(Default)]
@@ -79,7 +79,7 @@ impl Directory {
     }
 
     fn tell_len(&self) {
-        metrics::gauge!(LOADED_JOBS).set(f64::from(u32::try_from(self.len()).unwrap_or(u32::MAX)));
+        LOADED_JOBS.gauge([]).set(f64::from(u32::try_from(self.len()).unwrap_or(u32::MAX)));
     }
 
     /// How many jobs are in memory.

@@ -1,8 +1,11 @@
 //! What everyone sees of a job in memory: its row, its attempt's cell, its events.
 
-use std::sync::{
-    Arc, OnceLock,
-    atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering::SeqCst},
+use std::{
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering::SeqCst},
+    },
+    time::Duration,
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -11,17 +14,19 @@ use tracing::error;
 
 use super::{
     api::{Error, Event, JobView, Progress},
-    cell::Cell,
+    cell::{Cell, whole_micros},
     job::Brief,
+    moment::Moment,
     room::Room,
     trail::Trail,
     uses::Uses,
 };
 use lrs_model::{
     decision::Decision,
-    job::{Idle, IdleBefore, JobRow, Timestamp},
+    job::{Idle, JobRow, Timestamp},
     name::{JobId, JobName},
 };
+use lrs_runtime::clock::Clock;
 
 /// A job's public side. Its shard writes it, everyone reads it.
 #[derive(Debug)]
@@ -45,6 +50,8 @@ pub struct Entry {
     trail: ArcSwapOption<Trail>,
     /// How often something was decided, since the process started.
     decided: AtomicU64,
+    /// How much time had passed when somebody last changed the job, in microseconds; 0 if not in this process.
+    touched: AtomicU64,
 }
 
 /// Changes with whatever is shown of a job.
@@ -76,6 +83,18 @@ impl Pulse {
         }
     }
 
+    /// How long the job has been idle.
+    #[must_use]
+    pub fn idle(&self) -> Idle {
+        self.idle
+    }
+
+    /// How many steps the job's complete telemetry is behind the steps given out.
+    #[must_use]
+    pub fn lag_steps(&self) -> u64 {
+        self.given_end.saturating_sub(self.complete_end)
+    }
+
     /// Whether both pulses are of the same job, rather than of two jobs that had the same name.
     #[must_use]
     pub fn is_same_job(&self, other: &Self) -> bool {
@@ -100,6 +119,7 @@ impl Entry {
             events: ArcSwapOption::empty(),
             trail: ArcSwapOption::empty(),
             decided: AtomicU64::new(0),
+            touched: AtomicU64::new(0),
         }
     }
 
@@ -174,9 +194,21 @@ impl Entry {
         })
     }
 
+    /// Notes that somebody changed the job.
+    pub fn touch(&self, clock: &dyn Clock) {
+        self.touched.store(whole_micros(clock.monotonic()), SeqCst);
+    }
+
+    /// How long the job has been idle. What happened in this process is judged by the time that has passed since.
+    fn idle(&self, moment: Moment) -> Idle {
+        let heard = self.cell().as_ref().map(|cell| cell.heard_passed()).unwrap_or_default();
+        let active = heard.max(Duration::from_micros(self.touched.load(SeqCst)));
+        if active.is_zero() { moment.before().idle(self.active_time()) } else { moment.idle_after(active) }
+    }
+
     /// The job as it is now.
     #[must_use]
-    pub fn view(&self, before: IdleBefore) -> JobView {
+    pub fn view(&self, moment: Moment) -> JobView {
         let row = self.row();
         let progress = self.cell().as_ref().map(|cell| {
             let given_end = cell.given_end();
@@ -197,12 +229,12 @@ impl Entry {
                 controllers: named.zip(cell.statuses().iter().cloned()).collect(),
             }
         });
-        JobView::new(row, self.attempt(), progress, self.active_time(), before)
+        JobView::new(row, self.attempt(), progress, self.active_time(), self.idle(moment))
     }
 
     /// The job's pulse. As long as it is the same, [`Entry::view`] shows the same.
     #[must_use]
-    pub fn pulse(&self, before: IdleBefore) -> Pulse {
+    pub fn pulse(&self, moment: Moment) -> Pulse {
         let row = self.row.load();
         let cell = self.cell.load();
         let cell = cell.as_ref();
@@ -210,7 +242,7 @@ impl Entry {
             id: self.id,
             version: row.version,
             attempt: self.attempt(),
-            idle: before.idle(self.active_time()),
+            idle: self.idle(moment),
             is_removed: false,
             complete_end: cell.map_or(0, |cell| cell.complete_end()),
             given_end: cell.map_or(0, |cell| cell.given_end()),

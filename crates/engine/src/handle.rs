@@ -12,9 +12,10 @@ mod trainers;
 use std::sync::{Arc, PoisonError, atomic::Ordering::SeqCst};
 
 use tokio::sync::oneshot;
-use tracing::error;
+use tracing::{Span, error};
 
 pub use fleet::{Fleet, Sight};
+pub(crate) use outlook::off_told;
 pub use outlook::{Glance, Outlook};
 pub use records::Watch;
 
@@ -23,21 +24,23 @@ use super::{
     commit::outcome,
     directory::{Found, Held},
     entry::Entry,
-    preview,
+    moment::Moment,
+    preview, record,
     service::Service,
     shard::{Command, Reply},
     tasks,
     ticket::Ticket,
 };
 use lrs_model::{
+    change::{Change as Record, ChangeKind},
     decision::Decision,
     filter::JobQuery,
-    job::{IdleBefore, JobRow, State},
+    job::{Idle, JobRow, State},
     name::JobName,
     spec::Spec,
 };
 use lrs_runtime::{clock::Clock, error::Cause};
-use lrs_store::{ListedJob, Store, Write};
+use lrs_store::{JobCount, ListedJob, Store, Write};
 
 /// The engine. Cheap to clone.
 #[derive(Clone)]
@@ -94,11 +97,11 @@ impl Engine {
     /// If the store is away.
     pub async fn list_jobs(&self, query: JobQuery) -> Result<Vec<JobView>, Error> {
         let jobs = self.0.reads.list_jobs(&query).await?;
-        let before = self.0.context.idle_before();
+        let moment = self.0.context.moment();
         let view = |job: ListedJob| {
             let entry = self.0.context.directory.peek(job.row.name.as_str());
             let entry = entry.filter(|entry| entry.id == job.row.id && entry.check_sound().is_ok());
-            entry.map_or_else(|| stored_view(job, before), |entry| entry.view(before))
+            entry.map_or_else(|| stored_view(job, moment), |entry| entry.view(moment))
         };
         Ok(jobs.into_iter().map(view).collect())
     }
@@ -107,34 +110,51 @@ impl Engine {
     ///
     /// # Errors
     /// If there is none, it changed since it was read, or it has not ended and `force` is not set.
-    pub async fn delete_job(&self, name: &JobName, etag: Option<String>, force: bool) -> Result<(), Error> {
+    pub async fn delete_job(
+        &self,
+        name: &JobName,
+        etag: Option<String>,
+        force: bool,
+        order: Order,
+    ) -> Result<(), Error> {
         self.check_ready()?;
-        let (id, damaged) = match self.entry(name.as_str()).await {
+        if self.is_repeat(name, &[ChangeKind::Deleted], &order).await? {
+            return Ok(());
+        }
+        let kind = ChangeKind::Deleted;
+        let now = self.0.context.clock.now();
+        let (id, record, damaged) = match self.entry(name.as_str()).await {
             Ok(held) if held.check_sound().is_ok() => {
                 let (id, asked) = (held.id, self.0.context.tenure.ask());
-                let deleted = self.ask(&held, |ticket, reply| Command::Delete { id, etag, force, ticket, reply }).await;
+                let command = |ticket, reply| Command::Delete { id, etag, force, order, ticket, reply };
+                let deleted = self.ask(&held, command).await;
                 self.vouched(asked, deleted).await?;
                 self.0.removals.fetch_add(1, SeqCst);
                 self.uncount();
                 return Ok(());
             }
             // A job that is out of service can only be deleted.
-            Ok(held) => (held.id, Some(held)),
+            Ok(held) => {
+                let detail = "out of service".to_owned();
+                (held.id, Record { detail, ..record::change(&held.row(), kind, &order, now) }, Some(held))
+            }
             Err(Error::JobEnded { .. }) => {
                 let view = self.ended(name).await?;
                 if let Some(expected) = etag.filter(|etag| *etag != view.etag()) {
                     return Err(Error::EtagMismatch { job: name.clone(), expected, found: view.etag() });
                 }
-                (view.row.id, None)
+                let detail = view.row.state.to_string();
+                (view.row.id, Record { detail, ..record::change(&view.row, kind, &order, now) }, None)
             }
             Err(error) => return Err(error),
         };
         let context = &self.0.context;
         let permit = context.pipeline.try_admit(context.settings.queue_items)?;
         let ticket = Ticket::new();
-        let writes = vec![Write::DeleteJob(id)];
+        let writes = vec![record::write(&record), Write::DeleteJob(id)];
         let committed = context.pipeline.submit(id, writes, Some(permit), None, Some(ticket.clone()));
         self.answered(ticket, outcome(committed)).await?;
+        record::tell(&record);
         self.0.removals.fetch_add(1, SeqCst);
         if let Some(damaged) = damaged {
             context.directory.remove(&damaged);
@@ -163,11 +183,25 @@ impl Engine {
         self.vouched(asked, changed).await
     }
 
+    /// Whether this request of a change of one of these kinds was answered before. Of a change of the rate the job
+    /// itself knows.
+    ///
+    /// # Errors
+    /// If the request asked for something else then, or the store is away.
+    pub async fn is_repeat(&self, name: &JobName, kinds: &[ChangeKind], order: &Order) -> Result<bool, Error> {
+        let Some(request_id) = &order.request_id else { return Ok(false) };
+        let Some(known) = self.0.context.store.change_by_request(name, request_id).await? else { return Ok(false) };
+        record::check_repeat(&known, kinds, order).map(|()| true)
+    }
+
     /// Ends a job.
     ///
     /// # Errors
     /// If there is none, or it has ended otherwise already.
     pub async fn complete_job(&self, name: &JobName, outcome: State, order: Order) -> Result<JobView, Error> {
+        if self.is_repeat(name, &[record::of_end(outcome)], &order).await? {
+            return self.job(name).await;
+        }
         let completed = match self.live(name.as_str()).await {
             Ok(entry) => {
                 let (id, asked) = (entry.id, self.0.context.tenure.ask());
@@ -224,7 +258,7 @@ impl Engine {
         let (reply, answer) = oneshot::channel();
         let shard = self.0.shard(entry.id);
         let ticket = Ticket::new();
-        let command = command(ticket.clone(), reply);
+        let command = Command::For(Span::current(), Box::new(command(ticket.clone(), reply)));
         let answer = async {
             shard.send(command).await.map_err(|_| self.0.context.why_closed())?;
             answer.await.unwrap_or_else(|_| Err(self.0.context.why_closed()))
@@ -269,6 +303,24 @@ impl Engine {
         }
     }
 
+    /// The jobs in memory.
+    pub(crate) fn entries(&self) -> Vec<Arc<Entry>> {
+        self.0.context.directory.entries()
+    }
+
+    /// This moment, for saying how long jobs have been idle.
+    pub(crate) fn moment(&self) -> Moment {
+        self.0.context.moment()
+    }
+
+    /// How many jobs the database has, by state and by how long they have been idle.
+    pub(crate) async fn counted(&self, moment: Moment) -> Result<Vec<JobCount>, Error> {
+        let mut counts = self.0.reads.count_jobs(moment.before()).await?;
+        let ended = self.0.reads.count_ended_jobs().await?;
+        counts.extend(ended.into_iter().map(|(state, count)| JobCount { state, idle: Idle::Active, count }));
+        Ok(counts)
+    }
+
     /// Counts one job less that has not ended. The next count puts right what is not known of abandoned ones.
     fn uncount(&self) {
         let _ = self.0.jobs.fetch_update(SeqCst, SeqCst, |jobs| jobs.checked_sub(1));
@@ -288,7 +340,7 @@ impl Engine {
     /// A job as it is, ended or not; if it has not ended, to be used.
     async fn seen(&self, name: &JobName) -> Result<(JobView, Option<Held>), Error> {
         match self.live(name.as_str()).await {
-            Ok(held) => Ok((held.view(self.0.context.idle_before()), Some(held))),
+            Ok(held) => Ok((held.view(self.0.context.moment()), Some(held))),
             Err(Error::JobEnded { .. }) => Ok((self.ended(name).await?, None)),
             Err(error) => Err(error),
         }
@@ -320,16 +372,16 @@ impl Engine {
         let attempts = self.0.reads.attempts(row.id).await?;
         let attempt = attempts.last().map_or(0, |row| row.attempt);
         let active_time = row.update_time;
-        Ok(stored_view(ListedJob { row, attempt, active_time }, self.0.context.idle_before()))
+        Ok(stored_view(ListedJob { row, attempt, active_time }, self.0.context.moment()))
     }
 }
 
 /// A job that is not in memory.
-fn stored_view(ListedJob { row, attempt, active_time }: ListedJob, before: IdleBefore) -> JobView {
-    JobView::new(Arc::new(row), attempt, None, active_time, before)
+fn stored_view(ListedJob { row, attempt, active_time }: ListedJob, moment: Moment) -> JobView {
+    JobView::new(Arc::new(row), attempt, None, active_time, moment.before().idle(active_time))
 }
 
 /// Does `work`, which keeps a processor busy, on a thread that answers no calls.
-async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
+pub(crate) async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
     tokio::task::spawn_blocking(work).await.map_err(|_| Error::ShuttingDown)
 }

@@ -10,7 +10,7 @@ use lrs_model::{
 use lrs_stats::{Backend, MAX_WINDOW, Summary, Wanted, Windows, cpu::Cpu, linear::mean};
 
 /// In the order of what needs attention first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum HealthState {
     /// The loss is far above what it was, or not finite.
     Diverging,
@@ -32,6 +32,39 @@ pub enum HealthState {
     Failed,
     /// Ended otherwise.
     Ended,
+}
+
+impl HealthState {
+    /// Every state.
+    pub const ALL: [Self; 10] = [
+        Self::Diverging,
+        Self::Stale,
+        Self::Plateau,
+        Self::OnPlan,
+        Self::Fine,
+        Self::Paused,
+        Self::Waiting,
+        Self::Abandoned,
+        Self::Failed,
+        Self::Ended,
+    ];
+
+    /// The state's name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Diverging => "diverging",
+            Self::Stale => "stale",
+            Self::Plateau => "plateau",
+            Self::OnPlan => "on_plan",
+            Self::Fine => "fine",
+            Self::Paused => "paused",
+            Self::Waiting => "waiting",
+            Self::Abandoned => "abandoned",
+            Self::Failed => "failed",
+            Self::Ended => "ended",
+        }
+    }
 }
 
 /// How a job fares, and the reason in words; empty where the state says it all.

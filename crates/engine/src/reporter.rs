@@ -5,7 +5,11 @@ use std::{
     sync::Arc,
 };
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
+use tracing::Span;
 
 use super::{
     api::{Directive, Error, Receipt},
@@ -20,6 +24,7 @@ use lrs_model::{
     name::JobName,
     telemetry::{Agreement, Report, Sample},
 };
+use lrs_runtime::metrics::{self, families::TELEMETRY_LAG};
 
 /// One rank's stream of telemetry. Dropping it loses nothing that was accepted.
 pub struct Reporter {
@@ -64,6 +69,7 @@ impl Reporter {
     /// If the report is wrong, the attempt over, or the job ended.
     pub async fn report(&self, report: Report) -> Result<PendingReceipt, Error> {
         let asked = self.context.tenure.ask();
+        let begun = Instant::now();
         let mut accepted = Vec::with_capacity(1);
         for piece in report.into_pieces(self.context.settings.piece_values) {
             accepted.push(self.accept(piece).await?);
@@ -74,6 +80,7 @@ impl Reporter {
             cell: self.cell.clone(),
             rank: self.rank,
             asked,
+            begun,
             accepted,
         })
     }
@@ -85,7 +92,8 @@ impl Reporter {
         let place = self.shard.reserve().await.map_err(|_| self.context.why_closed())?;
         let (reply, accepted) = oneshot::channel();
         let (id, attempt, rank) = (self.entry.id, self.cell.attempt, self.rank);
-        place.send(Command::Report { id, attempt, rank, report, permit, reply });
+        let report = Command::Report { id, attempt, rank, report, permit, reply };
+        place.send(Command::For(Span::current(), Box::new(report)));
         match accepted.await.map_err(|_| self.context.why_closed())? {
             // The job ended while the report was on its way.
             Err(Error::JobNotFound(_)) => {
@@ -117,6 +125,7 @@ impl Reporter {
                     if self.cell.is_owned() {
                         self.told_end = given;
                         if !directives.is_empty() {
+                            metrics::told(true, directives.len() as u64);
                             return Ok(directives);
                         }
                     }
@@ -143,6 +152,8 @@ pub struct PendingReceipt {
     rank: u32,
     /// When the report came.
     asked: Question,
+    /// When the report was handed over.
+    begun: Instant,
     /// Of each piece.
     accepted: Vec<Accepted>,
 }
@@ -156,6 +167,7 @@ impl PendingReceipt {
         let mut receipt = Receipt::default();
         for Accepted { committed, through_step, repeated, conflicting, conflict_step, closed } in self.accepted {
             outcome(committed).await?;
+            TELEMETRY_LAG.histogram([]).record(self.begun.elapsed().as_secs_f64());
             receipt.add(&Receipt { durable_through_step: through_step, repeated, conflicting, late: 0, conflict_step });
             let (Some(first), Some(last)) = (closed.first(), closed.last()) else { continue };
             let (start, end) = (first.step, last.step.saturating_add(1));

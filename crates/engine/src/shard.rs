@@ -13,11 +13,11 @@ mod reports;
 use std::{
     collections::{HashMap, VecDeque},
     sync::Arc,
-    time::Duration,
 };
 
 use futures::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use tokio::sync::{mpsc, oneshot};
+use tracing::Span;
 
 use super::{
     api::{AttemptInfo, Change, Error, Event, JobView, Order, Settings},
@@ -26,6 +26,7 @@ use super::{
     directory::Directory,
     entry::Entry,
     job::Job,
+    moment::Moment,
     recover::{Loaded, Running},
     tenure::Tenure,
     ticket::Ticket,
@@ -33,11 +34,11 @@ use super::{
 };
 use lrs_model::{
     decision::Decision,
-    job::{AttemptRow, IdleBefore, JobRow, State, Timestamp},
+    job::{AttemptRow, JobRow, State, Timestamp},
     name::JobId,
     telemetry::{Report, Sample},
 };
-use lrs_runtime::clock::Clock;
+use lrs_runtime::clock::{Clock, Steady};
 use lrs_store::{StateRow, Store, Write};
 
 /// Where an answer goes. It is dropped if the caller has gone.
@@ -109,6 +110,8 @@ pub enum Command {
         etag: Option<String>,
         /// Even if it has not ended.
         force: bool,
+        /// By whom and why.
+        order: Order,
         /// The caller's.
         ticket: Ticket,
         /// Told when it is durable.
@@ -126,6 +129,8 @@ pub enum Command {
     /// Store what is known of this job and let it leave memory, if nobody uses it and nothing is under way. The sender
     /// is dropped when that is over.
     Leave(Arc<Entry>, oneshot::Sender<()>),
+    /// Do this on behalf of a call: what it leads to is logged in the span of the call.
+    For(Span, Box<Self>),
     /// Give out nothing more, hand over what is left to write.
     Shutdown(oneshot::Sender<()>),
 }
@@ -160,6 +165,8 @@ pub struct Context {
     pub clock: Arc<dyn Clock>,
     /// Whether this process owns the database.
     pub tenure: Arc<Tenure>,
+    /// The time, whoever sets the clock.
+    pub steady: Steady,
     /// Where readers find jobs that are in memory.
     pub directory: Arc<Directory>,
     /// Attempts with many small chunks, to be merged: job, attempt, chunks below this `seq`.
@@ -255,6 +262,7 @@ impl Shard {
                 let _ = reply.send(accepted);
             }
             Command::Renew { id, attempt, end } => self.renew(id, attempt, end),
+            Command::For(span, command) => span.in_scope(|| self.serve(*command)),
             Command::Shutdown(done) => self.shut_down(done),
             Command::Start { id, .. }
             | Command::Change { id, .. }
@@ -286,7 +294,7 @@ impl Shard {
                 return command
                     .refuse(Error::Overloaded { what: "the queue of changes of this job", limit: MAX_WAITING });
             }
-            owned.waiting.push_back(command);
+            owned.waiting.push_back(Command::For(Span::current(), Box::new(command)));
             return;
         }
         match command {
@@ -297,8 +305,8 @@ impl Shard {
             Command::Complete { outcome, order, ticket, reply, .. } => {
                 self.complete(id, outcome, order, ticket, reply);
             }
-            Command::Delete { etag, force, ticket, reply, .. } => {
-                self.delete(id, etag.as_deref(), force, ticket, reply);
+            Command::Delete { etag, force, order, ticket, reply, .. } => {
+                self.delete(id, etag.as_deref(), force, &order, ticket, reply);
             }
             _ => {}
         }
@@ -311,7 +319,7 @@ impl Shard {
         }
         while let Some(owned) = self.jobs.get_mut(&id).filter(|owned| !owned.changing) {
             let Some(command) = owned.waiting.pop_front() else { return };
-            self.serve_change(id, command);
+            self.serve(command);
         }
     }
 
@@ -332,9 +340,10 @@ impl Shard {
 
     /// Calls `then` when `committed` has an answer.
     fn after_commit(&mut self, committed: Committed, then: impl FnOnce(&mut Self, Result<(), Error>) + Send + 'static) {
+        let span = Span::current();
         self.later.push(Box::pin(async move {
             let result = outcome(committed).await.map(drop);
-            Box::new(move |shard: &mut Self| then(shard, result)) as Continuation
+            Box::new(move |shard: &mut Self| span.in_scope(|| then(shard, result))) as Continuation
         }));
     }
 
@@ -357,7 +366,7 @@ impl Shard {
         {
             // What the process before gave out lies below the end of the block; more is not known.
             owned.begin(&self.context, &newest, running, newest.reserved_end);
-            owned.entry.cell().iter().for_each(|cell| cell.hear(active_time));
+            owned.entry.cell().iter().for_each(|cell| cell.was_heard(active_time));
         }
         let writes = owned.decided(&self.context, unrecorded);
         self.context.pipeline.submit_own(writes, &owned.entry);
@@ -400,6 +409,7 @@ impl Command {
             | Self::Change { ticket, .. }
             | Self::Complete { ticket, .. }
             | Self::Delete { ticket, .. } => ticket.is_withdrawn(),
+            Self::For(_, command) => command.is_withdrawn(),
             Self::Adopt(..) | Self::Report { .. } | Self::Renew { .. } | Self::Leave(..) | Self::Shutdown(_) => false,
         }
     }
@@ -412,6 +422,7 @@ impl Command {
             Self::Change { reply, .. } => drop(reply.send(Err(why))),
             Self::Complete { reply, .. } => drop(reply.send(Err(why))),
             Self::Delete { reply, .. } => drop(reply.send(Err(why))),
+            Self::For(_, command) => command.refuse(why),
             Self::Adopt(..) | Self::Renew { .. } | Self::Leave(..) | Self::Shutdown(_) => {}
         }
     }
@@ -447,7 +458,7 @@ impl Owned {
     }
 
     fn view(&self, context: &Context) -> JobView {
-        self.entry.view(context.idle_before())
+        self.entry.view(context.moment())
     }
 
     fn tell_job(&self, context: &Context) {
@@ -488,13 +499,10 @@ impl Context {
         if self.tenure.over().is_some() { Error::Deposed } else { Error::ShuttingDown }
     }
 
-    /// A job not active since then is stale, or abandoned.
+    /// This moment, for saying how long jobs have been idle.
     #[must_use]
-    pub fn idle_before(&self) -> IdleBefore {
-        let now = self.clock.now();
-        let before =
-            |length: Duration| Timestamp(now.0.saturating_sub(i64::try_from(length.as_micros()).unwrap_or(i64::MAX)));
-        let stale = before(self.settings.stale_after);
-        IdleBefore { stale, abandoned: before(self.settings.abandon_after).min(stale) }
+    pub fn moment(&self) -> Moment {
+        let Settings { stale_after, abandon_after, .. } = *self.settings;
+        Moment::now(&*self.clock, &self.steady, stale_after, abandon_after)
     }
 }

@@ -29,7 +29,11 @@ use super::{
     tenure::Tenure,
 };
 use lrs_model::{job::Idle, name::JobId};
-use lrs_runtime::{backoff::Backoff, clock::Clock, error::chain};
+use lrs_runtime::{
+    backoff::Backoff,
+    clock::{Clock, Steady},
+    error::chain,
+};
 use lrs_store as store;
 use lrs_store::Store;
 
@@ -52,6 +56,7 @@ pub(super) fn start(settings: Settings, store: Arc<dyn Store>, clock: Arc<dyn Cl
         settings: Arc::new(settings),
         store,
         pipeline,
+        steady: Steady::begin(&*clock),
         clock,
         tenure: tenure.clone(),
         directory: Arc::new(Directory::default()),
@@ -100,6 +105,7 @@ async fn count_jobs(service: Arc<Service>) {
                 service.jobs.store(count, SeqCst);
                 if service.readiness.borrow().is_err() {
                     info!(count, "{count} jobs have not ended; each is read when it is asked for");
+                    service.context.pipeline.note_health(Ok(()));
                     let _ = service.readiness.send_replace(Ok(()));
                 }
                 waits = Backoff::default().regular();
@@ -123,7 +129,7 @@ async fn count_jobs(service: Arc<Service>) {
 
 /// How many jobs have not ended and are not abandoned.
 async fn try_count(service: &Service) -> Result<usize, store::Error> {
-    let counts = service.context.store.count_jobs(service.context.idle_before()).await?;
+    let counts = service.context.store.count_jobs(service.context.moment().before()).await?;
     // What was counted counts once it is proven that no other process owned the database meanwhile.
     prove(&*service.context.store, &service.context.tenure).await?;
     let live: u64 = counts.iter().filter(|count| count.idle != Idle::Abandoned).map(|count| count.count).sum();

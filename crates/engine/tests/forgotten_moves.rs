@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use lrs_control::greedy;
 use lrs_engine::{
-    Engine, Fork, GroupRate, NewJob, RateCall, Settings,
+    Engine, Fork, GroupRate, NewJob, Order, RateCall, Settings,
     replay::{Replayer, recorded, replay, same_decision},
 };
 use lrs_model::{
@@ -146,7 +146,7 @@ async fn rates_of_forgotten_moves_are_the_same_after_a_recovery_a_rewind_and_a_f
     let url = format!("sqlite://{}", directory.path().join("lrs.db").display());
     let engine = open(&url).await;
     let name = JobName::new("test", "busy").unwrap();
-    engine.create_job(NewJob { name: name.clone(), spec: spec(), request_id: None }).await.unwrap();
+    engine.create_job(NewJob { name: name.clone(), spec: spec(), order: Order::default() }).await.unwrap();
     let mut known = Known::new(name.clone(), Vec::new());
     known.start(&engine, 0).await;
     known.train(&engine, STEPS, &[7, 8, 2000]).await;
@@ -169,7 +169,7 @@ async fn rates_of_forgotten_moves_are_the_same_after_a_recovery_a_rewind_and_a_f
     known.assert_recorded(&engine).await;
 
     let fork = JobName::new("test", "fork").unwrap();
-    let order = Fork { source: name.clone(), step: 2400, name: fork.clone(), spec: None, request_id: None };
+    let order = Fork { source: name.clone(), step: 2400, name: fork.clone(), spec: None, order: Order::default() };
     engine.fork_job(order).await.unwrap();
     let mut forked = Known::new(fork, known.records.clone());
     forked.start(&engine, 2400).await;

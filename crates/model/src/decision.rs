@@ -155,7 +155,7 @@ pub struct RateShape {
 
 /// Makes the enum of topics from its table.
 macro_rules! topics {
-    ($($(#[$meaning:meta])* $topic:ident, $name:literal, $words:literal;)*) => {
+    ($($(#[$meaning:meta])* $topic:ident, $name:literal, $label:literal, $words:literal;)*) => {
         /// The topic of advice.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
         #[serde(rename_all = "snake_case")]
@@ -175,6 +175,14 @@ macro_rules! topics {
                 }
             }
 
+            /// The name of the topic as a label: without its prefix, in lower case.
+            #[must_use]
+            pub const fn label(self) -> &'static str {
+                match self {
+                    $(Self::$topic => $label,)*
+                }
+            }
+
             /// Advice about the topic, in words.
             #[must_use]
             pub const fn words(self) -> &'static str {
@@ -189,11 +197,11 @@ macro_rules! topics {
 // A topic is a row here and a value of `Advice.Topic` in decision.proto.
 topics! {
     /// Training could stop.
-    Stop, "TOPIC_STOP", "advice to stop";
+    Stop, "TOPIC_STOP", "stop", "advice to stop";
     /// A range test is over.
-    RangeTest, "TOPIC_RANGE_TEST", "range test over";
+    RangeTest, "TOPIC_RANGE_TEST", "range_test", "range test over";
     /// The gradient noise scale.
-    NoiseScale, "TOPIC_NOISE_SCALE", "gradient noise scale";
+    NoiseScale, "TOPIC_NOISE_SCALE", "noise_scale", "gradient noise scale";
 }
 
 impl Topic {

@@ -1,5 +1,6 @@
 //! The nouns of the service: names, specs, jobs, attempts, telemetry, decisions. Every other crate builds on them.
 
+pub mod change;
 pub mod controller;
 pub mod decision;
 pub mod etag;

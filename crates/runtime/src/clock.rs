@@ -17,6 +17,46 @@ pub trait Clock: Send + Sync {
     fn monotonic(&self) -> Duration;
 }
 
+/// The time of day at the start of the process and the time that has passed since: whoever sets the clock meanwhile
+/// changes nothing in it. Right if the clock was right at the start.
+#[derive(Clone, Copy, Debug)]
+pub struct Steady {
+    start: Timestamp,
+    passed: Duration,
+}
+
+impl Steady {
+    /// Begins now.
+    #[must_use]
+    pub fn begin(clock: &dyn Clock) -> Self {
+        Self { start: clock.now(), passed: clock.monotonic() }
+    }
+
+    /// How long ago it began.
+    #[must_use]
+    pub fn age(&self, clock: &dyn Clock) -> Duration {
+        clock.monotonic().saturating_sub(self.passed)
+    }
+
+    /// What the time of day is if nobody has set the clock since the beginning.
+    #[must_use]
+    pub fn now(&self, clock: &dyn Clock) -> Timestamp {
+        Timestamp(self.start.0.saturating_add(micros(self.age(clock))))
+    }
+
+    /// The earlier of the two times of day: what was certainly over then is over now.
+    #[must_use]
+    pub fn at_least(&self, clock: &dyn Clock) -> Timestamp {
+        self.now(clock).min(clock.now())
+    }
+
+    /// The later of the two times of day: what ends now has not ended before.
+    #[must_use]
+    pub fn at_most(&self, clock: &dyn Clock) -> Timestamp {
+        self.now(clock).max(clock.now())
+    }
+}
+
 /// The operating system's clock.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
@@ -104,6 +144,19 @@ mod tests {
             let now = SystemClock.monotonic();
             assert!(now >= before);
             before = now;
+        }
+    }
+
+    #[test]
+    fn whoever_sets_the_clock_changes_no_steady_time() {
+        let hour = 3_600_000_000;
+        let clock = ManualClock::at(Timestamp(10 * hour));
+        let steady = Steady::begin(&clock);
+        clock.advance(Duration::from_hours(1));
+        for (set, earlier, later) in [(5, 5, 11), (50, 11, 50)] {
+            clock.set(Timestamp(set * hour));
+            assert_eq!(steady.at_least(&clock), Timestamp(earlier * hour));
+            assert_eq!(steady.at_most(&clock), Timestamp(later * hour));
         }
     }
 

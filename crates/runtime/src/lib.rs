@@ -1,4 +1,4 @@
-//! Basics of every crate with tasks: the clock, heavy work, waits between tries, causes of errors, metrics,
+//! Basics of every crate with tasks: the clock, heavy work, waits between tries, causes of errors, metrics, throttles,
 //! addresses without their passwords.
 
 pub mod backoff;
@@ -7,3 +7,4 @@ pub mod error;
 pub mod heavy;
 pub mod metrics;
 pub mod secret;
+pub mod throttle;

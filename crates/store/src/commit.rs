@@ -6,20 +6,23 @@ use sqlx::{Encode, Executor, FromRow, IntoArguments, Type, query, query_as, quer
 use uuid::Uuid;
 
 use super::{
-    DecisionRow, Error, Outcome, StateRow, Write,
+    ChangeRow, DecisionRow, Error, Outcome, StateRow, Write,
     arrival::{self, Arrived},
     dialect::Dialect,
     failure::Failure,
     rows::{
         attempt::StoredAttempt,
         capped,
+        change::StoredChange,
         decision::StoredDecision,
         job::{Searchable, StoredJob},
         stored_number,
     },
     statements,
+    write::MAX_UPDATES,
 };
 use lrs_model::{
+    change::{Change, ChangeKind},
     decision::{Decision, DecisionId},
     job::{AttemptRow, JobRow, Timestamp},
     name::JobId,
@@ -49,6 +52,7 @@ where
     for<'r> StoredJob: FromRow<'r, DB::Row>,
     for<'r> StoredAttempt: FromRow<'r, DB::Row>,
     for<'r> StoredDecision: FromRow<'r, DB::Row>,
+    for<'r> StoredChange: FromRow<'r, DB::Row>,
     for<'r> DB::StoredChunk: FromRow<'r, DB::Row>,
     for<'r> (i64,): FromRow<'r, DB::Row>,
 {
@@ -112,9 +116,13 @@ where
                 self.insert_decision(*job, decision, request_id.as_deref()).await?;
             }
             Write::MarkActive(job, time) => self.mark_active(*job, *time).await?,
+            Write::RecordChange { change, of } if self.jobs.contains(of) => self.insert_change(change).await?,
             Write::SaveState(job, state) if self.jobs.contains(job) => self.save_state(*job, state).await?,
-            Write::AppendTelemetry(..) | Write::StartAttempt(..) | Write::RecordDecision(..) | Write::SaveState(..) => {
-            }
+            Write::AppendTelemetry(..)
+            | Write::StartAttempt(..)
+            | Write::RecordDecision(..)
+            | Write::RecordChange { .. }
+            | Write::SaveState(..) => {}
         }
         Ok(Outcome::Done)
     }
@@ -304,6 +312,43 @@ where
 
     async fn mark_active(&mut self, job: JobId, time: Timestamp) -> Result<(), Failure> {
         query(statements::MARK_ACTIVE).bind(job.0).bind(time.0).execute(&mut *self.connection).await?;
+        Ok(())
+    }
+
+    async fn insert_change(&mut self, change: &Change) -> Result<(), Failure> {
+        let row = StoredChange::try_from(change)?;
+        let result = query(statements::INSERT_CHANGE)
+            .bind(row.id)
+            .bind(row.job_id)
+            .bind(row.job_name)
+            .bind(row.kind)
+            .bind(row.detail)
+            .bind(row.author)
+            .bind(row.origin)
+            .bind(row.reason)
+            .bind(row.step)
+            .bind(row.decision)
+            .bind(row.request_id)
+            .bind(row.fingerprint)
+            .bind(row.create_time)
+            .execute(&mut *self.connection)
+            .await?;
+        if DB::rows_affected(&result) == 0 {
+            let stored: Option<StoredChange> =
+                query_as(statements::CHANGE).bind(change.id).fetch_optional(&mut *self.connection).await?;
+            let stored = stored.map(ChangeRow::try_from).transpose()?;
+            if stored.is_none_or(|stored| stored.change != *change) {
+                let problem = "its identifier, or its request_id, is another change's";
+                return Err(Error::differs("changes", change.id.to_string(), problem).into());
+            }
+        }
+        if change.kind == ChangeKind::Updated {
+            query(statements::FORGET_UPDATES)
+                .bind(row.job_id)
+                .bind(i64::from(MAX_UPDATES))
+                .execute(&mut *self.connection)
+                .await?;
+        }
         Ok(())
     }
 

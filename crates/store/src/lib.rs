@@ -32,9 +32,11 @@ mod writer;
 
 pub use error::Error;
 pub use kind::{Damage, Kind};
-pub use records::{Chunk, DecisionQuery, DecisionRow, JobCount, JobRecord, ListedJob, LoadedJob, StateRow};
+pub use records::{
+    ChangeQuery, ChangeRow, Chunk, DecisionQuery, DecisionRow, JobCount, JobRecord, ListedJob, LoadedJob, StateRow,
+};
 pub use removal::{ExpiredJob, ExpiryQuery, Namespaces, Removal};
 pub use schema::{Migration, Schema};
 pub use store::{MayCommit, Store};
 pub use url::{DatabaseUrl, InvalidUrl, database_urls, kinds, newest_schema_version};
-pub use write::{Outcome, Write};
+pub use write::{MAX_UPDATES, Outcome, Write};

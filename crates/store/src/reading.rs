@@ -8,14 +8,15 @@ use sqlx::{
 use uuid::Uuid;
 
 use super::{
-    Chunk, DecisionQuery, DecisionRow, Error, ExpiredJob, ExpiryQuery, JobCount, JobRecord, ListedJob, LoadedJob,
-    StateRow,
+    ChangeQuery, ChangeRow, Chunk, DecisionQuery, DecisionRow, Error, ExpiredJob, ExpiryQuery, JobCount, JobRecord,
+    ListedJob, LoadedJob, StateRow,
     dialect::Dialect,
     failure::{Failure, bounded},
     listing, removal,
     rows::{
         attempt::StoredAttempt,
         capped,
+        change::StoredChange,
         chunk::{has_sample_in, next_step},
         decision::StoredDecision,
         job::StoredJob,
@@ -24,6 +25,7 @@ use super::{
     statements,
 };
 use lrs_model::{
+    change::Change,
     filter::JobQuery,
     job::{AttemptRow, Idle, IdleBefore, JobRow, State, Timestamp},
     name::{JobId, JobName},
@@ -63,6 +65,7 @@ where
     for<'r> ExpiredJob: FromRow<'r, DB::Row>,
     for<'r> StoredJob: FromRow<'r, DB::Row>,
     for<'r> StoredAttempt: FromRow<'r, DB::Row>,
+    for<'r> StoredChange: FromRow<'r, DB::Row>,
     for<'r> StoredDecision: FromRow<'r, DB::Row>,
     for<'r> StoredState: FromRow<'r, DB::Row>,
     for<'r> DB::StoredChunk: FromRow<'r, DB::Row>,
@@ -252,6 +255,38 @@ where
             .fetch_all(&self.pool);
         let rows: Vec<StoredDecision> = read::<DB, _>("to read decisions", "decisions", work).await?;
         rows.into_iter().map(|row| (job, row).try_into()).collect()
+    }
+
+    pub(super) async fn changes(&self, query: &ChangeQuery) -> Result<Vec<ChangeRow>, Error> {
+        let work = query_as(statements::CHANGES)
+            .bind(query.job_name.as_str().to_owned())
+            .bind(query.after.map_or(-1, capped))
+            .bind(i64::from(query.limit))
+            .fetch_all(&self.pool);
+        let rows: Vec<StoredChange> = read::<DB, _>("to read changes", "changes", work).await?;
+        rows.into_iter().map(TryInto::try_into).collect()
+    }
+
+    pub(super) async fn change_by_request(&self, job: &JobName, request_id: &str) -> Result<Option<Change>, Error> {
+        let work = query_as(statements::CHANGE_BY_REQUEST)
+            .bind(job.as_str().to_owned())
+            .bind(request_id.to_owned())
+            .fetch_optional(&self.pool);
+        let row: Option<StoredChange> = read::<DB, _>("to read a change", "changes", work).await?;
+        row.map(|row| ChangeRow::try_from(row).map(|row| row.change)).transpose()
+    }
+
+    pub(super) async fn count_ended_jobs(&self) -> Result<Vec<(State, u64)>, Error> {
+        let work = query(statements::COUNT_ENDED_JOBS).fetch_all(&self.pool);
+        let rows = read::<DB, _>("to count the jobs", "jobs", work).await?;
+        let unreadable = |error: sqlx::Error| DB::explain(Failure::from(error), "to count the jobs", "jobs");
+        let mut counts = Vec::with_capacity(rows.len());
+        for row in rows {
+            let state: String = row.try_get("state").map_err(unreadable)?;
+            let count: i64 = row.try_get("job_count").map_err(unreadable)?;
+            counts.extend(State::parse(&state).map(|state| (state, count.unsigned_abs())));
+        }
+        Ok(counts)
     }
 
     pub(super) async fn state(&self, job: JobId) -> Result<Option<StateRow>, Error> {

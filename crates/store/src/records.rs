@@ -2,9 +2,10 @@
 
 use super::Error;
 use lrs_model::{
+    change::Change,
     decision::Decision,
     job::{AttemptRow, Idle, JobRow, State, Timestamp},
-    name::JobId,
+    name::{JobId, JobName},
     telemetry::Sample,
 };
 
@@ -56,6 +57,26 @@ pub struct DecisionRow {
     pub decision: Decision,
     /// The `request_id` that a person gave.
     pub request_id: Option<String>,
+}
+
+/// A page of the changes of the jobs that have, or had, a name, in the order in which they were recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChangeQuery {
+    /// The name.
+    pub job_name: JobName,
+    /// Begin after the change at this position.
+    pub after: Option<u64>,
+    /// The most changes to return.
+    pub limit: u32,
+}
+
+/// A change as stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChangeRow {
+    /// Rises in the order in which the changes were recorded, with gaps.
+    pub position: u64,
+    /// The change.
+    pub change: Change,
 }
 
 /// A job of a listing, with what is said of it while it is not in memory.

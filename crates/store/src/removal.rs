@@ -76,6 +76,22 @@ where
     sql
 }
 
+/// See [`Store::remove_changes`](super::Store::remove_changes); in the transaction that `connection` is in.
+pub(super) async fn remove_changes<DB>(
+    connection: &mut DB::Connection,
+    deleted_before: Timestamp,
+    limit: u32,
+) -> Result<u64, Failure>
+where
+    DB: Dialect,
+    DB::Arguments: IntoArguments<DB>,
+    for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
+    for<'q> i64: Encode<'q, DB> + Type<DB>,
+{
+    let statement = query(statements::REMOVE_CHANGES).bind(deleted_before.0).bind(i64::from(limit));
+    Ok(DB::rows_affected(&statement.execute(&mut *connection).await?))
+}
+
 /// See [`Store::remove_telemetry`](super::Store::remove_telemetry); in the transaction that `connection` is in.
 ///
 /// The job is locked first, so that a merge of its chunks runs before or after the removal and adds no chunk meanwhile.

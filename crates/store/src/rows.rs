@@ -4,6 +4,7 @@
 //! found during the conversion, where the error can name the table and the key.
 
 pub(super) mod attempt;
+pub(super) mod change;
 pub(super) mod chunk;
 pub(super) mod decision;
 pub(super) mod job;

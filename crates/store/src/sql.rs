@@ -7,19 +7,22 @@ use sqlx::{ColumnIndex, Decode, Encode, Executor, FromRow, IntoArguments, Pool, 
 use uuid::Uuid;
 
 use super::{
-    Chunk, DecisionQuery, DecisionRow, Error, ExpiredJob, ExpiryQuery, JobCount, JobRecord, ListedJob, MayCommit,
-    Outcome, Removal, StateRow, Store, Write,
+    ChangeQuery, ChangeRow, Chunk, DecisionQuery, DecisionRow, Error, ExpiredJob, ExpiryQuery, JobCount, JobRecord,
+    ListedJob, MayCommit, Outcome, Removal, StateRow, Store, Write,
     dialect::Dialect,
     failure::bounded,
     merge::{self, ChunkSize},
     reading::{ANSWER_TIMEOUT, Readers},
     removal,
-    rows::{attempt::StoredAttempt, decision::StoredDecision, job::StoredJob, state::StoredState},
+    rows::{
+        attempt::StoredAttempt, change::StoredChange, decision::StoredDecision, job::StoredJob, state::StoredState,
+    },
     writer::Writer,
 };
 use lrs_model::{
+    change::Change,
     filter::JobQuery,
-    job::{AttemptRow, IdleBefore, JobRow, Timestamp},
+    job::{AttemptRow, IdleBefore, JobRow, State, Timestamp},
     name::{JobId, JobName},
 };
 
@@ -46,6 +49,7 @@ where
     for<'r> ExpiredJob: FromRow<'r, DB::Row>,
     for<'r> StoredJob: FromRow<'r, DB::Row>,
     for<'r> StoredAttempt: FromRow<'r, DB::Row>,
+    for<'r> StoredChange: FromRow<'r, DB::Row>,
     for<'r> StoredDecision: FromRow<'r, DB::Row>,
     for<'r> StoredState: FromRow<'r, DB::Row>,
     for<'r> ChunkSize: FromRow<'r, DB::Row>,
@@ -117,6 +121,28 @@ where
 
     async fn decisions(&self, job: JobId, query: &DecisionQuery) -> Result<Vec<DecisionRow>, Error> {
         self.readers.decisions(job, query).await
+    }
+
+    async fn changes(&self, query: &ChangeQuery) -> Result<Vec<ChangeRow>, Error> {
+        self.readers.changes(query).await
+    }
+
+    async fn change_by_request(&self, job_name: &JobName, request_id: &str) -> Result<Option<Change>, Error> {
+        self.readers.change_by_request(job_name, request_id).await
+    }
+
+    async fn remove_changes(&self, deleted_before: Timestamp, limit: u32) -> Result<u64, Error> {
+        let work = async {
+            let mut transaction = self.writer.begin().await?;
+            let removed = removal::remove_changes::<DB>(&mut transaction, deleted_before, limit).await?;
+            transaction.commit().await?;
+            Ok(removed)
+        };
+        bounded(ANSWER_TIMEOUT, work).await.map_err(|failure| DB::explain(failure, "to remove changes", "changes"))
+    }
+
+    async fn count_ended_jobs(&self) -> Result<Vec<(State, u64)>, Error> {
+        self.readers.count_ended_jobs().await
     }
 
     async fn state(&self, job: JobId) -> Result<Option<StateRow>, Error> {

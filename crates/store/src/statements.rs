@@ -60,6 +60,12 @@ pub(super) const JOB_BY_ID: &str = "
         telemetry_removed_time
     from jobs where id = $1";
 
+/// From the index `jobs_by_state` alone.
+pub(super) const COUNT_ENDED_JOBS: &str = "
+    -- count_ended_jobs
+    select state, count(*) as job_count from jobs
+    where state in ('COMPLETED', 'FAILED', 'CANCELLED')
+    group by state";
 /// All jobs, for an inspection.
 pub(super) const ALL_JOBS: &str = "
     -- all_jobs
@@ -153,6 +159,46 @@ pub(super) const DECISION: &str = "
     select position, id, attempt, step, effective_step, author_kind, author, reason, cast(evidence as text) as evidence,
         cast(effect as text) as effect, request_id, create_time
     from decisions where job_id = $1 and id = $2";
+
+pub(super) const INSERT_CHANGE: &str = "
+    -- insert_change
+    insert into changes (id, job_id, job_name, kind, detail, author, origin, reason, step, decision, request_id,
+        fingerprint, create_time)
+    values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+    on conflict do nothing";
+
+pub(super) const CHANGE: &str = "
+    -- change
+    select position, id, job_id, job_name, kind, detail, author, origin, reason, step, decision, request_id,
+        fingerprint, create_time
+    from changes where id = $1";
+
+pub(super) const FORGET_UPDATES: &str = "
+    -- forget_updates
+    delete from changes
+    where job_id = $1 and kind = 'UPDATED' and position <= (
+        select position from changes where job_id = $1 and kind = 'UPDATED' order by position desc limit 1 offset $2
+    )";
+
+pub(super) const CHANGES: &str = "
+    -- changes
+    select position, id, job_id, job_name, kind, detail, author, origin, reason, step, decision, request_id,
+        fingerprint, create_time
+    from changes where job_name = $1 and position > $2 order by position limit $3";
+
+pub(super) const CHANGE_BY_REQUEST: &str = "
+    -- change_by_request
+    select position, id, job_id, job_name, kind, detail, author, origin, reason, step, decision, request_id,
+        fingerprint, create_time
+    from changes where job_name = $1 and request_id = $2 order by position desc limit 1";
+
+/// All changes of some of the jobs that were deleted before a time.
+pub(super) const REMOVE_CHANGES: &str = "
+    -- remove_changes
+    delete from changes
+    where job_id in (
+        select job_id from changes where kind = 'DELETED' and create_time < $1 order by create_time limit $2
+    )";
 
 pub(super) const COPY_TELEMETRY: &str = "
     -- copy_telemetry

@@ -5,12 +5,13 @@ use std::ops::Range;
 use async_trait::async_trait;
 
 use super::{
-    Chunk, DecisionQuery, DecisionRow, Error, ExpiredJob, ExpiryQuery, JobCount, JobRecord, ListedJob, Outcome,
-    Removal, StateRow, Write,
+    ChangeQuery, ChangeRow, Chunk, DecisionQuery, DecisionRow, Error, ExpiredJob, ExpiryQuery, JobCount, JobRecord,
+    ListedJob, Outcome, Removal, StateRow, Write,
 };
 use lrs_model::{
+    change::Change,
     filter::JobQuery,
-    job::{AttemptRow, IdleBefore, JobRow, Timestamp},
+    job::{AttemptRow, IdleBefore, JobRow, State, Timestamp},
     name::{JobId, JobName},
 };
 
@@ -51,6 +52,9 @@ pub trait Store: Send + Sync + 'static {
     /// How many jobs have not ended, by their state and by how long they have been idle.
     async fn count_jobs(&self, before: IdleBefore) -> Result<Vec<JobCount>, Error>;
 
+    /// How many ended jobs are in each state. A state without jobs may be left out.
+    async fn count_ended_jobs(&self) -> Result<Vec<(State, u64)>, Error>;
+
     /// All attempts of a job, the first attempt first.
     async fn attempts(&self, job: JobId) -> Result<Vec<AttemptRow>, Error>;
 
@@ -87,6 +91,15 @@ pub trait Store: Send + Sync + 'static {
 
     /// A page of the decisions of a job.
     async fn decisions(&self, job: JobId, query: &DecisionQuery) -> Result<Vec<DecisionRow>, Error>;
+
+    /// A page of changes.
+    async fn changes(&self, query: &ChangeQuery) -> Result<Vec<ChangeRow>, Error>;
+
+    /// The newest change that was asked for by this request of a job with this name.
+    async fn change_by_request(&self, job_name: &JobName, request_id: &str) -> Result<Option<Change>, Error>;
+
+    /// Removes all changes of at most `limit` of the jobs that were deleted before a time. Returns how many changes.
+    async fn remove_changes(&self, deleted_before: Timestamp, limit: u32) -> Result<u64, Error>;
 
     /// The job's snapshot.
     async fn state(&self, job: JobId) -> Result<Option<StateRow>, Error>;

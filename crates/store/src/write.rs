@@ -2,10 +2,14 @@
 
 use super::{Chunk, StateRow};
 use lrs_model::{
+    change::Change,
     decision::Decision,
     job::{AttemptRow, JobRow, Timestamp},
     name::JobId,
 };
+
+/// How many changes of what changes no rate are kept of a job.
+pub const MAX_UPDATES: u32 = 1000;
 
 /// A change to be written. Every change is idempotent: after an unknown outcome, write the same change again.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,6 +51,14 @@ pub enum Write {
     /// A decision, with the `request_id` that a person gave. Does nothing if a decision with that identity is stored
     /// already.
     RecordDecision(JobId, Box<Decision>, Option<String>),
+    /// A change, for the record, if the job `of` exists when it is written. Does nothing if a change with that identity
+    /// is stored already. Of changes that change no rate the newest are kept, [`MAX_UPDATES`] of a job.
+    RecordChange {
+        /// The change.
+        change: Box<Change>,
+        /// The job that must exist: the one that was changed, or for a fork the new one.
+        of: JobId,
+    },
     /// Replaces the job's snapshot.
     SaveState(JobId, StateRow),
     /// The job was active at this time: its trainer called or reported. Creating and updating a job say so themselves.
@@ -60,6 +72,7 @@ impl Write {
         let (job, source) = match self {
             Self::CreateJob(row) | Self::UpdateJob(row) => (row.id, None),
             Self::ForkJob { row, source, .. } => (row.id, Some(*source)),
+            Self::RecordChange { change, of } => (change.job, Some(*of)),
             Self::DeleteJob(job)
             | Self::StartAttempt(job, _)
             | Self::Reserve { job, .. }

@@ -128,6 +128,7 @@ fn request(run: &Run, validate_only: bool) -> CreateJobRequest {
         job: Some(Job { spec: Some(run.spec.clone()), ..Job::default() }),
         request_id: uuid::Uuid::now_v7().to_string(),
         validate_only,
+        ..CreateJobRequest::default()
     }
 }
 

@@ -1,7 +1,7 @@
 //! `lrs job complete`: the end of a job.
 
 use super::{Session, show};
-use crate::cli::{failure::Failure, order::RecordArgs, output::FormatArgs};
+use crate::cli::{failure::Failure, order::OrderArgs, output::FormatArgs};
 use lrs_proto::{CompleteJobRequest, job::State};
 
 /// End a job
@@ -17,7 +17,7 @@ pub struct Args {
     #[arg(long, value_enum, default_value_t = Outcome::Completed)]
     outcome: Outcome,
     #[command(flatten)]
-    record: RecordArgs,
+    order: OrderArgs,
     #[command(flatten)]
     format: FormatArgs,
 }
@@ -41,8 +41,9 @@ pub(super) async fn run(session: &Session, args: &Args) -> Result<(), Failure> {
     let request = CompleteJobRequest {
         name: session.name(&args.job)?.to_string(),
         outcome: outcome.into(),
-        reason: args.record.reason.clone(),
-        author: args.record.author.clone(),
+        reason: args.order.record.reason.clone(),
+        author: args.order.record.author.clone(),
+        request_id: args.order.request_id(),
     };
     let job = session.server.call(async |mut service| service.complete_job(request.clone()).await).await?;
     args.format.print(&job, || show::outcome(&job))

@@ -5,6 +5,7 @@ use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use super::Session;
 use crate::cli::{
     failure::{Exit, Failure},
+    order::OrderArgs,
     output,
 };
 use lrs_proto::DeleteJobRequest;
@@ -13,7 +14,7 @@ use lrs_proto::DeleteJobRequest;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  lrs job delete vision/cifar
+  lrs job delete vision/cifar --reason 'a typo in its name'
   lrs job delete vision/cifar --force --yes    even if it has not ended, without asking")]
 pub struct Args {
     /// The job
@@ -24,6 +25,8 @@ pub struct Args {
     /// Do not ask
     #[arg(short, long)]
     yes: bool,
+    #[command(flatten)]
+    order: OrderArgs,
 }
 
 pub(super) async fn run(session: &Session, args: &Args) -> Result<(), Failure> {
@@ -32,9 +35,15 @@ pub(super) async fn run(session: &Session, args: &Args) -> Result<(), Failure> {
     if is_asked && !confirm(&format!("Remove {name} with its telemetry and decisions, forever?"))? {
         return Err(Failure::new(Exit::Failed, "nothing was removed"));
     }
-    let request = DeleteJobRequest { name: name.to_string(), etag: String::new(), force: args.force };
-    // Not repeated: if only the answer was lost, a second call would say that there is no such job.
-    session.server.service().delete_job(request).await?;
+    let request = DeleteJobRequest {
+        name: name.to_string(),
+        etag: String::new(),
+        force: args.force,
+        reason: args.order.record.reason.clone(),
+        author: args.order.record.author.clone(),
+        request_id: args.order.request_id(),
+    };
+    session.server.call(async |mut service| service.delete_job(request.clone()).await).await?;
     output::print(&format!("Removed {name}.\n"))
 }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{Session, show, update::one_job};
-use crate::cli::{assignment::Assignment, failure::Failure, job_name, jobfile, order::RequestArgs, output::FormatArgs};
+use crate::cli::{assignment::Assignment, failure::Failure, job_name, jobfile, order::OrderArgs, output::FormatArgs};
 use lrs_model::name::JobName;
 use lrs_proto::{ForkJobRequest, JobSpec};
 
@@ -28,7 +28,7 @@ pub struct Args {
     #[arg(long = "set", value_name = "PATH=VALUE")]
     changes: Vec<Assignment>,
     #[command(flatten)]
-    request: RequestArgs,
+    order: OrderArgs,
     #[command(flatten)]
     format: FormatArgs,
 }
@@ -42,7 +42,9 @@ pub(super) async fn run(session: &Session, args: &Args) -> Result<(), Failure> {
         parent: job_name::parent(name.namespace()),
         job_id: name.job().to_owned(),
         spec: spec(session, args, &source).await?,
-        request_id: args.request.request_id(),
+        request_id: args.order.request_id(),
+        reason: args.order.record.reason.clone(),
+        author: args.order.record.author.clone(),
     };
     let job = session.server.call(async |mut service| service.fork_job(request.clone()).await).await?;
     args.format.print(&job, || {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{Session, show};
-use crate::cli::{assignment::Assignment, failure::Failure, job_name, jobfile, order::RequestArgs, output::FormatArgs};
+use crate::cli::{assignment::Assignment, failure::Failure, job_name, jobfile, order::OrderArgs, output::FormatArgs};
 use lrs_model::name::JobName;
 use lrs_proto::{CreateJobRequest, Job, ListJobsResponse};
 
@@ -29,7 +29,7 @@ pub struct Args {
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
-    request: RequestArgs,
+    order: OrderArgs,
     #[command(flatten)]
     format: FormatArgs,
 }
@@ -47,8 +47,10 @@ pub(super) async fn run(session: &Session, args: &Args) -> Result<(), Failure> {
             parent: job_name::parent(name.namespace()),
             job_id: name.job().to_owned(),
             job: Some(job),
-            request_id: args.request.request_id_of(index),
+            request_id: args.order.request_id_of(index),
             validate_only: args.dry_run,
+            reason: args.order.record.reason.clone(),
+            author: args.order.record.author.clone(),
         };
         let job = session.server.call(async |mut service| service.create_job(request.clone()).await).await;
         registered.push(job.map_err(|failure| about(name, failure, registered.len()))?);

@@ -7,7 +7,7 @@ use crate::cli::{
 };
 use lrs_model::{decision::advice_words, name::JobName, spec::DEFAULT_GROUP, telemetry::Sample};
 use lrs_proto::{
-    Attempt, ControllerStatus, Decision, GroupRate, Job, JobSpec, Progress, TelemetryRecord,
+    Attempt, Change, ControllerStatus, Decision, GroupRate, Job, JobSpec, Progress, TelemetryRecord,
     decision::{Author, Effect},
     job::State,
     rate_override::Setting,
@@ -93,6 +93,30 @@ pub(super) fn decisions(decisions: &[Decision]) -> String {
     table(&["ID", "ATTEMPT", "TAKEN AT", "EFFECTIVE", "BY", "EFFECT", "REASON", "EVIDENCE"], rows.collect())
 }
 
+/// Who changed a job, and what its controllers decided, in the order of time.
+pub(super) fn history(changes: &[Change], by_controllers: &[&Decision]) -> String {
+    if changes.is_empty() && by_controllers.is_empty() {
+        return "No changes.\n".to_owned();
+    }
+    let moment = |time: Option<pbjson_types::Timestamp>| time.map_or((0, 0), |time| (time.seconds, time.nanos));
+    let row = |time: Option<pbjson_types::Timestamp>, way: &str, words: String| {
+        (moment(time), vec![self::time(time.as_ref()), way.to_owned(), words])
+    };
+    let people = changes.iter().map(|change| {
+        let way = change.origin().as_str_name().trim_start_matches("ORIGIN_").to_lowercase();
+        row(change.create_time, &way, change.summary.clone())
+    });
+    let controllers = by_controllers.iter().map(|decision| {
+        let (author, effect, from) = (author(decision), effect(decision), decision.effective_step);
+        let words = format!("{author}: {effect}, from step {from} on{}", in_parentheses(&decision.reason));
+        row(decision.create_time, "controller", words)
+    });
+    let mut rows: Vec<_> = people.chain(controllers).collect();
+    // Stable: what was recorded at one moment stays in the order of the record.
+    rows.sort_by_key(|(moment, _)| *moment);
+    table(&["TIME", "FROM", "WHAT"], rows.into_iter().map(|(_, row)| row).collect())
+}
+
 /// The figures behind a decision.
 fn evidence(decision: &Decision) -> String {
     let mut figures: Vec<_> = decision.evidence.iter().collect();
@@ -150,6 +174,7 @@ pub(super) fn event(event: &Event) -> String {
             let (author, effect, from) = (author(decision), effect(decision), decision.effective_step);
             format!("decision  {effect}, from step {from} on, by {author}{}", in_parentheses(&decision.reason))
         }
+        Event::Change(change) => format!("change    {}", change.summary),
         Event::Record(record) => format!("record    {}", record_line(record)),
         Event::MissedEvents(count) => format!("missed    {count} events"),
     }

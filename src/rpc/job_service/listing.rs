@@ -8,7 +8,7 @@ use crate::rpc::{
     fields::{self, checked},
     filter, page_token,
 };
-use lrs_engine::{DecisionPage, Engine, Error, JobView, TelemetryAmount, TelemetryQuery};
+use lrs_engine::{ChangePage, DecisionPage, Engine, Error, JobView, TelemetryAmount, TelemetryQuery};
 use lrs_model::{
     MAX_STEP,
     filter::{JobCursor, JobOrder, JobQuery, OrderKey},
@@ -17,8 +17,8 @@ use lrs_model::{
     violation::Violations,
 };
 use lrs_proto::{
-    Job, ListAttemptsRequest, ListAttemptsResponse, ListDecisionsRequest, ListDecisionsResponse, ListJobsRequest,
-    ListJobsResponse, QueryTelemetryRequest, QueryTelemetryResponse,
+    Job, ListAttemptsRequest, ListAttemptsResponse, ListChangesRequest, ListChangesResponse, ListDecisionsRequest,
+    ListDecisionsResponse, ListJobsRequest, ListJobsResponse, QueryTelemetryRequest, QueryTelemetryResponse,
 };
 
 /// The parent in a listing over all namespaces.
@@ -95,6 +95,19 @@ pub(super) async fn decisions(engine: &Engine, request: &ListDecisionsRequest) -
     let DecisionPage { decisions, next } = engine.decisions(&job, attempt, after, page_size).await?;
     Ok(ListDecisionsResponse {
         decisions: decisions.iter().map(|decision| convert::decision::to_proto(&job, decision)).collect(),
+        next_page_token: next.map(|position| page_token::write(&fingerprint, position)).unwrap_or_default(),
+    })
+}
+
+pub(super) async fn changes(engine: &Engine, request: &ListChangesRequest) -> Result<ListChangesResponse, Error> {
+    let mut v = Violations::new();
+    let job = fields::job_name(&mut v, "job", &request.job);
+    let page_size = fields::page_size(&mut v, request.page_size);
+    let fingerprint = ("changes", &request.job);
+    let after: Option<u64> = page_token::read(&mut v, &request.page_token, &fingerprint);
+    let ChangePage { changes, next } = engine.changes(&checked(v, job)?, after, page_size).await?;
+    Ok(ListChangesResponse {
+        changes: changes.iter().map(convert::change::to_proto).collect(),
         next_page_token: next.map(|position| page_token::write(&fingerprint, position)).unwrap_or_default(),
     })
 }

@@ -6,7 +6,7 @@ use crate::rpc::{
     update_mask,
 };
 use lrs_engine::{Change, Engine, Error, JobView, Order};
-use lrs_model::{etag, name::JobName, violation::Violations};
+use lrs_model::{change::ChangeKind, etag, name::JobName, violation::Violations};
 use lrs_proto::{JobSpec, UpdateJobRequest};
 use lrs_runtime::heavy::in_place;
 
@@ -17,6 +17,9 @@ const MAX_TRIES: usize = 5;
 /// into the spec as that change left it.
 pub(super) async fn update(engine: &Engine, request: UpdateJobRequest) -> Result<JobView, Error> {
     let Update { name, etag, spec, paths, order } = Update::from_proto(request)?;
+    if engine.is_repeat(&name, &[ChangeKind::Updated, ChangeKind::SpecChanged], &order).await? {
+        return engine.job(&name).await;
+    }
     let mut tries = 1;
     loop {
         let current = engine.job(&name).await?;
@@ -60,8 +63,22 @@ impl Update {
         // An unknown field in the mask is refused even if the job does not exist.
         update_mask::apply(&mut v, &JobSpec::default(), &spec, &paths);
         let name = checked(v, name)?;
+        let order = Order { fingerprint: fingerprint(&spec, &paths), ..order };
         Ok(Self { name, etag: (!job.etag.is_empty()).then_some(job.etag), spec, paths, order })
     }
+}
+
+/// Tells requests for different changes apart. Equal for equal requests in every release and on every machine.
+fn fingerprint(spec: &JobSpec, paths: &[String]) -> i64 {
+    let mut bytes = paths.join(",").into_bytes();
+    bytes.push(0);
+    // A value of JSON has its keys in order, while maps on the wire have none.
+    bytes.extend(serde_json::to_value(spec).map(|json| json.to_string()).unwrap_or_default().into_bytes());
+    // FNV-1a, 64 bits.
+    let hash = bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3));
+    hash.cast_signed()
 }
 
 #[cfg(test)]

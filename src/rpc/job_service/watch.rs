@@ -32,6 +32,7 @@ fn to_proto(job: &JobName, event: Event) -> WatchJobResponse {
     let event = match event {
         Event::Job(view) => Wire::Job(convert::job::to_proto(&view)),
         Event::Decision(decision) => Wire::Decision(convert::decision::to_proto(job, &decision)),
+        Event::Change(change) => Wire::Change(convert::change::to_proto(&change)),
         Event::Record(sample) => Wire::Record(convert::telemetry::record_to_proto(&sample)),
         Event::Missed(count) => Wire::MissedEvents(int64(count)),
     };

@@ -99,7 +99,16 @@ pub const ROOMS: &[Room] = &[
     // These two translate and nothing more. The JSON form of a call is answered by the service that answers it on gRPC.
     room(
         "lrs::rpc",
-        Only(&["lrs::connections", "lrs_audit", "lrs_engine", "lrs_model", "lrs_proto", "lrs_report", "lrs_runtime"]),
+        Only(&[
+            "lrs::connections",
+            "lrs::trace",
+            "lrs_audit",
+            "lrs_engine",
+            "lrs_model",
+            "lrs_proto",
+            "lrs_report",
+            "lrs_runtime",
+        ]),
         &[SQL, CUDA],
     ),
     room(
@@ -107,6 +116,7 @@ pub const ROOMS: &[Room] = &[
         Only(&[
             "lrs::connections",
             "lrs::rpc",
+            "lrs::trace",
             "lrs_audit",
             "lrs_engine",
             "lrs_model",
@@ -118,6 +128,7 @@ pub const ROOMS: &[Room] = &[
         &[SQL, CUDA],
     ),
     // What every process needs. The config gathers the settings of the others, so none of them reads it.
+    room("lrs::trace", Only(&["lrs_model", "lrs_runtime"]), &[SERVERS, SQL, CUDA]),
     room("lrs::connections", Only(&[]), &[SQL, CUDA, &["axum"]]),
     room(
         "lrs::config",

@@ -28,7 +28,9 @@ DEFAULT_SERVER = "http://127.0.0.1:50051"
 
 # gRPC probes a silent connection, so that it notices when the server has vanished. A new connection has its own sockets
 # and asks the name service again; the link decides how long to wait before it.
-_OPTIONS: tuple[tuple[str, int], ...] = (
+_OPTIONS: tuple[tuple[str, int | str], ...] = (
+    # The server records that what a trainer orders came from one.
+    ("grpc.primary_user_agent", "lrs-trainer/python"),
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.http2.max_pings_without_data", 0),

@@ -16,12 +16,13 @@ use crate::{
     api::{Error, JobView},
     entry::{Entry, Pulse},
     health::{self, Health, HealthState, Recent},
+    moment::Moment,
     trail::Past,
 };
 use lrs_model::{
     decision::Decision,
     filter::{JobCursor, JobOrder, JobQuery, OrderKey},
-    job::{Idle, IdleBefore, JobRow, Timestamp},
+    job::{Idle, JobRow},
     name::JobName,
 };
 use lrs_stats::Backend;
@@ -52,7 +53,8 @@ pub struct Fleet {
 
 /// When the jobs that are not in memory were listed.
 struct StoredList {
-    time: Timestamp,
+    /// How much time had passed.
+    passed: Duration,
     removals: u64,
     changes: u64,
     is_truncated: bool,
@@ -168,11 +170,11 @@ impl Engine {
     fn changed(&self, fleet: &mut Fleet, limit: usize) -> Vec<Unread> {
         fleet.looks += 1;
         fleet.is_truncated = false;
-        let before = self.0.context.idle_before();
+        let moment = self.0.context.moment();
         let mut changed = Vec::new();
         let mut room = limit.saturating_sub(fleet.known.values().filter(|known| known.entry.is_some()).count());
         for entry in self.0.context.directory.entries() {
-            let pulse = entry.pulse(before);
+            let pulse = entry.pulse(moment);
             let known = fleet.known.get_mut(entry.name.as_str());
             let decisions = match known {
                 // Of one that was not in memory, all is told again.
@@ -213,14 +215,14 @@ impl Engine {
 
     /// A job that has left memory, if it has to be shown anew. One that has only become idle is shown as it was.
     fn unread_after_leaving(&self, fleet: &mut Fleet, name: &str, row: JobRow) -> Option<Unread> {
-        let before = self.0.context.idle_before();
+        let moment = self.0.context.moment();
         let known = fleet.known.get_mut(name)?;
         let entry = known.entry.as_ref().filter(|entry| entry.id == row.id);
         let (attempt, active_time) = entry.map_or((0, row.update_time), |entry| (entry.attempt(), entry.active_time()));
-        let is_as_shown = !row.state.is_ended() && entry.is_some_and(|entry| entry.pulse(before) == known.pulse);
+        let is_as_shown = !row.state.is_ended() && entry.is_some_and(|entry| entry.pulse(moment) == known.pulse);
         let job = ListedJob { row, attempt, active_time };
         if is_as_shown {
-            known.pulse = pulse_of(&job, before);
+            known.pulse = pulse_of(&job, moment);
             let entry = known.entry.take();
             if let Some(entry) = entry {
                 entry.set_trail(None);
@@ -228,7 +230,7 @@ impl Engine {
             known.look = fleet.looks;
             return None;
         }
-        Some(unread_stored(fleet, job, before))
+        Some(unread_stored(fleet, job, moment))
     }
 
     /// Lists the jobs that are not in memory if it is time to, and looks at those that are new.
@@ -240,19 +242,16 @@ impl Engine {
         tell: &mut (impl FnMut(&str, Option<T>) + Send),
     ) -> Result<(), Error> {
         let context = &self.0.context;
-        let (time, removals) = (context.clock.now(), self.0.removals.load(SeqCst));
+        let (passed, removals) = (context.clock.monotonic(), self.0.removals.load(SeqCst));
         let changes = context.directory.changes_outside();
-        let again = i64::try_from(STORED_AGAIN.as_micros()).unwrap_or(i64::MAX);
-        let listed = fleet
-            .stored
-            .as_ref()
-            .filter(|list| list.removals == removals && time.0.saturating_sub(list.time.0).abs() < again);
+        let is_recent = |list: &&StoredList| passed.saturating_sub(list.passed) < STORED_AGAIN;
+        let listed = fleet.stored.as_ref().filter(|list| list.removals == removals).filter(is_recent);
         if listed.is_some_and(|list| list.changes == changes) {
             return Ok(());
         }
         // New jobs push the others out, which only a list of all of them shows.
         let is_all = listed.is_none() || fleet.known.len() >= limit + limit / 8;
-        let before = context.idle_before();
+        let moment = context.moment();
         let mut room = limit.saturating_sub(fleet.known.values().filter(|known| known.entry.is_some()).count());
         let page = if is_all { PAGE } else { FEW };
         let mut query = JobQuery {
@@ -278,10 +277,10 @@ impl Engine {
                     break;
                 }
                 room -= 1;
-                let pulse = pulse_of(&job, before);
+                let pulse = pulse_of(&job, moment);
                 match known {
                     Some(known) if known.pulse == pulse => known.look = fleet.looks,
-                    _ => unread.push(unread_stored(fleet, job, before)),
+                    _ => unread.push(unread_stored(fleet, job, moment)),
                 }
             }
             // Pages of jobs that changed since, until a page has no new one. A job behind a page of known ones is found
@@ -300,7 +299,7 @@ impl Engine {
         let looks = fleet.looks;
         let gone = fleet.known.extract_if(|_, known| known.entry.is_none() && known.look != looks);
         gone.for_each(|(name, _)| tell(&name, None));
-        fleet.stored = Some(StoredList { time, removals, changes, is_truncated });
+        fleet.stored = Some(StoredList { passed, removals, changes, is_truncated });
         Ok(())
     }
 
@@ -341,13 +340,13 @@ impl Engine {
     }
 }
 
-fn pulse_of(job: &ListedJob, before: IdleBefore) -> Pulse {
-    let idle = if job.row.state.is_ended() { Idle::Active } else { before.idle(job.active_time) };
+fn pulse_of(job: &ListedJob, moment: Moment) -> Pulse {
+    let idle = if job.row.state.is_ended() { Idle::Active } else { moment.before().idle(job.active_time) };
     Pulse::of_stored(&job.row, idle)
 }
 
-fn unread_stored(fleet: &Fleet, job: ListedJob, before: IdleBefore) -> Unread {
-    let pulse = pulse_of(&job, before);
+fn unread_stored(fleet: &Fleet, job: ListedJob, moment: Moment) -> Unread {
+    let pulse = pulse_of(&job, moment);
     let known = fleet.known.get(job.row.name.as_str()).filter(|known| known.pulse.is_same_job(&pulse));
     let decisions = known.map(|known| known.decisions.clone()).unwrap_or_default();
     Unread { pulse, decisions, subject: Subject::Stored(Box::new(job)) }
@@ -413,7 +412,7 @@ mod tests {
                 schedule: None,
             };
             let spec = Spec { groups: vec![group], ..Spec::default() };
-            self.engine.create_job(NewJob { name: name.clone(), spec, request_id: None }).await.unwrap();
+            self.engine.create_job(NewJob { name: name.clone(), spec, order: Order::default() }).await.unwrap();
             name
         }
     }
@@ -440,8 +439,8 @@ mod tests {
         assert_eq!(looking.look().await, ["b RUNNING"]);
         assert_eq!(looking.look().await, [""; 0]);
 
-        looking.engine.delete_job(&a, None, false).await.unwrap();
-        looking.engine.delete_job(&b, None, true).await.unwrap();
+        looking.engine.delete_job(&a, None, false, Order::default()).await.unwrap();
+        looking.engine.delete_job(&b, None, true, Order::default()).await.unwrap();
         assert_eq!(looking.look().await, ["a gone", "b gone"]);
         assert!(looking.fleet.known.is_empty());
         looking.engine.shutdown().await;
@@ -453,7 +452,7 @@ mod tests {
         let (a, _) = (looking.register("a").await, looking.register("b").await);
         assert_eq!(looking.look().await, ["a PENDING", "b PENDING"]);
 
-        looking.engine.delete_job(&a, None, true).await.unwrap();
+        looking.engine.delete_job(&a, None, true, Order::default()).await.unwrap();
 
         assert_eq!(looking.look().await, ["a gone"]);
         looking.engine.shutdown().await;
@@ -471,7 +470,7 @@ mod tests {
         assert_eq!(looking.look().await, ["b FAILED", "c PENDING"], "those that changed last");
         assert!(looking.fleet.is_truncated());
 
-        looking.engine.delete_job(&b, None, false).await.unwrap();
+        looking.engine.delete_job(&b, None, false, Order::default()).await.unwrap();
         assert_eq!(looking.look().await, ["a FAILED", "b gone"]);
         assert!(!looking.fleet.is_truncated());
         for job in ["d", "e"] {
@@ -479,7 +478,7 @@ mod tests {
         }
         assert_eq!(looking.look().await, ["a gone", "c gone", "d PENDING", "e PENDING"], "there is room for two");
         assert!(looking.fleet.is_truncated());
-        looking.engine.delete_job(&c, None, true).await.unwrap();
+        looking.engine.delete_job(&c, None, true, Order::default()).await.unwrap();
         looking.look().await;
         looking.engine.shutdown().await;
     }

@@ -54,7 +54,7 @@ impl Engine {
     }
 
     /// The last steps of a job's newest attempt, from the store.
-    pub(super) async fn past(&self, view: &JobView) -> Result<Past, Error> {
+    pub(crate) async fn past(&self, view: &JobView) -> Result<Past, Error> {
         if view.attempt == 0 || view.row.telemetry_removed_time.is_some() {
             return Ok(Past::default());
         }
@@ -191,7 +191,7 @@ impl Engine {
 
 /// Of the newest steps with a rate that are still in memory, how many ran at another rate than told, and how many there
 /// are. None if no attempt runs.
-pub(super) fn off_told(entry: &Entry, past: &Past) -> (usize, usize) {
+pub(crate) fn off_told(entry: &Entry, past: &Past) -> (usize, usize) {
     let Some(cell) = entry.cell_full() else { return (0, 0) };
     let timeline = cell.timeline();
     let known: Vec<_> = past.rates.iter().filter(|(step, _)| *step >= timeline.known_from()).collect();

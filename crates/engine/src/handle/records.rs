@@ -6,7 +6,7 @@ use tokio::sync::broadcast::{Receiver, error::RecvError};
 
 use super::Engine;
 use crate::{
-    api::{DecisionPage, Error, Event, JobView, TelemetryAnswer, TelemetryQuery},
+    api::{ChangePage, DecisionPage, Error, Event, JobView, TelemetryAnswer, TelemetryQuery},
     directory::Held,
     history::{self, Records},
     lineage::lineage,
@@ -15,7 +15,7 @@ use lrs_model::{
     job::{AttemptRow, JobRow},
     name::{JobId, JobName},
 };
-use lrs_store::DecisionQuery;
+use lrs_store::{ChangeQuery, DecisionQuery};
 
 impl Engine {
     /// What happens to a job from now on; the first event is the job as it is.
@@ -32,7 +32,7 @@ impl Engine {
             Err(error) => return Err(error),
         };
         let events = held.subscribe(self.0.context.settings.watch_events);
-        let first = Some(Event::Job(Box::new(held.view(self.0.context.idle_before()))));
+        let first = Some(Event::Job(Box::new(held.view(self.0.context.moment()))));
         Ok(Watch { first, events: Some(events), _held: Some(held) })
     }
 
@@ -72,6 +72,25 @@ impl Engine {
         rows.truncate(limit as usize);
         let next = rows.last().filter(|_| more).map(|row| row.position);
         Ok(DecisionPage { decisions: rows.into_iter().map(|row| row.decision).collect(), next })
+    }
+
+    /// Who changed the job with this name, and the jobs that had it before and were deleted.
+    ///
+    /// # Errors
+    /// If there is no such job and no record of one.
+    pub async fn changes(&self, name: &JobName, after: Option<u64>, limit: u32) -> Result<ChangePage, Error> {
+        if let Some(entry) = self.0.context.directory.peek(name.as_str()) {
+            self.settled(entry.id).await?;
+        }
+        let query = ChangeQuery { job_name: name.clone(), after, limit: limit.saturating_add(1) };
+        let mut rows = self.0.reads.changes(&query).await?;
+        if rows.is_empty() && after.is_none() {
+            self.job(name).await?;
+        }
+        let more = rows.len() > limit as usize;
+        rows.truncate(limit as usize);
+        let next = rows.last().filter(|_| more).map(|row| row.position);
+        Ok(ChangePage { changes: rows.into_iter().map(|row| row.change).collect(), next })
     }
 
     /// What a job's trainers reported.

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, fmt::Display, sync::atomic::Ordering::SeqCst};
 
 use tokio::sync::oneshot;
+use tracing::Span;
 use uuid::Uuid;
 
 use super::{Engine, records::check_whole, stored_view};
@@ -11,11 +12,12 @@ use crate::{
     commit::outcome,
     compiled::CompiledSpec,
     native::{canonical, native},
-    recover,
+    record, recover,
     ticket::Ticket,
 };
 use lrs_control::{proportion::in_proportion, settled, unsettled};
 use lrs_model::{
+    change::{Change as Record, ChangeKind},
     decision::{Author, Decision, DecisionId, Effect, Topic},
     job::{ForkPoint, JobRow, State},
     name::{JobId, JobName},
@@ -44,15 +46,16 @@ impl Engine {
             state_reason: String::new(),
             state_author: String::new(),
             version: 1,
-            request_id: job.request_id,
+            request_id: job.order.request_id.clone(),
             forked_from: None,
             create_time: now,
             update_time: now,
             end_time: None,
             telemetry_removed_time: None,
         };
-        let write = Write::CreateJob(Box::new(row.clone()));
-        self.register(row.id, row, vec![write]).await
+        let record = Record { request_id: None, ..record::change(&row, ChangeKind::Created, &job.order, now) };
+        let writes = vec![Write::CreateJob(Box::new(row.clone())), record::write(&record)];
+        self.register(row.id, row, writes, vec![record]).await
     }
 
     /// The spec with the base rates that its `base_lr_from` names.
@@ -168,7 +171,7 @@ impl Engine {
             state_reason: String::new(),
             state_author: String::new(),
             version: 1,
-            request_id: fork.request_id,
+            request_id: fork.order.request_id.clone(),
             forked_from: Some(ForkPoint { job: job.clone(), attempt: source_attempt, step: fork.step }),
             create_time: now,
             update_time: now,
@@ -200,12 +203,29 @@ impl Engine {
         if people.iter().any(is_advice) {
             writes.push(order(next_seq + 3, Effect::WithdrawAdvice(Topic::Stop)));
         }
+        let record = |row: &JobRow, kind, detail| Record {
+            detail,
+            step: Some(fork.step),
+            request_id: None,
+            ..record::change(row, kind, &fork.order, now)
+        };
+        let records = vec![
+            record(&row, ChangeKind::Forked, format!("from {job}")),
+            record(&source.row, ChangeKind::ForkedInto, format!("into {}", row.name)),
+        ];
+        writes.extend(records.iter().map(|record| Write::RecordChange { change: Box::new(record.clone()), of: id }));
         // After everything that the source has reported so far.
-        self.register(source.row.id, row, writes).await
+        self.register(source.row.id, row, writes, records).await
     }
 
     /// Writes a new job, after all that was submitted for `behind`. It is taken into memory when somebody asks for it.
-    async fn register(&self, behind: JobId, row: JobRow, writes: Vec<Write>) -> Result<JobView, Error> {
+    async fn register(
+        &self,
+        behind: JobId,
+        row: JobRow,
+        writes: Vec<Write>,
+        records: Vec<Record>,
+    ) -> Result<JobView, Error> {
         let context = &self.0.context;
         let limit = context.settings.max_jobs;
         if self.0.jobs.fetch_add(1, SeqCst) >= limit {
@@ -219,11 +239,14 @@ impl Engine {
         let ticket = Ticket::new();
         let committed = context.pipeline.submit(behind, writes, Some(permit), None, Some(ticket.clone()));
         // On a task of its own, so that a job that has been written is counted even if the caller goes.
-        let engine = self.clone();
+        let (engine, span) = (self.clone(), Span::current());
         let (done, answer) = oneshot::channel();
         let task = async move {
             let result = engine.written(row, outcome(committed).await).await;
-            if !matches!(result, Ok((_, true))) {
+            if matches!(result, Ok((_, true))) {
+                // Of a fork there are two records, in which the same is said.
+                records.iter().take(1).for_each(|record| span.in_scope(|| record::tell(record)));
+            } else {
                 engine.0.jobs.fetch_sub(1, SeqCst);
             }
             let _ = done.send(result.map(|(view, _)| view));
@@ -253,6 +276,6 @@ impl Engine {
         self.0.context.directory.count_change_outside();
         let attempt = row.forked_from.as_ref().map_or(0, |point| point.attempt);
         let active_time = row.update_time;
-        Ok((stored_view(ListedJob { row, attempt, active_time }, self.0.context.idle_before()), true))
+        Ok((stored_view(ListedJob { row, attempt, active_time }, self.0.context.moment()), true))
     }
 }

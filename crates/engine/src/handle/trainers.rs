@@ -59,7 +59,7 @@ impl Engine {
         let cell = &*cell;
         let commit_ahead = entry.row().spec.commit_ahead;
         if attempt != 0 {
-            cell.hear(self.0.context.clock.now());
+            cell.hear(&*self.0.context.clock);
         } else if !cell.is_near(step, commit_ahead) {
             return self.answer(&entry, cell, asked, 0).await;
         }

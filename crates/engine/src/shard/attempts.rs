@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use futures::FutureExt as _;
+use tracing::info;
 
 use super::{Continuation, Owned, Reply, Shard};
 use crate::{
@@ -72,6 +73,8 @@ impl Shard {
                 let _ = reply.send(Err(error));
                 return shard.changed(id);
             }
+            let (name, attempt, step) = (&owned.entry.name, row.attempt, row.resume_step);
+            info!(job.name = %name, attempt, step, "Attempt {attempt} of {name} begins at step {step}");
             owned.attempts.push(row.clone());
             owned.entry.set_row(job_row);
             shard.rebuild(id, row, reply);
@@ -123,7 +126,7 @@ impl Shard {
                 let decisions = std::mem::take(&mut running.unrecorded);
                 owned.begin(&context, row, running, 0);
                 if let Some(cell) = owned.entry.cell_full() {
-                    cell.hear(context.clock.now());
+                    cell.hear(&*context.clock);
                 }
                 let writes = owned.decided(&context, decisions);
                 context.pipeline.submit_own(writes, &owned.entry);

@@ -6,12 +6,15 @@ use super::{Context, Owned, Reply, Shard};
 use crate::{
     api::{Change, Error, Event, JobView, Order},
     compiled::{CompiledSpec, same_rates},
+    meters,
     native::native,
+    record,
     ticket::Ticket,
     timeline::Timeline,
 };
 use lrs_control::settled;
 use lrs_model::{
+    change::{Change as Record, ChangeKind},
     decision::{Author, Decision, DecisionId, Effect, OverrideSetting, RateOverride, Topic},
     job::{JobRow, State, Timestamp},
     name::JobId,
@@ -27,6 +30,7 @@ struct Pending {
     request_id: Option<String>,
     timeline: Option<Timeline>,
     row: Option<JobRow>,
+    record: Record,
 }
 
 impl Shard {
@@ -58,6 +62,7 @@ impl Shard {
         if let Some(decision) = &pending.decision {
             writes.push(Write::RecordDecision(id, Box::new(decision.clone()), pending.request_id.clone()));
         }
+        writes.push(record::write(&pending.record));
         if let Some(row) = &pending.row {
             writes.push(Write::UpdateJob(Box::new(row.clone())));
         }
@@ -140,7 +145,10 @@ impl Owned {
                 }
                 let next_row = self.next_row(now, |row| row.spec = (*spec).clone());
                 if same_rates(&row.spec, &spec) {
-                    let pending = Pending { decision: None, request_id: None, timeline: None, row: Some(next_row) };
+                    let detail = record::fields_changed(&row.spec, &spec);
+                    let record = Record { detail, ..record::change(&row, ChangeKind::Updated, &order, now) };
+                    let pending =
+                        Pending { decision: None, request_id: None, timeline: None, row: Some(next_row), record };
                     return Ok(Prepared::Commit(Box::new(pending)));
                 }
                 (Effect::Spec(Box::new(native(&spec))), Some(next_row))
@@ -167,12 +175,13 @@ impl Owned {
             attempt: self.entry.attempt(),
             step: effective_step.saturating_sub(1),
             effective_step,
-            author: Author::Person(order.author),
-            reason: order.reason,
+            author: Author::Person(order.author.clone()),
+            reason: order.reason.clone(),
             evidence,
             effect,
             create_time: now,
         };
+        let record = record::of_decision(&row, &decision, &order);
         let people = self.people.iter().map(|(decision, _)| decision).chain([&decision]);
         let timeline = in_place(|| Timeline::try_new(&row.initial_spec, people)).map_err(Error::Invalid)?;
         Ok(Prepared::Commit(Box::new(Pending {
@@ -180,6 +189,7 @@ impl Owned {
             request_id: order.request_id,
             timeline: Some(timeline),
             row: next_row,
+            record,
         })))
     }
 
@@ -211,8 +221,11 @@ impl Owned {
     /// back.
     fn apply(&mut self, context: &Context, pending: Pending) -> Vec<Write> {
         let mut writes = Vec::new();
+        record::tell(&pending.record);
+        self.entry.tell(|| Event::Change(Box::new(pending.record)));
         if let Some(row) = pending.row {
             self.entry.set_row(row);
+            self.entry.touch(&*context.clock);
             self.tell_job(context);
         }
         let (Some(decision), Some(timeline)) = (pending.decision, pending.timeline) else { return writes };
@@ -222,9 +235,7 @@ impl Owned {
             writes = self.decided(context, decisions);
             self.publish();
         }
-        metrics::counter!("lrs_decisions_total", "author" => "person").increment(1);
-        let (name, step) = (&self.entry.name, decision.effective_step);
-        tracing::info!(job.name = %name, step, author = ?decision.author, "{name}: a person's decision from step {step}");
+        meters::decided(&decision);
         self.timeline = timeline;
         self.entry.tell(|| Event::Decision(Box::new(decision.clone())));
         self.people.push((decision, pending.request_id));

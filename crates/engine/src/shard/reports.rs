@@ -6,6 +6,7 @@ use super::{Accepted, Attempt, Context, Owned, Shard};
 use crate::{
     api::{Error, Event},
     commit::Permit,
+    meters,
 };
 use lrs_model::{
     decision::{Author, Decision},
@@ -50,7 +51,7 @@ impl Shard {
 
         let mut writes = Vec::new();
         if !taken.accepted.is_empty() || taken.through_rose {
-            metrics::counter!("lrs_telemetry_samples_total").increment(taken.accepted.len() as u64);
+            meters::taken(taken.accepted.len());
             running.records_since_snapshot += taken.accepted.len() as u64;
             running.chunks_since_merge += 1;
             let seq = running.next_seq;
@@ -67,7 +68,7 @@ impl Shard {
             writes.extend(running.save_state(id));
         }
         running.publish();
-        running.cell.hear(context.clock.now());
+        running.cell.hear(&*context.clock);
         running.cell.count(taken.repeated, taken.conflicting, 0);
         if let Some(record) = running.heart.latest() {
             owned.entry.tell(|| Event::Record(Box::new(record.clone())));
@@ -133,7 +134,7 @@ impl Owned {
         let record = decisions.into_iter().map(|decision| {
             let decision = Decision { create_time: now, ..decision };
             if let Author::Controller(controller) = &decision.author {
-                metrics::counter!("lrs_decisions_total", "author" => "controller").increment(1);
+                meters::decided(&decision);
                 let (name, step, reason) = (&self.entry.name, decision.effective_step, &decision.reason);
                 info!(job.name = %name, controller, step, "{name}: from step {step} on: {reason}");
             }

@@ -33,7 +33,7 @@ impl Engine {
             Err(damage) => Err(damage),
         };
         let (past, damage) = apart(past)?;
-        let view = entry.view(self.0.context.idle_before());
+        let view = entry.view(self.0.context.moment());
         let off_told = off_told(&entry, &past);
         let known = Known { pulse, entry: Some(entry), decisions, look: 0 };
         Ok(Read::new(view, past, off_told, damage, known))
@@ -48,13 +48,13 @@ impl Engine {
         let trail = Arc::new(Trail::new(attempt));
         // Before the store is read, so that the trail gets whatever is not stored by then.
         entry.set_trail((attempt > 0).then(|| Arc::clone(&trail)));
-        let before = self.stored(&entry.view(self.0.context.idle_before()), decisions).await?;
+        let before = self.stored(&entry.view(self.0.context.moment()), decisions).await?;
         trail.fill(before);
         Ok(trail.past(attempt).unwrap_or_default())
     }
 
     async fn read_stored(&self, job: ListedJob, pulse: Pulse, mut decisions: Decisions) -> Result<Read, Error> {
-        let view = stored_view(job, self.0.context.idle_before());
+        let view = stored_view(job, self.0.context.moment());
         let past =
             if view.row.state.is_ended() { self.stored(&view, &mut decisions).await } else { Ok(Past::default()) };
         let (past, damage) = apart(past)?;
