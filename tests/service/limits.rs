@@ -234,6 +234,7 @@ async fn a_spec_as_large_as_is_allowed_is_taken_and_a_larger_one_refused() {
         let refused = server.try_register("beyond", spec).await.unwrap_err();
         assert_eq!(refused.code(), Code::InvalidArgument);
         assert!(refused.message().contains(what) && refused.message().len() < 2000, "{refused:?}");
+        assert_eq!(server.http_get("/v1/namespaces/test/jobs/beyond").await.0, 404, "nothing of it is stored");
     }
     let largest = server.register("largest", with(64, 154)).await.name;
     let attempt = server.start_attempt(&largest, "t", 0).await;

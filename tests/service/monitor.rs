@@ -48,6 +48,9 @@ async fn a_row_follows_its_job_through_attempts_and_restarts_of_the_server() {
 
     server.terminate().await;
     server.start_again().await;
+    // A job that nobody has asked for yet is not in memory.
+    assert_eq!(row(&server, &job, |_| true).await["health"], "WAITING");
+    json(&server, &format!("/v1/{job}")).await;
     assert_eq!(row(&server, &job, at(599)).await["sparkline"], then["sparkline"]);
 
     let attempt = server.start_attempt(&job, "again", 100).await;
@@ -203,24 +206,31 @@ async fn how_all_jobs_fare_is_computed_in_batches_and_only_of_those_that_changed
         stream.until_durable(511).await;
         trainers.push((job, stream));
     }
-    let counted = async |what: &str| {
+    let shown = async |name: &str| {
         let (_, text) = server.http_get("/metrics").await;
-        let name = format!("lrs_statistics_{what}_total{{device=\"cpu\"}} ");
-        let line =
-            text.lines().find_map(|line| line.strip_prefix(&name)).unwrap_or_else(|| panic!("no {name}: {text}"));
-        line.parse::<usize>().unwrap()
+        let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("no {name}: {text}"));
+        line.trim().parse::<usize>().unwrap()
     };
-    assert_eq!(counted("windows").await, 0, "nobody has looked");
+    let counted = async |what: &str| shown(&format!("lrs_statistics_{what}_total{{device=\"cpu\"}}")).await;
+    // The metrics say how all jobs fare, whether anybody looks or not.
+    let flat = "lrs_jobs_by_health{health=\"plateau\"}";
+    wait_for("all jobs counted", async || (shown(flat).await == JOBS).then_some(())).await;
+    // For each job: the level before and now, the test of its trend, and its slope.
+    assert_eq!(counted("windows").await, 4 * JOBS);
+    let batches = counted("batches").await;
 
     for row in rows(&server).await {
         assert_eq!(row["health"], "PLATEAU", "{row}");
     }
 
-    // For each job: the level before and now, the test of its trend, and its slope.
-    assert_eq!((counted("batches").await, counted("windows").await), (3, 4 * JOBS));
+    assert_eq!((counted("batches").await, counted("windows").await), (batches + 3, 2 * 4 * JOBS));
     let (job, stream) = &mut trainers[0];
     stream.losses(512, &[1.0]).await;
     stream.until_durable(512).await;
     row(&server, job, at(512)).await;
-    assert_eq!(counted("windows").await, 4 * JOBS + 4);
+    // Once for the page, once for the metrics, and of no other job.
+    let wanted = 2 * 4 * (JOBS + 1);
+    wait_for("one job counted", async || (counted("windows").await >= wanted).then_some(())).await;
+    rows(&server).await;
+    assert_eq!(counted("windows").await, wanted);
 }

@@ -35,12 +35,12 @@ impl Engine {
     pub async fn create_job(&self, job: NewJob) -> Result<JobView, Error> {
         self.check_ready()?;
         let spec = self.with_base_lr(settled(job.spec, None)).await?;
-        let spec = self.check_spec(spec)?;
+        let (spec, initial_spec) = in_place(|| admit(spec)).map_err(Error::Invalid)?;
         let now = self.0.context.clock.now();
         let row = JobRow {
             id: JobId(Uuid::now_v7()),
             name: job.name,
-            initial_spec: in_place(|| native(&spec)),
+            initial_spec,
             spec,
             state: State::Pending,
             state_reason: String::new(),
@@ -115,7 +115,7 @@ impl Engine {
     /// # Errors
     /// Every violation.
     pub fn check_spec(&self, spec: Spec) -> Result<Spec, Error> {
-        in_place(|| CompiledSpec::admit(spec.clone()).map(|_| canonical(spec))).map_err(Error::Invalid)
+        in_place(|| admit(spec)).map(|(spec, _)| spec).map_err(Error::Invalid)
     }
 
     /// A new job that shares another's history up to a step.
@@ -134,7 +134,8 @@ impl Engine {
             violations.refuse("step", fork.step, allowed);
         }
         let spec = settled(fork.spec.unwrap_or_else(|| source.row.spec.clone()), Some(&source.row.spec));
-        if let Err(wrong) = in_place(|| CompiledSpec::admit(spec.clone())) {
+        let admitted = in_place(|| admit(spec.clone())).map(|(_, native)| native);
+        if let Err(wrong) = &admitted {
             violations.within("spec", |v| wrong.iter().for_each(|w| v.add(&w.field, &w.description)));
         }
         for (field, old, new) in [
@@ -150,7 +151,7 @@ impl Engine {
                 );
             }
         }
-        violations.into_result(()).map_err(Error::Invalid)?;
+        let native = violations.into_result(()).and(admitted).map_err(Error::Invalid)?;
 
         let context = &self.0.context;
         let now = context.clock.now();
@@ -195,7 +196,7 @@ impl Engine {
         };
         let mut writes = vec![
             Write::ForkJob { row: Box::new(row.clone()), source: source.row.id, source_attempt },
-            order(next_seq, Effect::Spec(Box::new(native(&spec)))),
+            order(next_seq, Effect::Spec(Box::new(native))),
             order(next_seq + 1, Effect::ClearOverride),
             order(next_seq + 2, Effect::Resume),
         ];
@@ -278,4 +279,14 @@ impl Engine {
         let active_time = row.update_time;
         Ok((stored_view(ListedJob { row, attempt, active_time }, self.0.context.moment()), true))
     }
+}
+
+/// A spec that may be stored, with its defaults written out, and the same in our own words, by which its rates are
+/// computed. What another library says in a short list can be too long a list in ours.
+fn admit(spec: Spec) -> Result<(Spec, Spec), Violations> {
+    CompiledSpec::admit(spec.clone())?;
+    let spec = canonical(spec);
+    let native = native(&spec);
+    CompiledSpec::try_new(native.clone())?;
+    Ok((spec, native))
 }
