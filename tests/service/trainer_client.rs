@@ -6,7 +6,11 @@ use std::{collections::BTreeMap, time::Duration};
 
 use fake_service::{Behaviour, FakeService, PLANNED_RATE, final_rate};
 use lrs_client::{Backoff, Error, Options, Sample, Standing, Trainer};
+use lrs_proto::QueryTelemetryRequest;
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, SqliteConnection};
 use tonic::Code;
+
+use crate::server::{Server, spec, wait_for};
 
 const JOB: &str = "namespaces/test/jobs/fake";
 
@@ -114,6 +118,42 @@ async fn a_backlog_past_its_bound_is_an_error() {
         trainer.report(sample(step, 0.1)).unwrap();
     }
     assert!(matches!(trainer.report(sample(3, 0.1)), Err(Error::BacklogFull { limit: 3 })));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_that_a_restored_database_lacks_is_begun_again() {
+    let mut server = Server::sqlite().await;
+    let job = server.register("a", spec(0.1)).await.name;
+    let (database, copy) = (server.database_file(), server.database_file().with_extension("copy"));
+    let mut connection = SqliteConnection::connect(server.database_url()).await.unwrap();
+    connection.execute(AssertSqlSafe(format!("vacuum into '{}'", copy.display()))).await.unwrap();
+    connection.close().await.unwrap();
+
+    let mut trainer = Trainer::connect(&format!("http://{}", server.grpc), &job, "token", 0, options()).await.unwrap();
+    let mut rates = Vec::new();
+    let mut train = async |trainer: &mut Trainer, steps: std::ops::Range<u64>| {
+        for step in steps {
+            let rate = trainer.directive(step).await.learning_rate();
+            trainer.report(sample(step, rate)).unwrap();
+            rates.push(rate.to_bits());
+        }
+    };
+    train(&mut trainer, 0..300).await;
+    wait_for("the telemetry to be stored", async || (trainer.unacknowledged() == 0).then_some(())).await;
+    server.kill();
+    for rest in ["-wal", "-shm"] {
+        let _ = std::fs::remove_file(format!("{}{rest}", database.display()));
+    }
+    std::fs::copy(&copy, &database).unwrap();
+    server.start_again().await;
+    train(&mut trainer, 300..350).await;
+    trainer.finish().await.unwrap();
+
+    let query = QueryTelemetryRequest { job, page_size: 100_000, ..Default::default() };
+    let series = server.jobs().await.query_telemetry(query).await.unwrap().into_inner().series;
+    let recorded = series.into_iter().find(|series| series.name == "learning_rate").unwrap();
+    assert_eq!(recorded.step, (0..350).collect::<Vec<_>>());
+    assert_eq!(recorded.value.into_iter().map(f64::to_bits).collect::<Vec<_>>(), rates);
 }
 
 #[tokio::test]

@@ -124,6 +124,23 @@ def test_what_a_restored_database_lacks_is_sent_again(own_server, job, patient_c
     check_record(own_server, job, training)
 
 
+def test_an_attempt_that_a_restored_database_lacks_is_begun_again(own_server, job, patient_close, restored, caplog):
+    with make(own_server, job, options=patient_close) as first:
+        first.step(1.0)
+    wait_for("the first attempt to be stored", lambda: own_server.record(job)["loss"] == {0: 1.0})
+    restore = restored()
+    scheduler = make(own_server, job, options=patient_close, close_timeout=20.0)
+    training = Training(scheduler)
+    mailbox = scheduler._link.mailbox
+    training.run_steps(300)
+    wait_for("the samples to be stored", lambda: not mailbox.unacknowledged)
+    restore()
+    training.run_steps(50)
+    scheduler.close()
+    assert "had lost this attempt" in caplog.text
+    check_record(own_server, job, training)
+
+
 def test_a_server_that_is_killed_and_restarted_mid_run(own_server, job, patient_close):
     scheduler = make(own_server, job, options=patient_close, close_timeout=20.0)
     training = Training(scheduler)

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
 
 /// Why a call of the trainer's client failed.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +57,12 @@ pub enum Error {
         /// Why the last connection broke.
         last_failure: Option<String>,
     },
+}
+
+/// Whether the service does not know the attempt: it has lost it, if it has known it before.
+pub(super) fn is_unknown_attempt(status: &Status) -> bool {
+    let reasons = ["UNKNOWN_ATTEMPT", "NO_ATTEMPT"];
+    status.get_details_error_info().is_some_and(|info| reasons.contains(&info.reason.as_str()))
 }
 
 /// Whether the service would refuse the same call every time.

@@ -16,7 +16,13 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-use super::{Error, Options, error::is_permanent, outbox::Outbox, rates::RateBook, sample::wire_step};
+use super::{
+    Error, Options,
+    error::{is_permanent, is_unknown_attempt},
+    outbox::Outbox,
+    rates::RateBook,
+    sample::wire_step,
+};
 use lrs_proto::{
     GetLearningRateRequest, GetLearningRateResponse, StartAttemptRequest, StartAttemptResponse, StreamTelemetryRequest,
     StreamTelemetryResponse, learning_rate_service_client::LearningRateServiceClient,
@@ -70,6 +76,7 @@ impl Shared {
 pub(super) struct Link {
     client: LearningRateServiceClient<Channel>,
     job: String,
+    start: StartAttemptRequest,
     attempt: i64,
     options: Options,
     shared: Arc<Shared>,
@@ -108,7 +115,8 @@ impl Link {
             last_failure: None,
         };
         let shared = Arc::new(Shared { ledger: Mutex::new(ledger), work: Notify::new(), news: Notify::new() });
-        let link = Self { client, job: job.to_owned(), attempt: attempt.attempt, options: options.clone(), shared };
+        let (job, options) = (job.to_owned(), options.clone());
+        let link = Self { client, job, start, attempt: attempt.attempt, options, shared };
         Ok((link, attempt))
     }
 
@@ -121,8 +129,14 @@ impl Link {
         let mut waits = self.options.backoff.scattered();
         loop {
             let mut heard = false;
-            let Err(status) = self.stream(&mut heard).await;
-            let refused = is_permanent(&status);
+            let Err(mut status) = self.stream(&mut heard).await;
+            let mut refused = is_permanent(&status);
+            if is_unknown_attempt(&status) {
+                match self.begin_again().await {
+                    Ok(()) => refused = false,
+                    Err(failure) => (refused, status) = (is_permanent(&failure), failure),
+                }
+            }
             {
                 let mut ledger = self.shared.ledger();
                 ledger.last_failure = Some(status.message().to_owned());
@@ -137,6 +151,20 @@ impl Link {
             }
             waits.sleep().await;
         }
+    }
+
+    /// Starts the attempt that the service has lost, as when a backup of its database is restored.
+    async fn begin_again(&mut self) -> Result<(), Status> {
+        let attempt = bounded(&self.options, self.client.start_attempt(self.start.clone())).await?.attempt;
+        tracing::warn!(
+            job.name = %self.job,
+            attempt,
+            "The service had lost this attempt of {}. It is attempt {attempt} now, and the service gets what this \
+             trainer still holds of it",
+            self.job
+        );
+        self.attempt = attempt;
+        Ok(())
     }
 
     /// Runs one stream to its end. `heard` becomes true once the service has answered on it.

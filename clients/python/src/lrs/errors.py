@@ -88,6 +88,11 @@ def is_permanent(failure: grpc.RpcError) -> bool:
     return status_code(failure) in _PERMANENT
 
 
+def is_unknown_attempt(failure: grpc.RpcError) -> bool:
+    """Whether the service does not know the attempt: it has lost it, if it has known it before."""
+    return reason_of(failure) in ("UNKNOWN_ATTEMPT", "NO_ATTEMPT")
+
+
 def status_code(failure: grpc.RpcError) -> grpc.StatusCode:
     """The status of a failed call."""
     code = getattr(failure, "code", None)

@@ -54,6 +54,7 @@ class Link:
 
         self._options = options
         self._begun = threading.Event()
+        self._is_forgotten = False  # whether the service has lost the attempt
         self._closing = threading.Event()
         self._stream: Stream | None = None
         self._connection: Connection | None = None
@@ -116,10 +117,14 @@ class Link:
                 if self._closing.is_set():
                     return
                 self.last_failure = errors.details(failure) if isinstance(failure, grpc.RpcError) else str(failure)
-                if isinstance(failure, grpc.RpcError) and errors.is_permanent(failure):
+                if isinstance(failure, grpc.RpcError) and self.attempt and errors.is_unknown_attempt(failure):
+                    self._is_forgotten = True
+                    failures += 1
+                elif isinstance(failure, grpc.RpcError) and errors.is_permanent(failure):
                     self._refuse(errors.refusal(failure, self.errand.job, self.errand.server))
                     return
-                failures = 1 if self.connected else failures + 1
+                else:
+                    failures = 1 if self.connected else failures + 1
             except Exception as problem:  # noqa: BLE001 (training goes on, whatever the bug)
                 text = f"The client of {self.errand.job} has failed and reports nothing more: {problem!r}."
                 self._refuse(errors.LrsError(text, code="INTERNAL"))
@@ -152,11 +157,19 @@ class Link:
             if self._closing.is_set() or self.first_step is None:
                 return
             attempt = self.attempt
-            if attempt is None:
-                attempt = start_attempt(connection, errand, self.first_step, self.resumes, options.call_timeout)
+            if attempt is None or self._is_forgotten:
+                resumes = self.resumes if attempt is None else None
+                attempt = start_attempt(connection, errand, self.first_step, resumes, options.call_timeout)
                 # If telemetry can change the rates, or a directive can hold more than rates, a plan is never final.
                 self.mailbox.reach(steps_ahead(job, attempt), trusts_plan=not attempt.needs_telemetry)
-                self.attempt = attempt
+                if self._is_forgotten:
+                    log.warning(
+                        "The service had lost this attempt of %s, as when a backup of its database is restored. It is attempt "
+                        "%d now, and the service gets what this trainer still holds of it.",
+                        errand.job,
+                        attempt.attempt,
+                    )
+                self.attempt, self._is_forgotten = attempt, False
             self._renew_plan(connection, attempt)
             self.changed.set()
             self._listen(connection, attempt)

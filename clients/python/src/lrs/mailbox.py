@@ -195,8 +195,8 @@ class Mailbox:
         if lost:
             self._warn(
                 "lost",
-                f"The service has lost the telemetry of steps {lost.start} to {lost.stop - 1}, which was stored and is not kept "
-                "here any more. These steps stay without telemetry.",
+                f"The service has lost the telemetry of steps {lost.start} to {lost.stop - 1}, which was stored and is not kept"
+                " here any more. These steps stay without telemetry.",
             )
         self.work.give()
 
