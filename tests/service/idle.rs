@@ -156,6 +156,13 @@ async fn idle_jobs_cost_no_memory_on_postgres() {
     idle_jobs_cost_no_memory(Some(&url)).await;
 }
 
+/// The state of a job as it is listed, which does not wake it.
+async fn state(server: &Server, name: &str) -> State {
+    let all = ListJobsRequest { parent: "namespaces/-".to_owned(), ..ListJobsRequest::default() };
+    let page = server.jobs().await.list_jobs(all).await.unwrap().into_inner();
+    page.jobs.iter().find(|job| job.name == name).unwrap().state()
+}
+
 #[tokio::test]
 async fn an_abandoned_job_counts_for_nothing_until_its_trainer_returns() {
     let arguments = ["--idle-after", "200ms", "--stale-after", "500ms", "--abandon-after", "2s", "--max-jobs", "2"];
@@ -166,13 +173,8 @@ async fn an_abandoned_job_counts_for_nothing_until_its_trainer_returns() {
     assert_eq!(refusal.code(), Code::ResourceExhausted);
     assert!(refusal.message().contains("max_jobs"), "{refusal}");
 
-    let state = async |name: &str| {
-        let all = ListJobsRequest { parent: "namespaces/-".to_owned(), ..ListJobsRequest::default() };
-        let page = server.jobs().await.list_jobs(all).await.unwrap().into_inner();
-        page.jobs.iter().find(|job| job.name == name).unwrap().state()
-    };
     for name in [&job, &waiting] {
-        wait_for("an abandoned job", async || (state(name).await == State::Abandoned).then_some(())).await;
+        wait_for("an abandoned job", async || (state(&server, name).await == State::Abandoned).then_some(())).await;
     }
     let (_, fleet) = server.http_get("/v1/fleet").await;
     let fleet: Value = serde_json::from_str(&fleet).unwrap();
@@ -182,9 +184,9 @@ async fn an_abandoned_job_counts_for_nothing_until_its_trainer_returns() {
     assert_eq!(server.terminate().await, Some(0));
     server.start_again().await;
     server.register("third", spec(1.0)).await;
-    assert_eq!(server.final_rate(&job, 1, 3).await.to_bits(), rates[3].to_bits());
-    let all = ListJobsRequest { parent: "namespaces/-".to_owned(), ..ListJobsRequest::default() };
-    let page = server.jobs().await.list_jobs(all).await.unwrap().into_inner();
-    let woken = page.jobs.iter().find(|listed| listed.name == job).unwrap();
-    assert_eq!(woken.state(), State::Running);
+    let woken = async || {
+        assert_eq!(server.final_rate(&job, 1, 3).await.to_bits(), rates[3].to_bits());
+        (state(&server, &job).await == State::Running).then_some(())
+    };
+    wait_for("the job to run", woken).await;
 }
