@@ -180,7 +180,12 @@ impl Engine {
         let entry = self.live(name.as_str()).await?;
         let (id, asked) = (entry.id, self.0.context.tenure.ask());
         let changed = self.ask(&entry, |ticket, reply| Command::Change { id, change, order, ticket, reply }).await;
-        self.vouched(asked, changed).await
+        // What was stored is proven by that. Otherwise there was nothing to change, or an earlier request did.
+        let is_as_wanted = matches!(changed, Ok((_, None)));
+        match self.vouched(asked, changed).await {
+            Err(Error::OutcomeUnknown(_)) if is_as_wanted => Err(self.late()),
+            answer => answer,
+        }
     }
 
     /// Whether this request of a change of one of these kinds was answered before. Of a change of the rate the job

@@ -83,7 +83,7 @@ impl Engine {
     }
 
     /// Why an answer does not come in time.
-    fn late(&self) -> Error {
+    pub(super) fn late(&self) -> Error {
         match self.0.context.pipeline.trouble() {
             Some(store::Error::Busy(why)) => Error::StoreBusy(why),
             Some(trouble) => Error::StoreUnavailable(Cause::new(trouble)),
