@@ -167,7 +167,11 @@ pub fn database_url(url: Option<&str>) -> Result<DatabaseUrl, String> {
 #[must_use]
 pub fn log_format(flag: Option<LogFormat>, file: Option<&Path>) -> LogFormat {
     let of_file = || {
-        let table: toml::Table = std::fs::read_to_string(file?).ok()?.parse().ok()?;
+        let text = std::fs::read_to_string(file?).ok()?;
+        // In a file with a mistake elsewhere, the line alone says it.
+        let table: toml::Table = text.parse().ok().or_else(|| {
+            text.lines().filter(|line| line.trim_start().starts_with("log_format")).find_map(|line| line.parse().ok())
+        })?;
         LogFormat::from_str(table.get("log_format")?.as_str()?, false).ok()
     };
     flag.or_else(of_file).unwrap_or_default()

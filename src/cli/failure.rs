@@ -13,7 +13,7 @@ use tonic_types::StatusExt as _;
 
 use crate::config;
 use lrs_model::{job::Timestamp, name::InvalidName, violation::Violations};
-use lrs_runtime::error::chain;
+use lrs_runtime::{error::chain, secret::without_addresses};
 use lrs_store as store;
 
 /// The exit codes, as `lrs --help` lists them.
@@ -128,11 +128,13 @@ impl Failure {
     #[must_use]
     pub fn to_json(&self, now: Timestamp) -> Value {
         let violations =
-            self.violations.iter().map(|(field, description)| json!({"field": field, "problem": description}));
+            self.violations.iter().map(|(field, description)| {
+                json!({"field": without_addresses(field), "problem": without_addresses(description)})
+            });
         let mut line = json!({
             "timestamp": now.to_string(),
             "level": "ERROR",
-            "message": one_line(&self.message),
+            "message": without_addresses(&one_line(&self.message)),
             "exit_code": self.exit as u8,
         });
         if !self.violations.is_empty() {
@@ -152,7 +154,7 @@ impl Failure {
         let message = message.map(|message| format!("{red}error:{reset} {message}\n"));
         let violations = self.violations.iter().map(|(field, description)| format!("  {field}: {description}\n"));
         let hint = self.hint.as_ref().map(|hint| format!("{cyan}hint:{reset} {hint}\n"));
-        message.into_iter().chain(violations).chain(hint).collect()
+        without_addresses(&message.into_iter().chain(violations).chain(hint).collect::<String>())
     }
 }
 

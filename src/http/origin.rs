@@ -2,7 +2,7 @@
 
 use axum::{
     extract::{Request, State},
-    http::{HeaderMap, Method, StatusCode, header},
+    http::{HeaderMap, Method, StatusCode, Version, header},
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
@@ -18,6 +18,11 @@ const SHOWN: usize = 100;
 /// Refuses a request for a host that this server does not have, and a request that changes something if a page of
 /// another origin sent it.
 pub(super) async fn check(State(hosts): State<Hosts>, request: Request, next: Next) -> Response {
+    let has_host = request.headers().contains_key(header::HOST) || request.uri().authority().is_some();
+    if request.version() == Version::HTTP_11 && !has_host {
+        return Problem::from(Status::invalid_argument("a request over HTTP/1.1 must have a Host header"))
+            .into_response();
+    }
     if let Some(host) = foreign_host(&hosts, &request) {
         let host: String = host.chars().take(SHOWN).collect();
         let status = Status::permission_denied(format!(

@@ -6,14 +6,36 @@ use axum::{
     extract::{Path, State},
     response::{IntoResponse as _, Response},
 };
-use serde::{Deserialize, Deserializer, de::Error as _};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use serde_json::{Value, json};
 
 use super::{Problem, Shared, fleet::word, params::Params};
-use lrs_model::name::JobName;
+use lrs_model::{name::JobName, spec::Group};
+use lrs_runtime::heavy::in_place;
 
 /// The maximum number of points of a curve of rates.
 const POINTS_AT_MOST: u64 = 4000;
+
+/// An answer with at least so many rates takes turns with others that are large.
+const MANY_RATES: usize = 8192;
+
+/// The answer.
+#[derive(Serialize)]
+struct Shown {
+    health: &'static str,
+    health_reason: String,
+    plateaus: Vec<Value>,
+    on_plan: Vec<Value>,
+    step: Vec<u64>,
+    groups: Vec<Rates>,
+}
+
+/// The rates of a parameter group at the steps.
+#[derive(Serialize)]
+struct Rates {
+    group: String,
+    learning_rate: Vec<f64>,
+}
 
 /// The parameters.
 #[derive(Debug, Default, Deserialize)]
@@ -51,21 +73,28 @@ pub(super) async fn get(
     let attempt = Some(query.attempt).filter(|attempt| *attempt > 0);
     let outlook = engine.outlook(&name, attempt).await?;
     let steps = spread(query.start_step, query.end_step, query.points.min(POINTS_AT_MOST));
+    let is_large = steps.len().saturating_mul(view.row.spec.groups.len()) >= MANY_RATES;
+    let _turn = if is_large { Some(shared.door.turn().await?) } else { None };
     let directives = engine.rates(&name, &steps).await?;
-    let group = |index: usize| -> Value {
-        let rates: Vec<f64> = directives.iter().filter_map(|told| Some(told.rates.get(index)?.learning_rate)).collect();
-        json!({"group": view.row.spec.groups[index].name, "learning_rate": rates})
-    };
-    let groups: Vec<Value> = (0..view.row.spec.groups.len()).map(group).collect();
-    Ok(axum::Json(json!({
-        "health": word(glance.health.state),
-        "health_reason": glance.health.reason,
-        "plateaus": outlook.plateaus.iter().map(|stretch| json!({"from": stretch.steps.start(), "to": stretch.steps.end(), "reason": stretch.reason})).collect::<Vec<_>>(),
-        "on_plan": outlook.off_told.iter().map(|steps| json!({"from": steps.start(), "to": steps.end()})).collect::<Vec<_>>(),
-        "step": if directives.is_empty() { Vec::new() } else { steps },
-        "groups": groups,
+    Ok(in_place(|| {
+        let group = |(index, group): (usize, &Group)| {
+            let rates = directives.iter().filter_map(|told| Some(told.rates.get(index)?.learning_rate));
+            Rates { group: group.name.clone(), learning_rate: rates.collect() }
+        };
+        axum::Json(Shown {
+            health: word(glance.health.state),
+            health_reason: glance.health.reason,
+            plateaus: outlook
+                .plateaus
+                .iter()
+                .map(|flat| json!({"from": flat.steps.start(), "to": flat.steps.end(), "reason": flat.reason}))
+                .collect(),
+            on_plan: outlook.off_told.iter().map(|steps| json!({"from": steps.start(), "to": steps.end()})).collect(),
+            groups: view.row.spec.groups.iter().enumerate().map(group).collect(),
+            step: if directives.is_empty() { Vec::new() } else { steps },
+        })
+        .into_response()
     }))
-    .into_response())
 }
 
 /// At most `points` steps, spread evenly from the first to the last.

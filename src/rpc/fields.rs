@@ -98,7 +98,8 @@ pub fn spec(v: &mut Violations, engine: &Engine, field: &str, wire: Option<proto
 pub fn order(violations: &mut Violations, author: String, reason: String, request_id: String) -> Order {
     at_most_chars(violations, "reason", &reason, MAX_REASON_CHARS);
     at_most_chars(violations, "author", &author, MAX_AUTHOR_CHARS);
-    let author = if author.is_empty() { ANONYMOUS.to_owned() } else { author };
+    let author = author.trim();
+    let author = if author.is_empty() { ANONYMOUS } else { author }.to_owned();
     trace::by(&convert::shortened(&author, MAX_AUTHOR_CHARS));
     let request_id = self::request_id(violations, request_id);
     Order { author, reason, request_id, origin: trace::origin(), fingerprint: 0 }
@@ -109,11 +110,12 @@ pub fn figures(violations: &mut Violations, field: &str, figures: &BTreeMap<Stri
     if figures.len() > MAX_FIGURES {
         violations.refuse(field, format_args!("{} figures", figures.len()), format_args!("at most {MAX_FIGURES}"));
     }
-    if let Some(name) = figures.keys().find(|name| !(1..=MAX_FIGURE_NAME_CHARS).contains(&name.chars().count())) {
+    let is_name = |name: &str| (1..=MAX_FIGURE_NAME_CHARS).contains(&name.chars().count()) && !name.contains('\0');
+    if let Some(name) = figures.keys().find(|name| !is_name(name)) {
         violations.refuse(
             field,
             format_args!("{name:?}"),
-            format_args!("names of 1 to {MAX_FIGURE_NAME_CHARS} characters"),
+            format_args!("names of 1 to {MAX_FIGURE_NAME_CHARS} characters, none of them NUL"),
         );
     }
 }

@@ -87,7 +87,7 @@ pub fn of(error: Error) -> Status {
         }
         Error::JobDamaged { job, problem } => {
             if LINES.passes() {
-                tracing::error!(job.name = %job, %problem, "The stored data of {job} is damaged: {problem}");
+                tracing::error!(job.name = %job, %problem, "{job} is out of service: {problem}");
             }
             error.to_string()
         }

@@ -76,7 +76,7 @@ struct Open {
     tell_by: Option<Instant>,
     /// How the stream ends, once it reads no more messages; sent after every pending message has been acknowledged.
     ending: Option<Result<(), Status>>,
-    _gauge: metrics::OpenStream,
+    counted: metrics::OpenStream,
 }
 
 enum Happening {
@@ -109,8 +109,8 @@ where
                 && let Some(ending) = open.ending.take()
             {
                 let Err(status) = ending else {
+                    open.counted.end(code_name(tonic::Code::Ok));
                     self.phase = Phase::Ended;
-                    metrics::stream_ended(code_name(tonic::Code::Ok));
                     return None;
                 };
                 return Some(Err(self.end(status)));
@@ -158,15 +158,19 @@ where
             sums: Sums::default(),
             tell_by: None,
             ending: None,
-            _gauge: metrics::OpenStream::new(),
+            counted: metrics::OpenStream::new(),
         };
         open.accept(message).await.map_err(status::of)?;
         Ok(Some(open))
     }
 
     fn end(&mut self, status: Status) -> Status {
+        let code = code_name(status.code());
+        match &mut self.phase {
+            Phase::Open(open) => open.counted.end(code),
+            Phase::Opening | Phase::Ended => metrics::stream_ended(code),
+        }
         self.phase = Phase::Ended;
-        metrics::stream_ended(code_name(status.code()));
         status
     }
 }
@@ -183,7 +187,7 @@ impl Open {
             // Durable messages come first, because the client may then forget them.
             biased;
             Some(outcome) = self.pending.next(), if !self.pending.is_empty() => Happening::Durable(outcome),
-            directives = self.reporter.next_directives(), if is_open && self.wants_directives => {
+            directives = news(&mut self.reporter, self.wants_directives), if is_open => {
                 Happening::Directives(directives)
             }
             () = sleep_until(self.tell_by.unwrap_or_else(Instant::now)), if self.tell_by.is_some() => {
@@ -235,6 +239,11 @@ impl Open {
         self.tell_by = None;
         self.sums.tell(directives)
     }
+}
+
+/// The next directives, if they are wanted, or why the stream is over. Cancel safe.
+async fn news(reporter: &mut Reporter, wants_directives: bool) -> Result<Vec<Directive>, Error> {
+    if wants_directives { reporter.next_directives().await } else { Err(reporter.over().await) }
 }
 
 /// A message of a stream after reading.

@@ -3,7 +3,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use lrs_runtime::{metrics, throttle::Throttle};
+use lrs_runtime::{metrics, secret::without_addresses, throttle::Throttle};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::Level;
 
@@ -51,6 +51,7 @@ impl Failures {
             throttle.leave_out();
             return metrics::log_line_left_out();
         }
+        let why = &*without_addresses(why);
         let why = match why.char_indices().nth(MAX_WHY_CHARS) {
             Some((end, _)) => &why[..end],
             None => why,

@@ -333,11 +333,11 @@ impl Office {
                     event = watch.next() => event,
                 };
                 match event {
-                    Some(Event::Decision(decision)) => {
+                    Ok(Some(Event::Decision(decision))) => {
                         world.check_job(&job, |history, stored| history.ordered(&job, &decision, stored));
                     }
-                    Some(_) => {}
-                    None => break,
+                    Ok(Some(_)) => {}
+                    Ok(None) | Err(_) => break,
                 }
                 if world.chance(world.profile.slow) {
                     tokio::time::sleep(Duration::from_millis(world.below(2000))).await;

@@ -1,6 +1,10 @@
 //! A store as callers read it: each answer comes within a time, or the database counts as away.
 
-use std::{ops::Range, sync::Arc, time::Duration};
+use std::{
+    ops::Range,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 
@@ -10,6 +14,7 @@ use lrs_model::{
     job::{AttemptRow, IdleBefore, JobRow, State, Timestamp},
     name::{JobId, JobName},
 };
+use lrs_runtime::backoff::Backoff;
 use lrs_store::{
     ChangeQuery, ChangeRow, Chunk, DecisionQuery, DecisionRow, Error, ExpiredJob, ExpiryQuery, JobCount, JobRecord,
     ListedJob, MayCommit, Outcome, Removal, StateRow, Store, Write,
@@ -28,9 +33,23 @@ impl Bounded {
         Self { store, timeout }
     }
 
-    async fn within<T>(&self, answer: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-        let late = |_| Err(Error::unavailable(format!("no answer within {:?}", self.timeout)));
-        tokio::time::timeout(self.timeout, answer).await.unwrap_or_else(late)
+    /// The answer, which is asked for again while somebody holds a lock that is in the way.
+    async fn within<T, A: Future<Output = Result<T, Error>>>(&self, ask: impl Fn() -> A) -> Result<T, Error> {
+        let busy = Mutex::new(None);
+        let note = || busy.lock().unwrap_or_else(PoisonError::into_inner);
+        let answer = async {
+            let mut waits = Backoff::DATABASE.regular();
+            loop {
+                match ask().await {
+                    Err(why @ Error::Busy(_)) => *note() = Some(why),
+                    answer => return answer,
+                }
+                waits.sleep().await;
+            }
+        };
+        let answer = tokio::time::timeout(self.timeout, answer).await;
+        let late = || Error::unavailable(format!("no answer within {:?}", self.timeout));
+        answer.unwrap_or_else(|_| Err(note().take().unwrap_or_else(late)))
     }
 }
 
@@ -42,43 +61,43 @@ impl Store for Bounded {
     }
 
     async fn job(&self, name: &JobName) -> Result<Option<JobRow>, Error> {
-        self.within(self.store.job(name)).await
+        self.within(|| self.store.job(name)).await
     }
 
     async fn list_jobs(&self, query: &JobQuery) -> Result<Vec<ListedJob>, Error> {
-        self.within(self.store.list_jobs(query)).await
+        self.within(|| self.store.list_jobs(query)).await
     }
 
     async fn job_records(&self, names: &[JobName]) -> Result<Vec<JobRecord>, Error> {
-        self.within(self.store.job_records(names)).await
+        self.within(|| self.store.job_records(names)).await
     }
 
     async fn count_jobs(&self, before: IdleBefore) -> Result<Vec<JobCount>, Error> {
-        self.within(self.store.count_jobs(before)).await
+        self.within(|| self.store.count_jobs(before)).await
     }
 
     async fn count_ended_jobs(&self) -> Result<Vec<(State, u64)>, Error> {
-        self.within(self.store.count_ended_jobs()).await
+        self.within(|| self.store.count_ended_jobs()).await
     }
 
     async fn changes(&self, query: &ChangeQuery) -> Result<Vec<ChangeRow>, Error> {
-        self.within(self.store.changes(query)).await
+        self.within(|| self.store.changes(query)).await
     }
 
     async fn change_by_request(&self, job_name: &JobName, request_id: &str) -> Result<Option<Change>, Error> {
-        self.within(self.store.change_by_request(job_name, request_id)).await
+        self.within(|| self.store.change_by_request(job_name, request_id)).await
     }
 
     async fn remove_changes(&self, deleted_before: Timestamp, limit: u32) -> Result<u64, Error> {
-        self.within(self.store.remove_changes(deleted_before, limit)).await
+        self.within(|| self.store.remove_changes(deleted_before, limit)).await
     }
 
     async fn attempts(&self, job: JobId) -> Result<Vec<AttemptRow>, Error> {
-        self.within(self.store.attempts(job)).await
+        self.within(|| self.store.attempts(job)).await
     }
 
     async fn telemetry(&self, job: JobId, attempt: u32, from_seq: u64, limit: u32) -> Result<Vec<Chunk>, Error> {
-        self.within(self.store.telemetry(job, attempt, from_seq, limit)).await
+        self.within(|| self.store.telemetry(job, attempt, from_seq, limit)).await
     }
 
     async fn telemetry_of_steps(
@@ -89,35 +108,35 @@ impl Store for Bounded {
         from_seq: u64,
         limit: u32,
     ) -> Result<Vec<Chunk>, Error> {
-        self.within(self.store.telemetry_of_steps(job, attempt, steps, from_seq, limit)).await
+        self.within(|| self.store.telemetry_of_steps(job, attempt, steps.clone(), from_seq, limit)).await
     }
 
     async fn next_telemetry_step(&self, job: JobId, attempt: u32, from: u64) -> Result<Option<u64>, Error> {
-        self.within(self.store.next_telemetry_step(job, attempt, from)).await
+        self.within(|| self.store.next_telemetry_step(job, attempt, from)).await
     }
 
     async fn merge_telemetry(&self, job: JobId, attempt: u32, below_seq: u64, target: u32) -> Result<u64, Error> {
-        self.within(self.store.merge_telemetry(job, attempt, below_seq, target)).await
+        self.within(|| self.store.merge_telemetry(job, attempt, below_seq, target)).await
     }
 
     async fn expired_jobs(&self, query: &ExpiryQuery) -> Result<Vec<ExpiredJob>, Error> {
-        self.within(self.store.expired_jobs(query)).await
+        self.within(|| self.store.expired_jobs(query)).await
     }
 
     async fn remove_telemetry(&self, job: JobId, now: Timestamp, limit: u32) -> Result<Removal, Error> {
-        self.within(self.store.remove_telemetry(job, now, limit)).await
+        self.within(|| self.store.remove_telemetry(job, now, limit)).await
     }
 
     async fn decisions(&self, job: JobId, query: &DecisionQuery) -> Result<Vec<DecisionRow>, Error> {
-        self.within(self.store.decisions(job, query)).await
+        self.within(|| self.store.decisions(job, query)).await
     }
 
     async fn state(&self, job: JobId) -> Result<Option<StateRow>, Error> {
-        self.within(self.store.state(job)).await
+        self.within(|| self.store.state(job)).await
     }
 
     async fn ping(&self) -> Result<(), Error> {
-        self.within(self.store.ping()).await
+        self.within(|| self.store.ping()).await
     }
 
     fn epoch(&self) -> i64 {

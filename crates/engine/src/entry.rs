@@ -164,6 +164,7 @@ impl Entry {
         if let (Some(cell), Err(why)) = (self.cell_full(), self.check_sound()) {
             cell.close(why);
         }
+        self.tell_no_more();
     }
 
     /// # Errors
@@ -197,6 +198,7 @@ impl Entry {
     /// Notes that somebody changed the job.
     pub fn touch(&self, clock: &dyn Clock) {
         self.touched.store(whole_micros(clock.monotonic()), SeqCst);
+        self.marked.fetch_max(clock.now().0, SeqCst);
     }
 
     /// How long the job has been idle. What happened in this process is judged by the time that has passed since.

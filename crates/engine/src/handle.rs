@@ -178,6 +178,10 @@ impl Engine {
         order: Order,
     ) -> Result<(JobView, Option<Decision>), Error> {
         let entry = self.live(name.as_str()).await?;
+        let known = self.known_change(name, &order).await?.filter(|known| known.job == entry.id);
+        if let Some(known) = known.filter(|known| known.decision.is_none() && !matches!(change, Change::Spec { .. })) {
+            record::check_repeat(&known, &[], &order)?;
+        }
         let (id, asked) = (entry.id, self.0.context.tenure.ask());
         let changed = self.ask(&entry, |ticket, reply| Command::Change { id, change, order, ticket, reply }).await;
         // What was stored is proven by that. Otherwise there was nothing to change, or an earlier request did.
@@ -194,9 +198,18 @@ impl Engine {
     /// # Errors
     /// If the request asked for something else then, or the store is away.
     pub async fn is_repeat(&self, name: &JobName, kinds: &[ChangeKind], order: &Order) -> Result<bool, Error> {
-        let Some(request_id) = &order.request_id else { return Ok(false) };
-        let Some(known) = self.0.context.store.change_by_request(name, request_id).await? else { return Ok(false) };
+        let Some(known) = self.known_change(name, order).await? else { return Ok(false) };
+        // A job that was deleted may have a successor of its name. Only the deletion itself can be repeated then.
+        if known.kind != ChangeKind::Deleted && self.identity(name).await? != known.job {
+            return Ok(false);
+        }
         record::check_repeat(&known, kinds, order).map(|()| true)
+    }
+
+    /// The change of a job of this name that was asked for by this request, if there was one.
+    async fn known_change(&self, name: &JobName, order: &Order) -> Result<Option<Record>, Error> {
+        let Some(request_id) = &order.request_id else { return Ok(None) };
+        Ok(self.0.reads.change_by_request(name, request_id).await?)
     }
 
     /// Ends a job.

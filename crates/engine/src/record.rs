@@ -1,5 +1,6 @@
 //! The record of who changed what: made of an order, written with the change itself, and told in the log in words.
 
+use serde_json::{Map, Value};
 use tracing::info;
 use uuid::Uuid;
 
@@ -34,8 +35,8 @@ pub fn change(row: &JobRow, kind: ChangeKind, order: &Order, now: Timestamp) -> 
     }
 }
 
-/// The record of a person's decision.
-pub fn of_decision(row: &JobRow, decision: &Decision, order: &Order) -> Change {
+/// The record of a person's decision, which makes `next` of the job's row if it changes that.
+pub fn of_decision(row: &JobRow, decision: &Decision, order: &Order, next: Option<&JobRow>) -> Change {
     let (kind, detail) = match &decision.effect {
         Effect::Pause => (ChangeKind::Paused, String::new()),
         Effect::Resume => (ChangeKind::Resumed, String::new()),
@@ -43,7 +44,9 @@ pub fn of_decision(row: &JobRow, decision: &Decision, order: &Order) -> Change {
         Effect::ClearOverride => (ChangeKind::OverrideCleared, String::new()),
         Effect::Advice(_) => (ChangeKind::StopAdvised, String::new()),
         Effect::WithdrawAdvice(_) => (ChangeKind::StopWithdrawn, String::new()),
-        Effect::Spec(_) | Effect::BaseRates(_) => (ChangeKind::SpecChanged, String::new()),
+        Effect::Spec(_) | Effect::BaseRates(_) => {
+            (ChangeKind::SpecChanged, next.map(|next| fields_changed(&row.spec, &next.spec)).unwrap_or_default())
+        }
     };
     Change {
         detail,
@@ -62,19 +65,15 @@ pub fn of_end(state: State) -> ChangeKind {
     }
 }
 
-/// The names of the fields that change no rate and differ.
+/// The names of the fields that differ.
 pub fn fields_changed(old: &Spec, new: &Spec) -> String {
-    let fields = [
-        ("display_name", old.display_name != new.display_name),
-        ("objective", old.objective != new.objective),
-        ("base_lr_from", old.base_lr_from != new.base_lr_from),
-        ("experiment", old.experiment != new.experiment),
-        ("arm", old.arm != new.arm),
-        ("seed", old.seed != new.seed),
-        ("labels", old.labels != new.labels),
-        ("commit_ahead", old.commit_ahead != new.commit_ahead),
-    ];
-    let changed: Vec<&str> = fields.iter().filter(|(_, differs)| *differs).map(|(name, _)| *name).collect();
+    let fields = |spec| match serde_json::to_value(spec) {
+        Ok(Value::Object(fields)) => fields,
+        _ => Map::new(),
+    };
+    let (old, new) = (fields(old), fields(new));
+    let changed: Vec<&str> =
+        new.iter().filter(|(name, value)| old.get(*name) != Some(value)).map(|(name, _)| &**name).collect();
     if changed.is_empty() { "the words of the spec".to_owned() } else { changed.join(", ") }
 }
 

@@ -103,6 +103,16 @@ impl Reporter {
         }
     }
 
+    /// Waits until nothing more can be reported. Cancel safe.
+    pub async fn over(&mut self) -> Error {
+        loop {
+            if let Err(why) = self.cell.check_open() {
+                return why;
+            }
+            self.changes.next().await;
+        }
+    }
+
     /// Directives that became final since the last call, in step order without gaps; waits until there is one. Cancel
     /// safe.
     ///

@@ -50,6 +50,9 @@ async fn put_out(service: &Service, sweeps: u64) {
     for entry in directory.entries() {
         if entry.uses.is_busy() {
             entry.uses.touch(now);
+        } else if entry.check_sound().is_err() {
+            // What put it out of service may be over: it is read again when somebody asks for it.
+            idle.push((0, entry));
         } else if entry.uses.last() < now {
             idle.push((entry.uses.last(), entry));
         }
@@ -58,7 +61,9 @@ async fn put_out(service: &Service, sweeps: u64) {
     idle.sort_unstable_by(|(a_last, a), (b_last, b)| (a_last, &a.name).cmp(&(b_last, &b.name)));
     let is_short = directory.len() + limit / 8 >= limit;
     let too_many = if is_short { directory.len().saturating_sub(limit - (limit / 4).max(1)) } else { 0 };
-    let overdue = idle.iter().take_while(|(last, _)| last.saturating_add(sweeps) < now).count();
+    let is_overdue =
+        |(last, entry): &&(u64, Arc<Entry>)| entry.check_sound().is_err() || last.saturating_add(sweeps) < now;
+    let overdue = idle.iter().take_while(is_overdue).count();
     idle.truncate(overdue.max(too_many));
     for chunk in idle.chunks(AT_ONCE) {
         let mut over = Vec::with_capacity(chunk.len());

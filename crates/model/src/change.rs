@@ -148,8 +148,8 @@ impl fmt::Display for Sentence<'_> {
         match kind {
             Kind::Created => write!(f, "{author} registered {job}")?,
             Kind::Forked | Kind::ForkedInto => write!(f, "{author} forked {job} {detail}")?,
-            Kind::Updated => write!(f, "{author} changed {detail} of {job}")?,
-            Kind::SpecChanged => write!(f, "{author} changed the spec of {job}")?,
+            Kind::SpecChanged if detail.is_empty() => write!(f, "{author} changed the spec of {job}")?,
+            Kind::Updated | Kind::SpecChanged => write!(f, "{author} changed {detail} of {job}")?,
             Kind::Paused => write!(f, "{author} paused {job}")?,
             Kind::Resumed => write!(f, "{author} resumed {job}")?,
             Kind::Overridden => write!(f, "{author} overrode the rate of {job}: {}", Plain(detail))?,

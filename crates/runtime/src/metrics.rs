@@ -81,14 +81,22 @@ fn describe() {
 
 /// A telemetry stream that is open while this value lives.
 #[derive(Debug)]
-pub struct OpenStream(());
+pub struct OpenStream {
+    is_ended: bool,
+}
 
 impl OpenStream {
     /// Counts a stream as open until the value is dropped.
     #[must_use]
     pub fn new() -> Self {
         STREAMS_OPEN.gauge([]).increment(1.0);
-        Self(())
+        Self { is_ended: false }
+    }
+
+    /// The server ends the stream, with the gRPC code of this name.
+    pub fn end(&mut self, code: &'static str) {
+        self.is_ended = true;
+        stream_ended(code);
     }
 }
 
@@ -101,10 +109,14 @@ impl Default for OpenStream {
 impl Drop for OpenStream {
     fn drop(&mut self) {
         STREAMS_OPEN.gauge([]).decrement(1.0);
+        if !self.is_ended {
+            // The client has gone.
+            stream_ended("CANCELLED");
+        }
     }
 }
 
-/// Counts a telemetry stream that the server ended with the gRPC code of this name.
+/// Counts a telemetry stream that ended with the gRPC code of this name.
 pub fn stream_ended(code: &'static str) {
     STREAMS_ENDED.counter([code]).increment(1);
 }

@@ -32,9 +32,9 @@ pub fn redacted(address: &str) -> String {
     }
     let mut shown = match base.split_once("://") {
         Some((scheme, rest)) => format!("{scheme}://{}", redacted_authority(rest)),
-        // The keywords of PostgreSQL's libpq.
-        None if base.contains('=') => return HIDDEN.to_owned(),
-        None if scheme == "sqlite" => base.to_owned(),
+        // The keywords of PostgreSQL's libpq, or the arguments of a program.
+        None if base.contains(['=', ' ']) => return HIDDEN.to_owned(),
+        None if scheme == "sqlite" && !base.contains('@') => base.to_owned(),
         None => redacted_authority(base),
     };
     for (i, parameter) in parameters.iter().flat_map(|parameters| parameters.split('&')).enumerate() {
@@ -74,6 +74,15 @@ pub fn may_be_secret(text: &str) -> bool {
     let has_user = text.split_once('@').is_some_and(|(before, _)| before.contains(':'));
     let has_parameter = text.split_once('?').is_some_and(|(_, parameters)| parameters.contains('='));
     has_user || has_parameter || ["://", "pass", "pwd"].iter().any(|sign| lower.contains(sign))
+}
+
+/// A message in which every address with a password is redacted, wherever it stands: somebody may have given it in place
+/// of a file or of a name.
+#[must_use]
+pub fn without_addresses(message: &str) -> String {
+    let is_address = |word: &&str| word.contains("://") && word.contains('@');
+    let word = |word: &str| if is_address(&word) { redacted(word) } else { word.to_owned() };
+    message.split_inclusive(char::is_whitespace).map(word).collect()
 }
 
 /// A message of another library, in which every quoted part that may have a password is redacted.
@@ -124,6 +133,8 @@ mod tests {
             ("u:s3cret@h/d", "u:***@h/d"),
             ("//u:s3cret@h/d", "//u:***@h/d"),
             ("host=h user=u password=s3cret", "***"),
+            ("psql -h h -U u -W s3cret", "***"),
+            ("sqlite:u:s3cret@h/d", "sqlite:***@h/d"),
             ("password=s3cret?x@y", ":***"),
         ] {
             assert_eq!(redacted(address), shown);
@@ -142,6 +153,17 @@ mod tests {
             "http://127.0.0.1:50051",
         ] {
             assert_eq!(redacted(address), address);
+        }
+    }
+
+    #[test]
+    fn an_address_in_a_message_is_redacted() {
+        for (message, shown) in [
+            ("cannot read postgres://u:s3cret@h:1/d", "cannot read postgres://u:***@h:1/d"),
+            ("\"postgres://u:s3cret@h/d\" is not allowed", "\"postgres://u:***@h/d\" is not allowed"),
+            ("a@b: see http://h/d\n", "a@b: see http://h/d\n"),
+        ] {
+            assert_eq!(without_addresses(message), shown);
         }
     }
 

@@ -16,6 +16,8 @@ pub(super) enum Nature {
     Busy,
     /// The database does not let this program in, which only a person can mend.
     Denial,
+    /// The tables are not as they should be, as while a backup is being restored: nothing is wrong with what was asked.
+    Disorder,
     /// The database would refuse the same again.
     Refusal,
 }
@@ -56,9 +58,14 @@ pub(super) trait Dialect: Database {
 
     /// The error for a caller of a store that is open; `what` was being done on `table`.
     ///
-    /// A right or a password that is taken away meanwhile can be given back, and nothing is wrong with what was to be
-    /// written: the database counts as away.
+    /// A right or a password that is taken away meanwhile can be given back, tables that are not there can come back, and
+    /// nothing is wrong with what was to be written: the database counts as away.
     fn explain(failure: Failure, what: &'static str, table: &'static str) -> Error {
+        if let Failure::Sql(sqlx::Error::Database(answer)) = &failure
+            && Self::nature(&**answer) == Nature::Disorder
+        {
+            return Error::unavailable(answer.message());
+        }
         match Self::explain_opening(failure, what, table) {
             Error::Denied(cause) => Error::Unavailable(cause),
             error => error,
@@ -81,7 +88,7 @@ pub(super) trait Dialect: Database {
                     Nature::Away => Error::Unavailable(why),
                     Nature::Busy => Error::Busy(why),
                     Nature::Denial => Error::Denied(why),
-                    Nature::Refusal => Error::refused(what, answer.into_error()),
+                    Nature::Disorder | Nature::Refusal => Error::refused(what, answer.into_error()),
                 }
             }
             sqlx::Error::Io(_)

@@ -10,7 +10,8 @@ use lrs_engine::{Error, Event, Watch};
 use lrs_model::name::JobName;
 use lrs_proto::{WatchJobResponse, watch_job_response};
 
-/// The events of `job`. When the process is about to end, the stream ends with `UNAVAILABLE`.
+/// The events of `job`. The stream ends with an error if it ends before the job has: with `UNAVAILABLE` when the process
+/// is about to end, or owns the database no more.
 pub(super) fn responses(
     job: JobName,
     events: Watch,
@@ -19,8 +20,12 @@ pub(super) fn responses(
     stream::unfold((job, Some(events), drain), |(job, events, drain)| async move {
         let mut events = events?;
         let event = tokio::select! {
-            event = events.next() => event?,
-            () = drain.cancelled() => return Some((Err(status::of(Error::ShuttingDown)), (job, None, drain))),
+            event = events.next() => event.transpose()?,
+            () = drain.cancelled() => Err(Error::ShuttingDown),
+        };
+        let event = match event {
+            Ok(event) => event,
+            Err(why) => return Some((Err(status::of(why)), (job, None, drain))),
         };
         let response = to_proto(&job, event);
         Some((Ok(response), (job, Some(events), drain)))

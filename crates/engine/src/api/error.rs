@@ -103,7 +103,7 @@ pub enum Error {
         problem: String,
     },
     /// What the store has of this job cannot be understood; other jobs are not affected.
-    #[error("the stored data of {job} is damaged: {problem}")]
+    #[error("{job} is out of service: {problem}")]
     JobDamaged {
         /// The job.
         job: String,

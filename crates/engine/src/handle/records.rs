@@ -10,6 +10,7 @@ use crate::{
     directory::Held,
     history::{self, Records},
     lineage::lineage,
+    shard::Context,
 };
 use lrs_model::{
     job::{AttemptRow, JobRow},
@@ -27,17 +28,17 @@ impl Engine {
             Ok(held) => held,
             Err(Error::JobEnded { .. }) => {
                 let first = Some(Event::Job(Box::new(self.ended(name).await?)));
-                return Ok(Watch { first, events: None, _held: None });
+                return Ok(Watch { first, events: None, held: None, context: self.0.context.clone() });
             }
             Err(error) => return Err(error),
         };
         let events = held.subscribe(self.0.context.settings.watch_events);
         let first = Some(Event::Job(Box::new(held.view(self.0.context.moment()))));
-        Ok(Watch { first, events: Some(events), _held: Some(held) })
+        Ok(Watch { first, events: Some(events), held: Some(held), context: self.0.context.clone() })
     }
 
     /// The identity of a job, ended or not. Its row will do, so the job is not taken into memory.
-    async fn identity(&self, name: &JobName) -> Result<JobId, Error> {
+    pub(super) async fn identity(&self, name: &JobName) -> Result<JobId, Error> {
         if let Some(entry) = self.0.context.directory.peek(name.as_str()) {
             return entry.check_sound().map(|()| entry.id);
         }
@@ -156,19 +157,27 @@ pub struct Watch {
     first: Option<Event>,
     events: Option<Receiver<Event>>,
     /// The job stays in memory as long as it is watched.
-    _held: Option<Held>,
+    held: Option<Held>,
+    context: Context,
 }
 
 impl Watch {
     /// The next event; `None` when the job has ended. Cancel safe.
-    pub async fn next(&mut self) -> Option<Event> {
+    ///
+    /// # Errors
+    /// If the job goes out of service, or this server does not own the database any more.
+    pub async fn next(&mut self) -> Result<Option<Event>, Error> {
         if let Some(first) = self.first.take() {
-            return Some(first);
+            return Ok(Some(first));
         }
-        match self.events.as_mut()?.recv().await {
-            Ok(event) => Some(event),
-            Err(RecvError::Lagged(missed)) => Some(Event::Missed(missed)),
-            Err(RecvError::Closed) => None,
+        let Some(events) = &mut self.events else { return Ok(None) };
+        match events.recv().await {
+            Ok(event) => Ok(Some(event)),
+            Err(RecvError::Lagged(missed)) => Ok(Some(Event::Missed(missed))),
+            Err(RecvError::Closed) => {
+                self.held.iter().try_for_each(|held| held.check_sound())?;
+                if self.context.tenure.over().is_some() { Err(Error::Deposed) } else { Ok(None) }
+            }
         }
     }
 }

@@ -53,7 +53,7 @@ impl Engine {
             end_time: None,
             telemetry_removed_time: None,
         };
-        let record = Record { request_id: None, ..record::change(&row, ChangeKind::Created, &job.order, now) };
+        let record = record::change(&row, ChangeKind::Created, &job.order, now);
         let writes = vec![Write::CreateJob(Box::new(row.clone())), record::write(&record)];
         self.register(row.id, row, writes, vec![record]).await
     }
@@ -126,6 +126,11 @@ impl Engine {
         self.check_ready()?;
         let source = self.job(&fork.source).await?;
         check_whole(&source.row)?;
+        let into = format!("into {}", fork.name);
+        let known = self.known_change(&fork.source, &fork.order).await?.filter(|known| known.job == source.row.id);
+        if let Some(known) = known.filter(|known| known.kind != ChangeKind::ForkedInto || known.detail != into) {
+            record::check_repeat(&known, &[], &fork.order)?;
+        }
         let mut violations = Violations::new();
         if let Some(progress) = &source.progress
             && fork.step > progress.complete_end
@@ -207,12 +212,11 @@ impl Engine {
         let record = |row: &JobRow, kind, detail| Record {
             detail,
             step: Some(fork.step),
-            request_id: None,
             ..record::change(row, kind, &fork.order, now)
         };
         let records = vec![
             record(&row, ChangeKind::Forked, format!("from {job}")),
-            record(&source.row, ChangeKind::ForkedInto, format!("into {}", row.name)),
+            record(&source.row, ChangeKind::ForkedInto, into),
         ];
         writes.extend(records.iter().map(|record| Write::RecordChange { change: Box::new(record.clone()), of: id }));
         // After everything that the source has reported so far.

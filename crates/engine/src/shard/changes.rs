@@ -65,6 +65,8 @@ impl Shard {
         writes.push(record::write(&pending.record));
         if let Some(row) = &pending.row {
             writes.push(Write::UpdateJob(Box::new(row.clone())));
+        } else {
+            writes.push(Write::MarkActive(id, pending.record.create_time));
         }
         owned.changing = true;
         let committed = context.pipeline.submit(id, writes, None, None, Some(ticket));
@@ -181,7 +183,7 @@ impl Owned {
             effect,
             create_time: now,
         };
-        let record = record::of_decision(&row, &decision, &order);
+        let record = record::of_decision(&row, &decision, &order, next_row.as_ref());
         let people = self.people.iter().map(|(decision, _)| decision).chain([&decision]);
         let timeline = in_place(|| Timeline::try_new(&row.initial_spec, people)).map_err(Error::Invalid)?;
         Ok(Prepared::Commit(Box::new(Pending {
@@ -222,10 +224,10 @@ impl Owned {
     fn apply(&mut self, context: &Context, pending: Pending) -> Vec<Write> {
         let mut writes = Vec::new();
         record::tell(&pending.record);
+        self.entry.touch(&*context.clock);
         self.entry.tell(|| Event::Change(Box::new(pending.record)));
         if let Some(row) = pending.row {
             self.entry.set_row(row);
-            self.entry.touch(&*context.clock);
             self.tell_job(context);
         }
         let (Some(decision), Some(timeline)) = (pending.decision, pending.timeline) else { return writes };

@@ -20,6 +20,9 @@ fn nature_of(code: &str) -> Nature {
         // Connections; resources; the operator's doing, such as a restart; the system around the server; a session
         // that was idle in a transaction for too long; a server, or a session, that can only be read.
         ("08" | "53" | "57" | "58", _) | (_, "25P03" | "25006") => Nature::Away,
+        // Tables, columns, types or functions that are not there; statements prepared for others, or by another session
+        // behind a pooler.
+        ("42" | "26", _) | (_, "0A000") => Nature::Disorder,
         _ => Nature::Refusal,
     }
 }
@@ -80,7 +83,9 @@ mod tests {
             ("42501", Nature::Denial),
             ("23505", Nature::Refusal),
             ("22003", Nature::Refusal),
-            ("42P01", Nature::Refusal),
+            ("42P01", Nature::Disorder),
+            ("26000", Nature::Disorder),
+            ("XX001", Nature::Refusal),
             ("", Nature::Refusal),
         ] {
             assert_eq!(nature_of(code), nature, "{code}");

@@ -251,8 +251,7 @@ async fn open(options: &PgConnectOptions) -> Result<PgConnection, Failure> {
     const BE_IN_USE: &str = "
         -- be_in_use
         select set_config(name, '15s', false) from pg_settings where name = 'idle_session_timeout'";
-    let options = options.clone().options([("lock_timeout", "3s")]);
-    let mut connection = connect(&options).await?;
+    let mut connection = connect(options).await?;
     bounded(ANSWER_TIMEOUT, async {
         sqlx::query(BE_DURABLE).execute(&mut connection).await?;
         sqlx::query(BE_IN_USE).execute(&mut connection).await?;

@@ -22,7 +22,8 @@ const READERS: u32 = 8;
 pub(super) fn with_bounds(options: PgConnectOptions) -> PgConnectOptions {
     options.options([
         ("statement_timeout", "30s"),
-        ("lock_timeout", "5s"),
+        // Short, because whoever asks tries again for as long as its caller waits, and knows then what is in the way.
+        ("lock_timeout", "500ms"),
         ("idle_in_transaction_session_timeout", "30s"),
         ("tcp_keepalives_idle", "10"),
         ("tcp_keepalives_interval", "5"),
