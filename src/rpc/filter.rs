@@ -148,6 +148,8 @@ fn value(tokens: &mut Tokens<'_>) -> Result<Token, String> {
     match &token.kind {
         Kind::Operator(_) => Err(token.refused(ALLOWED)),
         Kind::Word(word) if word == "AND" => Err(token.refused(ALLOWED)),
+        // PostgreSQL cannot store it, so nothing has it.
+        Kind::Word(text) | Kind::Text(text) if text.contains('\0') => Err(token.refused("a value without NUL")),
         Kind::Word(_) | Kind::Text(_) => Ok(token),
     }
 }
@@ -228,6 +230,7 @@ mod tests {
             ("state = RUNNING AND", "at the end: must be followed by state"),
             ("state =", "at the end: must be followed by a value"),
             ("experiment = \"digits", "at 14: this text in quotes does not end"),
+            ("experiment = \"a\0b\"", "must be a value without NUL"),
             ("create_time > yesterday", "at 15: \"yesterday\" is not allowed: must be a time in RFC 3339"),
             ("labels. = x", "must be a label's key"),
             ("experiment ! x", "at 12: \"!\" is not allowed"),

@@ -7,8 +7,8 @@ use crate::{
     server::{Server, spec, wait_for},
 };
 use lrs_proto::{
-    AdviseStopRequest, Change, CompleteJobRequest, DeleteJobRequest, ForkJobRequest, GetJobRequest, Job,
-    ListChangesRequest, OverrideCleared, OverrideLearningRateRequest, PauseJobRequest, ResumeJobRequest,
+    AdviseStopRequest, Change, CompleteJobRequest, CreateJobRequest, DeleteJobRequest, ForkJobRequest, GetJobRequest,
+    Job, ListChangesRequest, OverrideCleared, OverrideLearningRateRequest, PauseJobRequest, ResumeJobRequest,
     UpdateJobRequest, WatchJobRequest,
     change::{Kind, Origin},
     job::State,
@@ -28,6 +28,38 @@ async fn changes(server: &Server, job: &str, page_size: i32) -> Vec<Change> {
         if page_token.is_empty() {
             return found;
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_identifier_of_another_request_is_refused_whatever_that_was() {
+    for server in [Server::sqlite().await, Server::with(&TestPostgres::shared().create_database().await, &[]).await] {
+        let create = CreateJobRequest {
+            parent: "namespaces/test".to_owned(),
+            job_id: "a".to_owned(),
+            job: Some(Job { spec: Some(spec(0.1)), ..Job::default() }),
+            request_id: "first".to_owned(),
+            ..Default::default()
+        };
+        let job = server.jobs().await.create_job(create).await.unwrap().into_inner().name;
+        server.jobs().await.update_job(rename(&job, "b", "second")).await.unwrap();
+        for used in ["first", "second"] {
+            let body = format!(r#"{{"request_id": "{used}", "set": {{"factor": 0.5}}}}"#);
+            for verb in ["override", "adviseStop", "pause", "complete"] {
+                let body = if verb == "override" {
+                    body.clone()
+                } else {
+                    format!(r#"{{"request_id": "{used}", "reason": "why"}}"#)
+                };
+                let (status, answer) = server.http_request("POST", &format!("/v1/{job}:{verb}"), &body).await;
+                assert!(status == 400 && answer.contains("REQUEST_ID_REUSED"), "{verb} {used}: {status} {answer}");
+            }
+        }
+        let found = changes(&server, &job, 10).await;
+        let asked: Vec<&str> = found.iter().map(|change| change.request_id.as_str()).collect();
+        assert_eq!(asked, ["first", "second"]);
+        let (_, text) = server.http_get("/metrics").await;
+        assert!(text.contains("lrs_commit_failures_total{kind=\"differs\"} 0"), "{text}");
     }
 }
 

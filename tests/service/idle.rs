@@ -180,6 +180,20 @@ async fn an_abandoned_job_counts_for_nothing_until_its_trainer_returns() {
     let fleet: Value = serde_json::from_str(&fleet).unwrap();
     assert!(fleet["jobs"].as_array().unwrap().iter().all(|row| row["health"] == "ABANDONED"), "{fleet}");
 
+    // An order wakes a job as its trainer does.
+    let order = RateOverride { setting: Some(rate_override::Setting::Factor(0.5)), end_step: None };
+    let order = OverrideLearningRateRequest {
+        name: waiting.clone(),
+        order: Some(override_learning_rate_request::Order::Set(order)),
+        ..OverrideLearningRateRequest::default()
+    };
+    let woken = async || {
+        server.jobs().await.override_learning_rate(order.clone()).await.unwrap();
+        (state(&server, &waiting).await == State::Pending).then_some(())
+    };
+    wait_for("the job to be woken", woken).await;
+    wait_for("an abandoned job", async || (state(&server, &waiting).await == State::Abandoned).then_some(())).await;
+
     // They are counted when the server starts, and now and then.
     assert_eq!(server.terminate().await, Some(0));
     server.start_again().await;

@@ -224,6 +224,25 @@ async fn a_failing_call_leaves_a_line_that_says_who_and_why() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_stream_whose_client_goes_is_counted_as_ended() {
+    let server = Server::sqlite().await;
+    let job = server.register("a", spec(0.1)).await.name;
+    let attempt = server.start_attempt(&job, "t", 0).await;
+    let ended = async || {
+        let (_, text) = server.http_get("/metrics").await;
+        (
+            value(&text, "lrs_telemetry_streams_open"),
+            value(&text, "lrs_telemetry_streams_ended_total{code=\"CANCELLED\"}"),
+        )
+    };
+    let mut stream = server.stream(&job, attempt, 0).await;
+    stream.until_messages(1).await;
+    assert_eq!(ended().await, (Some(1.0), Some(0.0)));
+    drop(stream);
+    wait_for("the end to be counted", async || (ended().await == (Some(0.0), Some(1.0))).then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_malformed_trace_is_no_error_and_callers_cannot_fill_the_log() {
     let server = Server::with_sqlite(&["--log-format", "json"]).await;
     for n in 0..300 {

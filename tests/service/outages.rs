@@ -265,6 +265,74 @@ async fn a_lock_that_another_session_holds_is_not_an_outage() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_lock_is_named_however_short_the_time_that_callers_have() {
+    let postgres = TestPostgres::private(&[]);
+    let url = postgres.create_database().await;
+    let server = server(&url).await;
+    let before = state(&server).await;
+    for table in ["jobs", "ownership"] {
+        let mut other = sqlx::PgConnection::connect(&url).await.unwrap();
+        other.execute(AssertSqlSafe(format!("begin; lock table {table} in access exclusive mode"))).await.unwrap();
+        every_call_is_answered(&server, &["STORE_BUSY"]).await;
+        assert_eq!(server.http_get("/readyz").await.0, 200, "{table}");
+        other.execute("rollback").await.unwrap();
+    }
+    assert_eq!(state(&server).await, before);
+}
+
+/// Refuses every row of telemetry, as a trigger of somebody else, or a damaged index, may.
+const REFUSE: &str = "create function refuse() returns trigger language plpgsql as
+        $$ begin raise exception 'not now' using errcode = 'XX000'; end $$;
+    create trigger refuse before insert on telemetry for each row execute function refuse()";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_whose_report_the_database_refused_is_back_when_that_is_over() {
+    let postgres = TestPostgres::private(&[]);
+    let url = postgres.create_database().await;
+    let server = Server::with(&url, &[]).await;
+    let job = server.register("live", spec(0.1)).await.name;
+    let other = server.register("other", spec(0.1)).await.name;
+    server.start_attempt(&job, "t", 0).await;
+    server.start_attempt(&other, "t", 0).await;
+    let mut admin = sqlx::PgConnection::connect(&url).await.unwrap();
+    admin.execute(REFUSE).await.unwrap();
+
+    let mut stream = server.stream(&job, 1, 0).await;
+    stream.losses(0, &[1.0]).await;
+    let refused = stream.end().await;
+    assert_eq!(refused.code(), Code::Internal, "{refused:?}");
+    server.final_rate(&other, 1, 0).await;
+    admin.execute("drop trigger refuse on telemetry").await.unwrap();
+
+    wait_for("the job to be back", async || server.ask(&job, 1, 0, 0, Duration::ZERO).await.ok()).await;
+    let mut stream = server.stream(&job, 1, 0).await;
+    stream.losses(0, &[1.0]).await;
+    stream.until_durable(0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_a_dump_is_restored_under_it_the_database_counts_as_away() {
+    let postgres = TestPostgres::private(&[]);
+    let url = postgres.create_database().await;
+    let server = server(&url).await;
+    let mut stream = server.stream(LIVE, 1, 0).await;
+    stream.losses(0, &[1.0]).await;
+    stream.until_durable(0).await;
+    let before = state(&server).await;
+    let mut admin = sqlx::PgConnection::connect(&url).await.unwrap();
+    // What `pg_restore --clean` does, with the time between its steps drawn out.
+    admin.execute("alter table ownership rename to gone; alter table jobs rename to gone_too").await.unwrap();
+
+    every_call_is_answered(&server, &["STORE_UNAVAILABLE"]).await;
+    stream.losses(1, &[1.0]).await;
+    admin.execute("alter table gone rename to ownership; alter table gone_too rename to jobs").await.unwrap();
+
+    until_ready(&server).await;
+    stream.until_durable(1).await;
+    assert_eq!(state(&server).await, before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn while_another_program_has_the_sqlite_file_locked_every_call_is_answered() {
     let directory = tempfile::tempdir().unwrap();
     let url = format!("sqlite://{}", directory.path().join("lrs.db").display());

@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use futures::{StreamExt as _, stream};
 use rustix::process::Signal;
 use sqlx::{Connection as _, PgConnection};
 use tokio::time::Instant;
@@ -12,7 +13,8 @@ use crate::program::{program, succeeds};
 use crate::server::{Server, Stream, spec, spec_json, wait_for};
 use lrs_proto::{
     JobSpec, ListDecisionsRequest, OverrideLearningRateRequest, PauseJobRequest, QueryTelemetryRequest, RateOverride,
-    ResumeJobRequest, override_learning_rate_request::Order, rate_override::Setting,
+    ResumeJobRequest, StreamTelemetryRequest, WatchJobRequest, override_learning_rate_request::Order,
+    rate_override::Setting,
 };
 
 const LEASE: Duration = Duration::from_secs(3);
@@ -300,9 +302,26 @@ async fn a_lost_tail_is_found_and_healed_by_what_trainers_hold() {
         rates.insert(step, server.final_rate(&job, attempt, step).await.to_bits());
     }
 
+    let watch = WatchJobRequest { name: job.clone() };
+    let mut events = server.jobs().await.watch_job(watch).await.unwrap().into_inner();
+    // Whoever wants no directives, and has nothing more to report, has to learn of it too.
+    let silent = StreamTelemetryRequest { job: job.clone(), attempt, rank: 0, ..Default::default() };
+    let silent = stream::iter([silent]).chain(stream::pending());
+    let mut silent = server.rates().await.stream_telemetry(silent).await.unwrap().into_inner();
+
     tokio::task::block_in_place(|| postgres.restore(backup));
 
     assert_eq!(stream.end().await.code(), tonic::Code::Unavailable);
+    let end = async {
+        while silent.message().await?.is_some() {}
+        Ok::<(), tonic::Status>(())
+    };
+    assert_eq!(end.await.unwrap_err().code(), tonic::Code::Unavailable);
+    let end = async {
+        while events.message().await?.is_some() {}
+        Ok::<(), tonic::Status>(())
+    };
+    assert_eq!(end.await.unwrap_err().code(), tonic::Code::Unavailable, "the job has not ended");
     wait_for("the log to say so", async || server.log().contains("has gone back to commit").then_some(())).await;
     until_ready(&server).await;
     let mut stream = server.stream(&job, attempt, 0).await;

@@ -72,6 +72,15 @@ fn a_wrong_address_is_refused_without_its_password() {
             fails_silently(program().arg("serve").env(name, address), directory.path());
         }
         fails_silently(program().args(["job", "list", "--server", address]), directory.path());
+        if address.contains("://") && address.contains('@') {
+            // In place of a file or of a name.
+            fails_silently(program().args(["serve", "--config", address]), directory.path());
+            fails_silently(program().args(["serve", "--log-format", "json", "--config", address]), directory.path());
+            fails_silently(program().args(["serve", "--ready-file", address]), directory.path());
+            fails_silently(program().args(["job", "register", "-f", address]), directory.path());
+            fails_silently(program().args(["job", "get", address]), directory.path());
+            fails_silently(program().args(["export", address, "-o", "a.csv"]), directory.path());
+        }
         fails_silently(program().args(["export", "a", "-o", "a.csv"]).env("LRS_SERVER", address), directory.path());
     }
 }

@@ -57,6 +57,24 @@ async fn a_hundred_http_callers_that_do_not_read_are_cut_off() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_readers_of_rates_that_do_not_read_are_no_heavier() {
+    let server = Server::with_sqlite(&["--write-timeout", "5s", "--read-timeout", "5s"]).await;
+    let before = sockets(&server);
+    let job = server.register("wide", many_groups()).await.name;
+    server.start_attempt(&job, "t", 0).await;
+    let outlook = format!("GET /v1/{job}/outlook?start_step=0&end_step=100000&points=2000");
+    let mut callers = Vec::new();
+    for _ in 0..100 {
+        callers.push(send(&server, &outlook, "").await);
+    }
+
+    another_trains(&server).await;
+    drop(callers);
+    at_most_sockets(&server, before).await;
+    assert_small(&server);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn streams_without_a_window_are_reset_and_their_connection_goes_on() {
     let server = Server::with_sqlite(&ARGUMENTS).await;
     let mut caller = Http2::connect(&server, 0).await;

@@ -199,7 +199,8 @@ impl Office {
             if is_given_up.get() {
                 return Ok(());
             }
-            if begun.get() > 0 && begun.get() == unchanged.get() && world.below(2) == 0 {
+            let is_tired = world.below(2) == 0 || world.plant == Some(Plant::IgnoreWithdrawal);
+            if begun.get() > 0 && begun.get() == unchanged.get() && is_tired {
                 world.log(|| format!("{job}: the order {} is given up", order.reason));
                 world.give_up(&order.reason);
                 is_given_up.set(true);

@@ -48,22 +48,17 @@ impl Drop for Stream {
 }
 
 impl Stream {
-    /// Opens a stream. The service answers with the first step that is not durable, unless it is slow to answer.
-    pub async fn open(
-        group: &Rc<Group>,
-        attempt: u32,
-        rank: u32,
-        shared: &Rc<Shared>,
-    ) -> Result<(Self, Option<u64>), Failure> {
+    /// Opens a stream. The service answers with the first step that is not durable. A trainer that did not wait for that
+    /// would close steps that the service has lost.
+    pub async fn open(group: &Rc<Group>, attempt: u32, rank: u32, shared: &Rc<Shared>) -> Result<(Self, u64), Failure> {
         let network = &group.network;
         network.world.pause().await;
         let (engine, process) = network.address.server(&network.seat).map_err(|_| Failure::Lost)?;
         let opening = async {
             process.thawed().await;
             let reporter = engine.reporter(&group.job, attempt.into(), rank).await?;
-            let receipt = reporter.report(Report::default()).await?.receipt();
-            let receipt = tokio::time::timeout(Duration::from_millis(500), receipt).await;
-            Ok::<_, Error>((reporter, receipt.ok().transpose()?))
+            let receipt = reporter.report(Report::default()).await?.receipt().await?;
+            Ok::<_, Error>((reporter, receipt))
         };
         let opened = tokio::select! {
             biased;
@@ -85,7 +80,7 @@ impl Stream {
             end.run(queue, wants_directives).await;
             is_broken.set(true);
         });
-        let end = receipt.map(|receipt| receipt.durable_through_step.map_or(0, |step| step + 1));
+        let end = receipt.durable_through_step.map_or(0, |step| step + 1);
         Ok((Self { messages, broken, task: task.abort_handle(), dies }, end))
     }
 

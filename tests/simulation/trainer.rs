@@ -395,11 +395,12 @@ impl Rank {
                 return Err(Failure::Lost);
             }
         };
-        if let Some(end) = durable_end.filter(|end| *end < self.shared.acknowledged.get()) {
-            self.group.network.world.log(|| format!("{} sends again from step {end} on", self.group.job));
-            self.shared.acknowledged.set(end);
+        if durable_end < self.shared.acknowledged.get() {
+            self.group.network.world.log(|| format!("{} sends again from step {durable_end} on", self.group.job));
+            self.shared.acknowledged.set(durable_end);
             self.known = None;
-            let lost = self.kept.iter().position(|report| report.samples.iter().any(|sample| sample.step >= end));
+            let is_lost = |report: &Report| report.samples.iter().any(|sample| sample.step >= durable_end);
+            let lost = self.kept.iter().position(is_lost);
             for report in self.kept.split_off(lost.unwrap_or(self.kept.len())).into_iter().rev() {
                 self.outbox.push_front(report);
             }

@@ -12,9 +12,13 @@ use std::{
 };
 
 use lrs_engine::Settings;
-use lrs_model::{decision::Author, job::Timestamp, name::JobName};
+use lrs_model::{
+    decision::{Author, Decision},
+    job::Timestamp,
+    name::JobName,
+};
 use lrs_runtime::clock::Clock;
-use lrs_store::Write;
+use lrs_store::{DecisionRow, Write};
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use tokio::{sync::watch, time::Instant};
@@ -217,9 +221,15 @@ struct Log {
 }
 
 impl World {
-    /// Notes that an order was given up.
+    /// Notes that an order was given up, and checks that it is not stored.
     pub fn give_up(&self, request_id: &str) {
         lock(&self.given_up).insert(request_id.to_owned());
+        let durable = self.durable();
+        let mut stored = durable.jobs().flat_map(|stored| &stored.decisions);
+        let is_it = |row: &&DecisionRow| row.request_id.as_deref() == Some(request_id);
+        if let Some(row) = stored.find(is_it) {
+            self.fail(made(&row.decision, request_id));
+        }
     }
 
     /// Checks that no order in this batch was given up.
@@ -228,8 +238,7 @@ impl World {
             if let Write::RecordDecision(_, decision, Some(request_id)) = write
                 && lock(&self.given_up).contains(request_id)
             {
-                let what = format!("{}: order {request_id} was answered as not made, and is stored", decision.id);
-                self.fail(Violation { promise: 5, what });
+                self.fail(made(decision, request_id));
             }
         }
     }
@@ -253,8 +262,11 @@ impl World {
             piece_values: [4, 6, 10, 20, 40, 400][usize::try_from(seed % 6).unwrap()],
             max_jobs: 16,
             max_loaded_jobs: 16,
-            // Not drawn either.
-            idle_after: Duration::from_millis([10, 40, 200, 3000][usize::try_from(seed / 6 % 4).unwrap()]),
+            // Not drawn either. An order for a job that has to be read first waits for that, and not for its commit.
+            idle_after: match plant {
+                Some(Plant::IgnoreWithdrawal) => Duration::from_hours(1),
+                _ => Duration::from_millis([10, 40, 200, 3000][usize::try_from(seed / 6 % 4).unwrap()]),
+            },
             abandon_after: Duration::from_hours(1),
             max_open_steps: dice.random_range(12..64),
             max_person_decisions: dice.random_range(6..40),
@@ -460,4 +472,9 @@ impl fmt::Debug for World {
 
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn made(decision: &Decision, request_id: &str) -> Violation {
+    let what = format!("{}: order {request_id} was answered as not made, and is stored", decision.id);
+    Violation { promise: 5, what }
 }

@@ -8,7 +8,7 @@ use std::{
 
 use tokio::{
     sync::{Notify, mpsc},
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, timeout},
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{
@@ -30,9 +30,6 @@ use lrs_proto::{
 
 /// The most messages that wait for the stream; further messages wait in the outbox.
 const STREAM_MESSAGES: usize = 16;
-/// How long a new stream waits to hear how much telemetry the service has. A service whose database is away does not say,
-/// and has lost nothing.
-const OPENING: Duration = Duration::from_secs(2);
 /// How often a silent connection is probed, so that the client notices a vanished server.
 const PROBE_INTERVAL: Duration = Duration::from_secs(5);
 /// How long a probe may take.
@@ -178,12 +175,8 @@ impl Link {
         // Directives that were lost with the last stream may not come again, and a decision may have changed the plan.
         let step = self.shared.ledger().rates.next_step();
         self.renew_plan(step).await?;
-        let opens_by = Instant::now() + OPENING;
         loop {
-            let (unsent, is_opening) = {
-                let ledger = self.shared.ledger();
-                (ledger.outbox.has_unsent(), ledger.outbox.is_opening())
-            };
+            let unsent = self.shared.ledger().outbox.has_unsent();
             tokio::select! {
                 answer = answers.message() => {
                     let answer = answer?.ok_or_else(|| Status::unavailable("the service ended the stream"))?;
@@ -197,7 +190,6 @@ impl Link {
                     }
                 }
                 () = self.shared.work.notified() => {}
-                () = sleep_until(opens_by), if is_opening => self.shared.ledger().outbox.stop_waiting(),
             }
             let wanted = self.shared.ledger().rates.wants_plan(u64::from(self.options.plan_steps / 4));
             if let Some(step) = wanted {

@@ -80,16 +80,6 @@ impl Outbox {
         self.is_opening = !self.kept.is_empty();
     }
 
-    /// Whether the opening of this stream has not been answered.
-    pub(super) fn is_opening(&self) -> bool {
-        self.is_opening
-    }
-
-    /// Goes on without an answer to the opening: the service's database is away, and has lost nothing.
-    pub(super) fn stop_waiting(&mut self) {
-        self.is_opening = false;
-    }
-
     /// Puts the samples after `through_step` that were acknowledged in front of all others, and returns the steps that
     /// are lost for good.
     fn resume(&mut self, through_step: Option<u64>) -> Option<RangeInclusive<u64>> {
@@ -231,7 +221,7 @@ mod tests {
         sent_steps(&mut outbox);
         outbox.acknowledge(0, Some(7));
         outbox.begin_stream();
-        assert!(outbox.is_opening() && !outbox.has_unsent() && outbox.next_message().is_none());
+        assert!(!outbox.has_unsent() && outbox.next_message().is_none());
         assert_eq!(outbox.acknowledge(1, Some(4)), None);
         assert_eq!(outbox.len(), 5);
         assert_eq!(sent_steps(&mut outbox), [5, 6, 7, 8, 9]);
@@ -254,16 +244,6 @@ mod tests {
         let first_held = 3000 - KEPT_SAMPLES as u64;
         assert_eq!(outbox.acknowledge(1, Some(1000)), Some(1001..=first_held - 1));
         assert_eq!(sent_steps(&mut outbox)[0], first_held.cast_signed());
-    }
-
-    #[test]
-    fn a_service_that_does_not_answer_the_opening_is_sent_what_waits() {
-        let mut outbox = outbox_with(0..4);
-        sent_steps(&mut outbox);
-        outbox.acknowledge(0, Some(1));
-        outbox.begin_stream();
-        outbox.stop_waiting();
-        assert_eq!(sent_steps(&mut outbox), [2, 3]);
     }
 
     #[test]

@@ -59,6 +59,8 @@ struct Inner {
     tenure: Arc<Tenure>,
     /// Why the last try of the commit under way failed.
     trouble: Mutex<Option<store::Error>>,
+    /// What the last look at the database came upon, if it was neither answered nor in vain.
+    pulse: Mutex<Option<store::Error>>,
     /// How many changes have been withdrawn since the last sweep.
     withdrawn: AtomicUsize,
 }
@@ -147,6 +149,7 @@ impl Pipeline {
             health: watch::Sender::new(Ok(())),
             tenure,
             trouble: Mutex::default(),
+            pulse: Mutex::default(),
             withdrawn: AtomicUsize::new(0),
         }))
     }
@@ -241,10 +244,16 @@ impl Pipeline {
         is_withdrawn
     }
 
-    /// What holds up the commit under way, if something does.
+    /// What holds up the commit under way or, without one, the looks at the database, if something does.
     #[must_use]
     pub fn trouble(&self) -> Option<store::Error> {
-        self.0.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let of = |slot: &Mutex<Option<store::Error>>| slot.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        of(&self.0.trouble).or_else(|| of(&self.0.pulse))
+    }
+
+    /// Notes what a look at the database came upon.
+    pub fn note_pulse(&self, trouble: Option<store::Error>) {
+        *self.0.pulse.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
     }
 
     fn note_trouble(&self, trouble: Option<store::Error>) {

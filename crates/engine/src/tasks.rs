@@ -161,7 +161,9 @@ async fn feel_pulse(store: Arc<dyn Store>, pipeline: Pipeline, tenure: Arc<Tenur
             _ = pulse.tick() => {}
             () = tenure.wanted() => {}
         }
-        let health = match prove(&*store, &tenure).await {
+        let answer = prove(&*store, &tenure).await;
+        pipeline.note_pulse(answer.clone().err());
+        let health = match answer {
             // A lock that somebody holds is no reason to send callers elsewhere.
             Ok(()) | Err(store::Error::Busy(_)) => Ok(()),
             Err(failure) => Err(why_away(&failure)),

@@ -80,9 +80,17 @@ pub fn may_be_secret(text: &str) -> bool {
 /// of a file or of a name.
 #[must_use]
 pub fn without_addresses(message: &str) -> String {
-    let is_address = |word: &&str| word.contains("://") && word.contains('@');
-    let word = |word: &str| if is_address(&word) { redacted(word) } else { word.to_owned() };
-    message.split_inclusive(char::is_whitespace).map(word).collect()
+    let Some(end) = message.find("://") else { return message.to_owned() };
+    let start = message[..end].rfind(|c: char| !c.is_ascii_alphanumeric()).map_or(0, |at| at + 1);
+    let (before, address) = message.split_at(start);
+    // A password may have any character. It ends before the last `@` of the message's line.
+    let line = address.find('\n').unwrap_or(address.len());
+    let Some(at) = address[..line].rfind('@') else {
+        let next = end - start + 3;
+        return format!("{before}{}{}", &address[..next], without_addresses(&address[next..]));
+    };
+    let host = address[at..].find(char::is_whitespace).map_or(address.len(), |length| at + length);
+    format!("{before}{}{}", redacted(&address[..host]), without_addresses(&address[host..]))
 }
 
 /// A message of another library, in which every quoted part that may have a password is redacted.
@@ -162,6 +170,8 @@ mod tests {
             ("cannot read postgres://u:s3cret@h:1/d", "cannot read postgres://u:***@h:1/d"),
             ("\"postgres://u:s3cret@h/d\" is not allowed", "\"postgres://u:***@h/d\" is not allowed"),
             ("a@b: see http://h/d\n", "a@b: see http://h/d\n"),
+            ("postgres://u:s3cret and more@h/d is no file", "postgres://u:***@h/d is no file"),
+            ("http://h/d\nof postgres://u:s3cret@h/d", "http://h/d\nof postgres://u:***@h/d"),
         ] {
             assert_eq!(without_addresses(message), shown);
         }

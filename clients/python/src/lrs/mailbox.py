@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 
 #: A step number that no training reaches.
 NEVER: Final = 1 << 62
-#: How long a new stream waits to hear how much telemetry the service has, in seconds. A service whose database is away does
-#: not say, and has lost nothing.
-_OPENING: Final = 2.0
 #: A generous estimate of how long the service takes to answer, in seconds.
 _ROUND_TRIP: Final = 0.01
 
@@ -70,7 +67,9 @@ class Mailbox:
         self._outbox = Outbox(options.max_unacknowledged, Spill(options.spill_directory, options.max_spill_bytes))
         self._lock = threading.Lock()  # guards the outbox and writes to the book; never taken by the trainer's step
         self._discards = False
-        self._opens_by = 0.0  # until then, nothing is sent on a stream whose opening was not answered
+        # Whether the service has not said yet, on a new stream, how much telemetry it has. Later telemetry would close the
+        # steps that it may have lost.
+        self._is_opening = False
         self._ahead = 64
         self._low_water = 16
 
@@ -135,14 +134,12 @@ class Mailbox:
         """Prepare to send all unconfirmed samples on a new stream."""
         with self._lock:
             self._outbox.begin_stream()
-            self._opens_by = time.monotonic() + _OPENING if self._outbox.has_acknowledged else 0.0
+            self._is_opening = self._outbox.has_acknowledged
 
     def next_message(self) -> StreamTelemetryRequest | None:
         """The next message for this stream, if any. It counts as sent."""
         with self._lock:
-            if self._opens_by and time.monotonic() < self._opens_by:
-                return None
-            return self._outbox.next_message()
+            return None if self._is_opening else self._outbox.next_message()
 
     def take_plan(self, answer: GetLearningRateResponse) -> None:
         """Take the plan for the steps ahead."""
@@ -161,7 +158,7 @@ class Mailbox:
         next_step = self.next_step
         self.heard += 1
         with self._lock:
-            if self._opens_by:
+            if self._is_opening:
                 self._take_opening(answer)
             elif answer.HasField("durable_through_step"):
                 self._outbox.acknowledge(answer.durable_through_step)
@@ -189,7 +186,7 @@ class Mailbox:
         """Take the first answer on a stream: it says how much telemetry the service has."""
         if not answer.durable_messages:
             return  # directives alone
-        self._opens_by = 0.0
+        self._is_opening = False
         through_step = answer.durable_through_step if answer.HasField("durable_through_step") else -1
         lost = self._outbox.resume(through_step)
         if lost:

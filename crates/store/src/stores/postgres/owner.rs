@@ -180,12 +180,8 @@ impl Owner {
             return Ok(connection);
         }
         let claim = &mut held.claim;
-        let connection = self.return_to(claim).await.map_err(|failure| {
-            if error::is_lock_timeout(&failure) {
-                return Error::unavailable("another session holds the lock of this database's owner");
-            }
-            self.explain(failure, "to be opened", "ownership")
-        })?;
+        let connection =
+            self.return_to(claim).await.map_err(|failure| self.explain(failure, "to be opened", "ownership"))?;
         self.epoch.store(claim.epoch(), SeqCst);
         Ok(connection)
     }
@@ -195,7 +191,10 @@ impl Owner {
         let mut connection = open(&self.options).await?;
         // A successor holds the lock, so look first whether there is one.
         bounded(ANSWER_TIMEOUT, claim.check::<Postgres>(&mut connection)).await?;
-        lock(&mut connection).await?;
+        lock(&mut connection).await.map_err(|failure| {
+            let why = "another session holds the lock of this database's owner";
+            if error::is_lock_timeout(&failure) { Error::unavailable(why).into() } else { failure }
+        })?;
         let work = async {
             let mut transaction = connection.begin().await?;
             let reclaimed = claim.reclaim::<Postgres>(&mut transaction).await?;

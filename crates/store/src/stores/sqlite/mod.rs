@@ -39,7 +39,7 @@ use crate::{
     writer::Writer,
 };
 use file::Identity;
-use lrs_runtime::error::Cause;
+use lrs_runtime::{error::Cause, secret::redacted};
 
 /// SQLite's row in the table of stores.
 pub(in crate::stores) static KIND: Kind = Kind {
@@ -105,7 +105,10 @@ impl Location for DatabaseFile {
             pragma integrity_check(20)";
         let path = &self.0;
         if !path.exists() {
-            return Err(Error::refused("to be inspected", format!("there is no file {}", path.display())));
+            return Err(Error::refused(
+                "to be inspected",
+                format!("there is no file {}", redacted(&path.display().to_string())),
+            ));
         }
         let schema = self.schema().await?.complete()?;
         let pool = pool(1).after_connect(|connection, _| {
