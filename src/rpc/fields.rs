@@ -98,8 +98,7 @@ pub fn spec(v: &mut Violations, engine: &Engine, field: &str, wire: Option<proto
 pub fn order(violations: &mut Violations, author: String, reason: String, request_id: String) -> Order {
     at_most_chars(violations, "reason", &reason, MAX_REASON_CHARS);
     at_most_chars(violations, "author", &author, MAX_AUTHOR_CHARS);
-    let author = author.trim();
-    let author = if author.is_empty() { ANONYMOUS } else { author }.to_owned();
+    let author = if author.trim().is_empty() { ANONYMOUS.to_owned() } else { author };
     trace::by(&convert::shortened(&author, MAX_AUTHOR_CHARS));
     let request_id = self::request_id(violations, request_id);
     Order { author, reason, request_id, origin: trace::origin(), fingerprint: 0 }
