@@ -238,7 +238,8 @@ pub fn effective_schedule(spec: &Spec) -> Cow<'_, ScheduleSpec> {
 
 /// The first controller that begins with a warm-up, and that warm-up.
 fn opening(spec: &Spec) -> Option<(usize, ScheduleSpec)> {
-    spec.controllers.iter().enumerate().find_map(|(i, controller)| Some((i, control::compat::opening(controller)?)))
+    let opening = |controller| control::compat::opening(controller, spec.steps_per_epoch);
+    spec.controllers.iter().enumerate().find_map(|(i, controller)| Some((i, opening(controller)?)))
 }
 
 fn check_opening(spec: &Spec, v: &mut Violations) {
@@ -308,6 +309,7 @@ fn check_numbers(spec: &Spec, v: &mut Violations) {
     };
     range("total_steps", spec.total_steps.unwrap_or(1), 1..=MAX_STEP);
     range("steps_per_epoch", spec.steps_per_epoch.unwrap_or(1), 1..=MAX_STEP);
+    range("tokens_per_step", spec.tokens_per_step.unwrap_or(1), 1..=MAX_STEP);
     range("decision_lag", spec.decision_lag, 1..=4096);
     range("commit_ahead", spec.commit_ahead, 1..=1024);
     range("reporting_ranks", spec.reporting_ranks.into(), 1..=65_536);

@@ -39,6 +39,7 @@ mod ticket;
 pub mod timeline;
 mod trail;
 mod uses;
+pub mod warnings;
 
 pub use api::*;
 pub use census::Census;

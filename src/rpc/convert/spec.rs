@@ -25,10 +25,12 @@ const MAX_REPORTING_RANKS: u64 = 65_536;
 /// A spec with every default written out. The paths of violations start at the spec, as in `groups[0].base_lr`.
 pub fn from_proto(spec: proto::JobSpec, v: &mut Violations) -> Spec {
     check_texts(&spec, v);
+    let total_steps = total_steps(&spec, v);
     Spec {
         groups: groups(spec.groups, v),
-        total_steps: optional_whole(v, "total_steps", spec.total_steps, 1, MAX_STEP),
+        total_steps,
         steps_per_epoch: optional_whole(v, "steps_per_epoch", spec.steps_per_epoch, 1, MAX_STEP),
+        tokens_per_step: optional_whole(v, "tokens_per_step", spec.tokens_per_step, 1, MAX_STEP),
         schedule: optional_schedule("schedule", spec.schedule, v).unwrap_or(Spec::default().schedule),
         momentum_schedule: optional_schedule("momentum_schedule", spec.momentum_schedule, v),
         weight_decay_schedule: optional_schedule("weight_decay_schedule", spec.weight_decay_schedule, v),
@@ -62,6 +64,8 @@ pub fn to_proto(spec: &Spec) -> proto::JobSpec {
         groups: spec.groups.iter().map(group_to_proto).collect(),
         total_steps: spec.total_steps.map(int64),
         steps_per_epoch: spec.steps_per_epoch.map(int64),
+        target_epochs: None,
+        tokens_per_step: spec.tokens_per_step.map(int64),
         schedule: Some(schedule::to_proto(&spec.schedule)),
         momentum_schedule: spec.momentum_schedule.as_ref().map(schedule::to_proto),
         weight_decay_schedule: spec.weight_decay_schedule.as_ref().map(schedule::to_proto),
@@ -80,6 +84,33 @@ pub fn to_proto(spec: &Spec) -> proto::JobSpec {
         controller: String::new(),
         base_lr_from: spec.base_lr_from.as_ref().map(base_lr_from_to_proto),
     }
+}
+
+/// The length of the training, given in steps or in epochs.
+fn total_steps(spec: &proto::JobSpec, v: &mut Violations) -> Option<u64> {
+    let written = optional_whole(v, "total_steps", spec.total_steps, 1, MAX_STEP);
+    let Some(epochs) = spec.target_epochs else { return written };
+    if written.is_some() {
+        v.add("target_epochs", "is not allowed beside `total_steps`: it is another way to say it");
+        return written;
+    }
+    let Some(each) = spec.steps_per_epoch.filter(|each| *each > 0) else {
+        v.add(
+            "target_epochs",
+            "needs `steps_per_epoch`: the training has `target_epochs` times `steps_per_epoch` steps",
+        );
+        return None;
+    };
+    #[expect(clippy::cast_precision_loss, reason = "rounded to whole steps anyway")]
+    let steps = (epochs * each as f64).round();
+    #[expect(clippy::cast_precision_loss, reason = "exact: at most 2^53 - 1")]
+    if !(1.0..=MAX_STEP as f64).contains(&steps) {
+        v.refuse("target_epochs", epochs, "finite, greater than 0, and from 1 to 2^53 - 1 steps in all");
+        return None;
+    }
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole and in range")]
+    let steps = steps as u64;
+    Some(steps)
 }
 
 /// The controllers in the long form, or the controller that the short form names.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from google.protobuf import json_format
 
 from lrs.errors import UsageError
+from lrs.lengths import in_steps
 from lrs.v1.job_pb2 import JobSpec
 
 if TYPE_CHECKING:
@@ -77,7 +78,9 @@ def job_spec(arguments: SchedulerArguments, groups: Mapping[str, float]) -> JobS
     controllers, labels = arguments.get("controllers"), arguments.get("labels")
     fields = {
         "total_steps": arguments.get("total_steps"),
+        "target_epochs": arguments.get("target_epochs"),
         "steps_per_epoch": arguments.get("steps_per_epoch"),
+        "tokens_per_step": arguments.get("tokens_per_step"),
         "schedule": arguments.get("schedule"),
         "controllers": list(controllers) if controllers is not None else None,
         "controller": arguments.get("controller"),
@@ -90,10 +93,10 @@ def job_spec(arguments: SchedulerArguments, groups: Mapping[str, float]) -> JobS
     }
     given = {name: value for name, value in fields.items() if value is not None}
     spec = arguments.get("spec")
-    if spec is None and not {"schedule", "controller", "controllers", "total_steps"} & given.keys():
+    if spec is None and not {"schedule", "controller", "controllers", "total_steps", "target_epochs"} & given.keys():
         return None
     message = JobSpec()
-    document: dict[str, Any] = dict(spec or {}) | given
+    document = in_steps(JobSpec.DESCRIPTOR, dict(spec or {}) | given)
     try:
         json_format.ParseDict(document, message)
     except json_format.ParseError as problem:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, NamedTuple
 
 import grpc
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from lrs.v1.job_pb2 import JobSpec
     from lrs.v1.learning_rate_service_pb2 import StartAttemptResponse
     from lrs.wire import Connection
+
+
+log = logging.getLogger("lrs")
 
 
 class Errand(NamedTuple):
@@ -85,8 +89,12 @@ def _create(connection: Connection, errand: Errand, timeout: float) -> Job | Non
     """Register the job; `None` if a job of that name exists."""
     parent, _, job_id = errand.job.partition("/jobs/")
     try:
-        return connection.create_job(CreateJobRequest(parent=parent, job_id=job_id, job=Job(spec=errand.spec)), timeout)
+        request = CreateJobRequest(parent=parent, job_id=job_id, job=Job(spec=errand.spec))
+        job = connection.create_job(request, timeout)
     except grpc.RpcError as failure:
         if errors.status_code(failure) is not grpc.StatusCode.ALREADY_EXISTS:
             raise
         return None
+    for warning in job.warnings:
+        log.warning("%s: %s.", job.name, warning)
+    return job
