@@ -10,10 +10,15 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 use serde_json::{Value, json};
 
 use super::{Problem, Shared, fleet::word, params::Params};
+use lrs_engine::Directive;
 use lrs_model::name::JobName;
 
 /// The maximum number of points of a curve of rates.
 const POINTS_AT_MOST: u64 = 4000;
+/// The most rates, of all groups, that are worked out for an answer.
+const RATES_AT_MOST: u64 = 262_144;
+/// The most groups in an answer: more curves are no longer told apart.
+const GROUPS_AT_MOST: usize = 64;
 
 /// The parameters.
 #[derive(Debug, Default, Deserialize)]
@@ -50,13 +55,17 @@ pub(super) async fn get(
     let glance = engine.glance(&view).await?;
     let attempt = Some(query.attempt).filter(|attempt| *attempt > 0);
     let outlook = engine.outlook(&name, attempt).await?;
-    let steps = spread(query.start_step, query.end_step, query.points.min(POINTS_AT_MOST));
+    let spec = &view.row.spec;
+    let points = query.points.min(POINTS_AT_MOST).min(RATES_AT_MOST / (spec.groups.len() as u64).max(1));
+    let steps = spread(query.start_step, query.end_step, points);
     let directives = engine.rates(&name, &steps).await?;
     let group = |index: usize| -> Value {
-        let rates: Vec<f64> = directives.iter().filter_map(|told| Some(told.rates.get(index)?.learning_rate)).collect();
-        json!({"group": view.row.spec.groups[index].name, "learning_rate": rates})
+        // A group that was added later has no rate before that.
+        let rate = |told: &Directive| told.rates.get(index).map(|rate| rate.learning_rate);
+        let rates: Vec<Option<f64>> = directives.iter().map(rate).collect();
+        json!({"group": spec.groups[index].name, "learning_rate": rates})
     };
-    let groups: Vec<Value> = (0..view.row.spec.groups.len()).map(group).collect();
+    let groups: Vec<Value> = (0..spec.groups.len().min(GROUPS_AT_MOST)).map(group).collect();
     Ok(axum::Json(json!({
         "health": word(glance.health.state),
         "health_reason": glance.health.reason,

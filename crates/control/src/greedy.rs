@@ -159,9 +159,8 @@ impl Greedy {
         let mut next = state.clone();
         let value = self.counting.next(&mut next.epoch, sample.step, sample.metric(&self.params.metric));
         let Some(value) = value else { return (next, None) };
-        if next.first.is_empty() {
-            next.first = base_lrs.to_vec();
-        }
+        // Groups may be added at the end, and begin with the rate they have then.
+        next.first.extend(base_lrs.iter().skip(next.first.len()));
         let value = self.smoothed(&mut next, value);
         if next.cooldown_left > 0 || next.warmup_left > 0 {
             let waited = if next.cooldown_left > 0 { &mut next.cooldown_left } else { &mut next.warmup_left };

@@ -96,6 +96,30 @@ mod tests {
     }
 
     #[test]
+    fn a_unit_that_the_job_knows_is_the_clock_of_forms_without_a_length() {
+        let training = Training { total_steps: Some(900), steps_per_epoch: Some(9), tokens_per_step: Some(1000) };
+        let cosine = || spec::ScheduleSpec::named("cosine", serde_json::json!({}));
+        let paced = |unit| spec::Pace { schedule: cosine(), unit: Some(unit), ..spec::Pace::default() };
+        let compiled = |pace: spec::Pace, training: Training| {
+            let mut wrong = Violations::new();
+            let schedule = crate::Schedule::try_new(&spec::ScheduleSpec::Pace(Box::new(pace)), training, &mut wrong);
+            schedule.ok_or_else(|| wrong.to_string())
+        };
+        let plain = crate::Schedule::try_new(&cosine(), training, &mut Violations::new()).unwrap();
+        for unit in [Unit::Epoch, Unit::Token] {
+            let schedule = compiled(paced(unit), training).unwrap();
+            for step in [0, 1, 450, 899, 900, 5000] {
+                assert!((schedule.value_at(step, 1.0) - plain.value_at(step, 1.0)).abs() < 1e-12, "step {step}");
+            }
+            let problem =
+                compiled(paced(unit), Training { total_steps: Some(900), ..Training::default() }).unwrap_err();
+            assert!(problem.starts_with("pace.unit: needs the job's"), "{problem}");
+        }
+        assert!(compiled(paced(Unit::Sample), training).is_err());
+        assert!(compiled(spec::Pace { steps: 9, ..paced(Unit::Epoch) }, training).is_err());
+    }
+
+    #[test]
     fn samples_are_so_many_a_step() {
         assert_eq!(pace(256, 1, false).time(3.0).to_bits(), 768.0_f64.to_bits());
         assert_eq!(pace(256, 1, true).time(exact(MAX_STEP)).to_bits(), (exact(MAX_STEP) * 256.0).to_bits());

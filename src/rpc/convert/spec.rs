@@ -4,7 +4,7 @@ use super::{at_most_chars, controller, int64, optional_whole, schedule, whole};
 use lrs_model::{
     MAX_STEP,
     controller::ControllerSpec,
-    name::{JobName, check_part},
+    name::{JobName, check_group},
     spec::{
         Arm, BaseLrFrom, DEFAULT_COMMIT_AHEAD, DEFAULT_DECISION_LAG, DEFAULT_GROUP, Group, Objective, RateLimits, Spec,
         Suggestion, Tier,
@@ -207,7 +207,7 @@ fn groups(groups: Vec<proto::ParameterGroup>, v: &mut Violations) -> Vec<Group> 
 
 fn group(group: proto::ParameterGroup, is_only_one: bool, v: &mut Violations) -> Group {
     let name = if is_only_one && group.name.is_empty() { DEFAULT_GROUP.to_owned() } else { group.name };
-    if let Err(problem) = check_part(&name) {
+    if let Err(problem) = check_group(&name) {
         v.add("name", problem);
     }
     Group {
@@ -340,7 +340,7 @@ mod tests {
     fn everything_wrong_is_named_at_once() {
         let long = "x".repeat(201);
         let (_, wrong) = read(&format!(
-            r#"{{"display_name": "{long}", "groups": [{{"name": "a b"}}, {{"name": "c", "schedule": {{}}}}],
+            r#"{{"display_name": "{long}", "groups": [{{"name": "a\tb"}}, {{"name": "c", "schedule": {{}}}}],
                 "total_steps": 0, "steps_per_epoch": -1, "schedule": {{}}, "controllers": [{{}}], "objective": {{}},
                 "labels": {{"": "x"}}, "decision_lag": 4097, "commit_ahead": 0, "reporting_ranks": 65537}}"#
         ));
@@ -361,6 +361,24 @@ mod tests {
                 "reporting_ranks"
             ]
         );
+    }
+
+    #[test]
+    fn the_length_of_a_training_may_be_given_in_epochs() {
+        let (spec, wrong) =
+            read(r#"{"groups": [{"base_lr": 1}], "target_epochs": 2.5, "steps_per_epoch": 41, "tokens_per_step": 8}"#);
+        assert_eq!(wrong, [""; 0]);
+        assert_eq!((spec.total_steps, spec.tokens_per_step), (Some(103), Some(8)));
+        let written = to_proto(&spec);
+        assert_eq!((written.total_steps, written.target_epochs, written.tokens_per_step), (Some(103), None, Some(8)));
+        for alone in [
+            r#"{"target_epochs": 3}"#,
+            r#"{"target_epochs": 3, "steps_per_epoch": 9, "total_steps": 27}"#,
+            r#"{"target_epochs": -1, "steps_per_epoch": 9}"#,
+            r#"{"target_epochs": "NaN", "steps_per_epoch": 9}"#,
+        ] {
+            assert_eq!(read(alone).1, ["target_epochs"], "{alone}");
+        }
     }
 
     #[test]

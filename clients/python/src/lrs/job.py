@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Mapping
 from numbers import Real
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from google.protobuf import json_format
 
@@ -114,13 +114,22 @@ def job_spec(arguments: SchedulerArguments, groups: Mapping[str, float]) -> JobS
 def check_match(job: Job, groups: Sequence[str] | None, asked: JobSpec | None, tier: int) -> None:
     """Compare a registered job with this trainer.
 
-    Raises `UsageError` if their parameter groups differ, and logs a warning of each other difference.
+    Raises `UsageError` if their parameter groups differ, apart from groups added at the end of one, and logs a warning of
+    each other difference.
     """
     found = [group.name for group in job.spec.groups]
-    if groups is not None and list(groups) != found:
+    shared = min(len(found), len(groups if groups is not None else found))
+    if groups is not None and list(groups[:shared]) != found[:shared]:
         raise UsageError(
             f"{job.name} has the parameter groups {found}, but this trainer has {list(groups)}. Give the optimizer's groups "
             "the job's names in the job's order, or train under another job name."
+        )
+    if groups is not None and len(groups) != len(found):
+        log.warning(
+            "%s has the parameter groups %s, and this trainer has %s: each sets the rates of the groups that both have.",
+            job.name,
+            found,
+            list(groups),
         )
     if asked is not None:
         for field in ("total_steps", "decision_lag"):

@@ -70,7 +70,9 @@ def in_steps(message: Descriptor, spec: Mapping[str, Any]) -> dict[str, Any]:
     """
     scale = _Scale(spec)
     if scale.total_steps is None:
-        written = _read(message, {name: spec[name] for name in ("total_steps", "totalSteps") if name in spec}, scale, "")
+        written = _read(
+            message, {name: spec[name] for name in ("total_steps", "totalSteps") if name in spec}, scale, ""
+        )
         scale.total_steps = _count(written, "total_steps", "totalSteps")
     read: dict[str, Any] = _read(message, spec, scale, "")
     return read
@@ -80,7 +82,7 @@ def _read(message: Descriptor, fields: object, scale: _Scale | None, path: str) 
     """`scale` is `None` where time is not counted in steps."""
     if not hasattr(fields, "items"):
         return fields
-    by_name = message.fields_by_name | {field.json_name: field for field in message.fields}
+    by_name = {name: field for field in message.fields for name in (field.name, field.json_name)}
     read = {}
     for name, value in fields.items():
         field = by_name.get(name)

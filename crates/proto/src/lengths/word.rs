@@ -16,11 +16,10 @@ impl Scale {
     pub fn of(spec: &JobSpec) -> Self {
         #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53, where steps end")]
         let known = |count: Option<i64>| count.filter(|count| *count > 0).map(|count| count as f64);
-        Self {
-            steps_per_epoch: known(spec.steps_per_epoch),
-            total_steps: known(spec.total_steps),
-            tokens_per_step: known(spec.tokens_per_step),
-        }
+        let steps_per_epoch = known(spec.steps_per_epoch);
+        let of_epochs = spec.target_epochs.zip(steps_per_epoch).map(|(epochs, each)| (epochs * each).round());
+        let total_steps = of_epochs.or_else(|| known(spec.total_steps));
+        Self { steps_per_epoch, total_steps, tokens_per_step: known(spec.tokens_per_step) }
     }
 }
 
