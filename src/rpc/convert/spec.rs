@@ -23,11 +23,12 @@ const MAX_COMMIT_AHEAD: u64 = 1024;
 const MAX_REPORTING_RANKS: u64 = 65_536;
 
 /// A spec with every default written out. The paths of violations start at the spec, as in `groups[0].base_lr`.
-pub fn from_proto(spec: proto::JobSpec, v: &mut Violations) -> Spec {
+pub fn from_proto(mut spec: proto::JobSpec, v: &mut Violations) -> Spec {
     check_texts(&spec, v);
+    let groups = groups(std::mem::take(&mut spec.groups), v);
     let total_steps = total_steps(&spec, v);
     Spec {
-        groups: groups(spec.groups, v),
+        groups,
         total_steps,
         steps_per_epoch: optional_whole(v, "steps_per_epoch", spec.steps_per_epoch, 1, MAX_STEP),
         tokens_per_step: optional_whole(v, "tokens_per_step", spec.tokens_per_step, 1, MAX_STEP),
