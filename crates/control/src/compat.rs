@@ -42,13 +42,11 @@ struct Beside {
     steps_per_epoch: Option<u64>,
 }
 
-impl Beside {
-    /// A length in `unit` of `controller` as steps.
-    fn steps(&self, length: u64, controller: &ControllerSpec) -> u64 {
-        match unit_of(controller, self.steps_per_epoch) {
-            Some(Unit::Epoch) => length.saturating_mul(self.steps_per_epoch.unwrap_or(1)).min(MAX_STEP),
-            _ => length,
-        }
+/// A length in the unit of `controller` as steps.
+fn in_steps(length: u64, controller: &ControllerSpec, steps_per_epoch: Option<u64>) -> u64 {
+    match unit_of(controller, steps_per_epoch) {
+        Some(Unit::Epoch) => length.saturating_mul(steps_per_epoch.unwrap_or(1)).min(MAX_STEP),
+        _ => length,
     }
 }
 
@@ -197,7 +195,7 @@ fn torch_plateau(p: &mut Params<'_>, Beside { metric, unit, .. }: Beside) -> Tra
 }
 
 /// PyTorch's plateau after a warm-up, over a metric that is better when higher unless the arguments say otherwise.
-fn timm_plateau(p: &mut Params<'_>, beside: Beside) -> Translation {
+fn timm_plateau(p: &mut Params<'_>, Beside { metric, unit, steps_per_epoch }: Beside) -> Translation {
     p.only("initialize", &[json!(true)], "is not used: the base rate is the job's");
     p.only("noise_range_t", &[], "is not reproduced: timm draws the noise from torch's generator");
     for name in ["noise_type", "noise_pct", "noise_std", "noise_seed"] {
@@ -207,7 +205,7 @@ fn timm_plateau(p: &mut Params<'_>, beside: Beside) -> Translation {
     let warmup = p.whole_or("warmup_t", 0, 0);
     let from = p.number_or("warmup_lr_init", 0.0);
     let mut params = plateau::Params {
-        metric: beside.metric.clone(),
+        metric,
         mode: mode(p, "max"),
         factor: p.number_or("decay_rate", 0.1),
         patience: p.whole_or("patience_t", 0, 10),
@@ -217,9 +215,9 @@ fn timm_plateau(p: &mut Params<'_>, beside: Beside) -> Translation {
         min_lr: vec![p.number_or("lr_min", 0.0)],
         eps: 1e-8,
         start_step: 0,
-        unit: beside.unit,
+        unit,
     };
-    params.start_step = beside.steps(warmup, &params.clone().into());
+    params.start_step = in_steps(warmup, &params.clone().into(), steps_per_epoch);
     let each = params.start_step / warmup.max(1);
     let opening = ramp(from, warmup).map(|ramp| if each > 1 { once_an_epoch(ramp, each) } else { ramp });
     Translation { controller: params.into(), opening }
