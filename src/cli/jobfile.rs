@@ -3,12 +3,18 @@
 
 use std::{fs, io::Read as _, path::Path};
 
+use prost::Name;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_saphyr::Error;
 
 use super::{assignment::Assignment, failure::Failure};
-use lrs_proto::{Job, json::Canonical};
+use lrs_proto::{
+    Job, JobSpec,
+    json::Canonical,
+    lengths::{self, Scale},
+    reflect,
+};
 
 /// The largest job file.
 pub const MAX_FILE_BYTES: u64 = 16 << 20;
@@ -20,6 +26,16 @@ pub const MAX_FILE_BYTES: u64 = 16 << 20;
 /// field.
 pub fn read(path: &Path, changes: &[Assignment]) -> Result<Vec<Job>, Failure> {
     parse(&display(path), &read_text(path)?, changes)
+}
+
+/// As [`read`], for a change of `job`: lengths in words are measured by what the job says, where the file does not say
+/// it.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_change(path: &Path, changes: &[Assignment], job: &Job) -> Result<Vec<Job>, Failure> {
+    let scale = job.spec.as_ref().map(Scale::of).unwrap_or_default();
+    parse_in(&display(path), &read_text(path)?, changes, scale)
 }
 
 /// All of the file at `path`; `-` is standard input.
@@ -45,24 +61,36 @@ pub fn read_text(path: &Path) -> Result<String, Failure> {
 ///
 /// # Errors
 /// If a change does not fit.
-pub fn change<T: serde::Serialize + DeserializeOwned>(message: &T, changes: &[Assignment]) -> Result<T, Failure> {
+pub fn change<T: serde::Serialize + DeserializeOwned + Name>(
+    message: &T,
+    changes: &[Assignment],
+) -> Result<T, Failure> {
     let mut document = serde_json::to_value(Canonical(message))
         .map_err(|error| Failure::invalid(format!("cannot be changed: {error}")))?;
     for change in changes {
         change.apply(&mut document)?;
     }
+    lengths::resolve(&reflect::descriptor::<T>(), &mut document, Scale::default())
+        .map_err(|problem| Failure::invalid(format!("with --set applied: {problem}")))?;
     T::deserialize(document).map_err(|error| Failure::invalid(format!("with --set applied: {error}")))
 }
 
 /// The jobs in `text`, the content of the file `name`.
 pub(crate) fn parse(name: &str, text: &str, changes: &[Assignment]) -> Result<Vec<Job>, Failure> {
+    parse_in(name, text, changes, Scale::default())
+}
+
+fn parse_in(name: &str, text: &str, changes: &[Assignment], scale: Scale) -> Result<Vec<Job>, Failure> {
     let documents: Vec<Value> = documents(name, text)?;
     // The top-level fields tell a bare spec from a job, so that errors are about the right message.
     let is_job = |document: &Value| document.get("spec").is_some() || document.get("name").is_some();
     let jobs: Vec<Job> = if documents.iter().any(is_job) {
-        documents_of(name, text)?
+        documents_of(name, text, documents, scale)?
     } else {
-        documents_of(name, text)?.into_iter().map(|spec| Job { spec: Some(spec), ..Job::default() }).collect()
+        documents_of(name, text, documents, scale)?
+            .into_iter()
+            .map(|spec: JobSpec| Job { spec: Some(spec), ..Job::default() })
+            .collect()
     };
     if jobs.is_empty() {
         return Err(Failure::invalid(format!("{name} is empty")).with_hint("examples/ has job files to begin with"));
@@ -74,8 +102,25 @@ fn documents(name: &str, text: &str) -> Result<Vec<Value>, Failure> {
     serde_saphyr::from_multiple(text).map_err(|error| explain(name, &error))
 }
 
-fn documents_of<T: DeserializeOwned>(name: &str, text: &str) -> Result<Vec<T>, Failure> {
-    serde_saphyr::from_multiple(text).map_err(|error| explain(name, &error))
+/// The messages in `text`, which has these `documents`. A message without lengths in words is read from the text, so that
+/// an error has its line.
+fn documents_of<T: DeserializeOwned + Name>(
+    name: &str,
+    text: &str,
+    mut documents: Vec<Value>,
+    scale: Scale,
+) -> Result<Vec<T>, Failure> {
+    let failed = |problem: String| Failure::invalid(format!("{name}: {problem}"));
+    let mut has_words = false;
+    for document in &mut documents {
+        has_words |= lengths::resolve(&reflect::descriptor::<T>(), document, scale).map_err(failed)?;
+    }
+    if !has_words {
+        return serde_saphyr::from_multiple(text).map_err(|error| explain(name, &error));
+    }
+    // A document with comments alone is nothing.
+    let documents = documents.into_iter().filter(|document| !document.is_null());
+    documents.map(|document| T::deserialize(document).map_err(|error| failed(error.to_string()))).collect()
 }
 
 /// Where in the file the error is, what it is, and the nearest valid name.
@@ -198,9 +243,26 @@ spec:
     }
 
     #[test]
+    fn lengths_may_be_in_words_in_the_file_and_in_changes() {
+        let text = JOB.replace("total_steps: 1000", "total_steps: 90ep\n  steps_per_epoch: 100");
+        let text = text.replace("cosine: {}", "warmup: {warmup_steps: 5%}");
+        let warmup = |job: &Job| match spec(job).schedule.as_ref().unwrap().form.as_ref().unwrap() {
+            Form::Warmup(warmup) => warmup.warmup_steps,
+            other => panic!("{other:?}"),
+        };
+        let read = jobs(&text).unwrap();
+        assert_eq!((spec(&read[0]).total_steps, warmup(&read[0])), (Some(9000), 450));
+        let change = ["spec.schedule.warmup.warmup_steps=3ep".parse().unwrap()];
+        assert_eq!(warmup(&parse("job.yaml", &text, &change).unwrap()[0]), 300);
+        let failure = jobs(&text.replace("5%", "5 parsecs")).unwrap_err();
+        assert!(failure.message.starts_with("job.yaml: spec.schedule.warmup.warmup_steps: \"5 parsecs\""), "{failure}");
+    }
+
+    #[test]
     fn changes_are_made_to_every_document() {
         let text = format!("{JOB}---{JOB}");
-        let read = parse("job.yaml", &text, &["spec.groups[0].base_lr=0.2".parse().unwrap()]).unwrap();
+        let change = ["spec.groups[0].base_lr=0.2".parse().unwrap()];
+        let read = parse("job.yaml", &text, &change).unwrap();
         assert_eq!(read.iter().map(|job| spec(job).groups[0].base_lr).collect::<Vec<_>>(), [0.2, 0.2]);
         let misspelled = parse("job.yaml", JOB, &["spec.total_step=1".parse().unwrap()]).unwrap_err();
         assert!(misspelled.message.contains("total_step"), "{misspelled}");

@@ -3,7 +3,12 @@
 use serde_json::{Map, Value};
 
 use super::failure::Failure;
-use lrs_proto::{JobSpec, json::Canonical};
+use lrs_proto::{
+    JobSpec,
+    json::Canonical,
+    lengths::{self, Scale},
+    reflect,
+};
 
 /// `base` with the fields of `over`, each replaced as a whole; a field that is null in `over` is removed. Names may be
 /// in snake or camel case.
@@ -41,7 +46,8 @@ pub fn object_of(spec: &JobSpec) -> Result<Value, Failure> {
 ///
 /// # Errors
 /// If the object is not a spec.
-pub fn spec_of(object: Value) -> Result<JobSpec, Failure> {
+pub fn spec_of(mut object: Value) -> Result<JobSpec, Failure> {
+    lengths::resolve(&reflect::descriptor::<JobSpec>(), &mut object, Scale::default()).map_err(Failure::invalid)?;
     serde_json::from_value(object).map_err(|error| Failure::invalid(format!("the fields do not go together: {error}")))
 }
 

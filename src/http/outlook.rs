@@ -10,11 +10,16 @@ use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use serde_json::{Value, json};
 
 use super::{Problem, Shared, fleet::word, params::Params};
+use lrs_engine::Directive;
 use lrs_model::{name::JobName, spec::Group};
 use lrs_runtime::heavy::in_place;
 
 /// The maximum number of points of a curve of rates.
 const POINTS_AT_MOST: u64 = 4000;
+/// The most rates, of all groups, that are worked out for an answer.
+const RATES_AT_MOST: u64 = 262_144;
+/// The most groups in an answer: more curves are no longer told apart.
+const GROUPS_AT_MOST: usize = 64;
 
 /// An answer with at least so many rates takes turns with others that are large.
 const MANY_RATES: usize = 8192;
@@ -34,7 +39,7 @@ struct Shown {
 #[derive(Serialize)]
 struct Rates {
     group: String,
-    learning_rate: Vec<f64>,
+    learning_rate: Vec<Option<f64>>,
 }
 
 /// The parameters.
@@ -72,14 +77,17 @@ pub(super) async fn get(
     let glance = engine.glance(&view).await?;
     let attempt = Some(query.attempt).filter(|attempt| *attempt > 0);
     let outlook = engine.outlook(&name, attempt).await?;
-    let steps = spread(query.start_step, query.end_step, query.points.min(POINTS_AT_MOST));
-    let is_large = steps.len().saturating_mul(view.row.spec.groups.len()) >= MANY_RATES;
+    let spec = &view.row.spec;
+    let points = query.points.min(POINTS_AT_MOST).min(RATES_AT_MOST / (spec.groups.len() as u64).max(1));
+    let steps = spread(query.start_step, query.end_step, points);
+    let is_large = steps.len().saturating_mul(spec.groups.len()) >= MANY_RATES;
     let _turn = if is_large { Some(shared.door.turn().await?) } else { None };
     let directives = engine.rates(&name, &steps).await?;
     Ok(in_place(|| {
         let group = |(index, group): (usize, &Group)| {
-            let rates = directives.iter().filter_map(|told| Some(told.rates.get(index)?.learning_rate));
-            Rates { group: group.name.clone(), learning_rate: rates.collect() }
+            // A group that was added later has no rate before that.
+            let rate = |told: &Directive| told.rates.get(index).map(|rate| rate.learning_rate);
+            Rates { group: group.name.clone(), learning_rate: directives.iter().map(rate).collect() }
         };
         axum::Json(Shown {
             health: word(glance.health.state),
@@ -90,7 +98,7 @@ pub(super) async fn get(
                 .map(|flat| json!({"from": flat.steps.start(), "to": flat.steps.end(), "reason": flat.reason}))
                 .collect(),
             on_plan: outlook.off_told.iter().map(|steps| json!({"from": steps.start(), "to": steps.end()})).collect(),
-            groups: view.row.spec.groups.iter().enumerate().map(group).collect(),
+            groups: spec.groups.iter().take(GROUPS_AT_MOST).enumerate().map(group).collect(),
             step: if directives.is_empty() { Vec::new() } else { steps },
         })
         .into_response()

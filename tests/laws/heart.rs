@@ -329,6 +329,42 @@ proptest! {
     }
 }
 
+/// Groups are unfrozen on the way, and what the controllers remember goes on: live, resumed and replayed alike.
+#[test]
+fn groups_that_are_added_leave_the_others_as_they_were() {
+    let fast =
+        greedy::Params { patience: 2, factor: 0.5, reset_after: 2, min_lr: vec![0.01], ..greedy::Params::default() };
+    let greedy = Spec { controllers: vec![fast.into()], ..spec(3, 1) };
+    for alone in [spec(3, 1), greedy, auto(3, 1)] {
+        let mut grown = alone.clone();
+        grown.groups.push(Group { name: "no decay".to_owned(), base_lr: 0.5, ..alone.groups[0].clone() });
+        let people = [person(1, 31, Effect::Spec(Box::new(grown)))];
+        let loss = |step: u64| 5.0 + f64::from(u32::try_from(step * 7 % 5).unwrap());
+        let samples: Vec<_> = (0..90).map(|step| sample(step, loss(step))).collect();
+
+        let mut without = job(&alone);
+        take(&mut without, 0, report(samples.clone(), 89));
+        let mut live = job(&alone);
+        let mut decisions = take(&mut live, 0, report(samples[..25].to_vec(), 24)).decisions;
+        live.hold_at(31);
+        decisions.extend(live.apply(&Timeline::try_new(&alone, &people).unwrap()));
+        decisions.extend(take(&mut live, 0, report(samples[25..].to_vec(), 89)).decisions);
+        let replayed = replay(&alone, &[attempt(1, 0)], &people, samples, 1).unwrap();
+
+        for step in 0..93 {
+            let (told, before) = (live.timeline().directive_at(step), without.timeline().directive_at(step));
+            assert_eq!(told.rates[0], before.rates[0], "step {step}");
+            assert_eq!(told.rates.len(), if step < 31 { 1 } else { 2 });
+            assert_eq!(told, replayed.directive_at(step));
+        }
+        // A move at that very step moves the new group too.
+        let rate = |step, group: usize| live.timeline().directive_at(step).rates[group].learning_rate;
+        assert!((rate(31, 1) - 0.5 * rate(31, 0) / rate(30, 0)).abs() < 1e-12, "it begins with {}", rate(31, 1));
+        assert!(decisions.iter().any(|decision| decision.effective_step > 31));
+        assert_eq!(text(&replayed.decisions), text(&decisions));
+    }
+}
+
 /// A trainer has begun and reported nothing; then a person changes the spec it begins under.
 #[test]
 fn a_spec_that_changes_where_the_trainer_begins_is_the_spec_it_began_under() {

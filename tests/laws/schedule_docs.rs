@@ -19,7 +19,7 @@ use serde_json::{Map, Value};
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/schedules.md");
 const BEGIN: &str = "<!-- generated: ";
 const END: &str = "<!-- end of generated -->";
-const TRAINING: Training = Training { total_steps: Some(1000), steps_per_epoch: Some(100) };
+const TRAINING: Training = Training { total_steps: Some(1000), steps_per_epoch: Some(100), tokens_per_step: None };
 
 fn object(text: &str) -> Map<String, Value> {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{text}: {error}"))

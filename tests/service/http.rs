@@ -174,3 +174,31 @@ async fn what_pages_load_is_packed_and_sent_once() {
     problem(&get(&server, "/assets/nothing.js").await, 404, None);
     assert_eq!(get(&server, "/v1/fleet").await.header("x-content-type-options"), Some("nosniff"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lengths_in_words_are_read_as_steps_and_a_probable_mistake_is_told() {
+    let server = Server::sqlite().await;
+    let post = async |id: &str, spec: &str| {
+        let body = format!(r#"{{"spec": {spec}}}"#);
+        request(&server, "POST", &format!("/v1/namespaces/test/jobs?job_id={id}"), "", &body).await
+    };
+    let epochs = r#"{"groups": [{"name": "no decay", "base_lr": 1}], "target_epochs": 90, "steps_per_epoch": 200,
+        "controllers": [{"library": "torch", "scheduler": "ReduceLROnPlateau"}],
+        "schedule": {"warmup": {"warmup_steps": "5%", "schedule": {"cosine": {"decay_steps": "80ep"}}}}}"#;
+    let job = post("a", epochs).await.json();
+    let spec = &job["spec"];
+    assert_eq!((&spec["total_steps"], &spec["groups"][0]["name"]), (&"18000".into(), &"no decay".into()), "{job}");
+    assert_eq!(spec["schedule"]["warmup"]["warmup_steps"], "900");
+    assert_eq!(spec["schedule"]["warmup"]["schedule"]["cosine"]["decay_steps"], "16000");
+    assert_eq!(job["initial_spec"]["controllers"][0]["reduce_lr_on_plateau"]["unit"], "UNIT_EPOCH");
+    assert!(job.get("warnings").is_none(), "{job}");
+
+    let steps = r#"{"groups": [{"base_lr": 1}], "controllers": [{"library": "keras", "scheduler": "ReduceLROnPlateau",
+        "params": {"monitor": "loss"}}]}"#;
+    let job = post("b", steps).await.json();
+    assert!(job["warnings"][0].as_str().is_some_and(|warning| warning.contains("steps_per_epoch")), "{job}");
+
+    let refused = post("c", &epochs.replace("\"steps_per_epoch\": 200,", "")).await;
+    let detail = problem(&refused, 400, Some("INVALID_ARGUMENT"))["detail"].as_str().unwrap().to_owned();
+    assert!(detail.contains("spec.schedule.warmup.") && detail.contains("needs the job's"), "{detail}");
+}

@@ -4,12 +4,13 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::{greedy, keras_plateau, optax_plateau, plateau};
+use crate::{greedy, keras_plateau, optax_plateau, plateau, units::unit_of};
 use lrs_model::{
+    MAX_STEP,
     controller::{ControllerSpec, Mode, ThresholdMode},
     library::{Params, unknown},
     number::exact,
-    schedule::{Ease, Past, ScheduleSpec, Shape},
+    schedule::{Ease, Pace, Past, ScheduleSpec, Shape, Unit},
     telemetry::LOSS,
     violation::Violations,
 };
@@ -30,6 +31,23 @@ struct Call {
     params: Map<String, Value>,
     /// The metric, for a library whose arguments do not name it.
     metric: Option<String>,
+    /// What the library's controller counts.
+    unit: Option<Unit>,
+}
+
+/// What a library's controller learns beside its arguments.
+struct Beside {
+    metric: String,
+    unit: Option<Unit>,
+    steps_per_epoch: Option<u64>,
+}
+
+/// A length in the unit of `controller` as steps.
+fn in_steps(length: u64, controller: &ControllerSpec, steps_per_epoch: Option<u64>) -> u64 {
+    match unit_of(controller, steps_per_epoch) {
+        Some(Unit::Epoch) => length.saturating_mul(steps_per_epoch.unwrap_or(1)).min(MAX_STEP),
+        _ => length,
+    }
 }
 
 fn call(spec: &ControllerSpec) -> serde_json::Result<Call> {
@@ -45,7 +63,7 @@ pub struct Translation {
     pub opening: Option<ScheduleSpec>,
 }
 
-type Translate = fn(&mut Params<'_>, String) -> Translation;
+type Translate = fn(&mut Params<'_>, Beside) -> Translation;
 
 const TABLE: &[(&str, &str, Translate)] = &[
     ("torch", "ReduceLROnPlateau", torch_plateau),
@@ -71,17 +89,22 @@ pub(crate) fn complete(spec: &ControllerSpec) -> Option<ControllerSpec> {
     Some(ControllerSpec::new(LIBRARY, params))
 }
 
-/// The warm-up that a library's controller begins with, if it has one.
+/// The warm-up that a library's controller begins with, if it has one, in a job with so many `steps_per_epoch`.
 #[must_use]
-pub fn opening(spec: &ControllerSpec) -> Option<ScheduleSpec> {
+pub fn opening(spec: &ControllerSpec, steps_per_epoch: Option<u64>) -> Option<ScheduleSpec> {
     if spec.kind() != LIBRARY {
         return None;
     }
-    translate(spec, &mut Violations::new())?.opening
+    translate(spec, steps_per_epoch, &mut Violations::new())?.opening
 }
 
-/// Translates a library's controller. Adds what is wrong with it to `violations`, and then returns `None`.
-pub fn translate(spec: &ControllerSpec, violations: &mut Violations) -> Option<Translation> {
+/// Translates a library's controller for a job with so many `steps_per_epoch`. Adds what is wrong with it to
+/// `violations`, and then returns `None`.
+pub fn translate(
+    spec: &ControllerSpec,
+    steps_per_epoch: Option<u64>,
+    violations: &mut Violations,
+) -> Option<Translation> {
     let call = match call(spec) {
         Ok(call) => call,
         Err(error) => {
@@ -103,9 +126,10 @@ pub fn translate(spec: &ControllerSpec, violations: &mut Violations) -> Option<T
     };
     let wrong_before = violations.len();
     let metric = call.metric.unwrap_or_else(|| LOSS.to_owned());
+    let beside = Beside { metric, unit: call.unit, steps_per_epoch };
     let translation = violations.within("params", |v| {
         let mut params = Params::new(&call.params, v);
-        let translation = translate(&mut params, metric);
+        let translation = translate(&mut params, beside);
         params.finish();
         translation
     });
@@ -148,7 +172,12 @@ fn ramp(from: f64, over: u64) -> Option<ScheduleSpec> {
     Some(ScheduleSpec::Ease(Box::new(Ease { start, end, over, shape: Shape::Linear, past: Past::Hold, warp: 1.0 })))
 }
 
-fn torch_plateau(p: &mut Params<'_>, metric: String) -> Translation {
+/// `schedule`, which is advanced once an epoch of `each` steps.
+fn once_an_epoch(schedule: ScheduleSpec, each: u64) -> ScheduleSpec {
+    ScheduleSpec::Pace(Box::new(Pace { schedule, units: 1, steps: each, whole: true, unit: None }))
+}
+
+fn torch_plateau(p: &mut Params<'_>, Beside { metric, unit, .. }: Beside) -> Translation {
     verbose(p);
     alone(plateau::Params {
         metric,
@@ -161,11 +190,12 @@ fn torch_plateau(p: &mut Params<'_>, metric: String) -> Translation {
         min_lr: rates(p, "min_lr", 0.0),
         eps: p.number_or("eps", 1e-8),
         start_step: 0,
+        unit,
     })
 }
 
 /// PyTorch's plateau after a warm-up, over a metric that is better when higher unless the arguments say otherwise.
-fn timm_plateau(p: &mut Params<'_>, metric: String) -> Translation {
+fn timm_plateau(p: &mut Params<'_>, Beside { metric, unit, steps_per_epoch }: Beside) -> Translation {
     p.only("initialize", &[json!(true)], "is not used: the base rate is the job's");
     p.only("noise_range_t", &[], "is not reproduced: timm draws the noise from torch's generator");
     for name in ["noise_type", "noise_pct", "noise_std", "noise_seed"] {
@@ -173,8 +203,8 @@ fn timm_plateau(p: &mut Params<'_>, metric: String) -> Translation {
         p.only(name, &silent, "is ignored without noise_range_t");
     }
     let warmup = p.whole_or("warmup_t", 0, 0);
-    let opening = ramp(p.number_or("warmup_lr_init", 0.0), warmup);
-    let controller = plateau::Params {
+    let from = p.number_or("warmup_lr_init", 0.0);
+    let mut params = plateau::Params {
         metric,
         mode: mode(p, "max"),
         factor: p.number_or("decay_rate", 0.1),
@@ -184,13 +214,17 @@ fn timm_plateau(p: &mut Params<'_>, metric: String) -> Translation {
         cooldown: p.whole_or("cooldown_t", 0, 0),
         min_lr: vec![p.number_or("lr_min", 0.0)],
         eps: 1e-8,
-        start_step: warmup,
+        start_step: 0,
+        unit,
     };
-    Translation { controller: controller.into(), opening }
+    params.start_step = in_steps(warmup, &params.clone().into(), steps_per_epoch);
+    let each = params.start_step / warmup.max(1);
+    let opening = ramp(from, warmup).map(|ramp| if each > 1 { once_an_epoch(ramp, each) } else { ramp });
+    Translation { controller: params.into(), opening }
 }
 
 /// PyTorch's plateau after a warm-up that is counted in updates.
-fn fairseq_plateau(p: &mut Params<'_>, metric: String) -> Translation {
+fn fairseq_plateau(p: &mut Params<'_>, Beside { metric, unit, .. }: Beside) -> Translation {
     let warmup = p.whole_or("warmup_updates", 0, 0);
     let from = p.number_or("warmup_init_lr", -1.0);
     let higher = p.flag_or("maximize_best_checkpoint_metric", false);
@@ -201,13 +235,14 @@ fn fairseq_plateau(p: &mut Params<'_>, metric: String) -> Translation {
         patience: p.whole_or("lr_patience", 0, 0),
         threshold: p.number_or("lr_threshold", 1e-4),
         start_step: warmup,
+        unit,
         ..plateau::Params::default()
     };
     Translation { controller: controller.into(), opening: ramp(from.max(0.0), warmup) }
 }
 
 /// Keras names the metric in its own argument `monitor`, with `val_loss` as the default.
-fn keras_plateau(p: &mut Params<'_>, _: String) -> Translation {
+fn keras_plateau(p: &mut Params<'_>, Beside { unit, .. }: Beside) -> Translation {
     verbose(p);
     let metric = p.text_or("monitor", "val_loss");
     let mode = match p.choice_or("mode", &["auto", "min", "max"], "auto") {
@@ -223,10 +258,11 @@ fn keras_plateau(p: &mut Params<'_>, _: String) -> Translation {
         min_delta: p.number_or("min_delta", 1e-4),
         cooldown: p.whole_or("cooldown", 0, 0),
         min_lr: p.number_or("min_lr", 0.0),
+        unit,
     })
 }
 
-fn optax_plateau(p: &mut Params<'_>, metric: String) -> Translation {
+fn optax_plateau(p: &mut Params<'_>, Beside { metric, unit, .. }: Beside) -> Translation {
     alone(optax_plateau::Params {
         metric,
         factor: p.number_or("factor", 0.1),
@@ -236,10 +272,11 @@ fn optax_plateau(p: &mut Params<'_>, metric: String) -> Translation {
         cooldown: p.whole_or("cooldown", 0, 0),
         accumulation_size: p.whole_or("accumulation_size", 1, 1),
         min_scale: p.number_or("min_scale", 0.0),
+        unit,
     })
 }
 
-fn greedy(p: &mut Params<'_>, metric: String) -> Translation {
+fn greedy(p: &mut Params<'_>, Beside { metric, unit, .. }: Beside) -> Translation {
     verbose(p);
     let window = p.whole_or("window_size", 1, 50);
     alone(greedy::Params {
@@ -256,5 +293,6 @@ fn greedy(p: &mut Params<'_>, metric: String) -> Translation {
         eps: p.number_or("eps", 1e-8),
         window: if p.flag_or("smooth", false) { window } else { 1 },
         reset_after: p.whole_or("reset_start", 0, 500),
+        unit,
     })
 }

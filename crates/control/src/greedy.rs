@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    epochs::{Counting, EpochState},
     judge::{Judge, explain, per_group},
     kind::Kind,
     params::{metric, not_negative, shrinking},
@@ -15,6 +16,7 @@ use crate::{
 use lrs_model::{
     controller::{Mode, ThresholdMode},
     number::exact,
+    schedule::Unit,
     telemetry::{LOSS, Sample},
     violation::Violations,
 };
@@ -42,6 +44,7 @@ pub struct Params {
     pub eps: f64,
     pub window: u64,
     pub reset_after: u64,
+    pub unit: Option<Unit>,
 }
 
 impl Default for Params {
@@ -61,6 +64,7 @@ impl Default for Params {
             eps: 1e-8,
             window: 1,
             reset_after: 500,
+            unit: None,
         }
     }
 }
@@ -70,6 +74,7 @@ impl Default for Params {
 pub struct Greedy {
     params: Params,
     judge: Judge,
+    counting: Counting,
     min_lrs: Vec<f64>, // one a group
     max_lrs: Vec<f64>, // one a group
 }
@@ -96,6 +101,8 @@ pub struct GreedyState {
     sum: f64,
     /// The rates before the first observation, from which everything starts again.
     first: Vec<f64>,
+    #[serde(default)]
+    epoch: EpochState,
 }
 
 impl Kind for Greedy {
@@ -116,7 +123,8 @@ impl Kind for Greedy {
             v.refuse("window", params.window, format!("from 1 to {MAX_WINDOW}"));
         }
         let judge = Judge { mode: params.mode, threshold: params.threshold, threshold_mode: params.threshold_mode };
-        (v.len() == wrong_before).then_some(Self { params, judge, min_lrs, max_lrs })
+        let counting = Counting::try_new(params.unit, setting.steps_per_epoch, v);
+        (v.len() == wrong_before).then_some(Self { params, judge, counting, min_lrs, max_lrs })
     }
 
     fn initial(&self, _start: u64) -> GreedyState {
@@ -130,6 +138,7 @@ impl Kind for Greedy {
             window: Vec::new(),
             sum: 0.0,
             first: Vec::new(),
+            epoch: EpochState::default(),
         }
     }
 
@@ -148,10 +157,10 @@ impl Greedy {
     /// Observes the metric, if `sample` has it.
     fn next(&self, state: &GreedyState, sample: &Sample, base_lrs: &[f64]) -> (GreedyState, Option<Move>) {
         let mut next = state.clone();
-        let Some(value) = sample.metric(&self.params.metric) else { return (next, None) };
-        if next.first.is_empty() {
-            next.first = base_lrs.to_vec();
-        }
+        let value = self.counting.next(&mut next.epoch, sample.step, sample.metric(&self.params.metric));
+        let Some(value) = value else { return (next, None) };
+        // Groups may be added at the end, and begin with the rate they have then.
+        next.first.extend(base_lrs.iter().skip(next.first.len()));
         let value = self.smoothed(&mut next, value);
         if next.cooldown_left > 0 || next.warmup_left > 0 {
             let waited = if next.cooldown_left > 0 { &mut next.cooldown_left } else { &mut next.warmup_left };

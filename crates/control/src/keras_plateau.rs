@@ -8,6 +8,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    epochs::{Counting, EpochState},
     judge::explain,
     kind::Kind,
     params::{metric, not_negative, shrinking},
@@ -16,6 +17,7 @@ use crate::{
 use lrs_model::{
     controller::Mode,
     number::exact,
+    schedule::Unit,
     telemetry::{LOSS, Sample},
     violation::Violations,
 };
@@ -32,6 +34,7 @@ pub struct Params {
     pub min_delta: f64,
     pub cooldown: u64,
     pub min_lr: f64,
+    pub unit: Option<Unit>,
 }
 
 impl Default for Params {
@@ -45,13 +48,14 @@ impl Default for Params {
             min_delta: 1e-4,
             cooldown: 0,
             min_lr: 0.0,
+            unit: None,
         }
     }
 }
 
 /// The controller: its parameters, checked.
 #[derive(Clone, Debug, PartialEq)]
-pub struct KerasPlateau(Params);
+pub struct KerasPlateau(Params, Counting);
 
 /// What is remembered between observations.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -63,6 +67,8 @@ pub struct KerasPlateauState {
     bad_eval_count: u64,
     /// Keras' `cooldown_counter`.
     cooldown_left: u64,
+    #[serde(default)]
+    epoch: EpochState,
 }
 
 impl Kind for KerasPlateau {
@@ -71,13 +77,14 @@ impl Kind for KerasPlateau {
     type Params = Params;
     type State = KerasPlateauState;
 
-    fn try_new(params: Params, _setting: &Setting, v: &mut Violations) -> Option<Self> {
+    fn try_new(params: Params, setting: &Setting, v: &mut Violations) -> Option<Self> {
         let wrong_before = v.len();
         metric(&params.metric, v);
         shrinking("factor", params.factor, v);
         not_negative("min_delta", params.min_delta, v);
         not_negative("min_lr", params.min_lr, v);
-        (v.len() == wrong_before).then_some(Self(params))
+        let counting = Counting::try_new(params.unit, setting.steps_per_epoch, v);
+        (v.len() == wrong_before).then_some(Self(params, counting))
     }
 
     fn initial(&self, _start: u64) -> KerasPlateauState {
@@ -99,7 +106,8 @@ impl KerasPlateau {
     /// Observes the metric, if `sample` has it.
     fn next(&self, state: &KerasPlateauState, sample: &Sample, base_lrs: &[f64]) -> (KerasPlateauState, Option<Move>) {
         let mut next = *state;
-        let Some(value) = sample.metric(&self.0.metric) else { return (next, None) };
+        let value = self.1.next(&mut next.epoch, sample.step, sample.metric(&self.0.metric));
+        let Some(value) = value else { return (next, None) };
         if next.cooldown_left > 0 {
             next.cooldown_left -= 1;
             next.bad_eval_count = 0;

@@ -8,6 +8,7 @@
 
 pub mod auto;
 pub mod compat;
+mod epochs;
 pub mod greedy;
 mod judge;
 pub mod keras_plateau;
@@ -22,6 +23,7 @@ mod registry;
 pub mod shape;
 mod sighting;
 pub mod statistical_plateau;
+mod units;
 mod wording;
 mod words;
 mod written;
@@ -30,6 +32,7 @@ use lrs_model::{controller::ControllerSpec, violation::Violations};
 
 pub use kind::Kind;
 pub use registry::params;
+pub use units::{is_evaluation, unit_of};
 pub use words::{Advice, Move, Observation, Opening, Outcome, Ruling, Setting, Status};
 pub use written::{complete, expand, settled, unsettled};
 
@@ -51,7 +54,7 @@ impl Controller {
     /// returns `None`. `proto/lrs/v1/controller.proto` gives the ranges.
     pub fn try_new(spec: &ControllerSpec, setting: &Setting, violations: &mut Violations) -> Option<Self> {
         if spec.kind() == compat::LIBRARY {
-            let native = compat::translate(spec, violations)?.controller;
+            let native = compat::translate(spec, setting.steps_per_epoch, violations)?.controller;
             return violations.within("params", |v| Self::native(&native, setting, v));
         }
         violations.within(spec.kind(), |v| Self::native(spec, setting, v))
@@ -64,7 +67,8 @@ impl Controller {
             v.add("", lrs_model::library::unknown("controller", spec.kind(), &names));
             return None;
         };
-        (row.try_new)(spec, setting, v)
+        let completed = (row.complete)(spec).map(|spec| units::with_unit(spec, setting.steps_per_epoch));
+        (row.try_new)(completed.as_ref().unwrap_or(spec), setting, v)
     }
 }
 

@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    epochs::{Counting, EpochState},
     judge::explain,
     kind::Kind,
     params::{metric, not_negative, shrinking},
@@ -14,6 +15,7 @@ use crate::{
 };
 use lrs_model::{
     number::exact,
+    schedule::Unit,
     telemetry::{LOSS, Sample},
     violation::Violations,
 };
@@ -31,6 +33,7 @@ pub struct Params {
     pub cooldown: u64,
     pub accumulation_size: u64,
     pub min_scale: f64,
+    pub unit: Option<Unit>,
 }
 
 impl Default for Params {
@@ -45,13 +48,14 @@ impl Default for Params {
             cooldown: 0,
             accumulation_size: 1,
             min_scale: 0.0,
+            unit: None,
         }
     }
 }
 
 /// The controller: its parameters, checked.
 #[derive(Clone, Debug, PartialEq)]
-pub struct OptaxPlateau(Params);
+pub struct OptaxPlateau(Params, Counting);
 
 /// What is remembered between observations.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -70,6 +74,8 @@ pub struct OptaxPlateauState {
     /// The mean of the present window. Optax's `avg_value`.
     #[serde(with = "lrs_model::number")]
     mean: f64,
+    #[serde(default)]
+    epoch: EpochState,
 }
 
 impl Kind for OptaxPlateau {
@@ -78,7 +84,7 @@ impl Kind for OptaxPlateau {
     type Params = Params;
     type State = OptaxPlateauState;
 
-    fn try_new(params: Params, _setting: &Setting, v: &mut Violations) -> Option<Self> {
+    fn try_new(params: Params, setting: &Setting, v: &mut Violations) -> Option<Self> {
         let wrong_before = v.len();
         metric(&params.metric, v);
         shrinking("factor", params.factor, v);
@@ -94,11 +100,20 @@ impl Kind for OptaxPlateau {
         if params.accumulation_size == 0 {
             v.refuse("accumulation_size", 0, "at least 1");
         }
-        (v.len() == wrong_before).then_some(Self(params))
+        let counting = Counting::try_new(params.unit, setting.steps_per_epoch, v);
+        (v.len() == wrong_before).then_some(Self(params, counting))
     }
 
     fn initial(&self, _start: u64) -> OptaxPlateauState {
-        OptaxPlateauState { scale: 1.0, best: f64::INFINITY, bad_eval_count: 0, cooldown_left: 0, count: 0, mean: 0.0 }
+        OptaxPlateauState {
+            scale: 1.0,
+            best: f64::INFINITY,
+            bad_eval_count: 0,
+            cooldown_left: 0,
+            count: 0,
+            mean: 0.0,
+            epoch: EpochState::default(),
+        }
     }
 
     fn metrics(&self) -> Vec<&str> {
@@ -116,7 +131,8 @@ impl OptaxPlateau {
     /// Observes the metric, if `sample` has it.
     fn next(&self, state: &OptaxPlateauState, sample: &Sample, base_lrs: &[f64]) -> (OptaxPlateauState, Option<Move>) {
         let mut next = *state;
-        let Some(value) = sample.metric(&self.0.metric) else { return (next, None) };
+        let value = self.1.next(&mut next.epoch, sample.step, sample.metric(&self.0.metric));
+        let Some(value) = value else { return (next, None) };
         next.mean = (exact(next.count) * next.mean + value) / exact(next.count + 1);
         next.count += 1;
         if next.count < self.0.accumulation_size {

@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    epochs::{Counting, EpochState},
     judge::{Judge, explain, per_group},
     kind::Kind,
     params::{metric, not_negative, shrinking},
@@ -15,6 +16,7 @@ use crate::{
 use lrs_model::{
     controller::{Mode, ThresholdMode},
     number::exact,
+    schedule::Unit,
     telemetry::{LOSS, Sample},
     violation::Violations,
 };
@@ -35,6 +37,7 @@ pub struct Params {
     pub min_lr: Vec<f64>,
     pub eps: f64,
     pub start_step: u64,
+    pub unit: Option<Unit>,
 }
 
 impl Default for Params {
@@ -51,6 +54,7 @@ impl Default for Params {
             min_lr: Vec::new(),
             eps: 1e-8,
             start_step: 0,
+            unit: None,
         }
     }
 }
@@ -60,6 +64,7 @@ impl Default for Params {
 pub struct Plateau {
     params: Params,
     judge: Judge,
+    counting: Counting,
     min_lrs: Vec<f64>, // one a group
 }
 
@@ -73,6 +78,8 @@ pub struct PlateauState {
     bad_eval_count: u64,
     /// How many coming observations do not count as bad. PyTorch's `cooldown_counter`.
     cooldown_left: u64,
+    #[serde(default)]
+    epoch: EpochState,
 }
 
 impl Kind for Plateau {
@@ -89,11 +96,12 @@ impl Kind for Plateau {
         not_negative("eps", params.eps, v);
         let min_lrs = per_group("min_lr", &params.min_lr, 0.0, setting.groups(), v);
         let judge = Judge { mode: params.mode, threshold: params.threshold, threshold_mode: params.threshold_mode };
-        (v.len() == wrong_before).then_some(Self { params, judge, min_lrs })
+        let counting = Counting::try_new(params.unit, setting.steps_per_epoch, v);
+        (v.len() == wrong_before).then_some(Self { params, judge, counting, min_lrs })
     }
 
     fn initial(&self, _start: u64) -> PlateauState {
-        PlateauState { best: self.judge.worst(), bad_eval_count: 0, cooldown_left: 0 }
+        PlateauState { best: self.judge.worst(), bad_eval_count: 0, cooldown_left: 0, epoch: EpochState::default() }
     }
 
     fn metrics(&self) -> Vec<&str> {
@@ -114,9 +122,8 @@ impl Plateau {
     /// an observation is judged, and may become the best, but does not count as bad. A NaN is never an improvement.
     fn next(&self, state: &PlateauState, sample: &Sample, base_lrs: &[f64]) -> (PlateauState, Option<Move>) {
         let mut next = *state;
-        let Some(value) = sample.metric(&self.params.metric).filter(|_| sample.step >= self.params.start_step) else {
-            return (next, None);
-        };
+        let value = sample.metric(&self.params.metric).filter(|_| sample.step >= self.params.start_step);
+        let Some(value) = self.counting.next(&mut next.epoch, sample.step, value) else { return (next, None) };
         if self.judge.is_better(value, state.best) {
             next.best = value;
             next.bad_eval_count = 0;
@@ -223,7 +230,7 @@ mod tests {
         let (state, moved) = plateau.next(&state, &loss(1, 1.0), &[8.0]);
 
         assert_eq!(moved, None);
-        assert_eq!(state, PlateauState { best: 1.0, bad_eval_count: 0, cooldown_left: 3 });
+        assert_eq!(state, PlateauState { best: 1.0, cooldown_left: 3, ..plateau.initial(0) });
     }
 
     #[test]

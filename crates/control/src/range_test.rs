@@ -272,6 +272,7 @@ mod tests {
         Setting {
             base_lrs: vec![0.1, 0.2],
             total_steps: Some(1000),
+            steps_per_epoch: None,
             decision_lag: 1,
             tier,
             has_schedule: false,

@@ -17,6 +17,8 @@ pub struct Setting {
     pub base_lrs: Vec<f64>,
     /// The length of the training.
     pub total_steps: Option<u64>,
+    /// The length of an epoch of training.
+    pub steps_per_epoch: Option<u64>,
     /// See `JobSpec.decision_lag`.
     pub decision_lag: u64,
     /// What the trainer can do.
@@ -34,6 +36,7 @@ impl Setting {
         Self {
             base_lrs: spec.groups.iter().map(|group| group.base_lr).collect(),
             total_steps: spec.total_steps,
+            steps_per_epoch: spec.steps_per_epoch,
             decision_lag: spec.decision_lag,
             tier: spec.tier,
             has_schedule: spec.schedule != Spec::default().schedule || spec.groups.iter().any(|g| g.schedule.is_some()),
@@ -47,6 +50,7 @@ impl Setting {
         Self {
             base_lrs: vec![1.0; groups],
             total_steps: None,
+            steps_per_epoch: None,
             decision_lag: 1,
             tier: Tier::Rates,
             has_schedule: false,

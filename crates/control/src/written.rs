@@ -1,6 +1,6 @@
 //! The controllers of a stored spec: every default is written out, so that a later release changes no job.
 
-use crate::{ROWS, compat, registry::Row};
+use crate::{ROWS, compat, registry::Row, units::with_unit};
 use lrs_model::{controller::ControllerSpec, spec::Spec, violation::Violations};
 
 fn row(spec: &ControllerSpec) -> Option<&'static Row> {
@@ -40,16 +40,16 @@ pub fn unsettled(mut spec: Spec) -> Spec {
     spec
 }
 
-/// `spec` with every default written out, and translated to our words if it is in a library's. A wrong spec stays as it
-/// is.
+/// `spec` with every default written out, and translated to our words if it is in a library's, for a job with so many
+/// `steps_per_epoch`. A wrong spec stays as it is.
 #[must_use]
-pub fn expand(spec: &ControllerSpec) -> ControllerSpec {
+pub fn expand(spec: &ControllerSpec, steps_per_epoch: Option<u64>) -> ControllerSpec {
     let expanded = if spec.kind() == compat::LIBRARY {
-        compat::translate(spec, &mut Violations::new()).map(|translation| translation.controller)
+        compat::translate(spec, steps_per_epoch, &mut Violations::new()).map(|translation| translation.controller)
     } else {
         complete(spec)
     };
-    expanded.unwrap_or_else(|| spec.clone())
+    expanded.map_or_else(|| spec.clone(), |spec| with_unit(spec, steps_per_epoch))
 }
 
 /// `spec` with every default written out; `None` if its kind or one of its parameters does not exist.
@@ -74,7 +74,7 @@ mod tests {
     fn every_default_is_written_out() {
         let settled = settled(with(json!({"keras_plateau": {"patience": 3}})), None);
         let expected = json!({"keras_plateau": {"metric": "loss", "mode": "min", "factor": 0.1, "patience": 3,
-            "min_delta": 1e-4, "cooldown": 0, "min_lr": 0.0}});
+            "min_delta": 1e-4, "cooldown": 0, "min_lr": 0.0, "unit": null}});
         assert_eq!(serde_json::to_value(&settled.controllers[0]).unwrap(), expected);
     }
 
@@ -83,9 +83,9 @@ mod tests {
         let call = json!({"library": {"library": "torch", "scheduler": "ReduceLROnPlateau"}});
         let settled = settled(with(call), None);
         let expected = json!({"library": {"library": "torch", "scheduler": "ReduceLROnPlateau", "params": {},
-            "metric": null}});
+            "metric": null, "unit": null}});
         assert_eq!(serde_json::to_value(&settled.controllers[0]).unwrap(), expected);
-        assert_eq!(expand(&settled.controllers[0]).kind(), "reduce_lr_on_plateau");
+        assert_eq!(expand(&settled.controllers[0], None).kind(), "reduce_lr_on_plateau");
     }
 
     #[test]

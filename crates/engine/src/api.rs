@@ -105,6 +105,15 @@ pub struct Directive {
     pub told: Told,
 }
 
+impl Directive {
+    /// Whether it has the rates of the same groups as `other`, in the same order.
+    #[must_use]
+    pub fn has_groups_of(&self, other: &Self) -> bool {
+        let same = |(a, b): (&GroupRate, &GroupRate)| Arc::ptr_eq(&a.group, &b.group) || a.group == b.group;
+        self.rates.len() == other.rates.len() && self.rates.iter().zip(&other.rates).all(same)
+    }
+}
+
 /// Where a step's rates come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {

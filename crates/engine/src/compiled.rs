@@ -7,13 +7,18 @@ use lrs_control as control;
 use lrs_control::{Controller, Opening, Setting};
 use lrs_model::{
     MAX_STEP,
-    name::check_part,
+    name::{check_group, check_part},
     schedule::ScheduleSpec,
     spec::{Group, RateLimits, Spec},
     telemetry::{GRAD_NORM, LOSS, is_metric_name},
     violation::Violations,
 };
 use lrs_schedule::{MAX_NODES, Schedule, compat};
+
+/// The most parameter groups of a job: layer-wise decay has some for each layer.
+const MAX_GROUPS: usize = 1024;
+/// The most rates that controllers may have told ahead of what they observe: a move a step, over the decision lag.
+const MAX_RATES_AHEAD: u64 = 64 * 4096;
 
 /// A checked spec. Immutable; shared by every reader of the job's rates.
 #[derive(Debug)]
@@ -93,6 +98,12 @@ impl CompiledSpec {
             let problem =
                 "move the same rates: `auto` and `range_test` do so alone, with none but `noise_scale` beside";
             v.add("controllers", problem);
+        }
+        let ahead = spec.decision_lag.saturating_mul(groups.len() as u64);
+        if moving > 0 && ahead > MAX_RATES_AHEAD {
+            let allowed =
+                format_args!("at most {} with {} groups", MAX_RATES_AHEAD / groups.len() as u64, groups.len());
+            v.refuse("decision_lag", spec.decision_lag, allowed);
         }
         if moving > 0 && !groups.is_empty() && !groups.iter().any(|g| g.learning_rate.uses_base()) {
             v.add(
@@ -238,7 +249,8 @@ pub fn effective_schedule(spec: &Spec) -> Cow<'_, ScheduleSpec> {
 
 /// The first controller that begins with a warm-up, and that warm-up.
 fn opening(spec: &Spec) -> Option<(usize, ScheduleSpec)> {
-    spec.controllers.iter().enumerate().find_map(|(i, controller)| Some((i, control::compat::opening(controller)?)))
+    let opening = |controller| control::compat::opening(controller, spec.steps_per_epoch);
+    spec.controllers.iter().enumerate().find_map(|(i, controller)| Some((i, opening(controller)?)))
 }
 
 fn check_opening(spec: &Spec, v: &mut Violations) {
@@ -308,6 +320,7 @@ fn check_numbers(spec: &Spec, v: &mut Violations) {
     };
     range("total_steps", spec.total_steps.unwrap_or(1), 1..=MAX_STEP);
     range("steps_per_epoch", spec.steps_per_epoch.unwrap_or(1), 1..=MAX_STEP);
+    range("tokens_per_step", spec.tokens_per_step.unwrap_or(1), 1..=MAX_STEP);
     range("decision_lag", spec.decision_lag, 1..=4096);
     range("commit_ahead", spec.commit_ahead, 1..=1024);
     range("reporting_ranks", spec.reporting_ranks.into(), 1..=65_536);
@@ -326,13 +339,15 @@ fn check_numbers(spec: &Spec, v: &mut Violations) {
 }
 
 fn check_groups(groups: &[Group], v: &mut Violations) {
-    if groups.is_empty() || groups.len() > 64 {
-        v.refuse("groups", format_args!("{} groups", groups.len()), "from 1 to 64, each with a base_lr");
+    if groups.is_empty() || groups.len() > MAX_GROUPS {
+        let allowed = format_args!("from 1 to {MAX_GROUPS}, each with a base_lr");
+        v.refuse("groups", format_args!("{} groups", groups.len()), allowed);
+        return;
     }
     let mut names = HashSet::new();
     for (i, group) in groups.iter().enumerate() {
         v.within(format!("groups[{i}]"), |v| {
-            if let Err(error) = check_part(&group.name) {
+            if let Err(error) = check_group(&group.name) {
                 v.add("name", error);
             } else if !names.insert(&group.name) {
                 v.refuse("name", format_args!("{:?} again", group.name), "different in each group");

@@ -21,6 +21,7 @@ mod loader;
 mod meters;
 mod moment;
 pub mod native;
+mod pages;
 mod past;
 pub mod preview;
 mod recent;
@@ -39,6 +40,7 @@ mod ticket;
 pub mod timeline;
 mod trail;
 mod uses;
+pub mod warnings;
 
 pub use api::*;
 pub use census::Census;

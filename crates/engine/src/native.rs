@@ -41,7 +41,11 @@ pub fn native(spec: &Spec) -> Spec {
             .iter()
             .map(|group| Group { schedule: group.schedule.as_ref().map(&mut expand), ..group.clone() })
             .collect(),
-        controllers: spec.controllers.iter().map(control::expand).collect(),
+        controllers: spec
+            .controllers
+            .iter()
+            .map(|controller| control::expand(controller, spec.steps_per_epoch))
+            .collect(),
         ..spec.clone()
     }
 }

@@ -3,16 +3,13 @@
 //! Nobody who trains asks for them: they are for a curious look at a step that a busy controller has left far behind. A
 //! read goes through all of a job's decisions, and holds one page of them at a time.
 
-use super::{lineage::Part, steering::BaseMove};
+use super::{lineage::Part, pages, steering::BaseMove};
 use lrs_model::{decision::DecisionId, name::JobId};
 use lrs_store as store;
 use lrs_store::{DecisionQuery, Store};
 
-/// Decisions read at once.
-const PAGE: u32 = 1000;
-
 /// For each of `steps`, which rise, the newest move that controllers made in the history `parts` and that is in force
-/// there.
+/// there; the job has so many parameter `groups`.
 ///
 /// # Errors
 /// If the store is away, or what it has cannot be understood.
@@ -21,10 +18,11 @@ pub async fn moves_at(
     job: JobId,
     parts: &[Part],
     steps: &[u64],
+    groups: usize,
 ) -> Result<Vec<Option<BaseMove>>, store::Error> {
     // Of the moves between two of the steps, the newest.
     let mut newest: Vec<Option<(DecisionId, BaseMove)>> = vec![None; steps.len()];
-    let mut query = DecisionQuery { limit: PAGE, ..DecisionQuery::default() };
+    let mut query = DecisionQuery { limit: pages::decisions(groups), ..DecisionQuery::default() };
     loop {
         let rows = store.decisions(job, &query).await?;
         let Some(last) = rows.last() else { break };

@@ -9,6 +9,7 @@ use super::{
     api::Error,
     job::{Job, Saved},
     lineage::{Part, lineage},
+    pages,
     timeline::Timeline,
 };
 use lrs_model::{
@@ -114,8 +115,8 @@ struct Ledger<'a> {
 }
 
 impl<'a> Ledger<'a> {
-    fn new(store: &'a dyn Store, job: JobId) -> Self {
-        let query = DecisionQuery { limit: PAGE, ..DecisionQuery::default() };
+    fn new(store: &'a dyn Store, job: JobId, groups: usize) -> Self {
+        let query = DecisionQuery { limit: pages::decisions(groups), ..DecisionQuery::default() };
         Self { store, job, query, page: VecDeque::new() }
     }
 
@@ -177,7 +178,7 @@ pub async fn running(
     let Some((last, history)) = parts.split_last() else {
         return Err(inconsistent("attempts", job, "the newest attempt has no steps of its own"));
     };
-    let mut ledger = Ledger::new(store, job);
+    let mut ledger = Ledger::new(store, job, timeline.last_spec().spec().groups.len());
     if let Some(state) = snapshot.filter(|state| state.attempt == newest)
         && let Some(heart) = restore(timeline, newest, job, &state)
     {

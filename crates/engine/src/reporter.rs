@@ -17,6 +17,7 @@ use super::{
     commit::outcome,
     directory::Held,
     history::ChunkPages,
+    pages,
     shard::{Accepted, Command, Context},
     tenure::Question,
 };
@@ -128,6 +129,9 @@ impl Reporter {
                 let given = self.cell.give_out(end);
                 if given > start {
                     let timeline = self.cell.timeline();
+                    // The others go with the next answer.
+                    let given =
+                        given.min(start.saturating_add(pages::directives(timeline.last_spec().spec().groups.len())));
                     // The trainer may have gone on meanwhile, past what is still in memory.
                     let start = start.max(timeline.known_from());
                     let directives: Vec<_> = (start..given).map(|step| timeline.directive_at(step)).collect();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::recent::Recent;
+use super::{pages, recent::Recent};
 use lrs_model::decision::{Action, Decision, Effect, NormBound, RateShape};
 
 /// At least so many of the newest moves, bounds, actions and pieces of advice are kept.
@@ -86,8 +86,9 @@ impl Steering {
         if self.moves.last().is_some_and(|last| last.effective_step == effective_step) {
             self.moves.pop();
         }
+        let kept = pages::moves(base_lrs.len());
         self.moves.push(BaseMove { effective_step, base_lrs, shape });
-        if self.moves.shorten(KEPT, |first| first.effective_step <= when.observed_step) {
+        if self.moves.shorten(kept, |first| first.effective_step <= when.observed_step) {
             self.known_from = self.moves.first().map_or(0, |first| first.effective_step);
         }
     }

@@ -52,7 +52,8 @@ impl<'a> Bases<'a> {
         let (segment, moved) = (self.segment, self.moved);
         segment.spec.spec().groups.iter().enumerate().map(move |(i, group)| match (moved, segment.spec.opening()) {
             (Some(moved), _) if moved.effective_step >= segment.base_since[i] => moved.base_lrs[i],
-            (_, Some(opening)) => opening.base_lrs[i],
+            // A group that was added later begins with its own rate.
+            (_, Some(opening)) if segment.base_since[i] <= segment.opened_at => opening.base_lrs[i],
             _ => group.base_lr,
         })
     }
@@ -396,6 +397,29 @@ mod tests {
 
         push(&mut timeline, 30, 0.25);
         assert_rate(&timeline, 30, 0.25);
+    }
+
+    #[test]
+    fn groups_that_are_added_at_the_end_begin_there_and_move_no_other() {
+        for controllers in [vec![], vec![lrs_control::auto::Params::default().into()]] {
+            let spec = |groups| Spec { groups, controllers: controllers.clone(), ..Spec::default() };
+            let first = spec(vec![group("head", 1.0)]);
+            let grown = spec(vec![group("head", 1.0), group("layer/1", 3.0), group("no decay", 2.0)]);
+            let change = person(1, 20, Effect::Spec(Box::new(grown)));
+            let mut timeline = Timeline::try_new(&first, &[change]).unwrap();
+            push(&mut timeline, 10, 0.5);
+            let rates = |timeline: &Timeline, step| -> Vec<f64> {
+                timeline.directive_at(step).rates.iter().map(|rate| rate.learning_rate).collect()
+            };
+
+            assert_eq!(rates(&timeline, 19), [0.5]);
+            assert_eq!(rates(&timeline, 20), [0.5, 3.0, 2.0]);
+            let when = When::beginning(30);
+            timeline.steer().push_move(when, Arc::from([0.25, 1.5, 1.0]), RateShape::default());
+            assert_eq!(rates(&timeline, 29), [0.5, 3.0, 2.0]);
+            assert_eq!(rates(&timeline, 30), [0.25, 1.5, 1.0]);
+            assert_eq!(timeline.opened_at(30), 0);
+        }
     }
 
     #[test]

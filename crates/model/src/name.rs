@@ -38,6 +38,9 @@ pub enum InvalidName {
     /// A part of the name has characters that are not allowed.
     #[error("{0:?} is not allowed: must be 1 to 63 letters, digits, '-', '_' or '.', beginning with a letter or digit")]
     Part(String),
+    /// The name of a parameter group has characters that cannot be seen, or too many.
+    #[error("{0:?} is not allowed: must be 1 to 100 printable characters, not all of them spaces")]
+    Group(String),
 }
 
 /// Checks a part of a resource name, or another short identifier.
@@ -51,6 +54,22 @@ pub fn check_part(part: &str) -> Result<(), InvalidName> {
         Ok(())
     } else {
         Err(InvalidName::Part(part.to_owned()))
+    }
+}
+
+/// The most characters in the name of a parameter group.
+const MAX_GROUP_CHARS: usize = 100;
+
+/// Checks the name of a parameter group: people name groups as they like, such as `no decay` or `layer/1`.
+///
+/// # Errors
+/// Unless it has 1 to 100 characters, none of them a control character and not all of them spaces.
+pub fn check_group(name: &str) -> Result<(), InvalidName> {
+    let is_printable = !name.chars().any(char::is_control) && !name.trim().is_empty();
+    if is_printable && name.chars().count() <= MAX_GROUP_CHARS {
+        Ok(())
+    } else {
+        Err(InvalidName::Group(name.chars().take(MAX_GROUP_CHARS + 1).collect()))
     }
 }
 
@@ -122,6 +141,16 @@ mod tests {
         assert_eq!(name.as_str(), "namespaces/vision/jobs/größe-7.b");
         let read: JobName = name.as_str().parse().unwrap();
         assert_eq!((read.namespace(), read.job()), ("vision", "größe-7.b"));
+    }
+
+    #[test]
+    fn a_group_has_any_name_that_can_be_printed() {
+        for good in ["no decay", "layer/1", "größe: 7 = x", "λ", "-", &"x".repeat(100)] {
+            assert_eq!(check_group(good), Ok(()), "{good}");
+        }
+        for bad in ["", " ", "a\nb", "a\tb", "\u{7f}", &"x".repeat(101)] {
+            assert!(check_group(bad).is_err(), "{bad:?}");
+        }
     }
 
     #[test]

@@ -309,6 +309,7 @@ pub struct Pace {
     pub units: u64,
     pub steps: u64,
     pub whole: bool,
+    pub unit: Option<Unit>,
 }
 
 /// Schedulers that change one rate in turn.
@@ -372,7 +373,7 @@ impl Default for Repeat {
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { schedule: ScheduleSpec::Missing, units: 1, steps: 1, whole: false }
+        Self { schedule: ScheduleSpec::Missing, units: 1, steps: 1, whole: false, unit: None }
     }
 }
 

@@ -17,6 +17,8 @@ pub struct Spec {
     pub groups: Vec<Group>,
     pub total_steps: Option<u64>,
     pub steps_per_epoch: Option<u64>,
+    #[serde(default)]
+    pub tokens_per_step: Option<u64>,
     pub schedule: ScheduleSpec,
     pub momentum_schedule: Option<ScheduleSpec>,
     pub weight_decay_schedule: Option<ScheduleSpec>,
@@ -158,6 +160,7 @@ impl Default for Spec {
             groups: Vec::new(),
             total_steps: None,
             steps_per_epoch: None,
+            tokens_per_step: None,
             schedule: ScheduleSpec::Base(1.0),
             momentum_schedule: None,
             weight_decay_schedule: None,

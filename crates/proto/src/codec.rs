@@ -13,13 +13,18 @@ use tonic::{
     codec::{DecodeBuf, Decoder, EncodeBuf, Encoder},
 };
 
-use crate::json::Canonical;
+use crate::{
+    json::Canonical,
+    lengths::{self, Scale},
+    reflect,
+};
 
 /// Reads and writes the canonical JSON of one kind of message.
 #[derive(Clone, Copy, Debug)]
 pub struct Codec {
-    read: fn(&[u8]) -> Result<Vec<u8>, serde_json::Error>,
-    read_value: fn(serde_json::Value) -> Result<Vec<u8>, serde_json::Error>,
+    name: &'static str,
+    read: fn(&[u8], &str) -> Result<Vec<u8>, serde_json::Error>,
+    read_value: fn(serde_json::Value, &str) -> Result<Vec<u8>, serde_json::Error>,
     write: fn(&[u8]) -> Result<String, Unwritable>,
 }
 
@@ -43,10 +48,18 @@ impl Codec {
         include!(concat!(env!("OUT_DIR"), "/lrs.v1.codecs.rs"))
     }
 
-    fn of<M: Message + Default + Serialize + DeserializeOwned>() -> Self {
+    fn of<M: Message + Default + Serialize + DeserializeOwned>(name: &'static str) -> Self {
         Self {
-            read: |json| encode(&serde_json::from_slice::<M>(json)?),
-            read_value: |json| encode(&serde_json::from_value::<M>(json)?),
+            name,
+            // What can be read as it is keeps the place of an error. A length in words cannot.
+            read: |json, name| match serde_json::from_slice::<M>(json) {
+                Ok(message) => encode(&message),
+                Err(problem) => encode(&in_words::<M>(name, serde_json::from_slice(json)?, problem)?),
+            },
+            read_value: |json, name| match M::deserialize(&json) {
+                Ok(message) => encode(&message),
+                Err(problem) => encode(&in_words::<M>(name, json, problem)?),
+            },
             write: |wire| {
                 let message = M::decode(wire).map_err(|problem| Unwritable(problem.to_string()))?;
                 serde_json::to_string(&Canonical(&message)).map_err(|problem| Unwritable(problem.to_string()))
@@ -59,7 +72,7 @@ impl Codec {
     /// # Errors
     /// What is wrong with the JSON, and where.
     pub fn read(self, json: &[u8]) -> Result<Vec<u8>, serde_json::Error> {
-        (self.read)(json)
+        (self.read)(json, self.name)
     }
 
     /// The wire form of a message in parsed JSON.
@@ -67,7 +80,7 @@ impl Codec {
     /// # Errors
     /// What is wrong with the JSON.
     pub fn read_value(self, json: serde_json::Value) -> Result<Vec<u8>, serde_json::Error> {
-        (self.read_value)(json)
+        (self.read_value)(json, self.name)
     }
 
     /// The canonical JSON of a message in its wire form.
@@ -76,6 +89,20 @@ impl Codec {
     /// If `wire` is not such a message.
     pub fn write(self, wire: &[u8]) -> Result<String, Unwritable> {
         (self.write)(wire)
+    }
+}
+
+/// A message with lengths in words, which could not be read without looking for them.
+fn in_words<M: DeserializeOwned>(
+    name: &str,
+    mut json: serde_json::Value,
+    problem: serde_json::Error,
+) -> Result<M, serde_json::Error> {
+    let Some(message) = reflect::pool().get_message_by_name(name) else { return Err(problem) };
+    match lengths::resolve(&message, &mut json, Scale::default()) {
+        Ok(true) => M::deserialize(json),
+        Ok(false) => Err(problem),
+        Err(wrong) => Err(de::Error::custom(wrong)),
     }
 }
 

@@ -4,6 +4,7 @@ pub use generated::*;
 
 pub mod codec;
 pub mod json;
+pub mod lengths;
 pub mod reflect;
 
 mod generated {

@@ -93,6 +93,16 @@ pub fn long_form(field: &FieldDescriptor) -> Option<FieldDescriptor> {
     Some(field.parent_message().get_field_by_name(name).expect("a short form is of a field of the same message"))
 }
 
+/// Whether a field is a length or a position in steps, as the option `length` says.
+///
+/// # Panics
+/// Never: the protos declare the option.
+#[must_use]
+pub fn is_length(field: &FieldDescriptor) -> bool {
+    let extension = POOL.get_extension_by_name("lrs.v1.length").expect("options.proto declares it");
+    field.options().get_extension(&extension).as_bool().unwrap_or_default()
+}
+
 /// A method over HTTP.
 #[derive(Clone, Debug)]
 pub struct HttpRoute {

@@ -85,7 +85,7 @@ impl Builder {
             }
             S::Sum { terms } => v.within("sum", |v| Node::Sum(self.list("terms", terms, |_| left, v))),
             S::Clamp(form) => v.within("clamp", |v| self.clamp(form, left, v)),
-            S::Pace(form) => v.within("pace", |v| self.pace(form, v)),
+            S::Pace(form) => v.within("pace", |v| self.pace(form, left, v)),
             S::Chain(form) => v.within("chain", |v| self.chain(form, left, v)),
             S::Library(form) => self.library(form, left, v),
             S::Named(form) => v.within(&form.form, |v| self.named(form, left, v)),
@@ -202,11 +202,13 @@ impl Builder {
         }))
     }
 
-    fn pace(&mut self, pace: &spec::Pace, v: &mut Violations) -> Node {
+    fn pace(&mut self, pace: &spec::Pace, left: Horizon, v: &mut Violations) -> Node {
         pace::check(pace, v);
-        // Time is counted in another unit here, so forms without a length cannot take what is left of the job.
-        let schedule = self.child("schedule", &pace.schedule, Horizon::OPEN, v);
-        Node::Pace(Box::new(Pace { schedule, units: pace.units, steps: pace.steps, whole: pace.whole }))
+        let (units, steps) = pace::clock(pace, self.training, v);
+        // In a unit that only the form knows, forms without a length cannot take what is left of the job.
+        let left = if pace.unit.is_some() { left.paced(units, steps) } else { Horizon::OPEN };
+        let schedule = self.child("schedule", &pace.schedule, left, v);
+        Node::Pace(Box::new(Pace { schedule, units, steps, whole: pace.whole }))
     }
 
     fn chain(&mut self, chain: &spec::Chain, left: Horizon, v: &mut Violations) -> Node {

@@ -23,6 +23,11 @@ impl Horizon {
         Self(self.0.map(|left| left - steps))
     }
 
+    /// For a form whose clock counts `units` in `steps` steps.
+    pub(super) fn paced(self, units: u64, steps: u64) -> Self {
+        Self(self.0.map(|left| left * exact(units) / exact(steps)))
+    }
+
     /// The length of a form: the one `given` in `field`, or else all that is left.
     ///
     /// At least `least`, which must not be 0. If there is no such length, adds a violation and answers `least`.

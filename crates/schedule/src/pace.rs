@@ -3,8 +3,14 @@
 use super::{
     check,
     curve::{Curve, saturate},
+    training::Training,
 };
-use lrs_model::{MAX_STEP, number::exact, schedule as spec, violation::Violations};
+use lrs_model::{
+    MAX_STEP,
+    number::exact,
+    schedule::{self as spec, Unit},
+    violation::Violations,
+};
 
 /// `schedule` at `t * units / steps`, rounded down if only whole units count.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,6 +25,31 @@ pub(super) struct Pace<C> {
 pub(super) fn check(spec: &spec::Pace, v: &mut Violations) {
     for (field, count) in [("units", spec.units), ("steps", spec.steps)] {
         check::that(field, exact(count), (1..=MAX_STEP).contains(&count), "1 to 2^53 - 1", v);
+    }
+}
+
+/// How many units there are in how many steps: those that are written, or those of a unit that the job knows.
+pub(super) fn clock(spec: &spec::Pace, training: Training, v: &mut Violations) -> (u64, u64) {
+    let Some(unit) = spec.unit else { return (spec.units, spec.steps) };
+    for (field, count) in [("units", spec.units), ("steps", spec.steps)] {
+        if count != 1 {
+            v.add(field, "is not allowed beside `unit`, which says it");
+        }
+    }
+    let mut needs = |field: &str, known: Option<u64>| {
+        known.filter(|count| (1..=MAX_STEP).contains(count)).unwrap_or_else(|| {
+            v.add("unit", format_args!("needs the job's `{field}`"));
+            1
+        })
+    };
+    match unit {
+        Unit::Step => (1, 1),
+        Unit::Epoch => (1, needs("steps_per_epoch", training.steps_per_epoch)),
+        Unit::Token => (needs("tokens_per_step", training.tokens_per_step), 1),
+        Unit::Sample => {
+            v.add("unit", "is not allowed to be UNIT_SAMPLE here: write the samples of a step as `units`");
+            (1, 1)
+        }
     }
 }
 
@@ -62,6 +93,30 @@ mod tests {
             assert!((epochs.time(f64::from(epoch * 49)) - f64::from(epoch)).abs() < f64::EPSILON);
             assert!((epochs.time(f64::from(epoch * 49 + 48)) - f64::from(epoch)).abs() < f64::EPSILON);
         }
+    }
+
+    #[test]
+    fn a_unit_that_the_job_knows_is_the_clock_of_forms_without_a_length() {
+        let training = Training { total_steps: Some(900), steps_per_epoch: Some(9), tokens_per_step: Some(1000) };
+        let cosine = || spec::ScheduleSpec::named("cosine", serde_json::json!({}));
+        let paced = |unit| spec::Pace { schedule: cosine(), unit: Some(unit), ..spec::Pace::default() };
+        let compiled = |pace: spec::Pace, training: Training| {
+            let mut wrong = Violations::new();
+            let schedule = crate::Schedule::try_new(&spec::ScheduleSpec::Pace(Box::new(pace)), training, &mut wrong);
+            schedule.ok_or_else(|| wrong.to_string())
+        };
+        let plain = crate::Schedule::try_new(&cosine(), training, &mut Violations::new()).unwrap();
+        for unit in [Unit::Epoch, Unit::Token] {
+            let schedule = compiled(paced(unit), training).unwrap();
+            for step in [0, 1, 450, 899, 900, 5000] {
+                assert!((schedule.value_at(step, 1.0) - plain.value_at(step, 1.0)).abs() < 1e-12, "step {step}");
+            }
+            let problem =
+                compiled(paced(unit), Training { total_steps: Some(900), ..Training::default() }).unwrap_err();
+            assert!(problem.starts_with("pace.unit: needs the job's"), "{problem}");
+        }
+        assert!(compiled(paced(Unit::Sample), training).is_err());
+        assert!(compiled(spec::Pace { steps: 9, ..paced(Unit::Epoch) }, training).is_err());
     }
 
     #[test]

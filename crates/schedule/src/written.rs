@@ -49,6 +49,7 @@ pub(super) fn spec_of(node: &Node) -> ScheduleSpec {
             units: node.units,
             steps: node.steps,
             whole: node.whole,
+            unit: None,
         })),
         Node::Chain(node) => S::Chain(Chain {
             links: node

@@ -12,7 +12,11 @@ use crate::cli::{
     overlay::{overlay, spec_of},
 };
 use lrs_model::name::{JobName, check_part};
-use lrs_proto::{Arm, JobSpec};
+use lrs_proto::{
+    Arm, JobSpec,
+    lengths::{self, Scale},
+    reflect,
+};
 
 /// The most seeds of an experiment.
 const MAX_SEEDS: usize = 1000;
@@ -95,10 +99,35 @@ pub(super) fn read(path: &Path, surroundings: Surroundings<'_>) -> Result<Experi
     parse(&jobfile::display(path), &jobfile::read_text(path)?, surroundings)
 }
 
+/// Replaces lengths in words by steps; an arm's are measured by what the arm says, or else by the shared spec. Returns
+/// whether there were any.
+fn in_steps(document: &mut Value) -> Result<bool, String> {
+    let message = reflect::descriptor::<JobSpec>();
+    let (mut found, mut scale) = (false, Scale::default());
+    for (place, pointer) in [
+        ("spec", "/spec"),
+        ("arms.scheduled.spec", "/arms/scheduled/spec"),
+        ("arms.baseline.spec", "/arms/baseline/spec"),
+    ] {
+        let Some(spec) = document.pointer_mut(pointer) else { continue };
+        found |= lengths::resolve(&message, spec, scale).map_err(|problem| format!("{place}.{problem}"))?;
+        if pointer == "/spec" {
+            // A spec that cannot be read is refused later, with its place.
+            scale = JobSpec::deserialize(&*spec).map(|spec| Scale::of(&spec)).unwrap_or_default();
+        }
+    }
+    Ok(found)
+}
+
 fn parse(name: &str, text: &str, surroundings: Surroundings<'_>) -> Result<Experiment, Failure> {
-    let document: Value = serde_saphyr::from_str(text).map_err(|error| jobfile::explain(name, &error))?;
-    let written: Written = serde_saphyr::from_str(text).map_err(|error| jobfile::explain(name, &error))?;
+    let mut document: Value = serde_saphyr::from_str(text).map_err(|error| jobfile::explain(name, &error))?;
     let wrong = |problem: String| Failure::invalid(format!("{name}: {problem}"));
+    let written: Written = if in_steps(&mut document).map_err(wrong)? {
+        Written::deserialize(&document).map_err(|error| wrong(error.to_string()))?
+    } else {
+        // From the text, so that an error has its line.
+        serde_saphyr::from_str(text).map_err(|error| jobfile::explain(name, &error))?
+    };
     if written.name.is_empty() || written.name.chars().count() > 200 || written.name.chars().any(char::is_control) {
         return Err(wrong(format!(
             "name {:?} is not allowed: must be 1 to 200 characters, none of them a control character",
@@ -222,6 +251,20 @@ arms:
             "python train.py --job namespaces/vision/jobs/warmup-scheduled-7 --seed 7 --tag 'warm up'"
         );
         assert_eq!(commands[3], "python plain.py --job warmup-baseline-7");
+    }
+
+    #[test]
+    fn lengths_may_be_in_words_and_an_arm_is_measured_by_the_shared_spec() {
+        let text = FILE.replace("total_steps: 1000", "total_steps: 50ep\n  steps_per_epoch: 30");
+        let found = read(&text.replace("warmup_steps: 100", "warmup_steps: 10%")).unwrap();
+        let scheduled = &found.runs[0].spec;
+        let Some(Form::Warmup(warmup)) = &scheduled.schedule.as_ref().unwrap().form else { panic!("{scheduled:?}") };
+        assert_eq!((scheduled.total_steps, warmup.warmup_steps), (Some(1500), 150));
+        let failure = read(&text.replace("warmup_steps: 100", "warmup_steps: 3e9tok")).unwrap_err();
+        assert!(
+            failure.message.starts_with("exp.yaml: arms.scheduled.spec.schedule.warmup.warmup_steps: "),
+            "{failure}"
+        );
     }
 
     #[test]

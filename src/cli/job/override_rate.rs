@@ -95,7 +95,7 @@ fn group_name(name: &str) -> String {
 }
 
 fn group_rate(text: &str) -> Result<(String, f64), String> {
-    let (group, rate) = text.split_once('=').ok_or("must be GROUP=RATE, such as head=0.01")?;
+    let (group, rate) = text.rsplit_once('=').ok_or("must be GROUP=RATE, such as head=0.01")?;
     let rate = rate.parse().map_err(|_| format!("{rate:?} is not a number"))?;
     Ok((group.to_owned(), rate))
 }

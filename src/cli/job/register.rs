@@ -57,10 +57,15 @@ pub(super) async fn run(session: &Session, args: &Args) -> Result<(), Failure> {
     }
     let verb = if args.dry_run { "Checked" } else { "Registered" };
     if let [job] = &registered[..] {
-        return args.format.print(job, || format!("{verb} {}.\n", names[0]));
+        return args.format.print(job, || format!("{verb} {}.\n{}", names[0], show::warnings(job)));
     }
     let jobs = ListJobsResponse { jobs: registered, next_page_token: String::new() };
-    args.format.print(&jobs, || format!("{verb} {} jobs.\n{}", jobs.jobs.len(), show::jobs(&jobs.jobs, true)))
+    args.format.print(&jobs, || {
+        let warned =
+            |job: &Job| job.warnings.iter().map(|warning| format!("Warning: {}: {warning}.\n", job.name)).collect();
+        let warnings: Vec<String> = jobs.jobs.iter().map(warned).collect();
+        format!("{verb} {} jobs.\n{}{}", jobs.jobs.len(), warnings.concat(), show::jobs(&jobs.jobs, true))
+    })
 }
 
 fn name(session: &Session, args: &Args, job: &Job) -> Result<JobName, Failure> {

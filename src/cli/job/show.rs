@@ -44,7 +44,13 @@ pub(super) fn job(job: &Job) -> String {
         let (conflicts, late) = (progress.conflicting_samples, progress.late_samples);
         rows.push(("telemetry refused", format!("{refused} samples ({conflicts} in conflict, {late} late)")));
     }
+    rows.extend(job.warnings.iter().map(|warning| ("warning", warning.clone())));
     card(rows)
+}
+
+/// What is probably wrong with a job that was registered, a line each.
+pub(super) fn warnings(job: &Job) -> String {
+    job.warnings.iter().map(|warning| format!("Warning: {warning}.\n")).collect()
 }
 
 /// Jobs, a line each; with their namespace where it is not the same for all.

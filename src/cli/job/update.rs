@@ -37,7 +37,7 @@ pub(super) async fn run(session: &Session, args: &Args) -> Result<(), Failure> {
     let name = session.name(&args.job)?;
     let before = session.job(&name).await?;
     let (job, update_mask) = if let Some(file) = &args.file {
-        (one_job(jobfile::read(file, &args.changes)?)?, None)
+        (one_job(jobfile::read_change(file, &args.changes, &before)?)?, None)
     } else {
         let mask = update_mask(&args.changes)?;
         let job = jobfile::change(&before, &args.changes)?;

@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn a_librarys_controller_survives() {
-        let wire = json!({"library": "keras", "scheduler": "ReduceLROnPlateau", "metric": "accuracy",
+        let wire = json!({"library": "keras", "scheduler": "ReduceLROnPlateau", "metric": "accuracy", "unit": "UNIT_EPOCH",
             "params": {"patience": 3, "factor": 0.5, "monitor": "val_loss", "x": [null, true, {"y": 1e-9}]}});
         let (spec, wrong) = read(wire);
         assert_eq!(wrong, [""; 0]);

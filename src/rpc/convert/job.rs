@@ -1,7 +1,7 @@
 //! Jobs and their progress.
 
 use super::{directive, int64, spec, time};
-use lrs_engine::{ControllerStatus, JobView, Progress};
+use lrs_engine::{ControllerStatus, JobView, Progress, warnings::warnings};
 use lrs_model::job::{ForkPoint, Idle, State};
 use lrs_proto as proto;
 
@@ -26,6 +26,7 @@ pub fn to_proto(view: &JobView) -> proto::Job {
         etag: view.etag(),
         telemetry_removed_time: row.telemetry_removed_time.map(time::to_proto),
         active_time: Some(time::to_proto(view.active_time)),
+        warnings: warnings(&row.spec),
     }
 }
 

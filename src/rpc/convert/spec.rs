@@ -4,7 +4,7 @@ use super::{at_most_chars, controller, int64, optional_whole, schedule, whole};
 use lrs_model::{
     MAX_STEP,
     controller::ControllerSpec,
-    name::{JobName, check_part},
+    name::{JobName, check_group},
     spec::{
         Arm, BaseLrFrom, DEFAULT_COMMIT_AHEAD, DEFAULT_DECISION_LAG, DEFAULT_GROUP, Group, Objective, RateLimits, Spec,
         Suggestion, Tier,
@@ -23,12 +23,15 @@ const MAX_COMMIT_AHEAD: u64 = 1024;
 const MAX_REPORTING_RANKS: u64 = 65_536;
 
 /// A spec with every default written out. The paths of violations start at the spec, as in `groups[0].base_lr`.
-pub fn from_proto(spec: proto::JobSpec, v: &mut Violations) -> Spec {
+pub fn from_proto(mut spec: proto::JobSpec, v: &mut Violations) -> Spec {
     check_texts(&spec, v);
+    let groups = groups(std::mem::take(&mut spec.groups), v);
+    let total_steps = total_steps(&spec, v);
     Spec {
-        groups: groups(spec.groups, v),
-        total_steps: optional_whole(v, "total_steps", spec.total_steps, 1, MAX_STEP),
+        groups,
+        total_steps,
         steps_per_epoch: optional_whole(v, "steps_per_epoch", spec.steps_per_epoch, 1, MAX_STEP),
+        tokens_per_step: optional_whole(v, "tokens_per_step", spec.tokens_per_step, 1, MAX_STEP),
         schedule: optional_schedule("schedule", spec.schedule, v).unwrap_or(Spec::default().schedule),
         momentum_schedule: optional_schedule("momentum_schedule", spec.momentum_schedule, v),
         weight_decay_schedule: optional_schedule("weight_decay_schedule", spec.weight_decay_schedule, v),
@@ -62,6 +65,8 @@ pub fn to_proto(spec: &Spec) -> proto::JobSpec {
         groups: spec.groups.iter().map(group_to_proto).collect(),
         total_steps: spec.total_steps.map(int64),
         steps_per_epoch: spec.steps_per_epoch.map(int64),
+        target_epochs: None,
+        tokens_per_step: spec.tokens_per_step.map(int64),
         schedule: Some(schedule::to_proto(&spec.schedule)),
         momentum_schedule: spec.momentum_schedule.as_ref().map(schedule::to_proto),
         weight_decay_schedule: spec.weight_decay_schedule.as_ref().map(schedule::to_proto),
@@ -80,6 +85,33 @@ pub fn to_proto(spec: &Spec) -> proto::JobSpec {
         controller: String::new(),
         base_lr_from: spec.base_lr_from.as_ref().map(base_lr_from_to_proto),
     }
+}
+
+/// The length of the training, given in steps or in epochs.
+fn total_steps(spec: &proto::JobSpec, v: &mut Violations) -> Option<u64> {
+    let written = optional_whole(v, "total_steps", spec.total_steps, 1, MAX_STEP);
+    let Some(epochs) = spec.target_epochs else { return written };
+    if written.is_some() {
+        v.add("target_epochs", "is not allowed beside `total_steps`: it is another way to say it");
+        return written;
+    }
+    let Some(each) = spec.steps_per_epoch.filter(|each| *each > 0) else {
+        v.add(
+            "target_epochs",
+            "needs `steps_per_epoch`: the training has `target_epochs` times `steps_per_epoch` steps",
+        );
+        return None;
+    };
+    #[expect(clippy::cast_precision_loss, reason = "rounded to whole steps anyway")]
+    let steps = (epochs * each as f64).round();
+    #[expect(clippy::cast_precision_loss, reason = "exact: at most 2^53 - 1")]
+    if !(1.0..=MAX_STEP as f64).contains(&steps) {
+        v.refuse("target_epochs", epochs, "finite, greater than 0, and from 1 to 2^53 - 1 steps in all");
+        return None;
+    }
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole and in range")]
+    let steps = steps as u64;
+    Some(steps)
 }
 
 /// The controllers in the long form, or the controller that the short form names.
@@ -176,7 +208,7 @@ fn groups(groups: Vec<proto::ParameterGroup>, v: &mut Violations) -> Vec<Group> 
 
 fn group(group: proto::ParameterGroup, is_only_one: bool, v: &mut Violations) -> Group {
     let name = if is_only_one && group.name.is_empty() { DEFAULT_GROUP.to_owned() } else { group.name };
-    if let Err(problem) = check_part(&name) {
+    if let Err(problem) = check_group(&name) {
         v.add("name", problem);
     }
     Group {
@@ -309,7 +341,7 @@ mod tests {
     fn everything_wrong_is_named_at_once() {
         let long = "x".repeat(201);
         let (_, wrong) = read(&format!(
-            r#"{{"display_name": "{long}", "groups": [{{"name": "a b"}}, {{"name": "c", "schedule": {{}}}}],
+            r#"{{"display_name": "{long}", "groups": [{{"name": "a\tb"}}, {{"name": "c", "schedule": {{}}}}],
                 "total_steps": 0, "steps_per_epoch": -1, "schedule": {{}}, "controllers": [{{}}], "objective": {{}},
                 "labels": {{"": "x"}}, "decision_lag": 4097, "commit_ahead": 0, "reporting_ranks": 65537}}"#
         ));
@@ -330,6 +362,24 @@ mod tests {
                 "reporting_ranks"
             ]
         );
+    }
+
+    #[test]
+    fn the_length_of_a_training_may_be_given_in_epochs() {
+        let (spec, wrong) =
+            read(r#"{"groups": [{"base_lr": 1}], "target_epochs": 2.5, "steps_per_epoch": 41, "tokens_per_step": 8}"#);
+        assert_eq!(wrong, [""; 0]);
+        assert_eq!((spec.total_steps, spec.tokens_per_step), (Some(103), Some(8)));
+        let written = to_proto(&spec);
+        assert_eq!((written.total_steps, written.target_epochs, written.tokens_per_step), (Some(103), None, Some(8)));
+        for alone in [
+            r#"{"target_epochs": 3}"#,
+            r#"{"target_epochs": 3, "steps_per_epoch": 9, "total_steps": 27}"#,
+            r#"{"target_epochs": -1, "steps_per_epoch": 9}"#,
+            r#"{"target_epochs": "NaN", "steps_per_epoch": 9}"#,
+        ] {
+            assert_eq!(read(alone).1, ["target_epochs"], "{alone}");
+        }
     }
 
     #[test]

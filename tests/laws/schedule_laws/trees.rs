@@ -134,7 +134,7 @@ fn arranged(inner: impl Strategy<Value = S> + Clone + 'static) -> impl Strategy<
         (inner.clone(), 1_u64..5, 1_u64..8, any::<bool>()).prop_map(|(schedule, units, steps, whole)| {
             // What is left of the job is counted in another unit, so lengths have to be written out.
             let schedule = expand(&schedule, Some(400), &mut Violations::new());
-            S::Pace(Box::new(Pace { schedule, units, steps, whole }))
+            S::Pace(Box::new(Pace { schedule, units, steps, whole, unit: None }))
         }),
         (inner.clone(), -40_i32..200)
             .prop_map(|(schedule, steps)| S::Shift(Box::new(Shift { schedule, steps: f64::from(steps) / 2.0 }))),

@@ -33,12 +33,17 @@ class JobArguments(ControllerArguments, total=False):
 
     server: str | None
     """`http://HOST:PORT`, or `https://HOST:PORT` for TLS. Default: `LRS_SERVER`, or else `http://127.0.0.1:50051`."""
-    total_steps: int | None
-    """The number of optimizer updates in the whole training."""
+    total_steps: int | str | None
+    """The number of optimizer updates in the whole training, or its length in words: `"90ep"`, `"3e9tok"`."""
+    target_epochs: float | None
+    """The length of the training in epochs, in place of `total_steps`. Needs `steps_per_epoch`."""
     steps_per_epoch: int | None
-    """The number of optimizer updates in an epoch."""
+    """The number of optimizer updates in an epoch. With it, plateau controllers over the loss count epochs."""
+    tokens_per_step: int | None
+    """The number of tokens in an optimizer update, for lengths in tokens."""
     schedule: Mapping[str, Any] | None
     """A schedule, written as in a job file: `{"cosine": {}}`, or `{"library": "torch", "scheduler": "StepLR", …}`.
+    Lengths may be in words: `{"warmup": {"warmup_steps": "5%"}}`.
 
     Default: the base rate at every step.
     """

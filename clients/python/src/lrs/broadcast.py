@@ -55,7 +55,7 @@ class Broadcast:
         some_momenta, some_decays = _present(momenta), _present(decays)
         return Directive(
             int(row[0]),
-            tuple(rates),
+            tuple([rate for rate in rates if not math.isnan(rate)]),
             Standing(int(row[1])),
             some_momenta,
             some_decays,
@@ -87,11 +87,14 @@ def _numbers(directive: Directive, words: bool, groups: int) -> list[float]:
         float(words),
     ]
     columns = [_column(directive.momenta, groups), _column(directive.weight_decays, groups)]
-    return head + list(directive.rates) + columns[0] + columns[1]
+    # The service may know fewer or more groups than the trainer; both add groups at the end.
+    rates = [*directive.rates[:groups], *[math.nan] * (groups - len(directive.rates))]
+    return head + rates + columns[0] + columns[1]
 
 
 def _column(values: Sequence[float | None], groups: int) -> list[float]:
-    return [math.nan if value is None else value for value in values] or [math.nan] * groups
+    known = [math.nan if value is None else value for value in values[:groups]]
+    return known + [math.nan] * (groups - len(known))
 
 
 def _present(values: Sequence[float]) -> tuple[float | None, ...]:

@@ -88,7 +88,7 @@ class Scheduler(CoreScheduler):
     def _with_rates(self, tree: _State) -> _State:
         directive, name = self.directive, self._hyperparameter
         groups = self.groups if len(directive.rates) > 1 else [None]
-        for group, rate in zip(groups, directive.rates, strict=True):
+        for group, rate in zip(groups, directive.rates, strict=False):  # the service may know more groups
             tree = _replace(tree, name, group, rate)
         return tree
 

@@ -7,11 +7,12 @@ import os
 import re
 from collections.abc import Mapping
 from numbers import Real
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from google.protobuf import json_format
 
 from lrs.errors import UsageError
+from lrs.lengths import in_steps
 from lrs.v1.job_pb2 import JobSpec
 
 if TYPE_CHECKING:
@@ -77,7 +78,9 @@ def job_spec(arguments: SchedulerArguments, groups: Mapping[str, float]) -> JobS
     controllers, labels = arguments.get("controllers"), arguments.get("labels")
     fields = {
         "total_steps": arguments.get("total_steps"),
+        "target_epochs": arguments.get("target_epochs"),
         "steps_per_epoch": arguments.get("steps_per_epoch"),
+        "tokens_per_step": arguments.get("tokens_per_step"),
         "schedule": arguments.get("schedule"),
         "controllers": list(controllers) if controllers is not None else None,
         "controller": arguments.get("controller"),
@@ -90,10 +93,10 @@ def job_spec(arguments: SchedulerArguments, groups: Mapping[str, float]) -> JobS
     }
     given = {name: value for name, value in fields.items() if value is not None}
     spec = arguments.get("spec")
-    if spec is None and not {"schedule", "controller", "controllers", "total_steps"} & given.keys():
+    if spec is None and not {"schedule", "controller", "controllers", "total_steps", "target_epochs"} & given.keys():
         return None
     message = JobSpec()
-    document: dict[str, Any] = dict(spec or {}) | given
+    document = in_steps(JobSpec.DESCRIPTOR, dict(spec or {}) | given)
     try:
         json_format.ParseDict(document, message)
     except json_format.ParseError as problem:
@@ -111,13 +114,22 @@ def job_spec(arguments: SchedulerArguments, groups: Mapping[str, float]) -> JobS
 def check_match(job: Job, groups: Sequence[str] | None, asked: JobSpec | None, tier: int) -> None:
     """Compare a registered job with this trainer.
 
-    Raises `UsageError` if their parameter groups differ, and logs a warning of each other difference.
+    Raises `UsageError` if their parameter groups differ, apart from groups added at the end of one, and logs a warning of
+    each other difference.
     """
     found = [group.name for group in job.spec.groups]
-    if groups is not None and list(groups) != found:
+    shared = min(len(found), len(groups if groups is not None else found))
+    if groups is not None and list(groups[:shared]) != found[:shared]:
         raise UsageError(
             f"{job.name} has the parameter groups {found}, but this trainer has {list(groups)}. Give the optimizer's groups "
             "the job's names in the job's order, or train under another job name."
+        )
+    if groups is not None and len(groups) != len(found):
+        log.warning(
+            "%s has the parameter groups %s, and this trainer has %s: each sets the rates of the groups that both have.",
+            job.name,
+            found,
+            list(groups),
         )
     if asked is not None:
         for field in ("total_steps", "decision_lag"):

@@ -66,8 +66,10 @@ class LrsCallback(keras.callbacks.Callback):  # type: ignore[misc]
             )
         defaults: SchedulerArguments = {"groups": float(keras.ops.convert_to_numpy(optimizer.learning_rate))}
         steps, epochs = self.params.get("steps"), self.params.get("epochs")
-        if steps and epochs:
+        if steps and epochs and "target_epochs" not in self._arguments:
             defaults["total_steps"] = int(steps) * int(epochs)
+        if steps:
+            defaults["steps_per_epoch"] = int(steps)
         self.scheduler = Scheduler(self._job, **(defaults | self._arguments))
         if self._state is not None:
             self.scheduler.load_state_dict(self._state)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -68,8 +69,12 @@ class LrsCallback(Callback):
             )
         defaults: CallbackArguments = {"tier": 2 if self._keep else int(self._clip)}
         total = trainer.estimated_stepping_batches
-        if total != float("inf"):
+        if total != float("inf") and "target_epochs" not in self._arguments:
             defaults["total_steps"] = int(total)
+        batches = trainer.num_training_batches
+        if batches != float("inf"):
+            # What is left over at the end of an epoch is an update of its own.
+            defaults["steps_per_epoch"] = max(1, math.ceil(batches / max(1, trainer.accumulate_grad_batches)))
         model = pl_module if self._keep else None
         self.scheduler = LRScheduler(trainer.optimizers[0], self._job, model=model, **(defaults | self._arguments))
         if self._state is not None:

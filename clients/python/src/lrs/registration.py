@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, NamedTuple
 
 import grpc
+from google.protobuf.field_mask_pb2 import FieldMask
 
 from lrs import errors
 from lrs.job import check_match
 from lrs.resume import check_lineage
-from lrs.v1.job_pb2 import Job
-from lrs.v1.job_service_pb2 import CreateJobRequest, GetJobRequest
+from lrs.v1.job_pb2 import Job, JobSpec
+from lrs.v1.job_service_pb2 import CreateJobRequest, GetJobRequest, UpdateJobRequest
 from lrs.v1.learning_rate_service_pb2 import StartAttemptRequest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from lrs.v1.job_pb2 import JobSpec
     from lrs.v1.learning_rate_service_pb2 import StartAttemptResponse
     from lrs.wire import Connection
+
+
+log = logging.getLogger("lrs")
 
 
 class Errand(NamedTuple):
@@ -36,13 +40,15 @@ class Errand(NamedTuple):
     """The tier of the trainer."""
     attempt_token: str
     """The token of this attempt."""
+    base_lrs: Sequence[float] = ()
+    """The base rates of `groups`."""
 
 
 def find_or_register(connection: Connection, errand: Errand, timeout: float) -> Job:
     """Find the errand's job, or register it if it is missing and the errand has a spec.
 
     Raises:
-        UsageError: If the job has other parameter groups than the trainer.
+        UsageError: If the job's parameter groups are not the trainer's, apart from groups added at the end.
         JobEndedError: If the job has ended.
         grpc.RpcError: If a call fails.
     """
@@ -56,6 +62,7 @@ def find_or_register(connection: Connection, errand: Errand, timeout: float) -> 
                 code="FAILED_PRECONDITION",
                 reason="JOB_ENDED",
             )
+    job = _grown(connection, errand, job, timeout)
     check_match(job, errand.groups, errand.spec, errand.tier)
     return job
 
@@ -85,8 +92,31 @@ def _create(connection: Connection, errand: Errand, timeout: float) -> Job | Non
     """Register the job; `None` if a job of that name exists."""
     parent, _, job_id = errand.job.partition("/jobs/")
     try:
-        return connection.create_job(CreateJobRequest(parent=parent, job_id=job_id, job=Job(spec=errand.spec)), timeout)
+        request = CreateJobRequest(parent=parent, job_id=job_id, job=Job(spec=errand.spec))
+        job = connection.create_job(request, timeout)
     except grpc.RpcError as failure:
         if errors.status_code(failure) is not grpc.StatusCode.ALREADY_EXISTS:
             raise
         return None
+    for warning in job.warnings:
+        log.warning("%s: %s.", job.name, warning)
+    return job
+
+
+def _grown(connection: Connection, errand: Errand, job: Job, timeout: float) -> Job:
+    """The job with the groups that this trainer has added at the end, such as layers that are no longer frozen."""
+    known, names = [group.name for group in job.spec.groups], list(errand.groups or ())
+    added = dict(zip(names, errand.base_lrs, strict=False))
+    if len(names) <= len(known) or names[: len(known)] != known or len(added) < len(names):
+        return job
+    spec = JobSpec(groups=job.spec.groups)
+    for name in names[len(known) :]:
+        spec.groups.add(name=name, base_lr=added[name])
+    request = UpdateJobRequest(
+        job=Job(name=job.name, spec=spec),
+        update_mask=FieldMask(paths=["spec.groups"]),
+        reason=f"the trainer of attempt {errand.attempt_token} has more parameter groups"[:1000],
+        author="trainer",
+    )
+    log.info("%s gets the parameter groups that this trainer has added: %s.", job.name, ", ".join(names[len(known) :]))
+    return connection.update_job(request, timeout)

@@ -137,7 +137,7 @@ class LRScheduler(torch.optim.lr_scheduler.LRScheduler):
         self._directive = directive
         self.last_epoch += 1
         if directive.only_rates and (self.core is None or not self.core.has_late_actions):
-            for group, rate in zip(groups, directive.rates, strict=True):
+            for group, rate in zip(groups, directive.rates, strict=False):  # see `set_groups`
                 if group["lr"].__class__ is float:
                     group["lr"] = rate
                 else:

@@ -36,7 +36,8 @@ def plain_rate(rate: float | Tensor) -> float:
 
 def set_groups(optimizer: torch.optim.Optimizer, directive: Directive) -> None:
     """Set the rates of all groups, and the momenta and weight decays in the directive."""
-    for index, (group, rate) in enumerate(zip(optimizer.param_groups, directive.rates, strict=True)):
+    # A group that one of the two does not know yet keeps its rate: groups are added at the end, on both sides.
+    for index, (group, rate) in enumerate(zip(optimizer.param_groups, directive.rates, strict=False)):
         set_rate(group, rate)
         if directive.momenta and (momentum := directive.momenta[index]) is not None:
             _set_momentum(group, momentum)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +69,12 @@ class LrsCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
             "total_steps": state.max_steps,
             "tier": 2 if self._keep else int(self._clip),
         }
+        if "target_epochs" in self._arguments:
+            del defaults["total_steps"]
+        batches = _length(kwargs.get("train_dataloader"))
+        if batches:
+            # What is left over at the end of an epoch is an update of its own.
+            defaults["steps_per_epoch"] = math.ceil(batches / max(1, args.gradient_accumulation_steps))
         kept = model if self._keep else None
         self.scheduler = LRScheduler(optimizer, self._job, model=kept, **(defaults | self._arguments))
         accumulation = max(1, args.gradient_accumulation_steps)
@@ -170,6 +177,14 @@ class LrsCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
                 return saved
         # Without a saved state only the Trainer's step is known: resume the newest attempt there.
         return scheduler.state_dict() | {"step": state.global_step, "attempt": 0, "last_epoch": state.global_step}
+
+
+def _length(loader: Any) -> int | None:  # noqa: ANN401
+    """How many batches a loader has; `None` if it does not know."""
+    try:
+        return len(loader)
+    except TypeError:
+        return None
 
 
 def _checkpoint(args: TrainingArguments, state: TrainerState) -> Path:

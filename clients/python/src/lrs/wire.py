@@ -9,7 +9,13 @@ import grpc
 
 from lrs.errors import UsageError
 from lrs.v1.job_pb2 import Job
-from lrs.v1.job_service_pb2 import CreateJobRequest, GetJobRequest, ListAttemptsRequest, ListAttemptsResponse
+from lrs.v1.job_service_pb2 import (
+    CreateJobRequest,
+    GetJobRequest,
+    ListAttemptsRequest,
+    ListAttemptsResponse,
+    UpdateJobRequest,
+)
 from lrs.v1.learning_rate_service_pb2 import (
     GetLearningRateRequest,
     GetLearningRateResponse,
@@ -79,6 +85,7 @@ class Connection:
         else:
             self.channel = grpc.insecure_channel(target, _OPTIONS)
         self.create_job: Call[CreateJobRequest, Job] = Call(self, "JobService/CreateJob", Job)
+        self.update_job: Call[UpdateJobRequest, Job] = Call(self, "JobService/UpdateJob", Job)
         self.get_job: Call[GetJobRequest, Job] = Call(self, "JobService/GetJob", Job)
         self.list_attempts: Call[ListAttemptsRequest, ListAttemptsResponse] = Call(
             self, "JobService/ListAttempts", ListAttemptsResponse

@@ -29,8 +29,7 @@ impl Engine {
         let timeline = cell.timeline_full();
         let known_from = timeline.known_from();
         let forgotten: Vec<u64> = steps.clone().take_while(|step| *step < known_from).collect();
-        let moves =
-            if forgotten.is_empty() { Vec::new() } else { self.forgotten(job, cell.attempt, &forgotten).await? };
+        let moves = if forgotten.is_empty() { Vec::new() } else { self.forgotten(job, cell, &forgotten).await? };
         let is_many = steps.size_hint().0 >= MANY;
         let directives = || {
             let mut moves = moves.iter();
@@ -45,12 +44,13 @@ impl Engine {
 
     /// The moves in force at `steps`, which rise, of the history of an attempt. Few calls read at once, the others
     /// wait.
-    async fn forgotten(&self, job: JobId, attempt: u32, steps: &[u64]) -> Result<Vec<Option<BaseMove>>, Error> {
+    async fn forgotten(&self, job: JobId, cell: &Cell, steps: &[u64]) -> Result<Vec<Option<BaseMove>>, Error> {
         let _turn = self.in_time(self.0.past_reads.acquire()).await?.map_err(|_| Error::ShuttingDown)?;
         // What was decided long ago may still be on its way to a database that was away.
         self.settled(job).await?;
         let store = &*self.0.reads;
         let attempts = store.attempts(job).await?;
-        Ok(past::moves_at(store, job, &lineage(&attempts, attempt), steps).await?)
+        let groups = cell.timeline_full().last_spec().spec().groups.len();
+        Ok(past::moves_at(store, job, &lineage(&attempts, cell.attempt), steps, groups).await?)
     }
 }

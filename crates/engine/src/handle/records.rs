@@ -10,6 +10,7 @@ use crate::{
     directory::Held,
     history::{self, Records},
     lineage::lineage,
+    pages,
     shard::Context,
 };
 use lrs_model::{
@@ -65,8 +66,10 @@ impl Engine {
         after: Option<u64>,
         limit: u32,
     ) -> Result<DecisionPage, Error> {
-        let id = self.identity(name).await?;
+        let view = self.job(name).await?;
+        let id = view.row.id;
         self.settled(id).await?;
+        let limit = limit.min(pages::decisions(view.row.spec.groups.len()));
         let query = DecisionQuery { attempt, people_only: false, after, limit: limit.saturating_add(1) };
         let mut rows = self.0.reads.decisions(id, &query).await?;
         let more = rows.len() > limit as usize;

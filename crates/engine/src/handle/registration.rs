@@ -12,7 +12,7 @@ use crate::{
     commit::outcome,
     compiled::CompiledSpec,
     native::{canonical, native},
-    record, recover,
+    pages, record, recover,
     ticket::Ticket,
 };
 use lrs_control::{proportion::in_proportion, settled, unsettled};
@@ -70,7 +70,7 @@ impl Engine {
             Some(BaseLrFrom::RangeTest(job, suggestion)) => {
                 let field = "range_test";
                 let source = self.source_of_base_lr(&job).await.map_err(|problem| wrong(field, &problem))?;
-                let found = self.suggested(source.row.id, suggestion).await?;
+                let found = self.suggested(&source, suggestion).await?;
                 let (kind, rate) = (suggestion.as_str(), found);
                 let none = format!("{job} has no finished range test with the suggestion {kind:?}");
                 let rate = rate.ok_or_else(|| wrong(field, &none))?;
@@ -98,11 +98,12 @@ impl Engine {
     }
 
     /// The rate that the newest range test of a job suggests.
-    async fn suggested(&self, job: JobId, suggestion: Suggestion) -> Result<Option<f64>, Error> {
-        let mut query = DecisionQuery { limit: 1000, ..DecisionQuery::default() };
+    async fn suggested(&self, source: &JobView, suggestion: Suggestion) -> Result<Option<f64>, Error> {
+        let limit = pages::decisions(source.row.spec.groups.len());
+        let mut query = DecisionQuery { limit, ..DecisionQuery::default() };
         let mut found = None;
         loop {
-            let rows = self.0.reads.decisions(job, &query).await?;
+            let rows = self.0.reads.decisions(source.row.id, &query).await?;
             let Some(last) = rows.last() else { return Ok(found) };
             query.after = Some(last.position);
             let mut reports = rows.iter().rev().filter(|row| row.decision.effect == Effect::Advice(Topic::RangeTest));

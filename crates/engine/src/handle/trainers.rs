@@ -86,6 +86,9 @@ impl Engine {
         let first = step.saturating_add(1);
         let plan_end = first.saturating_add(plan_steps as u64);
         let mut plan = self.directives(entry.id, cell, step..plan_end).await?;
+        // A plan is in columns, so it ends where the groups change.
+        let same = plan.iter().take_while(|each| each.has_groups_of(&plan[0])).count();
+        plan.truncate(same);
         // Last of all: the process may have stood still since the steps were given out.
         let given_end = if cell.is_owned() { given_end } else { 0 };
         Ok(DirectiveAnswer {

@@ -24,6 +24,9 @@ use lrs_model::{
 use lrs_runtime::heavy::in_place;
 use lrs_store::Write;
 
+/// The most groups that a refusal names.
+const NAMED_GROUPS: usize = 64;
+
 /// A change on its way to the store.
 struct Pending {
     decision: Option<Decision>,
@@ -283,10 +286,9 @@ impl Owned {
                 for (group, rate) in rates {
                     let field = format!("fixed.learning_rates[{group:?}]");
                     if !names.contains(&group.as_str()) {
-                        violations.add(
-                            &field,
-                            format_args!("is not a group of this job: must be one of {}", names.join(", ")),
-                        );
+                        let more = if names.len() > NAMED_GROUPS { ", and so on" } else { "" };
+                        let some = names.iter().take(NAMED_GROUPS).copied().collect::<Vec<_>>().join(", ");
+                        violations.add(&field, format_args!("is not a group of this job: must be one of {some}{more}"));
                     }
                     if !rate.is_finite() || *rate < 0.0 {
                         violations.refuse(&field, rate, allowed);

@@ -109,23 +109,23 @@ pub fn lay_out(orders: Vec<Ordered>) -> Vec<Segment> {
 }
 
 /// The step from which controllers' moves count for each group when `next` follows on `now`. A base rate that a person
-/// changes starts afresh, and with other groups all base rates do.
+/// changes starts afresh, and so does a group that is added at the end. With other groups all base rates start afresh.
 fn base_since(now: &Segment, next: &CompiledSpec) -> Arc<[u64]> {
     let (old, new) = (&now.spec.spec().groups, &next.spec().groups);
-    let same_groups = old.len() == new.len() && old.iter().zip(new).all(|(a, b)| a.name == b.name);
+    let goes_on = old.len() <= new.len() && old.iter().zip(new).all(|(a, b)| a.name == b.name);
     new.iter()
         .enumerate()
         .map(|(i, group)| {
-            let keeps = same_groups && old[i].base_lr.to_bits() == group.base_lr.to_bits();
-            if keeps { now.base_since[i] } else { now.start }
+            let before = old.get(i).filter(|before| goes_on && before.base_lr.to_bits() == group.base_lr.to_bits());
+            if before.is_some() { now.base_since[i] } else { now.start }
         })
         .collect()
 }
 
-/// Whether the controllers of `now` that have an opening go on under `next`: they and everything they begin with stay
-/// the same.
+/// Whether the controllers of `now` that have an opening go on under `next`: they and everything they began with stay
+/// the same. Groups may be added at the end.
 fn goes_on(now: &Segment, next: &CompiledSpec) -> bool {
     let (old, new) = (now.spec.spec(), next.spec());
     let same_loop = old.controllers == new.controllers && old.objective == new.objective;
-    same_loop && old.groups == new.groups && old.schedule == new.schedule
+    same_loop && new.groups.starts_with(&old.groups) && old.schedule == new.schedule
 }

@@ -100,7 +100,7 @@ pub(super) fn at_most(schedule: S, max: S) -> S {
 
 /// `schedule` on a clock that counts `units` whole units in `steps` steps.
 pub(super) fn pace(schedule: S, units: u64, steps: u64) -> S {
-    S::Pace(Box::new(Pace { schedule, units, steps, whole: true }))
+    S::Pace(Box::new(Pace { schedule, units, steps, whole: true, unit: None }))
 }
 
 /// Links that take turns, for so many steps.

@@ -86,6 +86,7 @@ export function jobOf(job) {
       phase: controller.phase ?? "",
       missing: controller.missing ?? [],
     })),
+    warnings: job.warnings ?? [],
     begun_ms: Date.parse(job.create_time) || 0,
     ended_ms: Date.parse(job.end_time) || 0,
     seen_ms: Date.parse(progress.report_time) || 0,
@@ -110,6 +111,7 @@ export async function readCurves(data, { from, to, attempt }, signal) {
   return {
     ...curves,
     groups: groupsOf(data, curves, outlook),
+    undrawn: Math.max(0, data.job.groups.length - CURVES),
     ...outlookOf(outlook),
     times: timesOf(data, curves.last),
   };
@@ -143,12 +145,14 @@ function outlookOf(outlook) {
   };
 }
 
+const CURVES = 64; // of groups; the server sends no more
+
 // Rates up to the newest report are applied; later rates are planned. Where the server computes no rates (the job has
 // ended, or the attempt is over), only the first group's reported rate is known.
 function groupsOf(data, { used, last }, outlook) {
   const steps = (outlook.step ?? []).map(Number);
   const none = { step: [], value: [] };
-  return data.job.groups.map((group, index) => {
+  return data.job.groups.slice(0, CURVES).map((group, index) => {
     const rates = outlook.groups?.[index]?.learning_rate ?? [];
     if (steps.length === 0) return { name: group.name, applied: (index === 0 && used) || none, planned: none };
     const reported = steps.findLastIndex((step) => step <= last);

@@ -154,8 +154,9 @@ function drawJob() {
     el("div", {}, el("dt", {}, "Step"), el("dd", {}, count(job.step), job.total ? el("small", {}, `of ${count(job.total)}, ${percent(share)}`) : null,
       job.total ? el("span", { class: "bar" }, bar) : null)),
     fact("Loss", figure(job.loss)),
-    fact("Rate", job.groups.map((group) => rate(group.now))[0], job.groups.length > 1 ? job.groups.map((group) => `${group.name} ${rate(group.now)}`).join(", ") : null),
+    fact("Rate", job.groups.map((group) => rate(group.now))[0], job.groups.length > 1 ? ratesOf(job.groups) : null),
     ...job.controllers.map((controller) => fact("Controller", controller.kind, [controller.phase, ...controller.missing].filter(Boolean).join(". "))),
+    ...job.warnings.map((warning) => fact("Warning", "in the spec", warning)),
     fact("Last report", ago(job.seen_ms)),
   );
   drawOrders();
@@ -210,7 +211,12 @@ function drawUnits() {
       title: can[unit] ? null : "The spec does not say how many steps an epoch has", click: () => set("axis", unit) }, word)));
 }
 
-function drawLegend({ colours, groups, loss, smoothing, trend, decisions, plateaus, on_plan, attempts }) {
+function ratesOf(groups) {
+  const shown = groups.slice(0, 16).map((group) => `${group.name} ${rate(group.now)}`).join(", ");
+  return groups.length > 16 ? `${shown}, and ${groups.length - 16} more` : shown;
+}
+
+function drawLegend({ colours, groups, undrawn, loss, smoothing, trend, decisions, plateaus, on_plan, attempts }) {
   const stroke = (colour, dash = null, width = 2) =>
     svg("svg", { viewBox: "0 0 22 12", "aria-hidden": "true" }, svg("line", { x1: 1, x2: 21, y1: 6, y2: 6, stroke: colour, "stroke-width": width, "stroke-dasharray": dash }));
   const box = (fill) => svg("svg", { viewBox: "0 0 22 12", "aria-hidden": "true" }, svg("rect", { x: 1, y: 0, width: 20, height: 12, fill }));
@@ -220,6 +226,7 @@ function drawLegend({ colours, groups, loss, smoothing, trend, decisions, platea
     loss && smoothing > 0 && [stroke(colours["1"]), "smoothed"],
     loss && trend && [stroke(colours["2"], "6 3"), "robust trend"],
     ...groups.map((group, index) => [stroke(colours.cycle[index % colours.cycle.length], legendDash(index)), several ? `rate of ${group.name}` : "rate"]),
+    undrawn > 0 && [box("none"), `${undrawn} more groups`],
     groups.some((group) => group.planned.step.length > 0) && [stroke(colours["1"], "3 3"), "planned"],
     plateaus.length > 0 && [box(colours.band), "plateau"],
     on_plan.length > 0 && [box(colours.band_plan), "ran on the plan"],

@@ -3,11 +3,12 @@
 
 use std::sync::Arc;
 
-use super::{Decisions, Known, PAGE, Read, Subject, Unread};
+use super::{Decisions, Known, Read, Subject, Unread};
 use crate::{
     api::{Error, JobView},
     entry::{Entry, Pulse},
     handle::{Engine, outlook::off_told, stored_view},
+    pages,
     trail::{Past, Trail},
 };
 use lrs_model::job::JobRow;
@@ -71,10 +72,11 @@ impl Engine {
     /// The newest decision that is stored.
     async fn newest_decision(&self, row: &JobRow, mut decisions: Decisions) -> Result<Decisions, Error> {
         self.settled(row.id).await?;
+        let limit = pages::decisions(row.spec.groups.len());
         loop {
-            let query = DecisionQuery { after: decisions.after, limit: PAGE, ..DecisionQuery::default() };
+            let query = DecisionQuery { after: decisions.after, limit, ..DecisionQuery::default() };
             let mut rows = self.0.reads.decisions(row.id, &query).await?;
-            let is_full = rows.len() == PAGE as usize;
+            let is_full = rows.len() == limit as usize;
             if let Some(newest) = rows.pop() {
                 decisions = Decisions { after: Some(newest.position), newest: Some(Arc::new(newest.decision)) };
             }
