@@ -16,6 +16,7 @@ pub use saved::Saved;
 
 use super::{
     api::Source,
+    lineage::Part,
     steering::{Steering, When},
     timeline::Timeline,
 };
@@ -32,6 +33,8 @@ use lrs_model::{
 pub struct Job {
     timeline: Timeline,
     attempt: u32,
+    /// The attempts that this history goes on with, and their first steps.
+    coming: Vec<(u32, u64)>,
     decision_lag: u64,
     controllers: Vec<control::State>,
     /// `controllers` holds the states of the controllers in force at this step.
@@ -114,6 +117,7 @@ impl Job {
         let ranks = spec.reporting_ranks;
         let mut job = Self {
             attempt,
+            coming: Vec::new(),
             decision_lag: spec.decision_lag,
             controllers: Vec::new(),
             controllers_at: 0,
@@ -150,6 +154,18 @@ impl Job {
         }
     }
 
+    /// Before the history of an attempt is gone through again: the `parts` that follow on the first. What is decided for
+    /// their steps is decided as theirs, under the orders that count there.
+    pub fn expect<'a>(&mut self, parts: impl IntoIterator<Item = &'a Part>) {
+        self.coming = parts.into_iter().map(|part| (part.attempt, part.start)).collect();
+    }
+
+    /// The attempt whose step `effective_step` is.
+    fn attempt_of(&self, effective_step: u64) -> u32 {
+        let coming = self.coming.iter().rev().find(|(_, start)| *start <= effective_step);
+        coming.map_or(self.attempt, |(attempt, _)| *attempt)
+    }
+
     /// Goes on as `attempt` from `resume_step`: the steps below it are complete, and whatever was reported at or past
     /// it is forgotten.
     ///
@@ -157,10 +173,14 @@ impl Job {
     /// decisions of the controllers on the old attempt's last records.
     pub fn begin_attempt(&mut self, attempt: u32, resume_step: u64) -> Vec<Decision> {
         debug_assert!(self.complete_end <= resume_step, "a rewind starts from the beginning");
+        if !self.coming.iter().any(|(coming, _)| *coming == attempt) {
+            self.coming.push((attempt, resume_step));
+        }
         self.open.split_off(&resume_step);
         self.complete_end = resume_step;
         let decisions = self.transit(|_| {});
         self.attempt = attempt;
+        self.coming.retain(|(coming, _)| *coming > attempt);
         self.through_ends.fill(resume_step);
         let ranks = u32::try_from(self.through_ends.len()).unwrap_or(u32::MAX);
         self.standing = BTreeMap::from([(resume_step, ranks)]);
@@ -290,6 +310,7 @@ impl Job {
             return;
         }
         let when = When { observed_step: record.step, effective_step };
+        let attempt = self.attempt_of(effective_step);
         let is_as_directed = self.is_as_directed(record);
         for (i, controller) in compiled.controllers().iter().enumerate() {
             let before = self.timeline.base_lrs_at(effective_step);
@@ -327,11 +348,11 @@ impl Job {
             };
             decisions.push(Decision {
                 id: DecisionId::Controller {
-                    attempt: self.attempt,
+                    attempt,
                     step: record.step,
                     controller: u32::try_from(i).unwrap_or(u32::MAX),
                 },
-                attempt: self.attempt,
+                attempt,
                 step: record.step,
                 effective_step,
                 author: Author::Controller(format!("{i}/{}", compiled.spec().controllers[i].kind())),

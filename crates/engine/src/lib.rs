@@ -16,7 +16,7 @@ mod handle;
 pub mod health;
 mod history;
 pub mod job;
-mod lineage;
+pub mod lineage;
 mod loader;
 mod meters;
 mod moment;

@@ -8,7 +8,7 @@ use tracing::warn;
 use super::{
     api::Error,
     job::{Job, Saved},
-    lineage::{Part, lineage},
+    lineage::{Part, Standing, lineage},
     timeline::Timeline,
 };
 use lrs_model::{
@@ -83,7 +83,9 @@ pub async fn load(store: &dyn Store, record: JobRecord) -> Result<Loaded, store:
     let JobRecord { row, active_time, attempts, has_person_decisions, state, is_state_behind, .. } = record;
     let (row, attempts, snapshot) = (row?, attempts?, state?);
     let people = if has_person_decisions { people(store, row.id).await? } else { Vec::new() };
-    let timeline = in_place(|| Timeline::try_new(&row.initial_spec, people.iter().map(|(decision, _)| decision)))
+    let standing = Standing::new(&attempts, attempts.last().map_or(0, |row| row.attempt));
+    let decisions = people.iter().map(|(decision, _)| decision);
+    let timeline = in_place(|| Timeline::of_attempt(&row.initial_spec, decisions, &standing))
         .map_err(|violations| inconsistent("jobs", row.id, &violations.to_string()))?;
     let newest = attempts.last().filter(|_| row.state != State::Pending).map(|newest| newest.attempt);
     let running = match (newest, &snapshot) {
@@ -186,7 +188,8 @@ pub async fn running(
         return Ok(running);
     }
     let first = parts[0];
-    let heart = Job::new(timeline.clone(), first.attempt, first.start);
+    let mut heart = Job::new(timeline.clone(), first.attempt, first.start);
+    heart.expect(&parts[1..]);
     let mut running = Running::new(heart, 0);
     for (part, next) in history.iter().zip(&parts[1..]) {
         running.next_seq = 0;

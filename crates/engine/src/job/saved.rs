@@ -67,6 +67,7 @@ impl Job {
         }
         Some(Self {
             attempt,
+            coming: Vec::new(),
             decision_lag: spec.decision_lag,
             controllers: saved.controllers,
             controllers_at: saved.controllers_at,

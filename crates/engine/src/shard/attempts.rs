@@ -9,15 +9,17 @@ use super::{Continuation, Owned, Reply, Shard};
 use crate::{
     api::{AttemptInfo, Error},
     job::Job,
+    lineage::Standing,
     recover::{self, Running},
     ticket::Ticket,
+    timeline::Timeline,
 };
 use lrs_model::{
     job::{AttemptRow, State},
     name::JobId,
     violation::Violations,
 };
-use lrs_runtime::{backoff::Backoff, error::chain};
+use lrs_runtime::{backoff::Backoff, error::chain, heavy::in_place};
 use lrs_store as store;
 use lrs_store::Write;
 
@@ -77,6 +79,13 @@ impl Shard {
             info!(job.name = %name, attempt, step, "Attempt {attempt} of {name} begins at step {step}");
             owned.attempts.push(row.clone());
             owned.entry.set_row(job_row);
+            let standing = Standing::new(&owned.attempts, row.attempt);
+            let people = owned.people.iter().map(|(decision, _)| decision);
+            // The same orders were laid out for the attempt before.
+            match in_place(|| Timeline::of_attempt(&owned.entry.row().initial_spec, people, &standing)) {
+                Ok(timeline) => owned.timeline = timeline,
+                Err(violations) => owned.entry.damage(violations.to_string()),
+            }
             shard.rebuild(id, row, reply);
         });
     }

@@ -6,6 +6,7 @@ use super::{Context, Owned, Reply, Shard};
 use crate::{
     api::{Change, Error, Event, JobView, Order},
     compiled::{CompiledSpec, same_rates},
+    lineage::Standing,
     meters,
     native::native,
     record,
@@ -183,7 +184,9 @@ impl Owned {
         };
         let record = record::of_decision(&row, &decision, &order);
         let people = self.people.iter().map(|(decision, _)| decision).chain([&decision]);
-        let timeline = in_place(|| Timeline::try_new(&row.initial_spec, people)).map_err(Error::Invalid)?;
+        let standing = Standing::new(&self.attempts, self.entry.attempt());
+        let timeline =
+            in_place(|| Timeline::of_attempt(&row.initial_spec, people, &standing)).map_err(Error::Invalid)?;
         Ok(Prepared::Commit(Box::new(Pending {
             decision: Some(decision),
             request_id: order.request_id,
