@@ -5,7 +5,7 @@ mod settings;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-pub use super::steering::Told;
+pub use super::{pace::Pace, steering::Told};
 pub use error::Error;
 pub use lrs_control::Status as ControllerStatus;
 use lrs_model::{
@@ -77,6 +77,10 @@ pub struct Progress {
     pub late_samples: u64,
     /// The status of each controller, with its place and kind, in the order of the spec.
     pub controllers: Vec<(String, ControllerStatus)>,
+    /// Where the trainer was last, and how long its steps take; `None` before it was seen at two steps.
+    pub pace: Option<Pace>,
+    /// The first step at which all of people's orders are in force, if the trainer is not known to have come there.
+    pub order_step: Option<u64>,
 }
 
 /// The values that a parameter group uses at a step.

@@ -7,7 +7,7 @@
 
 use std::{
     sync::{
-        Arc, OnceLock,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicI64, AtomicU64, Ordering::SeqCst},
     },
     time::Duration,
@@ -16,6 +16,7 @@ use std::{
 use super::{
     api::Error,
     meters,
+    pace::{self, Follower, Pace, Seen},
     tenure::{Changed, Tenure},
     timeline::Timeline,
 };
@@ -48,6 +49,11 @@ pub struct Cell {
     heard: AtomicI64,
     /// The same in microseconds that have passed, by which it becomes stale.
     heard_passed: AtomicU64,
+    follower: Mutex<Follower>,
+    /// How long a step takes, in nanoseconds; `u64::MAX` is unknown.
+    step_nanos: AtomicU64,
+    /// From this step on all of people's orders are in force.
+    ordered_end: AtomicU64,
     /// Samples repeated, conflicting, late.
     counts: [AtomicU64; 3],
     over: OnceLock<Error>,
@@ -131,6 +137,9 @@ impl Cell {
             statuses: ArcSwap::default(),
             heard: AtomicI64::new(0),
             heard_passed: AtomicU64::new(0),
+            follower: Mutex::default(),
+            step_nanos: AtomicU64::new(u64::MAX),
+            ordered_end: AtomicU64::new(0),
             counts: [const { AtomicU64::new(0) }; 3],
             over: OnceLock::new(),
             changed: Arc::default(),
@@ -180,10 +189,45 @@ impl Cell {
     }
 
     /// Whether a call that names no attempt may make `step` final. It may near the trainer only, so that a curious look
-    /// far ahead does not put off people's decisions.
+    /// far ahead does not put off people's decisions. While no trainer has named the attempt the caller may be it.
     #[must_use]
     pub fn is_near(&self, step: u64, commit_ahead: u64) -> bool {
-        step < self.position().saturating_add(commit_ahead).max(self.unknown_end)
+        let near = self.step_time().map_or(commit_ahead, |step_time| pace::ahead(Some(step_time), commit_ahead));
+        step < self.position().saturating_add(near).max(self.unknown_end)
+    }
+
+    /// How many steps after the one about to be trained may be given out as final: fewer where steps are slow.
+    #[must_use]
+    pub fn ahead(&self, commit_ahead: u64) -> u64 {
+        pace::ahead(self.step_time(), commit_ahead)
+    }
+
+    /// How many steps to reserve beyond those that are wanted.
+    #[must_use]
+    pub fn reserve(&self, block: u64) -> u64 {
+        pace::reserve(self.step_time(), block)
+    }
+
+    fn step_time(&self) -> Option<Duration> {
+        Some(self.step_nanos.load(SeqCst)).filter(|nanos| *nanos != u64::MAX).map(Duration::from_nanos)
+    }
+
+    /// Where the trainer was last, and how long its steps take; `None` before it was seen at two steps.
+    #[must_use]
+    pub fn pace(&self) -> Option<Pace> {
+        self.follower.lock().unwrap_or_else(PoisonError::into_inner).pace()
+    }
+
+    /// The first step at which all of people's orders are in force, if the trainer is not known to have come there.
+    #[must_use]
+    pub fn order_step(&self) -> Option<u64> {
+        let reached = self.pace().map_or(0, |pace| pace.step).max(self.complete_end());
+        Some(self.ordered_end.load(SeqCst)).filter(|step| *step > reached)
+    }
+
+    /// For the owner: from `step` on all of people's orders are in force.
+    pub fn publish_order(&self, step: u64) {
+        self.ordered_end.fetch_max(step, SeqCst);
     }
 
     /// Steps below this may have been given out as final.
@@ -220,6 +264,27 @@ impl Cell {
     #[must_use]
     pub fn heard(&self) -> Option<Timestamp> {
         Some(Timestamp(self.heard.load(SeqCst))).filter(|time| time.0 != 0)
+    }
+
+    /// Notes that the trainer asked for `step`.
+    pub fn hear_call(&self, clock: &dyn Clock, step: u64) {
+        self.hear(clock);
+        self.follow(clock, step, Follower::called);
+    }
+
+    /// Notes that the trainer reported, the steps below `complete_end` as complete.
+    pub fn hear_report(&self, clock: &dyn Clock, complete_end: u64) {
+        self.hear(clock);
+        self.follow(clock, complete_end, Follower::reported);
+    }
+
+    fn follow(&self, clock: &dyn Clock, step: u64, saw: fn(&mut Follower, Seen)) {
+        // Whoever holds it is noting another rank's call of about now.
+        let Ok(mut follower) = self.follower.try_lock() else { return };
+        saw(&mut follower, Seen { step, passed: clock.monotonic(), time: clock.now() });
+        let step_time = follower.pace().map(|pace| pace.step_time.as_nanos());
+        let nanos = step_time.map(|nanos| u64::try_from(nanos).unwrap_or(u64::MAX).min(u64::MAX - 1));
+        self.step_nanos.store(nanos.unwrap_or(u64::MAX), SeqCst);
     }
 
     /// Notes that the trainer called or reported.

@@ -227,6 +227,8 @@ impl Entry {
                 conflicting_samples,
                 late_samples,
                 controllers: named.zip(cell.statuses().iter().cloned()).collect(),
+                pace: cell.pace(),
+                order_step: cell.order_step(),
             }
         });
         JobView::new(row, self.attempt(), progress, self.active_time(), self.idle(moment))

@@ -21,6 +21,7 @@ mod loader;
 mod meters;
 mod moment;
 pub mod native;
+mod pace;
 mod past;
 pub mod preview;
 mod recent;

@@ -112,7 +112,8 @@ impl Reporter {
         loop {
             self.cell.check_open()?;
             let commit_ahead = self.entry.row().spec.commit_ahead;
-            let end = self.cell.complete_end().saturating_add(commit_ahead);
+            // The first step that is not complete is the one about to be trained.
+            let end = self.cell.complete_end().saturating_add(1).saturating_add(self.cell.ahead(commit_ahead));
             let start = self.told_end.max(self.cell.complete_end());
             if start < end {
                 let given = self.cell.give_out(end);

@@ -26,6 +26,7 @@ use super::{
     directory::Directory,
     entry::Entry,
     job::Job,
+    lineage::Standing,
     moment::Moment,
     recover::{Loaded, Running},
     tenure::Tenure,
@@ -435,6 +436,9 @@ impl Owned {
         let beginning = Beginning { resume_step: row.resume_step, unknown_end };
         let cell = Cell::new(row.attempt, beginning, heart.timeline().clone(), context.tenure.clone());
         let cell = Arc::new(cell);
+        let standing = Standing::new(&self.attempts, row.attempt);
+        let ordered = self.people.iter().filter_map(|(decision, _)| standing.effective_step(decision)).max();
+        cell.publish_order(ordered.unwrap_or(0));
         let attempt = Attempt {
             heart,
             cell: cell.clone(),

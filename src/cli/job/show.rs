@@ -31,6 +31,8 @@ pub(super) fn job(job: &Job) -> String {
         ("final through step", optional(progress.final_step, |step| step.to_string())),
         ("loss", optional(progress.loss, number)),
         ("learning rate", rates(&progress.rates)),
+        ("orders count", ordered(progress)),
+        ("a step takes", optional(progress.step_seconds, seconds)),
         ("closed loop", controllers(&progress.controllers)),
         ("last heard of", time(progress.report_time.as_ref())),
         ("registered", time(job.create_time.as_ref())),
@@ -68,9 +70,30 @@ pub(super) fn jobs(jobs: &[Job], with_namespace: bool) -> String {
     table(&["NAME", "STATE", "STEP", "OF", "LOSS", "RATE", "EXPERIMENT", "CHANGED"], rows.collect())
 }
 
-/// A job's state after a command, in a line.
+/// A job's state after a command, in a line, and from which step on it counts.
 pub(super) fn outcome(job: &Job) -> String {
-    format!("{} is {}.\n", job.name, state_and_reason(job))
+    let from = job.progress.as_ref().filter(|progress| progress.order_step.is_some());
+    let from = from.map(|progress| format!(" {}", ordered(progress))).unwrap_or_default();
+    format!("{} is {}{from}.\n", job.name, state_and_reason(job))
+}
+
+/// From which step on people's orders count, and when that is expected.
+pub(super) fn ordered(progress: &Progress) -> String {
+    match progress.order_step {
+        Some(step) => from_step(step, progress.order_time.as_ref()),
+        None => "-".to_owned(),
+    }
+}
+
+/// From which step on an order counts, and when that is expected.
+pub(super) fn from_step(step: i64, expected: Option<&pbjson_types::Timestamp>) -> String {
+    let when = expected.map(|expected| format!(", expected at {}", time(Some(expected)))).unwrap_or_default();
+    format!("from step {step} on{when}")
+}
+
+/// A length of time that is short.
+fn seconds(length: f64) -> String {
+    if length < 1.0 { format!("{} ms", number(length * 1000.0)) } else { format!("{} s", number(length)) }
 }
 
 /// Decisions, a line each.

@@ -59,11 +59,11 @@ impl Engine {
         let cell = &*cell;
         let commit_ahead = entry.row().spec.commit_ahead;
         if attempt != 0 {
-            cell.hear(&*self.0.context.clock);
+            cell.hear_call(&*self.0.context.clock, step);
         } else if !cell.is_near(step, commit_ahead) {
             return self.answer(&entry, cell, asked, 0).await;
         }
-        let end = step.saturating_add(1).saturating_add(commit_ahead.min(plan_steps as u64));
+        let end = step.saturating_add(1).saturating_add(cell.ahead(commit_ahead).min(plan_steps as u64));
         let given = cell.give_out(end);
         self.renew(&entry, cell, end);
         if given > step || wait.is_zero() {
@@ -112,7 +112,7 @@ impl Engine {
 
     /// Asks for a longer block when readers come near its end.
     fn renew(&self, entry: &Entry, cell: &Cell, end: u64) {
-        let block = self.0.context.settings.reserve_steps;
+        let block = cell.reserve(self.0.context.settings.reserve_steps);
         if end.saturating_add(block / 2) > cell.reserved_end() {
             // If the shard is that busy, the next call asks again.
             let _ = self.0.shard(entry.id).try_send(Command::Renew { id: entry.id, attempt: cell.attempt, end });

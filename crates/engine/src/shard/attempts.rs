@@ -10,6 +10,7 @@ use crate::{
     api::{AttemptInfo, Error},
     job::Job,
     lineage::Standing,
+    pace,
     recover::{self, Running},
     ticket::Ticket,
     timeline::Timeline,
@@ -35,7 +36,7 @@ impl Shard {
         ticket: Ticket,
         reply: Reply<AttemptInfo>,
     ) {
-        let block = self.context.settings.reserve_steps;
+        let block = pace::reserve(None, self.context.settings.reserve_steps);
         let now = self.context.clock.now();
         let Some(owned) = self.jobs.get_mut(&id) else { return };
         if let Some(known) = owned.attempts.iter().find(|row| row.token == token) {

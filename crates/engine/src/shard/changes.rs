@@ -235,6 +235,7 @@ impl Owned {
         if let Some(running) = &mut self.attempt {
             let decisions = running.heart.apply(&timeline);
             running.cell.publish_timeline(running.heart.timeline());
+            running.cell.publish_order(decision.effective_step);
             writes = self.decided(context, decisions);
             self.publish();
         }

@@ -68,7 +68,7 @@ impl Shard {
             writes.extend(running.save_state(id));
         }
         running.publish();
-        running.cell.hear(&*context.clock);
+        running.cell.hear_report(&*context.clock, running.heart.complete_end());
         running.cell.count(taken.repeated, taken.conflicting, 0);
         if let Some(record) = running.heart.latest() {
             owned.entry.tell(|| Event::Record(Box::new(record.clone())));
@@ -103,8 +103,8 @@ impl Shard {
         if self.closing {
             return;
         }
-        let block = self.context.settings.reserve_steps;
         let Some(running) = self.jobs.get_mut(&id).and_then(|owned| owned.attempt.as_mut()) else { return };
+        let block = running.cell.reserve(self.context.settings.reserve_steps);
         let reserved_end = wanted.saturating_add(block);
         if running.heart.attempt() != attempt || wanted.saturating_add(block / 2) <= running.reserving {
             return;
