@@ -100,6 +100,7 @@ fn attempt(attempt: u32, resume_step: u64) -> AttemptRow {
         token: attempt.to_string(),
         resume_step,
         parent_attempt: attempt - 1,
+        reporting_ranks: None,
         reserved_end: 0,
         create_time: Timestamp(0),
     }
@@ -281,7 +282,7 @@ proptest! {
                 decisions.extend(take(&mut crashing, 0, Report { samples: piece, through_step: through }).decisions);
                 if crashes && let Some(saved) = crashing.saved() {
                     let stored = serde_json::to_string(&saved).unwrap();
-                    crashing = Job::from_saved(&timeline, 1, serde_json::from_str(&stored).unwrap()).unwrap();
+                    crashing = Job::from_saved(&timeline, 1, None, serde_json::from_str(&stored).unwrap()).unwrap();
                 }
             }
 

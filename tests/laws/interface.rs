@@ -72,7 +72,8 @@ impl Running {
             ..Default::default()
         };
         self.jobs().create_job(request).await.unwrap();
-        let request = StartAttemptRequest { job: JOB.into(), attempt_token: token.into(), resume_step: 0 };
+        let request =
+            StartAttemptRequest { job: JOB.into(), attempt_token: token.into(), resume_step: 0, ..Default::default() };
         self.trainers().start_attempt(request).await.unwrap().into_inner().attempt
     }
 

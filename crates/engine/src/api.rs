@@ -81,6 +81,8 @@ pub struct Progress {
     pub pace: Option<Pace>,
     /// The first step at which all of people's orders are in force, if the trainer is not known to have come there.
     pub order_step: Option<u64>,
+    /// The ranks without which no further step is complete, in words; empty if no rank is missing.
+    pub missing_ranks: String,
 }
 
 /// The values that a parameter group uses at a step.
@@ -153,6 +155,8 @@ pub struct DirectiveAnswer {
 pub struct AttemptInfo {
     /// The attempt.
     pub row: AttemptRow,
+    /// How many ranks report in it.
+    pub reporting_ranks: u32,
     /// The job's spec.
     pub spec: Arc<Spec>,
     /// Whether rates depend on telemetry.

@@ -20,7 +20,7 @@ use super::{
     tenure::{Changed, Tenure},
     timeline::Timeline,
 };
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use lrs_control as control;
 use lrs_model::{job::Timestamp, telemetry::Sample};
 use lrs_runtime::clock::Clock;
@@ -32,6 +32,8 @@ pub struct Cell {
     pub attempt: u32,
     /// Its first step.
     pub resume_step: u64,
+    /// How many ranks report.
+    pub ranks: u32,
     /// Steps below this may have been given out by a process before this one.
     unknown_end: u64,
     timeline: ArcSwap<Timeline>,
@@ -54,6 +56,9 @@ pub struct Cell {
     step_nanos: AtomicU64,
     /// From this step on all of people's orders are in force.
     ordered_end: AtomicU64,
+    missing: ArcSwapOption<Missing>,
+    /// When a step became complete last, or the attempt began: how much time had passed, in microseconds.
+    completed_passed: AtomicU64,
     /// Samples repeated, conflicting, late.
     counts: [AtomicU64; 3],
     over: OnceLock<Error>,
@@ -68,8 +73,19 @@ pub struct Cell {
 pub struct Beginning {
     /// Its first step.
     pub resume_step: u64,
+    /// How many ranks report.
+    pub ranks: u32,
     /// Steps below this may have been given out by a process before this one.
     pub unknown_end: u64,
+}
+
+/// Ranks that have not reported a step that others have.
+#[derive(Debug)]
+pub struct Missing {
+    /// The first of them.
+    pub ranks: Vec<u32>,
+    /// How many there are.
+    pub count: u32,
 }
 
 /// How far an attempt's steps are final, and how far they are reserved.
@@ -120,13 +136,14 @@ impl Cell {
     #[must_use]
     pub fn new(
         attempt: u32,
-        Beginning { resume_step, unknown_end }: Beginning,
+        Beginning { resume_step, ranks, unknown_end }: Beginning,
         timeline: Timeline,
         tenure: Arc<Tenure>,
     ) -> Self {
         Self {
             attempt,
             resume_step,
+            ranks,
             unknown_end,
             timeline: ArcSwap::from_pointee(timeline),
             final_end: AtomicU64::new(0),
@@ -140,6 +157,8 @@ impl Cell {
             follower: Mutex::default(),
             step_nanos: AtomicU64::new(u64::MAX),
             ordered_end: AtomicU64::new(0),
+            missing: ArcSwapOption::empty(),
+            completed_passed: AtomicU64::new(0),
             counts: [const { AtomicU64::new(0) }; 3],
             over: OnceLock::new(),
             changed: Arc::default(),
@@ -357,6 +376,47 @@ impl Cell {
         }
     }
 
+    /// For the owner: the ranks that others wait for.
+    pub fn publish_missing(&self, missing: Option<Missing>) {
+        if missing.is_some() || self.missing.load().is_some() {
+            self.missing.store(missing.map(Arc::new));
+        }
+    }
+
+    /// Notes that a step has just become complete, or that the attempt begins.
+    pub fn note_complete(&self, clock: &dyn Clock) {
+        self.completed_passed.store(whole_micros(clock.monotonic()), SeqCst);
+    }
+
+    /// Whether others have waited for a rank for longer than ranks may differ, when `passed` has passed.
+    #[must_use]
+    pub fn is_rank_missing(&self, passed: Duration) -> bool {
+        if self.missing.load().is_none() {
+            return false;
+        }
+        let waited = passed.saturating_sub(Duration::from_micros(self.completed_passed.load(SeqCst)));
+        waited >= PATIENCE.max(self.step_time().unwrap_or_default().saturating_mul(3))
+    }
+
+    /// The ranks without which no further step is complete, in words, when `passed` has passed; empty if no rank is
+    /// missing.
+    #[must_use]
+    pub fn missing_in_words(&self, passed: Duration) -> String {
+        let Some(missing) = self.missing.load_full().filter(|_| self.is_rank_missing(passed)) else {
+            return String::new();
+        };
+        let Missing { ranks, count } = &*missing;
+        let named: Vec<String> = ranks.iter().map(ToString::to_string).collect();
+        let more = if (*count as usize) > ranks.len() { " and others" } else { "" };
+        let (word, have) = if *count == 1 { ("rank", "has") } else { ("ranks", "have") };
+        let (all, step) = (self.ranks, self.complete_end());
+        format!(
+            "{word} {}{more} of {all} {have} not reported step {step}, so no step from {step} on is complete; if fewer \
+             ranks train now, start an attempt that says so (reporting_ranks)",
+            named.join(", ")
+        )
+    }
+
     /// For the owner: the status of each controller.
     pub fn publish_statuses(&self, statuses: Vec<control::Status>) {
         if **self.statuses.load() != statuses {
@@ -380,6 +440,9 @@ impl Cell {
         self.changed.tell();
     }
 }
+
+/// For so long, and for three steps, ranks may wait for another one before it is called missing.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Whole microseconds.
 pub fn whole_micros(passed: Duration) -> u64 {
@@ -408,7 +471,7 @@ mod tests {
         };
         let spec = Spec { groups: vec![group], ..Spec::default() };
         let timeline = Timeline::try_new(&spec, []).unwrap();
-        Cell::new(1, Beginning { resume_step: 0, unknown_end: 0 }, timeline, Arc::new(tenure))
+        Cell::new(1, Beginning { resume_step: 0, ranks: 1, unknown_end: 0 }, timeline, Arc::new(tenure))
     }
 
     fn ends(final_end: u64, reserved_end: u64) -> Ends {

@@ -33,8 +33,8 @@ use lrs_model::{
 pub struct Job {
     timeline: Timeline,
     attempt: u32,
-    /// The attempts that this history goes on with, and their first steps.
-    coming: Vec<(u32, u64)>,
+    /// The attempts that this history goes on with, their first steps, and how many ranks report.
+    coming: Vec<(u32, u64, Option<u32>)>,
     decision_lag: u64,
     controllers: Vec<control::State>,
     /// `controllers` holds the states of the controllers in force at this step.
@@ -135,6 +135,20 @@ impl Job {
         job
     }
 
+    /// The same with so many reporting ranks, before any report; `None`: as many as the spec says.
+    #[must_use]
+    pub fn with_ranks(mut self, ranks: Option<u32>) -> Self {
+        self.reset_ranks(ranks);
+        self
+    }
+
+    /// Every rank begins at `complete_end`.
+    fn reset_ranks(&mut self, ranks: Option<u32>) {
+        let ranks = ranks.unwrap_or_else(|| self.timeline.spec_at(0).spec().reporting_ranks);
+        self.through_ends = vec![self.complete_end; ranks as usize];
+        self.standing = BTreeMap::from([(self.complete_end, ranks)]);
+    }
+
     /// Tells the controllers that a trainer begins.
     fn arrive(&mut self, arrival: Arrival) {
         let step = arrival.step;
@@ -157,13 +171,13 @@ impl Job {
     /// Before the history of an attempt is gone through again: the `parts` that follow on the first. What is decided for
     /// their steps is decided as theirs, under the orders that count there.
     pub fn expect<'a>(&mut self, parts: impl IntoIterator<Item = &'a Part>) {
-        self.coming = parts.into_iter().map(|part| (part.attempt, part.start)).collect();
+        self.coming = parts.into_iter().map(|part| (part.attempt, part.start, part.ranks)).collect();
     }
 
     /// The attempt whose step `effective_step` is.
     fn attempt_of(&self, effective_step: u64) -> u32 {
-        let coming = self.coming.iter().rev().find(|(_, start)| *start <= effective_step);
-        coming.map_or(self.attempt, |(attempt, _)| *attempt)
+        let coming = self.coming.iter().rev().find(|(_, start, _)| *start <= effective_step);
+        coming.map_or(self.attempt, |(attempt, ..)| *attempt)
     }
 
     /// Goes on as `attempt` from `resume_step`: the steps below it are complete, and whatever was reported at or past
@@ -173,17 +187,16 @@ impl Job {
     /// decisions of the controllers on the old attempt's last records.
     pub fn begin_attempt(&mut self, attempt: u32, resume_step: u64) -> Vec<Decision> {
         debug_assert!(self.complete_end <= resume_step, "a rewind starts from the beginning");
-        if !self.coming.iter().any(|(coming, _)| *coming == attempt) {
-            self.coming.push((attempt, resume_step));
+        let known = self.coming.iter().find(|(coming, ..)| *coming == attempt).map(|(.., ranks)| *ranks);
+        if known.is_none() {
+            self.coming.push((attempt, resume_step, None));
         }
         self.open.split_off(&resume_step);
         self.complete_end = resume_step;
         let decisions = self.transit(|_| {});
         self.attempt = attempt;
-        self.coming.retain(|(coming, _)| *coming > attempt);
-        self.through_ends.fill(resume_step);
-        let ranks = u32::try_from(self.through_ends.len()).unwrap_or(u32::MAX);
-        self.standing = BTreeMap::from([(resume_step, ranks)]);
+        self.coming.retain(|(coming, ..)| *coming > attempt);
+        self.reset_ranks(known.flatten());
         let controllers = Some((std::mem::take(&mut self.controllers), self.controllers_at));
         let steering = self.timeline.steering().clone();
         self.arrive(Arrival { step: resume_step, controllers, steering });
@@ -469,6 +482,17 @@ impl Job {
     #[must_use]
     pub fn ranks(&self) -> u32 {
         u32::try_from(self.through_ends.len()).unwrap_or(u32::MAX)
+    }
+
+    /// The ranks that keep the first open step from being complete while others have closed it; empty if there are no
+    /// such ranks. At most `limit` of them, and how many there are.
+    #[must_use]
+    pub fn missing_ranks(&self, limit: usize) -> (Vec<u32>, u32) {
+        let (Some((&first, &count)), true) = (self.standing.first_key_value(), self.standing.len() > 1) else {
+            return (Vec::new(), 0);
+        };
+        let missing = (0..).zip(&self.through_ends).filter(|(_, end)| **end == first).map(|(rank, _)| rank);
+        (missing.take(limit).collect(), count)
     }
 
     /// The latest record taken.

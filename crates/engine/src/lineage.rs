@@ -14,6 +14,8 @@ pub struct Part {
     pub start: u64,
     /// First step no longer of this part.
     pub end: u64,
+    /// How many ranks report, as its trainer said; `None`: as many as the spec says.
+    pub ranks: Option<u32>,
 }
 
 impl Part {
@@ -42,7 +44,7 @@ pub fn lineage(attempts: &[AttemptRow], attempt: u32) -> Vec<Part> {
     while let Ok(place) = attempts.binary_search_by_key(&attempt, |row| row.attempt) {
         let row = &attempts[place];
         if row.resume_step < end {
-            parts.push(Part { attempt, start: row.resume_step, end });
+            parts.push(Part { attempt, start: row.resume_step, end, ranks: row.reporting_ranks });
             end = row.resume_step;
         }
         attempt = row.parent_attempt;
@@ -110,6 +112,7 @@ mod tests {
             resume_step,
             parent_attempt: attempt - 1,
             reserved_end: 0,
+            reporting_ranks: None,
             create_time: Timestamp(0),
         }
     }
@@ -117,7 +120,7 @@ mod tests {
     #[test]
     fn a_rewind_below_an_older_rewind_leaves_that_one_out() {
         let attempts = [attempt(1, 0), attempt(2, 500), attempt(3, 300), attempt(4, 700)];
-        let part = |attempt, start, end| Part { attempt, start, end };
+        let part = |attempt, start, end| Part { attempt, start, end, ranks: None };
         assert_eq!(lineage(&attempts, 2), [part(1, 0, 500), part(2, 500, u64::MAX)]);
         assert_eq!(lineage(&attempts, 3), [part(1, 0, 300), part(3, 300, u64::MAX)]);
         assert_eq!(lineage(&attempts, 4), [part(1, 0, 300), part(3, 300, 700), part(4, 700, u64::MAX)]);

@@ -59,6 +59,12 @@ impl Reporter {
         &self.entry.name
     }
 
+    /// The ranks without which no further step is complete, in words; empty if no rank is missing.
+    #[must_use]
+    pub fn missing_ranks(&self) -> String {
+        self.cell.missing_in_words(self.context.clock.monotonic())
+    }
+
     /// Hands over a report; waits while the pipeline is full.
     ///
     /// A large report is accepted in pieces, so that others need not wait for all of it. If the call is cancelled or

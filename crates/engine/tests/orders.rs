@@ -49,7 +49,7 @@ impl Service {
     }
 
     async fn start(&self, token: &str, resume_step: u64) -> u64 {
-        self.engine.start_attempt(&self.name, token.to_owned(), resume_step).await.unwrap().row.attempt.into()
+        self.engine.start_attempt(&self.name, token.to_owned(), resume_step, None).await.unwrap().row.attempt.into()
     }
 
     async fn call(&self, attempt: u64, step: u64) -> DirectiveAnswer {

@@ -38,6 +38,9 @@ pub(super) fn job(job: &Job) -> String {
         ("registered", time(job.create_time.as_ref())),
         ("changed", time(job.update_time.as_ref())),
     ]);
+    if !progress.missing_ranks.is_empty() {
+        rows.push(("missing", progress.missing_ranks.clone()));
+    }
     if job.end_time.is_some() {
         rows.push(("ended", time(job.end_time.as_ref())));
     }
@@ -168,11 +171,12 @@ pub(super) fn attempts(attempts: &[Attempt]) -> String {
             attempt.attempt.to_string(),
             attempt.resume_step.to_string(),
             optional((attempt.parent_attempt > 0).then_some(attempt.parent_attempt), |n| n.to_string()),
+            optional(attempt.reporting_ranks, |n| n.to_string()),
             attempt.attempt_token.clone(),
             time(attempt.create_time.as_ref()),
         ]
     });
-    table(&["ATTEMPT", "FROM STEP", "CONTINUES", "TOKEN", "STARTED"], rows.collect())
+    table(&["ATTEMPT", "FROM STEP", "CONTINUES", "RANKS", "TOKEN", "STARTED"], rows.collect())
 }
 
 /// Records, a line each and a column a metric.

@@ -56,6 +56,7 @@ fn progress_to_proto(progress: &Progress, is_stale: bool) -> proto::Progress {
         conflicting_samples: int64(progress.conflicting_samples),
         controllers: progress.controllers.iter().map(status_to_proto).collect(),
         late_samples: int64(progress.late_samples),
+        missing_ranks: progress.missing_ranks.clone(),
         step_seconds: progress.pace.map(|pace| pace.step_time.as_secs_f64()),
         order_step: progress.order_step.map(int64),
         order_time: expected.and_then(|(pace, step)| pace.expected_time(step)).map(time::to_proto),

@@ -799,6 +799,8 @@ impl JobHistory {
     /// it.
     fn check_decision(&mut self, job: &JobName, decision: &Decision, stored: &Stored) -> Checked {
         let newest = stored.attempts.last().map_or(0, |row| row.attempt);
+        // A fork's first attempt decides on records that it shares before anyone asks for a step.
+        self.furthest = self.furthest.max(decision.effective_step);
         let mut expected = None;
         for attempt in decision.attempt..=newest {
             let Some(found) = self.oracle(attempt, stored).decision(decision.id) else { continue };

@@ -33,6 +33,7 @@ impl Shard {
         id: JobId,
         token: String,
         resume_step: u64,
+        ranks: Option<u32>,
         ticket: Ticket,
         reply: Reply<AttemptInfo>,
     ) {
@@ -40,7 +41,7 @@ impl Shard {
         let now = self.context.clock.now();
         let Some(owned) = self.jobs.get_mut(&id) else { return };
         if let Some(known) = owned.attempts.iter().find(|row| row.token == token) {
-            let _ = reply.send(owned.known_attempt(known, resume_step));
+            let _ = reply.send(owned.known_attempt(known, resume_step, ranks));
             return;
         }
         let checked = owned.check_resume_step(resume_step).and_then(|()| owned.check_attempts());
@@ -56,6 +57,7 @@ impl Shard {
             resume_step,
             parent_attempt,
             reserved_end: resume_step.saturating_add(block),
+            reporting_ranks: ranks,
             create_time: now,
         };
         let job_row = owned.next_row(now, |row| {
@@ -98,7 +100,7 @@ impl Shard {
         let attempts = owned.attempts.clone();
         let read = async move {
             if row.parent_attempt == 0 {
-                let heart = Job::new(timeline, row.attempt, row.resume_step);
+                let heart = Job::new(timeline, row.attempt, row.resume_step).with_ranks(row.reporting_ranks);
                 return (row, Ok(Running::new(heart, 0)));
             }
             let mut waits = Backoff::DATABASE.regular();
@@ -151,15 +153,29 @@ impl Shard {
 }
 
 impl Owned {
+    /// How many ranks report in an attempt.
+    fn reporting_ranks(&self, row: &AttemptRow) -> u32 {
+        row.reporting_ranks.unwrap_or_else(|| self.timeline.spec_at(0).spec().reporting_ranks)
+    }
+
     fn info(&self, row: &AttemptRow) -> AttemptInfo {
         AttemptInfo {
             row: row.clone(),
+            reporting_ranks: self.reporting_ranks(row),
             spec: Arc::clone(self.timeline.last_spec().spec()),
             needs_telemetry: self.timeline.needs_telemetry(),
         }
     }
 
-    fn known_attempt(&self, known: &AttemptRow, resume_step: u64) -> Result<AttemptInfo, Error> {
+    fn known_attempt(&self, known: &AttemptRow, resume_step: u64, ranks: Option<u32>) -> Result<AttemptInfo, Error> {
+        if let Some(now) = ranks
+            && now != self.reporting_ranks(known)
+        {
+            let mut violations = Violations::new();
+            let allowed = format!("{}, as the attempt with this token has", self.reporting_ranks(known));
+            violations.refuse("reporting_ranks", now, allowed);
+            return Err(Error::Invalid(violations));
+        }
         if known.resume_step == resume_step {
             return Ok(self.info(known));
         }

@@ -67,7 +67,11 @@ impl Shard {
         if running.records_since_snapshot >= context.settings.snapshot_after_records && !owned.changing {
             writes.extend(running.save_state(id));
         }
+        if running.heart.complete_end() > running.cell.complete_end() {
+            running.cell.note_complete(&*context.clock);
+        }
         running.publish();
+        running.publish_missing(&*context.clock);
         running.cell.hear_report(&*context.clock, running.heart.complete_end());
         running.cell.count(taken.repeated, taken.conflicting, 0);
         if let Some(record) = running.heart.latest() {
@@ -149,7 +153,7 @@ fn check(running: &Attempt, rank: u32, report: &Report) -> Result<(), Error> {
     let mut violations = Violations::new();
     let ranks = running.heart.ranks();
     if rank >= ranks {
-        violations.refuse("rank", rank, format_args!("below the job's reporting_ranks, {ranks}"));
+        violations.refuse("rank", rank, format_args!("below the attempt's reporting_ranks, {ranks}"));
     }
     let first = running.cell.resume_step;
     if let Some(sample) = report.samples.first().filter(|sample| sample.step < first) {
