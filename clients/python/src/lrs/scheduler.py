@@ -76,7 +76,9 @@ class Scheduler(Overview):
         self._figures = Figures()
         self._directive: Directive | None = None
         self._closed = False
-        self._link = Link(Errand(self.server, self.job, asked, names, tier, self.attempt_token), self._options)
+        ranks = self._options.reporting_ranks
+        errand = Errand(self.server, self.job, asked, names, tier, self.attempt_token, ranks)
+        self._link = Link(errand, self._options)
         self._mailbox = self._link.mailbox
         self._mailbox.next_step = self._first_step
         self._late = LateActions(self._mailbox)
