@@ -12,7 +12,7 @@ const AHEAD: Duration = Duration::from_secs(2);
 /// For so long ahead steps are reserved. After a crash, an order takes effect no later.
 const RESERVED: Duration = Duration::from_secs(30);
 /// Steps that are reserved while the pace is not known.
-const FIRST_BLOCK: u64 = 16;
+const FIRST_BLOCK: u64 = 32;
 /// The pace is that of the last one to two stretches: each of so many steps, or so long.
 const STRETCH_STEPS: u64 = 16;
 const STRETCH: Duration = Duration::from_secs(10);
@@ -168,7 +168,7 @@ mod tests {
         let millis = |millis| Some(Duration::from_millis(millis));
         let steps = [None, Some(Duration::ZERO), millis(1), millis(100), millis(1000), millis(60_000)];
         assert_eq!(steps.map(|step_time| ahead(step_time, 64)), [1, 64, 64, 20, 2, 1]);
-        assert_eq!(steps.map(|step_time| reserve(step_time, 1024)), [16, 1024, 1024, 300, 30, 4]);
+        assert_eq!(steps.map(|step_time| reserve(step_time, 1024)), [32, 1024, 1024, 300, 30, 4]);
         assert_eq!((ahead(Some(Duration::ZERO), 1), reserve(None, 2)), (1, 2));
     }
 
