@@ -140,7 +140,7 @@ mod tests {
     fn a_trainer_that_was_seen_at_one_step_has_no_pace() {
         assert_eq!(step_time([]), None);
         assert_eq!(step_time([(5, 0), (5, 100)]), None);
-        assert_eq!(step_time([(5, 0), (6, 60_000)]), Some(Duration::from_secs(60)));
+        assert_eq!(step_time([(5, 0), (6, 60_000)]), Some(Duration::from_mins(1)));
     }
 
     #[test]
