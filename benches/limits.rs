@@ -68,7 +68,8 @@ async fn begin(channel: &Channel, id: &str, spec: JobSpec) -> String {
     let (parent, job_id) = (NAMESPACE.to_owned(), id.to_owned());
     let request = CreateJobRequest { parent, job_id, job, ..CreateJobRequest::default() };
     let job = JobServiceClient::new(channel.clone()).create_job(request).await.unwrap().into_inner().name;
-    let start = StartAttemptRequest { job: job.clone(), attempt_token: "t".to_owned(), resume_step: 0 };
+    let start =
+        StartAttemptRequest { job: job.clone(), attempt_token: "t".to_owned(), resume_step: 0, ..Default::default() };
     LearningRateServiceClient::new(channel.clone()).start_attempt(start).await.unwrap();
     job
 }

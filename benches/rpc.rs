@@ -238,7 +238,15 @@ async fn register(server: &Server, count: usize) -> Vec<String> {
         };
         let job = jobs.create_job(request).await.unwrap().into_inner().name;
         let attempt_token = "t".to_owned();
-        rates.start_attempt(StartAttemptRequest { job: job.clone(), attempt_token, resume_step: 0 }).await.unwrap();
+        rates
+            .start_attempt(StartAttemptRequest {
+                job: job.clone(),
+                attempt_token,
+                resume_step: 0,
+                ..Default::default()
+            })
+            .await
+            .unwrap();
         names.push(job);
     }
     names

@@ -39,10 +39,10 @@ pub(super) fn stored_snapshot(data: &[u8]) {
     let controllers = vec![ControllerSpec::new("reduce_lr_on_plateau", serde_json::Map::new())];
     let spec = Spec { groups: vec![group], controllers, ..Spec::default() };
     let timeline = Timeline::try_new(&spec, []).unwrap_or_else(|violations| panic!("{violations}"));
-    let Some(mut job) = Job::from_saved(&timeline, 1, snapshot) else { return };
+    let Some(mut job) = Job::from_saved(&timeline, 1, None, snapshot) else { return };
     let text = serde_json::to_string(&job.saved()).expect("a snapshot is JSON");
     let again: Saved = serde_json::from_str(&text).expect("a snapshot is read");
-    let again = Job::from_saved(&timeline, 1, again).expect("what was restored can be restored");
+    let again = Job::from_saved(&timeline, 1, None, again).expect("what was restored can be restored");
     assert_eq!(serde_json::to_string(&again.saved()).expect("JSON"), text);
     let step = job.complete_end();
     let report = Report { samples: vec![Sample { loss: Some(1.0), ..Sample::new(step) }], through_step: Some(step) };

@@ -148,7 +148,7 @@ impl JobService for Jobs {
                 problem: "its learning rate is not overridden, so there is nothing to clear".to_owned(),
             })
             .map_err(status::of)?;
-        Ok(Response::new(convert::decision::to_proto(&name, &decision)))
+        Ok(Response::new(convert::decision::answer_to_proto(&job, &decision)))
     }
 
     async fn advise_stop(&self, request: Request<AdviseStopRequest>) -> Result<Response<Decision>, Status> {
@@ -164,7 +164,7 @@ impl JobService for Jobs {
             .await
             .map_err(status::of)?;
         let decision = decision.ok_or_else(|| Status::internal("advice led to no decision"))?;
-        Ok(Response::new(convert::decision::to_proto(&job.row.name, &decision)))
+        Ok(Response::new(convert::decision::answer_to_proto(&job, &decision)))
     }
 
     async fn fork_job(&self, request: Request<ForkJobRequest>) -> Result<Response<Job>, Status> {

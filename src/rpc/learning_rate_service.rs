@@ -50,13 +50,15 @@ impl LearningRateService for LearningRates {
         &self,
         request: Request<StartAttemptRequest>,
     ) -> Result<Response<StartAttemptResponse>, Status> {
-        let StartAttemptRequest { job, attempt_token, resume_step } = request.into_inner();
+        let StartAttemptRequest { job, attempt_token, resume_step, reporting_ranks } = request.into_inner();
         let mut violations = Violations::new();
         let job = fields::job_name(&mut violations, "job", &job);
         check_token(&mut violations, &attempt_token);
         let resume_step = step(&mut violations, "resume_step", resume_step);
+        let ranks = reporting_ranks.map(|ranks| convert::spec::reporting_ranks(ranks, &mut violations));
         let job = checked(violations, job).map_err(status::of)?;
-        let attempt = self.door.engine()?.start_attempt(&job, attempt_token, resume_step).await.map_err(status::of)?;
+        let started = self.door.engine()?.start_attempt(&job, attempt_token, resume_step, ranks).await;
+        let attempt = started.map_err(status::of)?;
         Ok(Response::new(convert::attempt::to_start_response(&attempt)))
     }
 

@@ -237,7 +237,7 @@ impl Open {
     /// The next answer, with all acknowledgements that wait and these directives.
     fn tell(&mut self, directives: &[Directive]) -> StreamTelemetryResponse {
         self.tell_by = None;
-        self.sums.tell(directives)
+        StreamTelemetryResponse { missing_ranks: self.reporter.missing_ranks(), ..self.sums.tell(directives) }
     }
 }
 
@@ -331,6 +331,7 @@ impl Sums {
             late_samples: int64(told.late),
             conflict_step: told.conflict_step.map(int64),
             directives: directives.iter().map(|each| directive::to_proto(each, true)).collect(),
+            missing_ranks: String::new(),
         }
     }
 }

@@ -156,6 +156,7 @@ impl Rank {
             job: name.clone(),
             attempt_token: stretch.token.clone(),
             resume_step: i64::try_from(stretch.resume_step).unwrap(),
+            reporting_ranks: None,
         };
         let mut age = self.job.ledger.age();
         let answer = self

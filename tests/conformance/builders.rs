@@ -44,6 +44,7 @@ pub fn attempt(attempt: u32) -> AttemptRow {
         token: format!("token {attempt}"),
         resume_step: 10 * u64::from(attempt - 1),
         parent_attempt: attempt - 1,
+        reporting_ranks: None,
         reserved_end: 1024,
         create_time: Timestamp(i64::from(attempt)),
     }

@@ -47,7 +47,7 @@ pub async fn train(engine: &Engine, id: &str, decides: bool, attempts: &[(u64, u
     let job = NewJob { name: name(id), spec: spec(decides), order: Order::default() };
     engine.create_job(job).await.unwrap();
     for (start, end) in attempts {
-        engine.start_attempt(&name(id), format!("from {start}"), *start).await.unwrap();
+        engine.start_attempt(&name(id), format!("from {start}"), *start, None).await.unwrap();
         report(engine, &name(id), *start, *end).await;
     }
     name(id)
@@ -94,7 +94,7 @@ pub async fn a_sound_database_has_nothing_to_find(database: &TestDatabase) {
     engine.complete_job(&ended, State::Completed, Order::default()).await.unwrap();
     let fork = lrs_engine::Fork { source: rewound, name: name("fork"), step: 25, spec: None, order: Order::default() };
     engine.fork_job(fork).await.unwrap();
-    engine.start_attempt(&name("fork"), "t".into(), 25).await.unwrap();
+    engine.start_attempt(&name("fork"), "t".into(), 25, None).await.unwrap();
     report(&engine, &name("fork"), 25, 60).await;
     train(&engine, "silent", false, &[]).await;
     engine.shutdown().await;

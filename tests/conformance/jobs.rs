@@ -188,6 +188,7 @@ pub async fn attempts_come_first_to_newest(database: &TestDatabase) {
         token: "größe".into(),
         resume_step: MAX_STEP,
         parent_attempt: u32::MAX - 1,
+        reporting_ranks: Some(u32::MAX),
         reserved_end: MAX_STEP + 1,
         create_time: Timestamp(i64::MAX),
     };

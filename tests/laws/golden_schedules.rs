@@ -131,7 +131,7 @@ fn after(timeline: &Timeline, metrics: &[Metric]) -> Result<Timeline, String> {
         job.take(0, report, 1).map_err(|refused| format!("refuses the metric of step {step}: {refused:?}"))?;
         let stored = serde_json::to_string(&job.saved().expect("it has a record")).expect("a snapshot is JSON");
         let snapshot = serde_json::from_str(&stored).expect("what was written can be read");
-        job = Job::from_saved(timeline, 1, snapshot).expect("it is of the same job");
+        job = Job::from_saved(timeline, 1, None, snapshot).expect("it is of the same job");
     }
     Ok(job.timeline().clone())
 }

@@ -4,6 +4,7 @@ use lrs_control::{auto, greedy, plateau};
 use lrs_engine::{
     Directive,
     job::{Job, Taken},
+    lineage::{Standing, lineage},
     replay::{recorded, replay, same_decision},
     timeline::Timeline,
 };
@@ -99,6 +100,7 @@ fn attempt(attempt: u32, resume_step: u64) -> AttemptRow {
         token: attempt.to_string(),
         resume_step,
         parent_attempt: attempt - 1,
+        reporting_ranks: None,
         reserved_end: 0,
         create_time: Timestamp(0),
     }
@@ -280,7 +282,7 @@ proptest! {
                 decisions.extend(take(&mut crashing, 0, Report { samples: piece, through_step: through }).decisions);
                 if crashes && let Some(saved) = crashing.saved() {
                     let stored = serde_json::to_string(&saved).unwrap();
-                    crashing = Job::from_saved(&timeline, 1, serde_json::from_str(&stored).unwrap()).unwrap();
+                    crashing = Job::from_saved(&timeline, 1, None, serde_json::from_str(&stored).unwrap()).unwrap();
                 }
             }
 
@@ -294,12 +296,18 @@ proptest! {
         first in losses(), second in losses(), resume in 1u64..19, lag in 1u64..9,
     ) {
         for spec in specs(lag, 1) {
+        let attempts = [attempt(1, 0), attempt(2, resume)];
+        let halved = RateOverride { setting: OverrideSetting::Factor(0.5), end_step: Some(30) };
+        let group = Group { base_lr: 3.0, ..spec.groups[0].clone() };
+        let other = Spec { groups: vec![group], ..spec.clone() };
+        // What was ordered ahead of the rewind counts from its step on.
         let people = [
             person(1, 12, Effect::Pause),
             person(2, 15, Effect::Resume),
-            person(3, 17, Effect::Override(RateOverride { setting: OverrideSetting::Factor(0.5), end_step: Some(30) })),
+            person(3, 17, Effect::Override(halved)),
+            person(4, 20, Effect::Spec(Box::new(other))),
         ];
-        let timeline = Timeline::try_new(&spec, &people).unwrap();
+        let timeline = Timeline::of_attempt(&spec, &people, &Standing::new(&attempts, 2)).unwrap();
         let records = |losses: &[f64], start: u64| -> Vec<Sample> {
             (start..).zip(losses).map(|(step, loss)| sample(step, *loss)).collect()
         };
@@ -309,11 +317,11 @@ proptest! {
 
         // The live job: the first attempt up to its rewind, then the second.
         let mut live = Job::new(timeline, 1, 0);
+        live.expect(&lineage(&attempts, 2)[1..]);
         let mut decisions = take(&mut live, 0, report(shared.clone(), resume - 1)).decisions;
         decisions.extend(live.begin_attempt(2, resume));
         decisions.extend(take(&mut live, 0, report(after.clone(), last)).decisions);
 
-        let attempts = [attempt(1, 0), attempt(2, resume)];
         let replayed = replay(&spec, &attempts, &people, shared.into_iter().chain(after), 2).unwrap();
 
         let found = recorded(&decisions, &attempts, 2);

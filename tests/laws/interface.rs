@@ -72,7 +72,8 @@ impl Running {
             ..Default::default()
         };
         self.jobs().create_job(request).await.unwrap();
-        let request = StartAttemptRequest { job: JOB.into(), attempt_token: token.into(), resume_step: 0 };
+        let request =
+            StartAttemptRequest { job: JOB.into(), attempt_token: token.into(), resume_step: 0, ..Default::default() };
         self.trainers().start_attempt(request).await.unwrap().into_inner().attempt
     }
 
@@ -133,8 +134,13 @@ async fn directives_come_down_the_stream_without_gaps_and_agree_with_what_is_ask
     sender.send(first).await.unwrap();
 
     let mut directives = Vec::new();
-    while directives.len() < 5 {
+    // Little is given out ahead of a trainer whose pace is not known.
+    for step in 1..100 {
         directives.extend(next(&mut answers).await.unwrap().unwrap().directives);
+        if directives.len() >= 5 {
+            break;
+        }
+        sender.send(report(attempt, vec![step], vec![1.0])).await.unwrap();
     }
 
     for pair in directives.windows(2) {

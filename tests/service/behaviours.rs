@@ -52,14 +52,14 @@ async fn an_open_loop_job_has_final_rates_from_the_first_call() {
     let job = server.register("a", spec_json(schedule)).await.name;
     let attempt = server.start_attempt(&job, "t", 0).await;
 
-    let answer = server.ask(&job, attempt, 50, 200, AT_ONCE).await.unwrap();
+    let answer = server.ask(&job, attempt, 10, 200, AT_ONCE).await.unwrap();
 
     let directive = answer.directive.unwrap();
     assert!(directive.is_final);
-    assert!((directive.rates[0].learning_rate - 0.05).abs() < 1e-12);
+    assert!((directive.rates[0].learning_rate - 0.09).abs() < 1e-12);
     let plan = answer.plan.unwrap();
-    assert_eq!((plan.first_step, plan.groups[0].learning_rate.len()), (51, 200));
-    assert_eq!(plan.final_steps, 64, "commit_ahead bounds how far ahead final rates go");
+    assert_eq!((plan.first_step, plan.groups[0].learning_rate.len()), (11, 200));
+    assert_eq!(plan.final_steps, 1, "the next step, until the trainer's pace is known");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -132,14 +132,14 @@ async fn an_override_takes_effect_after_the_last_step_given_out_and_not_before()
     let job = server.register("a", spec(0.1)).await.name;
     let attempt = server.start_attempt(&job, "t", 0).await;
     let plan = server.ask(&job, attempt, 10, 8, AT_ONCE).await.unwrap().plan.unwrap();
-    assert_eq!(plan.final_steps, 8);
+    assert_eq!(plan.final_steps, 1);
 
     let decision = server.jobs().await.override_learning_rate(factor(&job, 0.5)).await.unwrap().into_inner();
 
-    assert_eq!((decision.step, decision.effective_step), (18, 19));
-    assert_eq!(server.final_rate(&job, attempt, 18).await.to_bits(), 0.1f64.to_bits());
-    assert_eq!(server.final_rate(&job, attempt, 19).await.to_bits(), 0.05f64.to_bits());
-    let directive = server.ask(&job, attempt, 19, 0, AT_ONCE).await.unwrap().directive.unwrap();
+    assert_eq!((decision.step, decision.effective_step), (11, 12));
+    assert_eq!(server.final_rate(&job, attempt, 11).await.to_bits(), 0.1f64.to_bits());
+    assert_eq!(server.final_rate(&job, attempt, 12).await.to_bits(), 0.05f64.to_bits());
+    let directive = server.ask(&job, attempt, 12, 0, AT_ONCE).await.unwrap().directive.unwrap();
     assert_eq!(directive.source(), Source::Override);
 
     let clear = OverrideLearningRateRequest { order: Some(Order::Clear(OverrideCleared {})), ..factor(&job, 1.0) };
@@ -416,7 +416,8 @@ async fn all_ranks_that_start_with_one_token_get_one_attempt() {
         server.start_attempt(&job, "t", 7),
     );
     assert_eq!((a, b, c), (1, 1, 1));
-    let other = StartAttemptRequest { job: job.clone(), attempt_token: "t".to_owned(), resume_step: 8 };
+    let other =
+        StartAttemptRequest { job: job.clone(), attempt_token: "t".to_owned(), resume_step: 8, ..Default::default() };
     let status = server.rates().await.start_attempt(other).await.unwrap_err();
     assert_eq!(status.code(), Code::FailedPrecondition);
     let attempts = ListAttemptsRequest { job, ..Default::default() };

@@ -111,7 +111,7 @@ impl Group {
         let world = &self.network.world;
         loop {
             let start = async |engine: &lrs_engine::Engine| {
-                let info = engine.start_attempt(&self.job, token.to_owned(), resume_step).await?;
+                let info = engine.start_attempt(&self.job, token.to_owned(), resume_step, None).await?;
                 world.log(|| format!("{} is told attempt {} for {token}", self.job, info.row.attempt));
                 world.check_job(&self.job, |history, stored| history.attempt_started(&self.job, &info.row, stored));
                 Ok(info.row.attempt)

@@ -170,7 +170,12 @@ impl Server {
 
     /// Starts an attempt and returns its number.
     pub async fn start_attempt(&self, job: &str, token: &str, resume_step: i64) -> i64 {
-        let request = StartAttemptRequest { job: job.to_owned(), attempt_token: token.to_owned(), resume_step };
+        let request = StartAttemptRequest {
+            job: job.to_owned(),
+            attempt_token: token.to_owned(),
+            resume_step,
+            ..Default::default()
+        };
         self.rates().await.start_attempt(request).await.unwrap().into_inner().attempt
     }
 

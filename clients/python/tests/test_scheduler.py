@@ -2,6 +2,7 @@
 
 import logging
 import math
+import re
 
 import pytest
 
@@ -59,9 +60,45 @@ def test_a_job_that_exists_is_attached_to(server, job, caplog):
         assert second.learning_rate == 0.1
         assert second.attempt == 1
     assert not caplog.records
-    with make(server, job, total_steps=200, schedule={"cosine": {}}) as third:
+    with make(server, job, total_steps=50, schedule={"cosine": {}}) as third:
         assert third.directive.rates == (0.1,)
     assert "is registered with total_steps = 100" in caplog.text
+
+
+def test_a_training_that_is_longer_than_its_job_is_refused_until_the_job_is_extended(server, job):
+    linear = {"schedule": {"linear": {}}}
+    with make(server, job, total_steps=100, **linear) as first:
+        for _ in range(90):
+            first.step(1.0)
+        state = first.state_dict()
+    with pytest.raises(lrs.UsageError, match=r"`lrs job update .* --set spec\.total_steps=200`"):
+        make(server, job, total_steps=200, **linear)
+    changed = server.run("job", "update", job, "--set", "spec.total_steps=200")
+    assert re.search(r"Changed the spec of .*, from step \d+ on", changed.stdout), changed.stdout
+    with make(server, job, total_steps=200, **linear) as second:
+        second.load_state_dict(state)
+        assert second.learning_rate == pytest.approx(0.1 * (1 - 90 / 200))
+
+
+def test_a_world_that_has_shrunk_says_so_and_a_missing_rank_is_named(server, job, caplog, monkeypatch):
+    spec = {"reporting_ranks": 2}
+    with make(server, job, total_steps=100, spec=spec, deadline=0.01) as alone:
+        wait_for("the missing rank", lambda: alone.step(1.0) and "rank 1 of 2 has not reported step 0" in caplog.text)
+        state = alone.state_dict() | {"step": 0}
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    with lrs.Scheduler(job, server=server.url, deadline=20.0, options=PATIENT) as shrunk:
+        shrunk.load_state_dict(state)
+        for _ in range(20):
+            shrunk.step(1.0)
+        assert shrunk.fallback_steps.count == 0
+    assert server.attempts(job)[-1].reporting_ranks == 1
+
+
+def test_a_resume_past_the_end_of_the_schedule_is_refused(server, job):
+    make(server, job, total_steps=10).close()
+    with lrs.Scheduler(job, server=server.url, resume_step=10) as past:
+        with pytest.raises(lrs.ResumeError, match="is over at step 10"):
+            past.load_state_dict({"version": 1, "job": past.job, "attempt": 0, "step": 10, "rates": [0.1]})
 
 
 def test_an_evaluation_belongs_to_the_step_that_follows_and_the_last_one_is_not_lost(server, job):

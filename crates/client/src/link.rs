@@ -93,6 +93,7 @@ impl Link {
             job: job.to_owned(),
             attempt_token: attempt_token.to_owned(),
             resume_step: wire_step(resume_step),
+            reporting_ranks: None,
         };
         let (attempt, answer) = until_answered(options, || {
             let (mut client, start) = (client.clone(), start.clone());

@@ -5,7 +5,7 @@ mod settings;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-pub use super::steering::Told;
+pub use super::{pace::Pace, steering::Told};
 pub use error::Error;
 pub use lrs_control::Status as ControllerStatus;
 use lrs_model::{
@@ -77,6 +77,12 @@ pub struct Progress {
     pub late_samples: u64,
     /// The status of each controller, with its place and kind, in the order of the spec.
     pub controllers: Vec<(String, ControllerStatus)>,
+    /// Where the trainer was last, and how long its steps take; `None` before it was seen at two steps.
+    pub pace: Option<Pace>,
+    /// The first step at which all of people's orders are in force, if the trainer is not known to have come there.
+    pub order_step: Option<u64>,
+    /// The ranks without which no further step is complete, in words; empty if no rank is missing.
+    pub missing_ranks: String,
 }
 
 /// The values that a parameter group uses at a step.
@@ -158,6 +164,8 @@ pub struct DirectiveAnswer {
 pub struct AttemptInfo {
     /// The attempt.
     pub row: AttemptRow,
+    /// How many ranks report in it.
+    pub reporting_ranks: u32,
     /// The job's spec.
     pub spec: Arc<Spec>,
     /// Whether rates depend on telemetry.

@@ -7,7 +7,7 @@
 
 use std::{
     sync::{
-        Arc, OnceLock,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicI64, AtomicU64, Ordering::SeqCst},
     },
     time::Duration,
@@ -16,10 +16,11 @@ use std::{
 use super::{
     api::Error,
     meters,
+    pace::{self, Follower, Pace, Seen},
     tenure::{Changed, Tenure},
     timeline::Timeline,
 };
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use lrs_control as control;
 use lrs_model::{job::Timestamp, telemetry::Sample};
 use lrs_runtime::clock::Clock;
@@ -31,6 +32,8 @@ pub struct Cell {
     pub attempt: u32,
     /// Its first step.
     pub resume_step: u64,
+    /// How many ranks report.
+    pub ranks: u32,
     /// Steps below this may have been given out by a process before this one.
     unknown_end: u64,
     timeline: ArcSwap<Timeline>,
@@ -48,6 +51,14 @@ pub struct Cell {
     heard: AtomicI64,
     /// The same in microseconds that have passed, by which it becomes stale.
     heard_passed: AtomicU64,
+    follower: Mutex<Follower>,
+    /// How long a step takes, in nanoseconds; `u64::MAX` is unknown.
+    step_nanos: AtomicU64,
+    /// From this step on all of people's orders are in force.
+    ordered_end: AtomicU64,
+    missing: ArcSwapOption<Missing>,
+    /// When a step became complete last, or the attempt began: how much time had passed, in microseconds.
+    completed_passed: AtomicU64,
     /// Samples repeated, conflicting, late.
     counts: [AtomicU64; 3],
     over: OnceLock<Error>,
@@ -62,8 +73,19 @@ pub struct Cell {
 pub struct Beginning {
     /// Its first step.
     pub resume_step: u64,
+    /// How many ranks report.
+    pub ranks: u32,
     /// Steps below this may have been given out by a process before this one.
     pub unknown_end: u64,
+}
+
+/// Ranks that have not reported a step that others have.
+#[derive(Debug)]
+pub struct Missing {
+    /// The first of them.
+    pub ranks: Vec<u32>,
+    /// How many there are.
+    pub count: u32,
 }
 
 /// How far an attempt's steps are final, and how far they are reserved.
@@ -114,13 +136,14 @@ impl Cell {
     #[must_use]
     pub fn new(
         attempt: u32,
-        Beginning { resume_step, unknown_end }: Beginning,
+        Beginning { resume_step, ranks, unknown_end }: Beginning,
         timeline: Timeline,
         tenure: Arc<Tenure>,
     ) -> Self {
         Self {
             attempt,
             resume_step,
+            ranks,
             unknown_end,
             timeline: ArcSwap::from_pointee(timeline),
             final_end: AtomicU64::new(0),
@@ -131,6 +154,11 @@ impl Cell {
             statuses: ArcSwap::default(),
             heard: AtomicI64::new(0),
             heard_passed: AtomicU64::new(0),
+            follower: Mutex::default(),
+            step_nanos: AtomicU64::new(u64::MAX),
+            ordered_end: AtomicU64::new(0),
+            missing: ArcSwapOption::empty(),
+            completed_passed: AtomicU64::new(0),
             counts: [const { AtomicU64::new(0) }; 3],
             over: OnceLock::new(),
             changed: Arc::default(),
@@ -180,10 +208,45 @@ impl Cell {
     }
 
     /// Whether a call that names no attempt may make `step` final. It may near the trainer only, so that a curious look
-    /// far ahead does not put off people's decisions.
+    /// far ahead does not put off people's decisions. While no trainer has named the attempt the caller may be it.
     #[must_use]
     pub fn is_near(&self, step: u64, commit_ahead: u64) -> bool {
-        step < self.position().saturating_add(commit_ahead).max(self.unknown_end)
+        let near = self.step_time().map_or(commit_ahead, |step_time| pace::ahead(Some(step_time), commit_ahead));
+        step < self.position().saturating_add(near).max(self.unknown_end)
+    }
+
+    /// How many steps after the one about to be trained may be given out as final: fewer where steps are slow.
+    #[must_use]
+    pub fn ahead(&self, commit_ahead: u64) -> u64 {
+        pace::ahead(self.step_time(), commit_ahead)
+    }
+
+    /// How many steps to reserve beyond those that are wanted.
+    #[must_use]
+    pub fn reserve(&self, block: u64) -> u64 {
+        pace::reserve(self.step_time(), block)
+    }
+
+    fn step_time(&self) -> Option<Duration> {
+        Some(self.step_nanos.load(SeqCst)).filter(|nanos| *nanos != u64::MAX).map(Duration::from_nanos)
+    }
+
+    /// Where the trainer was last, and how long its steps take; `None` before it was seen at two steps.
+    #[must_use]
+    pub fn pace(&self) -> Option<Pace> {
+        self.follower.lock().unwrap_or_else(PoisonError::into_inner).pace()
+    }
+
+    /// The first step at which all of people's orders are in force, if the trainer is not known to have come there.
+    #[must_use]
+    pub fn order_step(&self) -> Option<u64> {
+        let reached = self.pace().map_or(0, |pace| pace.step).max(self.complete_end());
+        Some(self.ordered_end.load(SeqCst)).filter(|step| *step > reached)
+    }
+
+    /// For the owner: from `step` on all of people's orders are in force.
+    pub fn publish_order(&self, step: u64) {
+        self.ordered_end.fetch_max(step, SeqCst);
     }
 
     /// Steps below this may have been given out as final.
@@ -220,6 +283,27 @@ impl Cell {
     #[must_use]
     pub fn heard(&self) -> Option<Timestamp> {
         Some(Timestamp(self.heard.load(SeqCst))).filter(|time| time.0 != 0)
+    }
+
+    /// Notes that the trainer asked for `step`.
+    pub fn hear_call(&self, clock: &dyn Clock, step: u64) {
+        self.hear(clock);
+        self.follow(clock, step, Follower::called);
+    }
+
+    /// Notes that the trainer reported, the steps below `complete_end` as complete.
+    pub fn hear_report(&self, clock: &dyn Clock, complete_end: u64) {
+        self.hear(clock);
+        self.follow(clock, complete_end, Follower::reported);
+    }
+
+    fn follow(&self, clock: &dyn Clock, step: u64, saw: fn(&mut Follower, Seen)) {
+        // Whoever holds it is noting another rank's call of about now.
+        let Ok(mut follower) = self.follower.try_lock() else { return };
+        saw(&mut follower, Seen { step, passed: clock.monotonic(), time: clock.now() });
+        let step_time = follower.pace().map(|pace| pace.step_time.as_nanos());
+        let nanos = step_time.map(|nanos| u64::try_from(nanos).unwrap_or(u64::MAX).min(u64::MAX - 1));
+        self.step_nanos.store(nanos.unwrap_or(u64::MAX), SeqCst);
     }
 
     /// Notes that the trainer called or reported.
@@ -292,6 +376,47 @@ impl Cell {
         }
     }
 
+    /// For the owner: the ranks that others wait for.
+    pub fn publish_missing(&self, missing: Option<Missing>) {
+        if missing.is_some() || self.missing.load().is_some() {
+            self.missing.store(missing.map(Arc::new));
+        }
+    }
+
+    /// Notes that a step has just become complete, or that the attempt begins.
+    pub fn note_complete(&self, clock: &dyn Clock) {
+        self.completed_passed.store(whole_micros(clock.monotonic()), SeqCst);
+    }
+
+    /// Whether others have waited for a rank for longer than ranks may differ, when `passed` has passed.
+    #[must_use]
+    pub fn is_rank_missing(&self, passed: Duration) -> bool {
+        if self.missing.load().is_none() {
+            return false;
+        }
+        let waited = passed.saturating_sub(Duration::from_micros(self.completed_passed.load(SeqCst)));
+        waited >= PATIENCE.max(self.step_time().unwrap_or_default().saturating_mul(3))
+    }
+
+    /// The ranks without which no further step is complete, in words, when `passed` has passed; empty if no rank is
+    /// missing.
+    #[must_use]
+    pub fn missing_in_words(&self, passed: Duration) -> String {
+        let Some(missing) = self.missing.load_full().filter(|_| self.is_rank_missing(passed)) else {
+            return String::new();
+        };
+        let Missing { ranks, count } = &*missing;
+        let named: Vec<String> = ranks.iter().map(ToString::to_string).collect();
+        let more = if (*count as usize) > ranks.len() { " and others" } else { "" };
+        let (word, have) = if *count == 1 { ("rank", "has") } else { ("ranks", "have") };
+        let (all, step) = (self.ranks, self.complete_end());
+        format!(
+            "{word} {}{more} of {all} {have} not reported step {step}, so no step from {step} on is complete; if fewer \
+             ranks train now, start an attempt that says so (reporting_ranks)",
+            named.join(", ")
+        )
+    }
+
     /// For the owner: the status of each controller.
     pub fn publish_statuses(&self, statuses: Vec<control::Status>) {
         if **self.statuses.load() != statuses {
@@ -315,6 +440,9 @@ impl Cell {
         self.changed.tell();
     }
 }
+
+/// For so long, and for three steps, ranks may wait for another one before it is called missing.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Whole microseconds.
 pub fn whole_micros(passed: Duration) -> u64 {
@@ -343,7 +471,7 @@ mod tests {
         };
         let spec = Spec { groups: vec![group], ..Spec::default() };
         let timeline = Timeline::try_new(&spec, []).unwrap();
-        Cell::new(1, Beginning { resume_step: 0, unknown_end: 0 }, timeline, Arc::new(tenure))
+        Cell::new(1, Beginning { resume_step: 0, ranks: 1, unknown_end: 0 }, timeline, Arc::new(tenure))
     }
 
     fn ends(final_end: u64, reserved_end: u64) -> Ends {

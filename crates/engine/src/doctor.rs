@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::Serialize;
 
-use super::{recover, timeline::Timeline};
+use super::{lineage::Standing, recover, timeline::Timeline};
 use chunks::ChunkCheck;
 use lrs_model::{
     decision::{Author, Decision, DecisionId},
@@ -189,7 +189,8 @@ async fn examine_job(database: &dyn Inspection, row: &JobRow, diagnosis: &mut Di
     let before = diagnosis.findings.len();
     let decisions = read_decisions(database, row, &attempts, diagnosis).await?;
     let people = decisions.iter().filter(|decision| matches!(decision.author, Author::Person(_)));
-    let timeline = match Timeline::try_new(&row.initial_spec, people) {
+    let standing = Standing::new(&attempts, attempts.last().map_or(0, |row| row.attempt));
+    let timeline = match Timeline::of_attempt(&row.initial_spec, people, &standing) {
         Ok(timeline) => timeline,
         Err(violations) => {
             diagnosis.find(Some(name), Ailment::Unreadable, format!("its spec is not valid: {violations}"));

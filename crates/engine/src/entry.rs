@@ -64,6 +64,7 @@ pub struct Pulse {
     is_removed: bool,
     complete_end: u64,
     given_end: u64,
+    is_rank_missing: bool,
     decided: u64,
 }
 
@@ -79,6 +80,7 @@ impl Pulse {
             is_removed: row.telemetry_removed_time.is_some(),
             complete_end: 0,
             given_end: 0,
+            is_rank_missing: false,
             decided: 0,
         }
     }
@@ -229,6 +231,9 @@ impl Entry {
                 conflicting_samples,
                 late_samples,
                 controllers: named.zip(cell.statuses().iter().cloned()).collect(),
+                pace: cell.pace(),
+                order_step: cell.order_step(),
+                missing_ranks: cell.missing_in_words(moment.passed()),
             }
         });
         JobView::new(row, self.attempt(), progress, self.active_time(), self.idle(moment))
@@ -248,6 +253,7 @@ impl Entry {
             is_removed: false,
             complete_end: cell.map_or(0, |cell| cell.complete_end()),
             given_end: cell.map_or(0, |cell| cell.given_end()),
+            is_rank_missing: cell.is_some_and(|cell| cell.is_rank_missing(moment.passed())),
             decided: self.decided.load(SeqCst),
         }
     }

@@ -18,7 +18,8 @@ pub enum HealthState {
     Stale,
     /// The loss does not fall any more.
     Plateau,
-    /// The trainer uses other rates than it was told: it has lost the server, or never reached it.
+    /// The trainer uses other rates than it was told, or is told none: it has lost the server, or a rank that should
+    /// report is missing.
     OnPlan,
     /// Nothing of the above.
     Fine,
@@ -129,6 +130,7 @@ type Finding = (HealthState, String);
 
 /// What needs no statistics; `None` of a job that trains.
 fn plain(view: &JobView, recent: &Recent) -> Option<Finding> {
+    let missing = view.progress.as_ref().map_or("", |progress| &progress.missing_ranks);
     Some(match view.row.state {
         State::Failed => (HealthState::Failed, view.row.state_reason.clone()),
         State::Completed | State::Cancelled => (HealthState::Ended, view.row.state_reason.clone()),
@@ -145,6 +147,7 @@ fn plain(view: &JobView, recent: &Recent) -> Option<Finding> {
         State::Running if view.progress.is_none() => {
             (HealthState::Waiting, format!("not asked for since {}, so it is not in memory", view.active_time))
         }
+        State::Running if !missing.is_empty() => (HealthState::OnPlan, missing.to_owned()),
         State::Running if recent.losses.is_empty() => (HealthState::Waiting, "nothing reported yet".to_owned()),
         State::Running => return None,
     })

@@ -16,6 +16,7 @@ pub use saved::Saved;
 
 use super::{
     api::Source,
+    lineage::Part,
     steering::{Steering, When},
     timeline::Timeline,
 };
@@ -32,6 +33,8 @@ use lrs_model::{
 pub struct Job {
     timeline: Timeline,
     attempt: u32,
+    /// The attempts that this history goes on with, their first steps, and how many ranks report.
+    coming: Vec<(u32, u64, Option<u32>)>,
     decision_lag: u64,
     controllers: Vec<control::State>,
     /// `controllers` holds the states of the controllers in force at this step.
@@ -114,6 +117,7 @@ impl Job {
         let ranks = spec.reporting_ranks;
         let mut job = Self {
             attempt,
+            coming: Vec::new(),
             decision_lag: spec.decision_lag,
             controllers: Vec::new(),
             controllers_at: 0,
@@ -129,6 +133,20 @@ impl Job {
         let steering = job.timeline.steering().clone();
         job.arrive(Arrival { step: resume_step, controllers: None, steering });
         job
+    }
+
+    /// The same with so many reporting ranks, before any report; `None`: as many as the spec says.
+    #[must_use]
+    pub fn with_ranks(mut self, ranks: Option<u32>) -> Self {
+        self.reset_ranks(ranks);
+        self
+    }
+
+    /// Every rank begins at `complete_end`.
+    fn reset_ranks(&mut self, ranks: Option<u32>) {
+        let ranks = ranks.unwrap_or_else(|| self.timeline.spec_at(0).spec().reporting_ranks);
+        self.through_ends = vec![self.complete_end; ranks as usize];
+        self.standing = BTreeMap::from([(self.complete_end, ranks)]);
     }
 
     /// Tells the controllers that a trainer begins.
@@ -150,6 +168,18 @@ impl Job {
         }
     }
 
+    /// Before the history of an attempt is gone through again: the `parts` that follow on the first. What is decided for
+    /// their steps is decided as theirs, under the orders that count there.
+    pub fn expect<'a>(&mut self, parts: impl IntoIterator<Item = &'a Part>) {
+        self.coming = parts.into_iter().map(|part| (part.attempt, part.start, part.ranks)).collect();
+    }
+
+    /// The attempt whose step `effective_step` is.
+    fn attempt_of(&self, effective_step: u64) -> u32 {
+        let coming = self.coming.iter().rev().find(|(_, start, _)| *start <= effective_step);
+        coming.map_or(self.attempt, |(attempt, ..)| *attempt)
+    }
+
     /// Goes on as `attempt` from `resume_step`: the steps below it are complete, and whatever was reported at or past
     /// it is forgotten.
     ///
@@ -157,13 +187,16 @@ impl Job {
     /// decisions of the controllers on the old attempt's last records.
     pub fn begin_attempt(&mut self, attempt: u32, resume_step: u64) -> Vec<Decision> {
         debug_assert!(self.complete_end <= resume_step, "a rewind starts from the beginning");
+        let known = self.coming.iter().find(|(coming, ..)| *coming == attempt).map(|(.., ranks)| *ranks);
+        if known.is_none() {
+            self.coming.push((attempt, resume_step, None));
+        }
         self.open.split_off(&resume_step);
         self.complete_end = resume_step;
         let decisions = self.transit(|_| {});
         self.attempt = attempt;
-        self.through_ends.fill(resume_step);
-        let ranks = u32::try_from(self.through_ends.len()).unwrap_or(u32::MAX);
-        self.standing = BTreeMap::from([(resume_step, ranks)]);
+        self.coming.retain(|(coming, ..)| *coming > attempt);
+        self.reset_ranks(known.flatten());
         let controllers = Some((std::mem::take(&mut self.controllers), self.controllers_at));
         let steering = self.timeline.steering().clone();
         self.arrive(Arrival { step: resume_step, controllers, steering });
@@ -290,6 +323,7 @@ impl Job {
             return;
         }
         let when = When { observed_step: record.step, effective_step };
+        let attempt = self.attempt_of(effective_step);
         let is_as_directed = self.is_as_directed(record);
         for (i, controller) in compiled.controllers().iter().enumerate() {
             let before = self.timeline.base_lrs_at(effective_step);
@@ -327,11 +361,11 @@ impl Job {
             };
             decisions.push(Decision {
                 id: DecisionId::Controller {
-                    attempt: self.attempt,
+                    attempt,
                     step: record.step,
                     controller: u32::try_from(i).unwrap_or(u32::MAX),
                 },
-                attempt: self.attempt,
+                attempt,
                 step: record.step,
                 effective_step,
                 author: Author::Controller(format!("{i}/{}", compiled.spec().controllers[i].kind())),
@@ -448,6 +482,17 @@ impl Job {
     #[must_use]
     pub fn ranks(&self) -> u32 {
         u32::try_from(self.through_ends.len()).unwrap_or(u32::MAX)
+    }
+
+    /// The ranks that keep the first open step from being complete while others have closed it; empty if there are no
+    /// such ranks. At most `limit` of them, and how many there are.
+    #[must_use]
+    pub fn missing_ranks(&self, limit: usize) -> (Vec<u32>, u32) {
+        let (Some((&first, &count)), true) = (self.standing.first_key_value(), self.standing.len() > 1) else {
+            return (Vec::new(), 0);
+        };
+        let missing = (0..).zip(&self.through_ends).filter(|(_, end)| **end == first).map(|(rank, _)| rank);
+        (missing.take(limit).collect(), count)
     }
 
     /// The latest record taken.

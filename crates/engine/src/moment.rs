@@ -27,6 +27,12 @@ impl Moment {
         Self { passed: clock.monotonic(), stale_after, abandon_after, before }
     }
 
+    /// How much time has passed.
+    #[must_use]
+    pub fn passed(self) -> Duration {
+        self.passed
+    }
+
     /// The times of day that stored times are compared with. If somebody has set the clock, it is rather too early to
     /// call a job idle than that.
     #[must_use]

@@ -32,7 +32,7 @@ pub async fn moves_at(
             let Some(newest) = newest.get_mut(place) else { continue };
             let is_newer = newest.as_ref().is_none_or(|(id, _)| *id < decision.id);
             if is_newer
-                && parts.iter().any(|part| part.has_decision(decision.id))
+                && parts.iter().any(|part| part.has_decision(&decision))
                 && let Some(base_move) = BaseMove::of(&decision)
             {
                 *newest = Some((decision.id, base_move));

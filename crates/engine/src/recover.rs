@@ -8,7 +8,7 @@ use tracing::warn;
 use super::{
     api::Error,
     job::{Job, Saved},
-    lineage::{Part, lineage},
+    lineage::{Part, Standing, lineage},
     pages,
     timeline::Timeline,
 };
@@ -84,12 +84,14 @@ pub async fn load(store: &dyn Store, record: JobRecord) -> Result<Loaded, store:
     let JobRecord { row, active_time, attempts, has_person_decisions, state, is_state_behind, .. } = record;
     let (row, attempts, snapshot) = (row?, attempts?, state?);
     let people = if has_person_decisions { people(store, row.id).await? } else { Vec::new() };
-    let timeline = in_place(|| Timeline::try_new(&row.initial_spec, people.iter().map(|(decision, _)| decision)))
+    let standing = Standing::new(&attempts, attempts.last().map_or(0, |row| row.attempt));
+    let decisions = people.iter().map(|(decision, _)| decision);
+    let timeline = in_place(|| Timeline::of_attempt(&row.initial_spec, decisions, &standing))
         .map_err(|violations| inconsistent("jobs", row.id, &violations.to_string()))?;
-    let newest = attempts.last().filter(|_| row.state != State::Pending).map(|newest| newest.attempt);
+    let newest = attempts.last().filter(|_| row.state != State::Pending);
     let running = match (newest, &snapshot) {
         (None, _) => None,
-        (Some(newest), Some(state)) if state.attempt == newest && !is_state_behind => {
+        (Some(newest), Some(state)) if state.attempt == newest.attempt && !is_state_behind => {
             match in_place(|| restore(&timeline, newest, row.id, state)) {
                 Some(heart) => Some(Running::new(heart, state.next_seq)),
                 None => Some(running(store, row.id, &timeline, &attempts, None).await?),
@@ -173,13 +175,15 @@ pub async fn running(
     attempts: &[AttemptRow],
     snapshot: Option<StateRow>,
 ) -> Result<Running, store::Error> {
-    let newest = attempts.last().map_or(0, |row| row.attempt);
-    let parts = lineage(attempts, newest);
+    let Some(newest) = attempts.last() else {
+        return Err(inconsistent("attempts", job, "there is no attempt"));
+    };
+    let parts = lineage(attempts, newest.attempt);
     let Some((last, history)) = parts.split_last() else {
         return Err(inconsistent("attempts", job, "the newest attempt has no steps of its own"));
     };
     let mut ledger = Ledger::new(store, job, timeline.last_spec().spec().groups.len());
-    if let Some(state) = snapshot.filter(|state| state.attempt == newest)
+    if let Some(state) = snapshot.filter(|state| state.attempt == newest.attempt)
         && let Some(heart) = restore(timeline, newest, job, &state)
     {
         let mut running = Running::new(heart, state.next_seq);
@@ -187,7 +191,8 @@ pub async fn running(
         return Ok(running);
     }
     let first = parts[0];
-    let heart = Job::new(timeline.clone(), first.attempt, first.start);
+    let mut heart = Job::new(timeline.clone(), first.attempt, first.start).with_ranks(first.ranks);
+    heart.expect(&parts[1..]);
     let mut running = Running::new(heart, 0);
     for (part, next) in history.iter().zip(&parts[1..]) {
         running.next_seq = 0;
@@ -200,15 +205,15 @@ pub async fn running(
     Ok(running)
 }
 
-fn restore(timeline: &Timeline, attempt: u32, job: JobId, state: &StateRow) -> Option<Job> {
+fn restore(timeline: &Timeline, newest: &AttemptRow, job: JobId, state: &StateRow) -> Option<Job> {
     let heart = match serde_json::from_str::<Saved>(&state.state) {
-        Ok(snapshot) => Job::from_saved(timeline, attempt, snapshot),
+        Ok(snapshot) => Job::from_saved(timeline, newest.attempt, newest.reporting_ranks, snapshot),
         Err(problem) => {
             warn!(job.uid = %job, %problem, "The snapshot of job {job} cannot be read, reading its telemetry: {problem}");
             None
         }
     };
-    heart.filter(|heart| heart.attempt() == attempt)
+    heart.filter(|heart| heart.attempt() == newest.attempt)
 }
 
 /// Feeds the telemetry of `part` from `running.next_seq` on.

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::{
     api::Directive,
     job::Job,
-    lineage::{Part, lineage},
+    lineage::{Part, Standing, lineage},
     steering::BaseMove,
     timeline::Timeline,
 };
@@ -82,12 +82,13 @@ impl Replayer {
         people: impl IntoIterator<Item = &'a Decision>,
         attempt: u32,
     ) -> Result<Self, Violations> {
-        let people = people.into_iter().filter(|decision| decision.attempt <= attempt);
-        let timeline = Timeline::try_new(initial_spec, people)?;
+        let timeline = Timeline::of_attempt(initial_spec, people, &Standing::new(attempts, attempt))?;
         let mut parts: VecDeque<Part> = lineage(attempts, attempt).into();
         let first = parts.pop_front();
         let (first_attempt, start) = first.map_or((attempt, 0), |part| (part.attempt, part.start));
-        Ok(Self { job: Job::new(timeline, first_attempt, start), parts })
+        let mut job = Job::new(timeline, first_attempt, start);
+        job.expect(&parts);
+        Ok(Self { job, parts })
     }
 
     /// The rate of every step, as far as it follows from the records taken.
@@ -120,7 +121,7 @@ pub fn recorded<'a>(decisions: &'a [Decision], attempts: &[AttemptRow], attempt:
     let parts = lineage(attempts, attempt);
     let belongs = |decision: &&Decision| match decision.id {
         DecisionId::Person { .. } => false,
-        id @ DecisionId::Controller { .. } => parts.is_empty() || parts.iter().any(|part| part.has_decision(id)),
+        DecisionId::Controller { .. } => parts.is_empty() || parts.iter().any(|part| part.has_decision(decision)),
     };
     let mut recorded: Vec<&Decision> = decisions.iter().filter(belongs).collect();
     recorded.sort_by_key(|decision| (decision.step, decision.id));

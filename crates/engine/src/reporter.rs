@@ -60,6 +60,12 @@ impl Reporter {
         &self.entry.name
     }
 
+    /// The ranks without which no further step is complete, in words; empty if no rank is missing.
+    #[must_use]
+    pub fn missing_ranks(&self) -> String {
+        self.cell.missing_in_words(self.context.clock.monotonic())
+    }
+
     /// Hands over a report; waits while the pipeline is full.
     ///
     /// A large report is accepted in pieces, so that others need not wait for all of it. If the call is cancelled or
@@ -123,7 +129,8 @@ impl Reporter {
         loop {
             self.cell.check_open()?;
             let commit_ahead = self.entry.row().spec.commit_ahead;
-            let end = self.cell.complete_end().saturating_add(commit_ahead);
+            // The first step that is not complete is the one about to be trained.
+            let end = self.cell.complete_end().saturating_add(1).saturating_add(self.cell.ahead(commit_ahead));
             let start = self.told_end.max(self.cell.complete_end());
             if start < end {
                 let given = self.cell.give_out(end);

@@ -13,6 +13,7 @@ mod reports;
 use std::{
     collections::{HashMap, VecDeque},
     sync::Arc,
+    time::Duration,
 };
 
 use futures::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
@@ -21,11 +22,12 @@ use tracing::Span;
 
 use super::{
     api::{AttemptInfo, Change, Error, Event, JobView, Order, Settings},
-    cell::{Beginning, Cell, Ends},
+    cell::{Beginning, Cell, Ends, Missing},
     commit::{Committed, Pipeline, outcome},
     directory::Directory,
     entry::Entry,
     job::Job,
+    lineage::Standing,
     moment::Moment,
     recover::{Loaded, Running},
     tenure::Tenure,
@@ -71,6 +73,8 @@ pub enum Command {
         token: String,
         /// Its first step.
         resume_step: u64,
+        /// How many ranks report, if the trainer says so.
+        ranks: Option<u32>,
         /// The caller's.
         ticket: Ticket,
         /// Told when it is durable.
@@ -210,6 +214,8 @@ struct Attempt {
     reserving: u64,
     records_since_snapshot: u64,
     chunks_since_merge: u64,
+    /// How much time had passed when it was last looked which ranks others wait for.
+    looked_at: Duration,
 }
 
 /// Changes that may wait for the one before.
@@ -298,8 +304,8 @@ impl Shard {
             return;
         }
         match command {
-            Command::Start { token, resume_step, ticket, reply, .. } => {
-                self.start_attempt(id, token, resume_step, ticket, reply);
+            Command::Start { token, resume_step, ranks, ticket, reply, .. } => {
+                self.start_attempt(id, token, resume_step, ranks, ticket, reply);
             }
             Command::Change { change, order, ticket, reply, .. } => self.change(id, change, order, ticket, reply),
             Command::Complete { outcome, order, ticket, reply, .. } => {
@@ -432,9 +438,13 @@ impl Owned {
     /// Runs the newest attempt from now on.
     fn begin(&mut self, context: &Context, row: &AttemptRow, running: Running, unknown_end: u64) {
         let Running { heart, next_seq, unsaved, .. } = running;
-        let beginning = Beginning { resume_step: row.resume_step, unknown_end };
+        let beginning = Beginning { resume_step: row.resume_step, ranks: heart.ranks(), unknown_end };
         let cell = Cell::new(row.attempt, beginning, heart.timeline().clone(), context.tenure.clone());
         let cell = Arc::new(cell);
+        let standing = Standing::new(&self.attempts, row.attempt);
+        let ordered = self.people.iter().filter_map(|(decision, _)| standing.effective_step(decision)).max();
+        cell.publish_order(ordered.unwrap_or(0));
+        cell.note_complete(&*context.clock);
         let attempt = Attempt {
             heart,
             cell: cell.clone(),
@@ -444,6 +454,7 @@ impl Owned {
             reserving: row.reserved_end,
             records_since_snapshot: unsaved,
             chunks_since_merge: 0,
+            looked_at: Duration::ZERO,
         };
         attempt.publish();
         self.attempt = Some(attempt);
@@ -482,6 +493,18 @@ impl Attempt {
         self.cell.publish_statuses(self.heart.statuses());
         let reserved_end = self.reserved_end;
         self.cell.publish_ends(Ends { final_end: self.heart.determined_end().min(reserved_end), reserved_end });
+    }
+
+    /// Shows readers which ranks others wait for; looks at most once a second, since there may be many ranks.
+    fn publish_missing(&mut self, clock: &dyn Clock) {
+        const LISTED: usize = 4;
+        let passed = clock.monotonic();
+        if passed.saturating_sub(self.looked_at) < Duration::from_secs(1) && !self.looked_at.is_zero() {
+            return;
+        }
+        self.looked_at = passed;
+        let (ranks, count) = self.heart.missing_ranks(LISTED);
+        self.cell.publish_missing((count > 0).then_some(Missing { ranks, count }));
     }
 
     fn save_state(&mut self, id: JobId) -> Option<Write> {

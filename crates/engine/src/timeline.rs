@@ -9,6 +9,7 @@ use std::{ops::Range, sync::Arc};
 use super::{
     api::{Directive, Source},
     compiled::{CompiledSpec, limited},
+    lineage::Standing,
     steering::{BaseMove, Steering},
 };
 use lrs_control::shape;
@@ -60,7 +61,7 @@ impl<'a> Bases<'a> {
 }
 
 impl Timeline {
-    /// Lays out people's `decisions`, which come in any order; others are passed over.
+    /// Lays out people's `decisions` of a job's first attempt. See [`Timeline::of_attempt`].
     ///
     /// # Errors
     /// If a spec is wrong.
@@ -68,10 +69,23 @@ impl Timeline {
         initial_spec: &Spec,
         decisions: impl IntoIterator<Item = &'a Decision>,
     ) -> Result<Self, Violations> {
+        Self::of_attempt(initial_spec, decisions, &Standing::new(&[], u32::MAX))
+    }
+
+    /// Lays out people's `decisions` over the history of an attempt. They come in any order; others are passed over.
+    ///
+    /// # Errors
+    /// If a spec is wrong.
+    pub fn of_attempt<'a>(
+        initial_spec: &Spec,
+        decisions: impl IntoIterator<Item = &'a Decision>,
+        standing: &Standing,
+    ) -> Result<Self, Violations> {
         let mut orders =
             vec![Ordered { step: 0, seq: 0, kind: Kind::Spec(Arc::new(CompiledSpec::try_new(initial_spec.clone())?)) }];
         for decision in decisions {
             let DecisionId::Person { seq } = decision.id else { continue };
+            let Some(effective_step) = standing.effective_step(decision) else { continue };
             let kind = match &decision.effect {
                 Effect::Override(order) => Kind::Override(Some(Arc::new(order.clone()))),
                 Effect::ClearOverride => Kind::Override(None),
@@ -83,11 +97,11 @@ impl Timeline {
                 Effect::BaseRates(_) | Effect::Advice(_) | Effect::WithdrawAdvice(_) => continue,
             };
             if let Kind::Override(Some(order)) = &kind
-                && let Some(end) = order.end_step.filter(|&end| end > decision.effective_step)
+                && let Some(end) = order.end_step.filter(|&end| end > effective_step)
             {
                 orders.push(Ordered { step: end, seq, kind: Kind::OverrideEnds });
             }
-            orders.push(Ordered { step: decision.effective_step, seq, kind });
+            orders.push(Ordered { step: effective_step, seq, kind });
         }
         orders.sort_by_key(|order| (order.step, order.seq));
         let segments: Arc<[Segment]> = lay_out(orders).into();

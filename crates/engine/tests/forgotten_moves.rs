@@ -62,7 +62,7 @@ impl Known {
     /// Starts a trainer at `resume_step`, for the first time or again.
     async fn start(&mut self, engine: &Engine, resume_step: u64) {
         let token = format!("{resume_step} {}", self.attempts.len());
-        let info = engine.start_attempt(&self.name, token, resume_step).await.unwrap();
+        let info = engine.start_attempt(&self.name, token, resume_step, None).await.unwrap();
         self.attempts = engine.attempts(&self.name).await.unwrap();
         self.replayer = Replayer::try_new(&spec(), &self.attempts, &[], info.row.attempt).unwrap();
         self.rates = (0..LAG).map(|step| self.replayer.timeline().directive_at(step).rates).collect();

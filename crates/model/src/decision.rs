@@ -11,12 +11,14 @@ use super::{job::Timestamp, spec::Spec};
 pub struct Decision {
     /// Unique within the job.
     pub id: DecisionId,
-    /// The attempt in which it was taken; 0 before the first attempt.
+    /// The attempt in which a person took it, 0 before the first; of a controller's decision the attempt whose steps it
+    /// changes.
     pub attempt: u32,
     /// The newest step whose telemetry a controller's decision rests on; for a person's decision, the newest step that
     /// was given out as final.
     pub step: u64,
-    /// The first step whose directive it changes.
+    /// The first step whose directive it changes. A later attempt that begins before this step begins with a person's
+    /// decision in force, unless it is an override with an end.
     pub effective_step: u64,
     /// The author of the decision.
     pub author: Author,
@@ -45,7 +47,8 @@ pub enum DecisionId {
     },
     /// The decision of controller number `controller` of the spec, at `step` of `attempt`.
     Controller {
-        /// The attempt whose telemetry the decision rests on.
+        /// The attempt in whose steps the decision takes effect. What was observed before its first step counts as that
+        /// attempt's too, since other orders may be in force there.
         attempt: u32,
         /// The step at which the decision was taken.
         step: u64,

@@ -187,6 +187,8 @@ pub struct AttemptRow {
     pub parent_attempt: u32,
     /// Every step that may ever have been given out as final lies below this step.
     pub reserved_end: u64,
+    /// How many ranks report, as the trainer said; `None`: as many as the spec says.
+    pub reporting_ranks: Option<u32>,
     /// When the attempt was started.
     pub create_time: Timestamp,
 }

@@ -237,6 +237,7 @@ where
             .bind(row.resume_step)
             .bind(row.parent_attempt)
             .bind(row.reserved_end)
+            .bind(row.reporting_ranks)
             .bind(row.create_time)
             .bind(self.epoch)
             .execute(&mut *self.connection)

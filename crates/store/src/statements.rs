@@ -22,7 +22,7 @@ pub(super) const JOB_RECORDS: &str = "
 /// The attempts of jobs, to be followed by their identities.
 pub(super) const ATTEMPTS_OF_JOBS: &str = "
     -- attempts_of_jobs
-    select job_id, attempt, token, resume_step, parent_attempt, reserved_end, create_time
+    select job_id, attempt, token, resume_step, parent_attempt, reserved_end, reporting_ranks, create_time
     from attempts where job_id in (";
 
 /// The snapshots of jobs, to be followed by their identities.
@@ -99,25 +99,28 @@ pub(super) const DELETE_JOB: &str = "
 
 pub(super) const ATTEMPTS: &str = "
     -- attempts
-    select attempt, token, resume_step, parent_attempt, reserved_end, create_time
+    select attempt, token, resume_step, parent_attempt, reserved_end, reporting_ranks, create_time
     from attempts where job_id = $1 order by attempt";
 
 pub(super) const INSERT_ATTEMPT: &str = "
     -- insert_attempt
-    insert into attempts (job_id, attempt, token, resume_step, parent_attempt, reserved_end, create_time, epoch)
-    values ($1, $2, $3, $4, $5, $6, $7, $8)
+    insert into attempts (job_id, attempt, token, resume_step, parent_attempt, reserved_end, reporting_ranks, create_time,
+        epoch)
+    values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
     on conflict (job_id, attempt) do nothing";
 
 /// One attempt.
 pub(super) const ATTEMPT: &str = "
     -- attempt
-    select attempt, token, resume_step, parent_attempt, reserved_end, create_time
+    select attempt, token, resume_step, parent_attempt, reserved_end, reporting_ranks, create_time
     from attempts where job_id = $1 and attempt = $2";
 
 pub(super) const COPY_ATTEMPTS: &str = "
     -- copy_attempts
-    insert into attempts (job_id, attempt, token, resume_step, parent_attempt, reserved_end, create_time, epoch)
-    select $1, attempt, 'of the job forked: ' || token, resume_step, parent_attempt, reserved_end, create_time, epoch
+    insert into attempts (job_id, attempt, token, resume_step, parent_attempt, reserved_end, reporting_ranks, create_time,
+        epoch)
+    select $1, attempt, 'of the job forked: ' || token, resume_step, parent_attempt, reserved_end, reporting_ranks,
+        create_time, epoch
     from attempts where job_id = $2 and attempt <= $3";
 
 pub(super) const RESERVE: &str = "

@@ -68,7 +68,8 @@ pub(super) async fn run(session: &Session, args: &Args) -> Result<(), Failure> {
     let decision =
         session.server.call(async |mut service| service.override_learning_rate(request.clone()).await).await?;
     args.format.print(&decision, || {
-        format!("{}: {}, from step {} on.\n", name, show::effect(&decision), decision.effective_step)
+        let from = show::from_step(decision.effective_step, decision.expected_time.as_ref());
+        format!("{}: {}, {from}.\n", name, show::effect(&decision))
     })
 }
 

@@ -31,11 +31,16 @@ pub(super) fn job(job: &Job) -> String {
         ("final through step", optional(progress.final_step, |step| step.to_string())),
         ("loss", optional(progress.loss, number)),
         ("learning rate", rates(&progress.rates)),
+        ("orders count", ordered(progress)),
+        ("a step takes", optional(progress.step_seconds, seconds)),
         ("closed loop", controllers(&progress.controllers)),
         ("last heard of", time(progress.report_time.as_ref())),
         ("registered", time(job.create_time.as_ref())),
         ("changed", time(job.update_time.as_ref())),
     ]);
+    if !progress.missing_ranks.is_empty() {
+        rows.push(("missing", progress.missing_ranks.clone()));
+    }
     if job.end_time.is_some() {
         rows.push(("ended", time(job.end_time.as_ref())));
     }
@@ -74,9 +79,30 @@ pub(super) fn jobs(jobs: &[Job], with_namespace: bool) -> String {
     table(&["NAME", "STATE", "STEP", "OF", "LOSS", "RATE", "EXPERIMENT", "CHANGED"], rows.collect())
 }
 
-/// A job's state after a command, in a line.
+/// A job's state after a command, in a line, and from which step on it counts.
 pub(super) fn outcome(job: &Job) -> String {
-    format!("{} is {}.\n", job.name, state_and_reason(job))
+    let from = job.progress.as_ref().filter(|progress| progress.order_step.is_some());
+    let from = from.map(|progress| format!(" {}", ordered(progress))).unwrap_or_default();
+    format!("{} is {}{from}.\n", job.name, state_and_reason(job))
+}
+
+/// From which step on people's orders count, and when that is expected.
+pub(super) fn ordered(progress: &Progress) -> String {
+    match progress.order_step {
+        Some(step) => from_step(step, progress.order_time.as_ref()),
+        None => "-".to_owned(),
+    }
+}
+
+/// From which step on an order counts, and when that is expected.
+pub(super) fn from_step(step: i64, expected: Option<&pbjson_types::Timestamp>) -> String {
+    let when = expected.map(|expected| format!(", expected at {}", time(Some(expected)))).unwrap_or_default();
+    format!("from step {step} on{when}")
+}
+
+/// A length of time that is short.
+fn seconds(length: f64) -> String {
+    if length < 1.0 { format!("{} ms", number(length * 1000.0)) } else { format!("{} s", number(length)) }
 }
 
 /// Decisions, a line each.
@@ -151,11 +177,12 @@ pub(super) fn attempts(attempts: &[Attempt]) -> String {
             attempt.attempt.to_string(),
             attempt.resume_step.to_string(),
             optional((attempt.parent_attempt > 0).then_some(attempt.parent_attempt), |n| n.to_string()),
+            optional(attempt.reporting_ranks, |n| n.to_string()),
             attempt.attempt_token.clone(),
             time(attempt.create_time.as_ref()),
         ]
     });
-    table(&["ATTEMPT", "FROM STEP", "CONTINUES", "TOKEN", "STARTED"], rows.collect())
+    table(&["ATTEMPT", "FROM STEP", "CONTINUES", "RANKS", "TOKEN", "STARTED"], rows.collect())
 }
 
 /// Records, a line each and a column a metric.

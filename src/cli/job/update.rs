@@ -54,7 +54,10 @@ pub(super) async fn run(session: &Session, args: &Args) -> Result<(), Failure> {
     let job = session.server.call(async |mut service| service.update_job(request.clone()).await).await?;
     args.format.print(&job, || {
         let what = if job.spec == before.spec { "Nothing changed in" } else { "Changed" };
-        format!("{what} the spec of {name}.\n{}", show::job(&job))
+        let progress =
+            job.progress.as_ref().filter(|progress| job.spec != before.spec && progress.order_step.is_some());
+        let from = progress.map(|progress| format!(", {}", show::ordered(progress))).unwrap_or_default();
+        format!("{what} the spec of {name}{from}.\n{}", show::job(&job))
     })
 }
 

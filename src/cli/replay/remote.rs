@@ -58,6 +58,7 @@ pub(in crate::cli) fn row(attempt: &Attempt) -> Result<AttemptRow, Failure> {
         resume_step: u64::try_from(attempt.resume_step).map_err(wrong)?,
         parent_attempt: u32::try_from(attempt.parent_attempt).map_err(wrong)?,
         reserved_end: 0,
+        reporting_ranks: attempt.reporting_ranks.map(u32::try_from).transpose().map_err(wrong)?,
         create_time: Timestamp(0),
     })
 }

@@ -1,6 +1,7 @@
 //! Decisions, and the orders that become decisions.
 
 use super::{int64, optional_whole, spec, time};
+use lrs_engine::JobView;
 use lrs_model::{
     MAX_STEP,
     decision::{Author, BaseRateChange, Decision, Effect, OverrideSetting, RateOverride, RateShape, Topic},
@@ -26,7 +27,16 @@ pub fn to_proto(job: &JobName, decision: &Decision) -> proto::Decision {
             Author::Controller(name) => proto::decision::Author::Controller(name.clone()),
         }),
         effect: Some(effect_to_proto(&decision.effect)),
+        expected_time: None,
     }
+}
+
+/// The answer to an order about a job: the decision, and when it is expected to be felt.
+#[must_use]
+pub fn answer_to_proto(view: &JobView, decision: &Decision) -> proto::Decision {
+    let pace = view.progress.as_ref().and_then(|progress| progress.pace).filter(|_| !view.is_stale());
+    let expected = pace.and_then(|pace| pace.expected_time(decision.effective_step));
+    proto::Decision { expected_time: expected.map(time::to_proto), ..to_proto(&view.row.name, decision) }
 }
 
 /// A rate set by hand. The engine checks whether the job can have these groups and rates.

@@ -18,7 +18,7 @@ pub fn to_proto(view: &JobView) -> proto::Job {
         state_reason: row.state_reason.clone(),
         state_author: row.state_author.clone(),
         attempt: view.attempt.into(),
-        progress: view.progress.as_ref().map(progress_to_proto),
+        progress: view.progress.as_ref().map(|progress| progress_to_proto(progress, view.is_stale())),
         forked_from: row.forked_from.as_ref().map(fork_point_to_proto),
         create_time: Some(time::to_proto(row.create_time)),
         update_time: Some(time::to_proto(row.update_time)),
@@ -45,7 +45,8 @@ pub fn state_to_proto(state: State, idle: Idle) -> proto::job::State {
     }
 }
 
-fn progress_to_proto(progress: &Progress) -> proto::Progress {
+fn progress_to_proto(progress: &Progress, is_stale: bool) -> proto::Progress {
+    let expected = progress.pace.filter(|_| !is_stale).zip(progress.order_step);
     proto::Progress {
         watermark_step: progress.watermark_step.map(int64),
         final_step: progress.final_step.map(int64),
@@ -56,6 +57,10 @@ fn progress_to_proto(progress: &Progress) -> proto::Progress {
         conflicting_samples: int64(progress.conflicting_samples),
         controllers: progress.controllers.iter().map(status_to_proto).collect(),
         late_samples: int64(progress.late_samples),
+        missing_ranks: progress.missing_ranks.clone(),
+        step_seconds: progress.pace.map(|pace| pace.step_time.as_secs_f64()),
+        order_step: progress.order_step.map(int64),
+        order_time: expected.and_then(|(pace, step)| pace.expected_time(step)).map(time::to_proto),
     }
 }
 

@@ -273,7 +273,8 @@ fn arm_from_proto(arm: i32, v: &mut Violations) -> Option<Arm> {
     }
 }
 
-fn reporting_ranks(ranks: i32, v: &mut Violations) -> u32 {
+/// How many ranks report.
+pub fn reporting_ranks(ranks: i32, v: &mut Violations) -> u32 {
     let ranks = whole(v, "reporting_ranks", ranks.into(), 1, MAX_REPORTING_RANKS);
     u32::try_from(ranks).unwrap_or(u32::MAX)
 }

@@ -89,6 +89,7 @@ pub const ROOMS: &[Room] = &[
                 "lrs_control",
                 "lrs_engine::api",
                 "lrs_engine::steering",
+                "lrs_engine::lineage",
                 "lrs_engine::timeline",
                 "lrs_model",
                 "lrs_schedule",

@@ -746,8 +746,7 @@ impl JobHistory {
         let people: Vec<&Decision> = stored.people(attempt).collect();
         let count = people.len();
         if self.oracles.get(&attempt).is_none_or(|(known, _)| *known != count) {
-            let parts = Part::lineage(&stored.attempts, attempt);
-            self.oracles.insert(attempt, (count, Oracle::new(&self.spec, &people, parts, attempt)));
+            self.oracles.insert(attempt, (count, Oracle::new(&self.spec, &people, &stored.attempts, attempt)));
         }
         let Some((_, oracle)) = self.oracles.get_mut(&attempt) else { unreachable!("it was just made") };
         let (sent, closed, inherited, frozen) = (&self.sent, &self.closed, self.inherited, &self.frozen);
@@ -779,7 +778,7 @@ impl JobHistory {
             chunks.filter_map(|chunk| chunk.through_step).max().map_or(0, |step| step + 1)
         };
         let complete = (0..self.spec.reporting_ranks).map(closed).min().unwrap_or(0);
-        let mut oracle = Oracle::new(&self.spec, &people, parts, newest);
+        let mut oracle = Oracle::new(&self.spec, &people, &stored.attempts, newest);
         let end = histories.values().filter_map(Past::last_step).max().unwrap_or(0) + self.spec.decision_lag + 1;
         oracle.advance(end, |part, step| {
             if part.attempt == newest && step >= complete { Err(()) } else { Ok(histories[&part.attempt].record(step)) }
@@ -800,6 +799,8 @@ impl JobHistory {
     /// it.
     fn check_decision(&mut self, job: &JobName, decision: &Decision, stored: &Stored) -> Checked {
         let newest = stored.attempts.last().map_or(0, |row| row.attempt);
+        // A fork's first attempt decides on records that it shares before anyone asks for a step.
+        self.furthest = self.furthest.max(decision.effective_step);
         let mut expected = None;
         for attempt in decision.attempt..=newest {
             let Some(found) = self.oracle(attempt, stored).decision(decision.id) else { continue };
@@ -835,7 +836,8 @@ impl JobHistory {
             }
         }
         for found in stored.controllers() {
-            let DecisionId::Controller { attempt, step, .. } = found.id else { continue };
+            let DecisionId::Controller { attempt, .. } = found.id else { continue };
+            let step = found.effective_step;
             let counts = parts.iter().any(|part| part.attempt == attempt && (part.start..part.end).contains(&step));
             if counts && oracle.decision(found.id).is_none() {
                 return broken(3, format!("{job}: decision {} is stored, and a replay does not make it", found.id));

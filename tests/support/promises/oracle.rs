@@ -230,11 +230,20 @@ struct Now {
 }
 
 impl Oracle {
-    /// An oracle that has computed nothing yet. `people` are the decisions by people that count.
-    pub fn new(spec: &Spec, people: &[&Decision], parts: Vec<Part>, attempt: u32) -> Self {
+    /// An oracle that has computed nothing yet. `people` are the decisions by people that count, `attempts` those of
+    /// the job.
+    pub fn new(spec: &Spec, people: &[&Decision], attempts: &[AttemptRow], attempt: u32) -> Self {
+        let parts = Part::lineage(attempts, attempt);
         let mut events = Vec::new();
         for decision in people {
             let DecisionId::Person { seq } = decision.id else { continue };
+            let is_later = |row: &&AttemptRow| row.attempt > decision.attempt && row.attempt <= attempt;
+            // Whatever an attempt begins with is in force from its first step on.
+            let resumed = attempts.iter().filter(is_later).map(|row| row.resume_step).min().unwrap_or(u64::MAX);
+            let effective_step = match &decision.effect {
+                Effect::Override(RateOverride { end_step: Some(_), .. }) => decision.effective_step,
+                _ => decision.effective_step.min(resumed),
+            };
             let event = match &decision.effect {
                 Effect::Spec(spec) => Event::Spec(spec.clone()),
                 Effect::Override(order) => {
@@ -250,7 +259,7 @@ impl Oracle {
                 Effect::WithdrawAdvice(Topic::Stop) => Event::Stop(None),
                 Effect::BaseRates(_) | Effect::Advice(_) | Effect::WithdrawAdvice(_) => continue,
             };
-            events.push((decision.effective_step, seq, event));
+            events.push((effective_step, seq, event));
         }
         events.sort_by_key(|(step, seq, _)| (*step, *seq));
         events.reverse();
@@ -300,7 +309,7 @@ impl Oracle {
                     let Ok(found) = record(part, at) else { return };
                     self.look_at_idle(&record);
                     if let Some(found) = found {
-                        self.meet(part, at, &found);
+                        self.meet(at, &found);
                     }
                 }
             }
@@ -365,8 +374,10 @@ impl Oracle {
         }
     }
 
-    fn meet(&mut self, part: Part, at: u64, record: &Record) {
+    fn meet(&mut self, at: u64, record: &Record) {
         let step = at + self.lag;
+        let told = self.parts.iter().find(|part| (part.start..part.end).contains(&step));
+        let attempt = told.expect("a history has no gaps").attempt;
         self.renew(step);
         let laid = self.now.laid.clone();
         let then = &self.steps[usize::try_from(at).unwrap()];
@@ -405,7 +416,7 @@ impl Oracle {
                     What::Rates { base_lrs, shape, restore }
                 }
             };
-            let id = DecisionId::Controller { attempt: part.attempt, step: at, controller: u32::try_from(i).unwrap() };
+            let id = DecisionId::Controller { attempt, step: at, controller: u32::try_from(i).unwrap() };
             self.decisions.insert(id, Made { id, effective_step: step, what });
         }
     }

@@ -33,3 +33,10 @@ def attempt_token(environment: Mapping[str, str] | None = None) -> str:
     else:
         token = f"process:{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex}"
     return token if len(token) <= _LONGEST else token[: _LONGEST - 33] + ":" + uuid.uuid5(uuid.NAMESPACE_OID, token).hex
+
+
+def world_size(environment: Mapping[str, str] | None = None) -> int | None:
+    """The number of processes that torchrun or Slurm has started for this training; `None` if neither has."""
+    known = os.environ if environment is None else environment
+    sizes = (known.get(name, "") for name in ("WORLD_SIZE", "SLURM_NTASKS"))
+    return next((int(size) for size in sizes if size.isdecimal() and int(size) > 0), None)

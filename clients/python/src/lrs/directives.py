@@ -94,6 +94,8 @@ class Directives:
                 f"the device is still computing the loss of an earlier step. With a decision lag of {lag}, losses must come "
                 "within so many steps; register the job with a larger decision_lag."
             )
+        if link.mailbox.missing_ranks:
+            return f"{link.mailbox.missing_ranks}."
         if link.listening:
             return f"{server} is connected but does not answer."
         if not link.last_failure:

@@ -42,7 +42,7 @@ class StepError(UsageError):
 
 
 class ResumeError(LrsError):
-    """A checkpoint that does not belong to the job's present history."""
+    """A checkpoint that does not belong to the job's present history, or a resume past the end of its schedule."""
 
 
 class UnreachableError(LrsError):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from google.protobuf import json_format
 
-from lrs.errors import UsageError
+from lrs.errors import ResumeError, UsageError
 from lrs.lengths import in_steps
 from lrs.v1.job_pb2 import JobSpec
 
@@ -45,6 +45,12 @@ def job_name(job: object) -> str:
         )
     namespace = match[1] or os.environ.get("LRS_NAMESPACE") or "default"
     return f"namespaces/{namespace}/jobs/{match[2]}"
+
+
+def short_name(name: str) -> str:
+    """`namespace/job`, as the command line takes it, from a full name."""
+    match = _FULL.fullmatch(name)
+    return f"{match[1]}/{match[2]}" if match is not None else name
 
 
 def base_rates(groups: Mapping[str, float] | float | None) -> dict[str, float]:
@@ -111,11 +117,24 @@ def job_spec(arguments: SchedulerArguments, groups: Mapping[str, float]) -> JobS
     return message
 
 
+def check_length(job: Job, asked: JobSpec | None, first_step: int) -> None:
+    """Raise `ResumeError` if the training begins past the end of the job's schedule, and does not say how long it is."""
+    says = asked is not None and asked.HasField("total_steps")
+    if says or not job.spec.HasField("total_steps") or not 0 < job.spec.total_steps <= first_step:
+        return
+    raise ResumeError(
+        f"{job.name} has total_steps = {job.spec.total_steps}, so its schedule is over at step {first_step}, where this "
+        f"trainer begins. Extend the job with `lrs job update {short_name(job.name)} --set spec.total_steps=N`, or train "
+        "under another job name.",
+        reason="PAST_THE_END",
+    )
+
+
 def check_match(job: Job, groups: Sequence[str] | None, asked: JobSpec | None, tier: int) -> None:
     """Compare a registered job with this trainer.
 
-    Raises `UsageError` if their parameter groups differ, apart from groups added at the end of one, and logs a warning of
-    each other difference.
+    Raises `UsageError` if their parameter groups differ, apart from groups added at the end of one, or if the trainer
+    trains longer than the job, whose schedule would be over. Logs a warning of each other difference.
     """
     found = [group.name for group in job.spec.groups]
     shared = min(len(found), len(groups if groups is not None else found))
@@ -132,6 +151,14 @@ def check_match(job: Job, groups: Sequence[str] | None, asked: JobSpec | None, t
             list(groups),
         )
     if asked is not None:
+        longer, known = asked.total_steps, job.spec.total_steps
+        if asked.HasField("total_steps") and job.spec.HasField("total_steps") and longer > known:
+            raise UsageError(
+                f"{job.name} is registered with total_steps = {known}, but this trainer asks for {longer}: from step {known} "
+                f"on it would train past the end of its schedule. Extend the job with `lrs job update {short_name(job.name)} "
+                f"--set spec.total_steps={longer}`, which counts from the first step of the next attempt on, or train under "
+                "another job name."
+            )
         for field in ("total_steps", "decision_lag"):
             if asked.HasField(field) and getattr(asked, field) != getattr(job.spec, field):
                 log.warning(

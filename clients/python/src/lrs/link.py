@@ -159,7 +159,7 @@ class Link:
             attempt = self.attempt
             if attempt is None or self._is_forgotten:
                 resumes = self.resumes if attempt is None else None
-                attempt = start_attempt(connection, errand, self.first_step, resumes, options.call_timeout)
+                attempt = start_attempt(connection, errand, job, self.first_step, resumes, options.call_timeout)
                 # If telemetry can change the rates, or a directive can hold more than rates, a plan is never final.
                 self.mailbox.reach(steps_ahead(job, attempt), trusts_plan=not attempt.needs_telemetry)
                 if self._is_forgotten:

@@ -51,6 +51,8 @@ class Mailbox:
         # Written by the link's threads, read by the trainer's.
         self.heard = 0
         """The number of answers received on streams."""
+        self.missing_ranks = ""
+        """The ranks that the service waits for, in words; empty if none is missing."""
         self.known_through = -1
         """The newest step whose directive was received on a stream."""
         self.news = Signal()

@@ -38,6 +38,9 @@ class Options:
     """The directory of that file. Default: the system's directory for temporary files."""
     rank: int = 0
     """The rank that this process reports as."""
+    reporting_ranks: int | None = None
+    """How many processes report in this attempt, 1 to 65536. Default: as many as the job says; if those are several, the world
+    size of torchrun or Slurm, and 1 where `lrs.torch.LRScheduler` lets rank 0 report for all."""
     credentials: grpc.ChannelCredentials | None = None
     """Credentials for TLS. Default: the system's certificates."""
     metadata: tuple[tuple[str, str], ...] = ()
@@ -56,6 +59,8 @@ class Options:
                 raise UsageError(f"{name} must be more than 0 seconds, and was {getattr(self, name)}.")
         if not 1 <= self.plan_steps <= 65536:
             raise UsageError(f"plan_steps must be from 1 to 65536, and was {self.plan_steps}.")
+        if self.reporting_ranks is not None and not 1 <= self.reporting_ranks <= 65536:
+            raise UsageError(f"reporting_ranks must be from 1 to 65536, and was {self.reporting_ranks}.")
         if self.max_unacknowledged < 1:
             raise UsageError(f"max_unacknowledged must be at least 1, and was {self.max_unacknowledged}.")
 

@@ -9,7 +9,8 @@ import grpc
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from lrs import errors
-from lrs.job import check_match
+from lrs.attempt import world_size
+from lrs.job import check_length, check_match
 from lrs.resume import check_lineage
 from lrs.v1.job_pb2 import Job, JobSpec
 from lrs.v1.job_service_pb2 import CreateJobRequest, GetJobRequest, UpdateJobRequest
@@ -42,13 +43,16 @@ class Errand(NamedTuple):
     """The token of this attempt."""
     base_lrs: Sequence[float] = ()
     """The base rates of `groups`."""
+    reporting_ranks: int | None = None
+    """The number of ranks that report; `None`: the job's."""
 
 
 def find_or_register(connection: Connection, errand: Errand, timeout: float) -> Job:
     """Find the errand's job, or register it if it is missing and the errand has a spec.
 
     Raises:
-        UsageError: If the job's parameter groups are not the trainer's, apart from groups added at the end.
+        UsageError: If the job's parameter groups are not the trainer's, apart from groups added at the end, or if it is
+            shorter than the training.
         JobEndedError: If the job has ended.
         grpc.RpcError: If a call fails.
     """
@@ -68,17 +72,32 @@ def find_or_register(connection: Connection, errand: Errand, timeout: float) -> 
 
 
 def start_attempt(
-    connection: Connection, errand: Errand, first_step: int, resumes: Mapping[str, object] | None, timeout: float
+    connection: Connection,
+    errand: Errand,
+    job: Job,
+    first_step: int,
+    resumes: Mapping[str, object] | None,
+    timeout: float,
 ) -> StartAttemptResponse:
-    """Start the attempt at `first_step`. `resumes` is the state of the checkpoint to resume from, if any.
+    """Start the attempt of `job` at `first_step`. `resumes` is the state of the checkpoint to resume from, if any.
 
     Raises:
-        ResumeError: If the checkpoint does not belong to the job's present history.
+        ResumeError: If the checkpoint does not belong to the job's present history, or the job's schedule is over.
         grpc.RpcError: If a call fails.
     """
     if resumes is not None:
         check_lineage(connection, errand.job, resumes, timeout)
-    request = StartAttemptRequest(job=errand.job, attempt_token=errand.attempt_token, resume_step=first_step)
+    check_length(job, errand.spec, first_step)
+    ranks = errand.reporting_ranks
+    if ranks is None and job.spec.reporting_ranks > 1:
+        # All processes report, and there may be fewer or more of them than when the job was registered.
+        ranks = world_size()
+    request = StartAttemptRequest(
+        job=errand.job,
+        attempt_token=errand.attempt_token,
+        resume_step=first_step,
+        reporting_ranks=ranks,
+    )
     return connection.start_attempt(request, timeout)
 
 

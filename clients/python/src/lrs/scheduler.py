@@ -76,7 +76,8 @@ class Scheduler(Overview):
         self._figures = Figures()
         self._directive: Directive | None = None
         self._closed = False
-        errand = Errand(self.server, self.job, asked, names, tier, self.attempt_token, tuple(rates.values()))
+        base_lrs, ranks = tuple(rates.values()), self._options.reporting_ranks
+        errand = Errand(self.server, self.job, asked, names, tier, self.attempt_token, base_lrs, ranks)
         self._link = Link(errand, self._options)
         self._mailbox = self._link.mailbox
         self._mailbox.next_step = self._first_step

@@ -85,6 +85,9 @@ class Stream:
 
     def _take(self, answer: StreamTelemetryResponse) -> None:
         self._mailbox.take_answer(answer)
+        missing = self._mailbox.missing_ranks = answer.missing_ranks
+        if missing:
+            self._warn("missing", f"{self._job} waits for other ranks: {missing}.")
         if answer.conflicting_samples:
             self._warn(
                 "conflict",

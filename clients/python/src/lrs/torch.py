@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,6 +12,7 @@ from lrs import errors
 from lrs.arguments import JobArguments, check_arguments
 from lrs.broadcast import Broadcast, is_distributed
 from lrs.guard import clip_gradients, leave_out_if_unsound, parameters_of
+from lrs.options import Options
 from lrs.rates import Directive, Standing
 from lrs.scheduler import Scheduler
 from lrs.snapshots import Snapshots
@@ -92,6 +94,10 @@ class LRScheduler(torch.optim.lr_scheduler.LRScheduler):
         arguments["tier"] = tier
         arguments["decision_lag"] = lag if lag is not None else usual_lag(optimizer)
         groups = dict(zip(names, base_lrs, strict=True))
+        options = arguments.get("options") or Options()
+        if self._broadcast is not None and options.reporting_ranks is None:
+            # Rank 0 reports for all, however many ranks the job was registered with.
+            arguments["options"] = replace(options, reporting_ranks=1)
 
         def connect() -> None:
             self.core = Scheduler(job, groups=groups, **arguments)

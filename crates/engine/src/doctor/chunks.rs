@@ -23,7 +23,8 @@ pub(super) async fn examine(
     diagnosis: &mut Diagnosis,
 ) -> Result<ChunkCheck, Error> {
     let name = row.name.as_str();
-    let mut check = ChunkCheck::new(attempt.resume_step, row.initial_spec.reporting_ranks);
+    let mut check =
+        ChunkCheck::new(attempt.resume_step, attempt.reporting_ranks.unwrap_or(row.initial_spec.reporting_ranks));
     let mut after = None;
     loop {
         let page = database.chunk_rows(row.id, attempt.attempt, after, PAGE).await?;

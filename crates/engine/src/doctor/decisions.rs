@@ -25,7 +25,9 @@ pub(super) async fn examine(
     for attempt in patient.attempts.iter().rev() {
         let number = attempt.attempt;
         let end = patient.taken_end(number);
-        if compared.get(&number).copied().unwrap_or(attempt.resume_step) >= end {
+        // What was decided on the last records takes effect up to the decision lag later.
+        let told_end = end.saturating_add(patient.row.initial_spec.decision_lag);
+        if compared.get(&number).copied().unwrap_or(attempt.resume_step) >= told_end {
             continue;
         }
         let mut parts = lineage(&patient.attempts, number);
@@ -34,6 +36,9 @@ pub(super) async fn examine(
         }
         let decisions = recompute(database, patient, number, parts.clone()).await?;
         diagnosis.counts.recomputed_decisions += decisions.len() as u64;
+        if let Some(last) = parts.last_mut() {
+            last.end = told_end;
+        }
         for part in parts {
             let start = compared.get(&part.attempt).copied().unwrap_or(0).max(part.start);
             let part = Part { start, ..part };
@@ -60,8 +65,8 @@ async fn recompute(
     attempt: u32,
     parts: Vec<Part>,
 ) -> Result<Vec<Decision>, Error> {
-    let people = patient.people().filter(|decision| decision.attempt <= attempt);
     // The spec is valid with all decisions, so it is valid with fewer.
+    let people = patient.people();
     let Ok(mut replayer) = Replayer::try_new(&patient.row.initial_spec, &patient.attempts, people, attempt) else {
         return Ok(Vec::new());
     };
@@ -110,7 +115,7 @@ fn compare(
     pending: &HashSet<DecisionId>,
     diagnosis: &mut Diagnosis,
 ) {
-    let counts = |decision: &&Decision| part.has_decision(decision.id) && !is_foreign(patient, decision);
+    let counts = |decision: &&Decision| part.has_decision(decision) && !is_foreign(patient, decision);
     let mut pairs: BTreeMap<DecisionId, [Option<&Decision>; 2]> = BTreeMap::new();
     for decision in patient.decisions.iter().filter(counts) {
         pairs.entry(decision.id).or_default()[0] = Some(decision);

@@ -435,7 +435,7 @@ mod tests {
 
         looking.engine.complete_job(&a, State::Completed, Order::default()).await.unwrap();
         assert_eq!(looking.look().await, ["a COMPLETED"]);
-        looking.engine.start_attempt(&b, "t".to_owned(), 0).await.unwrap();
+        looking.engine.start_attempt(&b, "t".to_owned(), 0, None).await.unwrap();
         assert_eq!(looking.look().await, ["b RUNNING"]);
         assert_eq!(looking.look().await, [""; 0]);
 

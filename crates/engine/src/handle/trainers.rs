@@ -20,14 +20,20 @@ use lrs_runtime::error::Cause;
 const READING: Duration = Duration::from_secs(1);
 
 impl Engine {
-    /// Begins an attempt, or finds the one with this token.
+    /// Begins an attempt, or finds the one with this token. `ranks` of it report; `None`: as many as the spec says.
     ///
     /// # Errors
-    /// If there is no such job, it has ended, or the token was used with another `resume_step`.
-    pub async fn start_attempt(&self, name: &JobName, token: String, resume_step: u64) -> Result<AttemptInfo, Error> {
+    /// If there is no such job, it has ended, or the token was used with another `resume_step` or number of ranks.
+    pub async fn start_attempt(
+        &self,
+        name: &JobName,
+        token: String,
+        resume_step: u64,
+        ranks: Option<u32>,
+    ) -> Result<AttemptInfo, Error> {
         let entry = self.live(name.as_str()).await?;
         let (id, asked) = (entry.id, self.0.context.tenure.ask());
-        let command = |ticket, reply| Command::Start { id, token, resume_step, ticket, reply };
+        let command = |ticket, reply| Command::Start { id, token, resume_step, ranks, ticket, reply };
         match self.ask(&entry, command).await {
             // It is durable, and the number of an attempt never changes.
             Ok(info) => Ok(info),
@@ -59,11 +65,11 @@ impl Engine {
         let cell = &*cell;
         let commit_ahead = entry.row().spec.commit_ahead;
         if attempt != 0 {
-            cell.hear(&*self.0.context.clock);
+            cell.hear_call(&*self.0.context.clock, step);
         } else if !cell.is_near(step, commit_ahead) {
             return self.answer(&entry, cell, asked, 0).await;
         }
-        let end = step.saturating_add(1).saturating_add(commit_ahead.min(plan_steps as u64));
+        let end = step.saturating_add(1).saturating_add(cell.ahead(commit_ahead).min(plan_steps as u64));
         let given = cell.give_out(end);
         self.renew(&entry, cell, end);
         if given > step || wait.is_zero() {
@@ -115,7 +121,7 @@ impl Engine {
 
     /// Asks for a longer block when readers come near its end.
     fn renew(&self, entry: &Entry, cell: &Cell, end: u64) {
-        let block = self.0.context.settings.reserve_steps;
+        let block = cell.reserve(self.0.context.settings.reserve_steps);
         if end.saturating_add(block / 2) > cell.reserved_end() {
             // If the shard is that busy, the next call asks again.
             let _ = self.0.shard(entry.id).try_send(Command::Renew { id: entry.id, attempt: cell.attempt, end });
@@ -129,10 +135,10 @@ impl Engine {
     pub async fn reporter(&self, name: &JobName, attempt: u64, rank: u32) -> Result<Reporter, Error> {
         let entry = self.live(name.as_str()).await?;
         let cell = self.attempt_cell(&entry, attempt).await?;
-        let ranks = entry.row().spec.reporting_ranks;
+        let ranks = cell.ranks;
         if rank >= ranks {
             let mut violations = Violations::new();
-            violations.refuse("rank", rank, format_args!("below the job's reporting_ranks, {ranks}"));
+            violations.refuse("rank", rank, format_args!("below the attempt's reporting_ranks, {ranks}"));
             return Err(Error::Invalid(violations));
         }
         Ok(Reporter::new(self.0.context.clone(), self.0.shard(entry.id).clone(), entry, cell, rank))

@@ -46,13 +46,14 @@ impl Job {
         })
     }
 
-    /// The job as it was when it was saved, under the same people's decisions. `None` if `saved` has another format or
-    /// does not fit the spec: then the telemetry has to be read again.
+    /// The job as it was when it was saved, under the same people's decisions and with the attempt's own number of
+    /// reporting ranks, if it has one. `None` if `saved` has another format or does not fit the spec: then the telemetry
+    /// has to be read again.
     #[must_use]
-    pub fn from_saved(timeline: &Timeline, attempt: u32, saved: Saved) -> Option<Self> {
+    pub fn from_saved(timeline: &Timeline, attempt: u32, ranks: Option<u32>, saved: Saved) -> Option<Self> {
         let spec = timeline.spec_at(0).spec();
         let fits = saved.format == SAVED_FORMAT
-            && saved.through_ends.len() == spec.reporting_ranks as usize
+            && saved.through_ends.len() == ranks.unwrap_or(spec.reporting_ranks) as usize
             && saved.steering.known_from() <= saved.complete_end;
         if !fits {
             return None;
@@ -67,6 +68,7 @@ impl Job {
         }
         Some(Self {
             attempt,
+            coming: Vec::new(),
             decision_lag: spec.decision_lag,
             controllers: saved.controllers,
             controllers_at: saved.controllers_at,

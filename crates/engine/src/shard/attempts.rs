@@ -9,15 +9,18 @@ use super::{Continuation, Owned, Reply, Shard};
 use crate::{
     api::{AttemptInfo, Error},
     job::Job,
+    lineage::Standing,
+    pace,
     recover::{self, Running},
     ticket::Ticket,
+    timeline::Timeline,
 };
 use lrs_model::{
     job::{AttemptRow, State},
     name::JobId,
     violation::Violations,
 };
-use lrs_runtime::{backoff::Backoff, error::chain};
+use lrs_runtime::{backoff::Backoff, error::chain, heavy::in_place};
 use lrs_store as store;
 use lrs_store::Write;
 
@@ -30,14 +33,15 @@ impl Shard {
         id: JobId,
         token: String,
         resume_step: u64,
+        ranks: Option<u32>,
         ticket: Ticket,
         reply: Reply<AttemptInfo>,
     ) {
-        let block = self.context.settings.reserve_steps;
+        let block = pace::reserve(None, self.context.settings.reserve_steps);
         let now = self.context.clock.now();
         let Some(owned) = self.jobs.get_mut(&id) else { return };
         if let Some(known) = owned.attempts.iter().find(|row| row.token == token) {
-            let _ = reply.send(owned.known_attempt(known, resume_step));
+            let _ = reply.send(owned.known_attempt(known, resume_step, ranks));
             return;
         }
         let checked = owned.check_resume_step(resume_step).and_then(|()| owned.check_attempts());
@@ -53,6 +57,7 @@ impl Shard {
             resume_step,
             parent_attempt,
             reserved_end: resume_step.saturating_add(block),
+            reporting_ranks: ranks,
             create_time: now,
         };
         let job_row = owned.next_row(now, |row| {
@@ -77,6 +82,13 @@ impl Shard {
             info!(job.name = %name, attempt, step, "Attempt {attempt} of {name} begins at step {step}");
             owned.attempts.push(row.clone());
             owned.entry.set_row(job_row);
+            let standing = Standing::new(&owned.attempts, row.attempt);
+            let people = owned.people.iter().map(|(decision, _)| decision);
+            // The same orders were laid out for the attempt before.
+            match in_place(|| Timeline::of_attempt(&owned.entry.row().initial_spec, people, &standing)) {
+                Ok(timeline) => owned.timeline = timeline,
+                Err(violations) => owned.entry.damage(violations.to_string()),
+            }
             shard.rebuild(id, row, reply);
         });
     }
@@ -88,7 +100,7 @@ impl Shard {
         let attempts = owned.attempts.clone();
         let read = async move {
             if row.parent_attempt == 0 {
-                let heart = Job::new(timeline, row.attempt, row.resume_step);
+                let heart = Job::new(timeline, row.attempt, row.resume_step).with_ranks(row.reporting_ranks);
                 return (row, Ok(Running::new(heart, 0)));
             }
             let mut waits = Backoff::DATABASE.regular();
@@ -141,15 +153,29 @@ impl Shard {
 }
 
 impl Owned {
+    /// How many ranks report in an attempt.
+    fn reporting_ranks(&self, row: &AttemptRow) -> u32 {
+        row.reporting_ranks.unwrap_or_else(|| self.timeline.spec_at(0).spec().reporting_ranks)
+    }
+
     fn info(&self, row: &AttemptRow) -> AttemptInfo {
         AttemptInfo {
             row: row.clone(),
+            reporting_ranks: self.reporting_ranks(row),
             spec: Arc::clone(self.timeline.last_spec().spec()),
             needs_telemetry: self.timeline.needs_telemetry(),
         }
     }
 
-    fn known_attempt(&self, known: &AttemptRow, resume_step: u64) -> Result<AttemptInfo, Error> {
+    fn known_attempt(&self, known: &AttemptRow, resume_step: u64, ranks: Option<u32>) -> Result<AttemptInfo, Error> {
+        if let Some(now) = ranks
+            && now != self.reporting_ranks(known)
+        {
+            let mut violations = Violations::new();
+            let allowed = format!("{}, as the attempt with this token has", self.reporting_ranks(known));
+            violations.refuse("reporting_ranks", now, allowed);
+            return Err(Error::Invalid(violations));
+        }
         if known.resume_step == resume_step {
             return Ok(self.info(known));
         }

@@ -6,6 +6,7 @@ use super::{Context, Owned, Reply, Shard};
 use crate::{
     api::{Change, Error, Event, JobView, Order},
     compiled::{CompiledSpec, same_rates},
+    lineage::Standing,
     meters,
     native::native,
     record,
@@ -188,7 +189,9 @@ impl Owned {
         };
         let record = record::of_decision(&row, &decision, &order, next_row.as_ref());
         let people = self.people.iter().map(|(decision, _)| decision).chain([&decision]);
-        let timeline = in_place(|| Timeline::try_new(&row.initial_spec, people)).map_err(Error::Invalid)?;
+        let standing = Standing::new(&self.attempts, self.entry.attempt());
+        let timeline =
+            in_place(|| Timeline::of_attempt(&row.initial_spec, people, &standing)).map_err(Error::Invalid)?;
         Ok(Prepared::Commit(Box::new(Pending {
             decision: Some(decision),
             request_id: order.request_id,
@@ -237,6 +240,7 @@ impl Owned {
         if let Some(running) = &mut self.attempt {
             let decisions = running.heart.apply(&timeline);
             running.cell.publish_timeline(running.heart.timeline());
+            running.cell.publish_order(decision.effective_step);
             writes = self.decided(context, decisions);
             self.publish();
         }

@@ -67,8 +67,12 @@ impl Shard {
         if running.records_since_snapshot >= context.settings.snapshot_after_records && !owned.changing {
             writes.extend(running.save_state(id));
         }
+        if running.heart.complete_end() > running.cell.complete_end() {
+            running.cell.note_complete(&*context.clock);
+        }
         running.publish();
-        running.cell.hear(&*context.clock);
+        running.publish_missing(&*context.clock);
+        running.cell.hear_report(&*context.clock, running.heart.complete_end());
         running.cell.count(taken.repeated, taken.conflicting, 0);
         if let Some(record) = running.heart.latest() {
             owned.entry.tell(|| Event::Record(Box::new(record.clone())));
@@ -103,8 +107,8 @@ impl Shard {
         if self.closing {
             return;
         }
-        let block = self.context.settings.reserve_steps;
         let Some(running) = self.jobs.get_mut(&id).and_then(|owned| owned.attempt.as_mut()) else { return };
+        let block = running.cell.reserve(self.context.settings.reserve_steps);
         let reserved_end = wanted.saturating_add(block);
         if running.heart.attempt() != attempt || wanted.saturating_add(block / 2) <= running.reserving {
             return;
@@ -149,7 +153,7 @@ fn check(running: &Attempt, rank: u32, report: &Report) -> Result<(), Error> {
     let mut violations = Violations::new();
     let ranks = running.heart.ranks();
     if rank >= ranks {
-        violations.refuse("rank", rank, format_args!("below the job's reporting_ranks, {ranks}"));
+        violations.refuse("rank", rank, format_args!("below the attempt's reporting_ranks, {ranks}"));
     }
     let first = running.cell.resume_step;
     if let Some(sample) = report.samples.first().filter(|sample| sample.step < first) {

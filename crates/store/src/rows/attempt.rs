@@ -19,6 +19,7 @@ pub(crate) struct StoredAttempt {
     pub(crate) resume_step: i64,
     pub(crate) parent_attempt: i64,
     pub(crate) reserved_end: i64,
+    pub(crate) reporting_ranks: Option<i64>,
     pub(crate) create_time: i64,
 }
 
@@ -32,6 +33,7 @@ impl TryFrom<&AttemptRow> for StoredAttempt {
             resume_step: stored_number(WHAT, attempt.resume_step)?,
             parent_attempt: attempt.parent_attempt.into(),
             reserved_end: stored_number(WHAT, attempt.reserved_end)?,
+            reporting_ranks: attempt.reporting_ranks.map(Into::into),
             create_time: attempt.create_time.0,
         })
     }
@@ -47,6 +49,7 @@ impl StoredAttempt {
             resume_step: source.number("resume_step", self.resume_step)?,
             parent_attempt: source.number("parent_attempt", self.parent_attempt)?,
             reserved_end: source.number("reserved_end", self.reserved_end)?,
+            reporting_ranks: self.reporting_ranks.map(|ranks| source.number("reporting_ranks", ranks)).transpose()?,
             create_time: Timestamp(self.create_time),
         })
     }

@@ -367,7 +367,9 @@ function takeJob({ job }) {
 chrome("/jobs");
 const dialog = new OrderDialog(() => data.job, (order, answer) => {
   const step = answer.effective_step ?? answer.effectiveStep;
-  tell(step === undefined ? "Done." : `Done: it takes effect at step ${count(Number(step))}.`);
+  const expected = answer.expected_time ?? answer.expectedTime;
+  const when = expected ? `, expected at ${new Date(expected).toLocaleTimeString()}` : "";
+  tell(step === undefined ? "Done." : `Done: it takes effect at step ${count(Number(step))}${when}.`);
   loadAll();
 });
 listen();

@@ -51,6 +51,7 @@ fn attempts_come_in_pages_without_gaps_or_repeats() {
         token: String::new(),
         resume_step: 0,
         parent_attempt: 0,
+        reporting_ranks: None,
         reserved_end: 0,
         create_time: Timestamp(0),
     };
