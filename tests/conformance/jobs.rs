@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use lrs_model::{
     MAX_STEP,
     controller::Mode,
+    decision::Decision,
     job::{AttemptRow, ForkPoint, JobRow, State, Timestamp},
     schedule::ScheduleSpec,
     spec::{Arm, Objective, RateLimits},
@@ -131,7 +132,9 @@ pub async fn a_fork_has_the_history_of_its_source(database: &TestDatabase) {
     before_all.attempt = 0;
     let mut later_attempt = person(4, 5);
     later_attempt.attempt = 3;
-    let (kept, left_out, learnt) = (person(2, 49), person(3, 50), controller(40));
+    // An order of an older attempt counts in the attempt forked, wherever it was to take effect.
+    let (kept, learnt) = (person(2, 70), controller(40));
+    let left_out = Decision { attempt: 2, ..person(3, 50) };
     let chunks = [chunk(0, 0, 0..40), chunk(1, 1, 0..30), chunk(2, 0, 40..45)];
     let mut of_third = chunk(0, 0, 0..3);
     of_third.attempt = 3;

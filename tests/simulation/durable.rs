@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lrs_model::{
     change::Change,
-    decision::Decision,
+    decision::{Decision, DecisionId},
     job::{JobRow, Timestamp},
     name::{JobId, JobName},
     telemetry::Sample,
@@ -162,7 +162,8 @@ impl Durable {
         }
         stored.chunks = source.chunks.into_iter().filter(|chunk| chunk.attempt <= source_attempt).collect();
         for DecisionRow { decision, request_id, .. } in source.decisions {
-            if decision.attempt <= source_attempt && decision.effective_step < step {
+            let is_older_order = matches!(decision.id, DecisionId::Person { .. }) && decision.attempt < source_attempt;
+            if decision.attempt <= source_attempt && (decision.effective_step < step || is_older_order) {
                 self.record(row.id, &decision, request_id);
             }
         }

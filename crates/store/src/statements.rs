@@ -127,6 +127,8 @@ pub(super) const RESERVE: &str = "
     -- reserve
     update attempts set reserved_end = $3 where job_id = $1 and attempt = $2";
 
+/// An order of an attempt before the one forked counts there from no later than that attempt's first step, wherever it
+/// was to take effect.
 pub(super) const COPY_DECISIONS: &str = "
     -- copy_decisions
     insert into decisions (job_id, id, attempt, step, effective_step, author_kind, author, reason, evidence, effect,
@@ -134,7 +136,7 @@ pub(super) const COPY_DECISIONS: &str = "
     select $1, id, attempt, step, effective_step, author_kind, author, reason, evidence, effect, request_id, create_time,
         epoch
     from decisions
-    where job_id = $2 and attempt <= $3 and effective_step < $4
+    where job_id = $2 and attempt <= $3 and (effective_step < $4 or (author_kind = 'person' and attempt < $3))
     order by position";
 
 /// `$2`, `$3`: the attempt, or null for all; the position to begin after.

@@ -163,7 +163,9 @@ impl Engine {
         let now = context.clock.now();
         let source_attempt = source.attempt;
         let people = recover::people(&*self.0.reads, source.row.id).await?;
-        let kept = people.iter().rev().find(|(decision, _)| decision.effective_step < fork.step);
+        // As the store copies them.
+        let is_kept = |decision: &Decision| decision.effective_step < fork.step || decision.attempt < source_attempt;
+        let kept = people.iter().rev().find(|(decision, _)| is_kept(decision));
         let next_seq = kept.map_or(1, |(decision, _)| match decision.id {
             DecisionId::Person { seq } => seq + 1,
             DecisionId::Controller { .. } => 1,
