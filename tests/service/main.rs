@@ -16,6 +16,7 @@ mod small_disk;
 #[expect(dead_code, reason = "shared with the laws, which use the rest")]
 mod toy;
 
+mod apply;
 mod audit_reports;
 mod backup;
 mod behaviours;

@@ -62,17 +62,28 @@ pub fn of_end(state: State) -> ChangeKind {
     }
 }
 
-/// The names of the fields that change no rate and differ.
+/// The names of the fields that differ.
 pub fn fields_changed(old: &Spec, new: &Spec) -> String {
     let fields = [
         ("display_name", old.display_name != new.display_name),
+        ("groups", old.groups != new.groups),
+        ("total_steps", old.total_steps != new.total_steps),
+        ("steps_per_epoch", old.steps_per_epoch != new.steps_per_epoch),
+        ("schedule", old.schedule != new.schedule),
+        ("momentum_schedule", old.momentum_schedule != new.momentum_schedule),
+        ("weight_decay_schedule", old.weight_decay_schedule != new.weight_decay_schedule),
+        ("controllers", old.controllers != new.controllers),
         ("objective", old.objective != new.objective),
         ("base_lr_from", old.base_lr_from != new.base_lr_from),
         ("experiment", old.experiment != new.experiment),
         ("arm", old.arm != new.arm),
         ("seed", old.seed != new.seed),
         ("labels", old.labels != new.labels),
+        ("decision_lag", old.decision_lag != new.decision_lag),
         ("commit_ahead", old.commit_ahead != new.commit_ahead),
+        ("reporting_ranks", old.reporting_ranks != new.reporting_ranks),
+        ("rate_limits", old.rate_limits != new.rate_limits),
+        ("tier", old.tier != new.tier),
     ];
     let changed: Vec<&str> = fields.iter().filter(|(_, differs)| *differs).map(|(name, _)| *name).collect();
     if changed.is_empty() { "the words of the spec".to_owned() } else { changed.join(", ") }

@@ -215,7 +215,7 @@ pub(super) fn has_ended(job: &Job) -> bool {
     matches!(job.state(), State::Completed | State::Failed | State::Cancelled)
 }
 
-fn state(job: &Job) -> &'static str {
+pub(super) fn state(job: &Job) -> &'static str {
     let name = job.state().as_str_name();
     name.strip_prefix("STATE_").unwrap_or(name)
 }
