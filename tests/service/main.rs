@@ -24,6 +24,7 @@ mod changes;
 mod cli;
 mod closed_loop_service;
 mod demo;
+mod evaluations;
 mod export;
 mod floods;
 mod half_sent;
