@@ -63,7 +63,7 @@ fn codecs(pool: &DescriptorPool) -> String {
             ("google.protobuf", message @ "Empty") => format!("pbjson_types::{message}"),
             _ => return None,
         };
-        Some(format!("    {name:?} => Some(Codec::of::<{path}>()),\n"))
+        Some(format!("    {name:?} => Some(Codec::of::<{path}>({name:?})),\n"))
     });
     format!("match full_name {{\n{}    _ => None,\n}}\n", arms.collect::<String>())
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::failure::Failure;
+use super::{failure::Failure, jobfile};
 use lrs_proto::{JobSpec, json::Canonical};
 
 /// `base` with the fields of `over`, each replaced as a whole; a field that is null in `over` is removed. Names may be
@@ -41,8 +41,8 @@ pub fn object_of(spec: &JobSpec) -> Result<Value, Failure> {
 ///
 /// # Errors
 /// If the object is not a spec.
-pub fn spec_of(object: Value) -> Result<JobSpec, Failure> {
-    serde_json::from_value(object).map_err(|error| Failure::invalid(format!("the fields do not go together: {error}")))
+pub fn spec_of(object: &Value) -> Result<JobSpec, Failure> {
+    jobfile::typed(&object).map_err(Failure::invalid)
 }
 
 fn object(value: &Value) -> Result<Map<String, Value>, Failure> {

@@ -13,13 +13,14 @@ use tonic::{
     codec::{DecodeBuf, Decoder, EncodeBuf, Encoder},
 };
 
-use crate::json::Canonical;
+use crate::{json::Canonical, reflect, written};
 
 /// Reads and writes the canonical JSON of one kind of message.
 #[derive(Clone, Copy, Debug)]
 pub struct Codec {
-    read: fn(&[u8]) -> Result<Vec<u8>, serde_json::Error>,
-    read_value: fn(serde_json::Value) -> Result<Vec<u8>, serde_json::Error>,
+    name: &'static str,
+    read: fn(&[u8], &str) -> Result<Vec<u8>, serde_json::Error>,
+    read_value: fn(serde_json::Value, &str) -> Result<Vec<u8>, serde_json::Error>,
     write: fn(&[u8]) -> Result<String, Unwritable>,
 }
 
@@ -43,10 +44,17 @@ impl Codec {
         include!(concat!(env!("OUT_DIR"), "/lrs.v1.codecs.rs"))
     }
 
-    fn of<M: Message + Default + Serialize + DeserializeOwned>() -> Self {
+    fn of<M: Message + Default + Serialize + DeserializeOwned>(name: &'static str) -> Self {
         Self {
-            read: |json| encode(&serde_json::from_slice::<M>(json)?),
-            read_value: |json| encode(&serde_json::from_value::<M>(json)?),
+            name,
+            read: |json, name| match serde_json::from_slice::<M>(json) {
+                Ok(message) => encode(&message),
+                Err(problem) => encode(&as_written::<M>(name, &serde_json::from_slice(json)?, problem)?),
+            },
+            read_value: |json, name| match M::deserialize(&json) {
+                Ok(message) => encode(&message),
+                Err(problem) => encode(&as_written::<M>(name, &json, problem)?),
+            },
             write: |wire| {
                 let message = M::decode(wire).map_err(|problem| Unwritable(problem.to_string()))?;
                 serde_json::to_string(&Canonical(&message)).map_err(|problem| Unwritable(problem.to_string()))
@@ -59,7 +67,7 @@ impl Codec {
     /// # Errors
     /// What is wrong with the JSON, and where.
     pub fn read(self, json: &[u8]) -> Result<Vec<u8>, serde_json::Error> {
-        (self.read)(json)
+        (self.read)(json, self.name)
     }
 
     /// The wire form of a message in parsed JSON.
@@ -67,7 +75,7 @@ impl Codec {
     /// # Errors
     /// What is wrong with the JSON.
     pub fn read_value(self, json: serde_json::Value) -> Result<Vec<u8>, serde_json::Error> {
-        (self.read_value)(json)
+        (self.read_value)(json, self.name)
     }
 
     /// The canonical JSON of a message in its wire form.
@@ -77,6 +85,20 @@ impl Codec {
     pub fn write(self, wire: &[u8]) -> Result<String, Unwritable> {
         (self.write)(wire)
     }
+}
+
+/// A message that is not in canonical JSON, but may be as people write it.
+fn as_written<M: DeserializeOwned>(
+    name: &str,
+    json: &serde_json::Value,
+    problem: serde_json::Error,
+) -> Result<M, serde_json::Error> {
+    let Some(message) = reflect::pool().get_message_by_name(name) else { return Err(problem) };
+    let canonical = written::read(&message, json).map_err(|wrong| {
+        let place = if problem.line() > 0 { format!(" (near line {})", problem.line()) } else { String::new() };
+        de::Error::custom(format!("{wrong}{place}"))
+    })?;
+    M::deserialize(canonical)
 }
 
 /// The wire form of a message, unless it is nested more deeply than the wire form may be: JSON allows more.

@@ -5,6 +5,7 @@ pub use generated::*;
 pub mod codec;
 pub mod json;
 pub mod reflect;
+pub mod written;
 
 mod generated {
     #![allow(
