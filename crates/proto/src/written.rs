@@ -1,9 +1,9 @@
 //! Messages as people write them: what means the same is read the same, and what means nothing is named with its place,
 //! what was read, and what to write instead.
 //!
-//! Beside canonical JSON this takes: `cosine` for `{cosine: {}}` where one of several forms is chosen; one element for a
-//! list of one; the short names of enums in any case (`scheduled` for `ARM_SCHEDULED`); names in kebab case; numbers and
-//! truth values as text, and the other way round; whole numbers such as `1e5` or `1_000`.
+//! Beside canonical JSON this takes: `cosine` for `{cosine: {}}` where one of several forms is chosen; one element for
+//! a list of one; the short names of enums in any case (`scheduled` for `ARM_SCHEDULED`); names in kebab case; numbers
+//! and truth values as text, and the other way round; whole numbers such as `1e5` or `1_000`.
 
 use prost_reflect::{EnumDescriptor, FieldDescriptor, Kind, MessageDescriptor};
 use serde_json::{Map, Value};

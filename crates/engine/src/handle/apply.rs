@@ -1,8 +1,8 @@
 //! Many jobs at once: each is registered, given another spec, or left alone, all in one transaction.
 //!
 //! The owner of each job that changes prepares the change as it would alone, and hands over what is to be written. What
-//! all of them wrote is one item of the commit pipeline, so it is committed or refused as a whole, and each owner goes on
-//! when it knows the outcome.
+//! all of them wrote is one item of the commit pipeline, so it is committed or refused as a whole, and each owner goes
+//! on when it knows the outcome.
 
 use std::collections::HashSet;
 
@@ -256,7 +256,7 @@ impl Engine {
         Ok(results)
     }
 
-    /// Has a job's owner prepare a change: what it hands over, unless there is nothing to change, and its answer to come.
+    /// Has a job's owner prepare a change: what it hands over, unless nothing changes, and its answer to come.
     async fn prepare(
         &self,
         held: &Held,
