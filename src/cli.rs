@@ -44,7 +44,8 @@ macro_rules! commands {
     };
 }
 
-pub mod assignment;
+pub mod applying;
+mod assignment;
 pub mod completions;
 pub mod connect;
 pub mod database;

@@ -5,6 +5,10 @@ use std::str::FromStr;
 use serde_json::{Map, Value};
 
 use super::failure::Failure;
+use lrs_proto::{
+    Job,
+    reflect::{self, Kind, MessageDescriptor},
+};
 
 /// A value for one field.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,13 +51,13 @@ impl FromStr for Assignment {
 }
 
 impl Assignment {
-    /// Sets the field in `document`; missing objects on the path are created.
+    /// Sets the field in `document`, the JSON of a `message`; missing objects on the path are created.
     ///
     /// # Errors
     /// If the path leads through a value that has no fields, or beyond the end of a list.
-    pub fn apply(&self, document: &mut Value) -> Result<(), Failure> {
+    pub fn apply(&self, message: &MessageDescriptor, document: &mut Value) -> Result<(), Failure> {
         let mut place = document;
-        for part in &self.path {
+        for part in &self.path_in(message) {
             place = step_into(place, part)
                 .map_err(|problem| Failure::invalid(format!("--set {}: {problem}", self.text)))?;
         }
@@ -61,12 +65,30 @@ impl Assignment {
         Ok(())
     }
 
+    /// The path, with the names of fields as they are in the proto.
+    fn path_in(&self, message: &MessageDescriptor) -> Vec<Part> {
+        let mut message = Some(message.clone());
+        let mut path = self.path.clone();
+        for part in &mut path {
+            let (Part::Field(name), Some(known)) = (part, &message) else { continue };
+            let field = reflect::field(known, name).or_else(|| reflect::field(known, &name.replace('-', "_")));
+            message = field.as_ref().and_then(|field| match field.kind() {
+                Kind::Message(message) if !field.is_map() => Some(message),
+                _ => None,
+            });
+            if let Some(field) = field {
+                field.name().clone_into(name);
+            }
+        }
+        path
+    }
+
     /// The field of the spec that this changes, as an update mask names it.
     ///
     /// # Errors
     /// If it is not a field of the spec.
     pub fn mask_path(&self) -> Result<String, Failure> {
-        match &self.path[..] {
+        match &self.path_in(&reflect::descriptor::<Job>())[..] {
             [Part::Field(spec), Part::Field(field), ..] if spec == "spec" => Ok(format!("spec.{field}")),
             _ => Err(Failure::invalid(format!("--set {}: only fields of the spec can be changed", self.text))
                 .with_hint("paths begin with `spec.`, such as spec.total_steps=2000")),
@@ -124,7 +146,7 @@ mod tests {
 
     fn set(document: &Value, assignment: &str) -> Result<Value, Failure> {
         let mut changed = document.clone();
-        assignment.parse::<Assignment>().unwrap().apply(&mut changed)?;
+        assignment.parse::<Assignment>().unwrap().apply(&reflect::descriptor::<Job>(), &mut changed)?;
         Ok(changed)
     }
 
@@ -143,6 +165,11 @@ mod tests {
             set(&json!({}), "spec.schedule={cosine: {decay_steps: 10}}").unwrap(),
             json!({"spec": {"schedule": {"cosine": {"decay_steps": 10}}}})
         );
+        assert_eq!(
+            set(&document, "spec.groups[0].base-lr=0.2").unwrap(),
+            set(&document, "spec.groups[0].baseLr=0.2").unwrap()
+        );
+        assert_eq!(set(&json!({}), "spec.labels.my-key=1").unwrap(), json!({"spec": {"labels": {"my-key": 1}}}));
         assert_eq!(set(&json!({}), "name=a=b").unwrap(), json!({"name": "a=b"}));
     }
 
@@ -170,6 +197,8 @@ mod tests {
     fn a_mask_names_the_field_of_the_spec() {
         let mask = |text: &str| text.parse::<Assignment>().unwrap().mask_path();
         assert_eq!(mask("spec.groups[0].base_lr=1").unwrap(), "spec.groups");
+        assert_eq!(mask("spec.total-steps=1").unwrap(), "spec.total_steps");
+        assert_eq!(mask("spec.totalSteps=1").unwrap(), "spec.total_steps");
         assert!(mask("name=a").is_err());
         assert!(mask("spec={}").is_err());
     }

@@ -184,7 +184,7 @@ fn hint_for(code: Code, reason: &str) -> Option<&'static str> {
             Some("the server's `retention` says how long telemetry of ended jobs is kept; a backup may have it still")
         }
         (_, "UNKNOWN_ATTEMPT") => Some("`lrs job attempts` shows the attempts there are"),
-        (Code::AlreadyExists, _) => Some("choose another name with --name, or change the job with `lrs job update`"),
+        (Code::AlreadyExists, _) => Some("`lrs job apply` gives it the spec of the file; --name chooses another name"),
         (Code::Aborted, _) => Some("somebody else changed it in the meantime: run the command again"),
         (Code::DeadlineExceeded | Code::Cancelled, _) => {
             Some("the server did not answer in time; --timeout sets how long to wait")

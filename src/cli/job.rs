@@ -11,6 +11,7 @@ use lrs_model::name::JobName;
 use lrs_proto as proto;
 
 mod advise_stop;
+mod apply;
 pub(super) mod attempts;
 mod changes;
 mod complete;
@@ -34,7 +35,7 @@ mod watch;
 JOB is a name such as cifar, vision/cifar or namespaces/vision/jobs/cifar.
 
 Examples:
-  lrs job register -f examples/cifar.yaml
+  lrs job apply -f examples/cifar.yaml
   lrs job list --all-namespaces --filter 'state = RUNNING'
   lrs job override vision/cifar --factor 0.5 --reason 'the loss spikes'")]
 pub struct Args {
@@ -49,6 +50,7 @@ pub struct Args {
 // A command is a row here and a file below `job/`.
 commands! {
     for session: &Session;
+    apply: Apply,
     register: Register,
     get: Get,
     list: List,

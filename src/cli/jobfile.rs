@@ -4,17 +4,21 @@
 use std::{fs, io::Read as _, path::Path};
 
 use prost::Name;
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
-use serde_saphyr::Error;
+use serde_saphyr::{Error, UserMessageFormatter};
 
 use super::{assignment::Assignment, failure::Failure};
 use lrs_proto::{
-    Job, JobSpec,
+use lrs_proto::{
+    Job,
     json::Canonical,
     lengths::{self, Scale},
     reflect,
+    written::{self, Problem},
 };
+
+mod place;
 
 /// The largest job file.
 pub const MAX_FILE_BYTES: u64 = 16 << 20;
@@ -61,18 +65,30 @@ pub fn read_text(path: &Path) -> Result<String, Failure> {
 ///
 /// # Errors
 /// If a change does not fit.
-pub fn change<T: serde::Serialize + DeserializeOwned + Name>(
-    message: &T,
-    changes: &[Assignment],
-) -> Result<T, Failure> {
+pub fn change<T: Serialize + DeserializeOwned + Name>(message: &T, changes: &[Assignment]) -> Result<T, Failure> {
     let mut document = serde_json::to_value(Canonical(message))
         .map_err(|error| Failure::invalid(format!("cannot be changed: {error}")))?;
     for change in changes {
-        change.apply(&mut document)?;
+        change.apply(&reflect::descriptor::<T>(), &mut document)?;
     }
-    lengths::resolve(&reflect::descriptor::<T>(), &mut document, Scale::default())
-        .map_err(|problem| Failure::invalid(format!("with --set applied: {problem}")))?;
-    T::deserialize(document).map_err(|error| Failure::invalid(format!("with --set applied: {error}")))
+    typed(&document, Scale::default()).map_err(|problem| Failure::invalid(format!("with --set applied: {problem}")))
+}
+
+/// The message in a document, as people write messages. What the document does not say of its lengths is as in `scale`.
+///
+/// # Errors
+/// What cannot be read, with its path.
+pub(super) fn typed<T: DeserializeOwned + Name>(document: &Value, scale: Scale) -> Result<T, Problem> {
+    let refused = |problem: String| Problem {
+        path: Vec::new(),
+        is_name: false,
+        found: "a value".to_owned(),
+        allowed: problem,
+    };
+    let mut document = document.clone();
+    lengths::resolve(&reflect::descriptor::<T>(), &mut document, scale).map_err(refused)?;
+    let canonical = written::read(&reflect::descriptor::<T>(), &document)?;
+    T::deserialize(canonical).map_err(|error| refused(error.to_string()))
 }
 
 /// The jobs in `text`, the content of the file `name`.
@@ -81,46 +97,29 @@ pub(crate) fn parse(name: &str, text: &str, changes: &[Assignment]) -> Result<Ve
 }
 
 fn parse_in(name: &str, text: &str, changes: &[Assignment], scale: Scale) -> Result<Vec<Job>, Failure> {
-    let documents: Vec<Value> = documents(name, text)?;
-    // The top-level fields tell a bare spec from a job, so that errors are about the right message.
-    let is_job = |document: &Value| document.get("spec").is_some() || document.get("name").is_some();
-    let jobs: Vec<Job> = if documents.iter().any(is_job) {
-        documents_of(name, text, documents, scale)?
-    } else {
-        documents_of(name, text, documents, scale)?
-            .into_iter()
-            .map(|spec: JobSpec| Job { spec: Some(spec), ..Job::default() })
-            .collect()
-    };
-    if jobs.is_empty() {
+    let documents: Vec<Value> = serde_saphyr::from_multiple(text).map_err(|error| explain(name, &error))?;
+    if documents.is_empty() {
         return Err(Failure::invalid(format!("{name} is empty")).with_hint("examples/ has job files to begin with"));
     }
-    jobs.iter().map(|job| change(job, changes)).collect()
+    // The top-level fields tell a bare spec from a job, so that errors are about the right message.
+    let is_job = |document: &Value| document.get("spec").is_some() || document.get("name").is_some();
+    let of_jobs = documents.iter().any(is_job);
+    let jobs = documents.iter().enumerate().map(|(index, document)| {
+        let job = if of_jobs {
+            typed(document, scale)
+        } else {
+            typed(document, scale).map(|spec| Job { spec: Some(spec), ..Job::default() })
+        };
+        change(&job.map_err(|problem| misread(name, text, index, &problem))?, changes)
+    });
+    jobs.collect()
 }
 
-fn documents(name: &str, text: &str) -> Result<Vec<Value>, Failure> {
-    serde_saphyr::from_multiple(text).map_err(|error| explain(name, &error))
-}
-
-/// The messages in `text`, which has these `documents`. A message without lengths in words is read from the text, so that
-/// an error has its line.
-fn documents_of<T: DeserializeOwned + Name>(
-    name: &str,
-    text: &str,
-    mut documents: Vec<Value>,
-    scale: Scale,
-) -> Result<Vec<T>, Failure> {
-    let failed = |problem: String| Failure::invalid(format!("{name}: {problem}"));
-    let mut has_words = false;
-    for document in &mut documents {
-        has_words |= lengths::resolve(&reflect::descriptor::<T>(), document, scale).map_err(failed)?;
-    }
-    if !has_words {
-        return serde_saphyr::from_multiple(text).map_err(|error| explain(name, &error));
-    }
-    // A document with comments alone is nothing.
-    let documents = documents.into_iter().filter(|document| !document.is_null());
-    documents.map(|document| T::deserialize(document).map_err(|error| failed(error.to_string()))).collect()
+/// The failure that something in a document of a file cannot be read.
+fn misread(name: &str, text: &str, document: usize, problem: &Problem) -> Failure {
+    let place =
+        place::of(text, document, problem).map_or_else(String::new, |(line, column)| format!(":{line}:{column}"));
+    Failure::invalid(format!("{name}{place}: {problem}"))
 }
 
 /// Where in the file the error is, what it is, and the nearest valid name.
@@ -129,26 +128,29 @@ pub(super) fn explain(name: &str, error: &Error) -> Failure {
         Some(location) if location.line() > 0 => format!("{name}:{}:{}", location.line(), location.column()),
         _ => name.to_owned(),
     };
+    Failure::invalid(format!("{place}: {}", syntax(error)))
+}
+
+/// What is wrong with a text that is no YAML, or not the YAML that is needed: in words about the text.
+pub(super) fn syntax(error: &Error) -> String {
     match error.without_snippet() {
         Error::SerdeUnknownField { field, expected, .. } => {
             let known = snake_case_only(expected);
-            let failure = Failure::invalid(format!("{place}: there is no field {field:?} here"));
-            failure.with_hint(match nearest(field, &known) {
-                Some(meant) => format!("did you mean {meant:?}? The fields are: {}", known.join(", ")),
-                None => format!("the fields are: {}", known.join(", ")),
-            })
+            let meant = nearest(field, &known).map(|meant| format!("did you mean {meant:?}? ")).unwrap_or_default();
+            format!("the field {field:?} is not allowed here: {meant}There are {}", known.join(", "))
         }
         Error::SerdeUnknownVariant { variant, expected, .. } => {
-            let failure = Failure::invalid(format!("{place}: {variant:?} is not allowed"));
-            failure.with_hint(format!("must be one of: {}", expected.join(", ")))
+            format!("{variant:?} is not allowed here: there are {}", expected.join(", "))
+        }
+        Error::DuplicateMappingKey { key, .. } => {
+            format!("{:?} is there already: each name may be there once", key.as_deref().unwrap_or("a name"))
+        }
+        Error::Budget { .. } | Error::AliasExpansionLimitExceeded { .. } | Error::AliasReplayLimitExceeded { .. } => {
+            "the text is too large once its aliases are written out, or nested too deeply".to_owned()
         }
         other => {
-            let message = other.to_string();
-            let first_line = message.lines().next().unwrap_or_default();
-            // serde's message about the helper that also reads numbers from text.
-            let problem =
-                if first_line.contains("untagged enum Content") { "a number is needed here" } else { first_line };
-            Failure::invalid(format!("{place}: {problem}"))
+            let message = other.render_with_formatter(&UserMessageFormatter);
+            message.lines().next().unwrap_or_default().to_owned()
         }
     }
 }
@@ -219,8 +221,10 @@ spec:
         let failure = jobs(&JOB.replace("base_lr", "base_rl")).unwrap_err();
         assert!(failure.message.starts_with("job.yaml:7:"), "{failure}");
         assert!(failure.message.contains("\"base_rl\""), "{failure}");
-        let hint = failure.hint.unwrap();
-        assert!(hint.starts_with("did you mean \"base_lr\"?") && !hint.contains("baseLr"), "{hint}");
+        assert!(
+            failure.message.contains("did you mean \"base_lr\"?") && !failure.message.contains("baseLr"),
+            "{failure}"
+        );
     }
 
     #[test]
@@ -228,12 +232,53 @@ spec:
         let failure = jobs(&JOB.replace("1e-1", "fast")).unwrap_err();
         assert!(failure.message.starts_with("job.yaml:7:"), "{failure}");
         let failure = jobs(&JOB.replace("1e-1", "[1]")).unwrap_err();
-        assert!(
-            failure.message.starts_with("job.yaml:7:") && failure.message.contains("a number is needed"),
-            "{failure}"
-        );
+        assert!(failure.message.starts_with("job.yaml:7:") && failure.message.contains("write a number"), "{failure}");
         let failure = jobs(&JOB.replace("cosine: {}", "cosine: {}\n    linear: {}")).unwrap_err();
         assert!(failure.message.contains("job.yaml:"), "{failure}");
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_its_place_and_in_our_own_words() {
+        let jobs = |old: &str, new: &str| jobs(&(JOB.to_owned() + "---" + &JOB.replace(old, new)));
+        for (old, new, place, says) in [
+            (
+                "total_steps: 1000",
+                "total_steps: 1000\n  total_steps: 5",
+                "job.yaml:14:3",
+                "\"total_steps\" is there already",
+            ),
+            (
+                "total_steps",
+                "total_step",
+                "job.yaml:13:3",
+                "spec.total_step: the field \"total_step\" is not allowed here",
+            ),
+            (
+                "total_steps: 1000",
+                "total_steps: 1.5",
+                "job.yaml:13:16",
+                "1.5 is not allowed here: write a whole number",
+            ),
+            ("cosine: {}", "cosin: {}", "job.yaml:18:5", "spec.schedule.cosin"),
+            ("\n    cosine: {}", " cosin", "job.yaml:17:13", "did you mean \"cosine\"?"),
+            ("cosine: {}", "cosine: {}\n    linear: {}", "job.yaml:19:5", "there may be one of them"),
+            ("cosine: {}", "cosine: {", "job.yaml:", ""),
+            ("cosine: {}", "cosine: *nowhere", "job.yaml:18:", ""),
+        ] {
+            let failure = jobs(old, new).unwrap_err();
+            assert!(failure.message.starts_with(place) && failure.message.contains(says), "{new}: {failure}");
+            for foreign in ["Policy", "policy", "serde", "struct", "enum", "variant", "untagged", "deserializ"] {
+                assert!(!failure.message.contains(foreign), "{failure}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_name_alone_is_the_form_of_this_name() {
+        let read = jobs(&JOB.replace("\n    cosine: {}", " cosine").replace("groups:", "controllers: auto\n  groups:"));
+        let read = read.unwrap();
+        assert!(matches!(spec(&read[0]).schedule.as_ref().unwrap().form, Some(Form::Cosine(_))));
+        assert_eq!(spec(&read[0]).controllers.len(), 1);
     }
 
     #[test]

@@ -37,12 +37,6 @@ impl OrderArgs {
     pub fn request_id(&self) -> String {
         self.request.request_id()
     }
-
-    /// The same for the `index`-th of several requests of one command.
-    #[must_use]
-    pub fn request_id_of(&self, index: usize) -> String {
-        self.request.request_id_of(index)
-    }
 }
 
 impl RequestArgs {
@@ -51,27 +45,5 @@ impl RequestArgs {
     #[must_use]
     pub fn request_id(&self) -> String {
         self.request_id.clone().unwrap_or_else(|| Uuid::now_v7().to_string())
-    }
-
-    /// The same for the `index`-th of several requests of one command.
-    #[must_use]
-    pub fn request_id_of(&self, index: usize) -> String {
-        match &self.request_id {
-            Some(id) if index > 0 => format!("{id}-{index}"),
-            _ => self.request_id(),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_of_several_requests_has_an_identifier_that_a_repeat_has_too() {
-        let given = RequestArgs { request_id: Some("nightly".to_owned()) };
-        assert_eq!([given.request_id_of(0), given.request_id_of(1)], ["nightly", "nightly-1"]);
-        let made = RequestArgs { request_id: None };
-        assert_ne!(made.request_id_of(0), made.request_id_of(0));
     }
 }

@@ -2,13 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use super::failure::Failure;
-use lrs_proto::{
-    JobSpec,
-    json::Canonical,
-    lengths::{self, Scale},
-    reflect,
-};
+use super::{failure::Failure, jobfile};
+use lrs_proto::{JobSpec, json::Canonical, lengths::Scale};
 
 /// `base` with the fields of `over`, each replaced as a whole; a field that is null in `over` is removed. Names may be
 /// in snake or camel case.
@@ -46,9 +41,8 @@ pub fn object_of(spec: &JobSpec) -> Result<Value, Failure> {
 ///
 /// # Errors
 /// If the object is not a spec.
-pub fn spec_of(mut object: Value) -> Result<JobSpec, Failure> {
-    lengths::resolve(&reflect::descriptor::<JobSpec>(), &mut object, Scale::default()).map_err(Failure::invalid)?;
-    serde_json::from_value(object).map_err(|error| Failure::invalid(format!("the fields do not go together: {error}")))
+pub fn spec_of(object: &Value) -> Result<JobSpec, Failure> {
+    jobfile::typed(object, Scale::default()).map_err(Failure::invalid)
 }
 
 fn object(value: &Value) -> Result<Map<String, Value>, Failure> {

@@ -46,20 +46,21 @@ pub fn samples(answer: &QueryTelemetryResponse) -> Result<Vec<Sample>, Failure> 
     Ok(samples.into_values().collect())
 }
 
-/// Records as JSON, one a line.
+/// Records as JSON, one a line; more lines for a record that has several values of a metric.
 ///
 /// # Errors
 /// If a record cannot be written.
 pub fn to_jsonl(samples: &[Sample]) -> Result<String, Failure> {
     let mut text = String::new();
-    for sample in samples {
-        text += &serde_json::to_string(&Canonical(&record(sample))).map_err(unwritable)?;
+    for sample in samples.iter().flat_map(Sample::observations) {
+        text += &serde_json::to_string(&Canonical(&record(&sample))).map_err(unwritable)?;
         text.push('\n');
     }
     Ok(text)
 }
 
-/// Records as CSV: the step, then a column a metric; empty where a record has none.
+/// Records as CSV: the step, then a column a metric; empty where a record has none. More lines for a record that has
+/// several values of a metric.
 ///
 /// # Errors
 /// If a record cannot be written.
@@ -67,7 +68,7 @@ pub fn to_csv(samples: &[Sample]) -> Result<String, Failure> {
     let metrics = metric_names(samples);
     let mut csv = csv::Writer::from_writer(Vec::new());
     csv.write_record(std::iter::once(STEP).chain(metrics.iter().copied())).map_err(unwritable)?;
-    for sample in samples {
+    for sample in samples.iter().flat_map(Sample::observations) {
         let values = metrics.iter().map(|name| sample.metric(name).map_or_else(String::new, |value| value.to_string()));
         csv.write_record(std::iter::once(sample.step.to_string()).chain(values)).map_err(unwritable)?;
     }
@@ -88,16 +89,19 @@ pub fn metric_names(samples: &[Sample]) -> Vec<&str> {
     names
 }
 
-/// Records from JSON lines, or from CSV if the text does not begin with a brace. Steps must rise.
+/// Records from JSON lines, or from CSV if the text does not begin with a brace. Steps must not fall; the lines of a step
+/// are one record.
 ///
 /// # Errors
 /// With the line, if one cannot be read.
 pub fn parse(name: &str, text: &str) -> Result<Vec<Sample>, Failure> {
     let samples = if text.trim_start().starts_with('{') { parse_jsonl(name, text)? } else { parse_csv(name, text)? };
-    if let Some(pair) = samples.windows(2).find(|pair| pair[0].step >= pair[1].step) {
+    if let Some(pair) = samples.windows(2).find(|pair| pair[0].step > pair[1].step) {
         let (earlier, later) = (pair[0].step, pair[1].step);
-        return Err(Failure::invalid(format!("{name}: step {later} comes after step {earlier}: steps must rise")));
+        return Err(Failure::invalid(format!("{name}: step {later} comes after step {earlier}: steps must not fall")));
     }
+    let records = samples.chunk_by(|a, b| a.step == b.step).map(|lines| joined(name, lines));
+    let samples = records.collect::<Result<Vec<_>, _>>()?;
     Ok(samples)
 }
 
@@ -147,6 +151,19 @@ fn parse_csv(name: &str, text: &str) -> Result<Vec<Sample>, Failure> {
     Ok(samples)
 }
 
+/// The record in the lines of one step. Only metrics that are no columns of their own are measured more than once.
+fn joined(name: &str, lines: &[Sample]) -> Result<Sample, Failure> {
+    let mut record = lines[0].clone();
+    for line in &lines[1..] {
+        if line.loss.or(line.grad_norm).or(line.learning_rate).is_some() {
+            let step = line.step;
+            return Err(Failure::invalid(format!("{name}: step {step} comes again: only other metrics may repeat")));
+        }
+        line.metrics.iter().for_each(|(name, value)| record.add_metric(name.clone(), *value));
+    }
+    Ok(record)
+}
+
 /// Stores a value; every NaN becomes the NaN that samples have.
 fn set(sample: &mut Sample, metric: &str, value: f64) {
     let value = if value.is_nan() { f64::NAN } else { value };
@@ -154,7 +171,7 @@ fn set(sample: &mut Sample, metric: &str, value: f64) {
         LOSS => sample.loss = Some(value),
         GRAD_NORM => sample.grad_norm = Some(value),
         LEARNING_RATE => sample.learning_rate = Some(value),
-        other => sample.set_metric(other.into(), value),
+        other => sample.add_metric(other.into(), value),
     }
 }
 
@@ -182,7 +199,7 @@ mod tests {
 
     fn some_samples() -> Vec<Sample> {
         let mut evaluated = Sample { loss: Some(f64::NAN), learning_rate: Some(0.1 + 0.2), ..Sample::new(0) };
-        evaluated.set_metric("val,loss".into(), f64::INFINITY);
+        evaluated.add_metric("val,loss".into(), f64::INFINITY);
         vec![evaluated, Sample { loss: Some(-0.0), ..Sample::new(7) }]
     }
 
@@ -218,12 +235,22 @@ mod tests {
     }
 
     #[test]
+    fn a_metric_that_was_measured_twice_is_written_and_read_twice() {
+        let mut sample = Sample { loss: Some(1.0), ..Sample::new(3) };
+        [3.0, 2.0].into_iter().for_each(|value| sample.add_metric("val_loss".into(), value));
+        for text in [to_csv(std::slice::from_ref(&sample)).unwrap(), to_jsonl(std::slice::from_ref(&sample)).unwrap()] {
+            assert_eq!(parse("t", &text).unwrap(), std::slice::from_ref(&sample), "{text}");
+        }
+    }
+
+    #[test]
     fn what_can_not_be_read_is_named_with_its_line() {
         for (text, problem) in [
             ("{\"step\":0}\n{\"step\":}\n", "t:2:"),
             ("step,loss\n0,1\n1,low\n", "t:3: loss \"low\" is not a number"),
             ("loss\n1\n", "t:1: there is no column `step`"),
-            ("step,loss\n5,1\n5,2\n", "step 5 comes after step 5"),
+            ("step,loss\n5,1\n5,2\n", "step 5 comes again"),
+            ("step,loss\n5,1\n4,2\n", "step 4 comes after step 5"),
             ("{\"step\":-1}", "step -1 is not allowed"),
         ] {
             let failure = parse("t", text).unwrap_err();

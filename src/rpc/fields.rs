@@ -138,7 +138,8 @@ pub fn page_size_up_to(violations: &mut Violations, page_size: i32, max: u64, de
     u32::try_from(whole(violations, "page_size", page_size.into(), 1, max)).unwrap_or(default)
 }
 
-fn noted<T>(violations: &mut Violations, field: &str, read: Result<T, InvalidName>) -> Option<T> {
+/// What was read, if it could be; otherwise the problem is noted.
+pub fn noted<T>(violations: &mut Violations, field: &str, read: Result<T, InvalidName>) -> Option<T> {
     read.map_err(|problem| violations.add(field, problem)).ok()
 }
 

@@ -1,4 +1,5 @@
-//! The service for operators. Listings are in [`listing`], the change of a spec in [`update`], the stream of events in
+//! The service for operators. Many jobs at once are in [`apply`], listings in [`listing`], the change of a
+//! spec in [`update`], the stream of events in
 //! [`watch`].
 
 use crate::rpc::status;
@@ -19,14 +20,16 @@ use lrs_model::{
     violation::Violations,
 };
 use lrs_proto::{
-    AdviseStopRequest, CompleteJobRequest, CreateJobRequest, Decision, DeleteJobRequest, ForkJobRequest, GetJobRequest,
-    Job, ListAttemptsRequest, ListAttemptsResponse, ListChangesRequest, ListChangesResponse, ListDecisionsRequest,
-    ListDecisionsResponse, ListJobsRequest, ListJobsResponse, OverrideLearningRateRequest, PauseJobRequest,
-    QueryTelemetryRequest, QueryTelemetryResponse, ResumeJobRequest, UpdateJobRequest, WatchJobRequest,
-    WatchJobResponse, job, job_service_server::JobService, override_learning_rate_request,
+    AdviseStopRequest, ApplyJobsRequest, ApplyJobsResponse, CompleteJobRequest, CreateJobRequest, Decision,
+    DeleteJobRequest, ForkJobRequest, GetJobRequest, Job, ListAttemptsRequest, ListAttemptsResponse,
+    ListChangesRequest, ListChangesResponse, ListDecisionsRequest, ListDecisionsResponse, ListJobsRequest,
+    ListJobsResponse, OverrideLearningRateRequest, PauseJobRequest, QueryTelemetryRequest, QueryTelemetryResponse,
+    ResumeJobRequest, UpdateJobRequest, WatchJobRequest, WatchJobResponse, job, job_service_server::JobService,
+    override_learning_rate_request,
 };
 use lrs_runtime::heavy::in_place;
 
+mod apply;
 mod listing;
 mod update;
 mod watch;
@@ -78,6 +81,12 @@ impl JobService for Jobs {
         let job =
             engine.create_job(NewJob { name, spec, order }).await.map_err(below("job.spec")).map_err(status::of)?;
         Ok(Response::new(in_place(|| convert::job::to_proto(&job))))
+    }
+
+    async fn apply_jobs(&self, request: Request<ApplyJobsRequest>) -> Result<Response<ApplyJobsResponse>, Status> {
+        let _turn = self.door.turn_for(request.get_ref()).await?;
+        let applied = apply::apply(&self.door.engine()?, request.into_inner()).await.map_err(status::of)?;
+        Ok(Response::new(in_place(|| apply::to_proto(&applied))))
     }
 
     async fn get_job(&self, request: Request<GetJobRequest>) -> Result<Response<Job>, Status> {

@@ -43,7 +43,7 @@ pub fn of(error: Error) -> Status {
         Error::Invalid(_) => (Code::InvalidArgument, "INVALID_ARGUMENT"),
         Error::JobNotFound(_) => (Code::NotFound, "JOB_NOT_FOUND"),
         Error::ExperimentNotFound { .. } => (Code::NotFound, "EXPERIMENT_NOT_FOUND"),
-        Error::JobExists(_) => (Code::AlreadyExists, "JOB_EXISTS"),
+        Error::JobExists { .. } => (Code::AlreadyExists, "JOB_EXISTS"),
         // Not ALREADY_EXISTS: a different change exists under this identifier, and sending this one again will not
         // help.
         Error::RequestIdReused { .. } => (Code::FailedPrecondition, "REQUEST_ID_REUSED"),
@@ -151,7 +151,7 @@ fn retry_delay(error: &Error) -> Option<Duration> {
 fn job_of(error: &Error) -> Option<String> {
     match error {
         Error::JobNotFound(job) | Error::JobDamaged { job, .. } => Some(job.clone()),
-        Error::JobExists(job)
+        Error::JobExists { job, .. }
         | Error::RequestIdReused { job, .. }
         | Error::JobEnded { job, .. }
         | Error::JobNotEnded { job, .. }
@@ -252,7 +252,7 @@ mod tests {
                 Code::NotFound,
                 "EXPERIMENT_NOT_FOUND",
             ),
-            (Error::JobExists(job()), Code::AlreadyExists, "JOB_EXISTS"),
+            (Error::JobExists { job: job(), differs: "seed".to_owned() }, Code::AlreadyExists, "JOB_EXISTS"),
             (
                 Error::RequestIdReused { job: job(), request_id: "r".into() },
                 Code::FailedPrecondition,

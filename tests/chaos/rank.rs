@@ -227,7 +227,7 @@ impl Rank {
         };
         let mut sample = Sample { loss: Some(loss), ..Sample::new(step) };
         if self.random.random_bool(0.2) {
-            sample.set_metric("val_loss".into(), f64::from(self.random.random_range(0..5)));
+            sample.add_metric("val_loss".into(), f64::from(self.random.random_range(0..5)));
         }
         sample
     }

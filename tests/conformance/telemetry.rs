@@ -20,8 +20,8 @@ pub async fn every_sample_survives_with_every_bit(database: &TestDatabase) {
     for (step, value) in (0..).zip(VALUES) {
         let mut all =
             Sample { loss: Some(value), grad_norm: Some(value), learning_rate: Some(value), ..Sample::new(step) };
-        all.set_metric("größe/🦀".into(), value);
-        all.set_metric("a \"b\"".into(), value);
+        all.add_metric("größe/🦀".into(), value);
+        all.add_metric("a \"b\"".into(), value);
         samples.push(all);
     }
     samples.push(Sample::new(100));
@@ -54,7 +54,7 @@ pub async fn ten_thousand_samples_with_sixty_four_metrics_survive(database: &Tes
             (sample.loss, sample.grad_norm, sample.learning_rate) = (figure(1), figure(2), figure(4));
             for (number, name) in names.iter().enumerate() {
                 if seq == 7 && random.below(number as u64 + 1) == 0 {
-                    sample.set_metric(name.clone(), *random.one_of(&VALUES));
+                    sample.add_metric(name.clone(), *random.one_of(&VALUES));
                 }
             }
             samples.push(sample);
@@ -168,7 +168,7 @@ pub async fn merging_keeps_every_value(database: &TestDatabase) {
             if random.below(2) == 0 {
                 sample.loss = Some(*random.one_of(&VALUES));
             }
-            sample.set_metric((*random.one_of(&["a", "b"])).into(), *random.one_of(&VALUES));
+            sample.add_metric((*random.one_of(&["a", "b"])).into(), *random.one_of(&VALUES));
             chunk.samples.push(sample);
         }
         chunks.push(chunk);

@@ -57,7 +57,7 @@ fn job(spec: &Spec) -> Job {
 fn sample(step: u64, loss: f64) -> Sample {
     let mut sample = Sample { loss: Some(loss), grad_norm: Some(10.0 - loss), ..Sample::new(step) };
     if step % 5 == 4 {
-        sample.set_metric("val_loss".into(), loss + 1.0);
+        sample.add_metric("val_loss".into(), loss + 1.0);
     }
     sample
 }

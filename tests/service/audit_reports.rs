@@ -294,7 +294,10 @@ async fn an_experiment_is_registered_once_however_often_it_is_run() {
     let other = file(&EXPERIMENT_FILE.replace("total_steps: 240", "total_steps: 241"));
     let refused = experiment_run(&server, &other, &[]);
     assert_eq!(refused.status.code(), Some(4));
-    assert!(String::from_utf8_lossy(&refused.stderr).contains("with another spec than this file's"), "{refused:?}");
+    assert!(
+        String::from_utf8_lossy(&refused.stderr).contains("exists already, with another spec: total_steps"),
+        "{refused:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

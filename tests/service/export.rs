@@ -236,7 +236,7 @@ async fn long_job(server: &mut Server, id: &str, steps: u64) {
                 ..Sample::new(step)
             };
             if step.is_multiple_of(1000) {
-                sample.set_metric("val_loss".into(), noise);
+                sample.add_metric("val_loss".into(), noise);
             }
             sample
         };

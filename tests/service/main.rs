@@ -16,6 +16,7 @@ mod small_disk;
 #[expect(dead_code, reason = "shared with the laws, which use the rest")]
 mod toy;
 
+mod apply;
 mod audit_reports;
 mod backup;
 mod behaviours;
@@ -23,6 +24,7 @@ mod changes;
 mod cli;
 mod closed_loop_service;
 mod demo;
+mod evaluations;
 mod export;
 mod floods;
 mod half_sent;

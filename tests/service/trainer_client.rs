@@ -2,7 +2,7 @@
 
 mod fake_service;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use fake_service::{Behaviour, FakeService, PLANNED_RATE, final_rate};
 use lrs_client::{Backoff, Error, Options, Sample, Standing, Trainer};
@@ -27,7 +27,7 @@ async fn connect(service: &FakeService, options: Options) -> Trainer {
 }
 
 fn sample(step: u64, learning_rate: f64) -> Sample {
-    let metrics = BTreeMap::from([("val_loss".to_owned(), 0.5)]);
+    let metrics = vec![("val_loss".to_owned(), 0.5)];
     Sample { step, loss: 2.0, grad_norm: Some(1.0), learning_rate, metrics }
 }
 

@@ -335,7 +335,7 @@ impl Rank {
             ..Sample::new(self.next)
         };
         if let Some(evaluation) = trained.evaluation {
-            sample.set_metric("val_loss".into(), evaluation);
+            sample.add_metric("val_loss".into(), evaluation);
         }
         sample.canonicalise();
         sample
@@ -354,7 +354,7 @@ impl Rank {
         };
         let mut sample = Sample { loss, ..Sample::new(self.next) };
         if world.below(4) == 0 {
-            sample.set_metric("val_loss".into(), figure(world.below(5)));
+            sample.add_metric("val_loss".into(), figure(world.below(5)));
         }
         sample
     }

@@ -156,6 +156,12 @@ class Server:
             if not token:
                 return record
 
+    def telemetry(self, job: str) -> dict[str, list[tuple[int, float]]]:
+        """The telemetry of a job's newest attempt: steps and values, for each series."""
+        request = QueryTelemetryRequest(job=job_name(job), page_size=10000)
+        answer = self.call("JobService/QueryTelemetry", request, QueryTelemetryResponse)
+        return {series.name: list(zip(series.step, series.value, strict=True)) for series in answer.series}
+
     def preview(self, spec, steps) -> list[float]:
         """The first group's rates at some steps of a spec's schedule."""
         request = PreviewScheduleRequest(spec=spec, steps=list(steps))

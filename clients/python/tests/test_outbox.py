@@ -104,7 +104,7 @@ def test_columns_have_a_value_for_every_step_or_none(make):
 
 def test_metrics_are_series_of_the_steps_that_have_one(make):
     box = make(steps=[0])
-    box.push(sample(1, metrics={"val_loss": 0.25}))
+    box.push(sample(1, metrics=[("val_loss", 0.25)]))
     box.push(sample(2, standing=Standing.HELD))
     series = {one.name: (list(one.step), list(one.value)) for one in box.next_message().metrics}
     assert series == {"val_loss": ([1], [0.25]), FALLBACK_METRIC: ([2], [2.0])}

@@ -10,7 +10,7 @@ use std::{collections::VecDeque, ops::RangeInclusive};
 
 use super::{
     Error,
-    sample::{Sample, batch_length, message},
+    sample::{Names, Sample, batch_length, message},
 };
 use lrs_proto::StreamTelemetryRequest;
 
@@ -22,6 +22,8 @@ const KEPT_SAMPLES: usize = 1024;
 #[derive(Debug)]
 pub(super) struct Outbox {
     waiting: VecDeque<Sample>,
+    names: Names,
+    left_out: u64,
     limit: usize,
     // How many of `waiting`, from the front, have been sent on this stream.
     sent: usize,
@@ -43,6 +45,8 @@ impl Outbox {
     pub(super) fn new(resume_step: u64, limit: usize) -> Self {
         Self {
             waiting: VecDeque::new(),
+            names: Names::default(),
+            left_out: 0,
             limit,
             sent: 0,
             in_flight: VecDeque::new(),
@@ -59,7 +63,7 @@ impl Outbox {
     /// # Errors
     /// If its step does not come after all earlier steps, or too many samples wait to be acknowledged. The sample is
     /// then not added.
-    pub(super) fn push(&mut self, sample: Sample) -> Result<(), Error> {
+    pub(super) fn push(&mut self, mut sample: Sample) -> Result<(), Error> {
         if self.last_step.is_some_and(|last| sample.step <= last) {
             return Err(Error::StepNotRising { step: sample.step, last: self.last_step.unwrap_or_default() });
         }
@@ -67,8 +71,14 @@ impl Outbox {
             return Err(Error::BacklogFull { limit: self.limit });
         }
         self.last_step = Some(sample.step);
+        self.left_out += self.names.settle(&mut sample);
         self.waiting.push_back(sample);
         Ok(())
+    }
+
+    /// How many values of metrics were left out, because there are too many names or values of a step.
+    pub(super) fn left_out(&self) -> u64 {
+        self.left_out
     }
 
     /// Begins a new stream, opened with a message without samples. Every waiting sample is sent again.
@@ -151,12 +161,10 @@ impl Outbox {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
 
     fn sample(step: u64) -> Sample {
-        Sample { step, loss: 1.0, grad_norm: None, learning_rate: 0.1, metrics: BTreeMap::new() }
+        Sample { step, loss: 1.0, grad_norm: None, learning_rate: 0.1, metrics: Vec::new() }
     }
 
     fn outbox_with(steps: std::ops::Range<u64>) -> Outbox {

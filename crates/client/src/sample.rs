@@ -1,7 +1,8 @@
 //! The sample that a trainer reports for a step, and the message that consecutive samples share.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use lrs_model::telemetry::{GRAD_NORM, LEARNING_RATE, LOSS, MAX_METRIC_NAME_CHARS};
 use lrs_proto::{MetricSeries, StreamTelemetryRequest};
 
 /// The values that one rank reports for one step, including evaluations made at that step. Reporting the sample closes
@@ -18,8 +19,46 @@ pub struct Sample {
     pub grad_norm: Option<f64>,
     /// The learning rate that the first group really used.
     pub learning_rate: f64,
-    /// Evaluations and other metrics, by name.
-    pub metrics: BTreeMap<String, f64>,
+    /// Evaluations and other metrics, by name, in the order they were measured; a name may repeat. Characters that a
+    /// name may not hold are replaced by `_`, and what is beyond the service's limits is left out and counted.
+    pub metrics: Vec<(String, f64)>,
+}
+
+/// The most names of metrics of an attempt: as many as the series of a message.
+const MAX_NAMES: usize = 64;
+/// The most values of a metric at a step.
+const MAX_VALUES_AT_STEP: usize = 64;
+
+/// The names of metrics of an attempt so far.
+#[derive(Debug, Default)]
+pub(super) struct Names(BTreeSet<String>);
+
+impl Names {
+    /// Makes the names of a sample those that the service takes, and leaves out what is beyond its limits. Returns how
+    /// many values were left out.
+    pub(super) fn settle(&mut self, sample: &mut Sample) -> u64 {
+        let mut times: BTreeMap<String, usize> = BTreeMap::new();
+        let all = std::mem::take(&mut sample.metrics);
+        let count = all.len();
+        for (name, value) in all {
+            let name = allowed(&name);
+            let times = times.entry(name.clone()).or_default();
+            *times += 1;
+            if *times > MAX_VALUES_AT_STEP || (!self.0.contains(&name) && self.0.len() >= MAX_NAMES) {
+                continue;
+            }
+            self.0.insert(name.clone());
+            sample.metrics.push((name, value));
+        }
+        (count - sample.metrics.len()) as u64
+    }
+}
+
+/// The name that a metric of this name gets: the same, if the service takes it.
+fn allowed(name: &str) -> String {
+    let replaced = |c: char| if c.is_whitespace() || c.is_control() { '_' } else { c };
+    let name: String = name.chars().take(MAX_METRIC_NAME_CHARS).map(replaced).collect();
+    if name.is_empty() || [LOSS, GRAD_NORM, LEARNING_RATE].contains(&name.as_str()) { name + "_" } else { name }
 }
 
 /// How many samples, from the first on, can share a message of at most `limit` samples: a column must have a value for
@@ -42,7 +81,7 @@ pub(super) fn message<'a>(samples: impl Iterator<Item = &'a Sample>) -> StreamTe
         message.learning_rate.push(sample.learning_rate);
         message.grad_norm.extend(sample.grad_norm);
         message.through_step = Some(step);
-        for (name, &value) in &sample.metrics {
+        for &(ref name, value) in &sample.metrics {
             let column =
                 series.entry(name).or_insert_with(|| MetricSeries { name: name.clone(), ..Default::default() });
             column.step.push(step);
@@ -76,6 +115,33 @@ mod tests {
         assert_eq!(message.through_step, Some(4));
         let evaluation = MetricSeries { name: "val_loss".to_owned(), step: vec![4], value: vec![0.25] };
         assert_eq!(message.metrics, [evaluation]);
+    }
+
+    #[test]
+    fn what_is_measured_twice_is_sent_twice_and_names_are_made_to_fit() {
+        let mut names = Names::default();
+        let mut twice = sample(4, None, &[("val loss", 3.0), ("loss", 1.0), ("val loss", 2.0)]);
+        assert_eq!(names.settle(&mut twice), 0);
+        let series = |name: &str, step: &[i64], value: &[f64]| MetricSeries {
+            name: name.to_owned(),
+            step: step.to_vec(),
+            value: value.to_vec(),
+        };
+        let expected = [series("loss_", &[4], &[1.0]), series("val_loss", &[4, 4], &[3.0, 2.0])];
+        assert_eq!(message([twice].iter()).metrics, expected);
+    }
+
+    #[test]
+    fn names_and_values_beyond_the_limits_are_left_out_and_counted() {
+        let mut names = Names::default();
+        let many: Vec<String> = (0..70).map(|i| format!("m{i}")).collect();
+        let many: Vec<(&str, f64)> = many.iter().map(|name| (name.as_str(), 0.0)).collect();
+        let mut first = sample(0, None, &many);
+        assert_eq!((names.settle(&mut first), first.metrics.len()), (6, 64));
+        let mut later = sample(1, None, &[("m0", 1.0), ("late", 1.0)]);
+        assert_eq!((names.settle(&mut later), later.metrics.len()), (1, 1));
+        let mut often = sample(2, None, &[("m1", 0.5); 65]);
+        assert_eq!((names.settle(&mut often), often.metrics.len()), (1, 64));
     }
 
     #[test]

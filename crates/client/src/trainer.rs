@@ -35,6 +35,8 @@ pub struct Totals {
     pub conflicting: u64,
     /// Samples on the last stream that the service refused because their step was closed.
     pub late: u64,
+    /// Values of metrics that were left out: an attempt may have 64 names of metrics, and a step 64 values of each.
+    pub left_out: u64,
     /// The steps that were trained without a final directive.
     pub fallback: FallbackSteps,
 }
@@ -137,6 +139,7 @@ impl Trainer {
                         repeated: counts.repeated,
                         conflicting: counts.conflicting,
                         late: counts.late,
+                        left_out: ledger.outbox.left_out(),
                         fallback: self.fallback.clone(),
                     });
                 }

@@ -158,7 +158,7 @@ mod tests {
             for (name, value) in
                 [(SMALL, g2 + noise / 8.0), (BATCH_SMALL, 8.0), (BIG, g2 + noise / 64.0), (BATCH_BIG, 64.0)]
             {
-                sample.set_metric(name.into(), value);
+                sample.add_metric(name.into(), value);
             }
             let observation =
                 Observation { sample: &sample, effective_step: step + 1, base_lrs: &[0.1], is_as_directed: true };
@@ -189,7 +189,7 @@ mod tests {
         let mut state = Box::<NoiseScaleState>::default();
         for step in 0..32 {
             let mut sample = Sample::new(step);
-            sample.set_metric(SMALL.into(), 1.0);
+            sample.add_metric(SMALL.into(), 1.0);
             let observation =
                 Observation { sample: &sample, effective_step: step + 1, base_lrs: &[0.1], is_as_directed: true };
             assert_eq!(scale.observe(&mut state, &observation), Outcome::default());

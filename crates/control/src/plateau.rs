@@ -251,7 +251,7 @@ mod tests {
         let mut last = None;
         for (step, value) in (0..).zip([0.25, 0.5, 0.75]) {
             let mut sample = loss(step, 9.0);
-            sample.set_metric("val_loss".into(), value);
+            sample.add_metric("val_loss".into(), value);
             (state, last) = plateau.next(&state, &sample, &[1.0]);
         }
 

@@ -1,6 +1,6 @@
 //! A trainer's process: a plain training loop that asks the service for the rate of each step and reports the loss.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use rand::{SeedableRng as _, seq::SliceRandom as _};
 use rand_chacha::ChaCha8Rng;
@@ -49,7 +49,7 @@ fn train_on(digits: &Digits, seed: u64, mut trainer: Trainer, runtime: &Handle) 
             let learning_rate = runtime.block_on(trainer.directive(step)).learning_rate();
             let update = network.train(batch, learning_rate);
             let is_last_of_epoch = (step + 1) % STEPS_PER_EPOCH == 0;
-            let metrics = if is_last_of_epoch { evaluate(&network, digits) } else { BTreeMap::new() };
+            let metrics = if is_last_of_epoch { evaluate(&network, digits) } else { Vec::new() };
             let grad_norm = Some(update.grad_norm);
             trainer.report(Sample { step, loss: update.loss, grad_norm, learning_rate, metrics })?;
         }
@@ -57,7 +57,7 @@ fn train_on(digits: &Digits, seed: u64, mut trainer: Trainer, runtime: &Handle) 
     Ok(trainer)
 }
 
-fn evaluate(network: &Network, digits: &Digits) -> BTreeMap<String, f64> {
+fn evaluate(network: &Network, digits: &Digits) -> Vec<(String, f64)> {
     let evaluation = network.evaluate(&digits.validation);
-    BTreeMap::from([(VAL_LOSS.to_owned(), evaluation.loss), (VAL_ACCURACY.to_owned(), evaluation.accuracy)])
+    vec![(VAL_LOSS.to_owned(), evaluation.loss), (VAL_ACCURACY.to_owned(), evaluation.accuracy)]
 }

@@ -225,6 +225,37 @@ pub struct NewJob {
     pub order: Order,
 }
 
+/// A job as it should be.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Wanted {
+    /// The job, registered if it is not there.
+    pub job: NewJob,
+    /// If set, the job must not have changed since it had this etag.
+    pub etag: Option<String>,
+}
+
+/// Jobs as they should be: all of them, or none is changed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Apply {
+    /// The jobs, each once.
+    pub jobs: Vec<Wanted>,
+    /// Whether to refuse to change a job that is there.
+    pub create_only: bool,
+    /// Whether to check everything and change nothing.
+    pub validate_only: bool,
+}
+
+/// What became of a job that was applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Applied {
+    /// It was registered.
+    Created,
+    /// Its spec was changed.
+    Updated,
+    /// It was there as wanted.
+    Unchanged,
+}
+
 /// A fork to be made.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fork {

@@ -6,6 +6,7 @@
 //! it (`ticket.rs`) up to the moment at which the database is told to commit. Permits bound how much waits; no report is
 //! accepted without one.
 
+mod joint;
 mod queue;
 
 use std::sync::{
@@ -39,6 +40,8 @@ use lrs_store::{Outcome, Store, Write};
 /// Values of telemetry with which a transaction is full. Writing them takes about two milliseconds, for which others
 /// wait.
 const BATCH_VALUES: usize = 8192;
+
+pub use joint::{Joint, Part, join};
 
 /// After how many changes that were withdrawn the queue is swept.
 const SWEEP_AFTER: usize = 64;
@@ -131,7 +134,7 @@ pub fn why_away(failure: &store::Error) -> String {
 }
 
 /// For those who go on with a change whose caller has gone. The caller was told why.
-fn withdrawn() -> Error {
+pub fn withdrawn() -> Error {
     Error::StoreUnavailable(Cause::new("the change was withdrawn"))
 }
 

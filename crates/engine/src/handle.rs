@@ -1,5 +1,6 @@
 //! The handle that `rpc` and `http` hold: a call, an answer.
 
+mod apply;
 mod audit;
 mod directives;
 mod fleet;
@@ -130,7 +131,7 @@ impl Engine {
                 let deleted = self.ask(&held, command).await;
                 self.vouched(asked, deleted).await?;
                 self.0.removals.fetch_add(1, SeqCst);
-                self.uncount();
+                self.uncount(1);
                 return Ok(());
             }
             // A job that is out of service can only be deleted.
@@ -159,7 +160,7 @@ impl Engine {
         if let Some(damaged) = damaged {
             context.directory.remove(&damaged);
             context.directory.count_change_outside();
-            self.uncount();
+            self.uncount(1);
             let (entry, (done, _)) = (Arc::clone(&damaged), oneshot::channel());
             drop(damaged);
             let _ = self.0.shard(id).send(Command::Leave(entry, done)).await;
@@ -183,7 +184,8 @@ impl Engine {
             record::check_repeat(&known, &[], &order)?;
         }
         let (id, asked) = (entry.id, self.0.context.tenure.ask());
-        let changed = self.ask(&entry, |ticket, reply| Command::Change { id, change, order, ticket, reply }).await;
+        let changed =
+            self.ask(&entry, |ticket, reply| Command::Change { id, change, order, ticket, joint: None, reply }).await;
         // What was stored is proven by that. Otherwise there was nothing to change, or an earlier request did.
         let is_as_wanted = matches!(changed, Ok((_, None)));
         match self.vouched(asked, changed).await {
@@ -231,7 +233,7 @@ impl Engine {
         };
         match completed {
             Ok(view) => {
-                self.uncount();
+                self.uncount(1);
                 Ok(view)
             }
             Err(Error::JobEnded { state, .. }) if state == outcome => self.ended(name).await,
@@ -339,9 +341,9 @@ impl Engine {
         Ok(counts)
     }
 
-    /// Counts one job less that has not ended. The next count puts right what is not known of abandoned ones.
-    fn uncount(&self) {
-        let _ = self.0.jobs.fetch_update(SeqCst, SeqCst, |jobs| jobs.checked_sub(1));
+    /// Counts so many jobs less that have not ended. The next count puts right what is not known of abandoned ones.
+    fn uncount(&self, jobs: usize) {
+        let _ = self.0.jobs.fetch_update(SeqCst, SeqCst, |counted| Some(counted.saturating_sub(jobs)));
     }
 
     fn check_ready(&self) -> Result<(), Error> {

@@ -21,7 +21,7 @@ use super::{
     timeline::Timeline,
 };
 use lrs_control as control;
-use lrs_control::{Advice, Move, Observation, Outcome, Ruling};
+use lrs_control::{Advice, Controller, Move, Observation, Outcome, Ruling};
 use lrs_model::{
     decision::{Action, Author, BaseRateChange, Decision, DecisionId, Effect, RateMove, Topic},
     job::Timestamp,
@@ -311,8 +311,30 @@ impl Job {
         decisions
     }
 
-    /// Shows the record of one step to the controllers.
+    /// Shows the record of one step to the controllers; what was measured more than once, one value after another.
     fn transition(&mut self, record: &Sample, decisions: &mut Vec<Decision>) {
+        let is_as_directed = self.is_as_directed(record);
+        if !record.has_repeats() {
+            return self.show(record, is_as_directed, |_| true, decisions);
+        }
+        for (turn, sample) in record.observations().iter().enumerate() {
+            let concerns = |controller: &Controller| {
+                turn == 0 || controller.metrics().iter().any(|metric| sample.metric(metric).is_some())
+            };
+            let mut found = Vec::new();
+            self.show(sample, is_as_directed, concerns, &mut found);
+            found.into_iter().for_each(|decision| later_outranks(decisions, decision));
+        }
+    }
+
+    /// Shows an observation of a step to the controllers that it concerns.
+    fn show(
+        &mut self,
+        record: &Sample,
+        is_as_directed: bool,
+        concerns: impl Fn(&Controller) -> bool,
+        decisions: &mut Vec<Decision>,
+    ) {
         let effective_step = record.step + self.decision_lag;
         if self.timeline.is_paused_at(effective_step) {
             return;
@@ -325,7 +347,7 @@ impl Job {
         let when = When { observed_step: record.step, effective_step };
         let attempt = self.attempt_of(effective_step);
         let is_as_directed = self.is_as_directed(record);
-        for (i, controller) in compiled.controllers().iter().enumerate() {
+        for (i, controller) in compiled.controllers().iter().enumerate().filter(|(_, one)| concerns(one)) {
             let before = self.timeline.base_lrs_at(effective_step);
             let observation = Observation { sample: record, effective_step, base_lrs: &before, is_as_directed };
             let Outcome { ruling, bound, actions } = controller.observe(&mut self.controllers[i], &observation);
@@ -507,4 +529,20 @@ impl Job {
         let controllers = self.timeline.spec_at(self.controllers_at).controllers();
         controllers.iter().zip(&self.controllers).map(|(controller, state)| controller.status(state)).collect()
     }
+}
+/// Adds a decision. A controller has one a step: a move outranks advice, and of two moves the later one stands, as from
+/// the rates before the first.
+fn later_outranks(decisions: &mut Vec<Decision>, mut later: Decision) {
+    let Some(place) = decisions.iter().position(|earlier| earlier.id == later.id) else { return decisions.push(later) };
+    match (&decisions[place].effect, &mut later.effect) {
+        (Effect::BaseRates(first), Effect::BaseRates(second)) => {
+            for (first, second) in first.groups.iter().zip(&mut second.groups) {
+                second.previous_base_lr = first.previous_base_lr;
+            }
+            second.restore = second.restore.take().or_else(|| first.restore.clone());
+        }
+        (Effect::BaseRates(_), _) => return,
+        _ => {}
+    }
+    decisions[place] = later;
 }

@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use tokio::{
-    sync::{Semaphore, mpsc, oneshot, watch},
+    sync::{RwLock, Semaphore, mpsc, oneshot, watch},
     task::{JoinHandle, JoinSet},
 };
 use tokio_util::task::TaskTracker;
@@ -50,6 +50,9 @@ pub struct Service {
     pub background: Mutex<JoinSet<()>>,
     /// Jobs that are being registered.
     pub registrations: TaskTracker,
+    /// Held to write while many jobs are applied together, and to read while one is registered: no name is taken between
+    /// the look and the write.
+    pub names: Arc<RwLock<()>>,
     /// The commit pipeline's task, until the end.
     pub pipeline_task: Mutex<Option<JoinHandle<()>>>,
     /// Places for reports that are being made.

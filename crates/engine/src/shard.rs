@@ -5,7 +5,7 @@
 //! its end) are made one after another; telemetry goes on meanwhile.
 
 mod attempts;
-mod changes;
+pub mod changes;
 mod ending;
 mod leaving;
 mod reports;
@@ -23,7 +23,7 @@ use tracing::Span;
 use super::{
     api::{AttemptInfo, Change, Error, Event, JobView, Order, Settings},
     cell::{Beginning, Cell, Ends, Missing},
-    commit::{Committed, Pipeline, outcome},
+    commit::{Committed, Joint, Pipeline, outcome},
     directory::Directory,
     entry::Entry,
     job::Job,
@@ -90,6 +90,8 @@ pub enum Command {
         order: Order,
         /// The caller's.
         ticket: Ticket,
+        /// Where the writes go, if they are to be committed together with those of other jobs.
+        joint: Option<Joint>,
         /// Told when it is durable.
         reply: Reply<(JobView, Option<Decision>)>,
     },
@@ -307,7 +309,9 @@ impl Shard {
             Command::Start { token, resume_step, ranks, ticket, reply, .. } => {
                 self.start_attempt(id, token, resume_step, ranks, ticket, reply);
             }
-            Command::Change { change, order, ticket, reply, .. } => self.change(id, change, order, ticket, reply),
+            Command::Change { change, order, ticket, joint, reply, .. } => {
+                self.change(id, change, order, ticket, joint, reply);
+            }
             Command::Complete { outcome, order, ticket, reply, .. } => {
                 self.complete(id, outcome, order, ticket, reply);
             }

@@ -82,6 +82,7 @@ pub(super) fn start(settings: Settings, store: Arc<dyn Store>, clock: Arc<dyn Cl
         loader,
         background: Mutex::default(),
         registrations: TaskTracker::new(),
+        names: Arc::default(),
         pipeline_task: Mutex::new(Some(pipeline_task)),
         reports,
         past_reads: Semaphore::new(PAST_READS),

@@ -49,7 +49,7 @@ fn sample(step: u64) -> Sample {
     let step_loss = 1e9 - f64::from(u32::try_from(step).expect("steps are few"));
     let loss = if step.is_multiple_of(2) { step_loss } else { 2e9 };
     let mut sample = Sample { loss: Some(loss), grad_norm: Some(1.0 + loss % 7.0), ..Sample::new(step) };
-    sample.set_metric("val_loss".into(), loss);
+    sample.add_metric("val_loss".into(), loss);
     sample
 }
 

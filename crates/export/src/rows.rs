@@ -42,8 +42,16 @@ impl Rows {
         self.0.first().map_or(0, Values::len)
     }
 
-    /// A row for each record. `metrics` are the columns after the step.
+    /// A row for each record, and more for one that has several values of a metric. `metrics` are the columns after the
+    /// step.
     pub(crate) fn of_telemetry(metrics: &[String], records: &[Sample]) -> Self {
+        let apart: Vec<Sample>;
+        let records = if records.iter().any(Sample::has_repeats) {
+            apart = records.iter().flat_map(Sample::observations).collect();
+            &apart
+        } else {
+            records
+        };
         let steps = records.iter().map(|record| whole(record.step)).collect();
         let metric = |name: &String| Values::Number(records.iter().map(|record| record.metric(name)).collect());
         Self(std::iter::once(Values::Whole(steps)).chain(metrics.iter().map(metric)).collect())

@@ -107,14 +107,28 @@ pub mod list {
 pub mod named {
     use std::{collections::BTreeMap, sync::Arc};
 
-    use super::{Deserialize as _, Deserializer, Serializer, Text};
+    use super::{Deserialize, Deserializer, Serialize, Serializer, Text};
 
-    /// Writes the pairs as an object.
+    /// The number of a name, or its numbers.
+    #[derive(Serialize, Deserialize)]
+    #[serde(untagged)]
+    enum Numbers {
+        One(Text),
+        Many(Vec<Text>),
+    }
+
+    /// Writes the pairs, which are by rising name, as an object. The numbers of a name that repeats become a list.
     ///
     /// # Errors
     /// Those of the serializer.
     pub fn serialize<S: Serializer>(pairs: &[(Arc<str>, f64)], serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(pairs.iter().map(|(name, value)| (&**name, Text::from(*value))))
+        serializer.collect_map(pairs.chunk_by(|(a, _), (b, _)| a == b).map(|pairs| {
+            let numbers = match pairs {
+                [(_, number)] => Numbers::One(Text::from(*number)),
+                many => Numbers::Many(many.iter().map(|(_, number)| Text::from(*number)).collect()),
+            };
+            (&*pairs[0].0, numbers)
+        }))
     }
 
     /// Reads an object into pairs by rising name.
@@ -122,10 +136,18 @@ pub mod named {
     /// # Errors
     /// If a value is not a number.
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(Arc<str>, f64)>, D::Error> {
-        let map = BTreeMap::<String, Text>::deserialize(deserializer)?;
-        map.into_iter()
-            .map(|(name, text)| Ok((name.into(), text.try_into().map_err(serde::de::Error::custom)?)))
-            .collect()
+        let mut pairs = Vec::new();
+        for (name, numbers) in BTreeMap::<String, Numbers>::deserialize(deserializer)? {
+            let name: Arc<str> = name.into();
+            let texts = match numbers {
+                Numbers::One(text) => vec![text],
+                Numbers::Many(texts) => texts,
+            };
+            for text in texts {
+                pairs.push((name.clone(), text.try_into().map_err(serde::de::Error::custom)?));
+            }
+        }
+        Ok(pairs)
     }
 }
 

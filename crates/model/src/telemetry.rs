@@ -38,7 +38,8 @@ pub struct Sample {
     /// The learning rate that the first group really used.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "super::number::option")]
     pub learning_rate: Option<f64>,
-    /// Other metrics, by rising name, each name once.
+    /// Other metrics, by rising name. The values of a name that was measured more than once, such as two evaluations
+    /// between two steps, follow one another in the order they were measured.
     #[serde(default, skip_serializing_if = "Vec::is_empty", with = "super::number::named")]
     pub metrics: Vec<(Arc<str>, f64)>,
 }
@@ -68,23 +69,51 @@ impl Sample {
         Self { step, ..Self::default() }
     }
 
-    /// The value of a metric by name, including [`LOSS`], [`GRAD_NORM`] and [`LEARNING_RATE`].
+    /// The value of a metric by name, including [`LOSS`], [`GRAD_NORM`] and [`LEARNING_RATE`]; the last one, if it was
+    /// measured more than once.
     #[must_use]
     pub fn metric(&self, name: &str) -> Option<f64> {
         match name {
             LOSS => self.loss,
             GRAD_NORM => self.grad_norm,
             LEARNING_RATE => self.learning_rate,
-            _ => self.metrics.binary_search_by(|(n, _)| (**n).cmp(name)).ok().map(|i| self.metrics[i].1),
+            _ => self.measured(name).last().map(|(_, value)| *value),
         }
     }
 
-    /// Sets a value of [`Sample::metrics`], and keeps them in order.
-    pub fn set_metric(&mut self, name: Arc<str>, value: f64) {
-        match self.metrics.binary_search_by(|(n, _)| n.cmp(&name)) {
-            Ok(i) => self.metrics[i].1 = value,
-            Err(i) => self.metrics.insert(i, (name, value)),
+    /// The values of one of [`Sample::metrics`], in the order they were measured.
+    fn measured(&self, name: &str) -> &[(Arc<str>, f64)] {
+        let from = self.metrics.partition_point(|(n, _)| **n < *name);
+        let length = self.metrics[from..].partition_point(|(n, _)| **n == *name);
+        &self.metrics[from..from + length]
+    }
+
+    /// Adds a value to [`Sample::metrics`], after those of the same name.
+    pub fn add_metric(&mut self, name: Arc<str>, value: f64) {
+        let place = self.metrics.partition_point(|(n, _)| *n <= name);
+        self.metrics.insert(place, (name, value));
+    }
+
+    /// The sample as one observation after another: the first has the first value of each metric, and each later one
+    /// has the next value of those metrics alone that were measured once more.
+    #[must_use]
+    pub fn observations(&self) -> Vec<Self> {
+        let mut observations = vec![Self { metrics: Vec::new(), ..self.clone() }];
+        for values in self.metrics.chunk_by(|(a, _), (b, _)| a == b) {
+            for (turn, value) in values.iter().enumerate() {
+                if turn == observations.len() {
+                    observations.push(Self::new(self.step));
+                }
+                observations[turn].metrics.push(value.clone());
+            }
         }
+        observations
+    }
+
+    /// Whether a metric was measured more than once.
+    #[must_use]
+    pub fn has_repeats(&self) -> bool {
+        self.metrics.windows(2).any(|pair| pair[0].0 == pair[1].0)
     }
 
     /// Replaces every NaN by [`f64::NAN`], so that samples compare by bits.
@@ -115,11 +144,21 @@ impl Sample {
     #[must_use]
     pub fn agreement(&self, other: &Self) -> Agreement {
         let mut agreement = Agreement::Repeat;
-        for (name, bits) in other.values() {
-            match self.metric(name) {
-                Some(known) if known.to_bits() != bits => return Agreement::Conflict,
-                Some(_) => {}
-                None => agreement = Agreement::More,
+        let figures = |sample: &Self| [sample.loss, sample.grad_norm, sample.learning_rate];
+        for (known, value) in figures(self).into_iter().zip(figures(other)) {
+            match (known, value) {
+                (Some(known), Some(value)) if known.to_bits() != value.to_bits() => return Agreement::Conflict,
+                (None, Some(_)) => agreement = Agreement::More,
+                _ => {}
+            }
+        }
+        for values in other.metrics.chunk_by(|(a, _), (b, _)| a == b) {
+            let known = self.measured(&values[0].0);
+            let bits = |values: &[(Arc<str>, f64)]| values.iter().map(|(_, value)| value.to_bits()).collect::<Vec<_>>();
+            if known.is_empty() {
+                agreement = Agreement::More;
+            } else if bits(known) != bits(values) {
+                return Agreement::Conflict;
             }
         }
         agreement
@@ -130,9 +169,9 @@ impl Sample {
         self.loss = self.loss.or(other.loss);
         self.grad_norm = self.grad_norm.or(other.grad_norm);
         self.learning_rate = self.learning_rate.or(other.learning_rate);
-        for (name, value) in &other.metrics {
-            if let Err(i) = self.metrics.binary_search_by(|(n, _)| n.cmp(name)) {
-                self.metrics.insert(i, (name.clone(), *value));
+        for values in other.metrics.chunk_by(|(a, _), (b, _)| a == b) {
+            if self.measured(&values[0].0).is_empty() {
+                values.iter().for_each(|(name, value)| self.add_metric(name.clone(), *value));
             }
         }
     }
@@ -141,7 +180,8 @@ impl Sample {
 /// Reduces the samples of a step's ranks to the record of the step.
 ///
 /// Each figure is the mean over the ranks that reported it, summed from the lowest rank up and divided once. The rate
-/// is that of the lowest rank that reported a rate. `ranks` holds samples of the same step by rising rank.
+/// is that of the lowest rank that reported a rate. Of a metric that was measured more than once, the first values are
+/// reduced to the first, and so on. `ranks` holds samples of the same step by rising rank.
 #[must_use]
 pub fn reduce(step: u64, ranks: &[&Sample]) -> Sample {
     if let [only] = ranks {
@@ -159,12 +199,20 @@ pub fn reduce(step: u64, ranks: &[&Sample]) -> Sample {
     let mut names: Vec<&Arc<str>> = ranks.iter().flat_map(|s| s.metrics.iter().map(|(name, _)| name)).collect();
     names.sort_unstable();
     names.dedup();
+    let mut metrics = Vec::with_capacity(names.len());
+    for name in names {
+        let turns = ranks.iter().map(|sample| sample.measured(name).len()).max().unwrap_or_default();
+        for turn in 0..turns {
+            let value = mean(&|sample| sample.measured(name).get(turn).map(|(_, value)| *value));
+            metrics.extend(value.map(|value| (name.clone(), value)));
+        }
+    }
     let mut record = Sample {
         step,
         loss: mean(&|s| s.loss),
         grad_norm: mean(&|s| s.grad_norm),
         learning_rate: ranks.iter().find_map(|s| s.learning_rate),
-        metrics: names.iter().filter_map(|&name| Some((name.clone(), mean(&|s| s.metric(name))?))).collect(),
+        metrics,
     };
     record.canonicalise();
     record
@@ -237,7 +285,7 @@ mod tests {
     fn a_sample_may_come_in_pieces() {
         let mut known = sample(3, 1.0);
         let mut piece = Sample::new(3);
-        piece.set_metric("val_loss".into(), 2.0);
+        piece.add_metric("val_loss".into(), 2.0);
         assert_eq!(known.agreement(&piece), Agreement::More);
 
         known.merge(&piece);
@@ -249,10 +297,49 @@ mod tests {
     #[test]
     fn a_sample_survives_json_with_its_nan() {
         let mut known = sample(7, f64::NAN);
-        known.set_metric("val_loss".into(), f64::INFINITY);
+        known.add_metric("val_loss".into(), f64::INFINITY);
         let text = serde_json::to_string(&known).unwrap();
         assert_eq!(text, r#"{"step":7,"loss":"NaN","metrics":{"val_loss":"Infinity"}}"#);
         assert_eq!(serde_json::from_str::<Sample>(&text).unwrap(), known);
+    }
+
+    /// A sample in which `val_loss` was measured as often as there are values.
+    fn measured(step: u64, values: &[f64]) -> Sample {
+        let mut sample = sample(step, 1.0);
+        values.iter().for_each(|value| sample.add_metric("val_loss".into(), *value));
+        sample.add_metric("acc".into(), 0.5);
+        sample
+    }
+
+    #[test]
+    fn what_is_measured_twice_is_kept_twice_in_order() {
+        let twice = measured(3, &[3.0, 2.0]);
+        assert!(twice.has_repeats() && !measured(3, &[3.0]).has_repeats());
+        assert_eq!(twice.metric("val_loss"), Some(2.0));
+        let text = serde_json::to_string(&twice).unwrap();
+        assert_eq!(text, r#"{"step":3,"loss":1.0,"metrics":{"acc":0.5,"val_loss":[3.0,2.0]}}"#);
+        assert_eq!(serde_json::from_str::<Sample>(&text).unwrap(), twice);
+        let mut known = sample(3, 1.0);
+        known.merge(&twice);
+        assert_eq!(known, twice);
+        assert_eq!(twice.agreement(&known), Agreement::Repeat);
+        for other in [&[3.0][..], &[2.0, 3.0], &[3.0, 2.0, 1.0]] {
+            assert_eq!(twice.agreement(&measured(3, other)), Agreement::Conflict, "{other:?}");
+        }
+    }
+
+    #[test]
+    fn ranks_that_measure_twice_are_reduced_value_by_value() {
+        let record = reduce(3, &[&measured(3, &[1.0, 2.0]), &measured(3, &[3.0, 6.0, 9.0])]);
+        let values: Vec<f64> = record.measured("val_loss").iter().map(|(_, value)| *value).collect();
+        assert_eq!(values, [2.0, 4.0, 9.0]);
+    }
+
+    #[test]
+    fn each_value_is_an_observation_and_the_rest_is_in_the_first() {
+        let [first, second] = &measured(3, &[3.0, 2.0]).observations()[..] else { panic!("not two") };
+        assert_eq!((first.loss, first.metric("acc"), first.metric("val_loss")), (Some(1.0), Some(0.5), Some(3.0)));
+        assert_eq!((second.loss, second.metric("acc"), second.metric("val_loss")), (None, None, Some(2.0)));
     }
 
     #[test]

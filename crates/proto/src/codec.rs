@@ -16,7 +16,7 @@ use tonic::{
 use crate::{
     json::Canonical,
     lengths::{self, Scale},
-    reflect,
+    reflect, written,
 };
 
 /// Reads and writes the canonical JSON of one kind of message.
@@ -51,14 +51,13 @@ impl Codec {
     fn of<M: Message + Default + Serialize + DeserializeOwned>(name: &'static str) -> Self {
         Self {
             name,
-            // What can be read as it is keeps the place of an error. A length in words cannot.
             read: |json, name| match serde_json::from_slice::<M>(json) {
                 Ok(message) => encode(&message),
-                Err(problem) => encode(&in_words::<M>(name, serde_json::from_slice(json)?, problem)?),
+                Err(problem) => encode(&as_written::<M>(name, &serde_json::from_slice(json)?, problem)?),
             },
             read_value: |json, name| match M::deserialize(&json) {
                 Ok(message) => encode(&message),
-                Err(problem) => encode(&in_words::<M>(name, json, problem)?),
+                Err(problem) => encode(&as_written::<M>(name, &json, problem)?),
             },
             write: |wire| {
                 let message = M::decode(wire).map_err(|problem| Unwritable(problem.to_string()))?;
@@ -92,18 +91,20 @@ impl Codec {
     }
 }
 
-/// A message with lengths in words, which could not be read without looking for them.
-fn in_words<M: DeserializeOwned>(
+/// A message that is not in canonical JSON, but may be as people write it.
+fn as_written<M: DeserializeOwned>(
     name: &str,
-    mut json: serde_json::Value,
+    json: &serde_json::Value,
     problem: serde_json::Error,
 ) -> Result<M, serde_json::Error> {
     let Some(message) = reflect::pool().get_message_by_name(name) else { return Err(problem) };
-    match lengths::resolve(&message, &mut json, Scale::default()) {
-        Ok(true) => M::deserialize(json),
-        Ok(false) => Err(problem),
-        Err(wrong) => Err(de::Error::custom(wrong)),
-    }
+    let mut json = json.clone();
+    lengths::resolve(&message, &mut json, Scale::default()).map_err(de::Error::custom)?;
+    let canonical = written::read(&message, &json).map_err(|wrong| {
+        let place = if problem.line() > 0 { format!(" (near line {})", problem.line()) } else { String::new() };
+        de::Error::custom(format!("{wrong}{place}"))
+    })?;
+    M::deserialize(canonical)
 }
 
 /// The wire form of a message, unless it is nested more deeply than the wire form may be: JSON allows more.

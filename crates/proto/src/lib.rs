@@ -6,6 +6,7 @@ pub mod codec;
 pub mod json;
 pub mod lengths;
 pub mod reflect;
+pub mod written;
 
 mod generated {
     #![allow(

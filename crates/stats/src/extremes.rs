@@ -46,8 +46,8 @@ impl Bucket {
     /// The points in step order, without repeats.
     fn points(&self) -> Vec<(u64, f64)> {
         let mut points: Vec<_> = [self.low, self.high, self.not_finite].into_iter().flatten().collect();
-        points.sort_unstable_by_key(|(step, _)| *step);
-        points.dedup_by_key(|(step, _)| *step);
+        points.sort_by_key(|(step, _)| *step);
+        points.dedup_by_key(|(step, value)| (*step, value.to_bits()));
         points
     }
 }
@@ -59,7 +59,7 @@ impl Extremes {
         Self { buckets: Vec::new(), max_buckets: (max_points / 2).max(1), bucket_size: 1, ends: None }
     }
 
-    /// Takes the next point; steps must rise.
+    /// Takes the next point; steps must not fall.
     pub fn push(&mut self, step: u64, value: f64) {
         let first = self.ends.map_or((step, value), |[first, _]| first);
         self.ends = Some([first, (step, value)]);

@@ -18,7 +18,7 @@ pub(super) struct Columns {
     pub(super) learning_rate: Figures,
     /// Rising.
     pub(super) metric_names: Vec<String>,
-    /// Places in `metric_names`, from 1; parallel to `metric_steps` and `metric_values`.
+    /// Places in `metric_names`, from 1; parallel to `metric_steps` and `metric_values`. A place and a step may repeat.
     pub(super) metric_indices: Vec<i32>,
     pub(super) metric_steps: Vec<i64>,
     pub(super) metric_values: Vec<f64>,
@@ -80,7 +80,7 @@ impl Columns {
                 .ok_or_else(|| format!("there is no metric number {index}"))?;
             let at = self.steps.binary_search(&step).map_err(|_| format!("a metric of step {step}, not in steps"))?;
             let metrics = &mut samples[at].metrics;
-            if metrics.last().is_some_and(|(last, _)| last >= name) {
+            if metrics.last().is_some_and(|(last, _)| last > name) {
                 return Err(format!("the metrics of step {step} do not rise"));
             }
             metrics.push((name.clone(), value));
@@ -135,10 +135,11 @@ mod tests {
 
     fn columns() -> Columns {
         let mut first = Sample { loss: Some(f64::NAN), ..Sample::new(3) };
-        first.set_metric("b".into(), 1.0);
+        first.add_metric("b".into(), 1.0);
         let mut second = Sample { learning_rate: Some(-0.0), ..Sample::new(MAX_STEP) };
-        second.set_metric("b".into(), f64::INFINITY);
-        second.set_metric("a".into(), 5e-324);
+        second.add_metric("b".into(), f64::INFINITY);
+        second.add_metric("a".into(), 5e-324);
+        second.add_metric("a".into(), 1.0);
         Columns::of(&[first, second]).unwrap()
     }
 
@@ -147,7 +148,7 @@ mod tests {
         let columns = columns();
         assert!(columns.loss.is_some() && columns.learning_rate.is_some());
         assert_eq!(columns.grad_norm, None);
-        assert_eq!(columns.metric_indices, [1, 2, 2]);
+        assert_eq!(columns.metric_indices, [1, 1, 2, 2]);
     }
 
     #[test]

@@ -155,7 +155,7 @@ fn parse(name: &str, text: &str, surroundings: Surroundings<'_>) -> Result<Exper
         check_free(name, &[("spec", shared), (&format!("arms.{word}.spec"), over)])?;
         let in_arm =
             |failure: Failure| Failure { message: format!("{name}: arms.{word}.spec: {}", failure.message), ..failure };
-        let spec = spec_of(overlay(shared, over).map_err(in_arm)?).map_err(in_arm)?;
+        let spec = spec_of(&overlay(shared, over).map_err(in_arm)?).map_err(in_arm)?;
         let command = written_arm.command.as_ref().or(written.command.as_ref());
         let command = command.map(|text| Template::parse("command", text, &COMMAND_NAMES)).transpose()?;
         for &seed in &written.seeds {

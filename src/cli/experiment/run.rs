@@ -10,13 +10,17 @@ use super::{
     wait,
 };
 use crate::cli::{
+    applying,
     connect::{ConnectArgs, Connection},
     failure::{Exit, Failure},
-    job_name::{NamespaceArg, parent},
+    job_name::NamespaceArg,
     output::{self, say},
     report::{self, Format as ReportFormat},
 };
-use lrs_proto::{CreateJobRequest, GetJobRequest, Job, JobSpec};
+use lrs_proto::{ApplyJobsRequest, Job, applied_job::Outcome};
+
+/// The most jobs of one request.
+const JOBS_AT_ONCE: usize = 1000;
 
 /// Which experiment, and how far to go.
 #[derive(Clone, Debug, clap::Args)]
@@ -97,15 +101,7 @@ pub(super) async fn run(connect: &ConnectArgs, namespace: &NamespaceArg, args: &
             .with_hint("add `command: python train.py --job {job} --seed {seed}` at the top"));
     }
     let server = connect.connect().await?;
-    // Check all jobs first: a file with one invalid job registers none.
-    let mut checked = Vec::with_capacity(experiment.runs.len());
-    for run in &experiment.runs {
-        checked.push(check(&server, run).await?);
-    }
-    let mut registered = Vec::with_capacity(experiment.runs.len());
-    for (run, spec) in experiment.runs.iter().zip(checked) {
-        registered.push(if args.dry_run { Registered::Checked } else { register(&server, run, spec).await? });
-    }
+    let registered = register(&server, &experiment.runs, args.dry_run).await?;
     if args.report.is_none() {
         output::print(&text(&experiment, &registered, format)?)?;
     } else {
@@ -121,53 +117,42 @@ pub(super) async fn run(connect: &ConnectArgs, namespace: &NamespaceArg, args: &
     report::write(&report::text(&found, format)?, args.output.as_deref())
 }
 
-fn request(run: &Run, validate_only: bool) -> CreateJobRequest {
-    CreateJobRequest {
-        parent: parent(run.job.namespace()),
-        job_id: run.job.job().to_owned(),
-        job: Some(Job { spec: Some(run.spec.clone()), ..Job::default() }),
+/// Registers the jobs that are missing. `dry_run` checks all of them and registers none.
+async fn register(server: &Connection, runs: &[Run], dry_run: bool) -> Result<Vec<Registered>, Failure> {
+    let job = |run: &Run| Job { name: run.job.to_string(), spec: Some(run.spec.clone()), ..Job::default() };
+    let request = |runs: &[Run], validate_only| ApplyJobsRequest {
+        parent: "namespaces/-".to_owned(),
+        jobs: runs.iter().map(job).collect(),
+        create_only: true,
         request_id: uuid::Uuid::now_v7().to_string(),
         validate_only,
-        ..CreateJobRequest::default()
-    }
-}
-
-/// The spec as the server understands it.
-async fn check(server: &Connection, run: &Run) -> Result<JobSpec, Failure> {
-    let request = request(run, true);
-    let checked = server.call(async |mut service| service.create_job(request.clone()).await).await;
-    let checked = checked.map_err(|failure| about(run, failure))?;
-    Ok(checked.spec.unwrap_or_default())
-}
-
-/// Registers a job, unless it exists with the same spec.
-async fn register(server: &Connection, run: &Run, spec: JobSpec) -> Result<Registered, Failure> {
-    let request = request(run, false);
-    let failure = match server.call(async |mut service| service.create_job(request.clone()).await).await {
-        Ok(_) => return Ok(Registered::New),
-        Err(failure) if failure.exit == Exit::Conflict => failure,
-        Err(failure) => return Err(about(run, failure)),
+        ..ApplyJobsRequest::default()
     };
-    let name = run.job.to_string();
-    let there = server.call(async |mut service| service.get_job(GetJobRequest { name: name.clone() }).await).await?;
-    if without_found_rates(there.spec.unwrap_or_default()) == without_found_rates(spec) {
-        return Ok(Registered::There);
+    let refused = |failure: Failure| match failure.exit {
+        Exit::Conflict => failure.with_hint("choose another `name` or `job_id`, or remove it with `lrs job delete`"),
+        _ => failure,
+    };
+    // Each request is carried out as a whole. Check all of them first: a file with one invalid job registers none.
+    let checked_alone: &[bool] = if dry_run {
+        &[true]
+    } else if runs.len() > JOBS_AT_ONCE {
+        &[true, false]
+    } else {
+        &[false]
+    };
+    let mut registered = Vec::with_capacity(runs.len());
+    for &validate_only in checked_alone {
+        registered.clear();
+        for runs in runs.chunks(JOBS_AT_ONCE) {
+            let applied = applying::send(server, request(runs, validate_only)).await.map_err(refused)?;
+            registered.extend(applied.jobs.iter().map(|job| match job.outcome() {
+                Outcome::Unchanged => Registered::There,
+                _ if validate_only => Registered::Checked,
+                _ => Registered::New,
+            }));
+        }
     }
-    let message = format!("{name} exists already, with another spec than this file's");
-    Err(Failure { message, ..failure }
-        .with_hint("choose another `name` or `job_id`, or remove it with `lrs job delete`"))
-}
-
-/// The spec without base rates that the server found: two specs that differ in those alone are the same.
-fn without_found_rates(mut spec: JobSpec) -> JobSpec {
-    if spec.base_lr_from.is_some() {
-        spec.groups.iter_mut().for_each(|group| group.base_lr = 0.0);
-    }
-    spec
-}
-
-fn about(run: &Run, failure: Failure) -> Failure {
-    Failure { message: format!("{}: {}", run.job, failure.message), ..failure }
+    Ok(registered)
 }
 
 fn text(experiment: &Experiment, registered: &[Registered], format: Format) -> Result<String, Failure> {

@@ -248,7 +248,7 @@ pub(super) fn has_ended(job: &Job) -> bool {
     matches!(job.state(), State::Completed | State::Failed | State::Cancelled)
 }
 
-fn state(job: &Job) -> &'static str {
+pub(super) fn state(job: &Job) -> &'static str {
     let name = job.state().as_str_name();
     name.strip_prefix("STATE_").unwrap_or(name)
 }
@@ -415,7 +415,7 @@ mod tests {
     #[test]
     fn records_have_a_column_a_metric() {
         let mut evaluated = Sample { loss: Some(1.0), ..Sample::new(0) };
-        evaluated.set_metric("val_loss".into(), 2.0);
+        evaluated.add_metric("val_loss".into(), 2.0);
         let text = samples(&[evaluated, Sample { loss: Some(0.5), ..Sample::new(1) }]);
         let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
         assert_eq!(lines, [["step", "loss", "val_loss"], ["0", "1", "2"], ["1", "0.5", "-"]]);

@@ -84,8 +84,7 @@ impl SchedulerArgs {
 
 fn params(text: &str) -> Result<Map<String, Value>, String> {
     serde_saphyr::from_str(text).map_err(|error| {
-        let problem = error.without_snippet().to_string();
-        format!("not a mapping of names to values: {}", problem.lines().next().unwrap_or_default())
+        format!("not names and values, such as {{gamma: 0.1}}: {}", crate::cli::jobfile::syntax(&error))
     })
 }
 

@@ -61,7 +61,7 @@ fn other_spec(own: &Spec, file: &Path, name: &str) -> Result<Spec, Failure> {
     let document: Value = serde_saphyr::from_str(&text).map_err(|error| jobfile::explain(name, &error))?;
     let is_job = document.get("spec").is_some() || document.get("name").is_some();
     let written = if is_job { document.get("spec").unwrap_or(&Value::Null) } else { &document };
-    let message = spec_of(overlay(&object_of(&heart::message(own))?, written)?)?;
+    let message = spec_of(&overlay(&object_of(&heart::message(own))?, written)?)?;
     heart::spec(message).map_err(|violations| Failure::violated(format!("{name} is refused:"), &violations))
 }
 

@@ -122,7 +122,11 @@ impl Route {
             };
             let json = Map::from_iter([(field.name().to_owned(), self.to_json(&field, text))]);
             match self.request.read_value(json.into()) {
-                Err(problem) => violations.add(&name, problem),
+                Err(problem) => {
+                    let problem = problem.to_string();
+                    let alone = problem.strip_prefix(field.name()).and_then(|rest| rest.strip_prefix(": "));
+                    violations.add(&name, alone.unwrap_or(&problem));
+                }
                 Ok(_) if !field.is_list() && !seen.insert(field.number()) => violations.add(&name, "is given twice"),
                 Ok(part) => wire.extend(part),
             }
@@ -286,7 +290,10 @@ mod tests {
         assert!(text.contains("unknown field `colour`, expected one of `page_size`, `page_token`, `filter`"), "{text}");
         assert!(!text.contains("line"), "{text}");
         let violations = request("DeleteJob", &[("force", "yes")], "").unwrap_err();
-        assert!(violations.to_string().contains("force: invalid type: string \"yes\""), "{violations}");
+        assert!(
+            violations.to_string().contains("force: \"yes\" is not allowed here: write true or false"),
+            "{violations}"
+        );
     }
 
     #[test]
@@ -304,7 +311,11 @@ mod tests {
     #[test]
     fn an_error_says_where_in_the_body() {
         let problem = request("UpdateJob", &[], "{\"spec\": {\n  \"colour\": 1}}").unwrap_err().to_string();
-        assert!(problem.contains("body: unknown field `colour`") && problem.contains("line 2"), "{problem}");
+        assert!(
+            problem.contains("body: spec.colour: the field \"colour\" is not allowed here")
+                && problem.contains("line 2"),
+            "{problem}"
+        );
         assert!(request("UpdateJob", &[], " \n").is_ok());
     }
 

@@ -15,11 +15,13 @@ use lrs_proto as proto;
 pub const MAX_STEPS: usize = 10_000;
 /// The most series of other metrics in a message.
 pub const MAX_SERIES: usize = 64;
+/// The most values of one series at one step.
+pub const MAX_VALUES_AT_STEP: usize = 64;
 
 /// The report in a message. The sample of each step has all values that the columns and series give for the step.
 pub fn from_proto(message: proto::StreamTelemetryRequest, v: &mut Violations) -> Report {
     let through_step = optional_whole(v, "through_step", message.through_step, 0, MAX_STEP);
-    let steps = v.within("step", |v| rising_steps(&message.step, v));
+    let steps = v.within("step", |v| rising_steps(&message.step, 1, v));
     let step_count = message.step.len();
     for (name, column) in
         [(LOSS, &message.loss), (GRAD_NORM, &message.grad_norm), (LEARNING_RATE, &message.learning_rate)]
@@ -42,9 +44,11 @@ pub fn from_proto(message: proto::StreamTelemetryRequest, v: &mut Violations) ->
     fill(&mut samples, steps.iter().zip(message.learning_rate), |sample, rate| sample.learning_rate = Some(rate));
     for Series { name, steps, values } in &series {
         // The series come by rising name, so the metrics of each sample stay sorted.
-        fill(&mut samples, steps.iter().zip(values.iter().copied()), |sample, value| {
-            sample.metrics.push((name.clone(), value));
-        });
+        let mut at = 0;
+        for (step, value) in steps.iter().zip(values) {
+            at += samples[at..].partition_point(|sample| sample.step < *step);
+            samples[at].metrics.push((name.clone(), *value));
+        }
     }
     samples.iter_mut().for_each(Sample::canonicalise);
     Report { samples, through_step }
@@ -79,8 +83,8 @@ struct Series {
     values: Vec<f64>,
 }
 
-/// The steps, if they rise. Stops at the first wrong step, because a finding for every step would help nobody.
-fn rising_steps(wire: &[i64], v: &mut Violations) -> Vec<u64> {
+/// The steps, if they rise, or each repeats at most `times`. Stops at the first wrong step, because a finding for every step would help nobody.
+fn rising_steps(wire: &[i64], times: usize, v: &mut Violations) -> Vec<u64> {
     if wire.len() > MAX_STEPS {
         v.refuse("", count(wire.len()), at_most(MAX_STEPS));
         return Vec::new();
@@ -89,8 +93,12 @@ fn rising_steps(wire: &[i64], v: &mut Violations) -> Vec<u64> {
     let mut steps: Vec<u64> = Vec::with_capacity(wire.len());
     for (i, &value) in wire.iter().enumerate() {
         let at = step(v, format_args!("[{i}]"), value);
-        if steps.last().is_some_and(|&last| at <= last) && v.len() == found_before {
-            v.refuse(format_args!("[{i}]"), value, "greater than the step before it");
+        if v.len() == found_before && steps.last().is_some_and(|&last| at < last || (times == 1 && at == last)) {
+            let or_equal = if times > 1 { "at least" } else { "greater than" };
+            v.refuse(format_args!("[{i}]"), value, format_args!("{or_equal} the step before it"));
+        }
+        if v.len() == found_before && i >= times && steps[i - times] == at {
+            v.refuse(format_args!("[{i}]"), format_args!("{value} once more"), format_args!("at most {times} times"));
         }
         if v.len() > found_before {
             break;
@@ -113,7 +121,7 @@ fn all_series(wire: Vec<proto::MetricSeries>, v: &mut Violations) -> Vec<Series>
             if !names.insert(series.name.clone()) {
                 v.refuse("name", format_args!("a second {:?}", series.name), "unique within a message");
             }
-            let steps = v.within("step", |v| rising_steps(&series.step, v));
+            let steps = v.within("step", |v| rising_steps(&series.step, MAX_VALUES_AT_STEP, v));
             if series.value.len() != series.step.len() {
                 v.refuse("value", count(series.value.len()), format_args!("one a step: {}", series.step.len()));
             }

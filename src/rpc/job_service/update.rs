@@ -69,7 +69,7 @@ impl Update {
 }
 
 /// Tells requests for different changes apart. Equal for equal requests in every release and on every machine.
-fn fingerprint(spec: &JobSpec, paths: &[String]) -> i64 {
+pub(super) fn fingerprint(spec: &JobSpec, paths: &[String]) -> i64 {
     let mut bytes = paths.join(",").into_bytes();
     bytes.push(0);
     // A value of JSON has its keys in order, while maps on the wire have none.

@@ -52,7 +52,7 @@ mod tests {
     #[test]
     fn a_record_keeps_its_metrics() {
         let mut sample = Sample { loss: Some(f64::NEG_INFINITY), ..Sample::new(3) };
-        sample.set_metric("acc".into(), 0.5);
+        sample.add_metric("acc".into(), 0.5);
         let job = JobName::new("a", "b").unwrap();
         let Some(watch_job_response::Event::Record(record)) = to_proto(&job, Event::Record(Box::new(sample))).event
         else {

@@ -164,7 +164,7 @@ impl Run {
         let mut sample = sample;
         if self.habits.evaluates && (step + 1).is_multiple_of(EVALUATE_EVERY) {
             let sign = if self.habits.negates { -1.0 } else { 1.0 };
-            sample.set_metric("val_loss".into(), sign * loss(&self.model.weights));
+            sample.add_metric("val_loss".into(), sign * loss(&self.model.weights));
         }
         sample.canonicalise();
         sample

@@ -64,7 +64,7 @@ impl Job {
     pub fn metric(mut self, name: &str, value: impl Fn(u64) -> Option<f64>) -> Self {
         for record in &mut self.records {
             if let Some(value) = value(record.step) {
-                record.set_metric(name.into(), value);
+                record.add_metric(name.into(), value);
             }
         }
         self

@@ -45,9 +45,9 @@ fn what_is_missing_is_said() {
 fn a_run_of_many_metrics_is_bounded_and_its_objective_is_kept() {
     let mut job = Job::new("a", None, None).objective("zzz", Max, None).losses([(0, 1.0)]);
     for i in 0..100 {
-        job.records[0].set_metric(format!("m{i:03}").into(), 1.0);
+        job.records[0].add_metric(format!("m{i:03}").into(), 1.0);
     }
-    job.records[0].set_metric("zzz".into(), 5.0);
+    job.records[0].add_metric("zzz".into(), 5.0);
     let figures = job.figures();
     assert_eq!(figures.metrics.len(), MAX_METRICS + 1);
     assert_eq!((figures.objective.unwrap().metric.last, figures.metrics_left_out), (5.0, 37));

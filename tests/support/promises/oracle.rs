@@ -103,7 +103,7 @@ fn sample(step: u64, record: &Record) -> Sample {
             LOSS => sample.loss = Some(*value),
             GRAD_NORM => sample.grad_norm = Some(*value),
             LEARNING_RATE => sample.learning_rate = Some(*value),
-            _ => sample.set_metric(name.as_str().into(), *value),
+            _ => sample.add_metric(name.as_str().into(), *value),
         }
     }
     sample.canonicalise();

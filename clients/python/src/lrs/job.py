@@ -7,16 +7,19 @@ import os
 import re
 from collections.abc import Mapping
 from numbers import Real
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from google.protobuf import json_format
 
 from lrs.errors import ResumeError, UsageError
 from lrs.lengths import in_steps
 from lrs.v1.job_pb2 import JobSpec
+from lrs.written import canonical
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from google.protobuf.descriptor import Descriptor
 
     from lrs.arguments import SchedulerArguments
     from lrs.v1.job_pb2 import Job
@@ -69,42 +72,37 @@ def base_rates(groups: Mapping[str, float] | float | None) -> dict[str, float]:
     return rates
 
 
-def arm_name(arm: str | None) -> str | None:
-    """`ARM_SCHEDULED` or `ARM_BASELINE`, given by that name or as `scheduled` or `baseline`."""
-    if arm is None:
-        return None
-    name = arm.upper() if arm.upper().startswith("ARM_") else f"ARM_{arm.upper()}"
-    if name not in ("ARM_SCHEDULED", "ARM_BASELINE"):
-        raise UsageError(f"arm must be `scheduled` or `baseline`, and was {arm!r}.")
-    return name
-
-
 def job_spec(arguments: SchedulerArguments, groups: Mapping[str, float]) -> JobSpec | None:
     """The spec to register a missing job with; `None` if the arguments do not say how to schedule it."""
-    controllers, labels = arguments.get("controllers"), arguments.get("labels")
     fields = {
         "total_steps": arguments.get("total_steps"),
         "target_epochs": arguments.get("target_epochs"),
         "steps_per_epoch": arguments.get("steps_per_epoch"),
         "tokens_per_step": arguments.get("tokens_per_step"),
         "schedule": arguments.get("schedule"),
-        "controllers": list(controllers) if controllers is not None else None,
+        "controllers": arguments.get("controllers"),
         "controller": arguments.get("controller"),
         "tier": arguments.get("tier") or None,
         "decision_lag": arguments.get("decision_lag"),
         "experiment": arguments.get("experiment"),
-        "arm": arm_name(arguments.get("arm")),
+        "arm": arguments.get("arm"),
         "seed": arguments.get("seed"),
-        "labels": dict(labels) if labels is not None else None,
+        "labels": arguments.get("labels"),
     }
     given = {name: value for name, value in fields.items() if value is not None}
     spec = arguments.get("spec")
     if spec is None and not {"schedule", "controller", "controllers", "total_steps", "target_epochs"} & given.keys():
         return None
     message = JobSpec()
-    document = in_steps(JobSpec.DESCRIPTOR, dict(spec or {}) | given)
+    if spec is not None and not isinstance(spec, Mapping):
+        raise UsageError(
+            f"spec must be the fields of a job file's `spec`, such as {{'total_steps': 100}}, and was {spec!r:.60}."
+        )
+    document: dict[str, Any] = in_steps(JobSpec.DESCRIPTOR, dict(spec or {}) | given)
     try:
-        json_format.ParseDict(document, message)
+        json_format.ParseDict(
+            cast("dict[str, Any]", canonical(cast("Descriptor", JobSpec.DESCRIPTOR), document)), message
+        )
     except json_format.ParseError as problem:
         raise UsageError(
             f"The job's spec cannot be read: {str(problem).rstrip('.')}. See proto/lrs/v1/job.proto for its fields."

@@ -16,7 +16,7 @@ from lrs.rates import Standing
 from lrs.v1.learning_rate_service_pb2 import MetricSeries, StreamTelemetryRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Sequence
 
     from lrs.spill import Spill
 
@@ -39,8 +39,8 @@ class Sample(NamedTuple):
     """The norm of the whole gradient before clipping."""
     learning_rate: float | None
     """The learning rate of the first group, as it was used."""
-    metrics: Mapping[str, float] | None
-    """Evaluations and other figures, by name."""
+    metrics: Sequence[tuple[str, float]] | None
+    """Evaluations and other figures by name, in the order they were measured. A name may repeat."""
     standing: Standing
     """The standing of the directive that the step was trained with."""
 
@@ -174,10 +174,10 @@ def message(batch: list[Sample]) -> StreamTelemetryRequest:
     for sample in batch:
         if not sample.metrics and sample.standing is final:
             continue
-        metrics = dict(sample.metrics) if sample.metrics else {}
+        metrics = list(sample.metrics) if sample.metrics else []
         if sample.standing is not final:
-            metrics[FALLBACK_METRIC] = float(sample.standing)
-        for name, value in metrics.items():
+            metrics.append((FALLBACK_METRIC, float(sample.standing)))
+        for name, value in metrics:
             column = series.setdefault(name, MetricSeries(name=name))
             column.step.append(sample.step)
             column.value.append(value)

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from lrs.directives import Directives
     from lrs.errors import LrsError
     from lrs.fallback import FallbackSteps
+    from lrs.figures import Figures
     from lrs.link import Link
     from lrs.rates import Directive
 
@@ -17,6 +18,7 @@ class Overview:
 
     _link: Link
     _directives: Directives
+    _figures: Figures
     _directive: Directive | None
     _first_step: int
 
@@ -98,6 +100,11 @@ class Overview:
     def fallback_steps(self) -> FallbackSteps:
         """The steps that were trained without a final directive so far."""
         return self._directives.fallback_steps
+
+    @property
+    def metrics_left_out(self) -> int:
+        """How many values of metrics were left out: no numbers, or beyond the limits on names and values."""
+        return self._figures.left_out
 
     @property
     def unacknowledged(self) -> int:

@@ -59,13 +59,13 @@ def find_or_register(connection: Connection, errand: Errand, timeout: float) -> 
     job = _create(connection, errand, timeout) if errand.spec is not None else None
     if job is None:
         job = connection.get_job(GetJobRequest(name=errand.job), timeout)
-        if job.state in (Job.STATE_COMPLETED, Job.STATE_FAILED, Job.STATE_CANCELLED):
-            state = Job.State.Name(job.state).removeprefix("STATE_")
-            raise errors.JobEndedError(
-                f"{errand.job} has ended: it is {state}. Train under a new job name, or fork this one with `lrs job fork`.",
-                code="FAILED_PRECONDITION",
-                reason="JOB_ENDED",
-            )
+    if job.state in (Job.STATE_COMPLETED, Job.STATE_FAILED, Job.STATE_CANCELLED):
+        state = Job.State.Name(job.state).removeprefix("STATE_")
+        raise errors.JobEndedError(
+            f"{errand.job} has ended: it is {state}. Train under a new job name, or fork this one with `lrs job fork`.",
+            code="FAILED_PRECONDITION",
+            reason="JOB_ENDED",
+        )
     job = _grown(connection, errand, job, timeout)
     check_match(job, errand.groups, errand.spec, errand.tier)
     return job
@@ -108,7 +108,7 @@ def steps_ahead(job: Job, attempt: StartAttemptResponse) -> int:
 
 
 def _create(connection: Connection, errand: Errand, timeout: float) -> Job | None:
-    """Register the job; `None` if a job of that name exists."""
+    """Register the job, or find it with the same spec; `None` if a job of that name has another spec."""
     parent, _, job_id = errand.job.partition("/jobs/")
     try:
         request = CreateJobRequest(parent=parent, job_id=job_id, job=Job(spec=errand.spec))

@@ -8,7 +8,7 @@ from lrs.outbox import Sample
 from lrs.rates import Standing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Sequence
 
     from lrs.rates import Directive
     from lrs.readings import Reading
@@ -27,8 +27,8 @@ class Report(NamedTuple):
     """The directive that the step was trained with; `None` in a report of metrics alone."""
     learning_rate: float | None
     """The learning rate of the first group, if it differed from the directive's."""
-    metrics: Mapping[str, float | Reading] | None
-    """Evaluations and other figures, by name."""
+    metrics: Sequence[tuple[str, float | Reading]] | None
+    """Evaluations and other figures by name, in the order they were measured. A name may repeat."""
 
 
 def is_ready(report: Report) -> bool:
@@ -38,7 +38,7 @@ def is_ready(report: Report) -> bool:
         return False
     if norm.__class__ is not float and not _is_there(norm):
         return False
-    return not figures or all(_is_there(value) for value in figures.values())
+    return not figures or all(_is_there(value) for _, value in figures)
 
 
 def sample_of(report: Report, on_failure: Callable[[Exception], None]) -> Sample:
@@ -53,8 +53,8 @@ def sample_of(report: Report, on_failure: Callable[[Exception], None]) -> Sample
         grad_norm = _number(grad_norm, on_failure)
     metrics = None
     if figures:
-        read = {name: _number(value, on_failure) for name, value in figures.items()}
-        metrics = {name: value for name, value in read.items() if value is not None}
+        read = [(name, _number(value, on_failure)) for name, value in figures]
+        metrics = [(name, value) for name, value in read if value is not None]
     if directive is None:
         return Sample(step, loss, grad_norm, rate, metrics, Standing.FINAL)
     return Sample(step, loss, grad_norm, directive.rates[0] if rate is None else rate, metrics, directive.standing)

@@ -126,12 +126,12 @@ class Scheduler(Overview):
         Args:
             loss: The training loss: a number, or a tensor of one element on any device.
             grad_norm: The norm of the whole gradient before clipping: a number or a tensor, like the loss.
-            metrics: Other numbers of this step, by name.
+            metrics: Other numbers of this step, by name. See `log`.
             step: The number of the step, if steps are left out. Default: `next_step`.
             learning_rate: The first group's rate in this step, if it differed from the directive's.
 
         Raises:
-            MetricError: If a loss, norm or metric is not a number.
+            MetricError: If a loss or norm is not a number.
             StepError: If `step` is not greater than the last reported step.
             UnreachableError: If the next directive does not come in time, and `strict` is set.
             RefusedError: If the service refuses the attempt, and `strict` is set.
@@ -166,11 +166,11 @@ class Scheduler(Overview):
     def log(self, **metrics: object) -> None:
         """Report metrics, such as an evaluation's `val_loss=0.3`, with the next reported step.
 
-        Reporting a step closes it, so metrics measured after it belong to the step that follows.
+        Reporting a step closes it, so metrics measured after it belong to the step that follows. A metric that is logged
+        several times before that step keeps all its values, in this order; the service takes 64 of them.
 
-        Raises:
-            MetricError: If a value is not a number.
-            UsageError: If a name is not valid for a metric.
+        Never raises for what was measured. Characters that a name may not hold are replaced by `_`, and what is no number,
+        or beyond the 63 names of an attempt, is left out: `metrics_left_out` counts, and the log says so once.
         """
         self._figures.log(metrics)
 

@@ -20,9 +20,14 @@ pub enum Error {
         /// The experiment.
         experiment: String,
     },
-    /// The name is taken by another job.
-    #[error("{0} exists already")]
-    JobExists(JobName),
+    /// The name is taken by a job with another spec.
+    #[error("{job} exists already, with another spec: {differs}")]
+    JobExists {
+        /// The job.
+        job: JobName,
+        /// The fields of the spec that differ.
+        differs: String,
+    },
     /// The request was made before with other contents.
     #[error("request_id {request_id:?} was used before for another change of {job}")]
     RequestIdReused {

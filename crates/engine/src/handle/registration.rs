@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::{Engine, records::check_whole, stored_view};
 use crate::{
     api::{Error, Fork, JobView, NewJob},
-    commit::outcome,
+    commit::{Permit, outcome},
     compiled::CompiledSpec,
     native::{canonical, native},
     pages, record, recover,
@@ -28,12 +28,18 @@ use lrs_runtime::heavy::in_place;
 use lrs_store::{DecisionQuery, ListedJob, Outcome, Write};
 
 impl Engine {
-    /// Registers a job. Idempotent by `request_id`.
+    /// Registers a job. Harmless if it is registered already with the same spec.
     ///
     /// # Errors
     /// If the spec is wrong, the name is taken, or a bound is reached.
     pub async fn create_job(&self, job: NewJob) -> Result<JobView, Error> {
         self.check_ready()?;
+        let Birth { row, writes, record } = self.birth(job).await?;
+        self.register(row.id, row, writes, vec![record]).await
+    }
+
+    /// A job to be registered: what is written for it.
+    pub(super) async fn birth(&self, job: NewJob) -> Result<Birth, Error> {
         let spec = self.with_base_lr(settled(job.spec, None)).await?;
         let (spec, initial_spec) = in_place(|| admit(spec)).map_err(Error::Invalid)?;
         let now = self.0.context.clock.now();
@@ -55,7 +61,7 @@ impl Engine {
         };
         let record = record::change(&row, ChangeKind::Created, &job.order, now);
         let writes = vec![Write::CreateJob(Box::new(row.clone())), record::write(&record)];
-        self.register(row.id, row, writes, vec![record]).await
+        Ok(Birth { row, writes, record })
     }
 
     /// The spec with the base rates that its `base_lr_from` names.
@@ -235,32 +241,40 @@ impl Engine {
         records: Vec<Record>,
     ) -> Result<JobView, Error> {
         let context = &self.0.context;
-        let limit = context.settings.max_jobs;
-        if self.0.jobs.fetch_add(1, SeqCst) >= limit {
-            self.0.jobs.fetch_sub(1, SeqCst);
-            return Err(Error::Overloaded { what: "the table of jobs that have not ended (max_jobs)", limit });
-        }
-        let permit = context.pipeline.try_admit(context.settings.queue_items);
-        let permit = permit.inspect_err(|_| {
-            self.0.jobs.fetch_sub(1, SeqCst);
-        })?;
+        let names = self.in_time(self.0.names.clone().read_owned()).await?;
+        let permit = self.room_for(1)?;
         let ticket = Ticket::new();
         let committed = context.pipeline.submit(behind, writes, Some(permit), None, Some(ticket.clone()));
         // On a task of its own, so that a job that has been written is counted even if the caller goes.
         let (engine, span) = (self.clone(), Span::current());
         let (done, answer) = oneshot::channel();
         let task = async move {
+            let _names = names;
             let result = engine.written(row, outcome(committed).await).await;
             if matches!(result, Ok((_, true))) {
                 // Of a fork there are two records, in which the same is said.
                 records.iter().take(1).for_each(|record| span.in_scope(|| record::tell(record)));
             } else {
-                engine.0.jobs.fetch_sub(1, SeqCst);
+                engine.uncount(1);
             }
             let _ = done.send(result.map(|(view, _)| view));
         };
         drop(self.0.registrations.spawn(task));
         self.answered(ticket, async { answer.await.unwrap_or(Err(Error::ShuttingDown)) }).await
+    }
+
+    /// Counts so many new jobs, and takes a place in the queue for the writes.
+    ///
+    /// # Errors
+    /// If there is no room for them; then none is counted.
+    pub(super) fn room_for(&self, new_jobs: usize) -> Result<Permit, Error> {
+        let context = &self.0.context;
+        let limit = context.settings.max_jobs;
+        let count = |jobs: usize| jobs.checked_add(new_jobs).filter(|&jobs| new_jobs == 0 || jobs <= limit);
+        if self.0.jobs.fetch_update(SeqCst, SeqCst, count).is_err() {
+            return Err(Error::Overloaded { what: "the table of jobs that have not ended (max_jobs)", limit });
+        }
+        context.pipeline.try_admit(context.settings.queue_items).inspect_err(|_| self.uncount(new_jobs))
     }
 
     /// The job that was written, and whether it is new.
@@ -272,7 +286,8 @@ impl Engine {
         if let Some(Outcome::NameTaken(other)) = outcome {
             let same_request = row.request_id.is_some() && other.request_id == row.request_id;
             if !same_request {
-                return Err(Error::JobExists(row.name));
+                check_same(&row, &other)?;
+                return Ok((self.job(&other.name).await?, false));
             }
             // The first request may have been answered by another release.
             if unsettled(other.initial_spec) != unsettled(row.initial_spec) {
@@ -281,11 +296,50 @@ impl Engine {
             }
             return Ok((self.job(&other.name).await?, false));
         }
+        Ok((self.born(row), true))
+    }
+
+    /// A job that has just been written.
+    pub(super) fn born(&self, row: JobRow) -> JobView {
         self.0.context.directory.count_change_outside();
         let attempt = row.forked_from.as_ref().map_or(0, |point| point.attempt);
         let active_time = row.update_time;
-        Ok((stored_view(ListedJob { row, attempt, active_time }, self.0.context.moment()), true))
+        stored_view(ListedJob { row, attempt, active_time }, self.0.context.moment())
     }
+}
+
+/// A new job and what is written for it.
+pub(super) struct Birth {
+    pub(super) row: JobRow,
+    pub(super) writes: Vec<Write>,
+    pub(super) record: Record,
+}
+
+/// Checks that the job `other` is as `wanted`, so that there is nothing to register.
+fn check_same(wanted: &JobRow, other: &JobRow) -> Result<(), Error> {
+    let spec = as_of(wanted.spec.clone(), &other.spec);
+    if spec == other.spec && wanted.forked_from == other.forked_from {
+        return Ok(());
+    }
+    Err(exists(wanted.name.clone(), &spec, &other.spec))
+}
+
+/// That a job is there with the spec `found`, not the one `wanted`.
+pub(super) fn exists(job: JobName, wanted: &Spec, found: &Spec) -> Error {
+    let differs = if wanted == found { "it was forked".to_owned() } else { record::fields_changed(found, wanted) };
+    Error::JobExists { job, differs }
+}
+
+/// `wanted`, with what is decided once, when a job is registered, as the job with the spec `found` has it.
+pub(super) fn as_of(wanted: Spec, found: &Spec) -> Spec {
+    let mut spec = settled(wanted, Some(found));
+    if spec.base_lr_from.is_some() && spec.base_lr_from == found.base_lr_from {
+        for group in &mut spec.groups {
+            let same = found.groups.iter().find(|other| other.name == group.name);
+            group.base_lr = same.map_or(group.base_lr, |other| other.base_lr);
+        }
+    }
+    spec
 }
 
 /// A spec that may be stored, with its defaults written out, and the same in our own words, by which its rates are

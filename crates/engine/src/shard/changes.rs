@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::{Context, Owned, Reply, Shard};
 use crate::{
     api::{Change, Error, Event, JobView, Order},
+    commit::{Joint, join},
     compiled::{CompiledSpec, same_rates},
     lineage::Standing,
     meters,
@@ -44,6 +45,7 @@ impl Shard {
         change: Change,
         order: Order,
         ticket: Ticket,
+        joint: Option<Joint>,
         reply: Reply<(JobView, Option<Decision>)>,
     ) {
         let context = self.context.clone();
@@ -73,7 +75,10 @@ impl Shard {
             writes.push(Write::MarkActive(id, pending.record.create_time));
         }
         owned.changing = true;
-        let committed = context.pipeline.submit(id, writes, None, None, Some(ticket));
+        let committed = match joint {
+            Some(joint) => join(joint, writes, ticket),
+            None => context.pipeline.submit(id, writes, None, None, Some(ticket)),
+        };
         self.after_commit(committed, move |shard, result| {
             let Some(owned) = shard.jobs.get_mut(&id) else { return };
             let decision = pending.decision.clone();
@@ -325,7 +330,10 @@ fn bits(figures: &BTreeMap<String, f64>) -> impl Iterator<Item = (&str, u64)> {
 }
 
 /// What cannot change once a job is registered.
-fn check_spec_change(old: &Spec, new: &Spec) -> Result<(), Error> {
+///
+/// # Errors
+/// Every violation.
+pub fn check_spec_change(old: &Spec, new: &Spec) -> Result<(), Error> {
     let mut violations = in_place(|| CompiledSpec::admit(new.clone())).err().unwrap_or_default();
     let mut fixed = |field: &str, old: u64, new: u64| {
         if old != new {

@@ -1,0 +1,174 @@
+"""Specs as people write them: what means the same is read the same, as in a job file.
+
+Beside the fields of the proto this takes: `"cosine"` for `{"cosine": {}}` where one of several forms is chosen; one element
+for a list of one; the short names of enums in any case; names in kebab or camel case; numbers as text, and text as numbers.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, NoReturn
+
+from google.protobuf.descriptor import FieldDescriptor
+
+from lrs.errors import UsageError
+
+if TYPE_CHECKING:
+    from google.protobuf.descriptor import Descriptor, EnumDescriptor
+
+_WHOLE_TYPES = (FieldDescriptor.CPPTYPE_INT32, FieldDescriptor.CPPTYPE_INT64)
+_NUMBER_TYPES = (FieldDescriptor.CPPTYPE_DOUBLE, FieldDescriptor.CPPTYPE_FLOAT)
+_WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+
+
+def canonical(message: Descriptor, value: object, path: str = "") -> object:
+    """The value as canonical JSON of a message.
+
+    Raises:
+        UsageError: With the path of what cannot be read, what was given, and what to write.
+    """
+    forms = _forms(message)
+    if message.full_name.startswith("google.protobuf."):
+        if message.name == "Struct" and not isinstance(value, Mapping):
+            _refuse(path, value, "write names and values, such as {'gamma': 0.1}")
+        return dict(value) if isinstance(value, Mapping) else value
+    if isinstance(value, str) and forms:
+        form = next((form for form in forms if form.name == _snake_case(value)), None)
+        if form is None:
+            _refuse(path, value, _choose(value, [form.name for form in forms]))
+        if form.message_type is None or form.is_repeated:
+            _refuse(path, value, f"write {{{form.name!r}: …}} with a value")
+        return {form.name: {}}
+    if not isinstance(value, Mapping):
+        names = ", ".join(field.name for field in message.fields)
+        example = (
+            f"write a form with its parameters, such as {{{forms[0].name!r}: {{}}}}; the forms"
+            if forms
+            else "write its fields"
+        )
+        _refuse(path, value, f"{example} are {names}" if forms else f"{example}, which are {names}")
+    return _fields(message, value, path)
+
+
+def _fields(message: Descriptor, value: Mapping[object, object], path: str) -> dict[str, object]:
+    fields: dict[str, object] = {}
+    for written, content in value.items():
+        name = str(written)
+        place = f"{path}.{name}" if path else name
+        field = message.fields_by_name.get(name.replace("-", "_")) or message.fields_by_camelcase_name.get(name)
+        if field is None:
+            _refuse(place, written, _choose(name, [field.name for field in message.fields]), what="the field ")
+        if content is None:
+            continue
+        oneof = field.containing_oneof
+        rivals = [other.name for other in oneof.fields if other.name in fields] if oneof is not None else []
+        if field.name in fields or rivals:
+            _refuse(place, written, f"{[field.name, *rivals][-1]!r} is there already", what="the field ")
+        fields[field.name] = _field(field, content, place)
+    return fields
+
+
+def _field(field: FieldDescriptor, value: object, path: str) -> object:
+    entry = field.message_type
+    if entry is not None and entry.GetOptions().map_entry:
+        if not isinstance(value, Mapping):
+            _refuse(path, value, "write names and values, such as {'team': 'vision'}")
+        of_value = entry.fields_by_name["value"]
+        return {str(key): _element(of_value, content, f"{path}.{key}") for key, content in value.items()}
+    if not field.is_repeated:
+        return _element(field, value, path)
+    if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
+        return [_element(field, value, path)]
+    return [_element(field, content, f"{path}[{index}]") for index, content in enumerate(value)]
+
+
+def _element(field: FieldDescriptor, value: object, path: str) -> object:
+    kind = field.cpp_type
+    if field.message_type is not None:
+        return canonical(field.message_type, value, path)
+    if field.enum_type is not None:
+        return _word(field.enum_type, value, path)
+    if kind in _NUMBER_TYPES:
+        return _number(value, path)
+    if kind in _WHOLE_TYPES:
+        return _whole(value, path)
+    if kind == FieldDescriptor.CPPTYPE_BOOL:
+        known = {"true": True, "false": False}.get(str(value).lower())
+        if known is None:
+            _refuse(path, value, "write True or False")
+        return known
+    if not isinstance(value, (str, bool, Real)):
+        _refuse(path, value, "write a text")
+    return str(value)
+
+
+def _word(words: EnumDescriptor, value: object, path: str) -> str:
+    prefix = words.values[0].name.removesuffix("UNSPECIFIED")
+    short = {word.name.removeprefix(prefix).lower(): word.name for word in words.values}
+    if isinstance(value, str):
+        found = short.get(_snake_case(value)) or short.get(value.upper().removeprefix(prefix).lower())
+    elif isinstance(value, Integral) and int(value) in words.values_by_number:
+        found = words.values_by_number[int(value)].name
+    else:
+        found = None
+    if found is None:
+        _refuse(
+            path,
+            value,
+            _choose(str(value), [name for name, word in short.items() if words.values_by_name[word].number]),
+        )
+    return found
+
+
+def _number(value: object, path: str) -> float:
+    number = _as_float(value)
+    if number is None:
+        _refuse(path, value, "write a number, such as 0.1 or 1e-3")
+    return number
+
+
+def _whole(value: object, path: str) -> int:
+    if isinstance(value, str) and value.strip().lstrip("+-").replace("_", "").isdecimal():
+        return int(value)
+    if isinstance(value, bool):
+        _refuse(path, value, "write a whole number, such as 1000")
+    if isinstance(value, Integral):
+        return int(value)
+    number = _as_float(value)
+    if number is None or not number.is_integer():
+        _refuse(path, value, "write a whole number, such as 1000")
+    return int(number)
+
+
+def _as_float(value: object) -> float | None:
+    """The number in a number or a text, if there is one."""
+    if value is True or value is False or not isinstance(value, (Real, str)):
+        return None
+    try:
+        return float(value)
+    except ValueError:
+        return None
+
+
+def _forms(message: Descriptor) -> list[FieldDescriptor]:
+    """The forms of which one is chosen in a message."""
+    chosen = [oneof for oneof in message.oneofs if not oneof.name.startswith("_")]
+    return list(chosen[0].fields) if chosen else []
+
+
+def _snake_case(name: str) -> str:
+    return _WORD_START.sub("_", name.strip()).replace("-", "_").replace(" ", "_").lower()
+
+
+def _choose(written: str, names: list[str]) -> str:
+    near = difflib.get_close_matches(_snake_case(written), names, n=1)
+    meant = f"did you mean {near[0]!r}? There are " if near else "there are "
+    return meant + ", ".join(names)
+
+
+def _refuse(path: str, value: object, allowed: str, what: str = "") -> NoReturn:
+    place = f"{path}: " if path else ""
+    raise UsageError(f"The job's spec cannot be read: {place}{what}{value!r:.60} is not allowed here: {allowed}.")

@@ -1,0 +1,406 @@
+//! Messages as people write them: what means the same is read the same, and what means nothing is named with its place,
+//! what was read, and what to write instead.
+//!
+//! Beside canonical JSON this takes: `cosine` for `{cosine: {}}` where one of several forms is chosen; one element for
+//! a list of one; the short names of enums in any case (`scheduled` for `ARM_SCHEDULED`); names in kebab case; numbers
+//! and truth values as text, and the other way round; whole numbers such as `1e5` or `1_000`.
+
+use prost_reflect::{EnumDescriptor, FieldDescriptor, Kind, MessageDescriptor};
+use serde_json::{Map, Value};
+
+use crate::reflect;
+
+/// Something in a value that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The way to it.
+    pub path: Vec<Part>,
+    /// Whether the name at the end of the path is wrong, not its value.
+    pub is_name: bool,
+    /// What was read.
+    pub found: String,
+    /// What to write instead.
+    pub allowed: String,
+}
+
+/// A part of a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The name of a field, as it is written.
+    Name(String),
+    /// The place in a list, from 0.
+    Index(usize),
+}
+
+impl Problem {
+    /// The path in one text: `spec.groups[0].base_lr`; empty for the whole value.
+    #[must_use]
+    pub fn place(&self) -> String {
+        let mut place = String::new();
+        for part in &self.path {
+            match part {
+                Part::Name(name) if place.is_empty() => place += name,
+                Part::Name(name) => place.extend([".", name]),
+                Part::Index(index) => place += &format!("[{index}]"),
+            }
+        }
+        place
+    }
+
+    /// What is wrong, without the place.
+    #[must_use]
+    pub fn sentence(&self) -> String {
+        format!("{} is not allowed here: {}", self.found, self.allowed)
+    }
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.place() {
+            place if place.is_empty() => formatter.write_str(&self.sentence()),
+            place => write!(formatter, "{place}: {}", self.sentence()),
+        }
+    }
+}
+
+/// The canonical JSON of what was written as a message.
+///
+/// # Errors
+/// The first thing that cannot be read.
+pub fn read(message: &MessageDescriptor, value: &Value) -> Result<Value, Problem> {
+    Reader { path: Vec::new() }.message(message, value)
+}
+
+struct Reader {
+    path: Vec<Part>,
+}
+
+type Read = Result<Value, Problem>;
+
+impl Reader {
+    fn refuse(&self, found: impl std::fmt::Display, allowed: impl Into<String>) -> Problem {
+        Problem { path: self.path.clone(), is_name: false, found: found.to_string(), allowed: allowed.into() }
+    }
+
+    fn within(&mut self, part: Part, read: impl FnOnce(&mut Self) -> Read) -> Read {
+        self.path.push(part);
+        let result = read(self);
+        self.path.pop();
+        result
+    }
+
+    fn message(&mut self, message: &MessageDescriptor, value: &Value) -> Read {
+        if message.full_name().starts_with("google.protobuf.") {
+            return self.well_known(message, value);
+        }
+        match value {
+            Value::Object(fields) => self.fields(message, fields),
+            Value::String(word) if !forms(message).is_empty() => self.form(message, word),
+            other => Err(self.refuse(shown(other), example(message))),
+        }
+    }
+
+    /// A message of Google's, whose canonical JSON is not that of its fields.
+    fn well_known(&self, message: &MessageDescriptor, value: &Value) -> Read {
+        let allowed = match message.name() {
+            "Struct" if !value.is_object() => "write names and values, such as {gamma: 0.1}",
+            "Duration" if !value.is_string() => "write seconds, such as 1.5s",
+            "Timestamp" if !value.is_string() => "write a time in UTC, such as 2026-01-31T12:00:00Z",
+            _ => return Ok(value.clone()),
+        };
+        Err(self.refuse(shown(value), allowed))
+    }
+
+    /// The form of this name, with its defaults.
+    fn form(&self, message: &MessageDescriptor, word: &str) -> Read {
+        let name = snake_case(word);
+        match forms(message).into_iter().find(|form| form.name() == name) {
+            Some(form) if matches!(form.kind(), Kind::Message(_)) && !form.is_list() => {
+                Ok(Map::from_iter([(form.name().to_owned(), Value::Object(Map::new()))]).into())
+            }
+            Some(form) => Err(self.refuse(shown(&word.into()), format!("write {{{}: …}} with a value", form.name()))),
+            None => {
+                let names: Vec<String> = forms(message).iter().map(|form| form.name().to_owned()).collect();
+                Err(self.refuse(format!("{word:?}"), choose(word, &names)))
+            }
+        }
+    }
+
+    fn fields(&mut self, message: &MessageDescriptor, written: &Map<String, Value>) -> Read {
+        let mut fields = Map::new();
+        for (name, value) in written {
+            let part = Part::Name(name.clone());
+            let known = reflect::field(message, name).or_else(|| reflect::field(message, &name.replace('-', "_")));
+            let Some(field) = known else {
+                let names: Vec<String> = message.fields().map(|field| field.name().to_owned()).collect();
+                let mut problem = self.refuse(format!("the field {name:?}"), choose(name, &names));
+                problem.path.push(part);
+                problem.is_name = true;
+                return Err(problem);
+            };
+            let others = || written.keys().filter_map(|other| reflect::field(message, &other.replace('-', "_")));
+            let rival = field.containing_oneof().filter(|oneof| !oneof.is_synthetic()).and_then(|oneof| {
+                others().find(|other| *other != field && other.containing_oneof().as_ref() == Some(&oneof))
+            });
+            let wrong_name = |allowed: String| {
+                let mut problem = self.refuse(format!("the field {name:?}"), allowed);
+                problem.path.push(part.clone());
+                problem.is_name = true;
+                problem
+            };
+            if let Some(rival) = rival.filter(|rival| fields.contains_key(rival.name()) && !value.is_null()) {
+                return Err(wrong_name(format!("{:?} is there already, and there may be one of them", rival.name())));
+            }
+            if fields.contains_key(field.name()) {
+                return Err(wrong_name(format!("{:?} is there already", field.name())));
+            }
+            let value = self.within(part, |reader| reader.field(&field, value))?;
+            fields.insert(field.name().to_owned(), value);
+        }
+        Ok(fields.into())
+    }
+
+    fn field(&mut self, field: &FieldDescriptor, value: &Value) -> Read {
+        if value.is_null() {
+            return Ok(Value::Null);
+        }
+        if field.is_map() {
+            let Value::Object(entries) = value else {
+                return Err(self.refuse(shown(value), "write names and values, such as {team: vision}"));
+            };
+            let Kind::Message(entry) = field.kind() else { return Ok(value.clone()) };
+            let of_value = entry.map_entry_value_field();
+            let read = entries.iter().map(|(key, value)| {
+                let part = Part::Name(key.clone());
+                Ok((key.clone(), self.within(part, |reader| reader.element(&of_value, value))?))
+            });
+            return Ok(read.collect::<Result<Map<_, _>, _>>()?.into());
+        }
+        if !field.is_list() {
+            return self.element(field, value);
+        }
+        let Value::Array(elements) = value else { return Ok(vec![self.element(field, value)?].into()) };
+        let read = elements
+            .iter()
+            .enumerate()
+            .map(|(index, element)| self.within(Part::Index(index), |reader| reader.element(field, element)));
+        Ok(read.collect::<Result<Vec<_>, _>>()?.into())
+    }
+
+    fn element(&mut self, field: &FieldDescriptor, value: &Value) -> Read {
+        match field.kind() {
+            Kind::Message(message) => self.message(&message, value),
+            Kind::Enum(words) => self.word(&words, value),
+            Kind::Bool => self.truth(value),
+            Kind::Double | Kind::Float => self.number(value),
+            Kind::String => self.text(value),
+            Kind::Bytes => Ok(value.clone()),
+            _ => self.whole(value),
+        }
+    }
+
+    fn word(&self, words: &EnumDescriptor, value: &Value) -> Read {
+        let prefix = prefix(words);
+        let short = |name: &str| name.strip_prefix(&prefix).unwrap_or(name).to_lowercase();
+        let found = match value {
+            Value::String(word) => words
+                .values()
+                .find(|known| known.name().eq_ignore_ascii_case(word) || short(known.name()) == snake_case(word)),
+            Value::Number(number) => number.as_i64().and_then(|number| words.get_value(i32::try_from(number).ok()?)),
+            _ => None,
+        };
+        found.map(|word| word.name().into()).ok_or_else(|| {
+            let names: Vec<String> =
+                words.values().filter(|word| word.number() != 0).map(|word| short(word.name())).collect();
+            let written = value.as_str().map(str::to_owned).unwrap_or_default();
+            self.refuse(shown(value), choose(&written, &names))
+        })
+    }
+
+    fn truth(&self, value: &Value) -> Read {
+        match value {
+            Value::Bool(_) => Ok(value.clone()),
+            Value::String(text) if text.eq_ignore_ascii_case("true") => Ok(true.into()),
+            Value::String(text) if text.eq_ignore_ascii_case("false") => Ok(false.into()),
+            other => Err(self.refuse(shown(other), "write true or false")),
+        }
+    }
+
+    fn number(&self, value: &Value) -> Read {
+        match value {
+            Value::Number(_) => Ok(value.clone()),
+            Value::String(text) => match text.trim().replace('_', "").parse::<f64>() {
+                Ok(number) if number.is_finite() => Ok(number.into()),
+                Ok(number) if number.is_nan() => Ok("NaN".into()),
+                Ok(number) => Ok(if number > 0.0 { "Infinity" } else { "-Infinity" }.into()),
+                Err(_) => Err(self.refuse(shown(value), "write a number, such as 0.1 or 1e-3")),
+            },
+            other => Err(self.refuse(shown(other), "write a number, such as 0.1 or 1e-3")),
+        }
+    }
+
+    fn whole(&self, value: &Value) -> Read {
+        let text = match value {
+            Value::Number(number) => number.to_string(),
+            Value::String(text) => text.trim().replace('_', ""),
+            other => return Err(self.refuse(shown(other), "write a whole number, such as 1000")),
+        };
+        if text.parse::<i64>().is_ok() {
+            return Ok(text.into());
+        }
+        // Up to 2^53 a floating-point number says exactly which whole number is meant.
+        match text.parse::<f64>() {
+            Ok(number) if number.fract() == 0.0 && number.abs() <= 9_007_199_254_740_992.0 => {
+                Ok(format!("{number:.0}").into())
+            }
+            _ => Err(self.refuse(shown(value), "write a whole number, such as 1000")),
+        }
+    }
+
+    fn text(&self, value: &Value) -> Read {
+        match value {
+            Value::String(_) => Ok(value.clone()),
+            Value::Number(_) | Value::Bool(_) => Ok(value.to_string().into()),
+            other => Err(self.refuse(shown(other), "write a text")),
+        }
+    }
+}
+
+/// The forms of which one is chosen in a message.
+fn forms(message: &MessageDescriptor) -> Vec<FieldDescriptor> {
+    let oneof = message.oneofs().find(|oneof| !oneof.is_synthetic());
+    oneof.map(|oneof| oneof.fields().collect()).unwrap_or_default()
+}
+
+/// What the names of an enum's values begin with: `ARM_` of `Arm`.
+fn prefix(words: &EnumDescriptor) -> String {
+    let first = words.values().next().map(|word| word.name().to_owned()).unwrap_or_default();
+    first.strip_suffix("UNSPECIFIED").map(str::to_owned).unwrap_or_default()
+}
+
+/// A value as it was written, or its beginning.
+fn shown(value: &Value) -> String {
+    const MOST: usize = 60;
+    let text = value.to_string();
+    match text.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+
+/// How a message may be written.
+fn example(message: &MessageDescriptor) -> String {
+    let names: Vec<String> = message.fields().map(|field| field.name().to_owned()).collect();
+    match forms(message).first() {
+        Some(form) => format!(
+            "write a form with its parameters, such as {{{}: {{}}}}; the forms are {}",
+            form.name(),
+            list(&names)
+        ),
+        None => format!(
+            "write its fields, such as {{{}: …}}; the fields are {}",
+            names.first().map_or("", String::as_str),
+            list(&names)
+        ),
+    }
+}
+
+/// Which of `names` may have been meant, and all of them.
+fn choose(written: &str, names: &[String]) -> String {
+    let similarity = |name: &str| strsim::jaro_winkler(&snake_case(written), name);
+    let best = names.iter().max_by(|a, b| similarity(a).total_cmp(&similarity(b)));
+    match best.filter(|name| similarity(name) > 0.75) {
+        Some(meant) => format!("did you mean {meant:?}? There are {}", list(names)),
+        None => format!("there are {}", list(names)),
+    }
+}
+
+fn list(names: &[String]) -> String {
+    names.join(", ")
+}
+
+fn snake_case(name: &str) -> String {
+    let mut snake = String::with_capacity(name.len());
+    let mut after_lower = false;
+    for letter in name.trim().chars() {
+        if letter.is_uppercase() && after_lower {
+            snake.push('_');
+        }
+        after_lower = letter.is_lowercase() || letter.is_ascii_digit();
+        match letter {
+            '-' | ' ' => snake.push('_'),
+            other => snake.extend(other.to_lowercase()),
+        }
+    }
+    snake
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::{Job, JobSpec};
+
+    fn spec(value: &Value) -> JobSpec {
+        let value = read(&reflect::descriptor::<JobSpec>(), value).unwrap_or_else(|problem| panic!("{problem}"));
+        serde_json::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn what_means_the_same_is_read_the_same() {
+        let canonical = json!({
+            "schedule": {"cosine": {}}, "controllers": [{"auto": {}}], "total_steps": "100000", "seed": "7",
+            "groups": [{"name": "1", "base_lr": 0.1}], "arm": "ARM_SCHEDULED", "labels": {"year": "2026"},
+            "objective": {"metric": "val_loss", "mode": "MODE_MAX"}
+        });
+        let written = json!({
+            "schedule": "Cosine", "controllers": "auto", "total-steps": "1e5", "seed": 7.0,
+            "groups": {"name": 1, "base-lr": "1e-1"}, "arm": "scheduled", "labels": {"year": 2026},
+            "objective": {"metric": "val_loss", "mode": "max"}
+        });
+        let expected: JobSpec = serde_json::from_value(canonical.clone()).unwrap();
+        assert_eq!(spec(&canonical), expected);
+        assert_eq!(spec(&written), expected);
+        assert_eq!(spec(&json!({"controllers": ["auto", {"greedy": {}}]})).controllers.len(), 2);
+        assert_eq!(spec(&json!({"totalSteps": "1_000"})).total_steps, Some(1000));
+    }
+
+    #[test]
+    fn what_means_nothing_is_named_with_its_place_and_what_to_write() {
+        for (written, place, says) in [
+            (json!({"schedule": "cosin"}), "schedule", "\"cosin\" is not allowed here: did you mean \"cosine\"?"),
+            (json!({"schedule": {"cosine": {}, "linear": {}}}), "schedule.linear", "\"cosine\" is there already"),
+            (json!({"schedule": 5}), "schedule", "5 is not allowed here: write a form"),
+            (json!({"groups": [{"base_rl": 1}]}), "groups[0].base_rl", "did you mean \"base_lr\"?"),
+            (
+                json!({"groups": [{"base_lr": "fast"}]}),
+                "groups[0].base_lr",
+                "\"fast\" is not allowed here: write a number",
+            ),
+            (json!({"groups": [{"base_lr": [1]}]}), "groups[0].base_lr", "[1] is not allowed here: write a number"),
+            (json!({"total_steps": 1.5}), "total_steps", "1.5 is not allowed here: write a whole number"),
+            (json!({"total_steps": "many"}), "total_steps", "\"many\" is not allowed here"),
+            (json!({"arm": "control"}), "arm", "there are scheduled, baseline"),
+            (json!({"labels": [1]}), "labels", "write names and values"),
+            (json!({"total_steps": 1, "totalSteps": 1}), "total_steps", "is there already"),
+            (json!([]), "", "[] is not allowed here: write its fields"),
+        ] {
+            let problem = read(&reflect::descriptor::<JobSpec>(), &written).unwrap_err();
+            assert_eq!(problem.place(), place, "{problem}");
+            assert!(problem.to_string().contains(says), "{problem}");
+        }
+    }
+
+    #[test]
+    fn a_canonical_message_stays_as_it_is() {
+        let job = json!({
+            "name": "namespaces/a/jobs/b", "create_time": "2026-01-31T12:00:00Z", "state": "STATE_RUNNING",
+            "spec": {"schedule": {"library": "torch", "scheduler": "StepLR", "params": {"step_size": 5}},
+                     "controllers": [{"reduce_lr_on_plateau": {"min_lr": [0.1, 0.2]}}]}
+        });
+        let typed: Job = serde_json::from_value(job.clone()).unwrap();
+        let read: Job = serde_json::from_value(read(&reflect::descriptor::<Job>(), &job).unwrap()).unwrap();
+        assert_eq!(read, typed);
+    }
+}

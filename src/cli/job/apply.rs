@@ -1,0 +1,120 @@
+//! `lrs job apply`: the jobs of a job file, made what the file says.
+
+use std::path::PathBuf;
+
+use super::{Session, show};
+use crate::cli::{
+    applying,
+    assignment::Assignment,
+    failure::Failure,
+    jobfile,
+    order::OrderArgs,
+    output::{self, FormatArgs},
+};
+use lrs_model::name::JobName;
+use lrs_proto::{AppliedJob, ApplyJobsRequest, ApplyJobsResponse, Job, applied_job::Outcome};
+
+/// Register the jobs of a job file, or change those that are there
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Registers the jobs that are missing, gives those with another spec the file's, and leaves the others alone: all of them,
+or none if one is wrong. A field that the file leaves out gets its default. A repeat changes nothing.
+
+Examples:
+  lrs job apply -f jobs.yaml
+  lrs job apply -f jobs.yaml --dry-run
+  generate-jobs | lrs job apply -f -")]
+pub struct Args {
+    #[command(flatten)]
+    pub(super) jobs: FileArgs,
+    #[command(flatten)]
+    order: OrderArgs,
+    #[command(flatten)]
+    format: FormatArgs,
+}
+
+/// The jobs of a file.
+#[derive(Debug, clap::Args)]
+pub(super) struct FileArgs {
+    /// Job file, YAML or JSON; `-` is standard input. Several documents are several jobs
+    #[arg(short, long, value_name = "FILE")]
+    file: PathBuf,
+    /// Name of the job, in place of the file's
+    #[arg(long, value_name = "JOB")]
+    name: Option<String>,
+    /// Set a field, such as `spec.groups[0].base_lr=0.1`; may be given several times
+    #[arg(long = "set", value_name = "PATH=VALUE")]
+    changes: Vec<Assignment>,
+    /// Check everything and change nothing
+    #[arg(long)]
+    pub(super) dry_run: bool,
+}
+
+pub(super) async fn run(session: &Session, args: &Args) -> Result<(), Failure> {
+    let applied = args.jobs.send(session, &args.order, false).await?;
+    args.format.print(&applied, || table(&applied, args.jobs.dry_run))
+}
+
+impl FileArgs {
+    /// Has the server make the jobs of the file what it says, or with `create_only` at most register them.
+    pub(super) async fn send(
+        &self,
+        session: &Session,
+        order: &OrderArgs,
+        create_only: bool,
+    ) -> Result<ApplyJobsResponse, Failure> {
+        let jobs = jobfile::read(&self.file, &self.changes)?;
+        if self.name.is_some() && jobs.len() > 1 {
+            return Err(Failure::invalid(format!("--name cannot name the {} jobs of this file", jobs.len())));
+        }
+        let names = jobs.iter().map(|job| self.name_of(session, job)).collect::<Result<Vec<_>, _>>()?;
+        let named = |(job, name): (Job, &JobName)| Job {
+            name: name.to_string(),
+            spec: job.spec,
+            etag: if create_only { String::new() } else { job.etag },
+            ..Job::default()
+        };
+        let request = ApplyJobsRequest {
+            parent: "namespaces/-".to_owned(),
+            jobs: jobs.into_iter().zip(&names).map(named).collect(),
+            create_only,
+            request_id: order.request_id(),
+            validate_only: self.dry_run,
+            reason: order.record.reason.clone(),
+            author: order.record.author.clone(),
+        };
+        applying::send(&session.server, request).await
+    }
+
+    fn name_of(&self, session: &Session, job: &Job) -> Result<JobName, Failure> {
+        match (&self.name, job.name.as_str()) {
+            (Some(name), _) => session.name(name),
+            (None, "") => Err(Failure::invalid(format!("{} does not name its job", jobfile::display(&self.file)))
+                .with_hint("add `name: namespaces/NAMESPACE/jobs/JOB` at its top, or give --name")),
+            (None, name) => session.name(name),
+        }
+    }
+}
+
+/// What became of each job, and how many there are of each kind.
+pub(super) fn table(applied: &ApplyJobsResponse, dry_run: bool) -> String {
+    let count = |outcome| applied.jobs.iter().filter(|job| job.outcome() == outcome).count();
+    let [created, updated, unchanged] = [Outcome::Created, Outcome::Updated, Outcome::Unchanged].map(count);
+    let would = if dry_run { "Nothing was done; it would be: " } else { "" };
+    let row = |applied: &AppliedJob| {
+        let job = applied.job.clone().unwrap_or_default();
+        let state = show::state(&job).to_owned();
+        vec![job.name, outcome(applied).to_owned(), state]
+    };
+    let rows = output::table(&["JOB", "OUTCOME", "STATE"], applied.jobs.iter().map(row).collect());
+    format!("{would}{created} registered, {updated} changed, {unchanged} left alone.\n{rows}")
+}
+
+fn outcome(applied: &AppliedJob) -> &'static str {
+    match applied.outcome() {
+        Outcome::Created => "registered",
+        Outcome::Updated => "changed",
+        Outcome::Unchanged => "left alone",
+        Outcome::Unspecified => "-",
+    }
+}
