@@ -37,8 +37,7 @@ pub(super) async fn check(State(hosts): State<Hosts>, request: Request, next: Ne
     next.run(request).await
 }
 
-/// The host that the request is for, if it is not allowed. A browser always names it; what has no host is not from a
-/// browser.
+/// The host that the request is for, if it is not allowed. What has no host, a program of HTTP/1.0, is not a browser.
 fn foreign_host(hosts: &Hosts, request: &Request) -> Option<String> {
     if PROBES.contains(&request.uri().path()) {
         return None;
@@ -114,6 +113,6 @@ mod tests {
             assert_eq!(status("GET", "/livez", headers).await, StatusCode::OK);
         }
         assert_eq!(status("GET", "http://evil.example/v1/jobs", &[("host", "lrs")]).await, refused);
-        assert_eq!(status("GET", "/v1/jobs", &[]).await, StatusCode::OK, "a program of HTTP/1.0");
+        assert_eq!(status("GET", "/v1/jobs", &[]).await, StatusCode::BAD_REQUEST);
     }
 }

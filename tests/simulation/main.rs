@@ -156,7 +156,7 @@ fn forgetting_the_reserved_block_is_caught() {
 
 #[test]
 fn committing_what_was_withdrawn_is_caught() {
-    assert_caught(Plant::IgnoreWithdrawal, &[2, 5], 200);
+    assert_caught(Plant::IgnoreWithdrawal, &[5], 100);
 }
 
 #[test]

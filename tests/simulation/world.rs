@@ -246,7 +246,11 @@ impl World {
     /// The world of a seed. Call this inside the run's paused runtime.
     pub fn new(seed: u64, plant: Option<Plant>, keeps_log: bool) -> Arc<Self> {
         let mut dice = ChaCha8Rng::seed_from_u64(seed);
-        let profile = Profile::draw(&mut dice);
+        let mut profile = Profile::draw(&mut dice);
+        if plant == Some(Plant::IgnoreWithdrawal) {
+            // Callers wait less long than the store hangs.
+            profile.hangs = 0.1;
+        }
         let lease = Duration::from_millis(dice.random_range(3000..9000));
         let settings = Settings {
             // Shorter than the store may hang.

@@ -9,7 +9,10 @@ pub mod reading;
 
 use std::{
     collections::{BTreeMap, btree_map},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
     time::Duration,
 };
 
@@ -35,13 +38,31 @@ pub struct Loader {
     queue: mpsc::Sender<JobName>,
     /// How long a call waits for a job to be read. Reading goes on after that, for the next call.
     patience: Duration,
+    /// Jobs that are being read, and will be in memory then.
+    coming: Arc<AtomicUsize>,
+}
+
+/// The place in memory of a job that is being read.
+struct Place(Arc<AtomicUsize>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, SeqCst);
+    }
 }
 
 impl Loader {
     /// A loader, and the queue that [`reading::run`] serves.
     pub fn new(patience: Duration) -> (Self, mpsc::Receiver<JobName>) {
         let (queue, asked) = mpsc::channel(QUEUE);
-        (Self { waiting: Mutex::default(), queue, patience }, asked)
+        (Self { waiting: Mutex::default(), queue, patience, coming: Arc::default() }, asked)
+    }
+
+    /// A place for a job, if fewer than `limit` have one beside the `loaded`.
+    fn place(&self, loaded: usize, limit: usize) -> Option<Place> {
+        let place = Place(Arc::clone(&self.coming));
+        let others = self.coming.fetch_add(1, SeqCst);
+        (loaded + others < limit).then_some(place)
     }
 
     /// Reads a job that is not in memory.

@@ -83,10 +83,11 @@ pub fn without_addresses(message: &str) -> String {
     let Some(end) = message.find("://") else { return message.to_owned() };
     let start = message[..end].rfind(|c: char| !c.is_ascii_alphanumeric()).map_or(0, |at| at + 1);
     let (before, address) = message.split_at(start);
-    // A password may have any character. It ends before the last `@` of the message's line.
-    let line = address.find('\n').unwrap_or(address.len());
+    let next = end - start + 3;
+    // A password may have any character. It ends before the last `@` of the line, or before the next address.
+    let line = [address.find('\n'), address[next..].find("://").map(|at| next + at)];
+    let line = line.into_iter().flatten().min().unwrap_or(address.len());
     let Some(at) = address[..line].rfind('@') else {
-        let next = end - start + 3;
         return format!("{before}{}{}", &address[..next], without_addresses(&address[next..]));
     };
     let host = address[at..].find(char::is_whitespace).map_or(address.len(), |length| at + length);
@@ -172,6 +173,7 @@ mod tests {
             ("a@b: see http://h/d\n", "a@b: see http://h/d\n"),
             ("postgres://u:s3cret and more@h/d is no file", "postgres://u:***@h/d is no file"),
             ("http://h/d\nof postgres://u:s3cret@h/d", "http://h/d\nof postgres://u:***@h/d"),
+            ("\"x://u:s3cret@h\": use y://U@H", "\"x://u:***@h\": use y://U@H"),
         ] {
             assert_eq!(without_addresses(message), shown);
         }

@@ -215,6 +215,11 @@ impl Conversation {
     async fn next(mut self) -> Option<(Result<StreamTelemetryResponse, Status>, Self)> {
         while !self.over {
             let message = self.incoming.message().await.ok()??;
+            if message.step.is_empty() && matches!(self.behaviour, Behaviour::Lose(_) | Behaviour::KeepSilently(_)) {
+                // The opening is answered before anything else.
+                self.answer.durable_messages += 1;
+                return Some((Ok(self.say()), self));
+            }
             self.telemetry_messages += usize::from(!message.step.is_empty());
             let (keeps, answers, last) = match self.behaviour {
                 Behaviour::Good | Behaviour::Refuse => (true, true, usize::MAX),

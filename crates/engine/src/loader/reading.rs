@@ -6,7 +6,7 @@ use futures::{StreamExt as _, stream};
 use tokio::sync::mpsc;
 use tracing::warn;
 
-use super::QUEUE;
+use super::{Place, QUEUE};
 use crate::{api::Error, directory::Found, recover, service::Service};
 use lrs_model::name::JobName;
 use lrs_runtime::error::chain;
@@ -21,7 +21,7 @@ const REPLAYS: usize = 4;
 
 /// Reads the jobs that are asked for, as long as there is a service.
 pub async fn run(service: Arc<Service>, asked: mpsc::Receiver<JobName>) {
-    let (replay, to_replay) = mpsc::channel::<JobRecord>(QUEUE);
+    let (replay, to_replay) = mpsc::channel::<(JobRecord, Place)>(QUEUE);
     let batches = stream::unfold(asked, |mut asked| async move {
         let mut names = Vec::with_capacity(BATCH);
         (asked.recv_many(&mut names, BATCH).await > 0).then_some((names, asked))
@@ -31,31 +31,35 @@ pub async fn run(service: Arc<Service>, asked: mpsc::Receiver<JobName>) {
         let record = to_replay.recv().await?;
         Some((record, to_replay))
     });
-    let replayed = replays.for_each_concurrent(REPLAYS, |record| serve(Arc::clone(&service), record));
+    let replayed = replays.for_each_concurrent(REPLAYS, |(record, place)| serve(Arc::clone(&service), record, place));
     tokio::join!(read, replayed);
 }
 
 /// Reads jobs together, and takes those into service that need not be replayed.
-async fn read(service: Arc<Service>, mut names: Vec<JobName>, replay: mpsc::Sender<JobRecord>) {
+async fn read(service: Arc<Service>, mut names: Vec<JobName>, replay: mpsc::Sender<(JobRecord, Place)>) {
     let directory = &service.context.directory;
     let limit = service.context.settings.max_loaded_jobs;
-    let mut room = limit.saturating_sub(directory.len());
+    let mut places = HashMap::new();
+    let mut is_short = false;
     names.retain(|name| {
         match directory.find(name.as_str()) {
             Found::Held(held) => service.loader.answer(name, || Ok(Some(held.clone()))),
             Found::Leaving(_) => service.loader.answer(name, || Ok(None)),
-            Found::Missing if room == 0 => {
-                let what = "the memory for jobs in use (max_loaded_jobs)";
-                service.loader.answer(name, || Err(Error::Overloaded { what, limit }));
-            }
-            Found::Missing => {
-                room -= 1;
-                return true;
-            }
+            Found::Missing => match service.loader.place(directory.len(), limit) {
+                Some(place) => {
+                    places.insert(name.clone(), place);
+                    return true;
+                }
+                None => {
+                    is_short = true;
+                    let what = "the memory for jobs in use (max_loaded_jobs)";
+                    service.loader.answer(name, || Err(Error::Overloaded { what, limit }));
+                }
+            },
         }
         false
     });
-    if room == 0 {
+    if is_short || directory.len() + places.len() >= limit {
         directory.ask_for_room();
     }
     if names.is_empty() {
@@ -84,20 +88,21 @@ async fn read(service: Arc<Service>, mut names: Vec<JobName>, replay: mpsc::Send
     let mut records: HashMap<String, JobRecord> =
         records.into_iter().map(|record| (record.name.clone(), record)).collect();
     for name in &names {
-        let Some(record) = records.remove(name.as_str()) else {
+        let place = places.remove(name);
+        let Some((record, place)) = records.remove(name.as_str()).zip(place) else {
             service.loader.answer(name, || Err(Error::JobNotFound(name.to_string())));
             continue;
         };
         if recover::is_quick(&record) {
-            serve(Arc::clone(&service), record).await;
-        } else if replay.send(record).await.is_err() {
+            serve(Arc::clone(&service), record, place).await;
+        } else if replay.send((record, place)).await.is_err() {
             return;
         }
     }
 }
 
-/// Takes a job into service, or says why not.
-async fn serve(service: Arc<Service>, record: JobRecord) {
+/// Takes a job into service, or says why not. Its place is its entry's from then on.
+async fn serve(service: Arc<Service>, record: JobRecord, _place: Place) {
     // It was asked for by this name.
     let Ok(name) = record.name.parse::<JobName>() else { return };
     if let Ok(row) = &record.row
