@@ -340,7 +340,7 @@ impl Engine {
     }
 
     /// Counts one job less that has not ended. The next count puts right what is not known of abandoned ones.
-    fn uncount(&self) {
+    pub(super) fn uncount(&self) {
         let _ = self.0.jobs.fetch_update(SeqCst, SeqCst, |jobs| jobs.checked_sub(1));
     }
 

@@ -234,12 +234,12 @@ impl Engine {
         let context = &self.0.context;
         let limit = context.settings.max_jobs;
         if self.0.jobs.fetch_add(1, SeqCst) >= limit {
-            self.0.jobs.fetch_sub(1, SeqCst);
+            self.uncount();
             return Err(Error::Overloaded { what: "the table of jobs that have not ended (max_jobs)", limit });
         }
         let permit = context.pipeline.try_admit(context.settings.queue_items);
         let permit = permit.inspect_err(|_| {
-            self.0.jobs.fetch_sub(1, SeqCst);
+            self.uncount();
         })?;
         let ticket = Ticket::new();
         let committed = context.pipeline.submit(behind, writes, Some(permit), None, Some(ticket.clone()));
@@ -252,7 +252,7 @@ impl Engine {
                 // Of a fork there are two records, in which the same is said.
                 records.iter().take(1).for_each(|record| span.in_scope(|| record::tell(record)));
             } else {
-                engine.0.jobs.fetch_sub(1, SeqCst);
+                engine.uncount();
             }
             let _ = done.send(result.map(|(view, _)| view));
         };
