@@ -10,7 +10,6 @@ use serde_saphyr::{Error, UserMessageFormatter};
 
 use super::{assignment::Assignment, failure::Failure};
 use lrs_proto::{
-use lrs_proto::{
     Job,
     json::Canonical,
     lengths::{self, Scale},

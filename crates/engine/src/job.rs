@@ -346,7 +346,6 @@ impl Job {
         }
         let when = When { observed_step: record.step, effective_step };
         let attempt = self.attempt_of(effective_step);
-        let is_as_directed = self.is_as_directed(record);
         for (i, controller) in compiled.controllers().iter().enumerate().filter(|(_, one)| concerns(one)) {
             let before = self.timeline.base_lrs_at(effective_step);
             let observation = Observation { sample: record, effective_step, base_lrs: &before, is_as_directed };
