@@ -211,7 +211,8 @@ impl Address {
         (0..self.seats()).filter_map(|seat| Some(self.at(seat)?.1)).collect()
     }
 
-    /// Completes when one server runs that owns the database and has read all jobs; the other one waits for it.
+    /// Completes when one server runs that owns the database, has read all jobs and does not stand still; the other one
+    /// waits for it.
     pub async fn recovered(&self) {
         loop {
             let owner = self.world.durable().ownership.lock;
@@ -219,6 +220,7 @@ impl Address {
             if let [(engine, process)] = &serving[..]
                 && Some(process.id) == owner
                 && !process.leaving.load(SeqCst)
+                && !process.frozen.load(SeqCst)
             {
                 let recovered = tokio::select! {
                     biased;
