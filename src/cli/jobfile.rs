@@ -78,12 +78,8 @@ pub fn change<T: Serialize + DeserializeOwned + Name>(message: &T, changes: &[As
 /// # Errors
 /// What cannot be read, with its path.
 pub(super) fn typed<T: DeserializeOwned + Name>(document: &Value, scale: Scale) -> Result<T, Problem> {
-    let refused = |problem: String| Problem {
-        path: Vec::new(),
-        is_name: false,
-        found: "a value".to_owned(),
-        allowed: problem,
-    };
+    let refused =
+        |problem: String| Problem { path: Vec::new(), is_name: false, found: "a value".to_owned(), allowed: problem };
     let mut document = document.clone();
     lengths::resolve(&reflect::descriptor::<T>(), &mut document, scale).map_err(refused)?;
     let canonical = written::read(&reflect::descriptor::<T>(), &document)?;

@@ -161,7 +161,8 @@ fn evidence(decision: &Decision) -> String {
 fn controllers(statuses: &[ControllerStatus]) -> String {
     let status = |status: &ControllerStatus| {
         let phase = Some(status.phase.clone()).filter(|phase| !phase.is_empty());
-        let said = phase.into_iter().chain(status.missing.iter().cloned()).collect::<Vec<_>>().join("; ");
+        let notice = Some(&status.notice).filter(|notice| !notice.is_empty());
+        let said = phase.into_iter().chain(status.missing.iter().chain(notice).cloned()).collect::<Vec<_>>().join("; ");
         if said.is_empty() { status.controller.clone() } else { format!("{} {said}", status.controller) }
     };
     if statuses.is_empty() { "-".to_owned() } else { statuses.iter().map(status).collect::<Vec<_>>().join(", ") }
@@ -381,8 +382,12 @@ mod tests {
     fn a_job_says_what_its_controllers_are_at_and_what_they_miss() {
         let mut job = some_job();
         let missing = vec!["grad_norm is not reported".to_owned()];
-        job.progress.as_mut().unwrap().controllers =
-            vec![ControllerStatus { controller: "0/auto".to_owned(), phase: "searching".to_owned(), missing }];
+        job.progress.as_mut().unwrap().controllers = vec![ControllerStatus {
+            controller: "0/auto".to_owned(),
+            phase: "searching".to_owned(),
+            missing,
+            ..Default::default()
+        }];
         let shown = super::job(&job);
         assert!(shown.contains("0/auto searching; grad_norm is not reported"), "{shown}");
     }

@@ -4,7 +4,7 @@ use super::{int64, optional_whole, spec, time};
 use lrs_engine::JobView;
 use lrs_model::{
     MAX_STEP,
-    decision::{Author, BaseRateChange, Decision, Effect, OverrideSetting, RateOverride, RateShape, Topic},
+    decision::{Author, BaseRateChange, Cooldown, Decision, Effect, OverrideSetting, RateOverride, RateShape, Topic},
     name::JobName,
     violation::Violations,
 };
@@ -84,6 +84,10 @@ fn shape_to_proto(shape: &RateShape) -> Option<proto::RateShape> {
         is_flat: shape.is_flat,
         ramp_steps: int64(shape.ramp_steps),
         cooldown_share: shape.cooldown_share,
+        cooldown: shape.cooldown.map(|Cooldown { start_step, steps }| proto::RateCooldown {
+            start_step: int64(start_step),
+            steps: int64(steps),
+        }),
     })
 }
 

@@ -72,7 +72,8 @@ fn status_to_proto((controller, status): &(String, ControllerStatus)) -> proto::
     proto::ControllerStatus {
         controller: controller.clone(),
         phase: status.phase.to_owned(),
-        missing: status.missing.iter().map(|&sentence| sentence.to_owned()).collect(),
+        missing: status.missing.clone(),
+        notice: status.notice.clone(),
     }
 }
 

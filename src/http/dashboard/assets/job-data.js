@@ -85,6 +85,7 @@ export function jobOf(job) {
       kind: controller.controller.replace(/^\d+\//, "").replaceAll("_", " "),
       phase: controller.phase ?? "",
       missing: controller.missing ?? [],
+      notice: controller.notice ?? "",
     })),
     warnings: job.warnings ?? [],
     begun_ms: Date.parse(job.create_time) || 0,
