@@ -8,7 +8,7 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{Parser, Subcommand, builder::FalseyValueParser};
+use clap::{CommandFactory as _, Parser, Subcommand, builder::FalseyValueParser};
 
 /// Declares `enum Command` with a row for each command: its file and its name. The file has `Args`, whose doc comment
 /// is the command's line in `lrs help`, and `run`, which does the work. With `for session: &Session;` before the rows,
@@ -51,6 +51,7 @@ pub mod connect;
 pub mod database;
 pub mod demo;
 pub mod doctor;
+mod environment;
 pub mod experiment;
 pub mod export;
 pub mod failure;
@@ -136,7 +137,17 @@ impl Cli {
     }
 
     /// Runs the command. A failure is printed to standard error.
-    pub async fn run(self) -> ExitCode {
+    pub async fn run(mut self) -> ExitCode {
+        let names: Vec<String> = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect();
+        let unknown = environment::unknown(&Self::command(), names.iter().map(String::as_str));
+        match &mut self.command {
+            // They belong into its log.
+            Command::Serve(args) => args.warnings = unknown,
+            _ => unknown.iter().for_each(|warning| {
+                // Nobody may be there to read it.
+                let _ = writeln!(io::stderr(), "warning: {warning}");
+            }),
+        }
         match self.command.run().await {
             Ok(()) => ExitCode::SUCCESS,
             Err(failure) => {
@@ -180,8 +191,6 @@ fn without_secrets(message: &str, given: &[String]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     fn exit_code(line: &str) -> i32 {

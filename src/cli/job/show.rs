@@ -50,12 +50,21 @@ pub(super) fn job(job: &Job) -> String {
         rows.push(("telemetry refused", format!("{refused} samples ({conflicts} in conflict, {late} late)")));
     }
     rows.extend(job.warnings.iter().map(|warning| ("warning", warning.clone())));
+    if !progress.order_warning.is_empty() {
+        rows.push(("warning", progress.order_warning.clone()));
+    }
     card(rows)
+}
+
+/// What is probably wrong with one of several jobs, a line each.
+pub(super) fn warnings_of_one(job: &Job) -> String {
+    let late = job.progress.iter().map(|progress| &progress.order_warning).filter(|late| !late.is_empty());
+    job.warnings.iter().chain(late).map(|warning| format!("Warning: {}: {warning}.\n", job.name)).collect()
 }
 
 /// What is probably wrong with a job that was registered, a line each.
 pub(super) fn warnings(job: &Job) -> String {
-    job.warnings.iter().map(|warning| format!("Warning: {warning}.\n")).collect()
+    sentences(&job.warnings)
 }
 
 /// Jobs, a line each; with their namespace where it is not the same for all.
@@ -83,7 +92,18 @@ pub(super) fn jobs(jobs: &[Job], with_namespace: bool) -> String {
 pub(super) fn outcome(job: &Job) -> String {
     let from = job.progress.as_ref().filter(|progress| progress.order_step.is_some());
     let from = from.map(|progress| format!(" {}", ordered(progress))).unwrap_or_default();
-    format!("{} is {}{from}.\n", job.name, state_and_reason(job))
+    format!("{} is {}{from}.\n{}", job.name, state_and_reason(job), late_order(job))
+}
+
+/// That the latest orders come after the job's last step, if they do.
+pub(super) fn late_order(job: &Job) -> String {
+    let late = job.progress.as_ref().map(|progress| &progress.order_warning).filter(|late| !late.is_empty());
+    late.map(|late| sentences([late])).unwrap_or_default()
+}
+
+/// Warnings, a line each.
+pub(super) fn sentences<'a>(warnings: impl IntoIterator<Item = &'a String>) -> String {
+    warnings.into_iter().map(|warning| format!("Warning: {warning}.\n")).collect()
 }
 
 /// From which step on people's orders count, and when that is expected.

@@ -88,6 +88,7 @@ export function jobOf(job) {
       notice: controller.notice ?? "",
     })),
     warnings: job.warnings ?? [],
+    late: progress.order_warning ?? "",
     begun_ms: Date.parse(job.create_time) || 0,
     ended_ms: Date.parse(job.end_time) || 0,
     seen_ms: Date.parse(progress.report_time) || 0,
