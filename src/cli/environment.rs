@@ -4,13 +4,15 @@ use std::collections::BTreeSet;
 
 const PREFIX: &str = "LRS_";
 /// Beginnings of the names that builds and tests of this project use.
-const OF_DEVELOPMENT: [&str; 8] = [
+const OF_DEVELOPMENT: [&str; 10] = [
     "LRS_BINARY",
     "LRS_CHAOS_",
     "LRS_EXPORT_STEPS",
     "LRS_FUZZ_",
+    "LRS_GIT_",
     "LRS_GOLDEN_",
     "LRS_LONG_",
+    "LRS_RUSTC_",
     "LRS_SIM_",
     "LRS_UPDATE_",
 ];

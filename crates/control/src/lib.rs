@@ -36,7 +36,7 @@ pub use registry::params;
 pub use sightings::Sightings;
 pub use units::{is_evaluation, unit_of};
 pub use words::{Advice, Move, Observation, Opening, Outcome, Ruling, Setting, Status};
-pub use written::{all, complete, expand, name, settled, unsettled};
+pub use written::{OBJECTIVE, all, complete, expand, name, settled, unsettled};
 
 registry::controllers! {
     Plateau = plateau::Plateau,

@@ -5,6 +5,9 @@ use std::borrow::Cow;
 use crate::{ROWS, compat, registry::Row, threshold, units::with_unit};
 use lrs_model::{controller::ControllerSpec, spec::Spec, violation::Violations};
 
+/// The name of the target of an objective among the controllers.
+pub const OBJECTIVE: &str = "objective";
+
 fn row(spec: &ControllerSpec) -> Option<&'static Row> {
     ROWS.iter().find(|row| row.name == spec.kind())
 }
@@ -18,7 +21,7 @@ pub fn all(spec: &Spec) -> impl Iterator<Item = Cow<'_, ControllerSpec>> {
 /// The name of the controller at `place` of [`all`]: its place and its kind.
 #[must_use]
 pub fn name(spec: &Spec, place: usize) -> String {
-    format!("{place}/{}", spec.controllers.get(place).map_or("objective", ControllerSpec::kind))
+    format!("{place}/{}", spec.controllers.get(place).map_or(OBJECTIVE, ControllerSpec::kind))
 }
 
 /// `spec` with every default of its controllers written out.

@@ -66,6 +66,8 @@ def find_or_register(connection: Connection, errand: Errand, timeout: float) -> 
             code="FAILED_PRECONDITION",
             reason="JOB_ENDED",
         )
+    for warning in job.warnings:
+        log.warning("%s: %s.", job.name, warning)
     job = _grown(connection, errand, job, timeout)
     check_match(job, errand.groups, errand.spec, errand.tier)
     return job
@@ -110,16 +112,13 @@ def steps_ahead(job: Job, attempt: StartAttemptResponse) -> int:
 def _create(connection: Connection, errand: Errand, timeout: float) -> Job | None:
     """Register the job, or find it with the same spec; `None` if a job of that name has another spec."""
     parent, _, job_id = errand.job.partition("/jobs/")
+    request = CreateJobRequest(parent=parent, job_id=job_id, job=Job(spec=errand.spec))
     try:
-        request = CreateJobRequest(parent=parent, job_id=job_id, job=Job(spec=errand.spec))
-        job = connection.create_job(request, timeout)
+        return connection.create_job(request, timeout)
     except grpc.RpcError as failure:
         if errors.status_code(failure) is not grpc.StatusCode.ALREADY_EXISTS:
             raise
         return None
-    for warning in job.warnings:
-        log.warning("%s: %s.", job.name, warning)
-    return job
 
 
 def _grown(connection: Connection, errand: Errand, job: Job, timeout: float) -> Job:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ from lrs import errors
 from lrs.arguments import SchedulerArguments, bounds, check_arguments
 from lrs.attempt import attempt_token as token_of_environment
 from lrs.directives import Directives
+from lrs.environment import server_address
 from lrs.figures import Figures
 from lrs.job import base_rates, job_name, job_spec
 from lrs.late_actions import LateActions
@@ -23,7 +23,7 @@ from lrs.reported import number, reading
 from lrs.reports import Report
 from lrs.resume import checked_state
 from lrs.steps import first_step, next_step, whole
-from lrs.wire import DEFAULT_SERVER, parse_server
+from lrs.wire import parse_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,7 +62,7 @@ class Scheduler(Overview):
             UnreachableError: If the server does not answer, and `strict` is set or no base rate is known.
         """
         check_arguments(arguments, SchedulerArguments, Scheduler.__init__)
-        self.server = arguments.get("server") or os.environ.get("LRS_SERVER") or DEFAULT_SERVER
+        self.server = server_address(arguments.get("server"))
         parse_server(self.server)
         self.job = job_name(job)
         self._first_step = first_step(arguments.get("resume_step", 0))

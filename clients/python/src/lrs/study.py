@@ -7,7 +7,6 @@ the job's controllers or from `lrs sweep`. Further jobs validate the best trial.
 from __future__ import annotations
 
 import logging
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar, overload
 
@@ -15,12 +14,13 @@ import grpc
 
 from lrs import errors
 from lrs.arguments import SchedulerArguments, check_arguments
+from lrs.environment import server_address
 from lrs.job import job_name
 from lrs.study_space import SCHEDULES, controllers_of, schedule_of
 from lrs.v1.decision_pb2 import Decision
 from lrs.v1.job_pb2 import ARM_BASELINE, ARM_SCHEDULED, Job, JobSpec
 from lrs.v1.job_service_pb2 import AdviseStopRequest, CompleteJobRequest, CreateJobRequest, GetJobRequest
-from lrs.wire import DEFAULT_SERVER, Call, Connection
+from lrs.wire import Call, Connection
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -77,7 +77,7 @@ class Study:
         """
         check_arguments(arguments, SchedulerArguments, Study.__init__)
         _, self._namespace, _, self.experiment = job_name(name).split("/")
-        self.server = arguments.get("server") or os.environ.get("LRS_SERVER") or DEFAULT_SERVER
+        self.server = server_address(arguments.get("server"))
         self._credentials = credentials
         self._metadata = tuple(metadata)
         self._timeout = timeout
