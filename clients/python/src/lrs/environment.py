@@ -18,14 +18,53 @@ log = logging.getLogger("lrs")
 #: The variables of the client, and those of the options of the program `lrs`.
 KNOWN: Final = frozenset(
     f"LRS_{name}"
-    for name in (
-        "ABANDON_AFTER ALLOWED_HOSTS BATCH_ITEMS CONFIG DATABASE_URL DATABASE_WAIT DEVICE GRACE_PERIOD GRPC_LISTEN"
-        " HTTP_LISTEN IDLE_AFTER LOG LOG_FORMAT MAX_CALLS MAX_CALLS_PER_CONNECTION MAX_CONNECTIONS MAX_JOBS MAX_LOADED_JOBS"
-        " MAX_OPEN_STEPS MAX_PERSON_DECISIONS MAX_REPORTS MAX_REPORT_JOBS MAX_STREAMS MAX_STREAM_MESSAGES MAX_WATCHERS"
-        " MERGE_AFTER_CHUNKS MESSAGE_BYTES NAMESPACE OWNER_LEASE QUEUE_ITEMS QUEUE_VALUES READ_TIMEOUT READY_FILE"
-        " REQUEST_BYTES RESERVE_STEPS RESPONSE_BYTES RETENTION SERVER SHARDS SNAPSHOT_AFTER_RECORDS STALE_AFTER STORE_TIMEOUT"
-        " TIMEOUT WATCH_EVENTS WRITE_TIMEOUT"
-    ).split()
+    for name in [
+        "ABANDON_AFTER",
+        "ALLOWED_HOSTS",
+        "BATCH_ITEMS",
+        "CONFIG",
+        "DATABASE_URL",
+        "DATABASE_WAIT",
+        "DEVICE",
+        "GRACE_PERIOD",
+        "GRPC_LISTEN",
+        "HTTP_LISTEN",
+        "IDLE_AFTER",
+        "LOG",
+        "LOG_FORMAT",
+        "MAX_CALLS",
+        "MAX_CALLS_PER_CONNECTION",
+        "MAX_CONNECTIONS",
+        "MAX_JOBS",
+        "MAX_LOADED_JOBS",
+        "MAX_OPEN_STEPS",
+        "MAX_PERSON_DECISIONS",
+        "MAX_REPORTS",
+        "MAX_REPORT_JOBS",
+        "MAX_STREAMS",
+        "MAX_STREAM_MESSAGES",
+        "MAX_WATCHERS",
+        "MERGE_AFTER_CHUNKS",
+        "MESSAGE_BYTES",
+        "NAMESPACE",
+        "OWNER_LEASE",
+        "QUEUE_ITEMS",
+        "QUEUE_VALUES",
+        "READY_FILE",
+        "READ_TIMEOUT",
+        "REQUEST_BYTES",
+        "RESERVE_STEPS",
+        "RESPONSE_BYTES",
+        "RETENTION",
+        "SERVER",
+        "SHARDS",
+        "SNAPSHOT_AFTER_RECORDS",
+        "STALE_AFTER",
+        "STORE_TIMEOUT",
+        "TIMEOUT",
+        "WATCH_EVENTS",
+        "WRITE_TIMEOUT",
+    ]
 )
 #: Variables that Kubernetes and Docker set for a service called `lrs` or `lrs-...`, and those of this project's tests.
 _OTHERS: Final = re.compile(

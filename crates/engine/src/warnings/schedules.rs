@@ -56,7 +56,7 @@ pub(super) fn rises_to_the_end(spec: &Spec, found: &mut Vec<String>) {
     let [.., (_, before), (_, last)] = curve.points[..] else { return };
     if never_falls && before < last {
         found.push(format!(
-            "schedule: the rate only rises, up to the last of {} steps: is its warm-up longer than the training?",
+            "schedule: the rate only rises, up to the last of {} steps: its warm-up may be longer than the training",
             curve.total
         ));
     }
@@ -67,7 +67,7 @@ pub(super) fn is_zero_too_early(spec: &Spec, found: &mut Vec<String>) {
     let Some(curve) = Curve::of(spec).filter(|curve| curve.last() == 0.0) else { return };
     let (from, total) = (curve.settled_at(), curve.total);
     if total - from > (total / 10).max(2) {
-        found.push(format!("schedule: the rate is 0 from step {from} of {total} on: is the schedule too short?"));
+        found.push(format!("schedule: the rate is 0 from step {from} of {total} on: the schedule may be too short"));
     }
 }
 
@@ -77,7 +77,7 @@ pub(super) fn is_over_too_early(spec: &Spec, found: &mut Vec<String>) {
     let (from, total) = (curve.settled_at(), curve.total);
     if from > 0 && from <= total / 20 && curve.last() <= 0.5 * curve.highest() {
         found.push(format!(
-            "schedule: the rate has fallen for good by step {from} of {total}: are its lengths in epochs, and read as steps?"
+            "schedule: the rate has fallen for good by step {from} of {total}: its lengths may be in epochs, and read as steps"
         ));
     }
 }
@@ -156,7 +156,7 @@ mod tests {
     #[test]
     fn a_schedule_that_is_over_too_early_is_named() {
         let found = of("cosine", json!({"decay_steps": 100}));
-        assert_eq!(found, ["schedule: the rate is 0 from step 100 of 1000 on: is the schedule too short?"]);
+        assert_eq!(found, ["schedule: the rate is 0 from step 100 of 1000 on: the schedule may be too short"]);
         let found = of("multi_step", json!({"milestones": [3, 6, 9]}));
         assert!(found[0].starts_with("schedule: the rate has fallen for good by step 9 of 1000"), "{found:?}");
     }
