@@ -72,7 +72,7 @@ impl Controller {
         for metric in &watched {
             let Some(absence) = sightings.absence(metric, &watched, spec) else { continue };
             let Some(consequence) = self.without(state, metric) else { continue };
-            match absent.iter_mut().find(|(known, same, _)| (&*known, &*same) == (&absence, &consequence)) {
+            match absent.iter_mut().find(|(known, same, _)| *known == absence && *same == consequence) {
                 Some((_, _, metrics)) => metrics.push(metric),
                 None => absent.push((absence, consequence, vec![metric])),
             }

@@ -142,7 +142,9 @@ mod tests {
 
     fn record(step: u64, metrics: &[&str]) -> Sample {
         let mut sample = Sample { loss: Some(1.0), ..Sample::new(step) };
-        metrics.iter().for_each(|name| sample.add_metric((*name).into(), f64::NAN));
+        for name in metrics {
+            sample.add_metric((*name).into(), f64::NAN);
+        }
         sample
     }
 

@@ -249,13 +249,11 @@ impl Threshold {
         let reason = format!("{}: {done}", found.words);
         state.reached = Some(reason.clone());
         let evidence: BTreeMap<_, _> = figures.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        match move_to {
-            Some((base_lrs, shape)) => Ruling::Move(Move { base_lrs, shape, reason, evidence }),
-            None => {
-                let topic = if self.act == Act::Stop { Topic::Stop } else { Topic::Threshold };
-                Ruling::Advice(Advice { topic, is_lasting: true, reason, evidence })
-            }
+        if let Some((base_lrs, shape)) = move_to {
+            return Ruling::Move(Move { base_lrs, shape, reason, evidence });
         }
+        let topic = if self.act == Act::Stop { Topic::Stop } else { Topic::Threshold };
+        Ruling::Advice(Advice { topic, is_lasting: true, reason, evidence })
     }
 
     /// Advises to stop when the rates have come to 0.

@@ -388,7 +388,9 @@ impl Job {
                     match (topic, is_lasting) {
                         (Topic::Stop, true) => {
                             let by = control::all(compiled.spec()).nth(i);
-                            by.iter().for_each(|by| self.timeline.steer().advise_lasting_stop(when, &reason, by));
+                            if let Some(by) = by {
+                                self.timeline.steer().advise_lasting_stop(when, &reason, &by);
+                            }
                         }
                         (Topic::Stop, false) => self.timeline.steer().advise_stop(when, &reason),
                         _ => {}

@@ -162,8 +162,8 @@ impl Steering {
             return None;
         }
         controllers.find_map(|controller| {
-            let stop = self.lasting_stops.iter().find(|stop| stop.from <= step && stop.by == *controller)?;
-            Some(stop.reason.clone())
+            let given = self.lasting_stops.iter().find(|given| given.from <= step && given.by == *controller)?;
+            Some(given.reason.clone())
         })
     }
 

@@ -28,7 +28,9 @@ const CHECKS: &[Check] = &[
 #[must_use]
 pub fn warnings(spec: &Spec) -> Vec<String> {
     let mut found = Vec::new();
-    CHECKS.iter().for_each(|check| check(spec, &mut found));
+    for check in CHECKS {
+        check(spec, &mut found);
+    }
     found
 }
 

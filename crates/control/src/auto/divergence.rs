@@ -61,7 +61,7 @@ mod tests {
 
     #[test]
     fn a_few_losses_that_are_not_finite_are_no_divergence_and_many_are() {
-        let noise = |step: usize| 1.0 + 0.01 * (step % 5) as f64;
+        let noise = |step: i32| 1.0 + 0.01 * f64::from(step % 5);
         let spikes = (0..300).map(|step| if step % 8 == 3 { f64::NAN } else { noise(step) });
         assert_eq!(found(spikes), None);
         let blown = (0..300).map(|step| if step < 100 { noise(step) } else { f64::INFINITY });
@@ -71,7 +71,7 @@ mod tests {
 
     #[test]
     fn a_loss_far_above_its_lowest_is_a_divergence_also_below_zero() {
-        let losses = (0..300).map(|step| if step < 100 { -2.0 - 0.001 * (step % 7) as f64 } else { 3.0 });
+        let losses = (0..300).map(|step| if step < 100 { -2.0 - 0.001 * f64::from(step % 7) } else { 3.0 });
         let (_, diverged) = found(losses).unwrap();
         assert!(!diverged.is_blown() && diverged.median > diverged.lowest, "{diverged:?}");
         assert_eq!(found(vec![5.0; 300]), None);
