@@ -122,7 +122,7 @@ async fn a_cooldown_goes_on_through_cuts_and_a_restart_and_ends_with_advice_to_s
     assert_eq!(objective["cooldown_steps"], "20");
     let job = "namespaces/test/jobs/cooled";
     let attempt = server.start_attempt(job, "t", 0).await;
-    let mut stream = server.stream(job, attempt, 0).await;
+    let stream = server.stream(job, attempt, 0).await;
     // Reached at step 9; at step 13 the plateau controller cuts.
     stream.send(report(0, &[1.0; 14], &[(9, 0.5)])).await;
     let left = |step: i32| f64::from(400 - step) / 400.0;
@@ -133,7 +133,7 @@ async fn a_cooldown_goes_on_through_cuts_and_a_restart_and_ends_with_advice_to_s
     }
     server.kill();
     server.start_again().await;
-    let mut stream = server.stream(job, attempt, 0).await;
+    let stream = server.stream(job, attempt, 0).await;
     stream.send(report(14, &[0.1; 17], &[])).await;
     let (before, end) = (told(&server, job, attempt, 29).await, told(&server, job, attempt, 30).await);
     assert!(before.rates[0].learning_rate > 0.0 && before.stop_advice.is_empty(), "{before:?}");

@@ -400,11 +400,11 @@ fn draw_spec(world: &World) -> Spec {
     }
 }
 
-/// Draws an objective whose target may be reached, and that does something then.
+/// Draws an objective whose target may be reached, and that tells the trainer something then: the oracle waits for the
+/// telemetry of every job that has a controller.
 fn draw_objective(world: &World) -> Objective {
-    let (on_target, cooldown_steps) = match world.below(3) {
-        0 => (ThresholdAction::Notice, 0),
-        1 => (ThresholdAction::Stop, 0),
+    let (on_target, cooldown_steps) = match world.below(2) {
+        0 => (ThresholdAction::Stop, 0),
         _ => (ThresholdAction::Cooldown, 1 + world.below(9)),
     };
     let target = Some(world.pick(&[0.5, 1.0, 2.0]));
@@ -448,7 +448,7 @@ fn draw_controllers(world: &World) -> Vec<ControllerSpec> {
     match world.below(9) {
         0 => Vec::new(),
         7 => vec![threshold(), plateau(0.5)],
-        8 => vec![threshold()],
+        8 => vec![threshold(), threshold(), greedy()],
         1 | 2 => vec![plateau(0.5)],
         3 => vec![greedy()],
         4 => vec![plateau(0.75), greedy()],

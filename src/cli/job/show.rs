@@ -59,7 +59,8 @@ pub(super) fn job(job: &Job) -> String {
 /// What is probably wrong with one of several jobs, a line each.
 pub(super) fn warnings_of_one(job: &Job) -> String {
     let late = job.progress.iter().map(|progress| &progress.order_warning).filter(|late| !late.is_empty());
-    job.warnings.iter().chain(late).map(|warning| format!("Warning: {}: {warning}.\n", job.name)).collect()
+    let lines = job.warnings.iter().chain(late).map(|warning| format!("Warning: {}: {warning}.\n", job.name));
+    lines.collect::<Vec<_>>().concat()
 }
 
 /// What is probably wrong with a job that was registered, a line each.
@@ -103,7 +104,7 @@ pub(super) fn late_order(job: &Job) -> String {
 
 /// Warnings, a line each.
 pub(super) fn sentences<'a>(warnings: impl IntoIterator<Item = &'a String>) -> String {
-    warnings.into_iter().map(|warning| format!("Warning: {warning}.\n")).collect()
+    warnings.into_iter().map(|warning| format!("Warning: {warning}.\n")).collect::<Vec<_>>().concat()
 }
 
 /// From which step on people's orders count, and when that is expected.

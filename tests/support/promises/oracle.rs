@@ -205,7 +205,9 @@ impl Laid {
             Schedule::try_new(schedule, spec, violations).expect("a spec that was checked")
         });
         let schedules = schedules.collect();
-        let written: Vec<ControllerSpec> = control::all(spec).map(Cow::into_owned).collect();
+        // As written or in its native form, it is the same controller.
+        let native = |written: Cow<'_, ControllerSpec>| control::expand(&written, spec.steps_per_epoch);
+        let written: Vec<ControllerSpec> = control::all(spec).map(native).collect();
         let controllers = written.iter();
         let controllers: Vec<Controller> = controllers
             .map(|controller| Controller::try_new(controller, &setting, violations).expect("a spec that was checked"))
