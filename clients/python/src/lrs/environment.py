@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import difflib
 import logging
-import os
 import re
 from typing import TYPE_CHECKING, Final
-
-from lrs.wire import DEFAULT_SERVER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -72,12 +69,6 @@ _OTHERS: Final = re.compile(
     r"|LRS_(BINARY|EXPORT_STEPS|(CHAOS|FUZZ|GIT|GOLDEN|LONG|RUSTC|SIM|UPDATE)_.*)"
 )
 _told: set[str] = set()
-
-
-def server_address(given: str | None) -> str:
-    """The address `given`, or else that of `LRS_SERVER`, or else the default. Warns of unknown variables."""
-    warn_of_unknown(os.environ)
-    return given or os.environ.get("LRS_SERVER") or DEFAULT_SERVER
 
 
 def warn_of_unknown(names: Iterable[str]) -> None:

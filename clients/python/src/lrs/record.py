@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import grpc
 
 from lrs import errors
-from lrs.environment import server_address
 from lrs.job import job_name
 from lrs.v1.job_service_pb2 import (
     GetJobRequest,
@@ -18,7 +17,7 @@ from lrs.v1.job_service_pb2 import (
     QueryTelemetryRequest,
     QueryTelemetryResponse,
 )
-from lrs.wire import Call, Connection
+from lrs.wire import Call, Connection, server_address
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

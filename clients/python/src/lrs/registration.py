@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from typing import TYPE_CHECKING, NamedTuple
 
 import grpc
@@ -56,7 +57,7 @@ def find_or_register(connection: Connection, errand: Errand, timeout: float) -> 
         JobEndedError: If the job has ended.
         grpc.RpcError: If a call fails.
     """
-    job = _create(connection, errand, timeout) if errand.spec is not None else None
+    job, other = _create(connection, errand, timeout) if errand.spec is not None else (None, "")
     if job is None:
         job = connection.get_job(GetJobRequest(name=errand.job), timeout)
     if job.state in (Job.STATE_COMPLETED, Job.STATE_FAILED, Job.STATE_CANCELLED):
@@ -69,7 +70,7 @@ def find_or_register(connection: Connection, errand: Errand, timeout: float) -> 
     for warning in job.warnings:
         log.warning("%s: %s.", job.name, warning)
     job = _grown(connection, errand, job, timeout)
-    check_match(job, errand.groups, errand.spec, errand.tier)
+    check_match(job, errand.groups, errand.spec, errand.tier, set(re.findall(r"\w+", other)))
     return job
 
 
@@ -109,16 +110,19 @@ def steps_ahead(job: Job, attempt: StartAttemptResponse) -> int:
     return min(ahead, attempt.decision_lag) if attempt.needs_telemetry else ahead
 
 
-def _create(connection: Connection, errand: Errand, timeout: float) -> Job | None:
-    """Register the job, or find it with the same spec; `None` if a job of that name has another spec."""
+def _create(connection: Connection, errand: Errand, timeout: float) -> tuple[Job | None, str]:
+    """Register the job, or find it with the same spec.
+
+    If a job of that name has another spec, returns `None` and the names of the fields that differ.
+    """
     parent, _, job_id = errand.job.partition("/jobs/")
     request = CreateJobRequest(parent=parent, job_id=job_id, job=Job(spec=errand.spec))
     try:
-        return connection.create_job(request, timeout)
+        return connection.create_job(request, timeout), ""
     except grpc.RpcError as failure:
         if errors.status_code(failure) is not grpc.StatusCode.ALREADY_EXISTS:
             raise
-        return None
+        return None, errors.details(failure).partition("another spec: ")[2]
 
 
 def _grown(connection: Connection, errand: Errand, job: Job, timeout: float) -> Job:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from lrs import errors
 from lrs.arguments import SchedulerArguments, bounds, check_arguments
 from lrs.attempt import attempt_token as token_of_environment
+from lrs.attempt import checked_token
 from lrs.directives import Directives
-from lrs.environment import server_address
 from lrs.figures import Figures
 from lrs.job import base_rates, job_name, job_spec
 from lrs.late_actions import LateActions
@@ -23,7 +23,7 @@ from lrs.reported import number, reading
 from lrs.reports import Report
 from lrs.resume import checked_state
 from lrs.steps import first_step, next_step, whole
-from lrs.wire import parse_server
+from lrs.wire import server_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,11 +63,10 @@ class Scheduler(Overview):
         """
         check_arguments(arguments, SchedulerArguments, Scheduler.__init__)
         self.server = server_address(arguments.get("server"))
-        parse_server(self.server)
         self.job = job_name(job)
         self._first_step = first_step(arguments.get("resume_step", 0))
         self._options = bounds(arguments)
-        self.attempt_token = arguments.get("attempt_token") or token_of_environment()
+        self.attempt_token = checked_token(arguments.get("attempt_token")) or token_of_environment()
         groups = arguments.get("groups")
         rates = base_rates(groups)
         names = list(rates) if isinstance(groups, Mapping) else None
@@ -260,7 +259,7 @@ class Scheduler(Overview):
         if link.job is None:
             text = (
                 f"{self.server} did not answer within {timeout} s ({link.last_failure or 'no answer'}). "
-                "Is `lrs serve` running there? "
+                "Is `lrs serve` running there, and is this the port of its gRPC interface? "
             )
             if self._options.strict or not self._directives.base_rates:
                 self._give_up()
