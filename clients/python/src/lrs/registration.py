@@ -9,8 +9,8 @@ import grpc
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from lrs import errors
-from lrs.attempt import world_size
 from lrs.job import check_length, check_match
+from lrs.launch import launch
 from lrs.resume import check_lineage
 from lrs.v1.job_pb2 import Job, JobSpec
 from lrs.v1.job_service_pb2 import CreateJobRequest, GetJobRequest, UpdateJobRequest
@@ -19,9 +19,9 @@ from lrs.v1.learning_rate_service_pb2 import StartAttemptRequest
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from lrs.attempt import AttemptToken
     from lrs.v1.learning_rate_service_pb2 import StartAttemptResponse
     from lrs.wire import Connection
-
 
 log = logging.getLogger("lrs")
 
@@ -39,8 +39,8 @@ class Errand(NamedTuple):
     """The trainer's parameter groups in their order; `None`: those of the job."""
     tier: int
     """The tier of the trainer."""
-    attempt_token: str
-    """The token of this attempt."""
+    attempt_token: AttemptToken
+    """The token of this attempt, or how to find it."""
     base_lrs: Sequence[float] = ()
     """The base rates of `groups`."""
     reporting_ranks: int | None = None
@@ -75,11 +75,12 @@ def start_attempt(
     connection: Connection,
     errand: Errand,
     job: Job,
+    token: str,
     first_step: int,
     resumes: Mapping[str, object] | None,
     timeout: float,
 ) -> StartAttemptResponse:
-    """Start the attempt of `job` at `first_step`. `resumes` is the state of the checkpoint to resume from, if any.
+    """Start the attempt `token` of `job` at `first_step`. `resumes` is the state of the checkpoint to resume from, if any.
 
     Raises:
         ResumeError: If the checkpoint does not belong to the job's present history, or the job's schedule is over.
@@ -91,10 +92,10 @@ def start_attempt(
     ranks = errand.reporting_ranks
     if ranks is None and job.spec.reporting_ranks > 1:
         # All processes report, and there may be fewer or more of them than when the job was registered.
-        ranks = world_size()
+        ranks = launch().world
     request = StartAttemptRequest(
         job=errand.job,
-        attempt_token=errand.attempt_token,
+        attempt_token=token,
         resume_step=first_step,
         reporting_ranks=ranks,
     )
@@ -134,7 +135,7 @@ def _grown(connection: Connection, errand: Errand, job: Job, timeout: float) -> 
     request = UpdateJobRequest(
         job=Job(name=job.name, spec=spec),
         update_mask=FieldMask(paths=["spec.groups"]),
-        reason=f"the trainer of attempt {errand.attempt_token} has more parameter groups"[:1000],
+        reason=f"the trainer of attempt {errand.attempt_token.token} has more parameter groups"[:1000],
         author="trainer",
     )
     log.info("%s gets the parameter groups that this trainer has added: %s.", job.name, ", ".join(names[len(known) :]))

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import logging
 import os
+import weakref
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from lrs import errors
 from lrs.arguments import SchedulerArguments, bounds, check_arguments
-from lrs.attempt import attempt_token as token_of_environment
+from lrs.attempt import AttemptToken, token_of_start
+from lrs.copies import SchedulerCopy
 from lrs.directives import Directives
+from lrs.ending import Ending
 from lrs.figures import Figures
 from lrs.job import base_rates, job_name, job_spec
 from lrs.late_actions import LateActions
-from lrs.lifetime import living
+from lrs.lifetime import replace, watch_forks
 from lrs.link import Link
 from lrs.mailbox import NEVER
 from lrs.overview import Overview
@@ -40,7 +43,9 @@ class Scheduler(Overview):
     """An attempt of a job, for its trainer.
 
     Read `directive` (or `learning_rate`) before a step, and call `step` after it. Only the thread that trains may call `step`;
-    any thread may call everything else. In a forked child the scheduler does nothing and holds its rates.
+    any thread may call everything else. In a forked child the scheduler does nothing and holds its rates, and so does a copy
+    made by `pickle` or `copy.deepcopy`; see `lrs.copies`. A scheduler that nobody uses any more is closed, and so is an older
+    one of this process for the same job.
     """
 
     def __init__(self, job: str, **arguments: Unpack[SchedulerArguments]) -> None:
@@ -59,7 +64,7 @@ class Scheduler(Overview):
             JobEndedError: If the job has ended.
             VersionMismatchError: If the server is of another major version.
             RefusedError: If the server refuses for another reason, such as an invalid schedule.
-            UnreachableError: If the server does not answer, and `strict` is set or no base rate is known.
+            UnreachableError: If the server does not answer, and `require_server` or `strict` is set or no base rate is known.
         """
         check_arguments(arguments, SchedulerArguments, Scheduler.__init__)
         self.server = arguments.get("server") or os.environ.get("LRS_SERVER") or DEFAULT_SERVER
@@ -67,7 +72,8 @@ class Scheduler(Overview):
         self.job = job_name(job)
         self._first_step = first_step(arguments.get("resume_step", 0))
         self._options = bounds(arguments)
-        self.attempt_token = arguments.get("attempt_token") or token_of_environment()
+        given = arguments.get("attempt_token")
+        token = AttemptToken(given) if given else token_of_start(self.job)
         groups = arguments.get("groups")
         rates = base_rates(groups)
         names = list(rates) if isinstance(groups, Mapping) else None
@@ -75,9 +81,9 @@ class Scheduler(Overview):
         asked = job_spec(arguments, rates)
         self._figures = Figures()
         self._directive: Directive | None = None
-        self._closed = False
         base_lrs, ranks = tuple(rates.values()), self._options.reporting_ranks
-        errand = Errand(self.server, self.job, asked, names, tier, self.attempt_token, base_lrs, ranks)
+        errand = Errand(self.server, self.job, asked, names, tier, token, base_lrs, ranks)
+        replace((self.server, self.job, self._options.rank))
         self._link = Link(errand, self._options)
         self._mailbox = self._link.mailbox
         self._mailbox.next_step = self._first_step
@@ -88,8 +94,12 @@ class Scheduler(Overview):
         # Looked up once, because `step` calls these every time.
         self._hand_over: Callable[[Report], None] = self._mailbox.inbox.append
         self._take_final: Callable[[int, None], Directive | None] = self._mailbox.book.finals.pop
+        completes = arguments.get("complete", True)
+        self._ending = Ending(self._link, self._options, self._figures, self._directives, completes)
         self._link.start()
-        living.add(self)
+        watch_forks(self)
+        weakref.finalize(self, self._ending.leave).atexit = False
+        self._last_step = NEVER if asked is None or asked.total_steps < 1 else asked.total_steps - 1
         self._await_registration()
 
     # Actions.
@@ -151,12 +161,15 @@ class Scheduler(Overview):
         if step is not None and step != trained:
             trained = next_step(step, trained)
         figures = self._figures.take(metrics) if metrics is not None or self._figures.pending else None
-        self._hand_over(Report(trained, loss, grad_norm, used, learning_rate, figures))
+        report = Report(trained, loss, grad_norm, used, learning_rate, figures)
         following = trained + 1
+        if trained >= self._last_step:
+            return self._end_with(report)
+        self._hand_over(report)
         mailbox.next_step = following
         directive = self._take_final(following, None)
         if directive is None:
-            directive = self._directives.following(following, used, waits=not self._closed)
+            directive = self._next_directive(following, used)
         elif following >= mailbox.wake_at:
             mailbox.wake_at = NEVER
             mailbox.wake()
@@ -166,7 +179,8 @@ class Scheduler(Overview):
     def log(self, **metrics: object) -> None:
         """Report metrics, such as an evaluation's `val_loss=0.3`, with the next reported step.
 
-        Reporting a step closes it, so metrics measured after it belong to the step that follows. A metric that is logged
+        Reporting a step closes it, so metrics measured after it belong to the step that follows. The last of `total_steps`
+        steps is closed at the end, so metrics measured after it belong to it. A metric that is logged
         several times before that step keeps all its values, in this order; the service takes 64 of them.
 
         Never raises for what was measured. Characters that a name may not hold are replaced by `_`, and what is no number,
@@ -211,28 +225,33 @@ class Scheduler(Overview):
     def close(self, timeout: float | None = None) -> None:
         """Wait until the service has stored all reports, up to `timeout` seconds, and end the connection.
 
-        Runs at the end of the process if it did not run before. Further calls do nothing.
+        Completes the job if all of its `total_steps` are trained; see the argument `complete`. Runs at the end of the process,
+        or when nobody uses the scheduler any more, if it did not run before. Further calls do nothing.
 
         Raises:
             NotDurableError: If the service has not confirmed all reports, and `strict` is set.
         """
-        if self._closed or self._directives.is_inert:
+        self._close(timeout)
+
+    def finish(self, outcome: str = "COMPLETED", reason: str = "", *, timeout: float | None = None) -> None:
+        """Close, and end the job however many steps are trained: as `COMPLETED`, `FAILED` or `CANCELLED`, with a reason.
+
+        Raises:
+            UsageError: If there is no such outcome.
+            NotDurableError: See `close`.
+        """
+        if outcome not in ("COMPLETED", "FAILED", "CANCELLED"):
+            raise errors.UsageError(f"outcome must be COMPLETED, FAILED or CANCELLED, and was {outcome!r:.60}.")
+        self._close(timeout, outcome, reason)
+
+    def _close(self, timeout: float | None, outcome: str = "", reason: str = "") -> None:
+        if self._ending.is_closed or self._directives.is_inert:
             return
-        self._closed = True
-        living.discard(self)
-        if self._figures.pending and self._directive is not None:
-            # An evaluation after the last step is recorded at the step that would have come next.
-            self._hand_over(Report(self._mailbox.next_step, None, None, None, None, self._figures.take()))
-        wait = self._options.close_timeout if timeout is None else timeout
-        left = self._link.close(wait)
-        self._hand_over = self._warn_once_closed
-        if left:
-            steps = "1 step" if left == 1 else f"{left} steps"
-            text = f"The service did not confirm {steps} of {self.job} within {wait:g} s: {self._directives.why_away()}"
-            if self._options.strict:
-                raise errors.NotDurableError(text, code="UNAVAILABLE")
-            if self._link.refusal is None:  # a refusal has been logged
-                log.warning("%s", text)
+        self._ending.has_begun = self._directive is not None
+        try:
+            self._ending.close(timeout, outcome, reason)
+        finally:
+            self._hand_over = self._warn_once_closed
 
     def __enter__(self) -> Scheduler:
         return self
@@ -242,38 +261,74 @@ class Scheduler(Overview):
     ) -> None:
         self.close()
 
+    def __reduce__(self) -> tuple[type[SchedulerCopy], tuple[dict[str, Any]]]:
+        return SchedulerCopy, (self.state_dict(),)
+
     def after_fork_in_child(self) -> None:
         """Do nothing from now on: the link's threads and its connection belong to the parent."""
         # Send nothing, and wait for no lock.
         self._directives.is_inert = True
         self._figures.after_fork()
+        self._mailbox.after_fork()
         self._hand_over = _forget
         self._take_final = _nothing
+        self._last_step = NEVER
 
     def _await_registration(self) -> None:
-        link, timeout = self._link, self._options.start_timeout
+        link, timeout, options = self._link, self._options.start_timeout, self._options
         link.await_registration(timeout)
         if link.refusal is not None:
-            self._give_up()
+            self._ending.give_up()
             raise link.refusal
         link.announces = True
-        if link.job is None:
-            text = (
-                f"{self.server} did not answer within {timeout} s ({link.last_failure or 'no answer'}). "
-                "Is `lrs serve` running there? "
-            )
-            if self._options.strict or not self._directives.base_rates:
-                self._give_up()
-                if not self._options.strict:
-                    text += "To begin without the server, give `groups`, the base rates."
-                raise errors.UnreachableError(text.rstrip(), code="UNAVAILABLE")
-            self._directives.is_away = True
-            log.warning("%sTraining begins with the given base rates, and the client keeps trying to connect.", text)
+        if link.job is not None:
+            if link.job.spec.total_steps > 0:
+                self._last_step = link.job.spec.total_steps - 1
+            return
+        setback = link.setback
+        text = str(setback) if setback is not None else (
+            f"{self.server} did not answer within {timeout} s ({link.last_failure or 'no answer'}). "
+            "Is `lrs serve` running there?"
+        )  # fmt: skip
+        if options.strict or options.require_server or not self._directives.base_rates:
+            self._ending.give_up()
+            if not self._directives.base_rates:
+                text += " To begin without the server, give `groups`, the base rates."
+            raise type(setback)(text, code=setback.code) if setback is not None else errors.UnreachableError(
+                text, code="UNAVAILABLE"
+            )  # fmt: skip
+        self._directives.lose(logging.WARNING)
+        log.warning("%s Training begins with the given base rates, and the client keeps trying to connect.", text)
 
-    def _give_up(self) -> None:
-        self._closed = True
-        living.discard(self)
-        self._link.close(0)
+    def _next_directive(self, following: int, used: Directive) -> Directive:
+        """The directive of a step that has no final directive yet."""
+        closed = self._ending.is_closed
+        if closed and self._hand_over != self._warn_once_closed and not self._directives.is_inert:
+            # Another scheduler has taken this one's place, and its refusal says so.
+            self._hand_over = _forget
+        return self._directives.following(following, used, waits=not closed)
+
+    def _end_with(self, report: Report) -> Directive:
+        """Keep the report of the last step until the end, because evaluations that follow belong to it.
+
+        No step of the training needs the directive that would follow. A step past the end goes out as any other does.
+        """
+        ending, mailbox, used = self._ending, self._mailbox, self._directive
+        following = mailbox.next_step = report.step + 1
+        last = ending.held
+        if ending.is_closed or report.step > self._last_step:
+            if last is not None:
+                ending.held = None
+                self._hand_over(last)
+            self._hand_over(report)
+            self._last_step = NEVER
+            directive = self._take_final(following, None) or self._next_directive(following, used or self.directive)
+        else:
+            ending.held = report
+            directive = self._take_final(following, None) or mailbox.book.fall_back(following, used or self.directive)
+        ending.has_begun = True
+        self._directive = directive
+        return directive
 
     def _warn_once_closed(self, report: Report) -> None:
         self._hand_over = _forget
