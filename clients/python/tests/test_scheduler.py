@@ -269,7 +269,7 @@ class TestWrongUse:
             ({"labels": ["a"]}, "labels: .* write names and values"),
             ({"spec": "cosine"}, "spec must be the fields"),
             ({"spec": {"groups": [{"base_rl": 1}]}}, r"groups\[0\].base_rl: .* did you mean 'base_lr'"),
-            ({"total_steps": "many"}, "total_steps: 'many' is not allowed here: write a whole number"),
+            ({"total_steps": "many"}, "total_steps: 'many' is not a length: write a number of steps"),
             ({"deadline": "1"}, "deadline must be a number of seconds"),
             ({"deadline": -1}, "at least 0 seconds"),
             ({"resume_step": 2.5}, "resume_step must be a whole number"),
