@@ -52,9 +52,9 @@ class FakeService:
     def __init__(self, *script, port: int = 0, lag: int = 1, tier: int = 0, only_jobs: bool = False) -> None:
         """Each entry `(kind, messages)` of the script is for a stream. Streams after the script are good.
 
-        `lose`: answers the opening, takes `messages` messages without recording them, then breaks. `mute`: records and answers nothing.
-        `break`: is good for `messages` messages, then breaks. `silent`: records `messages` messages without answering, then
-        breaks. `refuse`: refuses the stream, because the job has ended. A gRPC status: ends the stream with it, as a proxy would.
+        `lose`: answers the opening, takes `messages` messages without recording them, then breaks. `mute`: records and
+        answers nothing. `break`: is good for `messages` messages, then breaks. `silent`: records `messages` messages
+        without answering, then breaks. `refuse`: refuses the stream, because the job has ended.
         """
         self.script = deque(script)
         self.lag, self.tier = lag, tier
@@ -163,8 +163,6 @@ class FakeService:
             told_end = self._complete_end
         if kind == "refuse":
             refuse(context, grpc.StatusCode.FAILED_PRECONDITION, "JOB_ENDED", "the job has ended")
-        if isinstance(kind, grpc.StatusCode):
-            context.abort(kind, "a proxy says so")
         taken = 0
         for number, request in enumerate(requests, 1):
             taken += bool(request.step)

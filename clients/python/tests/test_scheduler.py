@@ -96,9 +96,11 @@ def test_a_world_that_has_shrunk_says_so_and_a_missing_rank_is_named(server, job
 
 def test_a_resume_past_the_end_of_the_schedule_is_refused(server, job):
     make(server, job, total_steps=10).close()
-    with lrs.Scheduler(job, server=server.url, resume_step=10) as past:
-        with pytest.raises(lrs.ResumeError, match="is over at step 10"):
-            past.load_state_dict({"version": 1, "job": past.job, "attempt": 0, "step": 10, "rates": [0.1]})
+    with (
+        lrs.Scheduler(job, server=server.url, resume_step=10) as past,
+        pytest.raises(lrs.ResumeError, match="is over at step 10"),
+    ):
+        past.load_state_dict({"version": 1, "job": past.job, "attempt": 0, "step": 10, "rates": [0.1]})
 
 
 def test_an_evaluation_belongs_to_the_step_that_follows_and_the_last_one_is_not_lost(server, job):

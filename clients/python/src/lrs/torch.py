@@ -11,6 +11,7 @@ from torch import Tensor
 from lrs import errors
 from lrs.arguments import JobArguments, check_arguments
 from lrs.broadcast import Broadcast, is_distributed
+from lrs.copies import SchedulerCopy
 from lrs.guard import clip_gradients, leave_out_if_unsound, parameters_of
 from lrs.options import Options
 from lrs.rates import Directive, Standing
@@ -217,9 +218,15 @@ class LRScheduler(torch.optim.lr_scheduler.LRScheduler):
     def __exit__(self, *problem: object) -> None:
         self.close()
 
-    # A copy would report the same attempt twice.
-    def __deepcopy__(self, memo: object) -> LRScheduler:
-        return self
+    def __reduce__(self) -> tuple[type[SchedulerCopy], tuple[dict[str, Any]]]:
+        return SchedulerCopy, (self._copied_state(),)
+
+    def _copied_state(self) -> dict[str, Any]:
+        """The state for a copy. Asks no other rank."""
+        state = {"step": self.last_epoch, "rates": list(self._directive.rates)}
+        if self.core is not None:
+            state = self.core.state_dict()
+        return dict(state, last_epoch=self.last_epoch)
 
     def _ask(self, question: Callable[[], None]) -> None:
         """Ask on the asking rank. An error is raised on all ranks, so that no rank waits for a rank that has left."""
