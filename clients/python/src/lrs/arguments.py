@@ -42,7 +42,8 @@ class JobArguments(ControllerArguments, total=False):
     tokens_per_step: int | None
     """The number of tokens in an optimizer update, for lengths in tokens."""
     schedule: Mapping[str, Any] | str | None
-    """A schedule, written as in a job file: `"cosine"`, `"linear"` or `"wsd"`, with parameters `{"wsd": {"decay_steps": 100}}`, or `{"library": "torch", "scheduler": "StepLR", …}`.
+    """A schedule, written as in a job file: `"cosine"`, `"linear"` or `"wsd"`; with parameters `{"wsd": {"decay_steps": 100}}`,
+    or `{"library": "torch", "scheduler": "StepLR", …}`.
     Lengths may be in words: `{"warmup": {"warmup_steps": "5%"}}`.
 
     Default: the base rate at every step.

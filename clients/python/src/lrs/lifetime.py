@@ -5,11 +5,13 @@ from __future__ import annotations
 import atexit
 import logging
 import os
-import threading
 import weakref
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from lrs.errors import LrsError
+
+if TYPE_CHECKING:
+    import threading
 
 log = logging.getLogger("lrs")
 
