@@ -169,10 +169,7 @@ class FakeService:
             self.patience.append(request.acknowledge_within.ToTimedelta().total_seconds())
             if kind in ("good", "break", "silent"):
                 self._keep(request)
-            if kind == "lose" and number == 1:
-                durable = {"durable_through_step": self._complete_end - 1} if self._complete_end else {}
-                yield StreamTelemetryResponse(durable_messages=1, **durable)
-            if kind in ("good", "break"):
+            if kind in ("good", "break") or (kind == "lose" and not request.step):
                 self.held.wait(60)
                 end = self._complete_end + self.lag
                 directives = [self._directive(step) for step in range(told_end, end)]
