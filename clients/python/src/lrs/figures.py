@@ -38,6 +38,11 @@ class Figures:
         self._warned: set[str] = set()
         self._lock = threading.Lock()
 
+    @property
+    def names(self) -> frozenset[str]:
+        """The names of all metrics so far."""
+        return frozenset(self._allowed)
+
     def log(self, metrics: Mapping[str, object]) -> None:
         """Keep metrics for the next step."""
         with self._lock:

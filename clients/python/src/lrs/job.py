@@ -128,6 +128,14 @@ def check_length(job: Job, asked: JobSpec | None, first_step: int) -> None:
     )
 
 
+def as_registered(groups: Sequence[str], known: Sequence[str]) -> list[str]:
+    """The trainer's groups by the names of the job: a first group without a name is `default` while it is alone."""
+    unnamed = ("default", "group0")
+    if groups and known and groups[0] in unnamed and known[0] in unnamed:
+        return [known[0], *groups[1:]]
+    return list(groups)
+
+
 def check_match(job: Job, groups: Sequence[str] | None, asked: JobSpec | None, tier: int) -> None:
     """Compare a registered job with this trainer.
 
@@ -135,6 +143,7 @@ def check_match(job: Job, groups: Sequence[str] | None, asked: JobSpec | None, t
     trains longer than the job, whose schedule would be over. Logs a warning of each other difference.
     """
     found = [group.name for group in job.spec.groups]
+    groups = as_registered(groups, found) if groups is not None else None
     shared = min(len(found), len(groups if groups is not None else found))
     if groups is not None and list(groups[:shared]) != found[:shared]:
         raise UsageError(

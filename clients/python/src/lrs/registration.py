@@ -10,7 +10,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 
 from lrs import errors
 from lrs.attempt import world_size
-from lrs.job import check_length, check_match
+from lrs.job import as_registered, check_length, check_match
 from lrs.resume import check_lineage
 from lrs.v1.job_pb2 import Job, JobSpec
 from lrs.v1.job_service_pb2 import CreateJobRequest, GetJobRequest, UpdateJobRequest
@@ -66,7 +66,7 @@ def find_or_register(connection: Connection, errand: Errand, timeout: float) -> 
             code="FAILED_PRECONDITION",
             reason="JOB_ENDED",
         )
-    job = _grown(connection, errand, job, timeout)
+    job = grown(connection, errand, job, timeout)
     check_match(job, errand.groups, errand.spec, errand.tier)
     return job
 
@@ -107,6 +107,30 @@ def steps_ahead(job: Job, attempt: StartAttemptResponse) -> int:
     return min(ahead, attempt.decision_lag) if attempt.needs_telemetry else ahead
 
 
+def grown(connection: Connection, errand: Errand, job: Job, timeout: float) -> Job:
+    """The job with the groups that this trainer has added at the end, such as layers that are no longer frozen.
+
+    Raises:
+        grpc.RpcError: If the service refuses them, or does not answer.
+    """
+    known = [group.name for group in job.spec.groups]
+    names = as_registered(errand.groups or (), known)
+    added = dict(zip(names, errand.base_lrs, strict=False))
+    if len(names) <= len(known) or names[: len(known)] != known or len(added) < len(names):
+        return job
+    spec = JobSpec(groups=job.spec.groups)
+    for name in names[len(known) :]:
+        spec.groups.add(name=name, base_lr=added[name])
+    request = UpdateJobRequest(
+        job=Job(name=job.name, etag=job.etag, spec=spec),
+        update_mask=FieldMask(paths=["spec.groups"]),
+        reason=f"the trainer of attempt {errand.attempt_token} has more parameter groups"[:1000],
+        author="trainer",
+    )
+    log.info("%s gets the parameter groups that this trainer has added: %s.", job.name, ", ".join(names[len(known) :]))
+    return connection.update_job(request, timeout)
+
+
 def _create(connection: Connection, errand: Errand, timeout: float) -> Job | None:
     """Register the job, or find it with the same spec; `None` if a job of that name has another spec."""
     parent, _, job_id = errand.job.partition("/jobs/")
@@ -120,22 +144,3 @@ def _create(connection: Connection, errand: Errand, timeout: float) -> Job | Non
     for warning in job.warnings:
         log.warning("%s: %s.", job.name, warning)
     return job
-
-
-def _grown(connection: Connection, errand: Errand, job: Job, timeout: float) -> Job:
-    """The job with the groups that this trainer has added at the end, such as layers that are no longer frozen."""
-    known, names = [group.name for group in job.spec.groups], list(errand.groups or ())
-    added = dict(zip(names, errand.base_lrs, strict=False))
-    if len(names) <= len(known) or names[: len(known)] != known or len(added) < len(names):
-        return job
-    spec = JobSpec(groups=job.spec.groups)
-    for name in names[len(known) :]:
-        spec.groups.add(name=name, base_lr=added[name])
-    request = UpdateJobRequest(
-        job=Job(name=job.name, spec=spec),
-        update_mask=FieldMask(paths=["spec.groups"]),
-        reason=f"the trainer of attempt {errand.attempt_token} has more parameter groups"[:1000],
-        author="trainer",
-    )
-    log.info("%s gets the parameter groups that this trainer has added: %s.", job.name, ", ".join(names[len(known) :]))
-    return connection.update_job(request, timeout)

@@ -17,11 +17,13 @@ from lrs.late_actions import LateActions
 from lrs.lifetime import living
 from lrs.link import Link
 from lrs.mailbox import NEVER
+from lrs.once import WarnOnce
 from lrs.overview import Overview
 from lrs.registration import Errand
 from lrs.reported import number, reading
 from lrs.reports import Report
 from lrs.resume import checked_state
+from lrs.steering import LOSS_AFTER, Steering
 from lrs.steps import first_step, next_step, whole
 from lrs.wire import DEFAULT_SERVER, parse_server
 
@@ -76,6 +78,9 @@ class Scheduler(Overview):
         self._figures = Figures()
         self._directive: Directive | None = None
         self._closed = False
+        self._steering = Steering(WarnOnce())
+        self._lossless = self._normless = 0
+        self._look_at = self._first_step + LOSS_AFTER
         base_lrs, ranks = tuple(rates.values()), self._options.reporting_ranks
         errand = Errand(self.server, self.job, asked, names, tier, self.attempt_token, base_lrs, ranks)
         self._link = Link(errand, self._options)
@@ -137,10 +142,16 @@ class Scheduler(Overview):
             RefusedError: If the service refuses the attempt, and `strict` is set.
         """
         # In steady state this makes a tuple, appends it and looks a directive up: no lock, no message, no call.
-        if loss.__class__ is not float and loss is not None:
-            loss = reading(loss, "loss")
-        if grad_norm.__class__ is not float and grad_norm is not None:
-            grad_norm = reading(grad_norm, "grad_norm")
+        if loss.__class__ is not float:
+            if loss is None:
+                self._lossless += 1
+            else:
+                loss = reading(loss, "loss")
+        if grad_norm.__class__ is not float:
+            if grad_norm is None:
+                self._normless += 1
+            else:
+                grad_norm = reading(grad_norm, "grad_norm")
         if learning_rate.__class__ is not float and learning_rate is not None:
             learning_rate = number(learning_rate, "learning_rate")
         used = self._directive
@@ -154,6 +165,8 @@ class Scheduler(Overview):
         self._hand_over(Report(trained, loss, grad_norm, used, learning_rate, figures))
         following = trained + 1
         mailbox.next_step = following
+        if following >= self._look_at:
+            self._look(following - self._first_step)
         directive = self._take_final(following, None)
         if directive is None:
             directive = self._directives.following(following, used, waits=not self._closed)
@@ -173,6 +186,13 @@ class Scheduler(Overview):
         or beyond the 63 names of an attempt, is left out: `metrics_left_out` counts, and the log says so once.
         """
         self._figures.log(metrics)
+
+    def grow(self, groups: Mapping[str, float]) -> None:
+        """Make known that the trainer has more parameter groups: the new ones at the end, with their base rates.
+
+        The service gets to know them in the background. Until it tells their rates, the trainer keeps its own for them.
+        """
+        self._link.grow(base_rates(groups))
 
     # Checkpoints.
 
@@ -198,6 +218,7 @@ class Scheduler(Overview):
             )
         checked = checked_state(state, self.job)
         self._first_step = self._mailbox.next_step = checked["step"]
+        self._look_at = self._first_step + LOSS_AFTER
         self._link.resumes = checked
         rates = tuple(float(rate) for rate in checked.get("rates", ()))
         self._directives.base_rates = rates or self._directives.base_rates
@@ -269,6 +290,14 @@ class Scheduler(Overview):
                 raise errors.UnreachableError(text.rstrip(), code="UNAVAILABLE")
             self._directives.is_away = True
             log.warning("%sTraining begins with the given base rates, and the client keeps trying to connect.", text)
+
+    def _look(self, steps: int) -> None:
+        """Now and then, look whether what the controllers steer by has come."""
+        job = self._link.job
+        losses, norms = steps - self._lossless, steps - self._normless
+        known = self._figures.names
+        again = self._steering.look(job.spec if job is not None else None, steps, losses, norms, known)
+        self._look_at = self._first_step + again
 
     def _give_up(self) -> None:
         self._closed = True
