@@ -89,11 +89,16 @@ class Window:
         part = loss.detach() if hasattr(loss, "detach") else loss
         self._sum = part if self._sum is None else self._sum + part
 
+    @property
+    def so_far(self) -> Any:  # noqa: ANN401 (a number or a tensor)
+        """The loss of the batches so far; `None` if none had a loss."""
+        return self._sum / self._count if self._count > 1 else self._sum
+
     def take(self) -> Any:  # noqa: ANN401 (a number or a tensor)
         """The window's loss; `None` if no batch had a loss. The next window begins empty."""
-        total, count = self._sum, self._count
+        loss = self.so_far
         self._sum, self._count = None, 0
-        return total / count if count > 1 else total
+        return loss
 
 
 class Training:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections import deque
 from pathlib import Path
@@ -43,7 +44,7 @@ class Habits:
     def step(self, loss: object, applied: int, *, guarded: bool) -> None:
         """A call of `step` with a loss. The optimizer was stepped `applied` times since the call before."""
         if loss.__class__ is float or loss.__class__ is int:
-            self._look_at_loss(float(loss))  # type: ignore[arg-type]
+            self._look_at_loss(float(loss))
         if self._tier and applied and not guarded:
             self._unguarded += 1
             if self._unguarded == _OFTEN:
@@ -115,4 +116,4 @@ def above() -> str:
 
 
 def _neighbours(numbers: list[float]) -> Iterator[tuple[float, float]]:
-    return zip(numbers[:-1], numbers[1:], strict=True)
+    return itertools.pairwise(numbers)

@@ -40,7 +40,7 @@ class JointNorm:
         return square.sqrt().to(torch.float32)
 
     def _square(self, gradients: Sequence[Tensor]) -> Tensor:
-        """This rank's part in the square of the norm: its share of what several ranks hold alike."""
+        """The part of this rank in the square of the norm: its share of what several ranks hold alike."""
         parameters = [p for group in self._optimizer.param_groups for p in group["params"]]
         device = parameters[0].device if parameters else torch.device("cpu")
         square = torch.zeros((), dtype=torch.float64, device=device)

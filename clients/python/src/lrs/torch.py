@@ -109,6 +109,7 @@ class LRScheduler(torch.optim.lr_scheduler.LRScheduler):
         self._directive = Directive(int(arguments.get("resume_step", 0)), tuple(base_lrs), Standing.HELD)
         self._attempt = 0
         self.core: Scheduler | None = None
+        self._ratio: UpdateRatio | None = None
         lag = arguments.get("decision_lag")
         arguments["tier"] = tier
         arguments["decision_lag"] = lag if lag is not None else usual_lag(optimizer)
@@ -120,9 +121,9 @@ class LRScheduler(torch.optim.lr_scheduler.LRScheduler):
 
         def connect() -> None:
             self.core = Scheduler(job, groups=groups, **arguments)
+            self._ratio = UpdateRatio(optimizer)
 
         self._ask(connect)
-        self._ratio = UpdateRatio(optimizer) if self.core is not None else None
         _schedulers[optimizer] = weakref.ref(self)
         # The attempt begins at the first update, so that a checkpoint can be loaded before.
         self._has_begun = False
@@ -170,8 +171,8 @@ class LRScheduler(torch.optim.lr_scheduler.LRScheduler):
         groups = self.optimizer.param_groups
         if len(groups) != len(self._names):
             self._grow()
-        core = self.core
-        if core is not None and (skipped is not None or self.last_epoch % EVERY == 0):
+        core, phase = self.core, self.last_epoch % EVERY
+        if core is not None and (skipped is not None or phase == 0):
             metrics = self._with_own(metrics, skipped)
         if self._broadcast is None and core is not None:
             used = groups[0]["lr"] if learning_rate is None else learning_rate
@@ -186,6 +187,8 @@ class LRScheduler(torch.optim.lr_scheduler.LRScheduler):
             directive = self._step_together(loss, grad_norm, metrics, step, learning_rate)
         self._directive = directive
         self.last_epoch += 1
+        if phase == EVERY - 1 and self._ratio is not None:
+            self._ratio.watch()
         if directive.only_rates and (core is None or not core.has_late_actions):
             for group, rate in zip(groups, directive.rates, strict=False):  # see `set_groups`
                 if group["lr"].__class__ is float:
@@ -221,6 +224,15 @@ class LRScheduler(torch.optim.lr_scheduler.LRScheduler):
         if not self.guard(loss):
             for parameter in parameters_of(self.optimizer):
                 parameter.grad = None
+
+    def forget_norm(self) -> None:
+        """Do not report the norm that `guard` measured, because the gradient was clipped before."""
+        self._norm = None
+
+    def apply_rates(self) -> None:
+        """Set the rates of the next update again, where the trainer's own scheduler may have set others."""
+        if self._has_begun:
+            set_groups(self.optimizer, self._directive)
 
     def leave_habits(self) -> None:
         """Do not look for forgotten calls: an adapter makes them, and knows the trainer's own scheduler."""
@@ -349,11 +361,11 @@ class LRScheduler(torch.optim.lr_scheduler.LRScheduler):
     def _with_own(
         self, metrics: Mapping[str, object] | None, skipped: Skipped | Tensor | None
     ) -> Mapping[str, object] | None:
-        """The metrics of a step with those that the scheduler measures. Watches an update now and then."""
+        """The metrics of a step with those that the scheduler measures."""
         own: dict[str, object] = {}
         if skipped is not None:
             own[SKIPPED_METRIC] = skipped if isinstance(skipped, Tensor) else float(skipped)
-        if self._ratio is not None and self.last_epoch % EVERY == 0:
+        if self._ratio is not None:
             ratio = self._ratio.take()
             if ratio is not None:
                 own[UPDATE_RATIO] = ratio
