@@ -9,7 +9,7 @@ import torch
 import lrs.lifetime
 from lrs.contract import SKIPPED_METRIC
 from server import wait_for
-from trainers import TRAINERS, Failure, Run
+from trainers import TRAINERS, FailureError, Run
 
 VARIED = [1.0, 3.0, 5.0, 7.0, 11.0]
 
@@ -70,7 +70,7 @@ def test_an_update_that_a_scaler_skips_is_reported_as_skipped(server, job, tmp_p
 
 
 def test_an_exception_leaves_nothing_behind(server, job, trainer):
-    with pytest.raises(Failure):
+    with pytest.raises(FailureError):
         trainer.train(server, job, Run([1.0] * 6, fail_at=3))
     if type(trainer).__name__ == "Keras":
         trainer.callback.on_train_begin()  # Keras tells no callback of an exception; the next `fit` leaves it

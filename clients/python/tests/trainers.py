@@ -54,7 +54,7 @@ class Run:
     """Arguments of the scheduler or callback."""
 
 
-class Failure(Exception):
+class FailureError(Exception):
     """Raised in the middle of a training."""
 
 
@@ -67,12 +67,17 @@ class Model(torch.nn.Module):
         self.frozen = torch.nn.Parameter(torch.ones(1))
 
     def forward(self, x, labels=None, **more):
-        loss = (x.mean() * (1 + self.weight - self.weight.detach())).sum()
+        loss = (x.mean() * (1 + (self.weight - self.weight.detach()))).sum()
         return {"loss": loss} if labels is None else {"loss": loss, "logits": x}
 
 
 def scaler():
     return torch.amp.GradScaler("cpu", init_scale=2.0, growth_interval=10**6)
+
+
+def use_scaler(accelerator):
+    """Give an Accelerator on the CPU what it has on a GPU with half precision."""
+    accelerator.scaler, accelerator.native_amp, accelerator.state._mixed_precision = scaler(), True, "fp16"
 
 
 class Torch:
@@ -99,7 +104,7 @@ class Torch:
                     total = torch.zeros(())
                     for number in window:
                         if done == run.fail_at:
-                            raise Failure
+                            raise FailureError
                         loss = model(torch.tensor([number]))["loss"] / len(window)
                         (scale.scale(loss) if scale else loss).backward()
                         total += loss.detach()
@@ -137,8 +142,7 @@ class Accelerate:
             state._reset_state()
         accelerator = accelerate.Accelerator(cpu=True, gradient_accumulation_steps=run.accumulation)
         if run.with_scaler:
-            accelerator.scaler = scaler()
-            accelerator.native_amp = True
+            use_scaler(accelerator)
         model = Model()
         optimizer = torch.optim.SGD([model.weight], lr=0.1)
         batches = torch.utils.data.DataLoader(torch.tensor(run.losses)[:, None], batch_size=1)
@@ -153,7 +157,7 @@ class Accelerate:
             for epoch in range(run.epochs):
                 for x in batches:
                     if done == run.fail_at:
-                        raise Failure
+                        raise FailureError
                     with accelerator.accumulate(model):
                         loss = model(x)["loss"]
                         accelerator.backward(loss)
@@ -212,8 +216,7 @@ class Transformers:
         )
         self.optimizer = optimizer
         if run.with_scaler:
-            trainer.accelerator.scaler = scaler()
-            trainer.accelerator.native_amp = True
+            use_scaler(trainer.accelerator)
         if run.evaluate:
             told = iter(run.evaluate)
             trainer.evaluate = lambda **_: (
@@ -235,7 +238,7 @@ class Watch(transformers.TrainerCallback):
 
     def on_step_begin(self, args, state, control, **kwargs):
         if state.global_step == self.run.fail_at:
-            raise Failure
+            raise FailureError
         if state.global_step == self.run.grow_at:
             kwargs["optimizer"].add_param_group({"params": [kwargs["model"].frozen], "lr": 0.02, "name": "unfrozen"})
 
@@ -284,7 +287,7 @@ class Module(pl.LightningModule):
 
     def training_step(self, batch, index):
         if self.trainer.global_step == self.run.fail_at:
-            raise Failure
+            raise FailureError
         if self.trainer.global_step == self.run.stop_after:
             self.trainer.should_stop = True
             return None
@@ -334,13 +337,13 @@ class Keras:
 
 
 class Given(keras.layers.Layer):
-    """A layer whose output is its input, and whose weight has a gradient."""
+    """A layer whose output is its input, and whose weight a bad input does not spoil: Keras makes every update."""
 
     def build(self, shape):
         self.w = self.add_weight(shape=(), initializer="ones", name="w")
 
     def call(self, x):
-        return x * (1 + self.w - keras.ops.stop_gradient(self.w))
+        return x + 0 * self.w
 
 
 class KerasWatch(keras.callbacks.Callback):
@@ -350,7 +353,7 @@ class KerasWatch(keras.callbacks.Callback):
 
     def on_train_batch_begin(self, batch, logs=None):
         if self.done == self.run.fail_at:
-            raise Failure
+            raise FailureError
 
     def on_train_batch_end(self, batch, logs=None):
         self.done += 1
@@ -388,8 +391,8 @@ class Jax:
             for epoch in range(run.epochs):
                 for number in run.losses:
                     if done == run.fail_at:
-                        raise Failure
-                    loss, gradient = jax.value_and_grad(lambda w, x: x * (1 + w - jax.lax.stop_gradient(w)))(
+                        raise FailureError
+                    loss, gradient = jax.value_and_grad(lambda w, x: x * (1 + (w - jax.lax.stop_gradient(w))))(
                         weight, number
                     )
                     changes, opt_state = optimizer.update(gradient, opt_state, weight)
