@@ -128,13 +128,22 @@ def check_length(job: Job, asked: JobSpec | None, first_step: int) -> None:
     )
 
 
+def as_registered(groups: Sequence[str], known: Sequence[str]) -> list[str]:
+    """The trainer's groups by the names of the job: a first group without a name is `default` while it is alone."""
+    unnamed = ("default", "group0")
+    if groups and known and groups[0] in unnamed and known[0] in unnamed:
+        return [known[0], *groups[1:]]
+    return list(groups)
+
+
 def check_match(job: Job, groups: Sequence[str] | None, asked: JobSpec | None, tier: int) -> None:
     """Compare a registered job with this trainer.
 
     Raises `UsageError` if their parameter groups differ, apart from groups added at the end of one, or if the trainer
-    trains longer than the job, whose schedule would be over. Logs a warning of each other difference.
+    trains longer than the job, whose schedule would be over.
     """
     found = [group.name for group in job.spec.groups]
+    groups = as_registered(groups, found) if groups is not None else None
     shared = min(len(found), len(groups if groups is not None else found))
     if groups is not None and list(groups[:shared]) != found[:shared]:
         raise UsageError(
@@ -157,16 +166,6 @@ def check_match(job: Job, groups: Sequence[str] | None, asked: JobSpec | None, t
                 f"--set spec.total_steps={longer}`, which counts from the first step of the next attempt on, or train under "
                 "another job name."
             )
-        for field in ("total_steps", "decision_lag"):
-            if asked.HasField(field) and getattr(asked, field) != getattr(job.spec, field):
-                log.warning(
-                    "%s is registered with %s = %s, which holds; this trainer asked for %s. To change the job, use "
-                    "`lrs job update`, or train under another job name.",
-                    job.name,
-                    field,
-                    getattr(job.spec, field),
-                    getattr(asked, field),
-                )
     if job.spec.tier > tier:
         log.warning(
             "%s is registered for a trainer of tier %d, but this trainer is of tier %d, so it cannot carry out every "

@@ -15,8 +15,9 @@ from lrs.mailbox import Mailbox
 from lrs.once import WarnOnce
 from lrs.proxies import proxy_hint
 from lrs.rates import from_wire
-from lrs.registration import find_or_register, start_attempt, steps_ahead
+from lrs.registration import find_or_register, grown, start_attempt, steps_ahead
 from lrs.stream import Stream
+from lrs.v1.job_service_pb2 import GetJobRequest
 from lrs.v1.learning_rate_service_pb2 import GetLearningRateRequest
 from lrs.wire import Connection
 
@@ -58,6 +59,7 @@ class Link:
 
         self._options = options
         self._begun = threading.Event()
+        self._told_groups = len(errand.groups or ())  # how many of them the service knows or refuses
         self._is_forgotten = False  # whether the service has lost the attempt
         self._was_served = False  # whether the present connection has given a plan
         self._hurries = threading.Event()  # whether to try again at once, because the end waits
@@ -87,6 +89,10 @@ class Link:
         """Let the threads start the attempt at `first_step`."""
         self.first_step = first_step
         self._begun.set()
+
+    def grow(self, groups: Mapping[str, float]) -> None:
+        """Note the trainer's groups, of which the last are new; the keeper makes them known."""
+        self.errand = self.errand._replace(groups=list(groups), base_lrs=tuple(groups.values()))
 
     def close(self, timeout: float) -> int:
         """Wait until the service has stored all samples, end the threads, and return the number of samples left."""
@@ -272,9 +278,27 @@ class Link:
             connection, attempt = self._connection, self.attempt
             if connection is None or attempt is None or self.refusal is not None:
                 continue
+            self._tell_groups(connection)
             if mailbox.wants_plan(self._options.plan_steps // 4):
                 try:
                     self._renew_plan(connection, attempt)
                 except (grpc.RpcError, ValueError, errors.LrsError) as failure:
                     # A failure that matters breaks the stream too.
                     log.debug("No new plan for %s: %s", self.errand.job, failure)
+
+    def _tell_groups(self, connection: Connection) -> None:
+        """Make the groups known that the trainer has added, unless an order has added them already."""
+        groups = len(self.errand.groups or ())
+        if groups <= self._told_groups:
+            return
+        try:
+            job = connection.get_job(GetJobRequest(name=self.errand.job), self._options.call_timeout)
+            self.job = grown(connection, self.errand, job, self._options.call_timeout)
+            self._told_groups = groups
+        except grpc.RpcError as failure:
+            if errors.is_permanent(failure):
+                self._told_groups = groups
+                refused = (
+                    f"{self.errand.job} does not get this trainer's new parameter groups: {errors.details(failure)}"
+                )
+                self._warn("groups", f"{refused} They keep the trainer's own rates.")

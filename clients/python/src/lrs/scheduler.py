@@ -15,16 +15,19 @@ from lrs.copies import SchedulerCopy
 from lrs.directives import Directives
 from lrs.ending import Ending
 from lrs.figures import Figures
+from lrs.implied import Implied
 from lrs.job import base_rates, job_name, job_spec
 from lrs.late_actions import LateActions
 from lrs.lifetime import replace, watch_forks
 from lrs.link import Link
 from lrs.mailbox import NEVER
+from lrs.once import WarnOnce
 from lrs.overview import Overview
 from lrs.registration import Errand
 from lrs.reported import number, reading
 from lrs.reports import Report
 from lrs.resume import checked_state
+from lrs.steering import LOSS_AFTER, Steering
 from lrs.steps import first_step, next_step, whole
 from lrs.wire import DEFAULT_SERVER, parse_server
 
@@ -81,8 +84,24 @@ class Scheduler(Overview):
         asked = job_spec(arguments, rates)
         self._figures = Figures()
         self._directive: Directive | None = None
+        self._steering = Steering(WarnOnce())
+        self._lossless = self._normless = 0
+        self._look_at = self._first_step + LOSS_AFTER
         base_lrs, ranks = tuple(rates.values()), self._options.reporting_ranks
-        errand = Errand(self.server, self.job, asked, names, tier, token, base_lrs, ranks)
+        # The default schedule of a library's trainer is nothing that anybody asked for.
+        implied = frozenset({"schedule", "controllers"} if isinstance(arguments.get("schedule"), Implied) else ())
+        errand = Errand(
+            self.server,
+            self.job,
+            asked,
+            names,
+            tier,
+            token,
+            base_lrs,
+            ranks,
+            self._options.strict,
+            implied,
+        )
         replace((self.server, self.job, self._options.rank))
         self._link = Link(errand, self._options)
         self._mailbox = self._link.mailbox
@@ -147,10 +166,16 @@ class Scheduler(Overview):
             RefusedError: If the service refuses the attempt, and `strict` is set.
         """
         # In steady state this makes a tuple, appends it and looks a directive up: no lock, no message, no call.
-        if loss.__class__ is not float and loss is not None:
-            loss = reading(loss, "loss")
-        if grad_norm.__class__ is not float and grad_norm is not None:
-            grad_norm = reading(grad_norm, "grad_norm")
+        if loss.__class__ is not float:
+            if loss is None:
+                self._lossless += 1
+            else:
+                loss = reading(loss, "loss")
+        if grad_norm.__class__ is not float:
+            if grad_norm is None:
+                self._normless += 1
+            else:
+                grad_norm = reading(grad_norm, "grad_norm")
         if learning_rate.__class__ is not float and learning_rate is not None:
             learning_rate = number(learning_rate, "learning_rate")
         used = self._directive
@@ -167,6 +192,8 @@ class Scheduler(Overview):
             return self._end_with(report)
         self._hand_over(report)
         mailbox.next_step = following
+        if following >= self._look_at:
+            self._look(following - self._first_step)
         directive = self._take_final(following, None)
         if directive is None:
             directive = self._next_directive(following, used)
@@ -187,6 +214,13 @@ class Scheduler(Overview):
         or beyond the 63 names of an attempt, is left out: `metrics_left_out` counts, and the log says so once.
         """
         self._figures.log(metrics)
+
+    def grow(self, groups: Mapping[str, float]) -> None:
+        """Make known that the trainer has more parameter groups: the new ones at the end, with their base rates.
+
+        The service gets to know them in the background. Until it tells their rates, the trainer keeps its own for them.
+        """
+        self._link.grow(base_rates(groups))
 
     # Checkpoints.
 
@@ -212,6 +246,7 @@ class Scheduler(Overview):
             )
         checked = checked_state(state, self.job)
         self._first_step = self._mailbox.next_step = checked["step"]
+        self._look_at = self._first_step + LOSS_AFTER
         self._link.resumes = checked
         rates = tuple(float(rate) for rate in checked.get("rates", ()))
         self._directives.base_rates = rates or self._directives.base_rates
@@ -329,6 +364,14 @@ class Scheduler(Overview):
         ending.has_begun = True
         self._directive = directive
         return directive
+
+    def _look(self, steps: int) -> None:
+        """Now and then, look whether what the controllers steer by has come."""
+        job = self._link.job
+        losses, norms = steps - self._lossless, steps - self._normless
+        known = self._figures.names
+        again = self._steering.look(job.spec if job is not None else None, steps, losses, norms, known)
+        self._look_at = self._first_step + again
 
     def _warn_once_closed(self, report: Report) -> None:
         self._hand_over = _forget
