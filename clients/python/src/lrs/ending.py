@@ -88,6 +88,7 @@ class Ending:
             self.close(None if self._link.listening else 0.0)
         except errors.NotDurableError as problem:
             log.warning("%s", problem)
+        self._link.mailbox.book.finals.clear()  # so that its next step finds out
         if self._link.refusal is None:
             self._link.refusal = errors.RefusedError(
                 f"A newer attempt of {job} has been started by another scheduler of this process, so this scheduler is "

@@ -15,6 +15,7 @@ from lrs.copies import SchedulerCopy
 from lrs.directives import Directives
 from lrs.ending import Ending
 from lrs.figures import Figures
+from lrs.forks import fork_hint
 from lrs.implied import Implied
 from lrs.job import base_rates, job_name, job_spec
 from lrs.late_actions import LateActions
@@ -323,7 +324,7 @@ class Scheduler(Overview):
         setback = link.setback
         text = str(setback) if setback is not None else (
             f"{self.server} did not answer within {timeout} s ({link.last_failure or 'no answer'}). "
-            "Is `lrs serve` running there?"
+            f"Is `lrs serve` running there?{fork_hint()}"
         )  # fmt: skip
         if options.strict or options.require_server or not self._directives.base_rates:
             self._ending.give_up()

@@ -38,6 +38,10 @@ _schedulers: weakref.WeakKeyDictionary[torch.optim.Optimizer, weakref.ref[LRSche
 __all__ = ["CallbackArguments", "LRScheduler", "Snapshots", "TorchArguments", "clip_gradients", "group_names"]
 
 
+# `torch.load` reads a copy of a scheduler by default: it is plain values.
+torch.serialization.add_safe_globals([SchedulerCopy])
+
+
 class CallbackArguments(JobArguments, total=False):
     """The arguments of a trainer's callback. The trainer tells it the model."""
 

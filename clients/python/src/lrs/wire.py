@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 import grpc
 
 from lrs.errors import UsageError
+from lrs.forks import note_connection
 from lrs.proxies import is_loopback
 from lrs.v1.job_pb2 import Job
 from lrs.v1.job_service_pb2 import (
@@ -79,6 +80,7 @@ class Connection:
     def __init__(
         self, server: str, credentials: grpc.ChannelCredentials | None, metadata: Sequence[tuple[str, str]]
     ) -> None:
+        note_connection()
         self.metadata = tuple(metadata)
         target, secure = parse_server(server)
         # A proxy cannot reach this machine's own loopback.
