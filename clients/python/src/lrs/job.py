@@ -6,13 +6,14 @@ import logging
 import os
 import re
 from collections.abc import Mapping
-from numbers import Real
 from typing import TYPE_CHECKING, Any, cast
 
 from google.protobuf import json_format
 
-from lrs.errors import ResumeError, UsageError
+from lrs.errors import MetricError, ResumeError, UsageError
 from lrs.lengths import in_steps
+from lrs.reported import number
+from lrs.typed import with_defaults
 from lrs.v1.job_pb2 import JobSpec
 from lrs.written import canonical
 
@@ -63,12 +64,13 @@ def base_rates(groups: Mapping[str, float] | float | None) -> dict[str, float]:
         return {}
     rates = {}
     for name, rate in named.items():
-        if not isinstance(rate, Real):
+        try:
+            rates[name] = number(rate, "groups")
+        except MetricError as problem:
             raise UsageError(
                 f"The base learning rate of {name!r} must be a number, and was {rate!r:.60}: write groups=0.1, or "
                 "groups={'backbone': 0.1, 'head': 0.2}."
-            )
-        rates[name] = float(rate)
+            ) from problem
     return rates
 
 
@@ -79,7 +81,7 @@ def job_spec(arguments: SchedulerArguments, groups: Mapping[str, float]) -> JobS
         "target_epochs": arguments.get("target_epochs"),
         "steps_per_epoch": arguments.get("steps_per_epoch"),
         "tokens_per_step": arguments.get("tokens_per_step"),
-        "schedule": arguments.get("schedule"),
+        "schedule": with_defaults(arguments.get("schedule"), has_length=_has_length(arguments)),
         "controllers": arguments.get("controllers"),
         "controller": arguments.get("controller"),
         "tier": arguments.get("tier") or None,
@@ -113,6 +115,12 @@ def job_spec(arguments: SchedulerArguments, groups: Mapping[str, float]) -> JobS
     if not message.groups:
         raise UsageError("Give the base learning rate: groups=0.1, or groups={'backbone': 0.1, 'head': 0.2}.")
     return message
+
+
+def _has_length(arguments: SchedulerArguments) -> bool:
+    spec = arguments.get("spec")
+    known = {**(spec if isinstance(spec, Mapping) else {}), **arguments}
+    return any(known.get(name) is not None for name in ("total_steps", "target_epochs", "totalSteps", "targetEpochs"))
 
 
 def check_length(job: Job, asked: JobSpec | None, first_step: int) -> None:

@@ -30,6 +30,7 @@ from lrs.reports import Report
 from lrs.resume import checked_state
 from lrs.steering import LOSS_AFTER, Steering
 from lrs.steps import first_step, next_step, whole
+from lrs.typed import as_typed
 from lrs.wire import DEFAULT_SERVER, parse_server
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ class Scheduler(Overview):
         watch_forks(self)
         weakref.finalize(self, self._ending.leave).atexit = False
         self._last_step = NEVER if asked is None or asked.total_steps < 1 else asked.total_steps - 1
-        self._await_registration()
+        self._await_registration(arguments, rates)
 
     # Actions.
 
@@ -310,12 +311,12 @@ class Scheduler(Overview):
         self._take_final = _nothing
         self._last_step = NEVER
 
-    def _await_registration(self) -> None:
+    def _await_registration(self, arguments: SchedulerArguments, rates: Mapping[str, float]) -> None:
         link, timeout, options = self._link, self._options.start_timeout, self._options
         link.await_registration(timeout)
         if link.refusal is not None:
             self._ending.give_up()
-            raise link.refusal
+            raise as_typed(link.refusal, arguments, rates)
         link.announces = True
         if link.job is not None:
             if link.job.spec.total_steps > 0:
