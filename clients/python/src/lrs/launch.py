@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -81,7 +81,7 @@ def _torch() -> tuple[int, int] | None:
 
 def _jax() -> tuple[int, int] | None:
     """The rank and the world of JAX's processes, if they are connected. Starts none of JAX's backends."""
-    state = getattr(sys.modules.get("jax._src.distributed"), "global_state", None)
+    state: Any = getattr(sys.modules.get("jax._src.distributed"), "global_state", None)
     if getattr(state, "client", None) is None:
         return None
     return int(state.process_id), int(state.num_processes)

@@ -48,7 +48,7 @@ def _elastic_agent() -> Any:  # noqa: ANN401 (a store)
     """The store of torchrun's agent, which every worker can reach before it makes a process group."""
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
         return None
-    from torch.distributed import TCPStore
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
     return TCPStore(
         os.environ["MASTER_ADDR"],
