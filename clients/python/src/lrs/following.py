@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from pathlib import Path
@@ -10,8 +11,11 @@ from typing import TYPE_CHECKING, Final
 from lrs.v1.job_service_pb2 import ListAttemptsRequest
 
 if TYPE_CHECKING:
+    from lrs.attempt import AttemptToken
     from lrs.v1.job_pb2 import Attempt
     from lrs.wire import Connection
+
+log = logging.getLogger("lrs")
 
 #: An attempt that began before this process did, by at most so many seconds, may be that of rank 0, which was faster.
 _HEAD_START: Final = 60.0
@@ -24,38 +28,38 @@ _PATIENCE: Final = 60.0
 class Following:
     """The search for the token that rank 0 has chosen."""
 
-    def __init__(self, follows: str) -> None:
+    def __init__(self, own: AttemptToken) -> None:
         """Nothing is asked of the service yet.
 
         Args:
-            follows: How the token of rank 0 begins.
+            own: How the token of rank 0 begins, and the token to take if rank 0 begins no attempt.
         """
-        self._follows = follows
+        self._own = own
         self._began = time.monotonic()
         self._started = process_start()
 
     def token(self, connection: Connection, job: str, timeout: float) -> str | None:
-        """The token of rank 0; `None` if it has begun no attempt yet. Raises `grpc.RpcError`."""
-        newest = self._newest(connection, job, timeout)
-        if newest is None:
-            return None
-        ahead = self._started - newest.create_time.ToMicroseconds() / 1e6
-        waited = time.monotonic() - self._began
-        if ahead <= 0 or (ahead <= _HEAD_START and waited >= _DOUBT):
-            return newest.attempt_token
-        return None
+        """The token of rank 0; `None` if it has begun no attempt yet. Raises `grpc.RpcError`.
 
-    @property
-    def is_vain(self) -> bool:
-        """Whether rank 0 has been waited for long enough."""
-        return time.monotonic() - self._began >= _PATIENCE
+        After a minute in vain, this is the token of this process, and the log says so.
+        """
+        newest = self._newest(connection, job, timeout)
+        waited = time.monotonic() - self._began
+        if newest is not None:
+            ahead = self._started - newest.create_time.ToMicroseconds() / 1e6
+            if ahead <= 0 or (ahead <= _HEAD_START and waited >= _DOUBT):
+                return newest.attempt_token
+        if waited < _PATIENCE:
+            return None
+        log.warning("Rank 0 has begun no attempt of %s, so this process begins one of its own.", job)
+        return self._own.token
 
     def _newest(self, connection: Connection, job: str, timeout: float) -> Attempt | None:
         newest, page = None, ""
         while True:
             answer = connection.list_attempts(ListAttemptsRequest(job=job, page_token=page), timeout)
             for attempt in answer.attempts:
-                if attempt.attempt_token.startswith(self._follows) and (
+                if attempt.attempt_token.startswith(self._own.follows) and (
                     newest is None or attempt.attempt > newest.attempt
                 ):
                     newest = attempt

@@ -224,15 +224,11 @@ class Link:
 
     def _follow(self, connection: Connection) -> bool:
         """Take the token that rank 0 of this start has chosen; false if the link closes before."""
-        errand, tries = self.errand, 0
-        following = Following(errand.attempt_token.follows)
+        own, tries = self.errand.attempt_token, 0
+        following = Following(own)
         while not self._closing.is_set():
-            token = following.token(connection, errand.job, self._options.call_timeout)
-            if token is None and following.is_vain:
-                log.warning("Rank 0 has begun no attempt of %s, so this process begins one of its own.", errand.job)
-                token = errand.attempt_token.token
-            if token is not None:
-                self.token = token
+            self.token = following.token(connection, self.errand.job, self._options.call_timeout) or ""
+            if self.token:
                 return True
             self.last_failure = "rank 0 has begun no attempt yet"
             tries += 1

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from lrs import errors
 from lrs.arguments import SchedulerArguments, bounds, check_arguments
+from lrs.arrival import arrive
 from lrs.attempt import AttemptToken, token_of_start
 from lrs.copies import SchedulerCopy
 from lrs.directives import Directives
 from lrs.ending import Ending
 from lrs.figures import Figures
-from lrs.forks import fork_hint
 from lrs.implied import Implied
 from lrs.job import base_rates, job_name, job_spec
 from lrs.late_actions import LateActions
@@ -312,30 +312,13 @@ class Scheduler(Overview):
         self._last_step = NEVER
 
     def _await_registration(self, arguments: SchedulerArguments, rates: Mapping[str, float]) -> None:
-        link, timeout, options = self._link, self._options.start_timeout, self._options
-        link.await_registration(timeout)
-        if link.refusal is not None:
+        problem = arrive(self._link, self._options, self._directives)
+        if problem is not None:
             self._ending.give_up()
-            raise as_typed(link.refusal, arguments, rates)
-        link.announces = True
-        if link.job is not None:
-            if link.job.spec.total_steps > 0:
-                self._last_step = link.job.spec.total_steps - 1
-            return
-        setback = link.setback
-        text = str(setback) if setback is not None else (
-            f"{self.server} did not answer within {timeout} s ({link.last_failure or 'no answer'}). "
-            f"Is `lrs serve` running there?{fork_hint()}"
-        )  # fmt: skip
-        if options.strict or options.require_server or not self._directives.base_rates:
-            self._ending.give_up()
-            if not self._directives.base_rates:
-                text += " To begin without the server, give `groups`, the base rates."
-            raise type(setback)(text, code=setback.code) if setback is not None else errors.UnreachableError(
-                text, code="UNAVAILABLE"
-            )  # fmt: skip
-        self._directives.lose(logging.WARNING)
-        log.warning("%s Training begins with the given base rates, and the client keeps trying to connect.", text)
+            raise as_typed(problem, arguments, rates)
+        job = self._link.job
+        if job is not None and job.spec.total_steps > 0:
+            self._last_step = job.spec.total_steps - 1
 
     def _next_directive(self, following: int, used: Directive) -> Directive:
         """The directive of a step that has no final directive yet."""
