@@ -100,7 +100,7 @@ def job_spec(arguments: SchedulerArguments, groups: Mapping[str, float]) -> JobS
         raise UsageError(
             f"spec must be the fields of a job file's `spec`, such as {{'total_steps': 100}}, and was {spec!r:.60}."
         )
-    document: dict[str, Any] = in_steps(cast("Descriptor", JobSpec.DESCRIPTOR), dict(spec or {}) | given)
+    document: dict[str, Any] = in_steps(JobSpec.DESCRIPTOR, dict(spec or {}) | given)
     try:
         json_format.ParseDict(
             cast("dict[str, Any]", canonical(cast("Descriptor", JobSpec.DESCRIPTOR), document)), message

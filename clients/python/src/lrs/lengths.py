@@ -11,7 +11,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from lrs.errors import UsageError
-from lrs.v1 import options_pb2
+from lrs.v1.options_pb2 import length
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 _WORD = re.compile(r"\s*(\d+\.?\d*(?:e[+-]?\d+)?|\.\d+(?:e[+-]?\d+)?)\s*([a-z]+|%)\s*", re.IGNORECASE)
 _MOST_STEPS = 2**53 - 1
-#: The stubs give an extension another type than `Extensions` takes.
-_LENGTH: Any = options_pb2.length
 #: Schedules in these fields have a time of their own.
 _OWN_TIME = ("lrs.v1.Pace.schedule", "lrs.v1.Repeat.body")
 
@@ -98,7 +96,7 @@ def _value(field: FieldDescriptor, value: object, scale: _Scale | None, path: st
     if field.message_type is not None and not field.message_type.GetOptions().map_entry:
         own_time = field.full_name in _OWN_TIME
         return _read(field.message_type, value, None if own_time else scale, path)
-    if not isinstance(value, str) or not field.GetOptions().Extensions[_LENGTH] or _number(value) is not None:
+    if not isinstance(value, str) or not field.GetOptions().Extensions[length] or _number(value) is not None:
         return value
     if scale is None:
         raise UsageError(f"{path}: {value!r} is not allowed: time is not counted in steps here, write a number.")
