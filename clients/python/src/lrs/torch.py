@@ -18,7 +18,7 @@ from lrs.guard import clip_gradients, clip_to, gradients_of, judge, parameters_o
 from lrs.habits import LOOKED_AT, UPDATES_WITHOUT_STEP, Habits
 from lrs.implied import implying
 from lrs.job import job_name
-from lrs.joint_norm import JointNorm, local_part
+from lrs.joint_norm import JointNorm
 from lrs.options import Options
 from lrs.rates import Directive, Standing
 from lrs.scheduler import Scheduler
