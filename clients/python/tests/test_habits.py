@@ -48,6 +48,15 @@ def test_a_loop_that_is_right_gets_no_warning(server, job, optimizer, warnings):
     assert warnings() == []
 
 
+@pytest.mark.parametrize("loss", [lambda k: 1e-15 * k, lambda k: 2.0 - k / 100, lambda k: 0.5])
+def test_losses_that_only_look_regular_get_no_warning(server, job, optimizer, warnings, loss):
+    with make(server, job, optimizer) as scheduler:
+        for k in range(30):
+            update(optimizer)
+            scheduler.step(loss(k))
+    assert warnings() == []
+
+
 @pytest.mark.parametrize("number", [lambda k: k, lambda k: float(k), lambda k: 3 + k / 7])
 def test_epochs_in_place_of_losses(server, job, optimizer, warnings, number):
     with make(server, job, optimizer) as scheduler:
