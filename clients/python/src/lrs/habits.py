@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final
 from lrs.once import WarnOnce
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from types import FrameType
 
 #: The first so many calls of `step` are looked at.
@@ -21,6 +20,8 @@ UPDATES_WITHOUT_STEP: Final = 100
 #: A habit that shows so often is warned of.
 _OFTEN: Final = 3
 _LOSSES: Final = 6
+#: An epoch has fewer updates than its inverse.
+_SMALLEST_GAP: Final = 1e-7
 
 
 class Habits:
@@ -82,7 +83,7 @@ class Habits:
             return
         gap = losses[1] - losses[0]
         rest = list(losses)
-        if gap > 0 and all(abs(b - a - gap) <= 1e-9 * max(1.0, abs(loss)) for a, b in _neighbours(rest)):
+        if gap > _SMALLEST_GAP and all(abs(b - a - gap) <= 1e-6 * gap for a, b in itertools.pairwise(rest)):
             self._warn(
                 "epochs",
                 f"step() is called with {rest[0]:g}, {rest[1]:g}, {rest[2]:g} and so on, which look like epochs and are "
@@ -113,7 +114,3 @@ def above() -> str:
     """` above FILE:LINE`; see `here`."""
     place = here()
     return place.replace(" at ", " above ", 1)
-
-
-def _neighbours(numbers: list[float]) -> Iterator[tuple[float, float]]:
-    return itertools.pairwise(numbers)

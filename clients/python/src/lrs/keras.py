@@ -12,6 +12,7 @@ import keras
 from lrs.arguments import SchedulerArguments, bounds, check_arguments
 from lrs.contract import End, Training
 from lrs.errors import UsageError
+from lrs.implied import implying
 from lrs.job import job_spec
 from lrs.relength import relength
 from lrs.scheduler import Scheduler
@@ -133,7 +134,8 @@ class LrsCallback(keras.callbacks.Callback):  # type: ignore[misc]
             spec = job_spec(asked, dict.fromkeys(before.groups, 1.0))
             if spec is not None:
                 relength(before.server, before.job, spec, bounds(asked))
-        self.scheduler = Scheduler(self._job, **asked)
+        with implying({"total_steps", "steps_per_epoch"} - set(self._arguments)):
+            self.scheduler = Scheduler(self._job, **asked)
         if self._state is not None:
             self.scheduler.load_state_dict(self._state)
         self._state = None

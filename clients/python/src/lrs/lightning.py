@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from lrs.arguments import bounds, check_arguments
 from lrs.contract import End, Training
 from lrs.errors import UsageError
+from lrs.implied import implying
 from lrs.job import job_spec
 from lrs.relength import relength
 from lrs.torch import CallbackArguments, LRScheduler
@@ -100,7 +101,9 @@ class LrsCallback(Callback):
             spec = job_spec(cast("SchedulerArguments", asked), dict.fromkeys(before.core.groups, 1.0))
             if spec is not None:
                 relength(before.core.server, before.core.job, spec, bounds(asked))
-        self.scheduler = LRScheduler(trainer.optimizers[0], self._job, model=pl_module if self._keep else None, **asked)
+        model = pl_module if self._keep else None
+        with implying({"total_steps", "steps_per_epoch", "tier"} - set(self._arguments)):
+            self.scheduler = LRScheduler(trainer.optimizers[0], self._job, model=model, **asked)
         self.scheduler.leave_habits()
         self._training = Training(self.scheduler)
         self._updates = trainer.global_step
@@ -201,4 +204,13 @@ class LrsCallback(Callback):
             if steps_per_epoch is None:
                 raise UsageError(f"The module's {name} counts epochs, whose length is not known: use interval='step'.")
             every *= steps_per_epoch
+        elif every > 1:
+            # Lightning counts the batches of each epoch anew.
+            batches, accumulated = trainer.num_training_batches, max(1, trainer.accumulate_grad_batches)
+            if batches == float("inf") or batches % every or every % accumulated:
+                raise UsageError(
+                    f"The module's {name} has frequency={every}, which is no regular number of updates here: an epoch has "
+                    f"{batches} batches, and {accumulated} are accumulated. Use frequency=1, or give the callback `schedule=…`."
+                )
+            every //= accumulated
         return {"schedule": schedule_of(config.scheduler, steps=every)}

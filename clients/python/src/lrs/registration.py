@@ -81,10 +81,11 @@ def find_or_register(connection: Connection, errand: Errand, timeout: float) -> 
         )
     job = grown(connection, errand, job, timeout)
     check_match(job, errand.groups, errand.spec, errand.tier)
-    differing -= errand.implied
     if errand.spec is not None and differing:
         differing -= _ordered(connection, errand, timeout)
-        tell_differences(job, errand.spec, differing, strict=errand.strict)
+        tell_differences(job, errand.spec, differing - errand.implied, strict=errand.strict)
+        # The trainer's own length was not asked for, but its schedule ends elsewhere.
+        tell_differences(job, errand.spec, differing & errand.implied & {"total_steps"}, strict=False)
     return job
 
 

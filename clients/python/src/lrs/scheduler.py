@@ -16,7 +16,7 @@ from lrs.copies import SchedulerCopy
 from lrs.directives import Directives
 from lrs.ending import Ending
 from lrs.figures import Figures
-from lrs.implied import Implied
+from lrs.implied import implied_fields
 from lrs.job import base_rates, job_name, job_spec
 from lrs.late_actions import LateActions
 from lrs.lifetime import replace, watch_forks
@@ -90,8 +90,6 @@ class Scheduler(Overview):
         self._lossless = self._normless = 0
         self._look_at = self._first_step + LOSS_AFTER
         base_lrs, ranks = tuple(rates.values()), self._options.reporting_ranks
-        # The default schedule of a library's trainer is nothing that anybody asked for.
-        implied = frozenset({"schedule", "controllers"} if isinstance(arguments.get("schedule"), Implied) else ())
         errand = Errand(
             self.server,
             self.job,
@@ -102,7 +100,7 @@ class Scheduler(Overview):
             base_lrs,
             ranks,
             self._options.strict,
-            implied,
+            implied_fields(),
         )
         replace((self.server, self.job, self._options.rank))
         self._link = Link(errand, self._options)

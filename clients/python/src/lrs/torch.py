@@ -17,6 +17,7 @@ from lrs.contract import SKIPPED_METRIC, Skipped
 from lrs.copies import SchedulerCopy
 from lrs.guard import clip_gradients, clip_to, gradients_of, judge, parameters_of
 from lrs.habits import LOOKED_AT, UPDATES_WITHOUT_STEP, Habits
+from lrs.implied import implying
 from lrs.job import job_name
 from lrs.joint_norm import JointNorm
 from lrs.options import Options
@@ -83,6 +84,7 @@ class LRScheduler(torch.optim.lr_scheduler.LRScheduler):
                 2, call `guard` before each update); `decision_lag` is 8 if a parameter is on a GPU, else 1.
         """
         check_arguments(arguments, JobArguments, LRScheduler.__init__)
+        given = dict(arguments)
         # accelerate wraps the optimizer in an object without hooks.
         while not hasattr(optimizer, "_optimizer_step_pre_hooks") and hasattr(optimizer, "optimizer"):
             optimizer = optimizer.optimizer
@@ -124,8 +126,11 @@ class LRScheduler(torch.optim.lr_scheduler.LRScheduler):
             # Rank 0 reports for all, however many ranks the job was registered with.
             arguments["options"] = replace(options, reporting_ranks=1)
 
+        filled_in = [name for name in ("tier", "decision_lag") if given.get(name) is None]
+
         def connect() -> None:
-            self.core = Scheduler(job, groups=groups, **arguments)
+            with implying(filled_in):
+                self.core = Scheduler(job, groups=groups, **arguments)
             self._ratio = UpdateRatio(optimizer)
 
         self._ask(connect)

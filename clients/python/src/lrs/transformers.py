@@ -13,7 +13,7 @@ from transformers import Trainer, TrainerCallback
 
 from lrs.arguments import bounds, check_arguments
 from lrs.contract import End, Skipped, Training
-from lrs.implied import Implied
+from lrs.implied import implying
 from lrs.job import job_spec
 from lrs.relength import relength
 from lrs.torch import CallbackArguments, LRScheduler
@@ -98,7 +98,8 @@ class LrsCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
         if batches:
             # What is left over at the end of an epoch is an update of its own.
             asked["steps_per_epoch"] = math.ceil(batches / max(1, args.gradient_accumulation_steps))
-        asked |= self._schedule(args, state, trainer, kwargs.get("lr_scheduler"))
+        schedule, is_default = self._schedule(args, state, trainer, kwargs.get("lr_scheduler"))
+        asked |= schedule
         asked |= self._arguments
         if (
             before is not None
@@ -108,7 +109,10 @@ class LrsCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
             spec = job_spec(cast("SchedulerArguments", asked), dict.fromkeys(before.core.groups, 1.0))
             if spec is not None:
                 relength(before.core.server, before.core.job, spec, bounds(asked))
-        self.scheduler = LRScheduler(optimizer, self._job, model=model if self._keep else None, **asked)
+        # Its default schedule is nothing that anybody asked for.
+        filled_in = {"total_steps", "steps_per_epoch", "tier"} | ({"schedule", "controllers"} if is_default else set())
+        with implying(filled_in - set(self._arguments)):
+            self.scheduler = LRScheduler(optimizer, self._job, model=model if self._keep else None, **asked)
         self.scheduler.leave_habits()
         self._training = Training(self.scheduler)
         if trainer is not None:
@@ -219,8 +223,8 @@ class LrsCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
 
     def _schedule(
         self, args: TrainingArguments, state: TrainerState, trainer: Trainer | None, theirs: object
-    ) -> CallbackArguments:
-        """The schedule, or the controller, that the Trainer was configured with."""
+    ) -> tuple[CallbackArguments, bool]:
+        """The schedule, or the controller, that the Trainer was configured with; whether that is its default."""
         given = self._arguments
         kind = str(getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type))
         warmup = args.get_warmup_steps(state.max_steps)
@@ -236,23 +240,23 @@ class LrsCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
                     kind,
                     warmup,
                 )
-            return {}
+            return {}, False
         if is_own and theirs is not None:
-            return {"schedule": schedule_of(getattr(theirs, "scheduler", theirs))}
+            return {"schedule": schedule_of(getattr(theirs, "scheduler", theirs))}, False
         if kind == "constant" or (is_default and steered):
-            return {}
+            return {}, False
         if kind in _FOLLOW_A_METRIC:
             metric = str(args.metric_for_best_model or "loss")
             metric = "val_loss" if metric in ("loss", "eval_loss") else metric
             if not metric.startswith(("val_", "eval_")):
                 metric = f"eval_{metric}"
             follows = {"library": "transformers", "scheduler": kind, "params": options, "metric": metric}
-            return {} if steered else {"controllers": [follows]}
+            return ({}, False) if steered else ({"controllers": [follows]}, False)
         params = {"num_warmup_steps": warmup, **options}
         if kind not in _ENDLESS:
             params["num_training_steps"] = state.max_steps
         schedule = {"library": "transformers", "scheduler": kind, "params": params}
-        return {"schedule": Implied(schedule) if is_default else schedule}
+        return {"schedule": schedule}, is_default
 
     def _tell(self, kwargs: Mapping[str, Any]) -> None:
         """Show the Trainer the rates in force, so that it logs them."""
