@@ -48,20 +48,35 @@ def complete(link: Link, options: Options, names: Iterable[str], outcome: str, r
                 author="trainer",
             )
             connection.update_job(request, options.call_timeout)
-        ended = CompleteJobRequest(
-            name=errand.job, outcome=f"STATE_{outcome}", reason=reason[:1000], author="trainer", request_id=link.token
-        )
-        call: Call[CompleteJobRequest, Job] = Call(connection, "JobService/CompleteJob", Job)
-        call(ended, options.call_timeout)
+        _end(connection, errand.job, outcome, reason, options.call_timeout)
     except grpc.RpcError as failure:
-        if errors.reason_of(failure) != "JOB_ENDED":
-            log.warning(
-                "%s is trained to its end, but could not be completed: %s. Use `lrs job complete`.",
-                errand.job,
-                errors.details(failure),
-            )
+        _tell(failure, errand.job)
     finally:
         connection.close()
+
+
+def end_job(server: str, job: str, outcome: str, reason: str, timeout: float = 5.0) -> None:
+    """End a job that nobody trains any more. Logs a warning if the service does not take it."""
+    connection = Connection(server, None, ())
+    try:
+        _end(connection, job, outcome, reason, timeout)
+    except grpc.RpcError as failure:
+        _tell(failure, job)
+    finally:
+        connection.close()
+
+
+def _end(connection: Connection, job: str, outcome: str, reason: str, timeout: float) -> None:
+    request = CompleteJobRequest(name=job, outcome=f"STATE_{outcome}", reason=reason[:1000], author="trainer")
+    call: Call[CompleteJobRequest, Job] = Call(connection, "JobService/CompleteJob", Job)
+    call(request, timeout)
+
+
+def _tell(failure: grpc.RpcError, job: str) -> None:
+    if errors.reason_of(failure) not in ("JOB_ENDED", "JOB_NOT_FOUND"):
+        log.warning(
+            "%s is over, but the service could not be told: %s. Use `lrs job complete`.", job, errors.details(failure)
+        )
 
 
 def objective_of(names: Iterable[str]) -> Objective | None:

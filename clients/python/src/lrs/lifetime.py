@@ -12,6 +12,7 @@ from lrs.errors import LrsError
 
 if TYPE_CHECKING:
     import threading
+    from collections.abc import Callable
 
 log = logging.getLogger("lrs")
 
@@ -21,8 +22,8 @@ class Open(Protocol):
 
     key: tuple[str, str, int]
 
-    def close(self, timeout: float | None = None) -> None:
-        """Wait until the service has stored all reports, and end the connection."""
+    def close(self, timeout: float | None = None, outcome: str = "", reason: str = "") -> None:
+        """Wait until the service has stored all reports, and end the connection; with an outcome, end the job too."""
 
     def give_way(self) -> None:
         """End, because this process has made another object with the same key."""
@@ -41,6 +42,8 @@ living: set[Open] = set()
 leaving: set[threading.Thread] = set()
 #: The schedulers of this process, open or not.
 _inherited: weakref.WeakSet[Forkable] = weakref.WeakSet()
+#: What to do when all schedulers are closed at the end of the process.
+_last: list[Callable[[], None]] = []
 #: What a forked child keeps alive: destructors would talk to the parent's server.
 _abandoned: list[object] = []
 
@@ -57,6 +60,11 @@ def watch_forks(scheduler: Forkable) -> None:
     _inherited.add(scheduler)
 
 
+def when_all_are_closed(action: Callable[[], None]) -> None:
+    """Call `action` at the end of the process, after all schedulers are closed."""
+    _last.append(action)
+
+
 def _close_all() -> None:
     for scheduler in list(living):
         try:
@@ -65,6 +73,8 @@ def _close_all() -> None:
             log.warning("%s", problem)
     for thread in list(leaving):
         thread.join()
+    for action in _last:
+        action()
 
 
 def _after_fork_in_child() -> None:
