@@ -154,7 +154,9 @@ def test_pyright_accepts_every_right_call(said_by_pyright):
 
 
 def test_pyright_rejects_every_wrong_keyword(said_by_pyright):
-    assert [call for call in wrong_calls() if call not in said_by_pyright] == []
+    # Pyright takes a dictionary's keys that a function does not know. At run time they are refused.
+    unpacked = [call for call in wrong_calls() if "(optimizer, **" in call]
+    assert [call for call in wrong_calls() if call not in said_by_pyright] == unpacked
     misspelt = 'lrs.Scheduler("a/b", controler="auto")'
     assert said_by_pyright[misspelt] == ['No parameter named "controler"']
 
