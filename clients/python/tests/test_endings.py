@@ -9,7 +9,7 @@ import torch
 
 import lrs
 import lrs.torch
-from lrs.completion import objective_of
+from lrs.typed import objective_of
 from lrs.v1.controller_pb2 import MODE_MAX, MODE_MIN
 from lrs.v1.job_pb2 import Job
 from processes import run
@@ -25,7 +25,7 @@ def make(server, job, **more):
 
 @pytest.mark.parametrize("more", [{}, {"controllers": PLATEAU}, {"controllers": PLATEAU, "decision_lag": 8}])
 def test_a_finished_run_has_as_many_steps_as_were_trained(server, job, more):
-    with make(server, job, schedule="cosine", **more) as scheduler:
+    with make(server, job, schedule="cosine", objective="val_loss", **more) as scheduler:
         for step in range(36):
             scheduler.step(1.0 / (1 + step))
             if step % 9 == 8:
@@ -99,32 +99,29 @@ train()  # which forgets its scheduler
 """
     assert run(program, job, server.url).stderr == ""
     assert sorted(server.record(job)["loss"]) == list(range(20))
-    found = server.job(job)
-    assert found.state == Job.STATE_COMPLETED
-    assert (found.spec.objective.metric, found.spec.objective.mode) == ("val_accuracy", MODE_MAX)
+    assert server.job(job).state == Job.STATE_COMPLETED
+    assert server.record(job)["val_accuracy"] == {19: 0.75}
 
 
 @pytest.mark.parametrize(
-    ("names", "metric", "mode"),
-    [
-        ([], None, None),
-        (["lr", "tokens"], None, None),
-        (["val_accuracy", "val_loss"], "val_loss", MODE_MIN),
-        (["train_x", "eval_f1", "eval_loss"], "eval_f1", MODE_MAX),
-        (["val/perplexity"], "val/perplexity", MODE_MIN),
-    ],
+    ("objective", "mode"),
+    [("loss", MODE_MIN), ("val_loss", MODE_MIN), ("val_accuracy", MODE_MAX), ("eval/f1", MODE_MAX), ("mape", MODE_MIN)],
 )
-def test_the_objective_is_the_evaluation_that_was_logged(names, metric, mode):
-    found = objective_of(names)
-    assert (found.metric, found.mode) == (metric, mode) if metric else found is None
+def test_an_objective_is_given_by_its_metric(server, job, objective, mode):
+    make(server, job, objective=objective).close()
+    found = server.job(job).spec.objective
+    assert (found.metric, found.mode) == (objective, mode)
+    assert objective_of({"metric": "x"}) == {"metric": "x"}
 
 
-def test_an_objective_of_the_spec_stays(server, job):
-    with make(server, job, spec={"objective": {"metric": "loss"}}) as scheduler:
+def test_an_objective_that_was_never_reported_is_said_at_the_end(server, job, caplog):
+    with make(server, job, objective="val_los") as scheduler:
         for _ in range(36):
             scheduler.step(1.0)
         scheduler.log(val_loss=0.1)
-    assert server.job(job).spec.objective.metric == "loss"
+    assert len(caplog.records) == 1
+    assert "The objective of" in caplog.text
+    assert "val_los, which was never reported; reported were: loss, val_loss." in caplog.text
 
 
 def links():

@@ -54,6 +54,9 @@ class JobArguments(ControllerArguments, total=False):
     """What the trainer can do. 0: set rates; 1: also clip the gradient; 2: also keep and restore copies. Default: 0."""
     decision_lag: int | None
     """The directive of step k depends on telemetry up to step k - `decision_lag`. Default: 1."""
+    objective: Mapping[str, Any] | str | None
+    """The metric that the job is judged by, such as `"val_loss"` or `"val_accuracy"`, or with a target
+    `{"metric": "val_loss", "target": 0.1}`. Default: the loss."""
     experiment: str | None
     """The name of the experiment. The service compares the jobs of an experiment."""
     arm: str | None

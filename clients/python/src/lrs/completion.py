@@ -1,18 +1,15 @@
-"""Completes a job whose training is over, and names its objective if its spec names none."""
+"""Completes a job whose training is over."""
 
 from __future__ import annotations
 
 import logging
-import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import grpc
-from google.protobuf.field_mask_pb2 import FieldMask
 
 from lrs import errors
-from lrs.v1.controller_pb2 import MODE_MAX, MODE_MIN
-from lrs.v1.job_pb2 import Job, JobSpec, Objective
-from lrs.v1.job_service_pb2 import CompleteJobRequest, UpdateJobRequest
+from lrs.v1.job_pb2 import Job
+from lrs.v1.job_service_pb2 import CompleteJobRequest
 from lrs.wire import Call, Connection
 
 if TYPE_CHECKING:
@@ -23,31 +20,23 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("lrs")
 
-_EVALUATION: Final = re.compile(r"(val|eval|valid|validation|test)(_|/|$)", re.IGNORECASE)
-#: Parts of the names of metrics of which a higher value is better.
-_RISING: Final = re.compile(
-    r"(^|[_/])(acc|accuracy|auc|auroc|bleu|f1|iou|map|precision|r2|recall|reward|rouge\w*|score|top\d+)($|[_/])",
-    re.IGNORECASE,
-)
-
 
 def complete(link: Link, options: Options, names: Iterable[str], outcome: str, reason: str) -> None:
-    """End the job with an outcome such as `COMPLETED`. Logs a warning if the service does not take it.
+    """End the job of a link with an outcome such as `COMPLETED`. Logs a warning if the service does not take it.
 
-    `names` are the metrics that were logged: the first evaluation among them becomes the objective, if there is none.
+    `names` are the metrics that were reported. Warns of an objective that was not among them.
     """
-    errand, job = link.errand, link.job
+    errand, job, known = link.errand, link.job, list(names)
+    objective = job.spec.objective.metric if job is not None else ""
+    if objective not in ("", "loss", "grad_norm", *known):
+        log.warning(
+            "The objective of %s is %s, which was never reported; reported were: %s.",
+            errand.job,
+            objective,
+            ", ".join(["loss", *known]),
+        )
     connection = Connection(errand.server, options.credentials, options.metadata)
     try:
-        objective = objective_of(names)
-        if job is not None and not job.spec.HasField("objective") and objective is not None:
-            request = UpdateJobRequest(
-                job=Job(name=errand.job, spec=JobSpec(objective=objective)),
-                update_mask=FieldMask(paths=["spec.objective"]),
-                reason="the metric that the trainer logged",
-                author="trainer",
-            )
-            connection.update_job(request, options.call_timeout)
         _end(connection, errand.job, outcome, reason, options.call_timeout)
     except grpc.RpcError as failure:
         _tell(failure, errand.job)
@@ -77,13 +66,3 @@ def _tell(failure: grpc.RpcError, job: str) -> None:
         log.warning(
             "%s is over, but the service could not be told: %s. Use `lrs job complete`.", job, errors.details(failure)
         )
-
-
-def objective_of(names: Iterable[str]) -> Objective | None:
-    """The objective that logged metrics suggest: the validation's loss, else the first evaluation; `None` without any."""
-    known = list(names)
-    evaluations = [name for name in known if name == "val_loss"] or [name for name in known if _EVALUATION.match(name)]
-    if not evaluations:
-        return None
-    metric = evaluations[0]
-    return Objective(metric=metric, mode=MODE_MAX if _RISING.search(metric) else MODE_MIN)

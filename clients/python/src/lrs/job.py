@@ -13,7 +13,7 @@ from google.protobuf import json_format
 from lrs.errors import MetricError, ResumeError, UsageError
 from lrs.lengths import in_steps
 from lrs.reported import number
-from lrs.typed import with_defaults
+from lrs.typed import objective_of, with_defaults
 from lrs.v1.job_pb2 import JobSpec
 from lrs.written import canonical
 
@@ -86,6 +86,7 @@ def job_spec(arguments: SchedulerArguments, groups: Mapping[str, float]) -> JobS
         "controller": arguments.get("controller"),
         "tier": arguments.get("tier") or None,
         "decision_lag": arguments.get("decision_lag"),
+        "objective": objective_of(arguments.get("objective")),
         "experiment": arguments.get("experiment"),
         "arm": arguments.get("arm"),
         "seed": arguments.get("seed"),

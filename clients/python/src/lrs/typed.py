@@ -16,6 +16,12 @@ _PLAIN: Final[Mapping[str, Mapping[str, object]]] = {
     "wsd": {"wsd": {"decay_steps": "20%"}},  # a decay over the last fifth
 }
 
+#: Parts of the names of metrics of which a higher value is better.
+_RISING: Final = re.compile(
+    r"(^|[_/])(acc|accuracy|auc|auroc|bleu|f1|iou|map|precision|r2|recall|reward|rouge\w*|score|top\d+)($|[_/])",
+    re.IGNORECASE,
+)
+
 #: A complaint of the service: the path, the value where there is one, and what is allowed.
 _COMPLAINT: Final = re.compile(r"job\.spec\.([\w.\[\]\"' -]+?): (?:(\S+) is not allowed: (must be ))?")
 
@@ -24,6 +30,13 @@ def with_defaults(schedule: object, *, has_length: bool) -> object:
     """A schedule with the defaults of its plain name. `has_length` is whether the length of the training is known."""
     plain = _PLAIN.get(schedule.strip().lower()) if isinstance(schedule, str) else None
     return schedule if plain is None or not has_length else dict(plain)
+
+
+def objective_of(objective: object) -> object:
+    """An objective that may be given by the name of its metric alone: `"val_accuracy"` is one to raise."""
+    if not isinstance(objective, str):
+        return objective
+    return {"metric": objective, "mode": "MODE_MAX" if _RISING.search(objective) else "MODE_MIN"}
 
 
 def as_typed(refusal: LrsError, arguments: SchedulerArguments, groups: Mapping[str, float]) -> LrsError:
