@@ -177,7 +177,6 @@ async fn a_newer_attempt_ends_the_stream_of_the_older() {
     next(&mut answers).await.unwrap().unwrap();
     server.train("second").await;
 
-    sender.send(report(old, vec![1], vec![1.0])).await.unwrap();
     let status = next(&mut answers).await.unwrap_err();
 
     assert_eq!((status.code(), reason(&status).as_str()), (Code::FailedPrecondition, "STALE_ATTEMPT"));

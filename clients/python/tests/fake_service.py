@@ -42,7 +42,8 @@ class FakeService:
     def __init__(self, *script, port: int = 0, lag: int = 1, tier: int = 0, only_jobs: bool = False) -> None:
         """Each entry `(kind, messages)` of the script is for a stream. Streams after the script are good.
 
-        `lose`: takes `messages` messages without recording them, then breaks. `mute`: records and answers nothing.
+        `lose`: answers the opening, takes `messages` messages without recording them, then breaks. `mute`: records and
+        answers nothing.
         `break`: is good for `messages` messages, then breaks. `silent`: records `messages` messages without answering, then
         breaks. `refuse`: refuses the stream.
         """
@@ -159,7 +160,7 @@ class FakeService:
             self.patience.append(request.acknowledge_within.ToTimedelta().total_seconds())
             if kind in ("good", "break", "silent"):
                 self._keep(request)
-            if kind in ("good", "break"):
+            if kind in ("good", "break") or (kind == "lose" and not request.step):
                 self.held.wait(60)
                 end = self._complete_end + self.lag
                 directives = [self._directive(step) for step in range(told_end, end)]

@@ -30,6 +30,7 @@ def exported(server, tmp_path_factory):
         total_steps=STEPS,
         schedule={"cosine": {}},
         controllers=[{"reduce_lr_on_plateau": {"factor": 0.5, "patience": 20}}],
+        deadline=20.0,
         start_timeout=60,
         close_timeout=60,
     ) as scheduler:

@@ -12,11 +12,12 @@ mod reports;
 
 use std::{
     collections::{HashMap, VecDeque},
+    panic::AssertUnwindSafe,
     sync::Arc,
     time::Duration,
 };
 
-use futures::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
+use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use tokio::sync::{mpsc, oneshot};
 use tracing::Span;
 
@@ -235,8 +236,14 @@ impl Shard {
     /// Serves commands until every sender is gone and nothing is under way.
     ///
     /// A panic would leave values half changed, so it ends the process; the next one begins from the store.
-    pub async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
-        let _guard = AbortOnPanic;
+    pub async fn run(self, commands: mpsc::Receiver<Command>) {
+        if AssertUnwindSafe(self.serve_all(commands)).catch_unwind().await.is_err() {
+            tracing::error!("A shard panicked, so the process ends: this is a bug in lrs");
+            std::process::abort();
+        }
+    }
+
+    async fn serve_all(mut self, mut commands: mpsc::Receiver<Command>) {
         let mut batch = Vec::with_capacity(MAX_COMMANDS);
         let mut open = true;
         loop {
@@ -397,17 +404,6 @@ impl Shard {
             self.context.pipeline.submit_own(writes, &owned.entry);
         }
         let _ = done.send(());
-    }
-}
-
-struct AbortOnPanic;
-
-impl Drop for AbortOnPanic {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            tracing::error!("A shard panicked, so the process ends: this is a bug in lrs");
-            std::process::abort();
-        }
     }
 }
 

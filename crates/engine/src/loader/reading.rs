@@ -45,17 +45,15 @@ async fn read(service: Arc<Service>, mut names: Vec<JobName>, replay: mpsc::Send
         match directory.find(name.as_str()) {
             Found::Held(held) => service.loader.answer(name, || Ok(Some(held.clone()))),
             Found::Leaving(_) => service.loader.answer(name, || Ok(None)),
-            Found::Missing => match service.loader.place(directory.len(), limit) {
-                Some(place) => {
+            Found::Missing => {
+                if let Some(place) = service.loader.place(directory.len(), limit) {
                     places.insert(name.clone(), place);
                     return true;
                 }
-                None => {
-                    is_short = true;
-                    let what = "the memory for jobs in use (max_loaded_jobs)";
-                    service.loader.answer(name, || Err(Error::Overloaded { what, limit }));
-                }
-            },
+                is_short = true;
+                let what = "the memory for jobs in use (max_loaded_jobs)";
+                service.loader.answer(name, || Err(Error::Overloaded { what, limit }));
+            }
         }
         false
     });
