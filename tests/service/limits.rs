@@ -230,7 +230,7 @@ async fn a_spec_as_large_as_is_allowed_is_taken_and_a_larger_one_refused() {
         spec_json(&format!(r#"{{"total_steps": 100000, "groups": [{}]}}"#, groups.join(",")))
     };
 
-    for (spec, what) in [(with(65, 1), "groups"), (with(1, 4096), "parts"), (with(64, 155), "10048 parts")] {
+    for (spec, what) in [(with(1025, 1), "groups"), (with(1, 4096), "parts"), (with(64, 155), "10048 parts")] {
         let refused = server.try_register("beyond", spec).await.unwrap_err();
         assert_eq!(refused.code(), Code::InvalidArgument);
         assert!(refused.message().contains(what) && refused.message().len() < 2000, "{refused:?}");

@@ -52,6 +52,7 @@ fn request(message: &MessageDescriptor, job: &str) -> Map<String, Value> {
             ("reason", false) => "why".into(),
             ("force", false) => true.into(),
             ("job", true) => json!({"name": job, "spec": {"groups": [{"base_lr": 0.2}]}}),
+            ("jobs", true) => json!([{"name": job, "spec": {"groups": [{"base_lr": 0.2}]}}]),
             ("spec", true) => json!({"groups": [{"base_lr": 0.2}]}),
             ("set", true) => json!({"factor": 0.5}),
             _ => return None,

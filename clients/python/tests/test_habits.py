@@ -168,7 +168,7 @@ class TestDifferences:
     @pytest.mark.parametrize(
         ("asked", "told"),
         [
-            ({"groups": 0.2}, "'base_lr': 0.1}], and not [{'name': 'default', 'base_lr': 0.2}]"),
+            ({"groups": 0.2}, "the base rates {'default': 0.1}, and not {'default': 0.2}"),
             ({"schedule": {"linear": {}}}, "schedule = {'cosine': {}}, and not {'linear': {}}"),
             ({"controller": None}, "controllers = [{'auto': {'revision': '1'}}], and not none"),
             ({"total_steps": 90}, "total_steps = 100, and not 90"),

@@ -173,9 +173,91 @@ def train(rank):
 spawn(train)
 """
 
+TRAINERS = """
 
-def said(program, server, job, tmp_path, world):
-    run(HEAD + program, job, server.url, str(tmp_path), str(world), timeout=180)
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = torch.nn.Linear(1, 3)
+
+    def forward(self, x, labels):
+        return {"loss": torch.nn.functional.cross_entropy(self.layer(x), labels.view(-1))}
+
+def data(rank):
+    # Each rank has its own five batches; the third of rank 0 has labels that are all ignored.
+    labels = [0, 1, -100 if rank == 0 else 2, 1, 0]
+    return [{"x": torch.tensor([float(at)]), "labels": torch.tensor([label])} for at, label in enumerate(labels)]
+
+def train(rank):
+    os.environ.update(
+        RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world), LOCAL_WORLD_SIZE=str(world),
+        MASTER_ADDR="localhost", MASTER_PORT="1", GROUP_RANK="0", NODE_RANK="0",
+    )
+    kind, batches = sys.argv[5], data(rank)
+    options = dict(server=server, deadline=20.0, close_timeout=20.0)
+    if kind == "accelerate":
+        import accelerate, lrs.accelerate
+        accelerator = accelerate.Accelerator(cpu=True, gradient_accumulation_steps=2)
+        net = Net()
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+        model, optimizer = accelerator.prepare(net, optimizer)
+        scheduler = lrs.accelerate.LRScheduler(accelerator, optimizer, job, total_steps=100, tier=1, **options)
+        for at, batch in enumerate(batches):
+            accelerator.gradient_state._set_sync_gradients(at % 2 == 1 or at == 4)
+            loss = model(batch["x"][None], batch["labels"])["loss"]
+            accelerator.backward(loss)
+            if scheduler.guard(loss):
+                optimizer.step()
+            scheduler.step(loss)
+            optimizer.zero_grad()
+        accelerator.save_state(f"{out}/state")
+        scheduler.close()
+    elif kind == "transformers":
+        import transformers, lrs.transformers
+        class Own(transformers.Trainer):
+            def get_train_dataloader(self):
+                return torch.utils.data.DataLoader(batches, batch_size=1)
+
+        net = Net()
+        arguments = transformers.TrainingArguments(
+            output_dir=out, num_train_epochs=1, gradient_accumulation_steps=2, learning_rate=0.1, optim="sgd", use_cpu=True,
+            lr_scheduler_type="constant", report_to=[], max_grad_norm=0.0, save_strategy="steps", save_steps=2,
+            disable_tqdm=True, remove_unused_columns=False, ddp_backend="gloo",
+        )
+        callback = lrs.transformers.LrsCallback(job, **options)
+        Own(model=net, args=arguments, train_dataset=batches, callbacks=[callback]).train()
+    else:
+        import lightning.pytorch as pl, lrs.lightning
+        class Own(pl.LightningModule):
+            def __init__(self):
+                super().__init__()
+                self.net = Net()
+
+            def training_step(self, batch, index):
+                return self.net(batch["x"], batch["labels"])["loss"]
+
+            def configure_optimizers(self):
+                return torch.optim.SGD(self.parameters(), lr=0.1)
+
+        os.environ["TORCHELASTIC_RUN_ID"] = f"{job}-run"
+        module = Own()
+        made = pl.Trainer(
+            max_epochs=1, accelerator="cpu", devices=world, strategy="ddp", logger=False, enable_progress_bar=False,
+            enable_model_summary=False, enable_checkpointing=False, accumulate_grad_batches=2, default_root_dir=out,
+            callbacks=[lrs.lightning.LrsCallback(job, **options)], use_distributed_sampler=False,
+        )
+        made.fit(module, torch.utils.data.DataLoader(batches, batch_size=1))
+        made.save_checkpoint(f"{out}/last.ckpt")
+        net = module.net
+    return {"weights": net.layer.weight.tolist()}
+
+spawn(train)
+"""
+
+
+def said(program, server, job, tmp_path, world, *more):
+    run(HEAD + program, job, server.url, str(tmp_path), str(world), *more, timeout=180)
     return [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(world)]
 
 
@@ -224,3 +306,17 @@ def test_groups_that_are_added_on_all_ranks_keep_the_ranks_together(server, job,
     assert names == ["default"] + [f"group{index}" for index in range(1, 40)]
     assert not math.isnan(sum(ranks[0]["last"]))
     wait_for("the telemetry", lambda: len(server.record(job)["loss"]) >= 40)
+
+
+@pytest.mark.parametrize("kind", ["accelerate", "transformers", "lightning"])
+def test_the_ranks_of_a_trainer_stay_together(server, job, tmp_path, kind):
+    ranks = said(TRAINERS, server, job, tmp_path, 2, kind)
+    assert ranks[0] == ranks[1], "all ranks made the update of the batch whose labels one rank ignores"
+    assert all(math.isfinite(weight) for row in ranks[0]["weights"] for weight in row)
+    record = server.record(job)
+    assert list(record["learning_rate"]) == [0, 1, 2]
+    assert math.isnan(record["loss"][1])
+    assert math.isfinite(record["loss"][0])
+    assert math.isfinite(record["loss"][2])
+    assert "lrs_skipped" not in record
+    assert len(server.attempts(job)) == 1

@@ -194,11 +194,15 @@ struct Laid {
 
 impl Laid {
     fn new(spec: &Spec) -> Arc<Self> {
+        let mut spec = spec.clone();
+        // What a controller counts is written out when a spec is stored, and left open where it is asked for.
+        let steps_per_epoch = spec.steps_per_epoch;
+        spec.controllers.iter_mut().for_each(|one| *one = control::expand(one, steps_per_epoch));
         let violations = &mut Violations::new();
-        let setting = Setting::of(spec);
+        let setting = Setting::of(&spec);
         let schedules = spec.groups.iter().map(|group| {
             let schedule = group.schedule.as_ref().unwrap_or(&spec.schedule);
-            Schedule::try_new(schedule, spec, violations).expect("a spec that was checked")
+            Schedule::try_new(schedule, &spec, violations).expect("a spec that was checked")
         });
         let schedules = schedules.collect();
         let controllers = spec.controllers.iter();
@@ -206,7 +210,7 @@ impl Laid {
             .map(|controller| Controller::try_new(controller, &setting, violations).expect("a spec that was checked"))
             .collect();
         let opening = controllers.iter().find_map(Controller::opening);
-        Arc::new(Self { spec: spec.clone(), schedules, controllers, opening })
+        Arc::new(Self { spec, schedules, controllers, opening })
     }
 }
 

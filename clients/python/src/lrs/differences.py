@@ -21,6 +21,8 @@ log = logging.getLogger("lrs")
 _STEERING: Final = ("schedule", "controllers")
 #: A difference is shown up to so many characters.
 _SHOWN: Final = 120
+#: So many groups are named.
+_GROUPS: Final = 5
 
 
 def tell_differences(job: Job, asked: JobSpec, differing: Collection[str], *, strict: bool) -> None:
@@ -35,10 +37,12 @@ def tell_differences(job: Job, asked: JobSpec, differing: Collection[str], *, st
     if names & set(_STEERING):
         names |= set(_STEERING)
     told = [
-        f"{name} = {_written(job.spec, name)}, and not {_written(asked, name)}"
+        _groups(job.spec, asked)
+        if name == "groups"
+        else f"{name} = {_written(job.spec, name)}, and not {_written(asked, name)}"
         for name in sorted(names & set(differing))
-        if name != "groups" or not _only_more_groups(job.spec, asked)
     ]
+    told = [text for text in told if text]
     if not told:
         return
     short = short_name(job.name)
@@ -52,10 +56,16 @@ def tell_differences(job: Job, asked: JobSpec, differing: Collection[str], *, st
     log.warning("%s", text)
 
 
-def _only_more_groups(found: JobSpec, asked: JobSpec) -> bool:
-    """Whether the groups are the same, apart from groups that one of the two has at the end."""
-    pairs = list(zip(found.groups, asked.groups, strict=False))
-    return found.HasField("base_lr_from") or all(a.base_lr == b.base_lr for a, b in pairs)
+def _groups(found: JobSpec, asked: JobSpec) -> str:
+    """The groups whose base rates differ. Groups that one of the two has at the end are no difference."""
+    if found.HasField("base_lr_from"):
+        return ""
+    pairs = [(a, b) for a, b in zip(found.groups, asked.groups, strict=False) if a.base_lr != b.base_lr]
+    if not pairs:
+        return ""
+    more = f" and {len(pairs) - _GROUPS} more" if len(pairs) > _GROUPS else ""
+    rates, wanted = ({group.name: group.base_lr for group in column[:_GROUPS]} for column in zip(*pairs, strict=True))
+    return f"the base rates {rates}, and not {wanted}{more}"
 
 
 def _written(spec: JobSpec, name: str) -> str:

@@ -140,6 +140,8 @@ class LRScheduler(torch.optim.lr_scheduler.LRScheduler):
         this = weakref.ref(self)  # the optimizer does not keep a scheduler alive that nobody else has
         self._begin_hook = optimizer.register_step_pre_hook(lambda *_: _begin(this))
         self._count_hook = optimizer.register_step_post_hook(lambda *_: _count(this))
+        for hook in (self._begin_hook, self._count_hook):
+            weakref.finalize(self, hook.remove).atexit = False
 
     def begin(self) -> None:
         """Start the attempt and set the rates of the first update. The first update calls this if nothing else did."""

@@ -155,12 +155,9 @@ impl Engine {
 
     /// What an earlier request with the same identifier did to a job.
     async fn answered_before(&self, view: &JobView, job: &NewJob) -> Result<Option<Applied>, Error> {
-        let kinds = [ChangeKind::Updated, ChangeKind::SpecChanged];
-        if self.is_repeat(&job.name, &kinds, &job.order).await? {
-            return Ok(Some(Applied::Updated));
-        }
         if job.order.request_id.is_none() || view.row.request_id != job.order.request_id {
-            return Ok(None);
+            let kinds = [ChangeKind::Updated, ChangeKind::SpecChanged];
+            return Ok(self.is_repeat(&job.name, &kinds, &job.order).await?.then_some(Applied::Updated));
         }
         let first = self.birth(job.clone()).await?.row.initial_spec;
         if unsettled(as_of(first, &view.row.initial_spec)) == unsettled(view.row.initial_spec.clone()) {
