@@ -56,7 +56,7 @@ CALLS = {
 #: Wrong keywords, and mypy's message. For a method with overloads, mypy only says that no overload fits.
 WRONG = {
     'controler="auto"': 'argument "controler"',
-    'total_steps="ten"': 'argument "total_steps" .*has incompatible type "str"',
+    'steps_per_epoch="ten"': 'argument "steps_per_epoch" .*has incompatible type "str"',
     'deadline="1 s"': 'argument "deadline" .*has incompatible type "str"',
 }
 OVERLOADED = {"a trial of a study", "a trial of optuna"}

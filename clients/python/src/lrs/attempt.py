@@ -7,6 +7,8 @@ import socket
 import uuid
 from typing import TYPE_CHECKING
 
+from lrs.errors import UsageError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -33,6 +35,15 @@ def attempt_token(environment: Mapping[str, str] | None = None) -> str:
     else:
         token = f"process:{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex}"
     return token if len(token) <= _LONGEST else token[: _LONGEST - 33] + ":" + uuid.uuid5(uuid.NAMESPACE_OID, token).hex
+
+
+def checked_token(token: object) -> str:
+    """A token that a caller chose; empty if there is none. Raises `UsageError` if it is no token."""
+    if token is None:
+        return ""
+    if not isinstance(token, str) or len(token) > _LONGEST:
+        raise UsageError(f"attempt_token must be a text of at most {_LONGEST} characters, and was {token!r:.60}.")
+    return token
 
 
 def world_size(environment: Mapping[str, str] | None = None) -> int | None:

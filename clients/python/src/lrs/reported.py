@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from numbers import Real
 
+from lrs import plain
 from lrs.jax_readings import JaxReading
 from lrs.readings import Reading, not_a_number
 
@@ -40,9 +41,13 @@ def number(value: object, name: str) -> float:
 
     Raises `MetricError` if `value` is not a number.
     """
-    if not isinstance(value, Real):
+    if isinstance(value, Real):
+        return float(value)
+    device = getattr(getattr(value, "device", None), "type", "cpu")
+    read = plain.number(value) if device == "cpu" and not isinstance(value, str) else None
+    if read is None:
         raise not_a_number(value, name)
-    return float(value)
+    return read
 
 
 def _is_torch_tensor(value: object) -> bool:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from lrs import errors
 from lrs.arguments import SchedulerArguments, bounds, check_arguments
 from lrs.attempt import attempt_token as token_of_environment
+from lrs.attempt import checked_token
 from lrs.directives import Directives
 from lrs.figures import Figures
 from lrs.implied import implied_fields
@@ -26,7 +26,7 @@ from lrs.reports import Report
 from lrs.resume import checked_state
 from lrs.steering import LOSS_AFTER, Steering
 from lrs.steps import first_step, next_step, whole
-from lrs.wire import DEFAULT_SERVER, parse_server
+from lrs.wire import server_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,12 +65,11 @@ class Scheduler(Overview):
             UnreachableError: If the server does not answer, and `strict` is set or no base rate is known.
         """
         check_arguments(arguments, SchedulerArguments, Scheduler.__init__)
-        self.server = arguments.get("server") or os.environ.get("LRS_SERVER") or DEFAULT_SERVER
-        parse_server(self.server)
+        self.server = server_address(arguments.get("server"))
         self.job = job_name(job)
         self._first_step = first_step(arguments.get("resume_step", 0))
         self._options = bounds(arguments)
-        self.attempt_token = arguments.get("attempt_token") or token_of_environment()
+        self.attempt_token = checked_token(arguments.get("attempt_token")) or token_of_environment()
         groups = arguments.get("groups")
         rates = base_rates(groups)
         names = list(rates) if isinstance(groups, Mapping) else None
@@ -293,7 +292,7 @@ class Scheduler(Overview):
         if link.job is None:
             text = (
                 f"{self.server} did not answer within {timeout} s ({link.last_failure or 'no answer'}). "
-                "Is `lrs serve` running there? "
+                "Is `lrs serve` running there, and is this the port of its gRPC interface? "
             )
             if self._options.strict or not self._directives.base_rates:
                 self._give_up()
