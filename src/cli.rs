@@ -8,7 +8,7 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{Parser, Subcommand, builder::FalseyValueParser};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, builder::FalseyValueParser};
 
 /// Declares `enum Command` with a row for each command: its file and its name. The file has `Args`, whose doc comment
 /// is the command's line in `lrs help`, and `run`, which does the work. With `for session: &Session;` before the rows,
@@ -58,6 +58,7 @@ pub mod heart;
 pub mod job;
 pub mod job_name;
 pub mod jobfile;
+pub mod line;
 pub mod migrate;
 pub mod order;
 pub mod output;
@@ -69,6 +70,7 @@ pub mod serve;
 pub mod steps;
 pub mod sweep;
 pub mod telemetry;
+pub mod values;
 pub mod version;
 
 use failure::{EXIT_CODES, Exit, Failure};
@@ -118,14 +120,18 @@ impl Cli {
     /// # Errors
     /// The exit code, if there is no command to run: the line is wrong, or asked for help. That has been said.
     pub fn read() -> Result<Self, ExitCode> {
-        Self::try_parse().map_err(|refusal| {
-            let text = refusal.render().to_string();
+        let command = line::lenient(Self::command());
+        let read = command.clone().try_get_matches().and_then(|matches| Self::from_arg_matches(&matches));
+        read.map_err(|refusal| {
+            let in_words = line::refused(&refusal, &command)
+                .map(|failure| failure.render(std::env::var_os("NO_COLOR").is_none() && io::stderr().is_terminal()));
+            let text = in_words.clone().unwrap_or_else(|| refusal.render().to_string());
             let shown = without_secrets(&text, &given());
             let failure = if refusal.use_stderr() { serve::unreadable(&shown) } else { None };
             if let Some(failure) = failure {
                 return failure.exit.into();
             }
-            if shown == text {
+            if in_words.is_none() && shown == text {
                 // With its colours. Nobody may be there to read it.
                 let _ = refusal.print();
             } else {
@@ -180,8 +186,6 @@ fn without_secrets(message: &str, given: &[String]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     fn exit_code(line: &str) -> i32 {

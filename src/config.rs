@@ -2,15 +2,13 @@
 
 use std::{net::SocketAddr, path::Path, time::Duration};
 
-use clap::ValueEnum as _;
-
 use crate::{
     http::{HostNames, Hosts},
     observability::{self, LogConfig, LogFormat},
     rpc::Limits,
 };
 use lrs_engine::Settings;
-use lrs_model::violation::Violations;
+use lrs_model::{typed::bare, violation::Violations};
 use lrs_runtime::{
     error::chain,
     secret::{may_be_secret, redacted, without_secrets},
@@ -19,15 +17,19 @@ use lrs_stats::choice::DeviceChoice;
 use lrs_store::{DatabaseUrl, database_urls};
 
 pub(crate) mod duration;
+mod file;
 mod memory;
 mod options;
 mod retention;
 mod secret;
+mod setting;
 
-use duration::Length;
+pub use duration::Length;
+use file::File;
 pub use options::Options;
 pub use retention::{Retention, RetentionTerms};
 pub use secret::SecretUrl;
+pub use setting::{Setting, Size, Text};
 
 const DEFAULT_GRPC_LISTEN: &str = "127.0.0.1:50051";
 const DEFAULT_HTTP_LISTEN: &str = "127.0.0.1:8080";
@@ -76,12 +78,12 @@ pub enum Error {
         source: std::io::Error,
     },
     /// The file is not a valid configuration.
-    #[error("the configuration file {path} is wrong: {problem}")]
+    #[error("the configuration file {path} is wrong: {problems}")]
     File {
         /// Its path.
         path: String,
         /// Where and why.
-        problem: String,
+        problems: Violations,
     },
     /// Values that are not allowed: all of them.
     #[error("the configuration is wrong: {0}")]
@@ -95,8 +97,21 @@ impl Config {
     /// # Errors
     /// If the file cannot be read or understood, or if values are not allowed; all of them are named.
     pub fn load(flags: Options, file: Option<&Path>) -> Result<Self, Error> {
-        let from_file = file.map(read).transpose()?.unwrap_or_default();
-        Self::checked(flags.or(from_file))
+        let File { options: weaker, lines } = file.map(read).transpose()?.unwrap_or_default();
+        let given = flags.clone();
+        let path = file.map(|path| path.display().to_string()).unwrap_or_default();
+        Self::checked(flags.or(weaker)).map_err(|error| match error {
+            Error::Invalid(violations) => Error::Invalid(violations.renamed(|field| {
+                let option = field.split('.').next().unwrap_or(field);
+                let origin = if given.has(option) {
+                    Some(typed_as(option))
+                } else {
+                    lines.get(option).map(|line| format!("{path}:{line}"))
+                };
+                origin.map_or_else(|| field.to_owned(), |origin| format!("{origin}: {field}"))
+            })),
+            other => other,
+        })
     }
 
     /// The configuration from `options` and the defaults.
@@ -172,7 +187,7 @@ pub fn log_format(flag: Option<LogFormat>, file: Option<&Path>) -> LogFormat {
         let table: toml::Table = text.parse().ok().or_else(|| {
             text.lines().filter(|line| line.trim_start().starts_with("log_format")).find_map(|line| line.parse().ok())
         })?;
-        LogFormat::from_str(table.get("log_format")?.as_str()?, false).ok()
+        LogFormat::read(table.get("log_format")?.as_str()?).ok()
     };
     flag.or_else(of_file).unwrap_or_default()
 }
@@ -186,24 +201,47 @@ pub fn asked_log_format(line: &[String]) -> LogFormat {
         next.or_else(|| line.iter().find_map(|text| Some(text.strip_prefix(flag)?.strip_prefix('=')?.to_owned())))
     };
     let of = |flag, variable| of_flag(flag).or_else(|| std::env::var(variable).ok());
-    let format = of("--log-format", "LRS_LOG_FORMAT").and_then(|text| LogFormat::from_str(&text, false).ok());
+    let format = of("--log-format", "LRS_LOG_FORMAT").and_then(|text| LogFormat::read(bare(&text)).ok());
     log_format(format, of("--config", "LRS_CONFIG").as_deref().map(Path::new))
 }
 
-fn read(path: &Path) -> Result<Options, Error> {
+fn read(path: &Path) -> Result<File, Error> {
     let shown = path.display().to_string();
     let text = std::fs::read_to_string(path).map_err(|source| Error::Unreadable { path: shown.clone(), source })?;
-    toml::from_str(&text).map_err(|problem| Error::File { path: shown, problem: explained(&problem, &text) })
+    file::read(&text).map_err(|problems| Error::File { path: shown, problems })
 }
 
-/// What is wrong and where, without the line itself, as a password may stand in it.
-fn explained(problem: &toml::de::Error, text: &str) -> String {
-    let place = problem.span().map_or_else(String::new, |span| {
-        let before = text.get(..span.start).unwrap_or(text);
-        let column = before.chars().rev().take_while(|letter| *letter != '\n').count() + 1;
-        format!("line {}, column {column}: ", before.matches('\n').count() + 1)
-    });
-    format!("{place}{}", without_secrets(problem.message()))
+/// The options that the text of a file sets.
+///
+/// # Errors
+/// All that is wrong with it, by line.
+pub fn options_of_file(text: &str) -> Result<Options, Violations> {
+    file::read(text).map(|file| file.options)
+}
+
+/// Where an option that the command line or the environment sets was typed.
+fn typed_as(option: &str) -> String {
+    place_of(&format!("--{}", option.replace('_', "-")), Options::variable(option))
+}
+
+/// Where a value was typed that a flag or a variable of the environment may set.
+#[must_use]
+pub fn place_of(flag: &str, variable: &str) -> String {
+    let is_variable = !is_on_the_line(flag) && is_set(variable.as_ref());
+    if is_variable { variable } else { flag }.to_owned()
+}
+
+/// Whether the command line of this process has a flag.
+#[must_use]
+pub fn is_on_the_line(flag: &str) -> bool {
+    let is_it = |text: &str| text.strip_prefix(flag).is_some_and(|rest| rest.is_empty() || rest.starts_with('='));
+    std::env::args_os().any(|text| is_it(&text.to_string_lossy()))
+}
+
+/// Whether a variable of the environment is set and not empty: an empty variable is as good as none.
+#[must_use]
+pub fn is_set(variable: &std::ffi::OsStr) -> bool {
+    std::env::var_os(variable).is_some_and(|value| !value.is_empty())
 }
 
 /// A wrong value, which may be an address that was meant for another option, without its password.
@@ -237,12 +275,33 @@ fn allowed_hosts(set: Option<HostNames>, listen: SocketAddr) -> Hosts {
 fn limits(v: &mut Violations, options: &Options) -> Limits {
     let defaults = Limits::default();
     Limits {
-        message_bytes: count(v, "message_bytes", options.message_bytes, defaults.message_bytes, 1 << 10, 1 << 30),
+        message_bytes: count(
+            v,
+            "message_bytes",
+            options.message_bytes.map(|size| size.0),
+            defaults.message_bytes,
+            1 << 10,
+            1 << 30,
+        ),
         connections: count(v, "max_connections", options.max_connections, defaults.connections, 1, 1_000_000),
         read_timeout: timeout(v, "read_timeout", options.read_timeout, defaults.read_timeout),
         write_timeout: timeout(v, "write_timeout", options.write_timeout, defaults.write_timeout),
-        request_bytes: count(v, "request_bytes", options.request_bytes, defaults.request_bytes, 1 << 20, 1 << 31),
-        response_bytes: count(v, "response_bytes", options.response_bytes, defaults.response_bytes, 1 << 20, 1 << 31),
+        request_bytes: count(
+            v,
+            "request_bytes",
+            options.request_bytes.map(|size| size.0),
+            defaults.request_bytes,
+            1 << 20,
+            1 << 31,
+        ),
+        response_bytes: count(
+            v,
+            "response_bytes",
+            options.response_bytes.map(|size| size.0),
+            defaults.response_bytes,
+            1 << 20,
+            1 << 31,
+        ),
         streams: count(v, "max_streams", options.max_streams, defaults.streams, 1, 1_000_000),
         calls: count(v, "max_calls", options.max_calls, defaults.calls, 1, 1_000_000),
         calls_per_connection: options.max_calls_per_connection.map_or(defaults.calls_per_connection, |calls| {

@@ -5,7 +5,6 @@ use std::{
     io::{self, IsTerminal as _},
 };
 
-use serde::Deserialize;
 use tracing_subscriber::EnvFilter;
 
 mod one_line;
@@ -22,8 +21,7 @@ pub struct LogConfig {
 }
 
 /// The form of the log.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
     /// For people.
     #[default]

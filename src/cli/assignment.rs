@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::failure::Failure;
 use lrs_proto::{
     Job,
-    reflect::{self, Kind, MessageDescriptor},
+    reflect::{self, FieldDescriptor, Kind, MessageDescriptor},
 };
 
 /// A value for one field.
@@ -29,13 +29,13 @@ enum Part {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidAssignment {
     /// No equals sign.
-    #[error("{0:?} is not PATH=VALUE, such as spec.groups[0].base_lr=0.1")]
+    #[error("{0:?} is not allowed: must be PATH=VALUE, such as spec.groups[0].base_lr=0.1")]
     Shape(String),
     /// The path cannot be read.
-    #[error("{0:?} is not a path such as spec.groups[0].base_lr")]
+    #[error("the path {0:?} is not allowed: must be such as spec.groups[0].base_lr")]
     Path(String),
     /// The value cannot be read.
-    #[error("the value {0:?} is neither JSON nor YAML")]
+    #[error("the value {0:?} is not allowed: must be YAML or JSON, such as 0.1, cosine or {{cosine: {{}}}}")]
     Value(String),
 }
 
@@ -65,13 +65,21 @@ impl Assignment {
         Ok(())
     }
 
-    /// The path, with the names of fields as they are in the proto.
+    /// The path, with the names of fields as they are in the proto. A field that only the spec has is the spec's.
     fn path_in(&self, message: &MessageDescriptor) -> Vec<Part> {
-        let mut message = Some(message.clone());
         let mut path = self.path.clone();
+        if let Some(Part::Field(name)) = path.first()
+            && known(message, name).is_none()
+            && let Some(spec) = message.get_field_by_name("spec")
+            && let Kind::Message(below) = spec.kind()
+            && known(&below, name).is_some()
+        {
+            path.insert(0, Part::Field(spec.name().to_owned()));
+        }
+        let mut message = Some(message.clone());
         for part in &mut path {
-            let (Part::Field(name), Some(known)) = (part, &message) else { continue };
-            let field = reflect::field(known, name).or_else(|| reflect::field(known, &name.replace('-', "_")));
+            let (Part::Field(name), Some(of)) = (part, &message) else { continue };
+            let field = known(of, name);
             message = field.as_ref().and_then(|field| match field.kind() {
                 Kind::Message(message) if !field.is_map() => Some(message),
                 _ => None,
@@ -94,6 +102,11 @@ impl Assignment {
                 .with_hint("paths begin with `spec.`, such as spec.total_steps=2000")),
         }
     }
+}
+
+/// The field of a message by its name, in any spelling.
+fn known(message: &MessageDescriptor, name: &str) -> Option<FieldDescriptor> {
+    reflect::field(message, name).or_else(|| reflect::field(message, &name.replace('-', "_")))
 }
 
 /// `a.b[0].c` in its parts.
@@ -171,6 +184,7 @@ mod tests {
         );
         assert_eq!(set(&json!({}), "spec.labels.my-key=1").unwrap(), json!({"spec": {"labels": {"my-key": 1}}}));
         assert_eq!(set(&json!({}), "name=a=b").unwrap(), json!({"name": "a=b"}));
+        assert_eq!(set(&json!({}), "total_steps=5").unwrap(), set(&json!({}), "spec.totalSteps=5").unwrap());
     }
 
     #[test]
@@ -199,6 +213,7 @@ mod tests {
         assert_eq!(mask("spec.groups[0].base_lr=1").unwrap(), "spec.groups");
         assert_eq!(mask("spec.total-steps=1").unwrap(), "spec.total_steps");
         assert_eq!(mask("spec.totalSteps=1").unwrap(), "spec.total_steps");
+        assert_eq!(mask("total-steps=1").unwrap(), "spec.total_steps");
         assert!(mask("name=a").is_err());
         assert!(mask("spec={}").is_err());
     }

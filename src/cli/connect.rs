@@ -2,13 +2,17 @@
 
 use std::time::Duration;
 
-use jiff::SignedDuration;
 use tonic::{
     Code, Response, Status,
-    transport::{Channel, Endpoint},
+    transport::{Channel, Endpoint, Uri},
 };
 
-use super::failure::{Exit, Failure, retry_delay};
+use super::{
+    failure::{Exit, Failure, retry_delay},
+    values::text,
+};
+use crate::config::{self, Length, Text};
+use lrs_model::typed::refused;
 use lrs_proto::{job_service_client::JobServiceClient, report_service_client::ReportServiceClient};
 use lrs_runtime::secret::redacted;
 
@@ -26,11 +30,26 @@ const MAX_DELAY: Duration = Duration::from_secs(5);
 #[command(next_help_heading = "Server")]
 pub struct ConnectArgs {
     /// Address of the server's gRPC interface
-    #[arg(long, env = "LRS_SERVER", default_value = "http://127.0.0.1:50051", value_name = "URL", global = true)]
+    #[arg(
+        long,
+        env = "LRS_SERVER",
+        default_value = "http://127.0.0.1:50051",
+        value_name = "URL",
+        value_parser = text,
+        global = true
+    )]
     pub server: String,
     /// How long to wait for an answer, such as 500ms, 30s or 2m
-    #[arg(long, env = "LRS_TIMEOUT", default_value = "30s", value_name = "DURATION", global = true)]
-    timeout: SignedDuration,
+    #[arg(
+        long,
+        env = "LRS_TIMEOUT",
+        default_value = "30s",
+        value_name = "TIME",
+        value_parser = Text::<Length>::new(),
+        allow_hyphen_values = true,
+        global = true
+    )]
+    timeout: Length,
 }
 
 /// A connection to a server.
@@ -65,18 +84,32 @@ impl ConnectArgs {
     }
 
     fn endpoint(&self, agent: &'static str) -> Result<Endpoint, Failure> {
-        let invalid = |problem: &str| {
-            Failure::invalid(format!("--server {:?}: {problem}", redacted(&self.server)))
-                .with_hint("it looks like http://127.0.0.1:50051")
+        let invalid = |allowed: String| {
+            let place = config::place_of("--server", "LRS_SERVER");
+            Failure::invalid(format!("{place}: {}", refused(redacted(&self.server), allowed)))
         };
-        let url = if self.server.contains("://") { self.server.clone() } else { format!("http://{}", self.server) };
-        if !url.starts_with("http://") {
-            return Err(invalid("must begin with http://"));
+        let url = match self.server.split_once("://") {
+            Some((scheme, rest)) => format!("{}://{rest}", scheme.to_ascii_lowercase()),
+            None => format!("http://{}", self.server),
+        };
+        if url.starts_with("https://") {
+            return Err(invalid("http://HOST:PORT, as this program speaks no TLS".to_owned()));
         }
-        let timeout =
-            Duration::try_from(self.timeout).map_err(|_| Failure::invalid("--timeout must not be negative"))?;
-        let endpoint = Endpoint::from_shared(url).map_err(|_| invalid("is not an address"))?;
-        let endpoint = endpoint.user_agent(agent).map_err(|_| invalid("is not an address"))?;
+        let uri: Option<Uri> = url.parse().ok();
+        let host = uri.as_ref().and_then(Uri::host).filter(|host| !host.is_empty());
+        let port = uri.as_ref().and_then(Uri::port_u16).filter(|port| *port > 0);
+        let is_plain = uri.as_ref().is_some_and(|uri| uri.path() == "/" && uri.query().is_none());
+        if !url.starts_with("http://") || !is_plain || host.is_none() || port.is_none() {
+            let host = host.filter(|_| url.starts_with("http://")).unwrap_or("127.0.0.1");
+            return Err(invalid(format!("http://HOST:PORT with a port from 1 to 65535, such as http://{host}:50051")));
+        }
+        let unusable = |_| invalid("http://HOST:PORT, such as http://127.0.0.1:50051".to_owned());
+        let endpoint = Endpoint::from_shared(url).and_then(|endpoint| endpoint.user_agent(agent)).map_err(unusable)?;
+        let Length(timeout) = self.timeout;
+        if timeout.is_zero() {
+            let place = config::place_of("--timeout", "LRS_TIMEOUT");
+            return Err(Failure::invalid(format!("{place}: {}", refused("0s", "more than 0, such as 30s"))));
+        }
         Ok(endpoint.connect_timeout(CONNECT_TIMEOUT.min(timeout)).timeout(timeout))
     }
 }
@@ -162,7 +195,7 @@ mod tests {
     use super::*;
 
     fn args(server: &str) -> ConnectArgs {
-        ConnectArgs { server: server.to_owned(), timeout: SignedDuration::from_secs(1) }
+        ConnectArgs { server: server.to_owned(), timeout: Length(Duration::from_secs(1)) }
     }
 
     #[tokio::test]
@@ -180,8 +213,24 @@ mod tests {
 
     #[test]
     fn an_address_of_another_kind_is_refused() {
-        for server in ["postgres://db", "http://", "not an address"] {
-            assert_eq!(args(server).endpoint("lrs-cli/0").unwrap_err().exit, Exit::Invalid, "{server}");
+        for (server, says) in [
+            ("postgres://db", "\"postgres://db\" is not allowed: must be http://HOST:PORT"),
+            ("postgres://u:s3cret@h/d", "must be http://HOST:PORT"),
+            ("https://lrs:50051", "as this program speaks no TLS"),
+            ("http://", "such as http://127.0.0.1:50051"),
+            ("not an address", "must be http://HOST:PORT"),
+            ("lrs", "a port from 1 to 65535, such as http://lrs:50051"),
+            ("lrs:99999", "a port from 1 to 65535"),
+            ("http://lrs:0", "a port from 1 to 65535"),
+            ("http://:80", "must be http://HOST:PORT"),
+            ("http://lrs:50051/v1", "must be http://HOST:PORT"),
+        ] {
+            let failure = args(server).endpoint("lrs-cli/0").unwrap_err();
+            assert_eq!(failure.exit, Exit::Invalid, "{server}");
+            assert!(failure.message.contains(says) && !failure.message.contains("s3cret"), "{server}: {failure}");
+        }
+        for server in ["lrs:50051", "http://lrs:50051/", "HTTP://lrs:50051", "http://[::1]:50051"] {
+            assert!(args(server).endpoint("lrs-cli/0").is_ok(), "{server}");
         }
     }
 

@@ -1,7 +1,7 @@
 //! The database, for the commands that open it themselves.
 
 use super::failure::Failure;
-use crate::config::{self, SecretUrl};
+use crate::config::{self, SecretUrl, Text};
 use lrs_store as store;
 use lrs_store::DatabaseUrl;
 
@@ -9,7 +9,7 @@ use lrs_store::DatabaseUrl;
 #[derive(Clone, Debug, clap::Args)]
 pub struct DatabaseArgs {
     /// The address of the database.
-    #[arg(long, env = "LRS_DATABASE_URL", value_name = "URL", hide_env_values = true, help = help())]
+    #[arg(long, env = "LRS_DATABASE_URL", value_name = "URL", hide_env_values = true, help = help(), value_parser = Text::<SecretUrl>::new())]
     pub database_url: Option<SecretUrl>,
 }
 
@@ -19,8 +19,10 @@ impl DatabaseArgs {
     /// # Errors
     /// If it is neither a PostgreSQL nor a SQLite address.
     pub fn url(&self) -> Result<DatabaseUrl, Failure> {
-        config::database_url(self.database_url.as_deref())
-            .map_err(|problem| Failure::invalid(format!("--database-url {problem}")))
+        config::database_url(self.database_url.as_deref()).map_err(|problem| {
+            let place = config::place_of("--database-url", "LRS_DATABASE_URL");
+            Failure::invalid(format!("{place}: {problem}"))
+        })
     }
 }
 

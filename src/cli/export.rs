@@ -12,6 +12,7 @@ use super::{
     connect::ConnectArgs,
     failure::{Exit, Failure},
     job_name::NamespaceArg,
+    values::whole,
 };
 
 mod history;
@@ -34,7 +35,7 @@ pub struct Args {
     /// The job
     job: String,
     /// The attempt whose history to export [default: the newest]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = whole(1..=u32::MAX))]
     attempt: Option<u32>,
     /// How to write tables [default: by the end of the file's name, else parquet]
     #[arg(long, value_enum)]

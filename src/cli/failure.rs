@@ -227,8 +227,14 @@ impl From<store::Error> for Failure {
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
         error.downcast().unwrap_or_else(|error| {
-            if let Some(config::Error::Invalid(violations)) = error.downcast_ref() {
-                return Self::violated("the configuration is wrong:", violations);
+            match error.downcast_ref() {
+                Some(config::Error::Invalid(violations)) => {
+                    return Self::violated("the configuration is wrong:", violations);
+                }
+                Some(config::Error::File { path, problems }) => {
+                    return Self::violated(format_args!("the configuration file {path} is wrong:"), problems);
+                }
+                _ => {}
             }
             let exit = if error.is::<config::Error>() {
                 Exit::Invalid

@@ -1,7 +1,10 @@
 //! Names of jobs as people type them: in full, as `namespace/job`, or as `job` alone.
 
 use super::failure::Failure;
-use lrs_model::name::{InvalidName, JobName, check_part};
+use lrs_model::{
+    name::{InvalidName, JobName, check_part},
+    typed::bare,
+};
 
 /// The namespace of jobs that are named without one.
 #[derive(Clone, Debug, clap::Args)]
@@ -40,6 +43,7 @@ pub fn parent(namespace: &str) -> String {
 }
 
 fn namespace(text: &str) -> Result<String, InvalidName> {
+    let text = bare(text);
     check_part(text).map(|()| text.to_owned())
 }
 

@@ -78,16 +78,10 @@ pub fn change<T: Serialize + DeserializeOwned + Name>(message: &T, changes: &[As
 /// # Errors
 /// What cannot be read, with its path.
 pub(super) fn typed<T: DeserializeOwned + Name>(document: &Value, scale: Scale) -> Result<T, Problem> {
-    let refused = |problem: String| Problem {
-        path: Vec::new(),
-        is_name: false,
-        found: "a value".to_owned(),
-        allowed: problem,
-    };
     let mut document = document.clone();
-    lengths::resolve(&reflect::descriptor::<T>(), &mut document, scale).map_err(refused)?;
+    lengths::resolve(&reflect::descriptor::<T>(), &mut document, scale)?;
     let canonical = written::read(&reflect::descriptor::<T>(), &document)?;
-    T::deserialize(canonical).map_err(|error| refused(error.to_string()))
+    T::deserialize(canonical).map_err(|error| Problem::at("", error.to_string()))
 }
 
 /// The jobs in `text`, the content of the file `name`.
@@ -115,7 +109,7 @@ fn parse_in(name: &str, text: &str, changes: &[Assignment], scale: Scale) -> Res
 }
 
 /// The failure that something in a document of a file cannot be read.
-fn misread(name: &str, text: &str, document: usize, problem: &Problem) -> Failure {
+pub(super) fn misread(name: &str, text: &str, document: usize, problem: &Problem) -> Failure {
     let place =
         place::of(text, document, problem).map_or_else(String::new, |(line, column)| format!(":{line}:{column}"));
     Failure::invalid(format!("{name}{place}: {problem}"))
@@ -299,7 +293,8 @@ spec:
         let change = ["spec.schedule.warmup.warmup_steps=3ep".parse().unwrap()];
         assert_eq!(warmup(&parse("job.yaml", &text, &change).unwrap()[0]), 300);
         let failure = jobs(&text.replace("5%", "5 parsecs")).unwrap_err();
-        assert!(failure.message.starts_with("job.yaml: spec.schedule.warmup.warmup_steps: \"5 parsecs\""), "{failure}");
+        let expected = "job.yaml:10:28: spec.schedule.warmup.warmup_steps: \"5 parsecs\" is not a length";
+        assert!(failure.message.starts_with(expected), "{failure}");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use super::{
     failure::{Exit, Failure},
     heart, jobfile, output,
     steps::StepList,
+    values::whole,
 };
 use lrs_engine::{Curve, CurveSteps, Error};
 use lrs_model::{name::JobName, spec::Spec, violation::Violations};
@@ -49,10 +50,10 @@ pub struct Args {
     #[arg(long, value_name = "STEPS", conflicts_with = "every")]
     steps: Option<StepList>,
     /// Every so many steps [default: for about 20 lines in a table, 1000 points otherwise]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", value_parser = whole(1..=u64::MAX))]
     every: Option<u64>,
     /// The last step if a spec has no `total_steps`
-    #[arg(long, value_name = "STEP", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "STEP", default_value_t = 1000, value_parser = whole(1..=u64::MAX))]
     end: u64,
     /// How to show the curves; html is a page that needs nothing else
     #[arg(long, value_enum, default_value_t = Format::Table)]

@@ -8,6 +8,7 @@ use super::{
     heart::{self, Recomputed},
     job_name::NamespaceArg,
     output,
+    values::whole,
 };
 use lrs_model::{
     decision::{Author, Decision},
@@ -44,7 +45,7 @@ pub struct Args {
     #[arg(required_unless_present = "spec", conflicts_with_all = ["spec", "telemetry", "decisions"])]
     job: Option<String>,
     /// The attempt whose history to replay [default: the newest]
-    #[arg(long, value_name = "N", conflicts_with = "spec", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", conflicts_with = "spec", value_parser = whole(1..=u32::MAX))]
     attempt: Option<u32>,
     /// Job file or bare spec that the job was registered with
     #[arg(long, value_name = "FILE", requires = "telemetry")]

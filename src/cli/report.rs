@@ -10,6 +10,7 @@ use super::{
     failure::{Exit, Failure},
     job_name::{NamespaceArg, parent},
     jobfile, output,
+    values::number,
 };
 use lrs_proto::{AuditReport, GetAuditReportRequest, get_audit_report_request::Subject};
 use lrs_report as document;
@@ -38,7 +39,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     from: Option<PathBuf>,
     /// The value of the objective's metric to reach, in place of the specs' own
-    #[arg(long, value_name = "VALUE", conflicts_with = "from", allow_negative_numbers = true)]
+    #[arg(long, value_name = "VALUE", conflicts_with = "from", value_parser = number)]
     target: Option<f64>,
     #[command(flatten)]
     format: FormatArgs,

@@ -12,7 +12,7 @@ use serde_json::json;
 use super::failure::{Exit, Failure};
 use crate::{
     app::{Ending, Server},
-    config::{self, Config, Options},
+    config::{self, Config, Options, Text},
     connections,
     observability::{self, LogFormat},
     shutdown,
@@ -27,10 +27,10 @@ use lrs_runtime::clock::{Clock as _, SystemClock};
   lrs serve --grpc-listen 0.0.0.0:50051 --http-listen 0.0.0.0:8080")]
 pub struct Args {
     /// A file in TOML with any of the options below, by the same names in `snake_case`.
-    #[arg(long, value_name = "FILE", env = "LRS_CONFIG")]
+    #[arg(long, value_name = "FILE", env = "LRS_CONFIG", value_parser = Text::<PathBuf>::new())]
     pub config: Option<PathBuf>,
     /// Once ready, write a JSON file with the addresses and the process's number: `{"grpc", "http", "pid"}`.
-    #[arg(long, value_name = "FILE", env = "LRS_READY_FILE")]
+    #[arg(long, value_name = "FILE", env = "LRS_READY_FILE", value_parser = Text::<PathBuf>::new())]
     pub ready_file: Option<PathBuf>,
     /// What can be set.
     #[command(flatten)]

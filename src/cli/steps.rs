@@ -15,7 +15,9 @@ pub struct StepList(pub Vec<u64>);
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidSteps {
     /// A part is neither a step nor a range.
-    #[error("{0:?} is not a step, a range such as 20..100, or a range with a distance such as 0..1000:50")]
+    #[error(
+        "{0:?} is not allowed: must be a step, a range such as 20..100, or a range with a distance such as 0..1000:50"
+    )]
     Part(String),
     /// A range that ends before it begins.
     #[error("{0:?} ends before it begins")]

@@ -16,7 +16,9 @@ use super::{
     failure::{Exit, Failure},
     job_name::{self, NamespaceArg},
     output,
+    values::whole,
 };
+use crate::config::Length;
 use lrs_model::number::exact;
 use lrs_proto::{AdviseStopRequest, Decision};
 
@@ -45,20 +47,20 @@ pub struct Args {
     /// The experiment, as the jobs' specs name it
     experiment: String,
     /// Distance between rungs; there are at most 10,000 rungs
-    #[arg(long, value_name = "STEPS", value_parser = clap::value_parser!(i64).range(1..=1 << 40))]
+    #[arg(long, value_name = "STEPS", value_parser = whole(1..=1_i64 << 40))]
     every: i64,
     /// The first rung [default: --every]
-    #[arg(long, value_name = "STEP", value_parser = clap::value_parser!(i64).range(0..=1 << 50))]
+    #[arg(long, value_name = "STEP", value_parser = whole(0..=1_i64 << 50))]
     after: Option<i64>,
     /// Judge a job only if at least this many others have a value at the rung
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = whole(1..=u16::MAX))]
     min_jobs: u16,
     /// How long to wait between looks at the jobs, such as 500ms or 1m
-    #[arg(long, value_name = "DURATION", default_value = "2s")]
-    interval: jiff::SignedDuration,
+    #[arg(long, value_name = "TIME", default_value = "2s", allow_hyphen_values = true)]
+    interval: Length,
     /// How long to go on when no job is live, for a study whose trials run one after another
-    #[arg(long, value_name = "DURATION", default_value = "0s")]
-    linger: jiff::SignedDuration,
+    #[arg(long, value_name = "TIME", default_value = "0s", allow_hyphen_values = true)]
+    linger: Length,
     /// Judge once and exit
     #[arg(long)]
     once: bool,
@@ -105,9 +107,7 @@ impl Rule {
 pub async fn run(args: Args) -> Result<(), Failure> {
     let rule =
         Rule { first: args.after.unwrap_or(args.every), every: args.every, min_jobs: usize::from(args.min_jobs) };
-    let negative = |_| Failure::invalid("--interval and --linger must not be negative");
-    let interval = Duration::try_from(args.interval).map_err(negative)?;
-    let linger = Duration::try_from(args.linger).map_err(negative)?;
+    let (Length(interval), Length(linger)) = (args.interval, args.linger);
     let mut idle = Duration::ZERO;
     let server = args.connect.connect_as(concat!("lrs-study/", env!("CARGO_PKG_VERSION"))).await?;
     let board = Board::new(job_name::parent(&args.namespace.namespace), args.experiment.clone(), rule);

@@ -1,8 +1,11 @@
 //! The options, by the same name in the file, the environment (`LRS_…`) and the flags.
 
-use serde::Deserialize;
-
-use super::{duration::Length, retention::RetentionTerms, secret::SecretUrl};
+use super::{
+    duration::Length,
+    retention::RetentionTerms,
+    secret::SecretUrl,
+    setting::{Setting, Size, Text},
+};
 use crate::{http::HostNames, observability::LogFormat};
 use lrs_stats::choice::DeviceChoice;
 
@@ -10,13 +13,47 @@ use lrs_stats::choice::DeviceChoice;
 macro_rules! options {
     ($($(#[$attribute:meta])* $name:ident: $type:ty = $env:literal,)*) => {
         /// The options that a file, the environment or the flags set; the others are `None`.
-        #[derive(Clone, Debug, Default, clap::Args, Deserialize)]
-        #[serde(default, deny_unknown_fields)]
+        #[derive(Clone, Debug, Default, clap::Args)]
         pub struct Options {
-            $($(#[$attribute])* #[arg(long, env = $env)] pub $name: Option<$type>,)*
+            $(
+                #[arg(long, env = $env, value_parser = Text::<$type>::new())]
+                $(#[$attribute])*
+                pub $name: Option<$type>,
+            )*
         }
 
         impl Options {
+            /// The names of all options, as in the file.
+            pub(super) const NAMES: &[&str] = &[$(stringify!($name)),*];
+
+            /// Whether an option is set, by its name.
+            pub(super) fn has(&self, name: &str) -> bool {
+                match name {
+                    $(stringify!($name) => self.$name.is_some(),)*
+                    _ => false,
+                }
+            }
+
+            /// The variable of an option, by the option's name.
+            pub(super) fn variable(name: &str) -> &'static str {
+                match name {
+                    $(stringify!($name) => $env,)*
+                    _ => "",
+                }
+            }
+
+            /// Sets an option by its name, to what a text says.
+            ///
+            /// # Errors
+            /// What was read, and what to write instead.
+            pub(super) fn set(&mut self, name: &str, text: &str) -> Result<(), String> {
+                match name {
+                    $(stringify!($name) => self.$name = Some(Setting::read(text)?),)*
+                    _ => {}
+                }
+                Ok(())
+            }
+
             /// These options, and those of `weaker` that are not set here.
             #[must_use]
             pub fn or(self, weaker: Self) -> Self {
@@ -67,9 +104,9 @@ options! {
     /// How long a call waits for the database before it fails with `STORE_UNAVAILABLE` [default: 10s]
     #[arg(value_name = "TIME", help_heading = "Limits")]
     store_timeout: Length = "LRS_STORE_TIMEOUT",
-    /// The most bytes of a request, after decompression [default: 8388608]
+    /// The most bytes of a request, after decompression, such as 16MiB [default: 8388608]
     #[arg(value_name = "N", help_heading = "Limits")]
-    message_bytes: usize = "LRS_MESSAGE_BYTES",
+    message_bytes: Size = "LRS_MESSAGE_BYTES",
     /// The most calls under way at once, on each of the two listeners [default: 8192]
     #[arg(value_name = "N", help_heading = "Limits")]
     max_calls: usize = "LRS_MAX_CALLS",
@@ -78,10 +115,10 @@ options! {
     max_connections: usize = "LRS_MAX_CONNECTIONS",
     /// The most bytes of requests in memory, over all connections [default: 67108864]
     #[arg(value_name = "N", help_heading = "Limits")]
-    request_bytes: usize = "LRS_REQUEST_BYTES",
+    request_bytes: Size = "LRS_REQUEST_BYTES",
     /// The most bytes of answers that wait to be written, over all connections [default: 134217728]
     #[arg(value_name = "N", help_heading = "Limits")]
-    response_bytes: usize = "LRS_RESPONSE_BYTES",
+    response_bytes: Size = "LRS_RESPONSE_BYTES",
     /// How long a caller may take to send a request, or 16 KiB of a long request, or to make its first call on a
     /// connection [default: 30s]
     #[arg(value_name = "TIME", help_heading = "Limits")]

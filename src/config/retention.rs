@@ -2,8 +2,6 @@
 
 use std::{collections::BTreeMap, str::FromStr, time::Duration};
 
-use serde::{Deserialize, Deserializer, de::Error as _};
-
 use super::{duration, duration::Length};
 use lrs_model::{name::JobName, violation::Violations};
 
@@ -22,8 +20,7 @@ pub struct Retention {
 
 /// The option as it is written: on the command line `90d,NAMESPACE=30d,NAMESPACE=forever`, in the file a table with
 /// `default` and `namespaces`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RetentionTerms {
     default: Option<Term>,
     namespaces: BTreeMap<String, Term>,
@@ -36,17 +33,12 @@ impl FromStr for Term {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        if text == FOREVER {
+        let text = text.trim();
+        if text.eq_ignore_ascii_case(FOREVER) {
             return Ok(Self(None));
         }
         let length: Result<Length, _> = text.parse();
         length.map(|length| Self(Some(length.0))).map_err(|problem| format!("{problem}, or {FOREVER}"))
-    }
-}
-
-impl<'de> Deserialize<'de> for Term {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
     }
 }
 
@@ -58,6 +50,7 @@ impl FromStr for RetentionTerms {
         for part in text.split(',').map(str::trim) {
             let twice = match part.split_once('=') {
                 Some((namespace, term)) => {
+                    let namespace = namespace.trim();
                     terms.namespaces.insert(namespace.to_owned(), term.parse()?).map(|_| namespace.to_owned())
                 }
                 None => terms.default.replace(part.parse()?).map(|_| "the default".to_owned()),
@@ -112,11 +105,8 @@ mod tests {
     }
 
     #[test]
-    fn a_flag_and_a_table_say_the_same() {
-        let flag: RetentionTerms = "90d, vision=12h,archive=forever".parse().unwrap();
-        let table = "default = \"90d\"\n[namespaces]\nvision = \"12h\"\narchive = \"forever\"\n";
-        assert_eq!(flag, toml::from_str(table).unwrap());
-        let retention = checked(flag).unwrap();
+    fn a_term_is_for_all_namespaces_or_for_one() {
+        let retention = checked("90d, vision=12h,archive = Forever".parse().unwrap()).unwrap();
         assert_eq!(retention.default, Some(90 * DAY));
         let namespaces: Vec<_> = retention.namespaces.into_iter().collect();
         assert_eq!(namespaces, [("archive".to_owned(), None), ("vision".to_owned(), Some(DAY / 2))]);

@@ -2,13 +2,10 @@
 
 use std::{convert::Infallible, fmt, ops::Deref, str::FromStr};
 
-use serde::Deserialize;
-
 use lrs_runtime::secret::redacted;
 
 /// An address that may have a password in it. `Debug` leaves the password out.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct SecretUrl(String);
 
 impl From<String> for SecretUrl {

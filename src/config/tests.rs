@@ -41,7 +41,7 @@ fn every_wrong_value_is_named_with_what_is_allowed() {
         grpc_listen: Some("localhost".into()),
         log_filter: Some("lrs=[".into()),
         shards: Some(0),
-        message_bytes: Some(1),
+        message_bytes: Some(Size(1)),
         grace_period: Some(Length(Duration::from_mins(90))),
         ..Options::default()
     };

@@ -10,8 +10,8 @@ use lrs_store::DatabaseUrl;
 
 pub(super) fn config_file(data: &[u8]) {
     let Some(text) = text(data) else { return };
-    match toml::from_str::<Options>(text) {
-        Err(problem) => assert!(!problem.to_string().is_empty()),
+    match config::options_of_file(text) {
+        Err(problems) => assert!(!problems.is_empty()),
         // The default database depends on the user.
         Ok(options) => match Config::checked(Options {
             database_url: options.database_url.clone().or(Some("sqlite://lrs.db".into())),

@@ -11,7 +11,6 @@ use std::{
 };
 
 use axum::http::uri::Authority;
-use serde::{Deserialize, Deserializer, de::Error as _};
 
 /// The most characters of a name.
 const LONGEST: usize = 253;
@@ -27,13 +26,6 @@ impl FromStr for HostNames {
 
     fn from_str(text: &str) -> Result<Self, String> {
         text.split(',').map(|name| checked(name.trim())).collect::<Result<_, _>>().map(Self)
-    }
-}
-
-impl<'de> Deserialize<'de> for HostNames {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let names: Vec<String> = Vec::deserialize(deserializer)?;
-        names.iter().map(|name| checked(name)).collect::<Result<_, _>>().map(Self).map_err(D::Error::custom)
     }
 }
 

@@ -1,12 +1,10 @@
 //! What a job's page shows beside its telemetry: the job's health, its plateaus, and its rates, past and planned.
 
-use std::{fmt::Display, str::FromStr};
-
 use axum::{
     extract::{Path, State},
     response::{IntoResponse as _, Response},
 };
-use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{Problem, Shared, fleet::word, params::Params};
@@ -42,44 +40,26 @@ struct Rates {
     learning_rate: Vec<Option<f64>>,
 }
 
-/// The parameters.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct Query {
-    /// The attempt whose plateaus are wanted; 0 is the newest.
-    #[serde(deserialize_with = "number")]
-    attempt: u32,
-    /// The first step of the rates.
-    #[serde(deserialize_with = "number")]
-    start_step: u64,
-    /// The first step not wanted.
-    #[serde(deserialize_with = "number")]
-    end_step: u64,
-    /// The maximum number of points.
-    #[serde(deserialize_with = "number")]
-    points: u64,
-}
-
-/// Reads a number that a query has as text.
-fn number<'de, T: FromStr<Err: Display>, D: Deserializer<'de>>(text: D) -> Result<T, D::Error> {
-    String::deserialize(text)?.parse().map_err(D::Error::custom)
-}
+/// The parameters: the attempt whose plateaus are wanted, of which 0 is the newest; the first step of the rates; the
+/// first step not wanted; the maximum number of points.
+const PARAMETERS: [&str; 4] = ["attempt", "start_step", "end_step", "points"];
 
 pub(super) async fn get(
     State(shared): State<Shared>,
     Path((namespace, job)): Path<(String, String)>,
     params: Params,
 ) -> Result<Response, Problem> {
-    let query: Query = params.read()?;
+    let [attempt, start_step, end_step, points] = params.whole_numbers(PARAMETERS)?;
+    let attempt = u32::try_from(attempt).unwrap_or(u32::MAX);
     let name = JobName::new(&namespace, &job).map_err(|problem| super::body::invalid("path", problem))?;
     let engine = shared.door.engine()?;
     let view = engine.job(&name).await?;
     let glance = engine.glance(&view).await?;
-    let attempt = Some(query.attempt).filter(|attempt| *attempt > 0);
+    let attempt = Some(attempt).filter(|attempt| *attempt > 0);
     let outlook = engine.outlook(&name, attempt).await?;
     let spec = &view.row.spec;
-    let points = query.points.min(POINTS_AT_MOST).min(RATES_AT_MOST / (spec.groups.len() as u64).max(1));
-    let steps = spread(query.start_step, query.end_step, points);
+    let points = points.min(POINTS_AT_MOST).min(RATES_AT_MOST / (spec.groups.len() as u64).max(1));
+    let steps = spread(start_step, end_step, points);
     let is_large = steps.len().saturating_mul(spec.groups.len()) >= MANY_RATES;
     let _turn = if is_large { Some(shared.door.turn().await?) } else { None };
     let directives = engine.rates(&name, &steps).await?;

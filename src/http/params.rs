@@ -5,9 +5,11 @@ use axum::{
     http::request::Parts,
 };
 use lrs_engine::Error;
-use lrs_model::violation::Violations;
-use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
+use lrs_model::{
+    MAX_STEP,
+    typed::{self, snake_case},
+    violation::Violations,
+};
 
 use super::{Problem, body::invalid};
 
@@ -26,24 +28,26 @@ impl<S: Send + Sync> FromRequestParts<S> for Params {
 }
 
 impl Params {
-    /// A structure with a field for each parameter.
+    /// The whole numbers that these parameters give; 0 for those that are left out.
     ///
     /// # Errors
-    /// All parameters that it does not have, or that have a wrong value.
-    pub(super) fn read<T: DeserializeOwned>(self) -> Result<T, Error> {
+    /// All parameters that there are not, or that have a wrong value.
+    pub(super) fn whole_numbers<const N: usize>(self, names: [&str; N]) -> Result<[u64; N], Error> {
         let mut violations = Violations::new();
-        let mut fields = Map::new();
+        let mut given = [None; N];
         for (name, text) in self.0 {
-            // Each alone first, so that an error belongs to a parameter.
-            let alone = Map::from_iter([(name.clone(), Value::from(text.clone()))]);
-            if let Err(problem) = serde_json::from_value::<T>(alone.into()) {
-                violations.add(&name, problem);
-            } else if fields.insert(name.clone(), text.into()).is_some() {
-                violations.add(&name, "is given twice");
+            let Some(place) = names.iter().position(|known| *known == snake_case(&name)) else {
+                let choice = typed::choice(&name, &names);
+                violations.add(&name, format_args!("{name:?} is not a parameter here: {choice}"));
+                continue;
+            };
+            match typed::whole(&text, 0..=MAX_STEP + 1) {
+                Err(problem) => violations.add(&name, problem),
+                Ok(number) if given[place].replace(number).is_some() => violations.add(&name, "is given twice"),
+                Ok(_) => {}
             }
         }
-        let fields = violations.into_result(fields).map_err(Error::Invalid)?;
-        serde_json::from_value(fields.into()).map_err(|problem| invalid("query", problem))
+        violations.into_result(given.map(Option::unwrap_or_default)).map_err(Error::Invalid)
     }
 
     /// For routes without parameters.
@@ -61,16 +65,7 @@ impl Params {
 
 #[cfg(test)]
 mod tests {
-    use serde::Deserialize;
-
     use super::*;
-
-    #[derive(Debug, Deserialize)]
-    #[serde(deny_unknown_fields, default)]
-    #[derive(Default)]
-    struct Asked {
-        colour: String,
-    }
 
     fn params(pairs: &[(&str, &str)]) -> Params {
         Params(pairs.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect())
@@ -78,11 +73,18 @@ mod tests {
 
     #[test]
     fn every_wrong_parameter_is_named() {
-        let result = params(&[("size", "1"), ("colour", "red"), ("colour", "blue")]).read::<Asked>();
+        let given = [("pints", "1"), ("points", "many"), ("startStep", "1"), ("start_step", "2")];
+        let result = params(&given).whole_numbers(["start_step", "points"]);
         let Err(Error::Invalid(violations)) = result else { panic!("{result:?}") };
-        let fields: Vec<_> = violations.iter().map(|violation| violation.field.as_str()).collect();
-        assert_eq!(fields, ["size", "colour"]);
-        assert_eq!(params(&[("colour", "red")]).read::<Asked>().unwrap().colour, "red");
+        let text = violations.to_string();
+        for says in [
+            "pints: \"pints\" is not a parameter here: did you mean points? There are start_step, points",
+            "points: \"many\" is not allowed: must be a whole number",
+            "start_step: is given twice",
+        ] {
+            assert!(text.contains(says), "{text}");
+        }
+        assert_eq!(params(&[("points", "1_000")]).whole_numbers(["start_step", "points"]).unwrap(), [0, 1000]);
     }
 
     #[test]

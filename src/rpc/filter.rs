@@ -5,13 +5,16 @@
 //! comparison = field operator value
 //! field      = "state" | "experiment" | "arm" | "display_name" | "create_time" | "update_time"
 //!            | "active_time" | "labels." key
-//! operator   = "=" | "!=" | "<" | "<=" | ">" | ">="          key, value = a word, or a text in double quotes
+//! operator   = "=" | "!=" | "<" | "<=" | ">" | ">="          key, value = a word, or a text in quotes
 //! ```
+//!
+//! Fields, states, arms and `AND` may be in any case, and fields in kebab or camel case; `==` is `=`.
 
 use lrs_model::{
     filter::{Comparison, Condition, JobOrder, OrderKey},
     job::{State, Timestamp},
     spec::Arm,
+    typed::{self, refused, snake_case},
 };
 
 mod token;
@@ -21,6 +24,9 @@ use token::{Kind, Token, Tokens};
 const MAX_FILTER_CHARS: usize = 2000;
 const MAX_CONDITIONS: usize = 20;
 const FIELDS: &str = "state, experiment, arm, display_name, labels.KEY, create_time, update_time or active_time";
+/// The names of the fields but that of the labels.
+const NAMES: [&str; 7] = ["state", "experiment", "arm", "display_name", "create_time", "update_time", "active_time"];
+const STATES: [&str; 6] = ["PENDING", "RUNNING", "PAUSED", "COMPLETED", "FAILED", "CANCELLED"];
 
 /// The conditions of a filter; an empty filter has none.
 ///
@@ -43,8 +49,11 @@ pub fn parse(filter: &str) -> Result<Vec<Condition>, String> {
         }
         match tokens.next()? {
             None => return Ok(conditions),
-            Some(Token { kind: Kind::Word(word), .. }) if word == "AND" => {}
-            Some(token) => return Err(token.refused("AND, or the end")),
+            Some(Token { kind: Kind::Word(word), .. }) if word.eq_ignore_ascii_case("AND") || word == "&&" => {}
+            Some(token) if is_or(&token) => {
+                return Err(token.refused("AND; list twice for what is the one or the other"));
+            }
+            Some(token) => return Err(token.refused("AND, or the end; write a text with spaces in quotes")),
         }
     }
 }
@@ -54,7 +63,8 @@ pub fn parse(filter: &str) -> Result<Vec<Condition>, String> {
 /// # Errors
 /// A message for people: which orders are allowed.
 pub fn parse_order(order_by: &str) -> Result<JobOrder, String> {
-    let words: Vec<&str> = order_by.split_whitespace().collect();
+    let words: Vec<String> = order_by.split_whitespace().map(snake_case).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let (key, descending) = match words[..] {
         [] => ("name", false),
         [key] | [key, "asc"] => (key, false),
@@ -66,8 +76,12 @@ pub fn parse_order(order_by: &str) -> Result<JobOrder, String> {
         "create_time" => OrderKey::CreateTime,
         "update_time" => OrderKey::UpdateTime,
         _ => {
-            return Err(format!(
-                "{order_by:?} is not allowed: must be name, create_time or update_time, optionally followed by desc"
+            let reversed = order_by.trim().strip_prefix('-').map(snake_case);
+            let example = reversed.filter(|key| ["name", "create_time", "update_time"].contains(&key.as_str()));
+            let example = example.map_or_else(String::new, |key| format!(", such as \"{key} desc\""));
+            return Err(refused(
+                order_by,
+                format_args!("name, create_time or update_time, optionally followed by desc{example}"),
             ));
         }
     };
@@ -77,7 +91,7 @@ pub fn parse_order(order_by: &str) -> Result<JobOrder, String> {
 fn comparison(tokens: &mut Tokens<'_>) -> Result<Condition, String> {
     let field = tokens.expect(FIELDS)?;
     let Kind::Word(name) = &field.kind else { return Err(field.refused(FIELDS)) };
-    match name.as_str() {
+    match snake_case(name).as_str() {
         "state" => {
             let (comparison, value) = equality(tokens)?;
             Ok(Condition::State(comparison, state(&value)?))
@@ -106,13 +120,41 @@ fn comparison(tokens: &mut Tokens<'_>) -> Result<Condition, String> {
             let comparison = operator(tokens)?;
             Ok(Condition::ActiveTime(comparison, time(&value(tokens)?)?))
         }
-        other => {
-            let Some(key) = other.strip_prefix("labels.") else { return Err(field.refused(FIELDS)) };
+        _ => {
+            let Some(key) = label(name) else { return Err(unknown(&field, name)) };
             let key = if key.is_empty() { label_key(tokens)? } else { key.to_owned() };
             let (comparison, value) = equality(tokens)?;
             Ok(Condition::Label(key, comparison, value.text()))
         }
     }
+}
+
+/// What follows `labels.` in a name.
+fn label(name: &str) -> Option<&str> {
+    let (labels, key) = name.split_once('.')?;
+    labels.eq_ignore_ascii_case("labels").then_some(key)
+}
+
+/// The error that there is no such field, with the field that may have been meant.
+fn unknown(field: &Token, name: &str) -> String {
+    let key = name.strip_prefix("label.").or_else(|| name.strip_prefix("labels[")?.strip_suffix(']'));
+    let known = name.strip_suffix(':').filter(|name| NAMES.contains(&snake_case(name).as_str()));
+    let meant = match (key, known) {
+        (Some(key), _) => format!("{FIELDS}; did you mean labels.{key}?"),
+        (None, Some(known)) => format!("{FIELDS}, followed by an operator; did you mean {known} = VALUE?"),
+        (None, None) => match typed::nearest(name, &NAMES) {
+            Some(nearest) => format!("{FIELDS}; did you mean {nearest}?"),
+            None if STATES.contains(&name.to_uppercase().as_str()) => {
+                format!("{FIELDS}; did you mean state = {}?", name.to_uppercase())
+            }
+            None => FIELDS.to_owned(),
+        },
+    };
+    field.refused(&meant)
+}
+
+fn is_or(token: &Token) -> bool {
+    matches!(&token.kind, Kind::Word(word) if word.eq_ignore_ascii_case("OR") || word == "||")
 }
 
 /// The key after `labels.`, if it is quoted.
@@ -147,7 +189,7 @@ fn value(tokens: &mut Tokens<'_>) -> Result<Token, String> {
     let token = tokens.expect(ALLOWED)?;
     match &token.kind {
         Kind::Operator(_) => Err(token.refused(ALLOWED)),
-        Kind::Word(word) if word == "AND" => Err(token.refused(ALLOWED)),
+        Kind::Word(word) if word.eq_ignore_ascii_case("AND") => Err(token.refused("a value; write a text in quotes")),
         // PostgreSQL cannot store it, so nothing has it.
         Kind::Word(text) | Kind::Text(text) if text.contains('\0') => Err(token.refused("a value without NUL")),
         Kind::Word(_) | Kind::Text(_) => Ok(token),
@@ -155,7 +197,7 @@ fn value(tokens: &mut Tokens<'_>) -> Result<Token, String> {
 }
 
 fn state(token: &Token) -> Result<State, String> {
-    let text = token.text();
+    let text = token.text().to_uppercase();
     let name = text.strip_prefix("STATE_").unwrap_or(&text);
     if name == "STALE" {
         return Err(token.refused("a stored state: STALE is derived from RUNNING, so filter by that"));
@@ -163,11 +205,16 @@ fn state(token: &Token) -> Result<State, String> {
     if name == "ABANDONED" {
         return Err(token.refused("a stored state: ABANDONED is derived, so filter by active_time"));
     }
-    State::parse(name).ok_or_else(|| token.refused("PENDING, RUNNING, PAUSED, COMPLETED, FAILED or CANCELLED"))
+    let name = if name == "CANCELED" { "CANCELLED" } else { name };
+    State::parse(name).ok_or_else(|| {
+        let meant = typed::nearest(name, &STATES).map(|nearest| format!("; did you mean {nearest}?"));
+        let allowed = "PENDING, RUNNING, PAUSED, COMPLETED, FAILED or CANCELLED";
+        token.refused(&format!("{allowed}{}", meant.unwrap_or_default()))
+    })
 }
 
 fn arm(token: &Token) -> Result<Option<Arm>, String> {
-    match token.text().as_str() {
+    match token.text().to_uppercase().as_str() {
         "SCHEDULED" | "ARM_SCHEDULED" => Ok(Some(Arm::Scheduled)),
         "BASELINE" | "ARM_BASELINE" => Ok(Some(Arm::Baseline)),
         "" | "ARM_UNSPECIFIED" => Ok(None),
@@ -176,8 +223,14 @@ fn arm(token: &Token) -> Result<Option<Arm>, String> {
 }
 
 fn time(token: &Token) -> Result<Timestamp, String> {
-    let time: jiff::Timestamp =
-        token.text().parse().map_err(|_| token.refused("a time in RFC 3339, such as \"2026-01-31T12:00:00Z\""))?;
+    let text = token.text();
+    let time: jiff::Timestamp = text.parse().map_err(|_| {
+        // A day, or a time without its zone, is a time once the rest is there.
+        let meant = [format!("{text}Z"), format!("{text}T00:00:00Z")];
+        let meant = meant.into_iter().find(|meant| meant.parse::<jiff::Timestamp>().is_ok());
+        let example = meant.unwrap_or_else(|| "2026-01-31T12:00:00Z".to_owned());
+        token.refused(&format!("a time in RFC 3339, such as \"{example}\""))
+    })?;
     Ok(Timestamp(time.as_microsecond()))
 }
 
@@ -223,10 +276,20 @@ mod tests {
     fn an_error_says_where_and_what_would_be_right() {
         for (filter, expected) in [
             ("status = RUNNING", "at 1: \"status\" is not allowed: must be state, experiment"),
+            ("status = RUNNING", "did you mean state?"),
+            ("state: RUNNING", "did you mean state = VALUE?"),
+            ("running", "did you mean state = RUNNING?"),
+            ("label.team = x", "did you mean labels.team?"),
+            ("labels[team] = x", "did you mean labels.team?"),
             ("state = WALKING", "at 9: \"WALKING\" is not allowed: must be PENDING"),
+            ("state = RUNNIG", "did you mean RUNNING?"),
+            ("display_name = a b", "write a text with spaces in quotes"),
+            ("create_time > 2026-01-31", "such as \"2026-01-31T00:00:00Z\""),
+            ("create_time > 2026-01-31T12:00:00", "such as \"2026-01-31T12:00:00Z\""),
+            ("create_time > 1h", "such as \"2026-01-31T12:00:00Z\""),
             ("state = STALE", "STALE is derived from RUNNING"),
             ("state < RUNNING", "at 7: \"<\" is not allowed: must be = or !="),
-            ("state = RUNNING OR arm = BASELINE", "at 17: \"OR\" is not allowed: must be AND"),
+            ("state = RUNNING OR arm = BASELINE", "at 17: \"OR\" is not allowed: must be AND; list twice"),
             ("state = RUNNING AND", "at the end: must be followed by state"),
             ("state =", "at the end: must be followed by a value"),
             ("experiment = \"digits", "at 14: this text in quotes does not end"),
@@ -239,6 +302,24 @@ mod tests {
             let problem = parse(filter).unwrap_err();
             assert!(problem.contains(expected), "{filter}: {problem}");
         }
+    }
+
+    #[test]
+    fn what_means_the_same_is_read_the_same() {
+        let canonical =
+            "state = RUNNING AND arm = BASELINE AND create_time > 2026-01-31T12:00:00Z AND display_name = x";
+        let canonical = parse(canonical).unwrap();
+        for filter in [
+            "state == running and arm == Baseline and createTime > '2026-01-31T12:00:00Z' and displayName = 'x'",
+            "STATE=STATE_RUNNING && ARM=ARM_BASELINE AND create-time>\"2026-01-31 12:00:00Z\" AND Display-Name=\"x\"\n",
+        ] {
+            assert_eq!(parse(filter).unwrap_or_else(|problem| panic!("{filter}: {problem}")), canonical, "{filter}");
+        }
+        assert_eq!(parse("Labels.Team = x").unwrap(), [Condition::Label("Team".into(), Comparison::Equal, "x".into())]);
+        assert_eq!(parse("labels.a = it's").unwrap(), parse("labels.a = \"it's\"").unwrap());
+        assert_eq!(parse_order("createTime DESC"), parse_order("create_time desc"));
+        assert_eq!(parse_order(" Name ASC "), parse_order("name"));
+        assert!(parse_order("-create_time").unwrap_err().contains("such as \"create_time desc\""));
     }
 
     #[test]

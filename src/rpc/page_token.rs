@@ -33,7 +33,10 @@ pub fn read<C: DeserializeOwned>(violations: &mut Violations, token: &str, query
         return None;
     }
     let Some(read) = decode::<C>(token) else {
-        violations.add("page_token", "is not a token that this server gave out");
+        violations.add(
+            "page_token",
+            "is not a token that this server gave out: write the `next_page_token` of the page before, or leave it out",
+        );
         return None;
     };
     if read.fingerprint != fingerprint(query) {

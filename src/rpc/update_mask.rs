@@ -1,7 +1,7 @@
 //! `UpdateJobRequest.update_mask`: the fields of a spec that a change touches. The possible paths come from the
 //! descriptor of [`JobSpec`].
 
-use lrs_model::violation::Violations;
+use lrs_model::{typed, violation::Violations};
 use lrs_proto::{
     JobSpec,
     reflect::{
@@ -12,7 +12,7 @@ use lrs_proto::{
 
 const SPEC: &str = "spec";
 /// The path that names all fields of the spec.
-const WHOLE: &str = "*";
+pub const WHOLE: &str = "*";
 const MAX_PATHS: usize = 100;
 
 /// `current`, with the fields in `paths` taken from `new`. Without paths, takes the populated fields of `new`.
@@ -34,13 +34,13 @@ pub fn apply(violations: &mut Violations, current: &JobSpec, new: &JobSpec, path
         if path == WHOLE {
             spec = new.clone();
         } else if let Err(unknown) = copy(path, &new, &mut spec) {
-            violations.refuse("update_mask", format_args!("\"{SPEC}.{path}\""), unknown.allowed(path));
+            violations.add("update_mask", format_args!("\"{SPEC}.{path}\" is not allowed: {}", unknown.instead(path)));
         }
     }
     from_dynamic(&spec).unwrap_or_else(|_| current.clone())
 }
 
-/// The paths without `spec.`.
+/// The paths without `spec.`, which may be left out: no field of a job is named as one of its spec.
 fn below_spec(violations: &mut Violations, paths: &[String]) -> Vec<String> {
     let mut below = Vec::new();
     for path in paths {
@@ -48,8 +48,14 @@ fn below_spec(violations: &mut Violations, paths: &[String]) -> Vec<String> {
             Some(path) => below.push(path.to_owned()),
             None if path == SPEC || path == WHOLE => below.push(WHOLE.to_owned()),
             None => {
-                let all = Unknown { message: descriptor::<JobSpec>(), matched: 0 };
-                violations.refuse("update_mask", format_args!("{path:?}"), all.allowed(""));
+                let spec = descriptor::<JobSpec>();
+                let first = path.split('.').next().unwrap_or(path);
+                if spec.get_field_by_name(first).is_some() {
+                    below.push(path.clone());
+                } else {
+                    let all = Unknown { message: spec, matched: 0 };
+                    violations.add("update_mask", format_args!("{path:?} is not allowed: {}", all.instead(path)));
+                }
             }
         }
     }
@@ -66,16 +72,20 @@ struct Unknown {
 }
 
 impl Unknown {
-    /// The allowed paths at the place where `path` goes wrong.
-    fn allowed(&self, path: &str) -> String {
-        let matched = &path[..self.matched];
+    /// What to write in place of `path`: the field that was probably meant, and all that there are where it goes wrong.
+    fn instead(&self, path: &str) -> String {
+        let (matched, rest) = path.split_at(self.matched);
+        let written = rest.split(['.', '[']).next().unwrap_or(rest);
         let name = |field: FieldDescriptor| {
             let name = format!("{SPEC}.{matched}{}", field.name());
             if field.is_map() { format!("{name}, {name}.KEY") } else { name }
         };
+        let known: Vec<String> = self.message.fields().map(|field| field.name().to_owned()).collect();
+        let meant = typed::nearest(written, &known.iter().map(String::as_str).collect::<Vec<_>>());
+        let meant = meant.map(|meant| format!("did you mean {SPEC}.{matched}{meant}? It "));
         let names: Vec<String> = self.message.fields().map(name).collect();
         let whole = if matched.is_empty() { "`spec` or " } else { "" };
-        format!("{whole}one of {}", names.join(", "))
+        format!("{}must be {whole}one of {}", meant.unwrap_or_default(), names.join(", "))
     }
 }
 
@@ -224,12 +234,31 @@ mod tests {
         for path in ["spec.colour", "state", "spec.labels.", "spec.groups.name", "spec.", ""] {
             let (_, violations) = applied("{}", &[path]);
             let text = violations.to_string();
-            assert!(text.starts_with(&format!("update_mask: {path:?} is not allowed")), "{text}");
+            assert!(text.starts_with(&format!("update_mask: {path:?} is not allowed: ")), "{text}");
             assert!(text.contains("`spec` or one of spec.display_name") && text.contains("spec.labels.KEY"), "{text}");
         }
         let (_, violations) = applied("{}", &["spec.objective.colour"]);
         let expected = "must be one of spec.objective.metric, spec.objective.mode, spec.objective.target";
-        assert!(violations.to_string().ends_with(expected), "{violations}");
+        assert!(violations.to_string().contains(expected), "{violations}");
+        for (path, meant) in [
+            ("spec.total_step", "did you mean spec.total_steps?"),
+            ("total_step", "did you mean spec.total_steps?"),
+            ("spec.totalSteps", "did you mean spec.total_steps?"),
+            ("spec.groups[0].base_lr", "did you mean spec.groups?"),
+            ("spec.objective.targets", "did you mean spec.objective.target?"),
+        ] {
+            let (_, violations) = applied("{}", &[path]);
+            assert!(violations.to_string().contains(meant), "{path}: {violations}");
+        }
+    }
+
+    #[test]
+    fn a_path_may_leave_out_the_spec() {
+        assert_eq!(
+            applied("{}", &["total_steps", "labels.tier"]).0,
+            applied("{}", &["spec.total_steps", "spec.labels.tier"]).0
+        );
+        assert_ne!(applied("{}", &["total_steps"]).0, current());
     }
 
     #[test]

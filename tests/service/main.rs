@@ -25,6 +25,7 @@ mod cli;
 mod closed_loop_service;
 mod demo;
 mod evaluations;
+mod every_update;
 mod export;
 mod floods;
 mod half_sent;

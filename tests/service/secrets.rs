@@ -102,7 +102,7 @@ fn a_wrong_file_is_refused_with_the_place_and_without_the_line() {
         format!("shards = 2\ndatabase_url = \"{url}\\q\"\n"),
         format!("shards = 2\ndatabase_url = ['{url}']\n"),
         format!("shards = 2\ndatabase_url = {{ url = '{url}' }}\n"),
-        format!("shards = 2\ndatabase-url = '{url}'\n"),
+        format!("shards = 2\ndatabase-urls = '{url}'\n"),
         format!("shards = 2\nstale_after = '{url}'\n"),
         format!("shards = 2\nlog_format = '{url}'\n"),
         format!("shards = 2\nmax_calls = '{url}'\n"),

@@ -62,6 +62,7 @@ WRONG = {
     "total_steps=[10]": 'argument "total_steps" .*has incompatible type "list',
     "schedule=5": 'argument "schedule" .*has incompatible type "int"',
     'require_server="yes"': 'argument "require_server" .*has incompatible type "str"',
+    'steps_per_epoch="ten"': 'argument "steps_per_epoch" .*has incompatible type "str"',
     'deadline="1 s"': 'argument "deadline" .*has incompatible type "str"',
 }
 OVERLOADED = {"a trial of a study", "a trial of optuna"}

@@ -168,12 +168,18 @@ class TestDifferences:
     @pytest.mark.parametrize(
         ("asked", "told"),
         [
-            ({"groups": 0.2}, "the base rates {'default': 0.1}, and not {'default': 0.2}"),
-            ({"schedule": {"linear": {}}}, "schedule = {'cosine': {}}, and not {'linear': {}}"),
-            ({"controller": None}, "controllers = [{'auto': {'revision': '1'}}], and not none"),
-            ({"total_steps": 90}, "total_steps = 100, and not 90"),
-            ({"decision_lag": 4}, "decision_lag = 1, and not 4"),
-            ({"seed": 5}, "seed = none, and not 5"),
+            ({"groups": 0.2}, "the base rates {'default': 0.1}, which hold; this trainer asked for {'default': 0.2}"),
+            (
+                {"schedule": {"linear": {}}},
+                "schedule = {'cosine': {}}, which holds; this trainer asked for {'linear': {}}",
+            ),
+            (
+                {"controller": None},
+                "controllers = [{'auto': {'revision': '1'}}], which holds; this trainer asked for none",
+            ),
+            ({"total_steps": 90}, "total_steps = 100, which holds; this trainer asked for 90"),
+            ({"decision_lag": 4}, "decision_lag = 1, which holds; this trainer asked for 4"),
+            ({"seed": 5}, "seed = none, which holds; this trainer asked for 5"),
         ],
     )
     def test_each_is_said_and_refused_with_strict(self, server, job, registered, warnings, asked, told):

@@ -4,7 +4,9 @@ import logging
 import math
 import re
 
+import numpy
 import pytest
+import torch
 
 import lrs
 from lrs.v1.job_pb2 import JobSpec, ParameterGroup
@@ -63,6 +65,35 @@ def test_a_job_that_exists_is_attached_to(server, job, caplog):
     with make(server, job, total_steps=50, schedule={"cosine": {}}) as third:
         assert third.directive.rates == (0.1,)
     assert "is registered with total_steps = 100" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ({"groups": 0.2}, "the base rates {'default': 0.1}, which hold; this trainer asked for {'default': 0.2}"),
+        ({"schedule": {"linear": {}}}, "schedule = {'cosine': {}}, which holds; this trainer asked for {'linear': {}}"),
+        ({"controller": "auto"}, "controllers = "),
+        ({"seed": 7}, "seed = none, which holds; this trainer asked for 7"),
+        ({"labels": {"team": "vision"}}, "labels = "),
+        ({"experiment": "digits"}, "experiment = none, which holds; this trainer asked for digits"),
+        ({"arm": "baseline"}, "arm = none"),
+        ({"decision_lag": 8}, "decision_lag = 1, which holds; this trainer asked for 8"),
+        ({"tier": 2}, "tier = 0, which holds; this trainer asked for 2"),
+        ({"steps_per_epoch": 7}, "steps_per_epoch = none"),
+        ({"spec": {"rate_limits": {"max_lr": 1}}}, "rate_limits = none"),
+        ({"spec": {"objective": {"metric": "val"}}}, "objective = none"),
+        ({"spec": {"commit_ahead": 8}}, "commit_ahead = 64, which holds; this trainer asked for 8"),
+        ({"spec": {"display_name": "another"}}, "display_name = none, which holds"),
+    ],
+)
+def test_what_a_registered_job_has_otherwise_is_said(server, job, caplog, asked, says):
+    plain = {"total_steps": 100, "schedule": {"cosine": {}}}
+    make(server, job, **plain).close()
+    make(server, job, **plain).close()
+    assert not caplog.records
+    make(server, job, **(plain | asked)).close()
+    assert "is registered with " in caplog.text
+    assert says in caplog.text
 
 
 def test_a_training_that_is_longer_than_its_job_is_refused_until_the_job_is_extended(server, job):
@@ -260,7 +291,8 @@ class TestWrongUse:
     @pytest.mark.parametrize(
         ("options", "says"),
         [
-            ({"groups": "0.1"}, "base learning rate of 'default' must be a number"),
+            ({"groups": "fast"}, "base learning rate of 'default' must be a number"),
+            ({"groups": True}, "base learning rate of 'default' must be a number"),
             ({"groups": {"head": None}}, "base learning rate of 'head' must be a number"),
             ({"groups": [0.1, 0.2]}, "write groups=0.1, or"),
             ({"arm": "control"}, "arm: 'control' is not allowed here: there are scheduled, baseline"),
@@ -272,7 +304,14 @@ class TestWrongUse:
             ({"spec": "cosine"}, "spec must be the fields"),
             ({"spec": {"groups": [{"base_rl": 1}]}}, r"groups\[0\].base_rl: .* did you mean 'base_lr'"),
             ({"total_steps": "many"}, "total_steps: 'many' is not a length: write a number of steps"),
-            ({"deadline": "1"}, "deadline must be a number of seconds"),
+            ({"total_steps": 2**70}, "total_steps: .* write a whole number of at most"),
+            ({"tier": "x"}, "tier must be a whole number"),
+            ({"strict": "yes"}, "strict must be True or False"),
+            ({"options": {"deadline": 1}}, r"options must be lrs\.Options"),
+            ({"attempt_token": 5}, "attempt_token must be a text"),
+            ({"attempt_token": "x" * 201}, "at most 200 characters"),
+            ({"deadline": "50ms"}, "deadline must be a number of seconds, such as 0.05"),
+            ({"deadline": True}, "deadline must be a number of seconds"),
             ({"deadline": -1}, "at least 0 seconds"),
             ({"resume_step": 2.5}, "resume_step must be a whole number"),
             ({"resume_step": -1}, "at least 0"),
@@ -281,6 +320,10 @@ class TestWrongUse:
     def test_an_argument_that_cannot_be_right(self, server, options, says):
         with pytest.raises(lrs.UsageError, match=says):
             make(server, "a/b", **({"total_steps": 10} | options))
+
+    def test_an_address_that_is_no_string(self):
+        with pytest.raises(lrs.UsageError, match="server must be a text such as"):
+            lrs.Scheduler("a", server=50051)
 
     def test_a_job_s_name_that_is_no_string(self):
         with pytest.raises(lrs.UsageError, match="such as `namespace/job`"):
@@ -325,10 +368,87 @@ class TestWrongUse:
         with pytest.raises(lrs.RefusedError, match="attempt_token of its own"):
             second.directive  # noqa: B018
 
-    @pytest.mark.parametrize("address", ["ftp://x:1", "host", "http://host", "http://h:99999", "http://h:1/path"])
-    def test_an_address_that_is_none(self, address):
-        with pytest.raises(lrs.UsageError, match="http://HOST:PORT"):
+    @pytest.mark.parametrize(
+        "address",
+        [
+            "ftp://x:1",
+            "host",
+            "http://host",
+            "http://h:99999",
+            "http://h:0",
+            "http://h:1/path",
+            "a b:1",
+            "http://u:s3cret@h:1",
+        ],
+    )
+    def test_an_address_that_is_none(self, address, monkeypatch):
+        with pytest.raises(lrs.UsageError, match=r"server: .* http://HOST:PORT") as refused:
             lrs.Scheduler("a", server=address)
+        monkeypatch.setenv("LRS_SERVER", address)
+        with pytest.raises(lrs.UsageError, match=r"LRS_SERVER: .* http://HOST:PORT") as of_variable:
+            lrs.Scheduler("a")
+        assert "s3cret" not in str(refused.value) + str(of_variable.value)
+
+    @pytest.mark.parametrize(
+        ("options", "says"),
+        [
+            ({"deadlin": 1}, "did you mean 'deadline'?"),
+            ({"plan_steps": "x"}, "plan_steps must be a whole number from 1 to 65536, and was 'x'"),
+            ({"plan_steps": 1.5}, "plan_steps must be a whole number"),
+            ({"max_unacknowledged": 0}, "max_unacknowledged must be a whole number of at least 1"),
+            ({"max_spill_bytes": "1GiB"}, "max_spill_bytes must be a whole number of at least 0"),
+            ({"rank": -1}, "rank must be a whole number from 0 to 65535"),
+            ({"reporting_ranks": 0}, "reporting_ranks must be a whole number from 1"),
+            ({"call_timeout": 0}, "call_timeout must be more than 0 seconds"),
+            ({"backoff": 5}, r"backoff must be lrs\.Backoff"),
+            ({"backoff": lrs.Backoff("x", 1)}, r"backoff must be lrs\.Backoff"),
+            ({"metadata": [("a", 5)]}, "metadata must be pairs of texts"),
+            ({"metadata": 5}, "metadata must be pairs of texts"),
+            ({"credentials": "x"}, "credentials must be what grpc.ssl_channel_credentials"),
+            ({"spill_directory": "/nowhere"}, "spill_directory must be a directory that is there"),
+        ],
+    )
+    def test_a_setting_that_cannot_be_right(self, options, says):
+        with pytest.raises(lrs.UsageError, match=says):
+            lrs.Options(**options)
+
+
+class TestWhatMeansTheSame:
+    @pytest.mark.parametrize(
+        "asked",
+        [
+            {"groups": numpy.float64(0.1), "total_steps": numpy.int64(10), "seed": numpy.int32(3)},
+            {
+                "groups": torch.tensor(0.1, dtype=torch.float64),
+                "total_steps": torch.tensor(10),
+                "seed": torch.tensor([3]),
+            },
+            {"groups": "0.1", "total_steps": "1e1", "seed": "3"},
+            {"groups": {"default": numpy.array(0.1)}, "total_steps": 10.0, "seed": 3.0},
+            {"schedule": "Cosine", "controller": "AUTO", "arm": "Baseline"},
+            {"schedule": {"cosine": {}}, "controller": {"auto": {}}, "arm": "ARM_BASELINE"},
+            {"schedule": "cosine", "controllers": "auto", "arm": 2, "labels": None},
+            {
+                "deadline": numpy.float32(0.5),
+                "tier": numpy.int8(0),
+                "resume_step": numpy.int64(0),
+                "strict": numpy.bool_(False),
+            },
+        ],
+    )
+    def test_is_registered_as_the_same_spec(self, server, job, caplog, asked):
+        same = {"total_steps": 10, "groups": 0.1, "seed": 3, "schedule": {"cosine": {}}, "controllers": [{"auto": {}}]}
+        same |= {"arm": "baseline"}
+        make(server, job, **same).close()
+        controllers = {} if "controller" not in asked else {"controllers": None}
+        make(server, job, **(same | controllers | asked)).close()
+        assert not caplog.records
+
+    def test_an_address_from_a_file_of_variables(self, server, job, monkeypatch):
+        monkeypatch.setenv("LRS_SERVER", f'"{server.url}"\n')
+        monkeypatch.setenv("LRS_NAMESPACE", "'test'")
+        with lrs.Scheduler(job.partition("/")[2] + "\n", groups=0.1, total_steps=5) as scheduler:
+            assert (scheduler.server, scheduler.job) == (server.url, f"namespaces/{job.replace('/', '/jobs/')}")
 
     def test_a_newer_attempt_ends_the_older_ones_say(self, server, job, caplog):
         with make(server, job, total_steps=1000) as old:

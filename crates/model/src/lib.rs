@@ -12,6 +12,7 @@ pub mod number;
 pub mod schedule;
 pub mod spec;
 pub mod telemetry;
+pub mod typed;
 pub mod violation;
 
 /// The largest step that a caller may name. Every step up to it is exact as an `f64`.

@@ -171,7 +171,9 @@ impl Sample {
         self.learning_rate = self.learning_rate.or(other.learning_rate);
         for values in other.metrics.chunk_by(|(a, _), (b, _)| a == b) {
             if self.measured(&values[0].0).is_empty() {
-                values.iter().for_each(|(name, value)| self.add_metric(name.clone(), *value));
+                for (name, value) in values {
+                    self.add_metric(name.clone(), *value);
+                }
             }
         }
     }
@@ -306,7 +308,9 @@ mod tests {
     /// A sample in which `val_loss` was measured as often as there are values.
     fn measured(step: u64, values: &[f64]) -> Sample {
         let mut sample = sample(step, 1.0);
-        values.iter().for_each(|value| sample.add_metric("val_loss".into(), *value));
+        for value in values {
+            sample.add_metric("val_loss".into(), *value);
+        }
         sample.add_metric("acc".into(), 0.5);
         sample
     }

@@ -57,6 +57,15 @@ impl Violations {
         }
     }
 
+    /// The same violations, with other names for their fields.
+    #[must_use]
+    pub fn renamed(mut self, name: impl Fn(&str) -> String) -> Self {
+        for violation in &mut self.found {
+            violation.field = name(&violation.field);
+        }
+        self
+    }
+
     /// Whether there are no violations.
     #[must_use]
     pub fn is_empty(&self) -> bool {

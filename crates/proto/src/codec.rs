@@ -16,6 +16,7 @@ use tonic::{
 use crate::{
     json::Canonical,
     lengths::{self, Scale},
+    once::{self, Once},
     reflect, written,
 };
 
@@ -51,9 +52,13 @@ impl Codec {
     fn of<M: Message + Default + Serialize + DeserializeOwned>(name: &'static str) -> Self {
         Self {
             name,
-            read: |json, name| match serde_json::from_slice::<M>(json) {
-                Ok(message) => encode(&message),
-                Err(problem) => encode(&as_written::<M>(name, &serde_json::from_slice(json)?, problem)?),
+            read: |json, name| {
+                let json = json.strip_prefix("\u{feff}".as_bytes()).unwrap_or(json);
+                let Once = serde_json::from_slice(json).map_err(|problem| once::in_words(&problem))?;
+                match serde_json::from_slice::<M>(json) {
+                    Ok(message) => encode(&message),
+                    Err(problem) => encode(&as_written::<M>(name, &serde_json::from_slice(json)?, problem)?),
+                }
             },
             read_value: |json, name| match M::deserialize(&json) {
                 Ok(message) => encode(&message),

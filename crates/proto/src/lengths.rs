@@ -9,7 +9,7 @@ mod word;
 use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
 use serde_json::{Map, Value};
 
-use crate::reflect;
+use crate::{reflect, written::Problem};
 pub use word::Scale;
 use word::steps;
 
@@ -22,7 +22,7 @@ const OWN_TIME: [&str; 2] = ["lrs.v1.Pace.schedule", "lrs.v1.Repeat.body"];
 ///
 /// # Errors
 /// What is wrong with a word, and where.
-pub fn resolve(message: &MessageDescriptor, json: &mut Value, scale: Scale) -> Result<bool, String> {
+pub fn resolve(message: &MessageDescriptor, json: &mut Value, scale: Scale) -> Result<bool, Problem> {
     let mut reader = Reader { scale, is_in_steps: true, found: false };
     reader.message(message, "", json)?;
     Ok(reader.found)
@@ -36,7 +36,7 @@ struct Reader {
 }
 
 impl Reader {
-    fn message(&mut self, message: &MessageDescriptor, path: &str, json: &mut Value) -> Result<(), String> {
+    fn message(&mut self, message: &MessageDescriptor, path: &str, json: &mut Value) -> Result<(), Problem> {
         let Value::Object(fields) = json else { return Ok(()) };
         if message.full_name() == SPEC {
             self.spec(message, path, fields)?;
@@ -50,7 +50,7 @@ impl Reader {
     }
 
     /// Reads what the other lengths of a spec are measured by.
-    fn spec(&mut self, spec: &MessageDescriptor, path: &str, fields: &mut Map<String, Value>) -> Result<(), String> {
+    fn spec(&mut self, spec: &MessageDescriptor, path: &str, fields: &mut Map<String, Value>) -> Result<(), Problem> {
         let known = |fields: &Map<String, Value>, name: &str| {
             let value = fields.iter().find(|(key, _)| reflect::field(spec, key).is_some_and(|f| f.name() == name));
             value.and_then(|(_, value)| plain(value)).filter(|number| *number > 0.0)
@@ -72,7 +72,7 @@ impl Reader {
         Ok(())
     }
 
-    fn field(&mut self, field: &FieldDescriptor, path: &str, value: &mut Value) -> Result<(), String> {
+    fn field(&mut self, field: &FieldDescriptor, path: &str, value: &mut Value) -> Result<(), Problem> {
         let is_list = field.is_list() && value.is_array();
         match (field.kind(), value) {
             (_, Value::Array(list)) if is_list => {
@@ -85,7 +85,7 @@ impl Reader {
         }
     }
 
-    fn value(&mut self, field: &FieldDescriptor, path: &str, value: &mut Value) -> Result<(), String> {
+    fn value(&mut self, field: &FieldDescriptor, path: &str, value: &mut Value) -> Result<(), Problem> {
         match (field.kind(), &mut *value) {
             (Kind::Message(message), value) if !field.is_map() => {
                 let was_in_steps = self.is_in_steps;
@@ -97,7 +97,7 @@ impl Reader {
             (Kind::Int64 | Kind::Double, Value::String(text))
                 if reflect::is_length(field) && number(text).is_none() =>
             {
-                let wrong = |problem| format!("{path}: {problem}");
+                let wrong = |problem| Problem::at(path, problem);
                 if !self.is_in_steps {
                     let problem = format!("{text:?} is not allowed: time is not counted in steps here, write a number");
                     return Err(wrong(problem));
@@ -128,7 +128,8 @@ mod tests {
 
     fn read(spec: Value) -> Result<Value, String> {
         let mut spec = spec;
-        resolve(&descriptor::<JobSpec>(), &mut spec, Scale::default()).map(|_| spec)
+        let read = resolve(&descriptor::<JobSpec>(), &mut spec, Scale::default());
+        read.map(|_| spec).map_err(|problem| problem.to_string())
     }
 
     #[test]

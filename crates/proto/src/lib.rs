@@ -5,6 +5,7 @@ pub use generated::*;
 pub mod codec;
 pub mod json;
 pub mod lengths;
+mod once;
 pub mod reflect;
 pub mod written;
 

@@ -6,9 +6,13 @@
 //! and truth values as text, and the other way round; whole numbers such as `1e5` or `1_000`.
 
 use prost_reflect::{EnumDescriptor, FieldDescriptor, Kind, MessageDescriptor};
+use serde::Deserialize as _;
 use serde_json::{Map, Value};
 
 use crate::reflect;
+
+/// The word that a short form takes.
+const SHORTEST: &str = "auto";
 
 /// Something in a value that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,10 +21,8 @@ pub struct Problem {
     pub path: Vec<Part>,
     /// Whether the name at the end of the path is wrong, not its value.
     pub is_name: bool,
-    /// What was read.
-    pub found: String,
-    /// What to write instead.
-    pub allowed: String,
+    /// What was read, and what to write instead.
+    pub said: String,
 }
 
 /// A part of a path.
@@ -33,6 +35,13 @@ pub enum Part {
 }
 
 impl Problem {
+    /// The same problem, in a value that is itself within others.
+    #[must_use]
+    pub fn within(mut self, names: &[&str]) -> Self {
+        self.path.splice(..0, names.iter().map(|&name| Part::Name(name.to_owned())));
+        self
+    }
+
     /// The path in one text: `spec.groups[0].base_lr`; empty for the whole value.
     #[must_use]
     pub fn place(&self) -> String {
@@ -41,24 +50,30 @@ impl Problem {
             match part {
                 Part::Name(name) if place.is_empty() => place += name,
                 Part::Name(name) => place.extend([".", name]),
-                Part::Index(index) => place += &format!("[{index}]"),
+                Part::Index(index) => place.extend(["[", &index.to_string(), "]"]),
             }
         }
         place
     }
 
-    /// What is wrong, without the place.
+    /// What is wrong with the value at a place as [`place`](Self::place) writes it.
     #[must_use]
-    pub fn sentence(&self) -> String {
-        format!("{} is not allowed here: {}", self.found, self.allowed)
+    pub fn at(place: &str, said: String) -> Self {
+        let mut path = Vec::new();
+        for part in place.split('.').filter(|part| !part.is_empty()) {
+            let mut indices = part.split('[');
+            path.extend(indices.next().map(|name| Part::Name(name.to_owned())));
+            path.extend(indices.filter_map(|index| index.trim_end_matches(']').parse().ok()).map(Part::Index));
+        }
+        Self { path, is_name: false, said }
     }
 }
 
 impl std::fmt::Display for Problem {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.place() {
-            place if place.is_empty() => formatter.write_str(&self.sentence()),
-            place => write!(formatter, "{place}: {}", self.sentence()),
+            place if place.is_empty() => formatter.write_str(&self.said),
+            place => write!(formatter, "{place}: {}", self.said),
         }
     }
 }
@@ -79,7 +94,8 @@ type Read = Result<Value, Problem>;
 
 impl Reader {
     fn refuse(&self, found: impl std::fmt::Display, allowed: impl Into<String>) -> Problem {
-        Problem { path: self.path.clone(), is_name: false, found: found.to_string(), allowed: allowed.into() }
+        let said = format!("{found} is not allowed here: {}", allowed.into());
+        Problem { path: self.path.clone(), is_name: false, said }
     }
 
     fn within(&mut self, part: Part, read: impl FnOnce(&mut Self) -> Read) -> Read {
@@ -104,8 +120,10 @@ impl Reader {
     fn well_known(&self, message: &MessageDescriptor, value: &Value) -> Read {
         let allowed = match message.name() {
             "Struct" if !value.is_object() => "write names and values, such as {gamma: 0.1}",
-            "Duration" if !value.is_string() => "write seconds, such as 1.5s",
-            "Timestamp" if !value.is_string() => "write a time in UTC, such as 2026-01-31T12:00:00Z",
+            "Duration" if pbjson_types::Duration::deserialize(value).is_err() => "write seconds, such as 1.5s",
+            "Timestamp" if pbjson_types::Timestamp::deserialize(value).is_err() => {
+                "write a time in UTC, such as 2026-01-31T12:00:00Z"
+            }
             _ => return Ok(value.clone()),
         };
         Err(self.refuse(shown(value), allowed))
@@ -131,13 +149,14 @@ impl Reader {
         for (name, value) in written {
             let part = Part::Name(name.clone());
             let known = reflect::field(message, name).or_else(|| reflect::field(message, &name.replace('-', "_")));
-            let Some(field) = known else {
-                let names: Vec<String> = message.fields().map(|field| field.name().to_owned()).collect();
-                let mut problem = self.refuse(format!("the field {name:?}"), choose(name, &names));
+            let Some(mut field) = known else {
+                let mut problem = self.refuse(format!("the field {name:?}"), choose_field(message, name));
                 problem.path.push(part);
                 problem.is_name = true;
                 return Err(problem);
             };
+            let mut value = value.clone();
+            long_form(&mut field, &mut value);
             let others = || written.keys().filter_map(|other| reflect::field(message, &other.replace('-', "_")));
             let rival = field.containing_oneof().filter(|oneof| !oneof.is_synthetic()).and_then(|oneof| {
                 others().find(|other| *other != field && other.containing_oneof().as_ref() == Some(&oneof))
@@ -154,7 +173,7 @@ impl Reader {
             if fields.contains_key(field.name()) {
                 return Err(wrong_name(format!("{:?} is there already", field.name())));
             }
-            let value = self.within(part, |reader| reader.field(&field, value))?;
+            let value = self.within(part, |reader| reader.field(&field, &value))?;
             fields.insert(field.name().to_owned(), value);
         }
         Ok(fields.into())
@@ -195,7 +214,10 @@ impl Reader {
             Kind::Double | Kind::Float => self.number(value),
             Kind::String => self.text(value),
             Kind::Bytes => Ok(value.clone()),
-            _ => self.whole(value),
+            Kind::Int32 | Kind::Sint32 | Kind::Sfixed32 => self.whole(value, i32::MIN.into(), i32::MAX.into()),
+            Kind::Uint32 | Kind::Fixed32 => self.whole(value, 0, u32::MAX.into()),
+            Kind::Uint64 | Kind::Fixed64 => self.whole(value, 0, u64::MAX.into()),
+            _ => self.whole(value, i64::MIN.into(), i64::MAX.into()),
         }
     }
 
@@ -239,21 +261,19 @@ impl Reader {
         }
     }
 
-    fn whole(&self, value: &Value) -> Read {
+    fn whole(&self, value: &Value, least: i128, most: i128) -> Read {
         let text = match value {
             Value::Number(number) => number.to_string(),
             Value::String(text) => text.trim().replace('_', ""),
             other => return Err(self.refuse(shown(other), "write a whole number, such as 1000")),
         };
-        if text.parse::<i64>().is_ok() {
-            return Ok(text.into());
-        }
         // Up to 2^53 a floating-point number says exactly which whole number is meant.
-        match text.parse::<f64>() {
-            Ok(number) if number.fract() == 0.0 && number.abs() <= 9_007_199_254_740_992.0 => {
-                Ok(format!("{number:.0}").into())
-            }
-            _ => Err(self.refuse(shown(value), "write a whole number, such as 1000")),
+        let exact = |number: &f64| number.fract() == 0.0 && number.abs() <= 9_007_199_254_740_992.0;
+        let whole = || text.parse::<f64>().ok().filter(exact).and_then(|number| format!("{number:.0}").parse().ok());
+        match text.parse::<i128>().ok().or_else(whole) {
+            Some(number) if (least..=most).contains(&number) => Ok(number.to_string().into()),
+            Some(_) => Err(self.refuse(shown(value), format!("write a whole number from {least} to {most}"))),
+            None => Err(self.refuse(shown(value), "write a whole number, such as 1000")),
         }
     }
 
@@ -263,6 +283,22 @@ impl Reader {
             Value::Number(_) | Value::Bool(_) => Ok(value.to_string().into()),
             other => Err(self.refuse(shown(other), "write a text")),
         }
+    }
+}
+
+/// Turns a short form into its long form where it is written as that: `{auto: {}}`, or the name of another form.
+fn long_form(field: &mut FieldDescriptor, value: &mut Value) {
+    let Some(long) = reflect::long_form(field) else { return };
+    let Kind::Message(message) = long.kind() else { return };
+    if let Value::String(word) = value {
+        let name = snake_case(word);
+        if name == SHORTEST || forms(&message).iter().all(|form| form.name() != name) {
+            *word = name;
+            return;
+        }
+    }
+    if !value.is_null() {
+        *field = long;
     }
 }
 
@@ -305,8 +341,23 @@ fn example(message: &MessageDescriptor) -> String {
     }
 }
 
+/// Which field of a message may have been meant: one of its own, or of a message in one of them.
+fn choose_field(message: &MessageDescriptor, written: &str) -> String {
+    let within = message.fields().filter(|field| !field.is_list() && !field.is_map()).find_map(|field| {
+        let Kind::Message(part) = field.kind() else { return None };
+        let inner = reflect::field(&part, written).or_else(|| reflect::field(&part, &snake_case(written)))?;
+        Some(format!("{}.{}", field.name(), inner.name()))
+    });
+    let names: Vec<String> = message.fields().map(|field| field.name().to_owned()).collect();
+    match within {
+        Some(meant) => format!("did you mean {meant:?}? There are {}", list(&names)),
+        None => choose(written, &names),
+    }
+}
+
 /// Which of `names` may have been meant, and all of them.
-fn choose(written: &str, names: &[String]) -> String {
+#[must_use]
+pub fn choose(written: &str, names: &[String]) -> String {
     let similarity = |name: &str| strsim::jaro_winkler(&snake_case(written), name);
     let best = names.iter().max_by(|a, b| similarity(a).total_cmp(&similarity(b)));
     match best.filter(|name| similarity(name) > 0.75) {
@@ -359,6 +410,11 @@ mod tests {
             "groups": {"name": 1, "base-lr": "1e-1"}, "arm": "scheduled", "labels": {"year": 2026},
             "objective": {"metric": "val_loss", "mode": "max"}
         });
+        for controller in [json!("Auto"), json!(" auto "), json!({"auto": {}}), json!(["auto"])] {
+            let spec = spec(&json!({"controller": controller}));
+            assert!(spec.controller == "auto" || spec.controllers.len() == 1, "{controller}");
+        }
+        assert_eq!(spec(&json!({"controller": "greedy"})), spec(&json!({"controllers": [{"greedy": {}}]})));
         let expected: JobSpec = serde_json::from_value(canonical.clone()).unwrap();
         assert_eq!(spec(&canonical), expected);
         assert_eq!(spec(&written), expected);
@@ -381,7 +437,10 @@ mod tests {
             (json!({"groups": [{"base_lr": [1]}]}), "groups[0].base_lr", "[1] is not allowed here: write a number"),
             (json!({"total_steps": 1.5}), "total_steps", "1.5 is not allowed here: write a whole number"),
             (json!({"total_steps": "many"}), "total_steps", "\"many\" is not allowed here"),
+            (json!({"tier": 5_000_000_000_u64}), "tier", "write a whole number from -2147483648 to 2147483647"),
+            (json!({"total_steps": 1e30}), "total_steps", "write a whole number"),
             (json!({"arm": "control"}), "arm", "there are scheduled, baseline"),
+            (json!({"max_lr": 1}), "max_lr", "did you mean \"rate_limits.max_lr\"?"),
             (json!({"labels": [1]}), "labels", "write names and values"),
             (json!({"total_steps": 1, "totalSteps": 1}), "total_steps", "is there already"),
             (json!([]), "", "[] is not allowed here: write its fields"),

@@ -2,11 +2,8 @@
 
 use std::{fmt, str::FromStr};
 
-use serde::Deserialize;
-
 /// `auto`, `cpu`, or `cuda:N`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DeviceChoice {
     /// The first usable GPU, or the CPU if there is none.
     #[default]
@@ -19,32 +16,24 @@ pub enum DeviceChoice {
 
 /// The text names no device.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("device is {0:?}: `auto`, `cpu`, `cuda` or `cuda:N` is allowed, with N from 0")]
+#[error("{0:?} is not allowed: must be `auto`, `cpu`, `cuda` or `cuda:N`, with N from 0")]
 pub struct UnknownDevice(String);
 
 impl FromStr for DeviceChoice {
     type Err = UnknownDevice;
 
     fn from_str(text: &str) -> Result<Self, UnknownDevice> {
-        match text {
+        match text.to_ascii_lowercase().as_str() {
             "auto" => Ok(Self::Auto),
             "cpu" => Ok(Self::Cpu),
             "cuda" => Ok(Self::Cuda(0)),
-            _ => text
+            lower => lower
                 .strip_prefix("cuda:")
                 .filter(|ordinal| ordinal.bytes().all(|byte| byte.is_ascii_digit()))
                 .and_then(|ordinal| ordinal.parse().ok())
                 .map(Self::Cuda)
                 .ok_or_else(|| UnknownDevice(text.to_owned())),
         }
-    }
-}
-
-impl TryFrom<String> for DeviceChoice {
-    type Error = UnknownDevice;
-
-    fn try_from(text: String) -> Result<Self, UnknownDevice> {
-        text.parse()
     }
 }
 
@@ -68,11 +57,12 @@ mod tests {
             assert_eq!(choice.to_string().parse(), Ok(choice));
         }
         assert_eq!("cuda".parse(), Ok(DeviceChoice::Cuda(0)));
+        assert_eq!("CUDA:1".parse(), Ok(DeviceChoice::Cuda(1)));
     }
 
     #[test]
     fn what_is_no_device_is_named_with_what_is_allowed() {
-        for wrong in ["gpu", "cuda:", "cuda:-1", "cuda:+1", "cuda:x", "CPU", ""] {
+        for wrong in ["gpu", "cuda:", "cuda:-1", "cuda:+1", "cuda:x", "CPUs", ""] {
             let error = wrong.parse::<DeviceChoice>().unwrap_err().to_string();
             assert!(error.contains(&format!("{wrong:?}")) && error.contains("cuda:N"), "{error}");
         }

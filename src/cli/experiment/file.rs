@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, path::Path};
 
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 use serde_json::Value;
 
 use super::command::{Template, quoted};
@@ -11,11 +11,15 @@ use crate::cli::{
     jobfile,
     overlay::{overlay, spec_of},
 };
-use lrs_model::name::{JobName, check_part};
+use lrs_model::{
+    name::{JobName, check_part},
+    typed,
+};
 use lrs_proto::{
     Arm, JobSpec,
     lengths::{self, Scale},
     reflect,
+    written::{self, Problem},
 };
 
 /// The most seeds of an experiment.
@@ -26,18 +30,17 @@ const COMMAND_NAMES: [&str; 7] = ["job", "job_id", "namespace", "experiment", "a
 /// The fields of a spec that each run sets itself.
 const SET_BY_RUN: [&str; 3] = ["experiment", "arm", "seed"];
 
-/// The file as written. Specs are read here for their errors, which name line and field, and again as plain JSON, to
-/// know which fields are written.
+/// The file as written, but for its specs.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Written {
     name: String,
     namespace: Option<String>,
-    seeds: Vec<i64>,
+    seeds: Value,
     job_id: Option<String>,
     command: Option<String>,
-    #[expect(dead_code, reason = "read for its errors")]
-    spec: Option<JobSpec>,
+    #[expect(dead_code, reason = "read before")]
+    spec: Option<IgnoredAny>,
     arms: WrittenArms,
 }
 
@@ -51,8 +54,8 @@ struct WrittenArms {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct WrittenArm {
-    #[expect(dead_code, reason = "read for its errors")]
-    spec: Option<JobSpec>,
+    #[expect(dead_code, reason = "read before")]
+    spec: Option<IgnoredAny>,
     command: Option<String>,
 }
 
@@ -99,46 +102,51 @@ pub(super) fn read(path: &Path, surroundings: Surroundings<'_>) -> Result<Experi
     parse(&jobfile::display(path), &jobfile::read_text(path)?, surroundings)
 }
 
-/// Replaces lengths in words by steps; an arm's are measured by what the arm says, or else by the shared spec. Returns
-/// whether there were any.
-fn in_steps(document: &mut Value) -> Result<bool, String> {
+/// Turns the specs into canonical JSON. The lengths in words of an arm are measured by what the arm says, or else by the
+/// shared spec.
+fn read_specs(document: &mut Value) -> Result<(), Problem> {
     let message = reflect::descriptor::<JobSpec>();
-    let (mut found, mut scale) = (false, Scale::default());
-    for (place, pointer) in [
-        ("spec", "/spec"),
-        ("arms.scheduled.spec", "/arms/scheduled/spec"),
-        ("arms.baseline.spec", "/arms/baseline/spec"),
-    ] {
-        let Some(spec) = document.pointer_mut(pointer) else { continue };
-        found |= lengths::resolve(&message, spec, scale).map_err(|problem| format!("{place}.{problem}"))?;
-        if pointer == "/spec" {
-            // A spec that cannot be read is refused later, with its place.
+    let mut scale = Scale::default();
+    for place in [&["spec"][..], &["arms", "scheduled", "spec"], &["arms", "baseline", "spec"]] {
+        let Some(spec) = document.pointer_mut(&format!("/{}", place.join("/"))).filter(|spec| !spec.is_null()) else {
+            continue;
+        };
+        let within = |problem: Problem| problem.within(place);
+        lengths::resolve(&message, spec, scale).map_err(within)?;
+        *spec = written::read(&message, spec).map_err(within)?;
+        if place.len() == 1 {
             scale = JobSpec::deserialize(&*spec).map(|spec| Scale::of(&spec)).unwrap_or_default();
         }
     }
-    Ok(found)
+    Ok(())
+}
+
+/// The seeds of a list, or a single one.
+fn seeds(written: &Value) -> Result<Vec<i64>, String> {
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let seed = |value: &Value| typed::whole(&text(value), i64::MIN..=i64::MAX);
+    match written {
+        Value::Array(seeds) => seeds.iter().map(seed).collect(),
+        one => Ok(vec![seed(one)?]),
+    }
 }
 
 fn parse(name: &str, text: &str, surroundings: Surroundings<'_>) -> Result<Experiment, Failure> {
     let mut document: Value = serde_saphyr::from_str(text).map_err(|error| jobfile::explain(name, &error))?;
     let wrong = |problem: String| Failure::invalid(format!("{name}: {problem}"));
-    let written: Written = if in_steps(&mut document).map_err(wrong)? {
-        Written::deserialize(&document).map_err(|error| wrong(error.to_string()))?
-    } else {
-        // From the text, so that an error has its line.
-        serde_saphyr::from_str(text).map_err(|error| jobfile::explain(name, &error))?
-    };
+    read_specs(&mut document).map_err(|problem| jobfile::misread(name, text, 0, &problem))?;
+    let written: Written = serde_saphyr::from_str(text).map_err(|error| jobfile::explain(name, &error))?;
+    let all_seeds = seeds(&written.seeds).map_err(|problem| wrong(format!("seeds: {problem}")))?;
     if written.name.is_empty() || written.name.chars().count() > 200 || written.name.chars().any(char::is_control) {
         return Err(wrong(format!(
             "name {:?} is not allowed: must be 1 to 200 characters, none of them a control character",
             written.name
         )));
     }
-    let seeds: BTreeSet<i64> = written.seeds.iter().copied().collect();
-    if seeds.is_empty() || written.seeds.len() > MAX_SEEDS || seeds.len() < written.seeds.len() {
+    let different: BTreeSet<i64> = all_seeds.iter().copied().collect();
+    if different.is_empty() || all_seeds.len() > MAX_SEEDS || different.len() < all_seeds.len() {
         return Err(wrong(format!(
-            "seeds {:?} are not allowed: must be 1 to {MAX_SEEDS} different whole numbers",
-            written.seeds
+            "seeds {all_seeds:?} are not allowed: must be 1 to {MAX_SEEDS} different whole numbers"
         )));
     }
     let namespace = written.namespace.as_deref().unwrap_or(surroundings.namespace);
@@ -158,7 +166,7 @@ fn parse(name: &str, text: &str, surroundings: Surroundings<'_>) -> Result<Exper
         let spec = spec_of(&overlay(shared, over).map_err(in_arm)?).map_err(in_arm)?;
         let command = written_arm.command.as_ref().or(written.command.as_ref());
         let command = command.map(|text| Template::parse("command", text, &COMMAND_NAMES)).transpose()?;
-        for &seed in &written.seeds {
+        for &seed in &all_seeds {
             let value = |name: &str| match name {
                 "experiment" => written.name.clone(),
                 "arm" => word.to_owned(),
@@ -262,7 +270,7 @@ arms:
         assert_eq!((scheduled.total_steps, warmup.warmup_steps), (Some(1500), 150));
         let failure = read(&text.replace("warmup_steps: 100", "warmup_steps: 3e9tok")).unwrap_err();
         assert!(
-            failure.message.starts_with("exp.yaml: arms.scheduled.spec.schedule.warmup.warmup_steps: "),
+            failure.message.starts_with("exp.yaml:14:46: arms.scheduled.spec.schedule.warmup.warmup_steps: "),
             "{failure}"
         );
     }
@@ -274,6 +282,10 @@ arms:
             ("seeds:", "seed:", "exp.yaml:4:"),
             ("seeds: [0, 7]", "seeds: [7, 7]", "1 to 1000 different whole numbers"),
             ("seeds: [0, 7]", "seeds: []", "1 to 1000 different whole numbers"),
+            ("seeds: [0, 7]", "seeds: seven", "seeds: \"seven\" is not allowed: must be a whole number"),
+            ("{base_lr: 0.1}", "{base_rl: 0.1}", "exp.yaml:9:13: spec.groups[0].base_rl: the field"),
+            ("{reduce_lr_on_plateau: {}}", "greedie", "exp.yaml:10:17: spec.controllers[0]: \"greedie\""),
+            ("{warmup: {warmup_steps: 100}}", "cosin", "did you mean \"cosine\"?"),
             ("namespace: vision", "namespace: a b", "namespace:"),
             ("name: warm up", "name: ''", "1 to 200 characters"),
             ("job_id: warmup-{arm}-{seed}", "job_id: warmup-{seed}", "two jobs the same name"),
@@ -286,7 +298,7 @@ arms:
             ),
             ("  total_steps: 1000", "  total_steps: 1000\n  seed: 3", "spec.seed must not be there"),
             ("spec: {controllers: []}", "spec: {arm: ARM_BASELINE}", "arms.baseline.spec.arm must not be there"),
-            ("spec: {controllers: []}", "spec: [1]", "exp.yaml:15:"),
+            ("spec: {controllers: []}", "spec: [1]", "exp.yaml:15:11: arms.baseline.spec: [1] is not allowed here"),
         ] {
             assert!(FILE.contains(from), "{from}");
             let failure = read(&FILE.replace(from, to)).unwrap_err();

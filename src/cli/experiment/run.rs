@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use jiff::SignedDuration;
 use serde_json::json;
 
 use super::{
@@ -17,6 +16,7 @@ use crate::cli::{
     output::{self, say},
     report::{self, Format as ReportFormat},
 };
+use crate::config::Length;
 use lrs_proto::{ApplyJobsRequest, Job, applied_job::Outcome};
 
 /// The most jobs of one request.
@@ -50,8 +50,8 @@ pub struct Args {
     #[arg(long)]
     wait: bool,
     /// Give up waiting after this long, such as 90s, 30m or 12h [default: never]
-    #[arg(long, value_name = "DURATION", requires = "wait")]
-    wait_timeout: Option<SignedDuration>,
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, requires = "wait")]
+    wait_timeout: Option<Length>,
     /// Print the experiment's report at the end, in place of the jobs
     #[arg(long, value_enum, value_name = "FORMAT", requires = "wait", conflicts_with_all = ["format", "json"])]
     report: Option<ReportFormat>,

@@ -3,7 +3,6 @@
 use std::{io::IsTerminal as _, time::Duration};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use jiff::SignedDuration;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::file::Experiment;
@@ -12,6 +11,7 @@ use crate::cli::{
     failure::{Exit, Failure},
     output::say,
 };
+use crate::config::{Length, duration::show};
 use lrs_proto::{GetJobRequest, Job, job::State};
 
 /// The time between two looks at the jobs.
@@ -26,16 +26,20 @@ const PATIENCE: Duration = Duration::from_mins(1);
 pub(super) async fn until_reported(
     server: &Connection,
     experiment: &Experiment,
-    limit: Option<SignedDuration>,
+    limit: Option<Length>,
 ) -> Result<(), Failure> {
     let mut display = Display::new(experiment);
-    let Some(limit) = limit else { return watch(server, experiment, &mut display).await };
-    let duration = Duration::try_from(limit).map_err(|_| Failure::invalid("--wait-timeout must not be negative"))?;
-    match timeout(duration, watch(server, experiment, &mut display)).await {
+    let Some(Length(limit)) = limit else { return watch(server, experiment, &mut display).await };
+    match timeout(limit, watch(server, experiment, &mut display)).await {
         Ok(watched) => watched,
         Err(_) => Err(Failure::new(
             Exit::Unavailable,
-            format!("{} of {} jobs have not reported everything after {limit:#}", display.open, experiment.runs.len()),
+            format!(
+                "{} of {} jobs have not reported everything after {}",
+                display.open,
+                experiment.runs.len(),
+                show(&limit)
+            ),
         )
         .with_hint("run the command again to go on waiting")),
     }

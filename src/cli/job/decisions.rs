@@ -1,7 +1,7 @@
 //! `lrs job decisions`: what changed a job's rate.
 
 use super::{Session, show};
-use crate::cli::{connect::Connection, failure::Failure, output::FormatArgs};
+use crate::cli::{connect::Connection, failure::Failure, output::FormatArgs, values::whole};
 use lrs_proto::{Decision, ListDecisionsRequest, ListDecisionsResponse};
 
 const PAGE_SIZE: i32 = 1000;
@@ -16,7 +16,7 @@ pub struct Args {
     /// The job
     job: String,
     /// Only those taken in this attempt
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(1..))]
+    #[arg(long, value_name = "N", value_parser = whole(1..=i64::from(u32::MAX)))]
     attempt: Option<i64>,
     #[command(flatten)]
     format: FormatArgs,

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use super::{Session, show, update::one_job};
-use crate::cli::{assignment::Assignment, failure::Failure, job_name, jobfile, order::OrderArgs, output::FormatArgs};
+use crate::cli::{
+    assignment::Assignment, failure::Failure, job_name, jobfile, order::OrderArgs, output::FormatArgs, values::step,
+};
 use lrs_model::name::JobName;
 use lrs_proto::{ForkJobRequest, JobSpec};
 
@@ -19,7 +21,7 @@ pub struct Args {
     /// Name of the new job; in the same namespace unless another one is named
     new_job: String,
     /// First step that is not shared; at most one more than the watermark
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(0..))]
+    #[arg(long, value_name = "N", value_parser = step(0))]
     step: i64,
     /// Job file with the new job's spec [default: the forked job's]
     #[arg(short, long, value_name = "FILE")]

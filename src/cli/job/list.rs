@@ -1,7 +1,7 @@
 //! `lrs job list`: jobs, page after page.
 
 use super::{Session, show};
-use crate::cli::{failure::Failure, job_name, output::FormatArgs};
+use crate::cli::{failure::Failure, job_name, output::FormatArgs, values::whole};
 use lrs_proto::{ListJobsRequest, ListJobsResponse};
 
 const PAGE_SIZE: usize = 1000;
@@ -19,13 +19,13 @@ pub struct Args {
     #[arg(long, default_value = "", hide_default_value = true)]
     filter: String,
     /// `name`, `create_time` or `update_time`; with ` desc` for the largest first
-    #[arg(long, default_value = "name", value_name = "FIELD")]
+    #[arg(long, default_value = "name", value_name = "FIELD", allow_hyphen_values = true)]
     order_by: String,
     /// Jobs of all namespaces
     #[arg(short, long)]
     all_namespaces: bool,
     /// How many jobs at most
-    #[arg(long, default_value_t = 1000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 1000, value_name = "N", value_parser = whole(1..=u32::MAX))]
     limit: u32,
     #[command(flatten)]
     format: FormatArgs,

@@ -3,8 +3,13 @@
 use std::collections::BTreeMap;
 
 use super::{Session, show};
-use crate::cli::{failure::Failure, order::OrderArgs, output::FormatArgs};
-use lrs_model::spec::DEFAULT_GROUP;
+use crate::cli::{
+    failure::Failure,
+    order::OrderArgs,
+    output::FormatArgs,
+    values::{number, step},
+};
+use lrs_model::{spec::DEFAULT_GROUP, typed::refused};
 use lrs_proto::{
     FixedRates, JobSpec, OverrideCleared, OverrideLearningRateRequest, RateOverride,
     override_learning_rate_request::Order, rate_override::Setting,
@@ -27,7 +32,7 @@ pub struct Args {
     #[command(flatten)]
     setting: SettingArgs,
     /// First step that is no longer overridden
-    #[arg(long, value_name = "N", conflicts_with = "clear", value_parser = clap::value_parser!(i64).range(1..))]
+    #[arg(long, value_name = "N", conflicts_with = "clear", value_parser = step(1))]
     until_step: Option<i64>,
     #[command(flatten)]
     order: OrderArgs,
@@ -39,13 +44,13 @@ pub struct Args {
 #[group(required = true, multiple = false)]
 struct SettingArgs {
     /// Learning rate of every parameter group
-    #[arg(long, value_name = "RATE")]
+    #[arg(long, value_name = "RATE", value_parser = number)]
     lr: Option<f64>,
     /// Learning rate of one parameter group; may be given several times, the others keep their schedule
     #[arg(long = "group", value_name = "GROUP=RATE", value_parser = group_rate)]
     groups: Vec<(String, f64)>,
     /// Multiply the schedule's rates by this
-    #[arg(long)]
+    #[arg(long, value_parser = number)]
     factor: Option<f64>,
     /// Go back to the schedule
     #[arg(long)]
@@ -96,9 +101,8 @@ fn group_name(name: &str) -> String {
 }
 
 fn group_rate(text: &str) -> Result<(String, f64), String> {
-    let (group, rate) = text.rsplit_once('=').ok_or("must be GROUP=RATE, such as head=0.01")?;
-    let rate = rate.parse().map_err(|_| format!("{rate:?} is not a number"))?;
-    Ok((group.to_owned(), rate))
+    let (group, rate) = text.rsplit_once('=').ok_or_else(|| refused(text, "GROUP=RATE, such as head=0.01"))?;
+    Ok((group.trim().to_owned(), number(rate).map_err(|problem| format!("the rate {problem}"))?))
 }
 
 #[cfg(test)]

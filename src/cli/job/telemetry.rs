@@ -1,7 +1,11 @@
 //! `lrs job telemetry`: what a job's trainers reported.
 
 use super::{Session, show};
-use crate::cli::{failure::Failure, output, telemetry};
+use crate::cli::{
+    failure::Failure,
+    output, telemetry,
+    values::{step, whole},
+};
 use lrs_proto::QueryTelemetryRequest;
 
 const PAGE_SIZE: i32 = 10_000;
@@ -17,19 +21,19 @@ pub struct Args {
     /// The job
     job: String,
     /// The attempt whose history to read [default: the newest]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(1..))]
+    #[arg(long, value_name = "N", value_parser = whole(1..=i64::from(u32::MAX)))]
     attempt: Option<i64>,
     /// Only this metric, such as `loss`, `grad_norm` or `val_loss`; may be given several times
     #[arg(long = "metric", value_name = "NAME")]
     metrics: Vec<String>,
     /// First step
-    #[arg(long, default_value_t = 0, value_name = "STEP", value_parser = clap::value_parser!(i64).range(0..))]
+    #[arg(long, default_value_t = 0, value_name = "STEP", value_parser = step(0))]
     start: i64,
     /// The step before which to stop [default: none]
-    #[arg(long, value_name = "STEP", value_parser = clap::value_parser!(i64).range(0..))]
+    #[arg(long, value_name = "STEP", value_parser = step(0))]
     end: Option<i64>,
     /// Down-sample each metric to about so many points; the smallest and the largest of each stretch are kept
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(2..=100_000))]
+    #[arg(long, value_name = "N", value_parser = whole(2..=100_000_i32))]
     max_points: Option<i32>,
     /// How to write the telemetry
     #[arg(long, value_enum, default_value_t = Format::Table)]

@@ -37,15 +37,21 @@ pub(super) async fn run(session: &Session, args: &Args) -> Result<(), Failure> {
     let name = session.name(&args.job)?;
     let before = session.job(&name).await?;
     let (job, update_mask) = if let Some(file) = &args.file {
-        (one_job(jobfile::read_change(file, &args.changes, &before)?)?, None)
+        let job = one_job(jobfile::read_change(file, &args.changes, &before)?)?;
+        if !job.name.is_empty() && session.name(&job.name)? != name {
+            return Err(Failure::invalid(format!("the file is of {}, and the command line names {name}", job.name))
+                .with_hint("take the name out of the file, or name its job"));
+        }
+        (job, None)
     } else {
         let mask = update_mask(&args.changes)?;
         let job = jobfile::change(&before, &args.changes)?;
-        (Job { spec: job.spec.map(|spec| only(&spec, &mask)), ..job }, Some(mask))
+        let spec = job.spec.map(|spec| only(&spec, &mask));
+        (Job { spec, etag: job.etag, ..Job::default() }, Some(mask))
     };
     let request = UpdateJobRequest {
         // With the etag of the job that was read, so that a change by somebody else in between is not lost.
-        job: Some(Job { name: name.to_string(), etag: job.etag, spec: job.spec, ..Job::default() }),
+        job: Some(Job { name: name.to_string(), ..job }),
         update_mask,
         reason: args.order.record.reason.clone(),
         author: args.order.record.author.clone(),

@@ -3,7 +3,12 @@
 use serde::Deserialize as _;
 use serde_json::{Map, Value, json};
 
-use crate::cli::{failure::Failure, heart};
+use crate::cli::{
+    failure::Failure,
+    heart,
+    values::{number, whole},
+};
+use lrs_model::{MAX_STEP, typed::refused};
 use lrs_proto::{Job, JobSpec};
 
 /// Which scheduler, and the training that it is for.
@@ -18,19 +23,19 @@ pub(super) struct SchedulerArgs {
     #[arg(long, value_name = "JSON", default_value = "{}", value_parser = params, requires = "scheduler")]
     params: Map<String, Value>,
     /// The rate that the optimizer is given
-    #[arg(long, value_name = "RATE", default_value_t = 1.0, requires = "scheduler")]
+    #[arg(long, value_name = "RATE", default_value_t = 1.0, value_parser = number, requires = "scheduler")]
     base_lr: f64,
     /// Length of the training, which is also where the curve ends
-    #[arg(long, value_name = "STEPS", requires = "scheduler")]
+    #[arg(long, value_name = "STEPS", value_parser = whole(1..=MAX_STEP), requires = "scheduler")]
     total_steps: Option<u64>,
     /// Steps of an epoch, for a scheduler that counts epochs
-    #[arg(long, value_name = "STEPS", requires = "scheduler")]
+    #[arg(long, value_name = "STEPS", value_parser = whole(1..=MAX_STEP), requires = "scheduler")]
     steps_per_epoch: Option<u64>,
     /// What the scheduler counts
     #[arg(long, value_enum, default_value_t = Unit::Step, requires = "scheduler")]
     unit: Unit,
     /// Samples or tokens of a step, for these units
-    #[arg(long, value_name = "N", requires = "scheduler")]
+    #[arg(long, value_name = "N", value_parser = whole(1..=MAX_STEP), requires = "scheduler")]
     units_per_step: Option<u64>,
 }
 
@@ -83,9 +88,10 @@ impl SchedulerArgs {
 }
 
 fn params(text: &str) -> Result<Map<String, Value>, String> {
-    serde_saphyr::from_str(text).map_err(|error| {
-        format!("not names and values, such as {{gamma: 0.1}}: {}", crate::cli::jobfile::syntax(&error))
-    })
+    match serde_saphyr::from_str(text) {
+        Ok(Value::Object(params)) => Ok(params),
+        _ => Err(refused(text, "names and values, such as {step_size: 30}")),
+    }
 }
 
 #[cfg(test)]
@@ -112,7 +118,7 @@ mod tests {
         assert_eq!(given(r#"{"milestones": [1, 2]}"#), given("{milestones: [1, 2]}"));
         assert_eq!(given("{}"), parse(&NAMED).unwrap().params);
         let refused = parse(&[&NAMED[..], &["--params", "[1]"]].concat()).unwrap_err().to_string();
-        assert!(refused.contains("mapping of names to values"), "{refused}");
+        assert!(refused.contains("must be names and values"), "{refused}");
     }
 
     #[test]

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use axum::http::{Method, uri::PathAndQuery};
-use lrs_model::violation::Violations;
+use lrs_model::{typed::snake_case, violation::Violations};
 use lrs_proto::{
     codec::Codec,
-    reflect::{self, Cardinality, FieldDescriptor, HttpRoute, Kind, MessageDescriptor},
+    reflect::{self, Cardinality, DynamicMessage, FieldDescriptor, HttpRoute, Kind, MessageDescriptor},
+    written::choose,
 };
 use prost::encoding::{WireType, encode_key, encode_varint};
 use serde_json::{Map, Value};
@@ -71,9 +72,8 @@ impl Route {
         }
     }
 
-    /// The request in its wire form, with everything that is wrong with it noted. Parts of a message may follow one
-    /// another on the wire, and the last value of a field counts: so the path, which comes last, always says what is
-    /// meant.
+    /// The request in its wire form, with everything that is wrong with it noted. The path says what is meant; a body
+    /// that says otherwise is refused. Parts of a message may follow one another on the wire.
     pub(super) fn request(
         &self,
         texts: &[String],
@@ -82,8 +82,16 @@ impl Route {
         violations: &mut Violations,
     ) -> Vec<u8> {
         let mut wire = self.read_body(body, violations);
+        let in_body = DynamicMessage::decode(self.input.clone(), wire.as_slice()).ok();
         self.read_parameters(parameters, &mut wire, violations);
         for (path, value) in self.template.values(texts) {
+            let other = in_body.as_ref().and_then(|message| text_at(message, path)).filter(|text| *text != value);
+            if let Some(other) = other {
+                violations.add(
+                    path,
+                    format_args!("{other:?} is not what the path says, {value:?}: leave it out of the body"),
+                );
+            }
             put_text(&self.input, path, value.as_bytes(), &mut wire);
         }
         wire
@@ -115,7 +123,8 @@ impl Route {
     fn read_parameters(&self, given: Vec<(String, String)>, wire: &mut Vec<u8>, violations: &mut Violations) {
         let mut seen = BTreeSet::new();
         for (name, text) in given {
-            let field = reflect::field(&self.input, &name).filter(|field| self.parameters.contains(field));
+            let field = reflect::field(&self.input, &name).or_else(|| reflect::field(&self.input, &snake_case(&name)));
+            let field = field.filter(|field| self.parameters.contains(field));
             let Some(field) = field else {
                 violations.add(&name, self.unknown(&name));
                 continue;
@@ -135,16 +144,15 @@ impl Route {
 
     fn unknown(&self, name: &str) -> String {
         if self.parameters.is_empty() {
-            return "is not allowed in the query of this method".to_owned();
+            return "is not allowed in the query of this method: write it into the body, or leave it out".to_owned();
         }
-        let names: Vec<String> = self.parameters.iter().map(|field| format!("`{}`", field.name())).collect();
-        format!("unknown field `{name}`, expected one of {}", names.join(", "))
+        let names: Vec<String> = self.parameters.iter().map(|field| field.name().to_owned()).collect();
+        format!("{name:?} is not a parameter of this method: {}", choose(name, &names))
     }
 
     /// The JSON of a parameter. Numbers stay text, which canonical JSON allows.
     fn to_json(&self, field: &FieldDescriptor, text: String) -> Value {
         let value = match field.kind() {
-            Kind::Bool => text.parse().map_or(Value::String(text), Value::Bool),
             Kind::Message(message) if message.full_name() == FIELD_MASK => {
                 let paths = text.split(',').map(|path| self.proto_path(path.trim()).into()).collect();
                 Map::from_iter([("paths".to_owned(), Value::Array(paths))]).into()
@@ -199,6 +207,16 @@ fn parameters(input: &MessageDescriptor, template: &Template, body: &Body) -> Ve
 
 fn codec(message: &MessageDescriptor) -> Codec {
     Codec::by_name(message.full_name()).expect("every message of a method has a codec")
+}
+
+/// The text in the field at a path such as `job.name`, unless it is empty.
+fn text_at(message: &DynamicMessage, path: &str) -> Option<String> {
+    let (name, below) = path.split_once('.').map_or((path, None), |(name, below)| (name, Some(below)));
+    let value = message.get_field_by_name(name)?;
+    match below {
+        Some(below) => text_at(value.as_message()?, below),
+        None => value.as_str().filter(|text| !text.is_empty()).map(str::to_owned),
+    }
 }
 
 /// Writes a text into the field at a path such as `job.name`.
@@ -269,15 +287,37 @@ mod tests {
     }
 
     #[test]
-    fn the_path_says_which_job_whatever_the_body_says() {
-        let body = r#"{"name": "namespaces/x/jobs/y", "spec": {"totalSteps": "7"}}"#;
+    fn the_path_says_which_job_and_the_body_does_not_say_otherwise() {
+        let body = r#"{"name": "namespaces/a/jobs/b", "spec": {"totalSteps": "7"}}"#;
         let job = read::<UpdateJobRequest>("UpdateJob", &[("reason", "why")], body).job.unwrap();
         assert_eq!((job.name.as_str(), job.spec.unwrap().total_steps), ("namespaces/a/jobs/b", Some(7)));
-        let request: PauseJobRequest = read("PauseJob", &[], r#"{"name": "x", "reason": "why"}"#);
+        for (method, body) in
+            [("UpdateJob", r#"{"name": "namespaces/x/jobs/y"}"#), ("PauseJob", r#"{"name": "namespaces/x/jobs/y"}"#)]
+        {
+            let refused = request(method, &[], body).unwrap_err().to_string();
+            assert!(refused.contains("\"namespaces/x/jobs/y\" is not what the path says"), "{refused}");
+        }
+        let request: PauseJobRequest = read("PauseJob", &[], r#"{"reason": "why"}"#);
         assert_eq!((request.name.as_str(), request.reason.as_str()), ("namespaces/a/jobs/b", "why"));
         let request: CreateJobRequest = read("CreateJob", &[("job_id", "c"), ("validateOnly", "true")], "");
         assert_eq!((request.parent.as_str(), request.job_id.as_str()), ("namespaces/a", "c"));
         assert!(request.validate_only);
+    }
+
+    #[test]
+    fn what_means_the_same_is_read_the_same() {
+        for name in ["page_size", "pageSize", "page-size"] {
+            for size in ["10", "1e1", "1_0", " 10 "] {
+                assert_eq!(
+                    read::<lrs_proto::ListJobsRequest>("ListJobs", &[(name, size)], "").page_size,
+                    10,
+                    "{name}={size}"
+                );
+            }
+        }
+        for truth in ["true", "True", "TRUE"] {
+            assert!(read::<DeleteJobRequest>("DeleteJob", &[("force", truth)], "").force, "{truth}");
+        }
     }
 
     #[test]
@@ -287,7 +327,11 @@ mod tests {
         let fields: Vec<_> = violations.iter().map(|violation| violation.field.as_str()).collect();
         assert_eq!(fields, ["page_size", "colour", "filter", "parent"]);
         let text = violations.to_string();
-        assert!(text.contains("unknown field `colour`, expected one of `page_size`, `page_token`, `filter`"), "{text}");
+        assert!(
+            text.contains("colour: \"colour\" is not a parameter of this method: there are page_size, page_token"),
+            "{text}"
+        );
+        assert!(text.contains("page_size: \"ten\" is not allowed here: write a whole number"), "{text}");
         assert!(!text.contains("line"), "{text}");
         let violations = request("DeleteJob", &[("force", "yes")], "").unwrap_err();
         assert!(
@@ -299,13 +343,15 @@ mod tests {
     #[test]
     fn a_method_whose_body_is_the_request_has_no_parameters() {
         let violations = request("PauseJob", &[("reason", "x")], "").unwrap_err();
-        assert_eq!(violations.to_string(), "reason: is not allowed in the query of this method");
+        let text = violations.to_string();
+        assert!(text.starts_with("reason: is not allowed in the query of this method"), "{text}");
     }
 
     #[test]
     fn of_a_oneof_that_the_path_decides_the_query_has_nothing() {
         let violations = request("GetAuditReport", &[("experiment", "x"), ("target", "0.5")], "").unwrap_err();
-        assert_eq!(violations.to_string(), "experiment: unknown field `experiment`, expected one of `target`");
+        let text = violations.to_string();
+        assert_eq!(text, "experiment: \"experiment\" is not a parameter of this method: there are target");
     }
 
     #[test]
@@ -317,6 +363,27 @@ mod tests {
             "{problem}"
         );
         assert!(request("UpdateJob", &[], " \n").is_ok());
+        for (body, says) in [
+            (r#"{"total_steps": 5}"#, "did you mean \"spec.total_steps\"?"),
+            (
+                r#"{"spec": {"arm": "contrl"}}"#,
+                "spec.arm: \"contrl\" is not allowed here: there are scheduled, baseline",
+            ),
+            (r#"{"create_time": "yesterday"}"#, "create_time: \"yesterday\" is not allowed here: write a time in UTC"),
+            (r#"{"spec": {"total_steps": 1, "total_steps": 2}}"#, "\"total_steps\" is there already"),
+            (r#"{"spec": {"labels": {"a": "b", "a": "c"}}}"#, "\"a\" is there already"),
+            (r#"{"spec": {}"#, "the JSON ends too early, at line 1, column 11"),
+            ("spec: {}", "line 1, column 1 is no JSON"),
+            ("[]", "body: [] is not allowed here: write its fields"),
+            ("null", "body: null is not allowed here: write its fields"),
+        ] {
+            let problem = request("UpdateJob", &[], body).unwrap_err().to_string();
+            assert!(problem.contains(says), "{body}: {problem}");
+            for foreign in ["expected", "struct", "invalid type", "variant", "EOF"] {
+                assert!(!problem.contains(foreign) || problem.contains("no JSON (expected"), "{body}: {problem}");
+            }
+        }
+        assert!(request("UpdateJob", &[], "\u{feff}{\"spec\": {}}\r\n").is_ok());
     }
 
     #[test]

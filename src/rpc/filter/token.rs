@@ -17,7 +17,7 @@ pub(super) struct Token {
 pub(super) enum Kind {
     /// Any characters up to a space, a quote or an operator.
     Word(String),
-    /// A text in double quotes, without the quotes.
+    /// A text in quotes, single or double, without the quotes.
     Text(String),
     Operator(Comparison),
 }
@@ -66,19 +66,19 @@ impl<'a> Tokens<'a> {
         let position = self.read + 1;
         let Some(&first) = self.rest.peek() else { return Ok(None) };
         let kind = match first {
-            '"' => Kind::Text(self.quoted(position)?),
+            '"' | '\'' => Kind::Text(self.quoted(first, position)?),
             '=' | '!' | '<' | '>' => Kind::Operator(self.operator(position)?),
             _ => Kind::Word(self.take_while(|c| !c.is_whitespace() && !matches!(c, '"' | '=' | '!' | '<' | '>'))),
         };
         Ok(Some(Token { position, kind }))
     }
 
-    fn quoted(&mut self, position: usize) -> Result<String, String> {
+    fn quoted(&mut self, mark: char, position: usize) -> Result<String, String> {
         self.take();
         let mut text = String::new();
         loop {
             match self.take() {
-                Some('"') => return Ok(text),
+                Some(end) if end == mark => return Ok(text),
                 Some('\\') => text.extend(self.take()),
                 Some(c) => text.push(c),
                 None => return Err(format!("at {position}: this text in quotes does not end")),
@@ -88,7 +88,7 @@ impl<'a> Tokens<'a> {
 
     fn operator(&mut self, position: usize) -> Result<Comparison, String> {
         let first = self.take();
-        let has_equals = first != Some('=') && self.rest.next_if_eq(&'=').is_some();
+        let has_equals = self.rest.next_if_eq(&'=').is_some();
         self.read += usize::from(has_equals);
         match (first, has_equals) {
             (Some('='), _) => Ok(Comparison::Equal),

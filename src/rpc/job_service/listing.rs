@@ -14,6 +14,7 @@ use lrs_model::{
     filter::{JobCursor, JobOrder, JobQuery, OrderKey},
     job::{AttemptRow, Timestamp},
     name::{JobId, parse_parent},
+    telemetry::{MAX_METRIC_NAME_CHARS, is_metric_name},
     violation::Violations,
 };
 use lrs_proto::{
@@ -202,6 +203,13 @@ fn telemetry_query(v: &mut Violations, request: &QueryTelemetryRequest) -> Telem
     }
     let start_step = step(v, "start_step", request.start_step);
     let end_step = optional_whole(v, "end_step", request.end_step, 0, MAX_STEP + 1).unwrap_or(MAX_STEP + 1);
+    if end_step < start_step {
+        v.refuse("end_step", end_step, format_args!("at least start_step, {start_step}"));
+    }
+    if let Some(name) = request.metrics.iter().find(|name| !is_metric_name(name)) {
+        let allowed = format_args!("names of 1 to {MAX_METRIC_NAME_CHARS} characters without spaces");
+        v.refuse("metrics", format_args!("{name:?}"), allowed);
+    }
     let page_size = fields::page_size_up_to(v, request.page_size, MAX_TELEMETRY_PAGE, DEFAULT_TELEMETRY_PAGE);
     let amount = if request.max_points == 0 {
         TelemetryAmount::Raw { limit: usize::try_from(page_size).unwrap_or(usize::MAX) }

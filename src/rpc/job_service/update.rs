@@ -7,7 +7,7 @@ use crate::rpc::{
 };
 use lrs_engine::{Change, Engine, Error, JobView, Order};
 use lrs_model::{change::ChangeKind, etag, name::JobName, violation::Violations};
-use lrs_proto::{JobSpec, UpdateJobRequest};
+use lrs_proto::{Job, JobSpec, UpdateJobRequest, job::State, reflect::to_dynamic};
 use lrs_runtime::heavy::in_place;
 
 /// How often to try, when somebody else changes the job between our read and our write.
@@ -16,7 +16,7 @@ const MAX_TRIES: usize = 5;
 /// Changes the spec. Without an etag, a change by somebody else in the meantime is no error: the named fields then go
 /// into the spec as that change left it.
 pub(super) async fn update(engine: &Engine, request: UpdateJobRequest) -> Result<JobView, Error> {
-    let Update { name, etag, spec, paths, order } = Update::from_proto(request)?;
+    let Update { name, etag, spec, paths, order, recorded } = Update::from_proto(request)?;
     if engine.is_repeat(&name, &[ChangeKind::Updated, ChangeKind::SpecChanged], &order).await? {
         return engine.job(&name).await;
     }
@@ -32,6 +32,9 @@ pub(super) async fn update(engine: &Engine, request: UpdateJobRequest) -> Result
             None => current.row.version,
         };
         let mut v = Violations::new();
+        if asks_for_all(&paths) {
+            in_place(|| refuse_recorded(&mut v, &recorded, &current, etag.is_some()));
+        }
         let wire = in_place(|| update_mask::apply(&mut v, &convert::spec::to_proto(&current.row.spec), &spec, &paths));
         let changed = fields::spec(&mut v, engine, "job.spec", Some(wire));
         let change = Change::Spec { spec: Box::new(checked(v, changed)?), version };
@@ -50,21 +53,62 @@ struct Update {
     spec: JobSpec,
     paths: Vec<String>,
     order: Order,
+    /// The job in the request, without its spec.
+    recorded: Job,
 }
 
 impl Update {
     fn from_proto(request: UpdateJobRequest) -> Result<Self, Error> {
         let mut v = Violations::new();
-        let job = request.job.unwrap_or_default();
+        let mut job = request.job.unwrap_or_default();
         let name = fields::job_name(&mut v, "job.name", &job.name);
         let order = fields::order(&mut v, request.author, request.reason, request.request_id);
         let paths = request.update_mask.unwrap_or_default().paths;
-        let spec = job.spec.unwrap_or_default();
+        let spec = job.spec.take().unwrap_or_default();
         // An unknown field in the mask is refused even if the job does not exist.
         update_mask::apply(&mut v, &JobSpec::default(), &spec, &paths);
         let name = checked(v, name)?;
         let order = Order { fingerprint: fingerprint(&spec, &paths), ..order };
-        Ok(Self { name, etag: (!job.etag.is_empty()).then_some(job.etag), spec, paths, order })
+        let etag = (!job.etag.is_empty()).then(|| job.etag.clone());
+        Ok(Self { name, etag, spec, paths, order, recorded: job })
+    }
+}
+
+/// Whether a request asks for all that it has, not for the fields of a mask.
+fn asks_for_all(paths: &[String]) -> bool {
+    paths.is_empty() || paths.iter().any(|path| path == update_mask::WHOLE)
+}
+
+/// Notes what a request has of the fields that the service alone writes, where the job has it otherwise: nothing would
+/// come of it. What a running job changes all the time may be as it was when the caller read the job.
+fn refuse_recorded(v: &mut Violations, given: &Job, current: &JobView, has_etag: bool) {
+    const WRITTEN: [&str; 3] = ["name", "spec", "etag"];
+    const PASSING: [&str; 3] = ["attempt", "progress", "active_time"];
+    let now = convert::job::to_proto(current);
+    // Without a change of the etag, a job may only have become stale or abandoned, or be heard from again.
+    let is_idle = |state| matches!(state, State::Stale | State::Abandoned);
+    let is_open = |state| is_idle(state) || matches!(state, State::Pending | State::Running);
+    let (read, is) = (given.state(), now.state());
+    let is_same_state = has_etag && is_open(read) && is_open(is) && (is_idle(read) || is_idle(is));
+    let (Ok(given), Ok(now)) = (to_dynamic(given), to_dynamic(&now)) else {
+        v.add("job", "is nested too deeply");
+        return;
+    };
+    for (field, value) in given.fields() {
+        let may_differ = WRITTEN.contains(&field.name())
+            || (has_etag && PASSING.contains(&field.name()))
+            || (is_same_state && field.name() == "state");
+        if may_differ || *value == *now.get_field(&field) {
+            continue;
+        }
+        let instead = if field.name() == "state" { "; the calls to pause, resume and complete change it" } else { "" };
+        v.add(
+            format_args!("job.{}", field.name()),
+            format_args!(
+                "cannot be changed, as the service alone writes it: leave it out, or name the fields that change in \
+                 `update_mask`{instead}"
+            ),
+        );
     }
 }
 
@@ -84,7 +128,6 @@ pub(super) fn fingerprint(spec: &JobSpec, paths: &[String]) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lrs_proto::Job;
 
     #[test]
     fn everything_wrong_with_the_request_is_named_before_the_job_is_read() {

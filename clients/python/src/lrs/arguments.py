@@ -6,12 +6,11 @@ keyword. An argument that is left out has its default. `None` means the default 
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from lrs.errors import ArgumentError
-from lrs.options import Options
+from lrs.errors import UsageError
+from lrs.options import Options, check_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -112,16 +111,14 @@ def check_arguments(given: Mapping[str, object], known: type[Any], made_by: Call
     `made_by` is the `__init__` that got the keywords. The message names its class.
     """
     names = known.__required_keys__ | known.__optional_keys__ | set(made_by.__kwdefaults__ or ())
-    for name in given:
-        if name not in names:
-            near = difflib.get_close_matches(name, names, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(sorted(names))}."
-            raise ArgumentError(f"{made_by.__qualname__.partition('.')[0]} takes no argument {name!r}: {hint}")
+    check_names(made_by.__qualname__.partition(".")[0], given, names)
 
 
 def bounds(arguments: JobArguments) -> Options:
     """The `options` among the arguments; a bound that is an argument itself takes the place of theirs."""
     options = arguments.get("options") or Options()
+    if not isinstance(options, Options):
+        raise UsageError(f"options must be lrs.Options(…), such as lrs.Options(deadline=0.1), and was {options!r:.60}.")
     return replace(
         options,
         deadline=arguments.get("deadline", options.deadline),

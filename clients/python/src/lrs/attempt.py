@@ -13,6 +13,7 @@ import uuid
 from collections import defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
+from lrs.errors import UsageError
 from lrs.launch import launch
 from lrs.meeting import agreed
 
@@ -53,6 +54,15 @@ def token_of_start(job: str) -> AttemptToken:
     if common is not None:
         return AttemptToken(_token(name, common))
     return AttemptToken(_token(name, nonce), _token(name, "") if started.rank > 0 else "")
+
+
+def checked_token(token: object) -> str:
+    """A token that a caller chose; empty if there is none. Raises `UsageError` if it is no token."""
+    if token is None:
+        return ""
+    if not isinstance(token, str) or len(token) > _LONGEST:
+        raise UsageError(f"attempt_token must be a text of at most {_LONGEST} characters, and was {token!r:.60}.")
+    return token
 
 
 def _token(name: str, nonce: str) -> str:

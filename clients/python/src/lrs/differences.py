@@ -39,7 +39,7 @@ def tell_differences(job: Job, asked: JobSpec, differing: Collection[str], *, st
     told = [
         _groups(job.spec, asked)
         if name == "groups"
-        else f"{name} = {_written(job.spec, name)}, and not {_written(asked, name)}"
+        else f"{name} = {_written(job.spec, name)}, which holds; this trainer asked for {_written(asked, name)}"
         for name in sorted(names & set(differing))
     ]
     told = [text for text in told if text]
@@ -47,9 +47,8 @@ def tell_differences(job: Job, asked: JobSpec, differing: Collection[str], *, st
         return
     short = short_name(job.name)
     text = (
-        f"{job.name} is registered with {'; '.join(told)}, as this trainer asks for. What is registered holds. To change the "
-        f"job, use `lrs job update {short}`; to train with other settings, fork it with `lrs job fork {short}` or choose "
-        "another job name."
+        f"{job.name} is registered with {'. It is registered with '.join(told)}. To change the job, use `lrs job update "
+        f"{short}`; to train with other settings, fork it with `lrs job fork {short}` or choose another job name."
     )
     if strict:
         raise UsageError(text, reason="OTHER_SPEC")
@@ -65,7 +64,7 @@ def _groups(found: JobSpec, asked: JobSpec) -> str:
         return ""
     more = f" and {len(pairs) - _GROUPS} more" if len(pairs) > _GROUPS else ""
     rates, wanted = ({group.name: group.base_lr for group in column[:_GROUPS]} for column in zip(*pairs, strict=True))
-    return f"the base rates {rates}, and not {wanted}{more}"
+    return f"the base rates {rates}, which hold; this trainer asked for {wanted}{more}"
 
 
 def _written(spec: JobSpec, name: str) -> str:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 from google.protobuf import json_format
 
-from lrs.errors import MetricError, ResumeError, UsageError
+from lrs import plain
+from lrs.errors import ResumeError, UsageError
 from lrs.lengths import in_steps
-from lrs.reported import number
 from lrs.typed import objective_of, with_defaults
 from lrs.v1.job_pb2 import JobSpec
+from lrs.wire import bare
 from lrs.written import canonical
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def job_name(job: object) -> str:
 
     A job without a namespace is in `LRS_NAMESPACE`, or else in `default`, as on the command line.
     """
+    job = job.strip() if isinstance(job, str) else job
     if not isinstance(job, str):
         raise UsageError(f"A job's name must be a string such as `namespace/job`, and was {job!r:.60}.")
     if _FULL.fullmatch(job):
@@ -47,7 +49,12 @@ def job_name(job: object) -> str:
             f"{job!r} is not a job's name: write `namespace/job`, or `job` alone for the default namespace. Each part has 1 "
             "to 63 letters, digits, `-`, `_` or `.`, and begins with a letter or digit."
         )
-    namespace = match[1] or os.environ.get("LRS_NAMESPACE") or "default"
+    namespace = match[1] or bare(os.environ.get("LRS_NAMESPACE", "")) or "default"
+    if not re.fullmatch(_PART, namespace):
+        raise UsageError(
+            f"LRS_NAMESPACE: {namespace!r:.80} is not a namespace: write 1 to 63 letters, digits, `-`, `_` or `.`, the first "
+            "of them a letter or digit."
+        )
     return f"namespaces/{namespace}/jobs/{match[2]}"
 
 
@@ -63,14 +70,14 @@ def base_rates(groups: Mapping[str, float] | float | None) -> dict[str, float]:
     if groups is None:
         return {}
     rates = {}
-    for name, rate in named.items():
-        try:
-            rates[name] = number(rate, "groups")
-        except MetricError as problem:
+    for name, given in named.items():
+        rate = plain.number(given)
+        if rate is None:
             raise UsageError(
-                f"The base learning rate of {name!r} must be a number, and was {rate!r:.60}: write groups=0.1, or "
+                f"The base learning rate of {name!r} must be a number, and was {given!r:.60}: write groups=0.1, or "
                 "groups={'backbone': 0.1, 'head': 0.2}."
-            ) from problem
+            )
+        rates[str(name)] = rate
     return rates
 
 
@@ -101,7 +108,7 @@ def job_spec(arguments: SchedulerArguments, groups: Mapping[str, float]) -> JobS
         raise UsageError(
             f"spec must be the fields of a job file's `spec`, such as {{'total_steps': 100}}, and was {spec!r:.60}."
         )
-    document: dict[str, Any] = in_steps(JobSpec.DESCRIPTOR, dict(spec or {}) | given)
+    document: dict[str, Any] = in_steps(cast("Descriptor", JobSpec.DESCRIPTOR), dict(spec or {}) | given)
     try:
         json_format.ParseDict(
             cast("dict[str, Any]", canonical(cast("Descriptor", JobSpec.DESCRIPTOR), document)), message

@@ -16,7 +16,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lrs import errors
+from lrs import errors, plain
+from lrs.errors import UsageError
 from lrs.record import Record
 
 if TYPE_CHECKING:
@@ -38,7 +39,11 @@ class Metrics:
 
     def report(self, **values: float) -> None:
         """Write the time and each `name=value`. Leaves out NaN and infinities, which Katib cannot represent."""
-        line = _line(datetime.now(timezone.utc), values)
+        numbers = {name: plain.number(value) for name, value in values.items()}
+        wrong = next((name for name, read in numbers.items() if read is None), None)
+        if wrong is not None:
+            raise UsageError(f"{wrong} must be a number, and was {values[wrong]!r:.60}.")
+        line = _line(datetime.now(timezone.utc), {name: read for name, read in numbers.items() if read is not None})
         if line is None:
             return
         with self._path.open("a") if self._path is not None else nullcontext(sys.stdout) as out:

@@ -11,7 +11,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from lrs.errors import UsageError
-from lrs.v1.options_pb2 import length
+from lrs.field_options import is_length
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -96,7 +96,7 @@ def _value(field: FieldDescriptor, value: object, scale: _Scale | None, path: st
     if field.message_type is not None and not field.message_type.GetOptions().map_entry:
         own_time = field.full_name in _OWN_TIME
         return _read(field.message_type, value, None if own_time else scale, path)
-    if not isinstance(value, str) or not field.GetOptions().Extensions[length] or _number(value) is not None:
+    if not isinstance(value, str) or not is_length(field) or _number(value) is not None:
         return value
     if scale is None:
         raise UsageError(f"{path}: {value!r} is not allowed: time is not counted in steps here, write a number.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -18,7 +17,7 @@ from lrs.v1.job_service_pb2 import (
     QueryTelemetryRequest,
     QueryTelemetryResponse,
 )
-from lrs.wire import DEFAULT_SERVER, Call, Connection
+from lrs.wire import Call, Connection, server_address
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -40,7 +39,7 @@ class Record:
 
     def __init__(self, job: str, *, server: str | None = None) -> None:
         self.name = job_name(job)
-        self.server = server or os.environ.get("LRS_SERVER") or DEFAULT_SERVER
+        self.server = server_address(server)
         self._connection = Connection(self.server, None, ())
         self._telemetry: Call[QueryTelemetryRequest, QueryTelemetryResponse] = Call(
             self._connection, "JobService/QueryTelemetry", QueryTelemetryResponse

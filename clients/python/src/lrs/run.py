@@ -15,7 +15,7 @@ from lrs.launch import launch
 from lrs.lifetime import living
 from lrs.private_server import Place, find_or_start
 from lrs.scheduler import Scheduler
-from lrs.wire import parse_server
+from lrs.wire import bare, parse_server
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -96,7 +96,7 @@ def init(job: str | None = None, *, server: str | None = None) -> Run:
         UnreachableError: If there is no server, and none can be started.
     """
     name = job_name(job or f"run-{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}")
-    given = server or os.environ.get("LRS_SERVER")
+    given = server or bare(os.environ.get("LRS_SERVER", ""))
     if given:
         parse_server(given)
         return Run(name, Place(given, ""))

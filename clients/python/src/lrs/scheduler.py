@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import weakref
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lrs import errors
 from lrs.arguments import SchedulerArguments, bounds, check_arguments
 from lrs.arrival import arrive
-from lrs.attempt import AttemptToken, token_of_start
+from lrs.attempt import AttemptToken, checked_token, token_of_start
 from lrs.copies import SchedulerCopy
 from lrs.directives import Directives
 from lrs.ending import Ending
@@ -31,7 +30,7 @@ from lrs.resume import checked_state
 from lrs.steering import LOSS_AFTER, Steering
 from lrs.steps import first_step, next_step, whole
 from lrs.typed import as_typed
-from lrs.wire import DEFAULT_SERVER, parse_server
+from lrs.wire import server_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,12 +71,11 @@ class Scheduler(Overview):
             UnreachableError: If the server does not answer, and `require_server` or `strict` is set or no base rate is known.
         """
         check_arguments(arguments, SchedulerArguments, Scheduler.__init__)
-        self.server = arguments.get("server") or os.environ.get("LRS_SERVER") or DEFAULT_SERVER
-        parse_server(self.server)
+        self.server = server_address(arguments.get("server"))
         self.job = job_name(job)
         self._first_step = first_step(arguments.get("resume_step", 0))
         self._options = bounds(arguments)
-        given = arguments.get("attempt_token")
+        given = checked_token(arguments.get("attempt_token"))
         token = AttemptToken(given) if given else token_of_start(self.job)
         groups = arguments.get("groups")
         rates = base_rates(groups)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from typing import Any, Final
 
+from lrs import plain
 from lrs.errors import StepError, UsageError
 
 _LAST_STEP: Final = (1 << 53) - 1
@@ -12,10 +13,15 @@ _LAST_STEP: Final = (1 << 53) - 1
 
 def whole(value: Any, name: str) -> int:  # noqa: ANN401 (checked here)
     """`value` as an integer. Raises a `UsageError` that names the argument if it is not an integer."""
-    try:
-        return operator.index(value)
-    except TypeError as problem:
-        raise UsageError(f"{name} must be a whole number, and was {value!r:.60}.") from problem
+    if not isinstance(value, bool):
+        try:
+            return operator.index(value)
+        except TypeError:
+            pass
+    read = plain.whole(value)
+    if read is None:
+        raise UsageError(f"{name} must be a whole number, such as 7, and was {value!r:.60}.")
+    return read
 
 
 def first_step(value: object) -> int:

@@ -7,23 +7,24 @@ the job's controllers or from `lrs sweep`. Further jobs validate the best trial.
 from __future__ import annotations
 
 import logging
-import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar, overload
 
 import grpc
 
-from lrs import errors
+from lrs import errors, plain
 from lrs.arguments import SchedulerArguments, check_arguments
 from lrs.job import job_name
+from lrs.steps import whole
 from lrs.study_space import SCHEDULES, controllers_of, schedule_of
 from lrs.v1.decision_pb2 import Decision
 from lrs.v1.job_pb2 import ARM_BASELINE, ARM_SCHEDULED, Job, JobSpec
 from lrs.v1.job_service_pb2 import AdviseStopRequest, CompleteJobRequest, CreateJobRequest, GetJobRequest
-from lrs.wire import DEFAULT_SERVER, Call, Connection
+from lrs.wire import Call, Connection, server_address
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from google.protobuf.message import Message
     from typing_extensions import Unpack
@@ -47,6 +48,17 @@ class ValidationJob:
     """`ARM_SCHEDULED`: with the best trial's schedule and controllers; `ARM_BASELINE`: without."""
     seed: int
     """The random seed to train it with."""
+
+
+_OUTCOMES = ("COMPLETED", "FAILED", "CANCELLED")
+
+
+def _figure(name: object, value: object) -> float:
+    """A number of the evidence."""
+    read = plain.number(value)
+    if read is None:
+        raise errors.UsageError(f"evidence must map names to numbers, and {name!r:.60} was {value!r:.60}.")
+    return read
 
 
 class Study:
@@ -77,7 +89,7 @@ class Study:
         """
         check_arguments(arguments, SchedulerArguments, Study.__init__)
         _, self._namespace, _, self.experiment = job_name(name).split("/")
-        self.server = arguments.get("server") or os.environ.get("LRS_SERVER") or DEFAULT_SERVER
+        self.server = server_address(arguments.get("server"))
         self._credentials = credentials
         self._metadata = tuple(metadata)
         self._timeout = timeout
@@ -85,7 +97,10 @@ class Study:
 
     def job(self, number: int) -> str:
         """The name of a trial's job."""
-        return job_name(f"{self._namespace}/{self.experiment}-{number:04d}")
+        trial = whole(number, "the number of a trial")
+        if trial < 0:
+            raise errors.UsageError(f"The number of a trial must be at least 0, and was {trial}.")
+        return job_name(f"{self._namespace}/{self.experiment}-{trial:04d}")
 
     @overload
     def options(
@@ -117,7 +132,8 @@ class Study:
             RefusedError: If the job has ended or does not exist.
             UnreachableError: If the service does not answer.
         """
-        request = AdviseStopRequest(name=self.job(number), reason=reason, author="study", evidence=evidence or {})
+        figures = {str(name): _figure(name, value) for name, value in (evidence or {}).items()}
+        request = AdviseStopRequest(name=self.job(number), reason=reason, author="study", evidence=figures)
         request.request_id = f"study: {reason}"[:200]
         return self._call("JobService/AdviseStop", request, Decision, request.name)
 
@@ -125,8 +141,14 @@ class Study:
         """End a trial's job as `COMPLETED`, `FAILED` or `CANCELLED`. Does nothing if the job has ended.
 
         If the service refuses or is away, this logs a warning, and the study goes on.
+
+        Raises:
+            UsageError: If there is no such outcome.
         """
-        name, outcome = self.job(number), f"STATE_{outcome}"
+        written = str(outcome).strip().upper().removeprefix("STATE_")
+        if written not in _OUTCOMES:
+            raise errors.UsageError(f"outcome must be one of {', '.join(_OUTCOMES)}, and was {outcome!r:.60}.")
+        name, outcome = self.job(number), f"STATE_{written}"
         request = CompleteJobRequest(name=name, outcome=outcome, reason=reason[:1000], author="study")
         try:
             self._call("JobService/CompleteJob", request, Job, request.name)
@@ -159,7 +181,9 @@ class Study:
         experiment = experiment or f"{self.experiment}-validation"
         tuned = self._call("JobService/GetJob", GetJobRequest(name=self.job(best)), Job, self.job(best))
         jobs = []
-        for seed in seeds:
+        if isinstance(seeds, (str, bytes)) or not isinstance(seeds, Iterable):
+            raise errors.UsageError(f"seeds must be a list of whole numbers, such as [0, 1, 2], and was {seeds!r:.60}.")
+        for seed in [whole(seed, "a seed") for seed in seeds]:
             for arm, source in ((ARM_SCHEDULED, best), (ARM_BASELINE, best if baseline is None else baseline)):
                 spec = _spec_of_arm(tuned.spec, arm)
                 spec.base_lr_from.study_trial = self.job(source)

@@ -24,6 +24,7 @@ from lrs.options import Options
 from lrs.rates import Directive, Standing
 from lrs.scheduler import Scheduler
 from lrs.snapshots import Snapshots
+from lrs.steps import whole
 from lrs.torch_groups import base_rates_of, group_names, set_groups, set_rate, usual_lag
 from lrs.update_ratio import EVERY, UPDATE_RATIO, UpdateRatio
 
@@ -98,7 +99,9 @@ class LRScheduler(torch.optim.lr_scheduler.LRScheduler):
         self._step_count = 1
         self._last_lr = list(self.base_lrs)
         tier = arguments.get("tier")
-        tier = (2 if model is not None else 0) if tier is None else tier
+        tier = (2 if model is not None else 0) if tier is None else whole(tier, "tier")
+        if model is not None and not isinstance(model, torch.nn.Module):
+            raise errors.UsageError(f"model must be a torch.nn.Module, and was {model!r:.60}.")
         if tier >= 2 and model is None:
             raise errors.UsageError("A trainer of tier 2 keeps copies of its model: give `model`.")
         self.snapshots = Snapshots(model, optimizer, *also_keep) if model is not None else None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from urllib.parse import urlsplit
 
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
 DEFAULT_SERVER = "http://127.0.0.1:50051"
+_HOST = re.compile(r"""[^\s"'<>@]+""")
+_PASSWORD = re.compile(r"(?<=://)[^@]*@|^[^@/]*@")
 
 # gRPC probes a silent connection, so that it notices when the server has vanished. A new connection has its own sockets
 # and asks the name service again; the link decides how long to wait before it.
@@ -116,19 +120,41 @@ class Connection:
         self.channel.close()
 
 
-def parse_server(server: str) -> tuple[str, bool]:
+def server_address(given: object) -> str:
+    """The address of the server: the one that was given, or that of `LRS_SERVER`, or the default.
+
+    Raises `UsageError` if it is no address.
+    """
+    place, server = ("server", given) if given else ("LRS_SERVER", bare(os.environ.get("LRS_SERVER", "")))
+    if not isinstance(server, str):
+        raise UsageError(f"server must be a text such as {DEFAULT_SERVER!r}, and was {server!r:.60}.")
+    address = bare(server) or DEFAULT_SERVER
+    parse_server(address, place)
+    return address
+
+
+def parse_server(server: str, place: str = "server") -> tuple[str, bool]:
     """The `host:port` of an address such as `http://host:50051`, and whether to use TLS."""
-    parts = urlsplit(server if "://" in server else f"http://{server}")
     try:
+        parts = urlsplit(server if "://" in server else f"http://{server}")
         port = parts.port
     except ValueError:
-        port = None
-    if parts.scheme not in ("http", "https") or not parts.hostname or port is None or parts.path not in ("", "/"):
+        parts, port = urlsplit(""), None
+    is_plain = not (parts.username or parts.query or parts.fragment) and parts.path in ("", "/")
+    host = parts.hostname or ""
+    if parts.scheme not in ("http", "https") or not _HOST.fullmatch(host) or not port or not is_plain:
+        shown = _PASSWORD.sub("***@", server)
         raise UsageError(
-            f"{server!r} is not the address of a server: write http://HOST:PORT, or https://HOST:PORT for TLS."
+            f"{place}: {shown!r:.120} is not the address of a server: write http://HOST:PORT, or https://HOST:PORT for TLS, "
+            "with a port from 1 to 65535 and nothing after it."
         )
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    return f"{host}:{port}", parts.scheme == "https"
+    return f"{f'[{host}]' if ':' in host else host}:{port}", parts.scheme == "https"
+
+
+def bare(text: str) -> str:
+    """A text without spaces and quotes around it, which files of variables may keep."""
+    text = text.strip()
+    return text[1:-1].strip() if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'" else text
 
 
 def _serialize(message: Message) -> bytes:

@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING, NoReturn
 
 from google.protobuf.descriptor import FieldDescriptor
 
+from lrs import plain
 from lrs.errors import UsageError
+from lrs.field_options import long_form
 
 if TYPE_CHECKING:
     from google.protobuf.descriptor import Descriptor, EnumDescriptor
 
-_WHOLE_TYPES = (FieldDescriptor.CPPTYPE_INT32, FieldDescriptor.CPPTYPE_INT64)
+#: The types of whole numbers, and the greatest number of each.
+_MOST = {FieldDescriptor.CPPTYPE_INT32: 2**31 - 1, FieldDescriptor.CPPTYPE_INT64: 2**63 - 1}
 _NUMBER_TYPES = (FieldDescriptor.CPPTYPE_DOUBLE, FieldDescriptor.CPPTYPE_FLOAT)
 _WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
@@ -63,12 +66,26 @@ def _fields(message: Descriptor, value: Mapping[object, object], path: str) -> d
             _refuse(place, written, _choose(name, [field.name for field in message.fields]), what="the field ")
         if content is None:
             continue
+        field, content = _long(field, content)
         oneof = field.containing_oneof
         rivals = [other.name for other in oneof.fields if other.name in fields] if oneof is not None else []
         if field.name in fields or rivals:
             _refuse(place, written, f"{[field.name, *rivals][-1]!r} is there already", what="the field ")
         fields[field.name] = _field(field, content, place)
     return fields
+
+
+def _long(field: FieldDescriptor, value: object) -> tuple[FieldDescriptor, object]:
+    """A short form as it is, or as its long form if it is written as that: `{"auto": {}}`, or the name of another form."""
+    message = field.containing_type
+    long = message.fields_by_name.get(long_form(field)) if message is not None else None
+    if long is None or long.message_type is None:
+        return field, value
+    if isinstance(value, str):
+        word = _snake_case(value)
+        if word == "auto" or all(form.name != word for form in _forms(long.message_type)):
+            return field, word
+    return long, value
 
 
 def _field(field: FieldDescriptor, value: object, path: str) -> object:
@@ -93,8 +110,8 @@ def _element(field: FieldDescriptor, value: object, path: str) -> object:
         return _word(field.enum_type, value, path)
     if kind in _NUMBER_TYPES:
         return _number(value, path)
-    if kind in _WHOLE_TYPES:
-        return _whole(value, path)
+    if kind in _MOST:
+        return _whole(value, path, _MOST[kind])
     if kind == FieldDescriptor.CPPTYPE_BOOL:
         known = {"true": True, "false": False}.get(str(value).lower())
         if known is None:
@@ -124,33 +141,19 @@ def _word(words: EnumDescriptor, value: object, path: str) -> str:
 
 
 def _number(value: object, path: str) -> float:
-    number = _as_float(value)
+    number = plain.number(value)
     if number is None:
         _refuse(path, value, "write a number, such as 0.1 or 1e-3")
     return number
 
 
-def _whole(value: object, path: str) -> int:
-    if isinstance(value, str) and value.strip().lstrip("+-").replace("_", "").isdecimal():
-        return int(value)
-    if isinstance(value, bool):
+def _whole(value: object, path: str, most: int) -> int:
+    number = plain.whole(value)
+    if number is None:
         _refuse(path, value, "write a whole number, such as 1000")
-    if isinstance(value, Integral):
-        return int(value)
-    number = _as_float(value)
-    if number is None or not number.is_integer():
-        _refuse(path, value, "write a whole number, such as 1000")
-    return int(number)
-
-
-def _as_float(value: object) -> float | None:
-    """The number in a number or a text, if there is one."""
-    if value is True or value is False or not isinstance(value, (Real, str)):
-        return None
-    try:
-        return float(value)
-    except ValueError:
-        return None
+    if not -most <= number <= most:
+        _refuse(path, value, f"write a whole number of at most {most}")
+    return number
 
 
 def _forms(message: Descriptor) -> list[FieldDescriptor]:

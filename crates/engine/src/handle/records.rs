@@ -58,7 +58,7 @@ impl Engine {
     /// A job's decisions.
     ///
     /// # Errors
-    /// If there is no such job.
+    /// If there is no such job or attempt.
     pub async fn decisions(
         &self,
         name: &JobName,
@@ -69,6 +69,12 @@ impl Engine {
         let view = self.job(name).await?;
         let id = view.row.id;
         self.settled(id).await?;
+        if let Some(attempt) = attempt {
+            let newest = self.0.reads.attempts(id).await?.last().map_or(0, |row| row.attempt);
+            if attempt > newest {
+                return Err(Error::UnknownAttempt { job: name.clone(), attempt: attempt.into(), newest });
+            }
+        }
         let limit = limit.min(pages::decisions(view.row.spec.groups.len()));
         let query = DecisionQuery { attempt, people_only: false, after, limit: limit.saturating_add(1) };
         let mut rows = self.0.reads.decisions(id, &query).await?;
