@@ -107,7 +107,9 @@ pub(super) fn table(applied: &ApplyJobsResponse, dry_run: bool) -> String {
         vec![job.name, outcome(applied).to_owned(), state]
     };
     let rows = output::table(&["JOB", "OUTCOME", "STATE"], applied.jobs.iter().map(row).collect());
-    format!("{would}{created} registered, {updated} changed, {unchanged} left alone.\n{rows}")
+    let jobs = applied.jobs.iter().filter_map(|applied| applied.job.as_ref());
+    let warnings: String = jobs.map(show::warnings_of_one).collect();
+    format!("{would}{created} registered, {updated} changed, {unchanged} left alone.\n{rows}{warnings}")
 }
 
 fn outcome(applied: &AppliedJob) -> &'static str {
