@@ -15,10 +15,12 @@ declare -rA NEEDS=([tests]=build [python_client]=build)
 readonly BUF_VERSION=1.75.0
 readonly CARGO_DENY_VERSION=0.20.2
 readonly KUBERNETES_VALIDATE_VERSION=1.36.0
+readonly PYRIGHT_VERSION=1.1.414
 
 readonly CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/lrs
 readonly BUF=$CACHE/buf-$BUF_VERSION
 readonly CARGO_DENY=$CACHE/cargo-deny-$CARGO_DENY_VERSION
+readonly PYRIGHT=$CACHE/pyright-$PYRIGHT_VERSION
 readonly KUBERNETES_VALIDATE=$CACHE/kubernetes-validate-$KUBERNETES_VALIDATE_VERSION
 
 # install_once DIRECTORY COMMAND…: runs the installer unless it has succeeded before; a half-done installation starts
@@ -60,6 +62,11 @@ EOF
   CARGO_TARGET_DIR=$CARGO_DENY/build CARGO_PROFILE_DEV_DEBUG=0 scripts/retry.sh cargo install --quiet --locked --debug \
     --no-default-features --root "$CARGO_DENY" "cargo-deny@$CARGO_DENY_VERSION"
   rm -rf "$CARGO_DENY/build"
+}
+
+install_pyright() {
+  scripts/need.sh npm
+  scripts/retry.sh npm install --prefix "$PYRIGHT" --no-save --no-audit --no-fund --loglevel=error "pyright@$PYRIGHT_VERSION"
 }
 
 install_kubernetes_validate() {
@@ -128,6 +135,7 @@ need_browser() {
 python_client() {
   local environment site=$scratch/python-client
   environment=$(scripts/python-client.sh)
+  install_once "$PYRIGHT" install_pyright
   (
     cd clients/python
     "$environment/bin/ruff" check .
@@ -147,7 +155,7 @@ python_client() {
   # measure how long a step takes, so nothing runs beside them.
   (
     cd clients/python
-    export PYTHONPATH=$site/lib
+    export PYTHONPATH=$site/lib LRS_PYRIGHT=$PYRIGHT/node_modules/.bin/pyright
     failed=0
     "$environment/bin/pytest" --numprocesses auto --dist loadfile --ignore tests/test_outages.py || failed=1
     "$environment/bin/pytest" tests/test_outages.py || failed=1
@@ -202,7 +210,7 @@ debian_packages() {
   local packages=()
   if wants clippy docs build tests browser python_client; then packages+=(build-essential); fi
   if wants tests browser; then packages+=(postgresql chromium chromium-driver npm); fi
-  if wants proto; then packages+=(npm); fi
+  if wants proto python_client; then packages+=(npm); fi
   if wants dependencies advisories python_client deployment; then packages+=(python3-venv); fi
   printf '%s\n' "${packages[@]}" | sort -u
 }
@@ -218,6 +226,7 @@ announce_downloads() {
   if wants proto && [[ ! -e $BUF/complete ]]; then downloads+=("buf, 90 MB on the disk"); fi
   if wants dependencies advisories && [[ ! -e $CARGO_DENY/complete ]]; then downloads+=("cargo-deny, 5 MB"); fi
   if wants deployment && [[ ! -e $KUBERNETES_VALIDATE/complete ]]; then downloads+=("kubernetes-validate, 130 MB on the disk"); fi
+  if wants python_client && [[ ! -e $PYRIGHT/complete ]]; then downloads+=("pyright, 40 MB on the disk"); fi
   if wants python_client; then
     missing=$(scripts/python-client.sh --missing)
     if [[ -n $missing ]]; then downloads+=("$missing"); fi

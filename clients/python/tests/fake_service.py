@@ -7,6 +7,7 @@ from collections import deque
 from concurrent import futures
 
 import grpc
+from google.protobuf import any_pb2
 
 from lrs.v1.job_pb2 import GroupRate, Job, JobSpec, ParameterGroup
 from lrs.v1.job_service_pb2 import CreateJobRequest, GetJobRequest
@@ -36,6 +37,15 @@ def final_rate(step: int) -> float:
     return 1.0 / (2.0 + step)
 
 
+def refuse(context, code, reason, text) -> None:
+    """End a call as lrs does, with a `google.rpc.ErrorInfo`."""
+    name = reason.encode()
+    info = any_pb2.Any(type_url="type.googleapis.com/google.rpc.ErrorInfo", value=b"\x0a" + bytes([len(name)]) + name)
+    packed = info.SerializeToString()
+    context.set_trailing_metadata((("grpc-status-details-bin", b"\x1a" + bytes([len(packed)]) + packed),))
+    context.abort(code, text)
+
+
 class FakeService:
     """A service on a free port, or on a given port."""
 
@@ -43,9 +53,8 @@ class FakeService:
         """Each entry `(kind, messages)` of the script is for a stream. Streams after the script are good.
 
         `lose`: answers the opening, takes `messages` messages without recording them, then breaks. `mute`: records and
-        answers nothing.
-        `break`: is good for `messages` messages, then breaks. `silent`: records `messages` messages without answering, then
-        breaks. `refuse`: refuses the stream.
+        answers nothing. `break`: is good for `messages` messages, then breaks. `silent`: records `messages` messages
+        without answering, then breaks. `refuse`: refuses the stream, because the job has ended.
         """
         self.script = deque(script)
         self.lag, self.tier = lag, tier
@@ -153,7 +162,7 @@ class FakeService:
             kind, messages = self.script.popleft() if self.script else ("good", None)
             told_end = self._complete_end
         if kind == "refuse":
-            context.abort(grpc.StatusCode.FAILED_PRECONDITION, "the job has ended")
+            refuse(context, grpc.StatusCode.FAILED_PRECONDITION, "JOB_ENDED", "the job has ended")
         taken = 0
         for number, request in enumerate(requests, 1):
             taken += bool(request.step)

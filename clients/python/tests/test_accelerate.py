@@ -70,3 +70,12 @@ def test_its_checkpoints_carry_what_it_takes_to_resume(server, job, tmp_path):
     parts[1].close()
     assert first + second == pytest.approx([0.1 * (1 - step / 16) for step in range(16)])
     assert [(one.attempt, one.resume_step) for one in server.attempts(job)] == [(1, 0), (2, 8)]
+
+
+def test_a_scheduler_that_is_prepared_is_said(server, job, tmp_path, caplog):
+    parts = list(make(job, server, tmp_path, 1, total_steps=8))
+    scheduler = parts[1]
+    parts[0].prepare(scheduler)
+    train(*parts)
+    scheduler.close()
+    assert caplog.text.count("Do not prepare it at test_accelerate.py:") == 1

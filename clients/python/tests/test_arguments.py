@@ -1,6 +1,9 @@
 """A type checker rejects a misspelt keyword and a value of a wrong type. A misspelt keyword is an error at run time too."""
 
+import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -56,6 +59,9 @@ CALLS = {
 #: Wrong keywords, and mypy's message. For a method with overloads, mypy only says that no overload fits.
 WRONG = {
     'controler="auto"': 'argument "controler"',
+    "total_steps=[10]": 'argument "total_steps" .*has incompatible type "list',
+    "schedule=5": 'argument "schedule" .*has incompatible type "int"',
+    'require_server="yes"': 'argument "require_server" .*has incompatible type "str"',
     'steps_per_epoch="ten"': 'argument "steps_per_epoch" .*has incompatible type "str"',
     'deadline="1 s"': 'argument "deadline" .*has incompatible type "str"',
 }
@@ -79,7 +85,12 @@ WRONG_ALONE = {
 
 RIGHT = [
     *(call.format('server=None, total_steps=10, controller="auto", labels={"a": "b"}') for call in CALLS.values()),
-    'lrs.Scheduler("a/b", groups={"head": 0.1}, deadline=1, options=lrs.Options(rank=1))',
+    *(
+        call.format('schedule="cosine", controllers="auto", require_server=True, complete=False')
+        for call in CALLS.values()
+    ),
+    'lrs.Scheduler("a/b", groups={"head": 0.1}, deadline=1, options=lrs.Options(rank=1), controllers=["auto"])',
+    'lrs.Scheduler("a/b").finish("FAILED", "out of memory", timeout=1)',
     'lrs.torch.LRScheduler(optimizer, "a/b", model=model, also_keep=[model], tier=2)',
     'lrs.accelerate.LRScheduler(accelerator, optimizer, "a/b", model=model)',
     'lrs.transformers.LrsCallback("a/b", clip=False, keep=True, stop=True, also_keep=[])',
@@ -115,6 +126,40 @@ def said(tmp_path_factory):
         call = list(calls[name])[int(line) - HEAD.count("\n") - 1]
         errors.setdefault(call, []).append(text)
     return errors
+
+
+@pytest.fixture(scope="module")
+def said_by_pyright(tmp_path_factory):
+    """Pyright's errors for the right and the wrong calls, by call. `make test` installs pyright."""
+    program = os.environ.get("LRS_PYRIGHT") or shutil.which("pyright")
+    if program is None:
+        pytest.skip("there is no pyright: set LRS_PYRIGHT")
+    place = tmp_path_factory.mktemp("pyright")
+    calls = {"right": RIGHT, "wrong": list(wrong_calls())}
+    for name, written in calls.items():
+        (place / f"{name}.py").write_text(HEAD + "".join(f"    {call}\n" for call in written))
+    config = {"include": ["right.py", "wrong.py"], "extraPaths": [str(Path(lrs.__file__).parents[1])]}
+    (place / "pyrightconfig.json").write_text(json.dumps(config))
+    command = [program, "--outputjson", "--pythonpath", sys.executable, "--project", str(place)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    errors = {}
+    for one in json.loads(done.stdout)["generalDiagnostics"]:
+        if one["severity"] == "error":
+            line = one["range"]["start"]["line"] - HEAD.count("\n")
+            errors.setdefault(calls[Path(one["file"]).stem][line], []).append(one["message"])
+    return errors
+
+
+def test_pyright_accepts_every_right_call(said_by_pyright):
+    assert {call: said_by_pyright[call] for call in RIGHT if call in said_by_pyright} == {}
+
+
+def test_pyright_rejects_every_wrong_keyword(said_by_pyright):
+    # Pyright takes a dictionary's keys that a function does not know. At run time they are refused.
+    unpacked = [call for call in wrong_calls() if "(optimizer, **" in call]
+    assert [call for call in wrong_calls() if call not in said_by_pyright] == unpacked
+    misspelt = 'lrs.Scheduler("a/b", controler="auto")'
+    assert said_by_pyright[misspelt] == ['No parameter named "controler"']
 
 
 def wrong_calls():

@@ -88,3 +88,41 @@ def test_a_checkpoint_of_the_trainer_carries_what_it_takes_to_resume(server, job
 def test_several_optimizers_are_refused_with_the_way_out(server, job, tmp_path, batches):
     with pytest.raises(lrs.UsageError, match="2 optimizers"):
         trainer(tmp_path, LrsCallback(job, server=server.url)).fit(Regression(optimizers=2), batches)
+
+
+class Tuned(Regression):
+    """A module whose backbone is frozen at first."""
+
+    def __init__(self):
+        super().__init__()
+        self.backbone = torch.nn.Linear(4, 4)
+        self.groups = []
+
+    def training_step(self, batch, index):
+        return torch.nn.functional.mse_loss(self.layer(self.backbone(batch[0])), batch[1])
+
+    def on_before_optimizer_step(self, optimizer):
+        self.groups.append(len(optimizer.param_groups))
+
+    def configure_optimizers(self):
+        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        return torch.optim.SGD(trained, lr=0.1)
+
+
+def test_a_backbone_that_is_unfrozen_is_trained(server, job, tmp_path, batches):
+    module = Tuned()
+    callback = LrsCallback(job, server=server.url, close_timeout=20.0, **LINEAR)
+    run = pl.Trainer(
+        max_epochs=4,
+        accelerator="cpu",
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+        default_root_dir=tmp_path,
+        callbacks=[pl.callbacks.BackboneFinetuning(unfreeze_backbone_at_epoch=1), callback],
+    )
+    run.fit(module, batches)
+    assert module.groups == [1] * 4 + [2] * 12
+    assert list(server.record(job)["learning_rate"].values()) == pytest.approx([0.1 * (1 - k / 16) for k in range(16)])
+    assert len(callback.scheduler.get_last_lr()) == 2

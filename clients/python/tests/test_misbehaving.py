@@ -182,7 +182,7 @@ def test_a_server_that_knows_nothing_of_lrs_is_named_as_such():
     stranger.start()
     try:
         with pytest.raises(lrs.VersionMismatchError, match="check the address"):
-            lrs.Scheduler("test/fake", server=f"http://127.0.0.1:{port}", start_timeout=20.0)
+            lrs.Scheduler("test/fake", server=f"http://127.0.0.1:{port}", start_timeout=0.2)
     finally:
         stranger.stop(0)
 

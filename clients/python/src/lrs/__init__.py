@@ -23,6 +23,7 @@ from lrs.errors import (
 )
 from lrs.options import Options
 from lrs.rates import Action, Directive, Standing
+from lrs.run import Run, init
 from lrs.scheduler import Scheduler
 
 del _quiet
@@ -40,6 +41,7 @@ __all__ = [
     "Options",
     "RefusedError",
     "ResumeError",
+    "Run",
     "Scheduler",
     "Standing",
     "StepError",
@@ -47,4 +49,5 @@ __all__ = [
     "UsageError",
     "VersionMismatchError",
     "attempt_token",
+    "init",
 ]

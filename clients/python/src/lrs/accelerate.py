@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import logging
+from typing import TYPE_CHECKING
 
+from lrs.contract import Skipped, Window
+from lrs.habits import here
 from lrs.torch import LRScheduler as TorchLRScheduler
 
 if TYPE_CHECKING:
@@ -16,6 +19,8 @@ if TYPE_CHECKING:
     from lrs.torch import TorchArguments
 
 __all__ = ["LRScheduler"]
+
+log = logging.getLogger("lrs")
 
 
 class LRScheduler(TorchLRScheduler):
@@ -36,8 +41,8 @@ class LRScheduler(TorchLRScheduler):
         super().__init__(optimizer, job, **arguments)
         self._accelerator = accelerator
         self._prepared = optimizer
-        self._loss: torch.Tensor | None = None
-        self._batches = 0
+        self._window = Window()
+        self._is_prepared = False
         accelerator.register_for_checkpointing(self)
 
     def guard(self, loss: torch.Tensor | float | None = None) -> bool:
@@ -53,15 +58,25 @@ class LRScheduler(TorchLRScheduler):
         grad_norm: object = None,
         metrics: Mapping[str, object] | None = None,
         *,
+        step: int | None = None,
         learning_rate: float | None = None,
     ) -> None:
-        """If this batch made an update, report it with the mean loss of its batches, and set the next rates."""
-        if loss is not None:
-            part: Any = loss.detach() if hasattr(loss, "detach") else loss
-            self._loss = part if self._loss is None else self._loss + part
-            self._batches += 1
-        if not self._accelerator.sync_gradients or self._accelerator.optimizer_step_was_skipped:
-            return
-        mean = self._loss / self._batches if self._loss is not None else None
-        self._loss, self._batches = None, 0
-        super().step(mean, grad_norm, metrics, learning_rate=learning_rate)
+        """If this batch ended an update, report it with the mean loss of its batches, and set the next rates.
+
+        An update that accelerate's scaler has skipped is reported as skipped.
+        """
+        self._window.add(loss)
+        if not self._is_prepared and any(
+            getattr(known, "scheduler", None) is self for known in self._accelerator._schedulers
+        ):
+            self._is_prepared = True
+            log.warning(
+                "This scheduler was given to accelerator.prepare(), so accelerate steps it %d times for an update and leaves "
+                "batches out. Do not prepare it%s.",
+                self._accelerator.num_processes,
+                here(),
+            )
+        if self._accelerator.sync_gradients:
+            if self._accelerator.optimizer_step_was_skipped and self._skipped is None:
+                self._skipped = Skipped.BY_TRAINER
+            super().step(self._window.take(), grad_norm, metrics, step=step, learning_rate=learning_rate)

@@ -24,7 +24,7 @@ class ControllerArguments(TypedDict, total=False):
     controller: str | None
     """`"auto"`: the recommended closed loop. Default: none."""
     controllers: Sequence[Mapping[str, Any] | str] | Mapping[str, Any] | str | None
-    """Controllers, written as in a job file; the name of a controller has its defaults. Default: none."""
+    """Controllers, written as in a job file: `["reduce_lr_on_plateau"]`, or with parameters as dictionaries. Default: none."""
 
 
 class JobArguments(ControllerArguments, total=False):
@@ -41,8 +41,8 @@ class JobArguments(ControllerArguments, total=False):
     tokens_per_step: int | None
     """The number of tokens in an optimizer update, for lengths in tokens."""
     schedule: Mapping[str, Any] | str | None
-    """A schedule, written as in a job file: `"cosine"`, `{"cosine": {"floor": 0.1}}`, or
-    `{"library": "torch", "scheduler": "StepLR", …}`.
+    """A schedule, written as in a job file: `"cosine"`, `"linear"` or `"wsd"`; with parameters `{"wsd": {"decay_steps": 100}}`,
+    or `{"library": "torch", "scheduler": "StepLR", …}`.
     Lengths may be in words: `{"warmup": {"warmup_steps": "5%"}}`.
 
     Default: the base rate at every step.
@@ -53,6 +53,9 @@ class JobArguments(ControllerArguments, total=False):
     """What the trainer can do. 0: set rates; 1: also clip the gradient; 2: also keep and restore copies. Default: 0."""
     decision_lag: int | None
     """The directive of step k depends on telemetry up to step k - `decision_lag`. Default: 1."""
+    objective: Mapping[str, Any] | str | None
+    """The metric that the job is judged by, such as `"val_loss"` or `"val_accuracy"`, or with a target
+    `{"metric": "val_loss", "target": 0.1}`. Default: the loss."""
     experiment: str | None
     """The name of the experiment. The service compares the jobs of an experiment."""
     arm: str | None
@@ -64,11 +67,16 @@ class JobArguments(ControllerArguments, total=False):
     resume_step: int
     """The first step to train, if there is no state for `Scheduler.load_state_dict`. Default: 0."""
     attempt_token: str | None
-    """The name of the attempt: equal in all its processes, different after a restart. Default: `lrs.attempt_token()`."""
+    """The name of the attempt: equal in all its processes, different after a restart. Default: a new one for each start of
+    the processes, which they share."""
     deadline: float
     """How long a step may wait for the service, in seconds. Default: that of `options`, 0.05."""
     strict: bool
     """Whether `step` raises an exception when the service is away. Default: that of `options`, `False`."""
+    require_server: bool
+    """Whether making a scheduler raises an exception if the service is away. Default: that of `options`, `False`."""
+    complete: bool
+    """Whether `close` completes the job once all of its `total_steps` are trained. Default: `True`."""
     start_timeout: float
     """How long making a scheduler may wait for the service, in seconds. Default: that of `options`, 5."""
     close_timeout: float
@@ -115,6 +123,7 @@ def bounds(arguments: JobArguments) -> Options:
         options,
         deadline=arguments.get("deadline", options.deadline),
         strict=arguments.get("strict", options.strict),
+        require_server=arguments.get("require_server", options.require_server),
         start_timeout=arguments.get("start_timeout", options.start_timeout),
         close_timeout=arguments.get("close_timeout", options.close_timeout),
     )

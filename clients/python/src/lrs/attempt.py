@@ -1,40 +1,59 @@
-"""The token that names an attempt: equal in all its processes, and different after a restart."""
+"""The token that names an attempt: equal in the processes of a start, and different after every restart.
+
+A launcher's names are not enough: they name an allocation or a rendezvous, in which a training may be started many times. So a
+token has a nonce, which the processes of a start share. They agree on it where they meet; see `lrs.meeting`. Processes that
+meet nowhere but in the service follow their rank 0 there; see `lrs.following`.
+"""
 
 from __future__ import annotations
 
+import itertools
 import os
-import socket
 import uuid
-from typing import TYPE_CHECKING
+from collections import defaultdict
+from typing import TYPE_CHECKING, NamedTuple
 
 from lrs.errors import UsageError
+from lrs.launch import launch
+from lrs.meeting import agreed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator
 
 _LONGEST = 200
 
 
-def attempt_token(environment: Mapping[str, str] | None = None) -> str:
-    """The token of this process's attempt, made from the environment variables of its launcher.
+class AttemptToken(NamedTuple):
+    """The token of an attempt, or how to find it."""
 
-    torchrun names the run and counts its restarts; Slurm names the job and its step, and counts how often the job was
-    requeued. Kubernetes numbers the pods of an indexed job but does not count restarts, and a process that was started by
-    hand has no such variables: there each process gets a token of its own. If several processes of such an attempt connect,
-    choose a token yourself.
+    token: str
+    """The token. For a process that follows its rank 0: the token to use if rank 0 begins no attempt."""
+    follows: str = ""
+    """How the token begins that rank 0 chooses, if this process must follow rank 0; else empty."""
+
+
+def attempt_token() -> str:
+    """A new token for an attempt of this process: another one in each call, as after each restart.
+
+    Processes that report in the same attempt must share a token: give each the same as `attempt_token`. By default, the
+    schedulers of processes that were started together share one; see `docs/python.md`.
     """
-    known = os.environ if environment is None else environment
-    run = known.get("TORCHELASTIC_RUN_ID", "")
-    # torchrun's default for a run without an identifier, the same for every run.
-    if run not in ("", "none"):
-        token = f"torchelastic:{run}:{known.get('TORCHELASTIC_RESTART_COUNT', '0')}"
-    elif job := known.get("SLURM_JOB_ID"):
-        token = f"slurm:{job}:{known.get('SLURM_STEP_ID', '-')}:{known.get('SLURM_RESTART_COUNT', '0')}"
-    elif index := known.get("JOB_COMPLETION_INDEX"):
-        token = f"kubernetes:{known.get('HOSTNAME', '')}:{index}:{uuid.uuid4().hex}"
-    else:
-        token = f"process:{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex}"
-    return token if len(token) <= _LONGEST else token[: _LONGEST - 33] + ":" + uuid.uuid5(uuid.NAMESPACE_OID, token).hex
+    return _token(launch().name, uuid.uuid4().hex)
+
+
+def token_of_start(job: str) -> AttemptToken:
+    """The token of the next attempt of a job, shared by the processes that were started together.
+
+    Processes that share tokens must make their schedulers of a job in the same order.
+    """
+    started, nonce, number = launch(), uuid.uuid4().hex, next(_numbers[os.getpid(), job])
+    if not started.is_shared:
+        return AttemptToken(_token(started.name, nonce))
+    name = f"{started.name}:{number}"
+    common = agreed(f"lrs/{job}/{name}/{started.world}", nonce, started)
+    if common is not None:
+        return AttemptToken(_token(name, common))
+    return AttemptToken(_token(name, nonce), _token(name, "") if started.rank > 0 else "")
 
 
 def checked_token(token: object) -> str:
@@ -46,8 +65,12 @@ def checked_token(token: object) -> str:
     return token
 
 
-def world_size(environment: Mapping[str, str] | None = None) -> int | None:
-    """The number of processes that torchrun or Slurm has started for this training; `None` if neither has."""
-    known = os.environ if environment is None else environment
-    sizes = (known.get(name, "") for name in ("WORLD_SIZE", "SLURM_NTASKS"))
-    return next((int(size) for size in sizes if size.isdecimal() and int(size) > 0), None)
+def _token(name: str, nonce: str) -> str:
+    room = _LONGEST - 1 - 32
+    if len(name) > room:
+        name = name[: room - 33] + ":" + uuid.uuid5(uuid.NAMESPACE_OID, name).hex
+    return f"{name}:{nonce}"
+
+
+#: How many schedulers this process has made, by process and job. A forked child counts anew.
+_numbers: defaultdict[tuple[int, str], Iterator[int]] = defaultdict(itertools.count)

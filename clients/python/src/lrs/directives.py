@@ -50,6 +50,7 @@ class Directives:
         self._vain_waits = 0
         self._heard = 0
         self._silent_until = 0.0
+        self._level = logging.WARNING
 
     def first(self, step: int) -> Directive:
         """Start the attempt at `step`, and return the directive of that step."""
@@ -57,16 +58,19 @@ class Directives:
         if self.is_inert:
             return self._hold(step)
         link.begin(step)
-        deadline = time.monotonic() + (self._options.start_timeout if link.connected else self._options.deadline)
-        # Wait for the first stream too: later steps do not wait while there is no stream.
-        while link.connected and link.refusal is None and not (link.listening and link.mailbox.book.plan is not None):
-            if not link.mailbox.wait_for_news(deadline):
+        known = link.job is not None
+        deadline = time.monotonic() + (self._options.start_timeout if known else self._options.deadline)
+        # Wait for the first stream too: later steps do not wait while there is no stream. A refusal that may pass is
+        # waited for, and a server that is away is not.
+        while link.refusal is None and not (link.listening and link.mailbox.book.plan is not None):
+            if not (link.connected or link.setback is not None) or not link.mailbox.wait_for_news(deadline):
                 break
         directive = self._final(step)
         if directive is not None:
             return directive
-        if link.refusal is not None and self._options.strict:
-            raise link.refusal
+        problem = link.refusal or link.setback
+        if problem is not None and self._options.strict:
+            raise problem
         return self._fall_back(step, self._hold(step))
 
     def following(self, step: int, last: Directive, *, waits: bool = True) -> Directive:
@@ -82,6 +86,18 @@ class Directives:
                     code="DEADLINE_EXCEEDED",
                 )
         return self._fall_back(step, last)
+
+    def lose(self, level: int) -> None:
+        """Note that an outage was logged with this level. The link logs its end with the same level."""
+        self.is_away = True
+        self._level = level
+        self._link.mailbox.on_return = self._return
+
+    def _return(self) -> None:
+        """Log that directives come again. The link's threads call this."""
+        self.is_away = False
+        errand, step = self._link.errand, self._link.mailbox.next_step
+        log.log(self._level, "%s answers again, from step %d of %s on.", errand.server, step, errand.job)
 
     def why_away(self) -> str:
         """A sentence that says why the service sends nothing."""
@@ -126,9 +142,6 @@ class Directives:
             directive = self._final(step)
             if directive is not None:
                 self._vain_waits = 0
-                if self.is_away:
-                    self.is_away = False
-                    log.info("%s answers again, from step %d of %s on", link.errand.server, step, link.errand.job)
                 return directive
         return self._final(step)
 
@@ -141,7 +154,6 @@ class Directives:
         if self._late is not None:
             self._late.miss(step)
         if not self.is_away and link.refusal is None:
-            self.is_away = True
             now = time.monotonic()
             level = logging.WARNING if now >= self._silent_until else logging.INFO
             self._silent_until = max(self._silent_until, now + _QUIET_SECONDS)
@@ -154,6 +166,7 @@ class Directives:
                 goes_on,
                 self.why_away(),
             )
+            self.lose(level)
         return directive
 
     def _hold(self, step: int) -> Directive:

@@ -88,6 +88,16 @@ def is_permanent(failure: grpc.RpcError) -> bool:
     return status_code(failure) in _PERMANENT
 
 
+def is_final(failure: grpc.RpcError) -> bool:
+    """Whether the service itself refuses, and says why. A bare status may come from a proxy, as during a roll-out."""
+    return is_permanent(failure) and reason_of(failure) != ""
+
+
+def is_unknown_job(failure: grpc.RpcError) -> bool:
+    """Whether the service does not know the job: it has lost it, if it has known it before."""
+    return reason_of(failure) == "JOB_NOT_FOUND"
+
+
 def is_unknown_attempt(failure: grpc.RpcError) -> bool:
     """Whether the service does not know the attempt: it has lost it, if it has known it before."""
     return reason_of(failure) in ("UNKNOWN_ATTEMPT", "NO_ATTEMPT")
@@ -126,8 +136,8 @@ def refusal(failure: grpc.RpcError, job: str, server: str) -> RefusedError:
         return JobEndedError(f"{text}. Train under a new job name, or fork this one with `lrs job fork`.", **known)
     if reason == "ATTEMPT_TOKEN_REUSED":
         return RefusedError(
-            f"Another attempt, which began at another step, has this attempt token ({text}). Give each restart an "
-            "attempt_token of its own.",
+            f"Another attempt, which began at another step, has this attempt token ({text}). Resume all processes of a start "
+            "at the same step, and give each restart an attempt_token of its own.",
             **known,
         )
     if reason == "STALE_ATTEMPT":

@@ -34,9 +34,14 @@ class Figures:
         self.left_out = 0
         """How many values were left out: no numbers, too many names, or too many values of a metric at a step."""
         self._names: dict[str, str] = {}
-        self._allowed: set[str] = set()
+        self._allowed: dict[str, None] = {}
         self._warned: set[str] = set()
         self._lock = threading.Lock()
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the metrics, in the order they first came."""
+        return list(self._allowed)
 
     def log(self, metrics: Mapping[str, object]) -> None:
         """Keep metrics for the next step."""
@@ -81,7 +86,7 @@ class Figures:
                     f"{written!r:.110} and later metrics are left out: there may be {_MAX_METRICS} names of metrics.",
                 )
                 return None
-            self._allowed.add(name)
+            self._allowed[name] = None
         if name != written:
             self._warn(
                 name,

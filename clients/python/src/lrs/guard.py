@@ -1,17 +1,30 @@
-"""PyTorch: the gradient's norm, clipping to a bound, and leaving out updates that are not finite.
+"""PyTorch: clipping the gradient to a bound, and leaving out updates that are not finite.
 
-The host never reads a gradient from a GPU, because it would wait for the GPU: the GPU itself decides by the norm.
+With several ranks, all of them decide by the joint norm of the gradient, so that all make an update or none does. The host
+never reads a gradient from a GPU, because it would wait for the GPU: the GPU itself decides by the norm.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
+from lrs.contract import Skipped
+from lrs.joint_norm import local_part
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
+
+
+class Verdict(NamedTuple):
+    """What is done to an update."""
+
+    makes: bool
+    """Whether the trainer makes the update."""
+    skipped: Skipped | Tensor | None = None
+    """Why the update is left out. A tensor: a device knows, 0 if it makes the update."""
 
 
 def parameters_of(optimizer: torch.optim.Optimizer) -> list[Tensor]:
@@ -19,25 +32,37 @@ def parameters_of(optimizer: torch.optim.Optimizer) -> list[Tensor]:
     return [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
 
 
-def clip_gradients(parameters: Iterable[Tensor], bound: float | None) -> Tensor:
-    """Scale the gradients so that their joint 2-norm is at most `bound`, and return the norm before scaling.
+def gradients_of(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    """The gradients of an optimizer's parameters."""
+    return [parameter.grad for parameter in parameters_of(optimizer) if parameter.grad is not None]
 
-    Scales nothing if `bound` is `None`, or if the norm is not finite: such an update should be left out.
-    """
+
+def clip_gradients(parameters: Iterable[Tensor], bound: float | None) -> Tensor:
+    """Scale this process' gradients so that their joint 2-norm is at most `bound`, and return the norm before scaling."""
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     if not gradients:
         return torch.zeros(())
     norm = torch.nn.utils.get_total_norm(gradients)
-    if bound is not None:
-        factor = torch.clamp(bound / (norm + 1e-6), max=1.0)
-        factor = torch.where(torch.isfinite(norm), factor, torch.ones_like(factor))
-        torch._foreach_mul_(list(gradients), factor.to(gradients[0].device))
+    clip_to(gradients, norm, bound)
     return norm
 
 
-def leave_out_if_unsound(
+def clip_to(gradients: Sequence[Tensor], norm: Tensor, bound: float | None) -> None:
+    """Scale gradients whose joint norm is `norm` so that it is at most `bound`.
+
+    Scales nothing if `bound` is `None`, or if the norm is not finite: such an update should be left out.
+    """
+    if bound is None or not gradients:
+        return
+    factor = torch.clamp(bound / (norm + 1e-6), max=1.0)
+    factor = torch.where(torch.isfinite(norm), factor, torch.ones_like(factor))
+    parts = [local_part(gradient) for gradient in gradients]
+    torch._foreach_mul_(parts, factor.to(parts[0].device))
+
+
+def judge(
     optimizer: torch.optim.Optimizer, loss: Tensor | float | None, norm: Tensor, skip_above_norm: float | None
-) -> bool:
+) -> Verdict:
     """Whether to make this update: whether loss and norm are finite, and the norm is not above `skip_above_norm`.
 
     If loss or norm is on a GPU, the answer is always yes, and the GPU leaves the update out: a fused optimizer leaves it out
@@ -46,24 +71,28 @@ def leave_out_if_unsound(
     on_device = norm.device.type != "cpu" or (isinstance(loss, Tensor) and loss.device.type != "cpu")
     if not on_device:
         number = float(norm.detach())
-        if loss is not None and not _is_finite(_number(loss)):
-            return False
-        return _is_finite(number) and (skip_above_norm is None or number <= skip_above_norm)
+        if (loss is not None and not _is_finite(_number(loss))) or not _is_finite(number):
+            return Verdict(False, Skipped.NOT_FINITE)
+        if skip_above_norm is not None and number > skip_above_norm:
+            return Verdict(False, Skipped.ABOVE_BOUND)
+        return Verdict(True)
     sound = torch.isfinite(norm)
     if isinstance(loss, Tensor):
         sound = sound & torch.isfinite(loss.detach()).all().to(sound.device)
+    skipped = (~sound).to(torch.float32) * float(Skipped.NOT_FINITE)
     if skip_above_norm is not None:
-        sound = sound & (norm <= skip_above_norm)
+        above = sound & (norm > skip_above_norm)
+        sound = sound & ~above
+        skipped = skipped + above.to(torch.float32) * float(Skipped.ABOVE_BOUND)
     if getattr(optimizer, "_step_supports_amp_scaling", False) and getattr(optimizer, "grad_scale", None) is None:
         # A GradScaler sets this too: the fused kernel reads it, and changes nothing if it is 1.
         optimizer.found_inf = (~sound).to(torch.float32)  # type: ignore[attr-defined]
-        return True
-    for parameter in parameters_of(optimizer):
-        gradient = parameter.grad
-        if gradient is not None:
-            # Not multiplied by zero: zero times NaN is NaN.
-            gradient.masked_fill_(~sound.to(gradient.device), 0.0)
-    return True
+        return Verdict(True, skipped)
+    for gradient in gradients_of(optimizer):
+        part = local_part(gradient)
+        # Not multiplied by zero: zero times NaN is NaN.
+        part.masked_fill_(~sound.to(part.device), 0.0)
+    return Verdict(True, skipped)
 
 
 def _number(loss: Tensor | float) -> float:

@@ -9,8 +9,10 @@ import jax.numpy as jnp
 import optax
 
 from lrs.arguments import SchedulerArguments, check_arguments
+from lrs.contract import SKIPPED_METRIC, Skipped, Window
 from lrs.errors import UsageError
 from lrs.scheduler import Scheduler as CoreScheduler
+from lrs.steps import whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,6 +39,7 @@ class Scheduler(CoreScheduler):
         job: str,
         *,
         hyperparameter: str = "learning_rate",
+        accumulation: int = 1,
         **arguments: Unpack[SchedulerArguments],
     ) -> None:
         """Register or find the job.
@@ -45,12 +48,19 @@ class Scheduler(CoreScheduler):
             job: See `lrs.Scheduler`.
             hyperparameter: The name of the injected rate. With several groups, each group is a label of an
                 `optax.multi_transform`, and the optimizer of that label has this hyperparameter.
+            accumulation: How many calls of `update` make an update of the optimizer, as the `every_k_schedule` of
+                `optax.MultiSteps`.
             arguments: Those of `lrs.Scheduler`. `decision_lag` is 8 by default, because JAX computes asynchronously on every
                 platform.
         """
         check_arguments(arguments, SchedulerArguments, Scheduler.__init__)
         arguments.setdefault("decision_lag", DEVICE_LAG)
+        self._accumulation = whole(accumulation, "accumulation")
+        if self._accumulation < 1:
+            raise UsageError(f"accumulation must be at least 1, and was {accumulation}.")
         super().__init__(job, **arguments)
+        self._window = Window()
+        self._batches = 0
         self._hyperparameter = hyperparameter
         self._kept: dict[str, Any] = {}
 
@@ -64,9 +74,27 @@ class Scheduler(CoreScheduler):
         loss: object = None,
         grad_norm: object = None,
         metrics: Mapping[str, object] | None = None,
+        *,
+        skipped: object = False,
     ) -> _State:
-        """Report the last update, and return the optimizer's state with the rates of the next. Never waits for a device."""
-        self.step(loss, grad_norm, metrics)
+        """Report the last update, and return the optimizer's state with the rates of the next. Never waits for a device.
+
+        Args:
+            opt_state: The optimizer's state after the update.
+            loss: The training loss. With `accumulation`, the mean over the calls of an update is reported.
+            grad_norm: The norm of the whole gradient before clipping.
+            metrics: Other numbers of this update, by name.
+            skipped: Whether the update was left out: a boolean, or an array of one, such as `~state.last_finite` of
+                `optax.apply_if_finite`.
+        """
+        self._window.add(loss)
+        self._batches += 1
+        if self._batches % self._accumulation:
+            return opt_state
+        if skipped is not False:
+            told = skipped * float(Skipped.NOT_FINITE)  # type: ignore[operator]
+            metrics = {**(metrics or {}), SKIPPED_METRIC: told}
+        self.step(self._window.take(), grad_norm, metrics)
         return self._with_rates(opt_state)
 
     def act(self, state: _State) -> _State:

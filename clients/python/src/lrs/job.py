@@ -12,14 +12,14 @@ from google.protobuf import json_format
 
 from lrs import plain
 from lrs.errors import ResumeError, UsageError
-from lrs.field_options import long_form
 from lrs.lengths import in_steps
+from lrs.typed import objective_of, with_defaults
 from lrs.v1.job_pb2 import JobSpec
 from lrs.wire import bare
 from lrs.written import canonical
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Sequence
 
     from google.protobuf.descriptor import Descriptor
 
@@ -88,11 +88,12 @@ def job_spec(arguments: SchedulerArguments, groups: Mapping[str, float]) -> JobS
         "target_epochs": arguments.get("target_epochs"),
         "steps_per_epoch": arguments.get("steps_per_epoch"),
         "tokens_per_step": arguments.get("tokens_per_step"),
-        "schedule": arguments.get("schedule"),
+        "schedule": with_defaults(arguments.get("schedule"), has_length=_has_length(arguments)),
         "controllers": arguments.get("controllers"),
         "controller": arguments.get("controller"),
         "tier": arguments.get("tier") or None,
         "decision_lag": arguments.get("decision_lag"),
+        "objective": objective_of(arguments.get("objective")),
         "experiment": arguments.get("experiment"),
         "arm": arguments.get("arm"),
         "seed": arguments.get("seed"),
@@ -124,6 +125,12 @@ def job_spec(arguments: SchedulerArguments, groups: Mapping[str, float]) -> JobS
     return message
 
 
+def _has_length(arguments: SchedulerArguments) -> bool:
+    spec = arguments.get("spec")
+    known = {**(spec if isinstance(spec, Mapping) else {}), **arguments}
+    return any(known.get(name) is not None for name in ("total_steps", "target_epochs", "totalSteps", "targetEpochs"))
+
+
 def check_length(job: Job, asked: JobSpec | None, first_step: int) -> None:
     """Raise `ResumeError` if the training begins past the end of the job's schedule, and does not say how long it is."""
     says = asked is not None and asked.HasField("total_steps")
@@ -137,20 +144,22 @@ def check_length(job: Job, asked: JobSpec | None, first_step: int) -> None:
     )
 
 
-def _in_short(value: object) -> str:
-    """A field of a spec, in a line."""
-    return " ".join(str(value).split())[:100] or "nothing"
+def as_registered(groups: Sequence[str], known: Sequence[str]) -> list[str]:
+    """The trainer's groups by the names of the job: a first group without a name is `default` while it is alone."""
+    unnamed = ("default", "group0")
+    if groups and known and groups[0] in unnamed and known[0] in unnamed:
+        return [known[0], *groups[1:]]
+    return list(groups)
 
 
-def check_match(
-    job: Job, groups: Sequence[str] | None, asked: JobSpec | None, tier: int, differing: Collection[str] = ()
-) -> None:
-    """Compare a registered job with this trainer. The service says which fields of the spec are `differing`.
+def check_match(job: Job, groups: Sequence[str] | None, asked: JobSpec | None, tier: int) -> None:
+    """Compare a registered job with this trainer.
 
     Raises `UsageError` if their parameter groups differ, apart from groups added at the end of one, or if the trainer
-    trains longer than the job, whose schedule would be over. Logs a warning of each other difference.
+    trains longer than the job, whose schedule would be over.
     """
     found = [group.name for group in job.spec.groups]
+    groups = as_registered(groups, found) if groups is not None else None
     shared = min(len(found), len(groups if groups is not None else found))
     if groups is not None and list(groups[:shared]) != found[:shared]:
         raise UsageError(
@@ -173,17 +182,6 @@ def check_match(
                 f"--set spec.total_steps={longer}`, which counts from the first step of the next attempt on, or train under "
                 "another job name."
             )
-        for field, value in asked.ListFields():
-            known_as = long_form(field) or field.name
-            if known_as in differing:
-                log.warning(
-                    "%s is registered with %s = %s, which holds; this trainer asked for %s. To change the job, use "
-                    "`lrs job update`, or train under another job name.",
-                    job.name,
-                    known_as,
-                    _in_short(getattr(job.spec, known_as)),
-                    _in_short(value),
-                )
     if job.spec.tier > tier:
         log.warning(
             "%s is registered for a trainer of tier %d, but this trainer is of tier %d, so it cannot carry out every "

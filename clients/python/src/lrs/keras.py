@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
-from typing import TYPE_CHECKING, Any
+import math
+from typing import TYPE_CHECKING, Any, cast
 
 import keras
 
-from lrs.arguments import SchedulerArguments, check_arguments
+from lrs.arguments import SchedulerArguments, bounds, check_arguments
+from lrs.contract import End, Training
 from lrs.errors import UsageError
+from lrs.implied import implying
+from lrs.job import job_spec
+from lrs.relength import relength
 from lrs.scheduler import Scheduler
 
 if TYPE_CHECKING:
@@ -23,10 +28,11 @@ log = logging.getLogger("lrs")
 
 
 class LrsCallback(keras.callbacks.Callback):  # type: ignore[misc]
-    """Sets the rate of every batch and reports its loss. Reports each epoch's evaluation with the next batch.
+    """Sets the rate of every update and reports its loss. Reports each epoch's evaluation with the next update.
 
-    Keras tells a callback the mean loss of the epoch so far. The callback computes the batch's own loss from it, exactly if
-    all batches have one size. With `steps_per_execution` above 1, each execution is a step of the job.
+    Keras tells a callback the mean loss of the epoch so far; the callback computes the batch's own loss from it. After a loss
+    that is not finite, Keras tells no other until the epoch ends. With `steps_per_execution` above 1, each execution is a
+    step of the job. With the optimizer's `gradient_accumulation_steps`, so many batches are a step.
     """
 
     def __init__(
@@ -44,7 +50,7 @@ class LrsCallback(keras.callbacks.Callback):  # type: ignore[misc]
             stop: Whether to end the training when the service advises it.
             state: The return value of `state_dict`, to resume from.
             arguments: Those of `lrs.Scheduler`. By default the base rate is the optimizer's, and `total_steps` the number of
-                batches that `fit` trains.
+                updates that `fit` makes, after those of earlier calls of `fit` with this callback.
         """
         check_arguments(arguments, SchedulerArguments, LrsCallback.__init__)
         super().__init__()
@@ -53,60 +59,111 @@ class LrsCallback(keras.callbacks.Callback):  # type: ignore[misc]
         self._stop = stop
         self._state = state
         self._arguments = arguments
+        self._training: Training | None = None
+        self._base_lr: float | None = None
         self._rate: float | None = None
         self._batches = 0
-        self._sum = 0.0
+        self._seen = (0.0, 0.0)
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
-        """Register or find the job, begin an attempt, and set the first rate."""
+        """Look at the optimizer. The attempt begins with the first epoch, whose number says how much is left to train."""
+        if self._training is not None:
+            # An exception may have ended an earlier `fit`: Keras does not tell its callbacks.
+            self._training.end(End.STOPPED)
         optimizer = self.model.optimizer
         if isinstance(getattr(optimizer, "_learning_rate", None), keras.optimizers.schedules.LearningRateSchedule):
             raise UsageError(
                 "The optimizer has a schedule of its own: compile the model with a number as learning_rate."
             )
-        defaults: SchedulerArguments = {"groups": float(keras.ops.convert_to_numpy(optimizer.learning_rate))}
-        steps, epochs = self.params.get("steps"), self.params.get("epochs")
-        if steps and epochs and "target_epochs" not in self._arguments:
-            defaults["total_steps"] = int(steps) * int(epochs)
-        if steps:
-            defaults["steps_per_epoch"] = int(steps)
-        self.scheduler = Scheduler(self._job, **(defaults | self._arguments))
-        if self._state is not None:
-            self.scheduler.load_state_dict(self._state)
-        self._set(self.scheduler.learning_rate)
+        if self.scheduler is not None:
+            self._state = self.scheduler.state_dict()
+        self._training, self._rate = None, None
+        if self._base_lr is None:
+            self._base_lr = float(keras.ops.convert_to_numpy(optimizer.learning_rate))
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Start the epoch's mean loss anew, as Keras does."""
-        self._batches, self._sum = 0, 0.0
+        """Register or find the job and begin an attempt, in the first epoch. Keras starts its mean loss anew."""
+        self._seen = (0.0, 0.0)
+        if self._training is None:
+            self._begin(epoch)
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Report the batch, and set the rate of the next batch."""
-        if self.scheduler is None:
+        """Report the update, if this batch made one, and set the rate of the next."""
+        if self.scheduler is None or self._training is None:
             return
-        mean = (logs or {}).get("loss")
-        loss = None
-        if mean is not None:
-            self._batches += 1
-            total = float(mean) * self._batches
-            loss, self._sum = total - self._sum, total
-        self._set(self.scheduler.step(loss).rates[0])
+        self._training.window.add(self._loss((logs or {}).get("loss"), batch))
+        self._batches += 1
+        if self._batches % self._accumulation:
+            return
+        self._training.update()
+        self._set(self.scheduler.learning_rate)
         if self._stop and self.scheduler.stop_advice:
             self.model.stop_training = True
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Report the evaluation."""
-        if self.scheduler is not None:
-            self.scheduler.log(**{name: value for name, value in (logs or {}).items() if name.startswith("val_")})
+        if self._training is not None:
+            measured = {name: value for name, value in (logs or {}).items() if name.startswith("val_")}
+            self._training.evaluated(measured)
 
     def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
         """Wait until the service has stored all reports."""
-        if self.scheduler is not None:
-            self.scheduler.close()
+        if self._training is not None:
+            self._training.end(End.STOPPED if self.model.stop_training else End.FINISHED)
 
     def state_dict(self) -> dict[str, Any]:
         """The state to save beside the model. Give it to a new callback as `state`."""
         state = self.scheduler.state_dict() if self.scheduler is not None else {}
         return dict(json.loads(json.dumps(state)))
+
+    @property
+    def _accumulation(self) -> int:
+        return int(getattr(self.model.optimizer, "gradient_accumulation_steps", None) or 1)
+
+    def _begin(self, epoch: int) -> None:
+        before = self.scheduler
+        asked: SchedulerArguments = {"groups": cast("float", self._base_lr)}
+        steps, epochs = self.params.get("steps"), self.params.get("epochs")
+        if steps:
+            done = int(self._state["step"]) if self._state else 0
+            if epochs and "target_epochs" not in self._arguments:
+                asked["total_steps"] = done + int(steps) * (int(epochs) - epoch) // self._accumulation
+            asked["steps_per_epoch"] = max(1, int(steps) // self._accumulation)
+        asked |= self._arguments
+        if before is not None and not {"total_steps", "target_epochs"} & set(self._arguments):
+            spec = job_spec(asked, dict.fromkeys(before.groups, 1.0))
+            if spec is not None:
+                relength(before.server, before.job, spec, bounds(asked))
+        with implying({"total_steps", "steps_per_epoch"} - set(self._arguments)):
+            self.scheduler = Scheduler(self._job, **asked)
+        if self._state is not None:
+            self.scheduler.load_state_dict(self._state)
+        self._state = None
+        self._training = Training(self.scheduler)
+        self._batches = 0
+        self._set(self.scheduler.learning_rate)
+
+    def _loss(self, mean: object, batch: int) -> float | None:
+        """The loss of the batches since the last call, from the mean of the epoch so far; `None` if it is not known."""
+        if mean is None:
+            return None
+        total, count = self._tracked() or (float(cast("float", mean)) * (batch + 1), float(batch + 1))
+        (before, seen), self._seen = self._seen, (total, count)
+        if not math.isfinite(before) or count <= seen:
+            return None
+        return (total - before) / (count - seen)
+
+    def _tracked(self) -> tuple[float, float] | None:
+        """The sum and the weight of the epoch's mean loss, which may be a sum over samples, as Keras keeps them."""
+        tracker = getattr(self.model, "_loss_tracker", None)
+        if tracker is None or not hasattr(tracker, "total") or not hasattr(tracker, "count"):
+            return None
+        # On JAX, a running `fit` keeps its state outside the model.
+        state = None if getattr(self.model, "_jax_state_synced", True) else getattr(self.model, "_jax_state", None)
+        outside = (state or {}).get("metrics_variables") or ()
+        known = {id(variable): value for variable, value in zip(self.model.metrics_variables, outside, strict=False)}
+        total, count = (known.get(id(variable), variable) for variable in (tracker.total, tracker.count))
+        return float(keras.ops.convert_to_numpy(total)), float(keras.ops.convert_to_numpy(count))
 
     def _set(self, rate: float) -> None:
         if rate == self._rate:

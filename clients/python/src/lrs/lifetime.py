@@ -1,31 +1,68 @@
-"""Closes open schedulers at the end of the process, and silences them in a forked child."""
+"""Closes the open schedulers when the process ends, and disables them in a forked child."""
 
 from __future__ import annotations
 
 import atexit
 import logging
 import os
-from typing import Protocol
+import weakref
+from typing import TYPE_CHECKING, Protocol
 
 from lrs.errors import LrsError
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable
 
 log = logging.getLogger("lrs")
 
 
 class Open(Protocol):
-    """An object with a connection, such as a scheduler."""
+    """The end of an object with a connection, such as a scheduler."""
 
-    def close(self) -> None:
-        """Wait until the service has stored all reports, and end the connection."""
+    key: tuple[str, str, int]
+
+    def close(self, timeout: float | None = None, outcome: str = "", reason: str = "") -> None:
+        """Wait until the service has stored all reports, and end the connection; with an outcome, end the job too."""
+
+    def give_way(self) -> None:
+        """End, because this process has made another object with the same key."""
+
+
+class Forkable(Protocol):
+    """An object that a forked child inherits without its threads."""
 
     def after_fork_in_child(self) -> None:
         """Do nothing from now on: the threads and the connection belong to the parent."""
 
 
-#: The open schedulers of this process.
+#: The ends of the open schedulers of this process.
 living: set[Open] = set()
-#: Schedulers that a forked child keeps alive: their destructors would talk to the parent's server.
+#: The threads that close schedulers in the background.
+leaving: set[threading.Thread] = set()
+#: The schedulers of this process, open or not.
+_inherited: weakref.WeakSet[Forkable] = weakref.WeakSet()
+#: What to do when all schedulers are closed at the end of the process.
+_last: list[Callable[[], None]] = []
+#: What a forked child keeps alive: destructors would talk to the parent's server.
 _abandoned: list[object] = []
+
+
+def replace(key: tuple[str, str, int]) -> None:
+    """Close the open schedulers with this key, because a new one is being made."""
+    for old in list(living):
+        if old.key == key:
+            old.give_way()
+
+
+def watch_forks(scheduler: Forkable) -> None:
+    """Tell a scheduler when it has been inherited by a forked child."""
+    _inherited.add(scheduler)
+
+
+def when_all_are_closed(action: Callable[[], None]) -> None:
+    """Call `action` at the end of the process, after all schedulers are closed."""
+    _last.append(action)
 
 
 def _close_all() -> None:
@@ -34,13 +71,20 @@ def _close_all() -> None:
             scheduler.close()
         except LrsError as problem:
             log.warning("%s", problem)
+    for thread in list(leaving):
+        thread.join()
+    for action in _last:
+        action()
 
 
 def _after_fork_in_child() -> None:
-    for scheduler in list(living):
+    for scheduler in list(_inherited):
         _abandoned.append(scheduler)
         scheduler.after_fork_in_child()
+    _abandoned.extend(living)
     living.clear()
+    leaving.clear()
+    _inherited.clear()
 
 
 atexit.register(_close_all)

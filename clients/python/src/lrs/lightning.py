@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from lightning.pytorch.callbacks import Callback
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from lrs.arguments import check_arguments
+from lrs.arguments import bounds, check_arguments
+from lrs.contract import End, Training
 from lrs.errors import UsageError
+from lrs.implied import implying
+from lrs.job import job_spec
+from lrs.relength import relength
 from lrs.torch import CallbackArguments, LRScheduler
+from lrs.torch_schedules import controller_of, schedule_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,14 +25,19 @@ if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
     from typing_extensions import Unpack
 
+    from lrs.arguments import SchedulerArguments
+
 __all__ = ["LrsCallback"]
+
+log = logging.getLogger("lrs")
 
 
 class LrsCallback(Callback):
-    """Sets the rates of every update. `configure_optimizers` must return one optimizer and no scheduler.
+    """Sets the rates of every update. `configure_optimizers` must return one optimizer.
 
-    Leave the Trainer's `gradient_clip_val` unset, so that the service sees the gradient's norm and bounds it. The Trainer's
-    checkpoints include the callback's state, so training resumes from them.
+    A scheduler of PyTorch that it returns too becomes the job's schedule, and sets no rates. Leave the Trainer's
+    `gradient_clip_val` unset, so that the service bounds the gradient. The Trainer's checkpoints include the callback's
+    state, so training resumes from them, and a second `fit` goes on where the first has ended.
     """
 
     def __init__(
@@ -46,7 +58,8 @@ class LrsCallback(Callback):
             clip: Whether to clip the gradient to the service's bound and leave out updates that are not finite: tier 1.
             keep: Whether to keep copies of the model in memory and restore them: tier 2.
             stop: Whether to end the training when the service advises it.
-            arguments: Those of `lrs.torch.LRScheduler` except `model`. `total_steps` is the Trainer's by default.
+            arguments: Those of `lrs.torch.LRScheduler` except `model`. By default, `total_steps` is the Trainer's, and
+                `schedule` is that of the module's scheduler.
         """
         check_arguments(arguments, CallbackArguments, LrsCallback.__init__)
         self.scheduler: LRScheduler | None = None
@@ -57,67 +70,106 @@ class LrsCallback(Callback):
         self._stop = stop
         self._arguments = arguments
         self._state: dict[str, Any] | None = None
-        self._loss: torch.Tensor | None = None
+        self._training: Training | None = None
         self._updates = 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Register or find the job, and begin an attempt."""
+        """Register or find the job, and begin an attempt at the Trainer's step."""
         if len(trainer.optimizers) != 1:
             raise UsageError(
                 f"This module has {len(trainer.optimizers)} optimizers, but LrsCallback sets the rates of a single one. In "
                 "configure_optimizers, make an lrs.torch.LRScheduler with a job of its own for each optimizer."
             )
-        defaults: CallbackArguments = {"tier": 2 if self._keep else int(self._clip)}
+        before = self.scheduler
+        if self._training is not None:
+            self._training.end(End.STOPPED)
+        asked: CallbackArguments = {"tier": 2 if self._keep else int(self._clip)}
         total = trainer.estimated_stepping_batches
         if total != float("inf") and "target_epochs" not in self._arguments:
-            defaults["total_steps"] = int(total)
+            asked["total_steps"] = int(total)
         batches = trainer.num_training_batches
         if batches != float("inf"):
             # What is left over at the end of an epoch is an update of its own.
-            defaults["steps_per_epoch"] = max(1, math.ceil(batches / max(1, trainer.accumulate_grad_batches)))
+            asked["steps_per_epoch"] = max(1, math.ceil(batches / max(1, trainer.accumulate_grad_batches)))
+        asked |= self._schedule(trainer, asked.get("steps_per_epoch"))
+        asked |= self._arguments
+        if (
+            before is not None
+            and before.core is not None
+            and not {"total_steps", "target_epochs"} & set(self._arguments)
+        ):
+            spec = job_spec(cast("SchedulerArguments", asked), dict.fromkeys(before.core.groups, 1.0))
+            if spec is not None:
+                relength(before.core.server, before.core.job, spec, bounds(asked))
         model = pl_module if self._keep else None
-        self.scheduler = LRScheduler(trainer.optimizers[0], self._job, model=model, **(defaults | self._arguments))
-        if self._state is not None:
-            self.scheduler.load_state_dict(self._state)
+        with implying({"total_steps", "steps_per_epoch", "tier"} - set(self._arguments)):
+            self.scheduler = LRScheduler(trainer.optimizers[0], self._job, model=model, **asked)
+        self.scheduler.leave_habits()
+        self._training = Training(self.scheduler)
+        self._updates = trainer.global_step
+        saved, self._state = self._state, None
+        if saved is None and trainer.global_step > 0:
+            # The Trainer goes on where an earlier `fit` has ended; without one, only its step is known.
+            known = before.state_dict() if before is not None else self.scheduler.state_dict() | {"attempt": 0}
+            saved = known | {"step": trainer.global_step, "last_epoch": trainer.global_step}
+        if saved is not None:
+            self.scheduler.load_state_dict(saved)
         else:
             self.scheduler.begin()
-        self._updates = trainer.global_step
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int  # noqa: ANN401
+    ) -> None:  # fmt: skip
+        """Set the rates again: the module's own scheduler may have set others."""
+        if self.scheduler is not None:
+            self.scheduler.apply_rates()
 
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: torch.optim.Optimizer
     ) -> None:
-        """Clip to the bound, and drop the gradients of an update that is not finite."""
+        """Clip to the bound, and drop the gradients of an update that is not finite. The Trainer clips after this."""
         if self.scheduler is not None and self._clip:
             self.scheduler.guard_in_trainer()
-            if trainer.gradient_clip_val:
-                self.scheduler.forget_norm()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int  # noqa: ANN401
     ) -> None:  # fmt: skip
         """If this batch made an update, report it and set the rates of the next update."""
+        if self.scheduler is None or self._training is None:
+            return
         loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
         if isinstance(loss, torch.Tensor):
-            # Lightning has divided the loss by the number of accumulated batches.
-            self._loss = loss.detach() if self._loss is None else self._loss + loss.detach()
-        if self.scheduler is None or trainer.global_step == self._updates:
+            # Lightning has divided the loss by the configured number of batches, even where fewer are left.
+            shares = trainer.accumulate_grad_batches if pl_module.automatic_optimization else 1
+            self._training.window.add(loss.detach() * shares)
+        if trainer.global_step == self._updates:
             return
         self._updates = trainer.global_step
-        reported, self._loss = self._loss, None
-        self.scheduler.step(reported)
+        self._training.update(updates=trainer.global_step)
         if self._stop and self.scheduler.stop_advice:
             trainer.should_stop = True
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Report the validation's metrics."""
-        if self.scheduler is not None and not trainer.sanity_checking:
+        if self._training is not None and self._training.ended is None and not trainer.sanity_checking:
             known = trainer.callback_metrics
-            self.scheduler.log(**{name: known[name] for name in self._metrics if name in known})
+            self._training.evaluated({name: known[name] for name in self._metrics if name in known})
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Wait until the service has stored all reports."""
-        if self.scheduler is not None:
-            self.scheduler.close()
+        if self._training is not None:
+            total = trainer.estimated_stepping_batches
+            self._training.end(End.STOPPED if trainer.global_step < total < float("inf") else End.FINISHED)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Leave a training that an exception ends."""
+        if self._training is not None:
+            self._training.end(End.FAILED, f"{type(exception).__name__}: {exception}"[:200])
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Leave a training that ended in another way."""
+        if self._training is not None and stage == "fit":
+            self._training.end(End.STOPPED)
 
     def state_dict(self) -> dict[str, Any]:
         """The state for Lightning's checkpoints."""
@@ -126,3 +178,39 @@ class LrsCallback(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keep the state of a checkpoint until training starts."""
         self._state = dict(state_dict) or None
+
+    def _schedule(self, trainer: Trainer, steps_per_epoch: int | None) -> CallbackArguments:
+        """The schedule, or the controller, of the module's own scheduler."""
+        configs = trainer.lr_scheduler_configs
+        if not configs:
+            return {}
+        given, config = self._arguments, configs[0]
+        name = type(config.scheduler).__name__
+        if given.get("schedule") is not None or "schedule" in (given.get("spec") or {}):
+            log.warning(
+                "The callback's schedule holds, and not the %s that configure_optimizers returns: remove it.", name
+            )
+            return {}
+        if len(configs) > 1:
+            raise UsageError(
+                "configure_optimizers returns several schedulers: return one, or give the callback `schedule=…`."
+            )
+        if isinstance(config.scheduler, ReduceLROnPlateau):
+            metric = str(config.monitor or "val_loss")
+            self._metrics = tuple(dict.fromkeys((*self._metrics, metric)))
+            return {"controllers": [controller_of(config.scheduler, metric)]}
+        every = max(1, config.frequency)
+        if config.interval == "epoch":
+            if steps_per_epoch is None:
+                raise UsageError(f"The module's {name} counts epochs, whose length is not known: use interval='step'.")
+            every *= steps_per_epoch
+        elif every > 1:
+            # Lightning counts the batches of each epoch anew.
+            batches, accumulated = trainer.num_training_batches, max(1, trainer.accumulate_grad_batches)
+            if batches == float("inf") or batches % every or every % accumulated:
+                raise UsageError(
+                    f"The module's {name} has frequency={every}, which is no regular number of updates here: an epoch has "
+                    f"{batches} batches, and {accumulated} are accumulated. Use frequency=1, or give the callback `schedule=…`."
+                )
+            every //= accumulated
+        return {"schedule": schedule_of(config.scheduler, steps=every)}

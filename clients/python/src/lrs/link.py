@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Final
 import grpc
 
 from lrs import errors
+from lrs.following import Following
 from lrs.mailbox import Mailbox
 from lrs.once import WarnOnce
+from lrs.proxies import proxy_hint
 from lrs.rates import from_wire
-from lrs.registration import find_or_register, start_attempt, steps_ahead
+from lrs.registration import find_or_register, grown, start_attempt, steps_ahead
 from lrs.stream import Stream
+from lrs.v1.job_service_pb2 import GetJobRequest
 from lrs.v1.learning_rate_service_pb2 import GetLearningRateRequest
 from lrs.wire import Connection
 
@@ -46,7 +49,9 @@ class Link:
         # Written by the link's threads, read by the trainer's.
         self.job: Job | None = None
         self.attempt: StartAttemptResponse | None = None
+        self.token = "" if errand.attempt_token.follows else errand.attempt_token.token
         self.refusal: errors.LrsError | None = None
+        self.setback: errors.LrsError | None = None  # a refusal that is tried again, as it may come from a proxy
         self.last_failure = ""
         self.connected = False
         self.listening = False
@@ -54,7 +59,10 @@ class Link:
 
         self._options = options
         self._begun = threading.Event()
+        self._told_groups = len(errand.groups or ())  # how many of them the service knows or refuses
         self._is_forgotten = False  # whether the service has lost the attempt
+        self._was_served = False  # whether the present connection has given a plan
+        self._hurries = threading.Event()  # whether to try again at once, because the end waits
         self._closing = threading.Event()
         self._stream: Stream | None = None
         self._connection: Connection | None = None
@@ -82,14 +90,20 @@ class Link:
         self.first_step = first_step
         self._begun.set()
 
+    def grow(self, groups: Mapping[str, float]) -> None:
+        """Note the trainer's groups, of which the last are new; the keeper makes them known."""
+        self.errand = self.errand._replace(groups=list(groups), base_lrs=tuple(groups.values()))
+
     def close(self, timeout: float) -> int:
         """Wait until the service has stored all samples, end the threads, and return the number of samples left."""
         mailbox, deadline = self.mailbox, time.monotonic() + timeout
         mailbox.is_leaving = True
+        self._hurries.set()
         while mailbox.unacknowledged and self.refusal is None and time.monotonic() < deadline:
             mailbox.wake()
             mailbox.wait_for_news(min(deadline, time.monotonic() + 0.05))
         self._closing.set()
+        self._hurries.set()
         self._begun.set()
         self.listening = False
         mailbox.work.give()
@@ -116,15 +130,12 @@ class Link:
                 # gRPC raises ValueError on a closed channel, and RuntimeError while Python is ending.
                 if self._closing.is_set():
                     return
-                self.last_failure = errors.details(failure) if isinstance(failure, grpc.RpcError) else str(failure)
-                if isinstance(failure, grpc.RpcError) and self.attempt and errors.is_unknown_attempt(failure):
-                    self._is_forgotten = True
-                    failures += 1
-                elif isinstance(failure, grpc.RpcError) and errors.is_permanent(failure):
+                if isinstance(failure, grpc.RpcError) and not self._survives(failure):
                     self._refuse(errors.refusal(failure, self.errand.job, self.errand.server))
                     return
-                else:
-                    failures = 1 if self.connected else failures + 1
+                if not isinstance(failure, grpc.RpcError):
+                    self.last_failure = str(failure)
+                failures = 1 if self._was_served else failures + 1
             except Exception as problem:  # noqa: BLE001 (training goes on, whatever the bug)
                 text = f"The client of {self.errand.job} has failed and reports nothing more: {problem!r}."
                 self._refuse(errors.LrsError(text, code="INTERNAL"))
@@ -133,7 +144,35 @@ class Link:
                 self.connected = self.listening = False
             self.changed.set()
             self.mailbox.news.give()
-            self._closing.wait(self._options.backoff.wait(failures))
+            self._wait(failures)
+
+    def _survives(self, failure: grpc.RpcError) -> bool:
+        """Note a failed call; whether to try again. Only the service itself, by its reason, can refuse for good."""
+        errand = self.errand
+        self.last_failure, self.setback = errors.details(failure), None
+        if self.attempt is not None and errors.is_unknown_job(failure):
+            self._is_forgotten, self.job = True, None
+        elif self.attempt is not None and errors.is_unknown_attempt(failure):
+            self._is_forgotten = True
+        elif errors.is_final(failure):
+            return False
+        elif errors.is_permanent(failure):
+            self.setback = errors.refusal(failure, errand.job, errand.server)
+            self.last_failure = str(self.setback).rstrip(".")
+        else:
+            self.last_failure += proxy_hint(errand.server)
+        return True
+
+    def _wait(self, failures: int) -> None:
+        """Wait until the next try."""
+        options = self._options
+        # An address that never served the job may be wrong, so it is asked rarely once training has begun.
+        is_slow = self.setback is not None and self.job is None and self.announces
+        backoff = options.slow_backoff if is_slow else options.backoff
+        if self.mailbox.is_leaving:
+            self._closing.wait(options.backoff.wait(failures))
+        else:
+            self._hurries.wait(backoff.wait(failures))
 
     def _refuse(self, refusal: errors.LrsError) -> None:
         self.refusal = refusal
@@ -147,6 +186,7 @@ class Link:
         """Make a connection and use it until it breaks or the link closes. Returns only when the link closes."""
         errand, options = self.errand, self._options
         connection = Connection(errand.server, options.credentials, options.metadata)
+        self._was_served = False
         try:
             job = self.job or find_or_register(connection, errand, options.call_timeout)
             self.job = job
@@ -158,8 +198,12 @@ class Link:
                 return
             attempt = self.attempt
             if attempt is None or self._is_forgotten:
+                if not self.token and not self._follow(connection):
+                    return
                 resumes = self.resumes if attempt is None else None
-                attempt = start_attempt(connection, errand, job, self.first_step, resumes, options.call_timeout)
+                attempt = start_attempt(
+                    connection, errand, job, self.token, self.first_step, resumes, options.call_timeout
+                )
                 # If telemetry can change the rates, or a directive can hold more than rates, a plan is never final.
                 self.mailbox.reach(steps_ahead(job, attempt), trusts_plan=not attempt.needs_telemetry)
                 if self._is_forgotten:
@@ -171,11 +215,25 @@ class Link:
                     )
                 self.attempt, self._is_forgotten = attempt, False
             self._renew_plan(connection, attempt)
+            self._was_served = True
             self.changed.set()
             self._listen(connection, attempt)
         finally:
             self._connection = None
             connection.close()
+
+    def _follow(self, connection: Connection) -> bool:
+        """Take the token that rank 0 of this start has chosen; false if the link closes before."""
+        own, tries = self.errand.attempt_token, 0
+        following = Following(own)
+        while not self._closing.is_set():
+            self.token = following.token(connection, self.errand.job, self._options.call_timeout) or ""
+            if self.token:
+                return True
+            self.last_failure = "rank 0 has begun no attempt yet"
+            tries += 1
+            self._closing.wait(self._options.backoff.wait(tries))
+        return False
 
     def _renew_plan(self, connection: Connection, attempt: StartAttemptResponse) -> None:
         request = GetLearningRateRequest(
@@ -193,7 +251,7 @@ class Link:
         stream = Stream(connection, self.mailbox, self.errand.job, attempt.attempt, self._options, self._warn)
         self._stream = stream
         try:
-            self.listening, self.last_failure = True, ""
+            self.listening, self.last_failure, self.setback = True, "", None
             self.mailbox.work.give()
             self.mailbox.news.give()
             if self._closing.is_set():  # `close` has missed this stream
@@ -216,9 +274,27 @@ class Link:
             connection, attempt = self._connection, self.attempt
             if connection is None or attempt is None or self.refusal is not None:
                 continue
+            self._tell_groups(connection)
             if mailbox.wants_plan(self._options.plan_steps // 4):
                 try:
                     self._renew_plan(connection, attempt)
                 except (grpc.RpcError, ValueError, errors.LrsError) as failure:
                     # A failure that matters breaks the stream too.
                     log.debug("No new plan for %s: %s", self.errand.job, failure)
+
+    def _tell_groups(self, connection: Connection) -> None:
+        """Make the groups known that the trainer has added, unless an order has added them already."""
+        groups = len(self.errand.groups or ())
+        if groups <= self._told_groups:
+            return
+        try:
+            job = connection.get_job(GetJobRequest(name=self.errand.job), self._options.call_timeout)
+            self.job = grown(connection, self.errand, job, self._options.call_timeout)
+            self._told_groups = groups
+        except grpc.RpcError as failure:
+            if errors.is_permanent(failure):
+                self._told_groups = groups
+                refused = (
+                    f"{self.errand.job} does not get this trainer's new parameter groups: {errors.details(failure)}"
+                )
+                self._warn("groups", f"{refused} They keep the trainer's own rates.")

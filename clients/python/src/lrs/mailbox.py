@@ -18,6 +18,8 @@ from lrs.signals import Signal
 from lrs.spill import Spill
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from lrs.once import WarnOnce
     from lrs.options import Options
     from lrs.rates import Directive
@@ -48,6 +50,8 @@ class Mailbox:
         """The step that is trained next."""
         self.wake_at = NEVER
         """At this step the trainer wakes the sender, so that directives reach far enough ahead."""
+        self.on_return: Callable[[], None] | None = None
+        """Called once, on a link's thread, when directives reach the trainer's step again; `None` if they do."""
         # Written by the link's threads, read by the trainer's.
         self.heard = 0
         """The number of answers received on streams."""
@@ -148,7 +152,7 @@ class Mailbox:
         with self._lock:
             self.book.take_answer(answer, self.next_step)
             self._raise_mark()
-        self.news.give()
+        self._tell()
 
     def wants_plan(self, margin: int) -> bool:
         """Whether to ask for a new plan; see `RateBook.wants_plan`."""
@@ -171,7 +175,11 @@ class Mailbox:
                     if passed is not None and passed.actions:
                         self.late.append(passed)
             self._raise_mark()
-        self.news.give()
+        self._tell()
+
+    def after_fork(self) -> None:
+        """Take a new lock: another thread of the parent may have held the old one."""
+        self._lock = threading.Lock()
 
     def discard(self) -> None:
         """Drop all samples and later reports, because the service refuses them."""
@@ -183,6 +191,14 @@ class Mailbox:
         """Close the outbox's file."""
         with self._lock:
             self._outbox.close()
+
+    def _tell(self) -> None:
+        """Tell the trainer that something has come, and the log that an outage is over."""
+        self.news.give()
+        on_return = self.on_return
+        if on_return is not None and self.book.final_through >= self.next_step:
+            self.on_return = None
+            on_return()
 
     def _take_opening(self, answer: StreamTelemetryResponse) -> None:
         """Take the first answer on a stream: it says how much telemetry the service has."""

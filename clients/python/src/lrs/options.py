@@ -24,6 +24,8 @@ class Options:
     """How long a step may wait for the service."""
     strict: bool = False
     """Whether `step` raises `UnreachableError` or `RefusedError` instead of training on with the plan."""
+    require_server: bool = False
+    """Whether making a scheduler raises `UnreachableError` if the service does not answer within `start_timeout`."""
     start_timeout: float = 5.0
     """How long making a scheduler, and beginning its attempt, may wait for the service."""
     close_timeout: float = 5.0
@@ -51,6 +53,8 @@ class Options:
     """Metadata to send with every call."""
     backoff: Backoff = field(default_factory=Backoff)
     """How long to wait between tries to reach the service."""
+    slow_backoff: Backoff = field(default_factory=lambda: Backoff(first=1.0, longest=30.0))
+    """The same while the server answers that it does not know lrs, as long as it has never served the job."""
 
     def __new__(cls, **given: object) -> Options:
         """Check the keywords: a misspelt one is refused with the nearest."""

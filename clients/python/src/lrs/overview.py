@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lrs.directives import Directives
+    from lrs.ending import Ending
     from lrs.errors import LrsError
     from lrs.fallback import FallbackSteps
     from lrs.figures import Figures
@@ -19,6 +20,7 @@ class Overview:
     _link: Link
     _directives: Directives
     _figures: Figures
+    _ending: Ending
     _directive: Directive | None
     _first_step: int
 
@@ -75,6 +77,11 @@ class Overview:
         return attempt.attempt if attempt is not None else 0
 
     @property
+    def attempt_token(self) -> str:
+        """The token of the attempt; empty as long as this process waits for rank 0 to choose it."""
+        return self._link.token
+
+    @property
     def tier(self) -> int:
         """The job's tier; the trainer's tier until the job is known. See `lrs.v1.JobSpec.tier`."""
         job = self._link.job
@@ -109,7 +116,7 @@ class Overview:
     @property
     def unacknowledged(self) -> int:
         """How many reported steps the service has not confirmed as stored."""
-        return self._link.mailbox.unacknowledged
+        return self._link.mailbox.unacknowledged + (self._ending.held is not None)
 
     def _begin(self) -> Directive:
         """Start the attempt, and return the first step's directive."""

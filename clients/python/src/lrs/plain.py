@@ -6,13 +6,14 @@ What means the same is read the same. A refusal names the argument, what was giv
 from __future__ import annotations
 
 import math
+from decimal import Decimal
 from numbers import Integral, Real
 
 
 def number(value: object) -> float | None:
     """The number in a number, in a scalar of an array library, or in a text; `None` if there is none."""
     value = _scalar(value)
-    if isinstance(value, bool) or not isinstance(value, (Real, str)):
+    if isinstance(value, bool) or not isinstance(value, (Real, Decimal, str)):
         return None
     try:
         return float(value)

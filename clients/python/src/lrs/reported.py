@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import sys
-from numbers import Real
 
-from lrs import plain
 from lrs.jax_readings import JaxReading
 from lrs.readings import Reading, not_a_number
 
@@ -31,7 +29,8 @@ def reading(value: object, name: str) -> float | Reading:
     if isinstance(value, (str, bytes, bytearray)) or not hasattr(value, "__float__"):
         raise not_a_number(value, name)
     try:
-        return float(value)
+        # An array of one element is a number, whatever its shape; numpy's `float` takes only those without dimensions.
+        return float(value.item() if getattr(value, "size", None) == 1 and hasattr(value, "item") else value)
     except (TypeError, ValueError, OverflowError) as problem:
         raise not_a_number(value, name) from problem
 
@@ -41,13 +40,10 @@ def number(value: object, name: str) -> float:
 
     Raises `MetricError` if `value` is not a number.
     """
-    if isinstance(value, Real):
-        return float(value)
-    device = getattr(getattr(value, "device", None), "type", "cpu")
-    read = plain.number(value) if device == "cpu" and not isinstance(value, str) else None
-    if read is None:
+    found = reading(value, name)
+    if not isinstance(found, float):
         raise not_a_number(value, name)
-    return read
+    return found
 
 
 def _is_torch_tensor(value: object) -> bool:

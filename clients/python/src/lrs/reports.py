@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from lrs.contract import SKIPPED_METRIC
 from lrs.outbox import Sample
 from lrs.rates import Standing
 
@@ -54,7 +55,8 @@ def sample_of(report: Report, on_failure: Callable[[Exception], None]) -> Sample
     metrics = None
     if figures:
         read = [(name, _number(value, on_failure)) for name, value in figures]
-        metrics = [(name, value) for name, value in read if value is not None]
+        # A device knows of each update whether it was skipped; only the skipped ones are recorded.
+        metrics = [(name, value) for name, value in read if value is not None and (value or name != SKIPPED_METRIC)]
     if directive is None:
         return Sample(step, loss, grad_norm, rate, metrics, Standing.FINAL)
     return Sample(step, loss, grad_norm, directive.rates[0] if rate is None else rate, metrics, directive.standing)

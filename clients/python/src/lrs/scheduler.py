@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import logging
+import weakref
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from lrs import errors
 from lrs.arguments import SchedulerArguments, bounds, check_arguments
-from lrs.attempt import attempt_token as token_of_environment
-from lrs.attempt import checked_token
+from lrs.arrival import arrive
+from lrs.attempt import AttemptToken, checked_token, token_of_start
+from lrs.copies import SchedulerCopy
 from lrs.directives import Directives
+from lrs.ending import Ending
 from lrs.figures import Figures
+from lrs.implied import implied_fields
 from lrs.job import base_rates, job_name, job_spec
 from lrs.late_actions import LateActions
-from lrs.lifetime import living
+from lrs.lifetime import replace, watch_forks
 from lrs.link import Link
 from lrs.mailbox import NEVER
+from lrs.once import WarnOnce
 from lrs.overview import Overview
 from lrs.registration import Errand
 from lrs.reported import number, reading
 from lrs.reports import Report
 from lrs.resume import checked_state
+from lrs.steering import LOSS_AFTER, Steering
 from lrs.steps import first_step, next_step, whole
+from lrs.typed import as_typed
 from lrs.wire import server_address
 
 if TYPE_CHECKING:
@@ -40,7 +47,9 @@ class Scheduler(Overview):
     """An attempt of a job, for its trainer.
 
     Read `directive` (or `learning_rate`) before a step, and call `step` after it. Only the thread that trains may call `step`;
-    any thread may call everything else. In a forked child the scheduler does nothing and holds its rates.
+    any thread may call everything else. In a forked child the scheduler does nothing and holds its rates, and so does a copy
+    made by `pickle` or `copy.deepcopy`; see `lrs.copies`. A scheduler that nobody uses any more is closed, and so is an older
+    one of this process for the same job.
     """
 
     def __init__(self, job: str, **arguments: Unpack[SchedulerArguments]) -> None:
@@ -59,14 +68,15 @@ class Scheduler(Overview):
             JobEndedError: If the job has ended.
             VersionMismatchError: If the server is of another major version.
             RefusedError: If the server refuses for another reason, such as an invalid schedule.
-            UnreachableError: If the server does not answer, and `strict` is set or no base rate is known.
+            UnreachableError: If the server does not answer, and `require_server` or `strict` is set or no base rate is known.
         """
         check_arguments(arguments, SchedulerArguments, Scheduler.__init__)
         self.server = server_address(arguments.get("server"))
         self.job = job_name(job)
         self._first_step = first_step(arguments.get("resume_step", 0))
         self._options = bounds(arguments)
-        self.attempt_token = checked_token(arguments.get("attempt_token")) or token_of_environment()
+        given = checked_token(arguments.get("attempt_token"))
+        token = AttemptToken(given) if given else token_of_start(self.job)
         groups = arguments.get("groups")
         rates = base_rates(groups)
         names = list(rates) if isinstance(groups, Mapping) else None
@@ -74,9 +84,23 @@ class Scheduler(Overview):
         asked = job_spec(arguments, rates)
         self._figures = Figures()
         self._directive: Directive | None = None
-        self._closed = False
+        self._steering = Steering(WarnOnce())
+        self._lossless = self._normless = 0
+        self._look_at = self._first_step + LOSS_AFTER
         base_lrs, ranks = tuple(rates.values()), self._options.reporting_ranks
-        errand = Errand(self.server, self.job, asked, names, tier, self.attempt_token, base_lrs, ranks)
+        errand = Errand(
+            self.server,
+            self.job,
+            asked,
+            names,
+            tier,
+            token,
+            base_lrs,
+            ranks,
+            self._options.strict,
+            implied_fields(),
+        )
+        replace((self.server, self.job, self._options.rank))
         self._link = Link(errand, self._options)
         self._mailbox = self._link.mailbox
         self._mailbox.next_step = self._first_step
@@ -87,9 +111,13 @@ class Scheduler(Overview):
         # Looked up once, because `step` calls these every time.
         self._hand_over: Callable[[Report], None] = self._mailbox.inbox.append
         self._take_final: Callable[[int, None], Directive | None] = self._mailbox.book.finals.pop
+        completes = arguments.get("complete", True)
+        self._ending = Ending(self._link, self._options, self._figures, self._directives, completes)
         self._link.start()
-        living.add(self)
-        self._await_registration()
+        watch_forks(self)
+        weakref.finalize(self, self._ending.leave).atexit = False
+        self._last_step = NEVER if asked is None or asked.total_steps < 1 else asked.total_steps - 1
+        self._await_registration(arguments, rates)
 
     # Actions.
 
@@ -136,10 +164,16 @@ class Scheduler(Overview):
             RefusedError: If the service refuses the attempt, and `strict` is set.
         """
         # In steady state this makes a tuple, appends it and looks a directive up: no lock, no message, no call.
-        if loss.__class__ is not float and loss is not None:
-            loss = reading(loss, "loss")
-        if grad_norm.__class__ is not float and grad_norm is not None:
-            grad_norm = reading(grad_norm, "grad_norm")
+        if loss.__class__ is not float:
+            if loss is None:
+                self._lossless += 1
+            else:
+                loss = reading(loss, "loss")
+        if grad_norm.__class__ is not float:
+            if grad_norm is None:
+                self._normless += 1
+            else:
+                grad_norm = reading(grad_norm, "grad_norm")
         if learning_rate.__class__ is not float and learning_rate is not None:
             learning_rate = number(learning_rate, "learning_rate")
         used = self._directive
@@ -150,12 +184,17 @@ class Scheduler(Overview):
         if step is not None and step != trained:
             trained = next_step(step, trained)
         figures = self._figures.take(metrics) if metrics is not None or self._figures.pending else None
-        self._hand_over(Report(trained, loss, grad_norm, used, learning_rate, figures))
+        report = Report(trained, loss, grad_norm, used, learning_rate, figures)
         following = trained + 1
+        if trained >= self._last_step:
+            return self._end_with(report)
+        self._hand_over(report)
         mailbox.next_step = following
+        if following >= self._look_at:
+            self._look(following - self._first_step)
         directive = self._take_final(following, None)
         if directive is None:
-            directive = self._directives.following(following, used, waits=not self._closed)
+            directive = self._next_directive(following, used)
         elif following >= mailbox.wake_at:
             mailbox.wake_at = NEVER
             mailbox.wake()
@@ -165,13 +204,21 @@ class Scheduler(Overview):
     def log(self, **metrics: object) -> None:
         """Report metrics, such as an evaluation's `val_loss=0.3`, with the next reported step.
 
-        Reporting a step closes it, so metrics measured after it belong to the step that follows. A metric that is logged
+        Reporting a step closes it, so metrics measured after it belong to the step that follows. The last of `total_steps`
+        steps is closed at the end, so metrics measured after it belong to it. A metric that is logged
         several times before that step keeps all its values, in this order; the service takes 64 of them.
 
         Never raises for what was measured. Characters that a name may not hold are replaced by `_`, and what is no number,
         or beyond the 63 names of an attempt, is left out: `metrics_left_out` counts, and the log says so once.
         """
         self._figures.log(metrics)
+
+    def grow(self, groups: Mapping[str, float]) -> None:
+        """Make known that the trainer has more parameter groups: the new ones at the end, with their base rates.
+
+        The service gets to know them in the background. Until it tells their rates, the trainer keeps its own for them.
+        """
+        self._link.grow(base_rates(groups))
 
     # Checkpoints.
 
@@ -197,6 +244,7 @@ class Scheduler(Overview):
             )
         checked = checked_state(state, self.job)
         self._first_step = self._mailbox.next_step = checked["step"]
+        self._look_at = self._first_step + LOSS_AFTER
         self._link.resumes = checked
         rates = tuple(float(rate) for rate in checked.get("rates", ()))
         self._directives.base_rates = rates or self._directives.base_rates
@@ -210,28 +258,33 @@ class Scheduler(Overview):
     def close(self, timeout: float | None = None) -> None:
         """Wait until the service has stored all reports, up to `timeout` seconds, and end the connection.
 
-        Runs at the end of the process if it did not run before. Further calls do nothing.
+        Completes the job if all of its `total_steps` are trained; see the argument `complete`. Runs at the end of the process,
+        or when nobody uses the scheduler any more, if it did not run before. Further calls do nothing.
 
         Raises:
             NotDurableError: If the service has not confirmed all reports, and `strict` is set.
         """
-        if self._closed or self._directives.is_inert:
+        self._close(timeout)
+
+    def finish(self, outcome: str = "COMPLETED", reason: str = "", *, timeout: float | None = None) -> None:
+        """Close, and end the job however many steps are trained: as `COMPLETED`, `FAILED` or `CANCELLED`, with a reason.
+
+        Raises:
+            UsageError: If there is no such outcome.
+            NotDurableError: See `close`.
+        """
+        if outcome not in ("COMPLETED", "FAILED", "CANCELLED"):
+            raise errors.UsageError(f"outcome must be COMPLETED, FAILED or CANCELLED, and was {outcome!r:.60}.")
+        self._close(timeout, outcome, reason)
+
+    def _close(self, timeout: float | None, outcome: str = "", reason: str = "") -> None:
+        if self._ending.is_closed or self._directives.is_inert:
             return
-        self._closed = True
-        living.discard(self)
-        if self._figures.pending and self._directive is not None:
-            # An evaluation after the last step is recorded at the step that would have come next.
-            self._hand_over(Report(self._mailbox.next_step, None, None, None, None, self._figures.take()))
-        wait = self._options.close_timeout if timeout is None else timeout
-        left = self._link.close(wait)
-        self._hand_over = self._warn_once_closed
-        if left:
-            steps = "1 step" if left == 1 else f"{left} steps"
-            text = f"The service did not confirm {steps} of {self.job} within {wait:g} s: {self._directives.why_away()}"
-            if self._options.strict:
-                raise errors.NotDurableError(text, code="UNAVAILABLE")
-            if self._link.refusal is None:  # a refusal has been logged
-                log.warning("%s", text)
+        self._ending.has_begun = self._directive is not None
+        try:
+            self._ending.close(timeout, outcome, reason)
+        finally:
+            self._hand_over = self._warn_once_closed
 
     def __enter__(self) -> Scheduler:
         return self
@@ -241,38 +294,65 @@ class Scheduler(Overview):
     ) -> None:
         self.close()
 
+    def __reduce__(self) -> tuple[type[SchedulerCopy], tuple[dict[str, Any]]]:
+        return SchedulerCopy, (self.state_dict(),)
+
     def after_fork_in_child(self) -> None:
         """Do nothing from now on: the link's threads and its connection belong to the parent."""
         # Send nothing, and wait for no lock.
         self._directives.is_inert = True
         self._figures.after_fork()
+        self._mailbox.after_fork()
         self._hand_over = _forget
         self._take_final = _nothing
+        self._last_step = NEVER
 
-    def _await_registration(self) -> None:
-        link, timeout = self._link, self._options.start_timeout
-        link.await_registration(timeout)
-        if link.refusal is not None:
-            self._give_up()
-            raise link.refusal
-        link.announces = True
-        if link.job is None:
-            text = (
-                f"{self.server} did not answer within {timeout} s ({link.last_failure or 'no answer'}). "
-                "Is `lrs serve` running there, and is this the port of its gRPC interface? "
-            )
-            if self._options.strict or not self._directives.base_rates:
-                self._give_up()
-                if not self._options.strict:
-                    text += "To begin without the server, give `groups`, the base rates."
-                raise errors.UnreachableError(text.rstrip(), code="UNAVAILABLE")
-            self._directives.is_away = True
-            log.warning("%sTraining begins with the given base rates, and the client keeps trying to connect.", text)
+    def _await_registration(self, arguments: SchedulerArguments, rates: Mapping[str, float]) -> None:
+        problem = arrive(self._link, self._options, self._directives)
+        if problem is not None:
+            self._ending.give_up()
+            raise as_typed(problem, arguments, rates)
+        job = self._link.job
+        if job is not None and job.spec.total_steps > 0:
+            self._last_step = job.spec.total_steps - 1
 
-    def _give_up(self) -> None:
-        self._closed = True
-        living.discard(self)
-        self._link.close(0)
+    def _next_directive(self, following: int, used: Directive) -> Directive:
+        """The directive of a step that has no final directive yet."""
+        closed = self._ending.is_closed
+        if closed and self._hand_over != self._warn_once_closed and not self._directives.is_inert:
+            # Another scheduler has taken this one's place, and its refusal says so.
+            self._hand_over = _forget
+        return self._directives.following(following, used, waits=not closed)
+
+    def _end_with(self, report: Report) -> Directive:
+        """Keep the report of the last step until the end, because evaluations that follow belong to it.
+
+        No step of the training needs the directive that would follow. A step past the end goes out as any other does.
+        """
+        ending, mailbox, used = self._ending, self._mailbox, self._directive
+        following = mailbox.next_step = report.step + 1
+        last = ending.held
+        if ending.is_closed or report.step > self._last_step:
+            if last is not None:
+                ending.held = None
+                self._hand_over(last)
+            self._hand_over(report)
+            self._last_step = NEVER
+            directive = self._take_final(following, None) or self._next_directive(following, used or self.directive)
+        else:
+            ending.held = report
+            directive = self._take_final(following, None) or mailbox.book.fall_back(following, used or self.directive)
+        ending.has_begun = True
+        self._directive = directive
+        return directive
+
+    def _look(self, steps: int) -> None:
+        """Now and then, look whether what the controllers steer by has come."""
+        job = self._link.job
+        losses, norms = steps - self._lossless, steps - self._normless
+        known = self._figures.names
+        again = self._steering.look(job.spec if job is not None else None, steps, losses, norms, known)
+        self._look_at = self._first_step + again
 
     def _warn_once_closed(self, report: Report) -> None:
         self._hand_over = _forget

@@ -119,6 +119,7 @@ class Study:
         check_arguments(arguments, SchedulerArguments, Study.__init__)
         merged = self._arguments | arguments
         merged.setdefault("experiment", self.experiment)
+        merged.setdefault("complete", False)  # the study ends its jobs
         merged["server"] = merged.get("server") or self.server
         labels = {"study": self.experiment, "trial": str(number)} | dict(merged.get("labels") or {})
         merged["labels"] = labels

@@ -34,6 +34,13 @@ def plain_rate(rate: float | Tensor) -> float:
     return float(rate)
 
 
+def base_rates_of(optimizer: torch.optim.Optimizer) -> list[float]:
+    """The base rates of an optimizer's groups: their `initial_lr`, which is set to their `lr` if they have none."""
+    for group in optimizer.param_groups:
+        group.setdefault("initial_lr", plain_rate(group["lr"]))
+    return [plain_rate(group["initial_lr"]) for group in optimizer.param_groups]
+
+
 def set_groups(optimizer: torch.optim.Optimizer, directive: Directive) -> None:
     """Set the rates of all groups, and the momenta and weight decays in the directive."""
     # A group that one of the two does not know yet keeps its rate: groups are added at the end, on both sides.

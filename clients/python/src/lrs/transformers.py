@@ -3,32 +3,49 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-import torch
-from transformers import TrainerCallback
+from transformers import Trainer, TrainerCallback
 
-from lrs.arguments import check_arguments
+from lrs.arguments import bounds, check_arguments
+from lrs.contract import End, Skipped, Training
+from lrs.implied import implying
+from lrs.job import job_spec
+from lrs.relength import relength
 from lrs.torch import CallbackArguments, LRScheduler
+from lrs.torch_schedules import schedule_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+    from types import FrameType
 
     from transformers import TrainerControl, TrainerState, TrainingArguments
     from typing_extensions import Unpack
 
+    from lrs.arguments import SchedulerArguments
+
 __all__ = ["LrsCallback"]
 
+log = logging.getLogger("lrs")
+
 _STATE_FILE = "lrs.json"
+#: The schedulers that have no end, and refuse to be told one.
+_ENDLESS = ("constant_with_warmup", "inverse_sqrt")
+_FOLLOW_A_METRIC = ("reduce_lr_on_plateau", "greedy")
+#: Names that an evaluation's metrics end with, and that no model has.
+_NOT_MEASURED = ("_runtime", "_per_second", "epoch")
 
 
 class LrsCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
-    """Sets the rates of every update over those of the Trainer's own scheduler, which should stay `constant`.
+    """Sets the rates of every update in place of the Trainer's own scheduler, whose schedule becomes the job's.
 
-    Set `max_grad_norm=0` in the training arguments to leave clipping to the service; otherwise the Trainer clips first, and
-    the norm is not reported. The Trainer's checkpoints include the callback's state, so training resumes from them.
+    The loss is the Trainer's own, whatever computes it. Set `max_grad_norm=0` in the training arguments to leave clipping to
+    the service; otherwise the Trainer clips first. The Trainer's checkpoints include the callback's state, so training
+    resumes from them.
     """
 
     def __init__(
@@ -47,7 +64,8 @@ class LrsCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
             clip: Whether to clip the gradient to the service's bound and leave out updates that are not finite: tier 1.
             keep: Whether to keep copies of the model in memory and restore them: tier 2.
             stop: Whether to end the training when the service advises it.
-            arguments: Those of `lrs.torch.LRScheduler` except `model`. `total_steps` is the Trainer's by default.
+            arguments: Those of `lrs.torch.LRScheduler` except `model`. By default, `total_steps` is the Trainer's, and
+                `schedule` is its `lr_scheduler_type` with its warmup.
         """
         check_arguments(arguments, CallbackArguments, LrsCallback.__init__)
         self.scheduler: LRScheduler | None = None
@@ -56,29 +74,51 @@ class LrsCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
         self._keep = keep
         self._stop = stop
         self._arguments = arguments
-        self._loss: torch.Tensor | None = None
-        self._hook: Any = None
+        self._training: Training | None = None
+        self._was_skipped: Callable[[], bool] = bool
+        self._norm: object = None
         self._rate: float | None = None
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any  # noqa: ANN401
     ) -> None:  # fmt: skip
         """Register or find the job, and begin an attempt at the Trainer's step."""
+        before, trainer = self.scheduler, _calling_trainer(self)
+        if self._training is not None:
+            # An earlier try of the same training: `auto_find_batch_size` begins again with smaller batches.
+            self._training.end(End.FAILED, "the Trainer begins again")
         model, optimizer = kwargs["model"], kwargs["optimizer"]
-        defaults: CallbackArguments = {
+        asked: CallbackArguments = {
             "total_steps": state.max_steps,
             "tier": 2 if self._keep else int(self._clip),
         }
         if "target_epochs" in self._arguments:
-            del defaults["total_steps"]
+            del asked["total_steps"]
         batches = _length(kwargs.get("train_dataloader"))
         if batches:
             # What is left over at the end of an epoch is an update of its own.
-            defaults["steps_per_epoch"] = math.ceil(batches / max(1, args.gradient_accumulation_steps))
-        kept = model if self._keep else None
-        self.scheduler = LRScheduler(optimizer, self._job, model=kept, **(defaults | self._arguments))
-        accumulation = max(1, args.gradient_accumulation_steps)
-        self._hook = model.register_forward_hook(self._loss_hook(accumulation), with_kwargs=True)
+            asked["steps_per_epoch"] = math.ceil(batches / max(1, args.gradient_accumulation_steps))
+        schedule, is_default = self._schedule(args, state, trainer, kwargs.get("lr_scheduler"))
+        asked |= schedule
+        asked |= self._arguments
+        if (
+            before is not None
+            and before.core is not None
+            and not {"total_steps", "target_epochs"} & set(self._arguments)
+        ):
+            spec = job_spec(cast("SchedulerArguments", asked), dict.fromkeys(before.core.groups, 1.0))
+            if spec is not None:
+                relength(before.core.server, before.core.job, spec, bounds(asked))
+        # Its default schedule is nothing that anybody asked for.
+        filled_in = {"total_steps", "steps_per_epoch", "tier"} | ({"schedule", "controllers"} if is_default else set())
+        with implying(filled_in - set(self._arguments)):
+            self.scheduler = LRScheduler(optimizer, self._job, model=model if self._keep else None, **asked)
+        self.scheduler.leave_habits()
+        self._training = Training(self.scheduler)
+        if trainer is not None:
+            self._follow(trainer, self._training)
+        else:
+            log.warning("LrsCallback is not called by a Trainer, so it knows no loss.")
         if state.global_step > 0:
             self.scheduler.load_state_dict(self._saved_state(args, state, self.scheduler))
         else:
@@ -89,24 +129,27 @@ class LrsCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any  # noqa: ANN401
     ) -> None:  # fmt: skip
         """Clip to the bound, and drop the gradients of an update that is not finite."""
-        if self.scheduler is None:
+        if self.scheduler is None or self._training is None or self._training.ended is not None:
             return
-        # Kept now, because the Trainer's own scheduler sets another rate before the step is reported.
+        # The Trainer's own scheduler has set other rates since the last step.
+        self.scheduler.apply_rates()
+        # Kept now, because it sets another rate before the step is reported.
         rate = self.scheduler.optimizer.param_groups[0]["lr"]
         self._rate = rate if isinstance(rate, float) else None  # a tensor is not read: it may be on a GPU
         if self._clip:
-            self.scheduler.guard_in_trainer(self._loss)
+            self.scheduler.guard_in_trainer(self._training.window.so_far)
             if args.max_grad_norm:
-                self.scheduler.forget_norm()
+                self.scheduler.forget_norm()  # the Trainer has clipped; it measured the norm before
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any  # noqa: ANN401
     ) -> None:  # fmt: skip
         """Report the update, and set the rates of the next. The Trainer's own scheduler runs before this."""
-        if self.scheduler is None:
+        if self.scheduler is None or self._training is None or self._training.ended is not None:
             return
-        loss, self._loss = self._loss, None
-        self.scheduler.step(loss, learning_rate=self._rate)
+        norm, self._norm = self._norm, None
+        left_out = Skipped.BY_TRAINER if self._was_skipped() else None
+        self._training.update(updates=state.global_step, skipped=left_out, grad_norm=norm, learning_rate=self._rate)
         self._tell(kwargs)
         if self._stop and self.scheduler.stop_advice:
             control.should_training_stop = True
@@ -116,16 +159,14 @@ class LrsCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
     ) -> None:  # fmt: skip
         """Report an evaluation, with `eval_loss` under the name `val_loss`, which the service's controllers read."""
         metrics: Mapping[str, object] = kwargs.get("metrics") or {}
-        if self.scheduler is not None:
-            numbers = {name: value for name, value in metrics.items() if isinstance(value, (int, float))}
-            kept = {
-                name: value
-                for name, value in numbers.items()
-                if not name.endswith(("_runtime", "_per_second", "epoch"))
-            }
-            if "eval_loss" in kept:
-                kept["val_loss"] = kept.pop("eval_loss")
-            self.scheduler.log(**kept)
+        if self._training is None or self._training.ended is not None:
+            return
+        kept = {
+            "val_loss" if name == "eval_loss" else name: value
+            for name, value in metrics.items()
+            if isinstance(value, (int, float)) and not name.endswith(_NOT_MEASURED)
+        }
+        self._training.evaluated(kept)
 
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any  # noqa: ANN401
@@ -133,32 +174,89 @@ class LrsCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
         """Save the scheduler's state beside the Trainer's own."""
         if self.scheduler is None:
             return
-        saved = self.scheduler.state_dict()
         directory = _checkpoint(args, state)
         if state.is_world_process_zero and directory.is_dir():
-            (directory / _STATE_FILE).write_text(json.dumps(saved))
+            (directory / _STATE_FILE).write_text(json.dumps(self.scheduler.state_dict()))
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any  # noqa: ANN401
     ) -> None:  # fmt: skip
         """Wait until the service has stored all reports."""
-        if self._hook is not None:
-            self._hook.remove()
-        if self.scheduler is not None:
-            self.scheduler.close()
+        if self._training is not None:
+            self._training.end(End.FINISHED if state.global_step >= state.max_steps else End.STOPPED)
 
-    def _loss_hook(self, accumulation: int) -> Any:  # noqa: ANN401 (a hook of torch)
-        """A hook that adds up the losses of an update's micro-batches."""
+    def _follow(self, trainer: Trainer, training: Training) -> None:
+        """Look at the numbers that the Trainer computes itself, until the training ends, however it ends."""
 
-        def hook(module: torch.nn.Module, args: Any, kwargs: Mapping[str, Any], output: Any) -> None:  # noqa: ANN401
-            loss = output.get("loss") if hasattr(output, "get") else getattr(output, "loss", None)
-            if not module.training or not isinstance(loss, torch.Tensor):
-                return
-            # A model that knows the number of items in the whole batch has divided its loss by it.
-            part = loss.detach() if kwargs.get("num_items_in_batch") is not None else loss.detach() / accumulation
-            self._loss = part if self._loss is None else self._loss + part
+        def with_loss(call: Callable[..., Any]) -> Callable[..., Any]:
+            def training_step(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+                # The Trainer has divided the loss by what it accumulates: by batches or by tokens.
+                loss = call(*args, **kwargs)
+                training.window.add_share(loss)
+                return loss
 
-        return hook
+            return training_step
+
+        def with_norm(call: Callable[..., Any]) -> Callable[..., Any]:
+            def clip_grad_norm_(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+                self._norm = call(*args, **kwargs)
+                return self._norm
+
+            return clip_grad_norm_
+
+        def with_end(call: Callable[..., Any]) -> Callable[..., Any]:
+            def until_it_raises(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+                try:
+                    return call(*args, **kwargs)
+                except BaseException as problem:
+                    training.end(End.FAILED, f"{type(problem).__name__}: {problem}"[:200])
+                    raise
+
+            return until_it_raises
+
+        accelerator = trainer.accelerator
+        self._was_skipped = lambda: bool(accelerator.optimizer_step_was_skipped)
+        _wrap(training, trainer, "training_step", with_loss)
+        _wrap(training, accelerator, "clip_grad_norm_", with_norm)
+        whole = "_run_epoch" if hasattr(trainer, "_run_epoch") else "training_step"
+        _wrap(training, trainer, whole, with_end)
+
+    def _schedule(
+        self, args: TrainingArguments, state: TrainerState, trainer: Trainer | None, theirs: object
+    ) -> tuple[CallbackArguments, bool]:
+        """The schedule, or the controller, that the Trainer was configured with; whether that is its default."""
+        given = self._arguments
+        kind = str(getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type))
+        warmup = args.get_warmup_steps(state.max_steps)
+        options: dict[str, Any] = dict(cast("dict[str, Any]", args.lr_scheduler_kwargs or {}))
+        is_own = trainer is not None and not getattr(trainer, "_created_lr_scheduler", True)
+        is_default = kind == "linear" and not warmup and not options and not is_own
+        steered = bool(given.get("controller") or given.get("controllers"))
+        if given.get("schedule") is not None or "schedule" in (given.get("spec") or {}):
+            if not is_default and kind != "constant":
+                log.warning(
+                    "The callback's schedule holds, and not the Trainer's lr_scheduler_type=%r with %d warmup steps. Set "
+                    "lr_scheduler_type='constant' to say so.",
+                    kind,
+                    warmup,
+                )
+            return {}, False
+        if is_own and theirs is not None:
+            return {"schedule": schedule_of(getattr(theirs, "scheduler", theirs))}, False
+        if kind == "constant" or (is_default and steered):
+            return {}, False
+        if kind in _FOLLOW_A_METRIC:
+            metric = str(args.metric_for_best_model or "loss")
+            metric = "val_loss" if metric in ("loss", "eval_loss") else metric
+            if not metric.startswith(("val_", "eval_")):
+                metric = f"eval_{metric}"
+            follows = {"library": "transformers", "scheduler": kind, "params": options, "metric": metric}
+            return ({}, False) if steered else ({"controllers": [follows]}, False)
+        params = {"num_warmup_steps": warmup, **options}
+        if kind not in _ENDLESS:
+            params["num_training_steps"] = state.max_steps
+        schedule = {"library": "transformers", "scheduler": kind, "params": params}
+        return {"schedule": schedule}, is_default
 
     def _tell(self, kwargs: Mapping[str, Any]) -> None:
         """Show the Trainer the rates in force, so that it logs them."""
@@ -177,6 +275,36 @@ class LrsCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
                 return saved
         # Without a saved state only the Trainer's step is known: resume the newest attempt there.
         return scheduler.state_dict() | {"step": state.global_step, "attempt": 0, "last_epoch": state.global_step}
+
+
+def _calling_trainer(callback: TrainerCallback) -> Trainer | None:
+    """The Trainer that calls a callback. It is no argument of the calls, so it is looked for among the callers."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        caller = frame.f_locals.get("self")
+        if isinstance(caller, Trainer) and callback in caller.callback_handler.callbacks:
+            return caller
+        frame = frame.f_back
+    return None
+
+
+def _wrap(
+    training: Training, owner: Any, name: str, around: Callable[[Callable[..., Any]], Callable[..., Any]]  # noqa: ANN401
+) -> None:  # fmt: skip
+    """Put a function around a method of one object, until the training ends."""
+    had, before = name in vars(owner), getattr(owner, name)
+    wrapped = around(before)
+    setattr(owner, name, wrapped)
+
+    def remove() -> None:
+        if vars(owner).get(name) is not wrapped:
+            return  # somebody else has put another in its place
+        if had:
+            setattr(owner, name, before)
+        else:
+            delattr(owner, name)
+
+    training.hook(remove)
 
 
 def _length(loader: Any) -> int | None:  # noqa: ANN401

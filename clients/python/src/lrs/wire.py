@@ -11,6 +11,8 @@ import grpc
 
 from lrs.environment import warn_of_unknown
 from lrs.errors import UsageError
+from lrs.forks import note_connection
+from lrs.proxies import is_loopback
 from lrs.v1.job_pb2 import Job
 from lrs.v1.job_service_pb2 import (
     CreateJobRequest,
@@ -83,12 +85,15 @@ class Connection:
     def __init__(
         self, server: str, credentials: grpc.ChannelCredentials | None, metadata: Sequence[tuple[str, str]]
     ) -> None:
+        note_connection()
         self.metadata = tuple(metadata)
         target, secure = parse_server(server)
+        # A proxy cannot reach this machine's own loopback.
+        options = (*_OPTIONS, ("grpc.enable_http_proxy", int(not is_loopback(target))))
         if secure or credentials is not None:
-            self.channel = grpc.secure_channel(target, credentials or grpc.ssl_channel_credentials(), _OPTIONS)
+            self.channel = grpc.secure_channel(target, credentials or grpc.ssl_channel_credentials(), options)
         else:
-            self.channel = grpc.insecure_channel(target, _OPTIONS)
+            self.channel = grpc.insecure_channel(target, options)
         self.create_job: Call[CreateJobRequest, Job] = Call(self, "JobService/CreateJob", Job)
         self.update_job: Call[UpdateJobRequest, Job] = Call(self, "JobService/UpdateJob", Job)
         self.get_job: Call[GetJobRequest, Job] = Call(self, "JobService/GetJob", Job)
