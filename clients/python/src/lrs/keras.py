@@ -136,6 +136,7 @@ class LrsCallback(keras.callbacks.Callback):  # type: ignore[misc]
                 relength(before.server, before.job, spec, bounds(asked))
         with implying({"total_steps", "steps_per_epoch"} - set(self._arguments)):
             self.scheduler = Scheduler(self._job, **asked)
+        self.scheduler.complete_later()
         if self._state is not None:
             self.scheduler.load_state_dict(self._state)
         self._state = None

@@ -42,6 +42,8 @@ living: set[Open] = set()
 leaving: set[threading.Thread] = set()
 #: The schedulers of this process, open or not.
 _inherited: weakref.WeakSet[Forkable] = weakref.WeakSet()
+#: Jobs that are completed at the end of the process, because their training may go on until then.
+_complete_later: dict[tuple[str, str], Callable[[], None]] = {}
 #: What to do when all schedulers are closed at the end of the process.
 _last: list[Callable[[], None]] = []
 #: What a forked child keeps alive: destructors would talk to the parent's server.
@@ -50,9 +52,15 @@ _abandoned: list[object] = []
 
 def replace(key: tuple[str, str, int]) -> None:
     """Close the open schedulers with this key, because a new one is being made."""
+    _complete_later.pop(key[:2], None)
     for old in list(living):
         if old.key == key:
             old.give_way()
+
+
+def complete_later(server: str, job: str, completion: Callable[[], None]) -> None:
+    """Call `completion` at the end of the process, unless a new scheduler of the job is made before."""
+    _complete_later[server, job] = completion
 
 
 def watch_forks(scheduler: Forkable) -> None:
@@ -73,6 +81,8 @@ def _close_all() -> None:
             log.warning("%s", problem)
     for thread in list(leaving):
         thread.join()
+    for completion in list(_complete_later.values()):
+        completion()
     for action in _last:
         action()
 
@@ -84,6 +94,7 @@ def _after_fork_in_child() -> None:
     _abandoned.extend(living)
     living.clear()
     leaving.clear()
+    _complete_later.clear()
     _inherited.clear()
 
 

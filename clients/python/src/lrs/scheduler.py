@@ -277,6 +277,10 @@ class Scheduler(Overview):
             raise errors.UsageError(f"outcome must be COMPLETED, FAILED or CANCELLED, and was {outcome!r:.60}.")
         self._close(timeout, outcome, reason)
 
+    def complete_later(self) -> None:
+        """Let `close` complete the job only at the end of the process, because the same trainer may train it further."""
+        self._ending.may_go_on = True
+
     def _close(self, timeout: float | None, outcome: str = "", reason: str = "") -> None:
         if self._ending.is_closed or self._directives.is_inert:
             return

@@ -114,6 +114,8 @@ class LrsCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
         with implying(filled_in - set(self._arguments)):
             self.scheduler = LRScheduler(optimizer, self._job, model=model if self._keep else None, **asked)
         self.scheduler.leave_habits()
+        if self.scheduler.core is not None:
+            self.scheduler.core.complete_later()
         self._training = Training(self.scheduler)
         if trainer is not None:
             self._follow(trainer, self._training)
