@@ -43,7 +43,7 @@ leaving: set[threading.Thread] = set()
 #: The schedulers of this process, open or not.
 _inherited: weakref.WeakSet[Forkable] = weakref.WeakSet()
 #: Jobs that are completed at the end of the process, because their training may go on until then.
-_complete_later: dict[tuple[str, str], Callable[[], None]] = {}
+_complete_later: dict[tuple[str, str], Callable[[], bool]] = {}
 #: What to do when all schedulers are closed at the end of the process.
 _last: list[Callable[[], None]] = []
 #: What a forked child keeps alive: destructors would talk to the parent's server.
@@ -58,8 +58,11 @@ def replace(key: tuple[str, str, int]) -> None:
             old.give_way()
 
 
-def complete_later(server: str, job: str, completion: Callable[[], None]) -> None:
-    """Call `completion` at the end of the process, unless a new scheduler of the job is made before."""
+def complete_later(server: str, job: str, completion: Callable[[], bool]) -> None:
+    """Complete a job at the end of the process, unless a new scheduler of the job is made before.
+
+    `completion` says whether the server answers.
+    """
     _complete_later[server, job] = completion
 
 
@@ -81,8 +84,10 @@ def _close_all() -> None:
             log.warning("%s", problem)
     for thread in list(leaving):
         thread.join()
-    for completion in list(_complete_later.values()):
-        completion()
+    away: set[str] = set()
+    for (server, _), completion in list(_complete_later.items()):
+        if server not in away and not completion():
+            away.add(server)  # the other jobs would wait as long, in vain
     for action in _last:
         action()
 
