@@ -329,7 +329,9 @@ impl Job {
             };
             let mut found = Vec::new();
             self.show(sample, is_as_directed, concerns, &mut found);
-            found.into_iter().for_each(|decision| later_outranks(decisions, decision));
+            for decision in found {
+                later_outranks(decisions, decision);
+            }
         }
     }
 

@@ -215,7 +215,7 @@ impl Laid {
             .map(|controller| Controller::try_new(controller, &setting, violations).expect("a spec that was checked"))
             .collect();
         let opening = controllers.iter().find_map(Controller::opening);
-        Arc::new(Self { spec, written, schedules, controllers, opening })
+        Arc::new(Self { spec, schedules, written, controllers, opening })
     }
 }
 
