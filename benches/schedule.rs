@@ -143,6 +143,6 @@ fn plateau_observe(bencher: Bencher<'_, '_>) {
         sample.loss = Some(if sample.step.is_multiple_of(7) { 0.9 } else { 1.0 });
         let effective_step = sample.step + 1;
         let base_lrs = black_box(&[0.1]);
-        controller.observe(&mut state, &Observation { sample: &sample, effective_step, base_lrs, is_as_directed: true })
+        controller.observe(&mut state, &Observation::new(&sample, effective_step, base_lrs, true))
     });
 }

@@ -51,6 +51,7 @@ pub mod connect;
 pub mod database;
 pub mod demo;
 pub mod doctor;
+mod environment;
 pub mod experiment;
 pub mod export;
 pub mod failure;
@@ -142,7 +143,17 @@ impl Cli {
     }
 
     /// Runs the command. A failure is printed to standard error.
-    pub async fn run(self) -> ExitCode {
+    pub async fn run(mut self) -> ExitCode {
+        let names: Vec<String> = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect();
+        let unknown = environment::unknown(&Self::command(), names.iter().map(String::as_str));
+        match &mut self.command {
+            // They belong into its log.
+            Command::Serve(args) => args.warnings = unknown,
+            _ => unknown.iter().for_each(|warning| {
+                // Nobody may be there to read it.
+                let _ = writeln!(io::stderr(), "warning: {warning}");
+            }),
+        }
         match self.command.run().await {
             Ok(()) => ExitCode::SUCCESS,
             Err(failure) => {

@@ -163,6 +163,22 @@ impl Config {
     }
 }
 
+impl Config {
+    /// What is allowed and may not be meant, in a sentence each.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let open = [("gRPC", "grpc_listen", self.grpc_listen), ("HTTP", "http_listen", self.http_listen)];
+        let open = open.into_iter().filter(|(.., address)| !address.ip().to_canonical().is_loopback());
+        open.map(|(interface, option, address)| {
+            format!(
+                "{interface} is served on {address} without authentication: whoever reaches this address can read and \
+                 steer every job; set {option} to a loopback address, or let only trusted networks reach it"
+            )
+        })
+        .collect()
+    }
+}
+
 /// The database at `url`, or else the file in the user's data directory.
 ///
 /// # Errors

@@ -35,6 +35,9 @@ pub struct Args {
     /// What can be set.
     #[command(flatten)]
     pub options: Options,
+    /// What to warn of in the log, beside what the configuration itself gives reason for.
+    #[arg(skip)]
+    pub warnings: Vec<String>,
 }
 
 /// Serves until it is told to end.
@@ -74,6 +77,9 @@ fn logged(failure: &Failure) -> Failure {
 async fn serve(args: Args) -> anyhow::Result<Ending> {
     let config = Config::load(args.options, args.config.as_deref())?;
     observability::init(&config.log)?;
+    for warning in args.warnings.iter().chain(&config.warnings()) {
+        tracing::warn!("{warning}");
+    }
     connections::raise_open_files();
     // Before anything is started, so that a signal during the start ends it in order too.
     let signals = shutdown::signals().context("signals cannot be listened for")?;

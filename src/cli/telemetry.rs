@@ -237,7 +237,9 @@ mod tests {
     #[test]
     fn a_metric_that_was_measured_twice_is_written_and_read_twice() {
         let mut sample = Sample { loss: Some(1.0), ..Sample::new(3) };
-        [3.0, 2.0].into_iter().for_each(|value| sample.add_metric("val_loss".into(), value));
+        for value in [3.0, 2.0] {
+            sample.add_metric("val_loss".into(), value);
+        }
         for text in [to_csv(std::slice::from_ref(&sample)).unwrap(), to_jsonl(std::slice::from_ref(&sample)).unwrap()] {
             assert_eq!(parse("t", &text).unwrap(), std::slice::from_ref(&sample), "{text}");
         }

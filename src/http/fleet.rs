@@ -296,6 +296,7 @@ pub(super) fn word(state: HealthState) -> &'static str {
         HealthState::Stale => "STALE",
         HealthState::Plateau => "PLATEAU",
         HealthState::OnPlan => "ON_PLAN",
+        HealthState::Blind => "BLIND",
         HealthState::Fine => "FINE",
         HealthState::Paused => "PAUSED",
         HealthState::Waiting => "WAITING",

@@ -237,7 +237,8 @@ impl Open {
     /// The next answer, with all acknowledgements that wait and these directives.
     fn tell(&mut self, directives: &[Directive]) -> StreamTelemetryResponse {
         self.tell_by = None;
-        StreamTelemetryResponse { missing_ranks: self.reporter.missing_ranks(), ..self.sums.tell(directives) }
+        let (missing_ranks, notices) = (self.reporter.missing_ranks(), self.reporter.notices());
+        StreamTelemetryResponse { missing_ranks, notices, ..self.sums.tell(directives) }
     }
 }
 
@@ -332,6 +333,7 @@ impl Sums {
             conflict_step: told.conflict_step.map(int64),
             directives: directives.iter().map(|each| directive::to_proto(each, true)).collect(),
             missing_ranks: String::new(),
+            notices: Vec::new(),
         }
     }
 }

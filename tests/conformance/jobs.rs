@@ -39,7 +39,7 @@ fn odd_job() -> JobRow {
     odd.spec.seed = Some(i64::MIN);
     odd.spec.labels =
         BTreeMap::from([("a.\"b\"".into(), "'; drop table jobs; --".into()), (String::new(), String::new())]);
-    odd.spec.objective = Some(Objective { metric: "val loss".into(), mode: Mode::Max, target: Some(-0.0) });
+    odd.spec.objective = Some(Objective { target: Some(-0.0), ..Objective::new("val loss", Mode::Max) });
     odd.spec.rate_limits = RateLimits { min_lr: Some(0.0), max_lr: None };
     odd.state = State::Cancelled;
     odd.state_reason = "weil".into();

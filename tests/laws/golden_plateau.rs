@@ -83,8 +83,7 @@ impl Case {
             let stored = serde_json::to_string(&state).expect("a state is JSON");
             state = serde_json::from_str(&stored).expect("what was written can be read");
             let effective_step = step + 1;
-            let observation =
-                Observation { sample: &sample, effective_step, base_lrs: &base_lrs, is_as_directed: true };
+            let observation = Observation::new(&sample, effective_step, &base_lrs, true);
             if let Some(Ruling::Move(moved)) = controller.observe(&mut state, &observation).ruling {
                 base_lrs = moved.base_lrs;
             }

@@ -1,6 +1,6 @@
 //! Laws of the pure heart: what a job becomes depends on what was reported, not on how it arrived.
 
-use lrs_control::{auto, greedy, plateau};
+use lrs_control::{auto, greedy, plateau, threshold};
 use lrs_engine::{
     Directive,
     job::{Job, Taken},
@@ -9,10 +9,11 @@ use lrs_engine::{
     timeline::Timeline,
 };
 use lrs_model::{
-    controller::ControllerSpec,
+    controller::{ControllerSpec, Mode, ThresholdAction},
     decision::{Author, Decision, DecisionId, Effect, OverrideSetting, RateOverride},
     job::{AttemptRow, Timestamp},
-    spec::{Group, Spec, Tier},
+    schedule::Unit,
+    spec::{Group, Objective, Spec, Tier},
     telemetry::{Report, Sample},
 };
 use proptest::prelude::*;
@@ -45,8 +46,28 @@ fn auto(decision_lag: u64, reporting_ranks: u32) -> Spec {
     }
 }
 
-fn specs(decision_lag: u64, reporting_ranks: u32) -> [Spec; 2] {
-    [spec(decision_lag, reporting_ranks), auto(decision_lag, reporting_ranks)]
+/// Thresholds of every action, one of them the target of the objective, beside a plateau controller.
+fn thresholds(decision_lag: u64, reporting_ranks: u32) -> Spec {
+    let mut spec = spec(decision_lag, reporting_ranks);
+    let threshold = |metric: &str, below: f64| threshold::Params {
+        metric: metric.to_owned(),
+        below: Some(below),
+        ..threshold::Params::default()
+    };
+    let cut = ThresholdAction::Cut;
+    spec.controllers.extend([
+        threshold::Params { patience: 2, action: cut, factor: Some(0.5), ..threshold("loss", 0.5) }.into(),
+        threshold::Params { action: ThresholdAction::Stop, ..threshold("grad_norm", 8.5) }.into(),
+        threshold::Params { unit: Some(Unit::Epoch), ..threshold("loss", 0.8) }.into(),
+    ]);
+    let objective = Objective::new("val_loss", Mode::Min);
+    let on_target = ThresholdAction::Cooldown;
+    let objective = Objective { target: Some(2.0), on_target, cooldown_steps: 10, ..objective };
+    Spec { objective: Some(objective), steps_per_epoch: Some(4), ..spec }
+}
+
+fn specs(decision_lag: u64, reporting_ranks: u32) -> [Spec; 3] {
+    [spec, auto, thresholds].map(|spec| spec(decision_lag, reporting_ranks))
 }
 
 fn job(spec: &Spec) -> Job {

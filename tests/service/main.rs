@@ -44,6 +44,7 @@ mod retention;
 mod secrets;
 mod starting;
 mod sweep;
+mod thresholds;
 mod trainer_client;
 mod unread;
 mod update;

@@ -8,15 +8,16 @@ use std::{
     time::Duration,
 };
 
-use lrs_control::{auto, greedy, plateau};
+use lrs_control::{auto, greedy, plateau, threshold};
 use lrs_engine::{Change, Engine, Error, Event, Fork, NewJob, Order, TelemetryAmount, TelemetryQuery};
 use lrs_model::{
-    controller::ControllerSpec,
+    controller::{ControllerSpec, Mode, ThresholdAction},
     decision::{OverrideSetting, RateOverride},
     job::State,
     name::JobName,
     schedule::ScheduleSpec,
-    spec::{Group as ParameterGroup, RateLimits, Spec, Tier},
+    spec::{Group as ParameterGroup, Objective, RateLimits, Spec, Tier},
+    telemetry::LOSS,
 };
 use serde_json::json;
 
@@ -394,8 +395,20 @@ fn draw_spec(world: &World) -> Spec {
         commit_ahead: world.pick(&[1, 2, 8, 64]),
         reporting_ranks: world.pick(&[1, 1, 2, 3]),
         rate_limits: if world.below(3) == 0 { limits } else { RateLimits::default() },
+        objective: (world.below(3) == 0).then(|| draw_objective(world)),
         ..Spec::default()
     }
+}
+
+/// Draws an objective whose target may be reached, and that tells the trainer something then: the oracle waits for the
+/// telemetry of every job that has a controller.
+fn draw_objective(world: &World) -> Objective {
+    let (on_target, cooldown_steps) = match world.below(2) {
+        0 => (ThresholdAction::Stop, 0),
+        _ => (ThresholdAction::Cooldown, 1 + world.below(9)),
+    };
+    let target = Some(world.pick(&[0.5, 1.0, 2.0]));
+    Objective { target, on_target, cooldown_steps, ..Objective::new(world.pick(&[LOSS, "val_loss"]), Mode::Min) }
 }
 
 /// Draws a schedule of the algebra that uses the base rate.
@@ -418,8 +431,24 @@ fn draw_controllers(world: &World) -> Vec<ControllerSpec> {
         let (patience, cooldown) = (world.below(2), world.below(3));
         greedy::Params { factor: 0.75, patience, cooldown, ..greedy::Params::default() }.into()
     };
-    match world.below(7) {
+    let threshold = || {
+        let (below, patience) = (Some(world.pick(&[0.5, 1.0, 2.0])), 1 + world.below(3));
+        let act = match world.below(4) {
+            0 => threshold::Params { action: ThresholdAction::Notice, ..threshold::Params::default() },
+            1 => threshold::Params { action: ThresholdAction::Stop, ..threshold::Params::default() },
+            2 => threshold::Params { action: ThresholdAction::Cut, factor: Some(0.5), ..threshold::Params::default() },
+            _ => threshold::Params {
+                action: ThresholdAction::Cooldown,
+                cooldown_steps: 1 + world.below(9),
+                ..threshold::Params::default()
+            },
+        };
+        threshold::Params { metric: LOSS.to_owned(), below, patience, ..act }.into()
+    };
+    match world.below(9) {
         0 => Vec::new(),
+        7 => vec![threshold(), plateau(0.5)],
+        8 => vec![threshold(), threshold(), greedy()],
         1 | 2 => vec![plateau(0.5)],
         3 => vec![greedy()],
         4 => vec![plateau(0.75), greedy()],

@@ -156,7 +156,14 @@ async fn look_back(world: &Arc<World>, network: &Network) {
         }
         // The answer comes after everything submitted before has been stored.
         let settle = async |engine: &lrs_engine::Engine| engine.decisions(&job, None, None, 1).await;
-        match network.call(settle).await {
+        let mut settled = network.call(settle).await;
+        for _ in 0..20 {
+            if !matches!(settled, Err(Failure::Refused(Error::StoreUnavailable(_)))) {
+                break;
+            }
+            settled = network.call(settle).await;
+        }
+        match settled {
             Ok(_) => world.check_job(&job, |history, stored| match stored {
                 Some(stored) => history.finished(&job, stored),
                 None => history.turned_away(&job, true),

@@ -355,6 +355,8 @@ pub struct Stream {
     answers: Streaming<StreamTelemetryResponse>,
     /// The answers' directives, by step.
     pub directives: std::collections::BTreeMap<i64, Directive>,
+    /// The sentences for the trainer's log, in the order they came.
+    pub notices: Vec<String>,
     /// The newest answer.
     pub latest: StreamTelemetryResponse,
 }
@@ -371,6 +373,7 @@ impl Stream {
             rank,
             answers,
             directives: std::collections::BTreeMap::new(),
+            notices: Vec::new(),
             latest: StreamTelemetryResponse::default(),
         }
     }
@@ -390,6 +393,7 @@ impl Stream {
     pub async fn next(&mut self) -> Result<Option<StreamTelemetryResponse>, Status> {
         let answer = tokio::time::timeout(PATIENCE, self.answers.message()).await.expect("an answer on the stream")?;
         if let Some(answer) = &answer {
+            self.notices.extend(answer.notices.iter().cloned());
             self.directives.extend(answer.directives.iter().map(|directive| (directive.step, directive.clone())));
             let durable_through_step = answer.durable_through_step.or(self.latest.durable_through_step);
             self.latest = StreamTelemetryResponse { durable_through_step, ..answer.clone() };

@@ -162,7 +162,7 @@ fn nothing_to_compare(better: u64, worse: u64) -> String {
 
 /// The objective of a job without one: the loss.
 pub(super) fn loss_objective() -> Objective {
-    Objective { metric: LOSS.to_owned(), mode: Mode::Min, target: None }
+    Objective::new(LOSS, Mode::Min)
 }
 
 #[cfg(test)]
@@ -214,7 +214,7 @@ mod tests {
 
     #[test]
     fn what_is_better_depends_on_the_objective() {
-        let accuracy = Objective { metric: "accuracy".to_owned(), mode: Mode::Max, target: None };
+        let accuracy = Objective::new("accuracy", Mode::Max);
         let pairs: Vec<_> =
             (0..8).map(|seed| MeasuredPair { seed, scheduled: Some(0.9), baseline: Some(0.8) }).collect();
         let found = Measure::FinalValue.figures(&accuracy, pairs.clone(), "").unwrap();

@@ -24,6 +24,7 @@ use lrs_model::{
 
 mod climb;
 mod copies;
+mod divergence;
 mod ending;
 mod evaluations;
 mod guard;
@@ -36,6 +37,7 @@ mod terms;
 
 use climb::{Climb, ClimbState};
 use copies::START;
+pub(crate) use divergence::{Divergence, DivergenceState};
 use guard::GuardState;
 use hold::HoldState;
 pub use machine::{Auto, AutoState};
@@ -47,8 +49,6 @@ use terms::{BLOWN_LOSS, When};
 pub const REVISION: u64 = revision::NEWEST;
 /// The evaluation metric, if neither the controller nor the objective names one.
 const EVALUATION: &str = "val_loss";
-/// After this many steps, a metric that has not been reported counts as missing.
-const MISSING_AFTER: u64 = 64;
 
 /// The parameters. A parameter that is `None` is derived from the job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -172,24 +172,24 @@ impl Kind for Auto {
             Phase::Hold if state.climb.as_ref().is_some_and(ClimbState::is_on_trial) => "trying a higher rate",
             Phase::Hold => "holding",
         };
-        let mut missing = Vec::new();
-        if state.steps_seen >= MISSING_AFTER {
-            if state.losses_seen == 0 {
-                missing.push("loss is not reported: the closed loop cannot begin");
-            }
-            if self.guards && state.guard.norms_seen() == 0 {
-                missing.push("grad_norm is not reported: there is no bound on the gradient's norm");
-            }
-            if self.cuts && state.evaluations_seen == 0 {
-                let cools_longer = self.cools && self.search.is_some() && self.total_steps.is_some();
-                missing.push(if cools_longer {
-                    "no evaluation is reported: no cuts on a plateau, half the training is cooldown"
-                } else {
-                    "no evaluation is reported: no cuts on a plateau"
-                });
+        Status { phase, ..Status::default() }
+    }
+
+    fn without(&self, state: &Self::State, metric: &str) -> Option<String> {
+        match metric {
+            LOSS => Some("the closed loop cannot act".to_owned()),
+            GRAD_NORM => self.guards.then(|| "there is no bound on the gradient's norm".to_owned()),
+            _ => {
+                let is_cooled_longer =
+                    self.cools && self.search.is_some() && self.total_steps.is_some() && state.evaluations_seen == 0;
+                let longer = if is_cooled_longer { ", half the training is cooldown" } else { "" };
+                self.cuts.then(|| format!("there are no cuts on a plateau{longer}"))
             }
         }
-        Status { phase, missing }
+    }
+
+    fn needs(&self, metric: &str) -> bool {
+        metric == LOSS
     }
 
     fn begin_attempt(&self, state: &mut Self::State, step: u64) -> Vec<Action> {

@@ -11,7 +11,7 @@ use crate::{
     judge::{Judge, explain, per_group},
     kind::Kind,
     params::{metric, not_negative, shrinking},
-    words::{Move, Observation, Outcome, Setting},
+    words::{Move, Observation, Outcome, Setting, Status},
 };
 use lrs_model::{
     controller::{Mode, ThresholdMode},
@@ -144,6 +144,10 @@ impl Kind for Greedy {
 
     fn metrics(&self) -> Vec<&str> {
         vec![&self.params.metric]
+    }
+
+    fn status(&self, state: &Self::State) -> Status {
+        Status { notice: self.judge.misjudges(&self.params.metric, state.best), ..Status::default() }
     }
 
     fn observe(&self, state: &mut GreedyState, observation: &Observation<'_>) -> Outcome {

@@ -33,6 +33,20 @@ impl Judge {
             (Mode::Max, ThresholdMode::Abs) => value > best + self.threshold,
         }
     }
+
+    /// What is wrong where even the `best` value itself would be better than the best: a relative threshold and a
+    /// negative value.
+    pub(super) fn misjudges(self, metric: &str, best: f64) -> String {
+        if best.is_finite() && self.is_better(best, best) { misjudged(metric) } else { String::new() }
+    }
+}
+
+/// What to say of a relative threshold on `metric`, which has been negative.
+pub(super) fn misjudged(metric: &str) -> String {
+    format!(
+        "{metric} is below 0, where a relative threshold takes a value that is no better for an improvement, so the rate \
+         is not cut: use an absolute threshold"
+    )
 }
 
 /// `values` for `groups` groups: an empty list takes the default for each, and a single value holds for all.

@@ -13,9 +13,6 @@ pub trait Kind: Sized {
     /// The kind's name in a spec: the name of its field in `lrs.v1.Controller`.
     const NAME: &'static str;
 
-    /// Whether the controller may change base rates.
-    const MOVES_RATES: bool = true;
-
     /// Parameters whose defaults may change with a release. A job keeps the values that were written down when it was
     /// registered.
     const KEPT: &'static [&'static str] = &[];
@@ -46,7 +43,33 @@ pub trait Kind: Sized {
         None
     }
 
-    /// What the controller is doing.
+    /// Whether the controller may change base rates.
+    fn moves_rates(&self) -> bool {
+        true
+    }
+
+    /// Whether the only move is a cooldown, which stays on top of the moves of other controllers.
+    fn only_cools(&self) -> bool {
+        false
+    }
+
+    /// Whether anything that the trainer is told may depend on the controller.
+    fn steers(&self) -> bool {
+        true
+    }
+
+    /// What the controller does without `metric`, one of its metrics, which does not come; `None` if that does not
+    /// matter.
+    fn without(&self, _state: &Self::State, _metric: &str) -> Option<String> {
+        Some("the controller cannot act".to_owned())
+    }
+
+    /// Whether the controller can do nothing without `metric`, one of its metrics.
+    fn needs(&self, _metric: &str) -> bool {
+        true
+    }
+
+    /// What the controller is doing, apart from what it lacks.
     fn status(&self, _state: &Self::State) -> Status {
         Status::default()
     }

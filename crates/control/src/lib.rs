@@ -21,20 +21,22 @@ pub mod proportion;
 pub mod range_test;
 mod registry;
 pub mod shape;
-mod sighting;
+mod sightings;
 pub mod statistical_plateau;
+pub mod threshold;
 mod units;
 mod wording;
 mod words;
 mod written;
 
-use lrs_model::{controller::ControllerSpec, violation::Violations};
+use lrs_model::{controller::ControllerSpec, spec::Spec, violation::Violations};
 
 pub use kind::Kind;
 pub use registry::params;
+pub use sightings::Sightings;
 pub use units::{is_evaluation, unit_of};
 pub use words::{Advice, Move, Observation, Opening, Outcome, Ruling, Setting, Status};
-pub use written::{complete, expand, settled, unsettled};
+pub use written::{OBJECTIVE, all, complete, expand, name, settled, unsettled};
 
 registry::controllers! {
     Plateau = plateau::Plateau,
@@ -45,6 +47,7 @@ registry::controllers! {
     RangeTest = range_test::RangeTest,
     StatisticalPlateau = statistical_plateau::StatisticalPlateau,
     NoiseScale = noise_scale::NoiseScale,
+    Threshold = threshold::Threshold,
 }
 
 impl Controller {
@@ -58,6 +61,25 @@ impl Controller {
             return violations.within("params", |v| Self::native(&native, setting, v));
         }
         violations.within(spec.kind(), |v| Self::native(spec, setting, v))
+    }
+
+    /// What the controller of a job with this `spec` is doing, and what it lacks by the `sightings` of its metrics;
+    /// empty if the state is of another kind.
+    #[must_use]
+    pub fn status(&self, state: &State, sightings: &Sightings, spec: &Spec) -> Status {
+        let watched = self.metrics();
+        let mut absent: Vec<(sightings::Absence, String, Vec<&str>)> = Vec::new();
+        for metric in &watched {
+            let Some(absence) = sightings.absence(metric, &watched, spec) else { continue };
+            let Some(consequence) = self.without(state, metric) else { continue };
+            match absent.iter_mut().find(|(known, same, _)| *known == absence && *same == consequence) {
+                Some((_, _, metrics)) => metrics.push(metric),
+                None => absent.push((absence, consequence, vec![metric])),
+            }
+        }
+        let missing = absent.iter().map(|(absence, consequence, metrics)| absence.in_words(metrics, consequence));
+        let is_blind = absent.iter().flat_map(|(.., metrics)| metrics).any(|metric| self.needs(metric));
+        Status { missing: missing.collect(), is_blind, ..self.activity(state) }
     }
 
     /// Checks a spec in our own words; the paths of violations start at its parameters.

@@ -10,7 +10,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     kind::Kind,
-    sighting::Sighting,
     wording::brief,
     words::{Advice, Observation, Outcome, Ruling, Setting, Status},
 };
@@ -53,12 +52,10 @@ pub struct NoiseScaleState {
     unseen: usize,
     /// The scale in the last advice.
     told: Option<f64>,
-    sighting: Sighting,
 }
 
 impl Kind for NoiseScale {
     const NAME: &'static str = "noise_scale";
-    const MOVES_RATES: bool = false;
 
     type Params = Params;
     type State = Box<NoiseScaleState>;
@@ -80,17 +77,22 @@ impl Kind for NoiseScale {
     }
 
     fn status(&self, state: &Self::State) -> Status {
-        let missing = state.sighting.is_missing(self.0.window as u64);
-        let sentence = "grad2_small, batch_small, grad2_big and batch_big are not all reported: there is no estimate";
         let phase = if state.told.is_some() { "determined" } else { "undetermined" };
-        Status { phase, missing: missing.then_some(sentence).into_iter().collect() }
+        Status { phase, ..Status::default() }
+    }
+
+    fn moves_rates(&self) -> bool {
+        false
+    }
+
+    fn without(&self, _state: &Self::State, _metric: &str) -> Option<String> {
+        Some("there is no estimate of the noise scale".to_owned())
     }
 
     /// Observes the norms of a step, if it has all four figures and they can be compared.
     fn observe(&self, state: &mut Self::State, observation: &Observation<'_>) -> Outcome {
         let norms = norms(observation.sample);
         let estimates = norms.and_then(|norms| norms.estimates());
-        state.sighting.note(estimates.is_some());
         let (Some(norms), Some((g2, s))) = (norms, estimates) else { return Outcome::default() };
         if state.g2s.len() == self.0.window {
             state.g2s.pop_front();
@@ -128,7 +130,7 @@ impl Kind for NoiseScale {
             ("s_variance", found.s_variance),
         ];
         let evidence = evidence.into_iter().map(|(name, figure)| (name.to_owned(), figure)).collect();
-        let advice = Advice { topic: Topic::NoiseScale, reason, evidence };
+        let advice = Advice { topic: Topic::NoiseScale, is_lasting: false, reason, evidence };
         Outcome { ruling: Some(Ruling::Advice(advice)), ..Outcome::default() }
     }
 }
@@ -145,6 +147,7 @@ fn norms(sample: &Sample) -> Option<Norms> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use lrs_model::spec::Spec;
 
     /// The steps and the evidence of all advice, for a true gradient at each step and a noise.
     fn run(true_norm2: impl Fn(u64) -> f64, noise: f64, steps: u64) -> Vec<(u64, f64)> {
@@ -160,8 +163,7 @@ mod tests {
             {
                 sample.add_metric(name.into(), value);
             }
-            let observation =
-                Observation { sample: &sample, effective_step: step + 1, base_lrs: &[0.1], is_as_directed: true };
+            let observation = Observation::new(&sample, step + 1, &[0.1], true);
             state = serde_json::from_str(&serde_json::to_string(&state).unwrap()).unwrap();
             if let Some(Ruling::Advice(advice)) = scale.observe(&mut state, &observation).ruling {
                 told.push((step, advice.evidence["noise_scale"]));
@@ -185,16 +187,19 @@ mod tests {
 
     #[test]
     fn without_the_four_figures_there_is_no_estimate_and_the_status_says_so() {
-        let scale = NoiseScale(Params { window: 32 });
-        let mut state = Box::<NoiseScaleState>::default();
-        for step in 0..32 {
+        let scale = crate::Controller::NoiseScale(NoiseScale(Params { window: 32 }));
+        let (mut state, mut sightings) = (scale.initial(0), crate::Sightings::default());
+        for step in 0..1000 {
             let mut sample = Sample::new(step);
             sample.add_metric(SMALL.into(), 1.0);
-            let observation =
-                Observation { sample: &sample, effective_step: step + 1, base_lrs: &[0.1], is_as_directed: true };
+            sightings.note(&sample);
+            let observation = Observation::new(&sample, step + 1, &[0.1], true);
             assert_eq!(scale.observe(&mut state, &observation), Outcome::default());
         }
-        assert!(scale.status(&state).missing[0].contains("batch_big"));
+        assert_eq!(
+            scale.status(&state, &sightings, &Spec::default()).missing,
+            ["batch_small, grad2_big, batch_big have not been reported yet: there is no estimate of the noise scale"]
+        );
     }
 
     #[test]

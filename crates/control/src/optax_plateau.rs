@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     epochs::{Counting, EpochState},
-    judge::explain,
+    judge::{explain, misjudged},
     kind::Kind,
     params::{metric, not_negative, shrinking},
-    words::{Move, Observation, Outcome, Setting},
+    words::{Move, Observation, Outcome, Setting, Status},
 };
 use lrs_model::{
     number::exact,
@@ -118,6 +118,13 @@ impl Kind for OptaxPlateau {
 
     fn metrics(&self) -> Vec<&str> {
         vec![&self.0.metric]
+    }
+
+    fn status(&self, state: &Self::State) -> Status {
+        let (best, Params { rtol, atol, .. }) = (state.best, &self.0);
+        let is_misjudged = best.is_finite() && best < (1.0 - rtol) * best - atol;
+        let notice = if is_misjudged { misjudged(&self.0.metric) } else { String::new() };
+        Status { notice, ..Status::default() }
     }
 
     fn observe(&self, state: &mut OptaxPlateauState, observation: &Observation<'_>) -> Outcome {

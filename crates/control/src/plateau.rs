@@ -11,7 +11,7 @@ use crate::{
     judge::{Judge, explain, per_group},
     kind::Kind,
     params::{metric, not_negative, shrinking},
-    words::{Move, Observation, Outcome, Setting},
+    words::{Move, Observation, Outcome, Setting, Status},
 };
 use lrs_model::{
     controller::{Mode, ThresholdMode},
@@ -106,6 +106,10 @@ impl Kind for Plateau {
 
     fn metrics(&self) -> Vec<&str> {
         vec![&self.params.metric]
+    }
+
+    fn status(&self, state: &Self::State) -> Status {
+        Status { notice: self.judge.misjudges(&self.params.metric, state.best), ..Status::default() }
     }
 
     fn observe(&self, state: &mut PlateauState, observation: &Observation<'_>) -> Outcome {
@@ -259,6 +263,21 @@ mod tests {
         assert_eq!(moved.reason, "val_loss did not improve on 0.25 for 2 observations in a row (patience 1)");
         assert_eq!(moved.evidence["value"].to_bits(), 0.75_f64.to_bits());
         assert_eq!(moved.evidence["bad_eval_count"].to_bits(), 2.0_f64.to_bits());
+    }
+
+    #[test]
+    fn the_status_says_when_a_relative_threshold_takes_a_constant_for_an_improvement() {
+        let notice = |params: Params, value| {
+            let plateau = plateau(&params, 1);
+            let (state, _) = plateau.next(&plateau.initial(0), &loss(0, value), &[1.0]);
+            plateau.status(&state).notice
+        };
+        assert!(notice(patience(1), -1.0).starts_with("loss is below 0, where a relative threshold"));
+        assert!(!notice(Params { mode: Mode::Max, ..patience(1) }, -1.0).is_empty());
+        assert_eq!(notice(patience(1), 1.0), "");
+        assert_eq!(notice(patience(1), f64::NAN), "");
+        assert_eq!(notice(Params { threshold: 0.0, ..patience(1) }, -1.0), "");
+        assert_eq!(notice(Params { threshold_mode: ThresholdMode::Abs, ..patience(1) }, -1.0), "");
     }
 
     #[test]

@@ -10,7 +10,6 @@ use serde::{Deserialize, Serialize};
 use crate::{
     kind::Kind,
     proportion::in_proportion,
-    sighting::Sighting,
     wording::brief,
     words::{Advice, Move, Observation, Opening, Outcome, Ruling, Setting, Status},
 };
@@ -30,8 +29,6 @@ use curve::Curve;
 pub use curve::Point;
 
 const START: &str = "start";
-/// After this many steps without a loss, the loss counts as missing.
-const MISSING_AFTER: u64 = 64;
 
 /// The parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -72,7 +69,6 @@ pub struct RangeTestState {
     /// Steps before this one ran at the rate before.
     from: u64,
     progress: Progress,
-    sighting: Sighting,
 }
 
 /// The progress of the test.
@@ -118,13 +114,7 @@ impl Kind for RangeTest {
     }
 
     fn initial(&self, start: u64) -> Self::State {
-        Box::new(RangeTestState {
-            curve: Curve::new(),
-            losses: Vec::new(),
-            from: start,
-            progress: Progress::Testing,
-            sighting: Sighting::default(),
-        })
+        Box::new(RangeTestState { curve: Curve::new(), losses: Vec::new(), from: start, progress: Progress::Testing })
     }
 
     fn opening(&self) -> Option<Opening> {
@@ -136,11 +126,12 @@ impl Kind for RangeTest {
     }
 
     fn status(&self, state: &Self::State) -> Status {
-        let missing = state.sighting.is_missing(MISSING_AFTER);
-        Status {
-            phase: if state.progress == Progress::Testing { "testing" } else { "reported" },
-            missing: missing.then_some("loss is not reported: the range test cannot begin").into_iter().collect(),
-        }
+        let phase = if state.progress == Progress::Testing { "testing" } else { "reported" };
+        Status { phase, ..Status::default() }
+    }
+
+    fn without(&self, state: &Self::State, _metric: &str) -> Option<String> {
+        (state.progress == Progress::Testing).then(|| "the range test cannot go on".to_owned())
     }
 
     /// Tries the present rate again.
@@ -153,7 +144,6 @@ impl Kind for RangeTest {
 
     fn observe(&self, state: &mut Self::State, observation: &Observation<'_>) -> Outcome {
         let sample = observation.sample;
-        state.sighting.note(sample.loss.is_some());
         match state.progress {
             Progress::Testing => {}
             Progress::Over => {
@@ -226,7 +216,7 @@ impl RangeTest {
         } else {
             format!("of {tried} rates: {}", told.join(", "))
         };
-        Ruling::Advice(Advice { topic: Topic::RangeTest, reason, evidence: self.evidence(state) })
+        Ruling::Advice(Advice { topic: Topic::RangeTest, is_lasting: false, reason, evidence: self.evidence(state) })
     }
 
     fn evidence(&self, state: &RangeTestState) -> std::collections::BTreeMap<String, f64> {
@@ -293,8 +283,8 @@ mod tests {
         for step in 0..600_u64 {
             let rate = rates[usize::try_from(step).unwrap()];
             let sample = Sample { loss: Some(loss(rate)), ..Sample::new(step) };
-            let observation =
-                Observation { sample: &sample, effective_step: step + lag, base_lrs: &[rate], is_as_directed: true };
+            let base_lrs = [rate];
+            let observation = Observation::new(&sample, step + lag, &base_lrs, true);
             let json = serde_json::to_string(&state).unwrap();
             state = serde_json::from_str(&json).unwrap();
             let outcome = test.observe(&mut state, &observation);
@@ -370,8 +360,7 @@ mod tests {
         let mut state = test.initial(5);
         for (step, is_as_directed) in [(4, true), (5, false)] {
             let sample = Sample { loss: Some(1.0), ..Sample::new(step) };
-            let observation =
-                Observation { sample: &sample, effective_step: step + 1, base_lrs: &[0.1], is_as_directed };
+            let observation = Observation::new(&sample, step + 1, &[0.1], is_as_directed);
             assert_eq!(test.observe(&mut state, &observation), Outcome::default());
         }
         assert_eq!(RangeTest::points(&state), []);

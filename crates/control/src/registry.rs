@@ -107,7 +107,47 @@ macro_rules! controllers {
             #[must_use]
             pub fn moves_rates(&self) -> bool {
                 match self {
-                    $(Self::$variant(_) => <$kind as Kind>::MOVES_RATES,)*
+                    $(Self::$variant(controller) => controller.moves_rates(),)*
+                }
+            }
+
+            /// Whether the only move is a cooldown, which stays on top of the moves of other controllers.
+            #[must_use]
+            pub fn only_cools(&self) -> bool {
+                match self {
+                    $(Self::$variant(controller) => controller.only_cools(),)*
+                }
+            }
+
+            /// Whether anything that the trainer is told may depend on the controller.
+            #[must_use]
+            pub fn steers(&self) -> bool {
+                match self {
+                    $(Self::$variant(controller) => controller.steers(),)*
+                }
+            }
+
+            /// Whether `state` is of this kind of controller.
+            #[must_use]
+            pub fn owns(&self, state: &State) -> bool {
+                match (self, state) {
+                    $((Self::$variant(_), State::$variant(_)) => true,)*
+                    _ => false,
+                }
+            }
+
+            /// Whether the controller can do nothing without `metric`.
+            fn needs(&self, metric: &str) -> bool {
+                match self {
+                    $(Self::$variant(controller) => controller.needs(metric),)*
+                }
+            }
+
+            /// What the controller does without `metric`; `None` if that does not matter.
+            fn without(&self, state: &State, metric: &str) -> Option<String> {
+                match (self, state) {
+                    $((Self::$variant(controller), State::$variant(state)) => controller.without(state, metric),)*
+                    _ => None,
                 }
             }
 
@@ -119,9 +159,8 @@ macro_rules! controllers {
                 }
             }
 
-            /// What the controller is doing; empty if the state is of another kind.
-            #[must_use]
-            pub fn status(&self, state: &State) -> Status {
+            /// What the controller is doing, apart from what it lacks; empty if the state is of another kind.
+            fn activity(&self, state: &State) -> Status {
                 match (self, state) {
                     $((Self::$variant(controller), State::$variant(state)) => controller.status(state),)*
                     _ => Status::default(),

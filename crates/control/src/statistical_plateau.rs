@@ -12,7 +12,6 @@ use serde::{Deserialize, Serialize};
 use crate::{
     kind::Kind,
     params::{metric, shrinking},
-    sighting::Sighting,
     wording::brief,
     words::{Advice, Move, Observation, Outcome, Ruling, Setting, Status},
 };
@@ -73,7 +72,6 @@ pub struct StatisticalPlateauState {
     plateaus: u32,
     /// Whether the controller has advised to stop since the last cut.
     has_advised: bool,
-    sighting: Sighting,
 }
 
 /// The result of a test.
@@ -117,12 +115,12 @@ impl Kind for StatisticalPlateau {
         vec![&self.params.metric]
     }
 
-    fn status(&self, state: &Self::State) -> Status {
-        let missing = state.sighting.is_missing(self.params.window as u64);
-        Status {
-            phase: "watching",
-            missing: missing.then_some("its metric is not reported: there are no cuts").into_iter().collect(),
-        }
+    fn without(&self, _state: &Self::State, _metric: &str) -> Option<String> {
+        Some("there are no cuts".to_owned())
+    }
+
+    fn status(&self, _state: &Self::State) -> Status {
+        Status { phase: "watching", ..Status::default() }
     }
 
     /// Observes the metric, if the sample has a finite value. Steps that did not run as directed count too, because
@@ -136,9 +134,7 @@ impl StatisticalPlateau {
     /// Adds the sample's value, and decides whether the values have reached a plateau.
     pub(crate) fn judge(&self, state: &mut StatisticalPlateauState, observation: &Observation<'_>) -> Option<Ruling> {
         let window = self.params.window;
-        let value = observation.sample.metric(&self.params.metric);
-        state.sighting.note(value.is_some());
-        let value = value.filter(|value| value.is_finite())?;
+        let value = observation.sample.metric(&self.params.metric).filter(|value| value.is_finite())?;
         if state.values.len() == window {
             state.values.pop_front();
         }
@@ -189,7 +185,7 @@ impl StatisticalPlateau {
         }
         state.has_advised = true;
         let reason = format!("{flat}, and every rate is at its floor");
-        Some(Ruling::Advice(Advice { topic: Topic::Stop, reason, evidence }))
+        Some(Ruling::Advice(Advice { topic: Topic::Stop, is_lasting: false, reason, evidence }))
     }
 }
 
@@ -218,8 +214,8 @@ mod tests {
         let (mut cuts, mut advice) = (Vec::new(), Vec::new());
         for (step, loss) in (0..).zip(losses) {
             let sample = Sample { loss: Some(loss), ..Sample::new(step) };
-            let observation =
-                Observation { sample: &sample, effective_step: step + 1, base_lrs: &[base_lr], is_as_directed: true };
+            let base_lrs = [base_lr];
+            let observation = Observation::new(&sample, step + 1, &base_lrs, true);
             let json = serde_json::to_string(&state).unwrap();
             state = serde_json::from_str(&json).unwrap();
             match plateau.observe(&mut state, &observation).ruling {

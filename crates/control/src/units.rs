@@ -1,6 +1,6 @@
 //! The unit that a plateau controller counts in where its spec does not say it.
 
-use crate::{epochs::UNIT, greedy::Greedy, kind::Kind as _, optax_plateau::OptaxPlateau};
+use crate::{epochs::UNIT, greedy::Greedy, kind::Kind as _, optax_plateau::OptaxPlateau, threshold::Threshold};
 use lrs_model::{
     controller::ControllerSpec,
     schedule::Unit,
@@ -21,7 +21,7 @@ pub fn is_evaluation(metric: &str) -> bool {
 ///
 /// A unit that is not written is epochs if the job has `steps_per_epoch` and the metric is not an evaluation.
 /// `greedy` counts values, because transformers steps it at each update, and so does `optax_plateau` with an
-/// `accumulation_size`, which is such a mean already.
+/// `accumulation_size`, which is such a mean already. A `threshold` watches values.
 #[must_use]
 pub fn unit_of(spec: &ControllerSpec, steps_per_epoch: Option<u64>) -> Option<Unit> {
     let params = spec.params();
@@ -30,7 +30,7 @@ pub fn unit_of(spec: &ControllerSpec, steps_per_epoch: Option<u64>) -> Option<Un
         return serde_json::from_value(written.clone()).ok();
     }
     let accumulates = params.get("accumulation_size").and_then(serde_json::Value::as_u64).is_some_and(|size| size > 1);
-    let counts_values = spec.kind() == Greedy::NAME
+    let counts_values = [Greedy::NAME, Threshold::NAME].contains(&spec.kind())
         || (spec.kind() == OptaxPlateau::NAME && accumulates)
         || params.get("metric").and_then(serde_json::Value::as_str).is_some_and(is_evaluation);
     Some(if counts_values || steps_per_epoch.is_none() { Unit::Step } else { Unit::Epoch })

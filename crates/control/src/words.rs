@@ -83,9 +83,21 @@ pub struct Observation<'a> {
     pub effective_step: u64,
     /// The base rates in force at the effective step, as far as known, one a group.
     pub base_lrs: &'a [f64],
+    /// How they run there.
+    pub shape: RateShape,
+    /// The step since which they have run so.
+    pub shaped_at: u64,
     /// Whether the step ran at the rate that schedule and controllers gave it: no override by a person, no pause, and
     /// no other rate in the report.
     pub is_as_directed: bool,
+}
+
+impl<'a> Observation<'a> {
+    /// An observation where the rates are the base rates times the schedule.
+    #[must_use]
+    pub fn new(sample: &'a Sample, effective_step: u64, base_lrs: &'a [f64], is_as_directed: bool) -> Self {
+        Self { sample, effective_step, base_lrs, shape: RateShape::default(), shaped_at: 0, is_as_directed }
+    }
 }
 
 /// What an observation leads to. Most lead to nothing.
@@ -110,7 +122,7 @@ impl From<Option<Move>> for Outcome {
 pub enum Ruling {
     /// New base rates from the effective step on.
     Move(Move),
-    /// A message to people. Advice to stop stays in force until a [`Ruling::Move`].
+    /// A message to people. Advice to stop stays in force until a [`Ruling::Move`], unless it is lasting.
     Advice(Advice),
 }
 
@@ -119,7 +131,7 @@ pub enum Ruling {
 pub struct Move {
     /// One rate a parameter group, in the order of the spec.
     pub base_lrs: Vec<f64>,
-    /// How the rates run.
+    /// How the rates run. A cooldown over stated steps that is in force stays so, whatever is here.
     pub shape: RateShape,
     /// The reason, as a sentence for people.
     pub reason: String,
@@ -132,6 +144,8 @@ pub struct Move {
 pub struct Advice {
     /// The subject of the advice.
     pub topic: Topic,
+    /// Whether advice to stop stays in force through later moves, as long as the spec has the controller.
+    pub is_lasting: bool,
     /// The advice, as a sentence for people.
     pub reason: String,
     /// The figures behind the advice, by name.
@@ -144,5 +158,9 @@ pub struct Status {
     /// What the controller is doing; empty for a controller that does only one thing.
     pub phase: &'static str,
     /// Each metric that the controller could use but does not get, and what it does without it: a sentence each.
-    pub missing: Vec<&'static str>,
+    pub missing: Vec<String>,
+    /// Whether the controller can do nothing without one of these metrics.
+    pub is_blind: bool,
+    /// What a threshold has reached, and what happened then, in a sentence; empty otherwise.
+    pub notice: String,
 }

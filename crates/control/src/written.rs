@@ -1,10 +1,27 @@
 //! The controllers of a stored spec: every default is written out, so that a later release changes no job.
 
-use crate::{ROWS, compat, registry::Row, units::with_unit};
+use std::borrow::Cow;
+
+use crate::{ROWS, compat, registry::Row, threshold, units::with_unit};
 use lrs_model::{controller::ControllerSpec, spec::Spec, violation::Violations};
+
+/// The name of the target of an objective among the controllers.
+pub const OBJECTIVE: &str = "objective";
 
 fn row(spec: &ControllerSpec) -> Option<&'static Row> {
     ROWS.iter().find(|row| row.name == spec.kind())
+}
+
+/// The controllers of `spec` and, as the last, the target of its objective, if it has one.
+pub fn all(spec: &Spec) -> impl Iterator<Item = Cow<'_, ControllerSpec>> {
+    let target = spec.objective.as_ref().and_then(threshold::of_objective);
+    spec.controllers.iter().map(Cow::Borrowed).chain(target.map(Cow::Owned))
+}
+
+/// The name of the controller at `place` of [`all`]: its place and its kind.
+#[must_use]
+pub fn name(spec: &Spec, place: usize) -> String {
+    format!("{place}/{}", spec.controllers.get(place).map_or(OBJECTIVE, ControllerSpec::kind))
 }
 
 /// `spec` with every default of its controllers written out.

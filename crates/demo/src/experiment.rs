@@ -96,8 +96,12 @@ impl Run {
             Arm::Baseline => (proto::Arm::Baseline, None, vec![]),
         };
         let group = ParameterGroup { name: "default".to_owned(), base_lr: BASE_LR, ..Default::default() };
-        let objective =
-            Objective { metric: VAL_ACCURACY.to_owned(), mode: Mode::Max.into(), target: Some(TARGET_ACCURACY) };
+        let objective = Objective {
+            metric: VAL_ACCURACY.to_owned(),
+            mode: Mode::Max.into(),
+            target: Some(TARGET_ACCURACY),
+            ..Objective::default()
+        };
         JobSpec {
             display_name: format!("Handwritten digits, {}, seed {}", self.arm, self.seed),
             groups: vec![group],

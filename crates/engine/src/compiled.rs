@@ -4,9 +4,10 @@ use std::{borrow::Cow, collections::HashSet, sync::Arc};
 
 use super::api::GroupRate;
 use lrs_control as control;
-use lrs_control::{Controller, Opening, Setting};
+use lrs_control::{Controller, Opening, Setting, threshold};
 use lrs_model::{
     MAX_STEP,
+    controller::ThresholdAction,
     name::{check_group, check_part},
     schedule::ScheduleSpec,
     spec::{Group, RateLimits, Spec},
@@ -91,13 +92,20 @@ impl CompiledSpec {
         let controllers = spec.controllers.iter().enumerate().filter_map(|(i, controller)| {
             v.within(format!("controllers[{i}]"), |v| Controller::try_new(controller, &setting, v))
         });
-        let controllers: Vec<_> = controllers.collect();
+        let mut controllers: Vec<_> = controllers.collect();
+        let target = control::all(&spec).nth(spec.controllers.len());
+        // What is wrong with an objective has been found.
+        let target = target.and_then(|target| Controller::try_new(&target, &setting, &mut Violations::new()));
+        controllers.extend(target);
         let moving = controllers.iter().filter(|controller| controller.moves_rates()).count();
+        let setting_rates = controllers.iter().filter(|one| one.moves_rates() && !one.only_cools()).count();
         let opening = controllers.iter().find_map(Controller::opening);
-        if opening.is_some() && moving > 1 {
-            let problem =
-                "move the same rates: `auto` and `range_test` do so alone, with none but `noise_scale` beside";
-            v.add("controllers", problem);
+        if opening.is_some() && setting_rates > 1 {
+            let is_of_target = spec.objective.as_ref().is_some_and(|one| one.on_target == ThresholdAction::Cut);
+            let field = if is_of_target { "objective.on_target" } else { "controllers" };
+            let problem = "move the same rates: `auto` and `range_test` do so alone, with none beside but `noise_scale` \
+                and thresholds whose action is not a cut";
+            v.add(field, problem);
         }
         let ahead = spec.decision_lag.saturating_mul(groups.len() as u64);
         if moving > 0 && ahead > MAX_RATES_AHEAD {
@@ -150,7 +158,7 @@ impl CompiledSpec {
         &self.spec
     }
 
-    /// The controllers, in the order of the spec.
+    /// The controllers, in the order of the spec; the target of the objective is the last.
     #[must_use]
     pub fn controllers(&self) -> &[Controller] {
         &self.controllers
@@ -200,8 +208,8 @@ pub fn limited(limits: &RateLimits, learning_rate: f64) -> f64 {
 pub fn same_rates(a: &Spec, b: &Spec) -> bool {
     let rates_only = |spec: &Spec| Spec {
         display_name: String::new(),
-        // A controller may steer by the objective.
-        objective: spec.objective.clone().filter(|_| !spec.controllers.is_empty()),
+        // A controller may steer by the objective, and its target is a controller.
+        objective: spec.objective.clone().filter(|one| one.target.is_some() || !spec.controllers.is_empty()),
         base_lr_from: None,
         experiment: String::new(),
         arm: None,
@@ -298,6 +306,7 @@ fn check_texts(spec: &Spec, v: &mut Violations) {
             if objective.target.is_some_and(|target| !target.is_finite()) {
                 v.refuse("target", objective.target.unwrap_or_default(), "finite");
             }
+            threshold::check_objective(objective, spec.total_steps, v);
         });
     }
 }

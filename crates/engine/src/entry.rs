@@ -217,8 +217,7 @@ impl Entry {
         let progress = self.cell().as_ref().map(|cell| {
             let given_end = cell.given_end();
             let complete_end = cell.complete_end();
-            let controllers = row.spec.controllers.iter().enumerate();
-            let named = controllers.map(|(i, controller)| format!("{i}/{}", controller.kind()));
+            let named = (0..).map(|place| lrs_control::name(&row.spec, place));
             let [repeated_samples, conflicting_samples, late_samples] = cell.counts();
             Progress {
                 complete_end,

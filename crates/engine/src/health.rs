@@ -21,6 +21,8 @@ pub enum HealthState {
     /// The trainer uses other rates than it was told, or is told none: it has lost the server, or a rank that should
     /// report is missing.
     OnPlan,
+    /// A controller does not get the metric that it needs.
+    Blind,
     /// Nothing of the above.
     Fine,
     /// Paused by a person.
@@ -37,11 +39,12 @@ pub enum HealthState {
 
 impl HealthState {
     /// Every state.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Diverging,
         Self::Stale,
         Self::Plateau,
         Self::OnPlan,
+        Self::Blind,
         Self::Fine,
         Self::Paused,
         Self::Waiting,
@@ -58,6 +61,7 @@ impl HealthState {
             Self::Stale => "stale",
             Self::Plateau => "plateau",
             Self::OnPlan => "on_plan",
+            Self::Blind => "blind",
             Self::Fine => "fine",
             Self::Paused => "paused",
             Self::Waiting => "waiting",
@@ -123,10 +127,22 @@ pub fn of(jobs: &[(&JobView, &Recent)], statistics: &dyn Backend) -> Vec<Health>
     for (i, finding) in open.into_iter().zip(training(&recents, statistics)) {
         found[i] = Some(finding);
     }
+    for ((state, reason), (view, _)) in found.iter_mut().flatten().zip(jobs) {
+        if let (HealthState::Fine | HealthState::Plateau | HealthState::Waiting, Some(lack)) = (*state, lack(view)) {
+            (*state, *reason) = (HealthState::Blind, lack);
+        }
+    }
     found.into_iter().flatten().map(|(state, reason)| Health { state, reason }).collect()
 }
 
 type Finding = (HealthState, String);
+
+/// The first controller of a running job that does not get the metric that it needs.
+fn lack(view: &JobView) -> Option<String> {
+    let progress = view.progress.as_ref().filter(|_| view.row.state == State::Running)?;
+    let (name, status) = progress.controllers.iter().find(|(_, status)| status.is_blind)?;
+    Some(format!("{name}: {}", status.missing.join("; ")))
+}
 
 /// What needs no statistics; `None` of a job that trains.
 fn plain(view: &JobView, recent: &Recent) -> Option<Finding> {

@@ -21,7 +21,7 @@ use super::{
     timeline::Timeline,
 };
 use lrs_control as control;
-use lrs_control::{Advice, Controller, Move, Observation, Outcome, Ruling};
+use lrs_control::{Advice, Controller, Move, Observation, Outcome, Ruling, Sightings};
 use lrs_model::{
     decision::{Action, Author, BaseRateChange, Decision, DecisionId, Effect, RateMove, Topic},
     job::Timestamp,
@@ -50,6 +50,8 @@ pub struct Job {
     /// A person's decision is on its way to this step: until it is known, no transition takes effect there or later.
     held_at: Option<u64>,
     latest: Option<Sample>,
+    /// Which metrics have come under specs with controllers.
+    sightings: Sightings,
     /// The controllers' states when the trainer began. Until its first record, a person may still change the spec that
     /// it begins under.
     arrival: Option<Box<Arrival>>,
@@ -127,6 +129,7 @@ impl Job {
             complete_end: resume_step,
             held_at: None,
             latest: None,
+            sightings: Sightings::default(),
             arrival: None,
             timeline,
         };
@@ -314,6 +317,9 @@ impl Job {
     /// Shows the record of one step to the controllers; what was measured more than once, one value after another.
     fn transition(&mut self, record: &Sample, decisions: &mut Vec<Decision>) {
         let is_as_directed = self.is_as_directed(record);
+        if !self.timeline.spec_at(record.step + self.decision_lag).controllers().is_empty() {
+            self.sightings.note(record);
+        }
         if !record.has_repeats() {
             return self.show(record, is_as_directed, |_| true, decisions);
         }
@@ -323,7 +329,9 @@ impl Job {
             };
             let mut found = Vec::new();
             self.show(sample, is_as_directed, concerns, &mut found);
-            found.into_iter().for_each(|decision| later_outranks(decisions, decision));
+            for decision in found {
+                later_outranks(decisions, decision);
+            }
         }
     }
 
@@ -348,7 +356,11 @@ impl Job {
         let attempt = self.attempt_of(effective_step);
         for (i, controller) in compiled.controllers().iter().enumerate().filter(|(_, one)| concerns(one)) {
             let before = self.timeline.base_lrs_at(effective_step);
-            let observation = Observation { sample: record, effective_step, base_lrs: &before, is_as_directed };
+            let (in_force, shaped_at) = self.timeline.shape_at(effective_step);
+            let sample = record;
+            let base_lrs = &before;
+            let observation =
+                Observation { sample, effective_step, base_lrs, shape: in_force, shaped_at, is_as_directed };
             let Outcome { ruling, bound, actions } = controller.observe(&mut self.controllers[i], &observation);
             if let Some(bound) = bound {
                 self.timeline.steer().push_bound(when, bound);
@@ -362,7 +374,8 @@ impl Job {
             }
             let Some(ruling) = ruling else { continue };
             let (reason, evidence, effect) = match ruling {
-                Ruling::Move(Move { base_lrs, shape, reason, evidence }) => {
+                Ruling::Move(Move { base_lrs, mut shape, reason, evidence }) => {
+                    shape.cooldown = shape.cooldown.or(in_force.cooldown);
                     let groups = compiled.spec().groups.iter().zip(before.iter().zip(&base_lrs));
                     let groups = groups.map(|(group, (&previous_base_lr, &base_lr))| BaseRateChange {
                         group: group.name.clone(),
@@ -373,9 +386,16 @@ impl Job {
                     self.timeline.steer().push_move(when, base_lrs.into(), shape);
                     (reason, evidence, Effect::BaseRates(RateMove { groups, shape, restore }))
                 }
-                Ruling::Advice(Advice { topic, reason, evidence }) => {
-                    if topic == Topic::Stop {
-                        self.timeline.steer().advise_stop(when, &reason);
+                Ruling::Advice(Advice { topic, is_lasting, reason, evidence }) => {
+                    match (topic, is_lasting) {
+                        (Topic::Stop, true) => {
+                            let by = control::all(compiled.spec()).nth(i);
+                            if let Some(by) = by {
+                                self.timeline.steer().advise_lasting_stop(when, &reason, &by);
+                            }
+                        }
+                        (Topic::Stop, false) => self.timeline.steer().advise_stop(when, &reason),
+                        _ => {}
                     }
                     (reason, evidence, Effect::Advice(topic))
                 }
@@ -389,7 +409,7 @@ impl Job {
                 attempt,
                 step: record.step,
                 effective_step,
-                author: Author::Controller(format!("{i}/{}", compiled.spec().controllers[i].kind())),
+                author: Author::Controller(control::name(compiled.spec(), i)),
                 reason,
                 evidence,
                 effect,
@@ -415,15 +435,20 @@ impl Job {
         if Arc::ptr_eq(before, now) {
             return;
         }
-        let (old, new) = (&before.spec().controllers, &now.spec().controllers);
+        let (old, new): (Vec<_>, Vec<_>) = (control::all(before.spec()).collect(), control::all(now.spec()).collect());
         let opens = now.opening().is_some() && self.timeline.opened_at(effective_step) != opened_before;
         let mut actions = Vec::new();
-        let states = now.controllers().iter().enumerate().map(|(i, controller)| match self.controllers.get(i) {
-            Some(state) if old.get(i) == new.get(i) && !opens => state.clone(),
-            _ => {
-                let mut state = controller.initial(effective_step);
-                actions.extend(controller.begin_attempt(&mut state, effective_step));
-                state
+        let states = now.controllers().iter().enumerate().map(|(i, controller)| {
+            // The target of the objective keeps its state wherever it stands.
+            let is_target = i == now.spec().controllers.len();
+            let place = if is_target { before.spec().controllers.len() } else { i };
+            match self.controllers.get(place) {
+                Some(state) if old.get(place) == new.get(i) && !opens => state.clone(),
+                _ => {
+                    let mut state = controller.initial(effective_step);
+                    actions.extend(controller.begin_attempt(&mut state, effective_step));
+                    state
+                }
             }
         });
         self.controllers = states.collect();
@@ -522,11 +547,12 @@ impl Job {
         self.latest.as_ref()
     }
 
-    /// The status of each controller, in the order of the spec.
+    /// The status of each controller, in the order of the spec; the target of the objective is the last.
     #[must_use]
     pub fn statuses(&self) -> Vec<control::Status> {
-        let controllers = self.timeline.spec_at(self.controllers_at).controllers();
-        controllers.iter().zip(&self.controllers).map(|(controller, state)| controller.status(state)).collect()
+        let compiled = self.timeline.spec_at(self.controllers_at);
+        let controllers = compiled.controllers().iter().zip(&self.controllers);
+        controllers.map(|(one, state)| one.status(state, &self.sightings, compiled.spec())).collect()
     }
 }
 /// Adds a decision. A controller has one a step: a move outranks advice, and of two moves the later one stands, as from

@@ -1,5 +1,6 @@
 //! What the engine counts, for `/metrics`. Each value of a label shows from the start.
 
+use lrs_control::{Kind as _, OBJECTIVE, threshold::Threshold};
 use lrs_model::{
     decision::{Author, Decision, Effect, Topic},
     job::State,
@@ -67,6 +68,7 @@ pub fn decided(decision: &Decision) {
         Author::Person(_) => (PERSON, NONE),
         Author::Controller(name) => {
             let kind = name.split_once('/').map_or(name.as_str(), |(_, kind)| kind);
+            let kind = if kind == OBJECTIVE { Threshold::NAME } else { kind };
             (CONTROLLER, lrs_control::kinds().find(|known| *known == kind).unwrap_or(LIBRARY))
         }
     };

@@ -21,6 +21,7 @@ use super::{
     shard::{Accepted, Command, Context},
     tenure::Question,
 };
+use lrs_control::Status;
 use lrs_model::{
     name::JobName,
     telemetry::{Agreement, Report, Sample},
@@ -38,6 +39,8 @@ pub struct Reporter {
     rank: u32,
     /// Directives below this have been handed out on this stream.
     told_end: u64,
+    /// The controllers' statuses that have been told on this stream.
+    told: Option<Arc<Vec<Status>>>,
 }
 
 impl Reporter {
@@ -45,7 +48,7 @@ impl Reporter {
     #[must_use]
     pub(super) fn new(context: Context, shard: mpsc::Sender<Command>, entry: Held, cell: Arc<Cell>, rank: u32) -> Self {
         let told_end = cell.complete_end();
-        Self { context, shard, entry, changes: cell.changes(), told_end, cell, rank }
+        Self { context, shard, entry, changes: cell.changes(), told_end, told: None, cell, rank }
     }
 
     /// The attempt that is reported for.
@@ -64,6 +67,25 @@ impl Reporter {
     #[must_use]
     pub fn missing_ranks(&self) -> String {
         self.cell.missing_in_words(self.context.clock.monotonic())
+    }
+
+    /// What the trainer's log should say about the controllers, if that has changed: a sentence each.
+    #[must_use]
+    pub fn notices(&mut self) -> Vec<String> {
+        let now = self.cell.statuses();
+        if self.told.as_ref().is_some_and(|told| Arc::ptr_eq(told, &now)) {
+            return Vec::new();
+        }
+        let timeline = self.cell.timeline();
+        let named = (0..).map(|place| lrs_control::name(timeline.last_spec().spec(), place));
+        let sentences = named.zip(now.iter()).flat_map(|(name, status)| {
+            let notice = Some(&status.notice).filter(|notice| !notice.is_empty());
+            let sentences = status.missing.iter().chain(notice);
+            sentences.map(|sentence| format!("{name}: {sentence}")).collect::<Vec<_>>()
+        });
+        let sentences = sentences.collect();
+        self.told = Some(now);
+        sentences
     }
 
     /// Hands over a report; waits while the pipeline is full.

@@ -4,15 +4,20 @@
 //! that is no longer there is read back from the decisions on record, see `past.rs`. Older bounds, actions and advice
 //! to stop are not: no trainer asks for a step that it trained a thousand changes ago.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
 use super::{pages, recent::Recent};
-use lrs_model::decision::{Action, Decision, Effect, NormBound, RateShape};
+use lrs_model::{
+    controller::ControllerSpec,
+    decision::{Action, Decision, Effect, NormBound, RateShape},
+};
 
 /// At least so many of the newest moves, bounds, actions and pieces of advice are kept.
 const KEPT: usize = 1024;
+/// At most so much lasting advice is kept. A spec has far fewer controllers.
+const KEPT_LASTING: usize = 64;
 
 /// What controllers told in an attempt's history. Each list is by rising effective step.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -22,9 +27,20 @@ pub struct Steering {
     bounds: Recent<(u64, NormBound)>,
     actions: Recent<(u64, Vec<Action>)>,
     stops: Recent<(u64, Option<Arc<str>>)>,
+    /// Advice to stop that later moves leave in force, at most one a controller.
+    #[serde(default)]
+    lasting_stops: Vec<LastingStop>,
     /// The moves in force at this step and later are all in `moves`.
     #[serde(default)]
     known_from: u64,
+}
+
+/// Advice to stop that stands as long as the spec has the controller that gave it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct LastingStop {
+    from: u64,
+    reason: Arc<str>,
+    by: ControllerSpec,
 }
 
 /// When a controller told something.
@@ -124,6 +140,33 @@ impl Steering {
         }
     }
 
+    /// Advises to stop from the effective step on, whatever moves come later, under specs that have the controller
+    /// `by`. Its first advice stands.
+    pub fn advise_lasting_stop(&mut self, when: When, reason: &str, by: &ControllerSpec) {
+        if self.lasting_stops.iter().any(|stop| stop.by == *by) {
+            return;
+        }
+        if self.lasting_stops.len() == KEPT_LASTING {
+            self.lasting_stops.remove(0);
+        }
+        self.lasting_stops.push(LastingStop { from: when.effective_step, reason: reason.into(), by: by.clone() });
+    }
+
+    /// The lasting advice to stop at `step` by one of these `controllers`.
+    pub fn lasting_stop_at<'a>(
+        &self,
+        step: u64,
+        mut controllers: impl Iterator<Item = Cow<'a, ControllerSpec>>,
+    ) -> Option<Arc<str>> {
+        if self.lasting_stops.is_empty() {
+            return None;
+        }
+        controllers.find_map(|controller| {
+            let given = self.lasting_stops.iter().find(|given| given.from <= step && given.by == *controller)?;
+            Some(given.reason.clone())
+        })
+    }
+
     fn is_stop_advised(&self) -> bool {
         self.stops.last().is_some_and(|(_, reason)| reason.is_some())
     }
@@ -206,11 +249,14 @@ mod tests {
         for step in 0..50_000 {
             let when = When::beginning(step);
             steering.advise_stop(when, "no more");
+            let by = ControllerSpec::new(step.to_string(), serde_json::Map::new());
+            steering.advise_lasting_stop(when, "reached", &by);
             push_move(&mut steering, when, 1.0);
             steering.push_bound(when, clip(1.0));
             steering.push_actions(when, vec![Action::Forget("x".into())]);
         }
-        let Steering { moves, bounds, actions, stops, known_from } = &steering;
+        let Steering { moves, bounds, actions, stops, lasting_stops, known_from } = &steering;
+        assert_eq!(lasting_stops.len(), KEPT_LASTING);
         for length in [moves.len(), bounds.len(), actions.len(), stops.len()] {
             assert!((KEPT..KEPT + 64).contains(&length), "{length}");
         }
@@ -240,6 +286,23 @@ mod tests {
         push_move(&mut steering, When::beginning(5), 2.0);
         assert_eq!(steering.moves.len(), 1);
         assert!(steering.move_at(5).is_some_and(|last| last.base_lrs[..] == [2.0]));
+    }
+
+    #[test]
+    fn lasting_advice_to_stop_stands_while_the_spec_has_its_controller() {
+        let [first, second] = ["a", "b"].map(|kind| ControllerSpec::new(kind, serde_json::Map::new()));
+        let mut steering = Steering::default();
+        steering.advise_lasting_stop(When::beginning(10), "reached", &first);
+        steering.advise_lasting_stop(When::beginning(20), "also", &second);
+        steering.advise_lasting_stop(When::beginning(25), "reached again", &first);
+        push_move(&mut steering, When::beginning(30), 0.1);
+        let advice = |step, spec: &[&ControllerSpec]| {
+            steering.lasting_stop_at(step, spec.iter().map(|one| Cow::Borrowed(*one))).map(|reason| reason.to_string())
+        };
+        assert_eq!(advice(9, &[&first, &second]), None);
+        assert_eq!(advice(10, &[&second, &first]).as_deref(), Some("reached"));
+        assert_eq!(advice(40, &[&second]).as_deref(), Some("also"));
+        assert_eq!(advice(40, &[]), None);
     }
 
     #[test]

@@ -12,7 +12,8 @@ use super::{
     lineage::Standing,
     steering::{BaseMove, Steering},
 };
-use lrs_control::shape;
+use lrs_control as control;
+use lrs_control::{Controller, shape};
 use lrs_model::{
     decision::{Decision, DecisionId, Effect, OverrideSetting, RateShape, Topic},
     spec::Spec,
@@ -24,7 +25,7 @@ use segments::{Kind, Ordered, Segment, lay_out};
 #[derive(Clone, Debug)]
 pub struct Timeline {
     segments: Arc<[Segment]>,
-    /// Stretches of steps under specs with controllers, apart from each other.
+    /// Stretches of steps under specs with controllers that steer, apart from each other.
     controlled: Arc<[Range<u64>]>,
     steering: Arc<Steering>,
 }
@@ -107,7 +108,8 @@ impl Timeline {
         let segments: Arc<[Segment]> = lay_out(orders).into();
         let mut controlled: Vec<Range<u64>> = Vec::new();
         let ends = segments.iter().skip(1).map(|next| next.start).chain([u64::MAX]);
-        for (segment, end) in segments.iter().zip(ends).filter(|(segment, _)| !segment.spec.controllers().is_empty()) {
+        let is_steered = |segment: &Segment| segment.spec.controllers().iter().any(Controller::steers);
+        for (segment, end) in segments.iter().zip(ends).filter(|(segment, _)| is_steered(segment)) {
             match controlled.last_mut().filter(|last| last.end == segment.start) {
                 Some(last) => last.end = end,
                 None => controlled.push(segment.start..end),
@@ -151,7 +153,7 @@ impl Timeline {
         self.segment(step).paused_at.is_some()
     }
 
-    /// Whether any rate depends on telemetry.
+    /// Whether anything that the trainer is told depends on telemetry.
     #[must_use]
     pub fn needs_telemetry(&self) -> bool {
         !self.controlled.is_empty()
@@ -169,6 +171,13 @@ impl Timeline {
     #[must_use]
     pub fn base_lrs_at(&self, step: u64) -> Vec<f64> {
         Bases::new(self.segment(step), self.steering.move_at(step)).iter().collect()
+    }
+
+    /// How the base rates in force at `step` run, and since which step.
+    #[must_use]
+    pub fn shape_at(&self, step: u64) -> (RateShape, u64) {
+        let bases = Bases::new(self.segment(step), self.steering.move_at(step));
+        (bases.shape, bases.since)
     }
 
     /// The first step of the controllers in force at `step` that have an opening.
@@ -222,8 +231,9 @@ impl Timeline {
         });
         let rates = rates.collect();
         let mut told = self.steering.at(step);
-        if let Some(advice) = &segment.stop_advice {
-            told.stop_advice = Some(advice.clone());
+        let lasting = || self.steering.lasting_stop_at(step, control::all(spec));
+        if let Some(advice) = segment.stop_advice.clone().or_else(lasting) {
+            told.stop_advice = Some(advice);
         }
         Directive { step, rates, source, told }
     }

@@ -1,41 +1,70 @@
 //! What is legal in a spec and probably not meant: sentences for the person who registers or changes a job.
 
-use lrs_control::{expand, unit_of};
-use lrs_model::{controller::ControllerSpec, schedule::Unit, spec::Spec};
+mod controllers;
+mod metrics;
+mod schedules;
+
+use lrs_control::expand;
+use lrs_model::{controller::ControllerSpec, spec::Spec};
+use serde::de::DeserializeOwned;
 
 /// A check of a spec, which adds a sentence for each thing that is probably wrong.
 type Check = fn(&Spec, &mut Vec<String>);
 
-const CHECKS: &[Check] = &[steps_for_epochs];
+const CHECKS: &[Check] = &[
+    controllers::steps_for_epochs,
+    controllers::too_short_a_training,
+    controllers::floor_above_the_rates,
+    metrics::other_direction,
+    metrics::relative_to_a_negative,
+    schedules::rises_to_the_end,
+    schedules::is_zero_too_early,
+    schedules::is_over_too_early,
+    schedules::reaches_past_the_end,
+    schedules::is_held_by_the_limits,
+];
 
 /// What is probably wrong with `spec`, which has been checked. A function of the spec alone.
 #[must_use]
 pub fn warnings(spec: &Spec) -> Vec<String> {
     let mut found = Vec::new();
-    CHECKS.iter().for_each(|check| check(spec, &mut found));
+    for check in CHECKS {
+        check(spec, &mut found);
+    }
     found
 }
 
-/// A controller that counts every value of a metric that comes at each step, because the length of an epoch is unknown.
-fn steps_for_epochs(spec: &Spec, found: &mut Vec<String>) {
-    if spec.steps_per_epoch.is_some() {
-        return;
+/// What is probably wrong with an order that takes effect at `effective_step`.
+#[must_use]
+pub fn of_order(spec: &Spec, effective_step: u64) -> Option<String> {
+    let total = spec.total_steps.filter(|total| effective_step >= *total)?;
+    Some(format!(
+        "the order takes effect at step {effective_step}, after the last step of the job ({}), so it changes nothing \
+         unless the training goes on",
+        total - 1
+    ))
+}
+
+/// A controller of a spec, for a sentence about it.
+struct Controller {
+    /// Its field in the spec, and its name in the words of the spec.
+    title: String,
+    /// In our words, with every default.
+    native: ControllerSpec,
+}
+
+impl Controller {
+    /// The controllers of `spec`.
+    fn all(spec: &Spec) -> impl Iterator<Item = Self> {
+        spec.controllers.iter().enumerate().map(|(i, written)| Self {
+            title: format!("controllers[{i}] ({})", name(written)),
+            native: expand(written, spec.steps_per_epoch),
+        })
     }
-    for (i, written) in spec.controllers.iter().enumerate() {
-        let controller = expand(written, None);
-        // With the length of an epoch, it would count epochs; so it counts values only for lack of it.
-        let known = expand(written, Some(2));
-        if (unit_of(&controller, None), unit_of(&known, Some(2))) != (Some(Unit::Step), Some(Unit::Epoch)) {
-            continue;
-        }
-        let text = |name: &str| controller.params().get(name).and_then(serde_json::Value::as_str).unwrap_or_default();
-        let patience = controller.params().get("patience").and_then(serde_json::Value::as_u64).unwrap_or_default();
-        found.push(format!(
-            "controllers[{i}] ({}) counts every reported value of {}, so its patience of {patience} may be {patience} \
-             steps: set steps_per_epoch to have it count epochs, or unit: UNIT_STEP if that is meant",
-            name(written),
-            text("metric"),
-        ));
+
+    /// A parameter, if the controller has one of this name and type.
+    fn param<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
+        serde_json::from_value(self.native.params().get(name)?.clone()).ok()
     }
 }
 
@@ -50,31 +79,45 @@ fn name(written: &ControllerSpec) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use lrs_model::spec::Group;
     use serde_json::json;
 
-    fn with(controller: serde_json::Value, steps_per_epoch: Option<u64>) -> Vec<String> {
+    /// A group that learns at `base_lr`.
+    pub(super) fn group(base_lr: f64) -> Group {
+        Group { name: "default".into(), base_lr, base_momentum: None, base_weight_decay: None, schedule: None }
+    }
+
+    /// The warnings of a spec of 1000 steps with this controller.
+    pub(super) fn with(controller: serde_json::Value, edit: impl FnOnce(&mut Spec)) -> Vec<String> {
         let controllers = vec![serde_json::from_value(controller).unwrap()];
-        warnings(&Spec { controllers, steps_per_epoch, ..Spec::default() })
+        let mut spec = Spec { controllers, groups: vec![group(0.1)], total_steps: Some(1000), ..Spec::default() };
+        edit(&mut spec);
+        warnings(&spec)
     }
 
     #[test]
-    fn a_plateau_over_each_steps_loss_is_warned_of_where_an_epoch_has_no_known_length() {
-        let torch = json!({"library": {"library": "torch", "scheduler": "ReduceLROnPlateau"}});
-        assert_eq!(
-            with(torch.clone(), None),
-            [
-                "controllers[0] (ReduceLROnPlateau) counts every reported value of loss, so its patience of 10 may be 10 \
-              steps: set steps_per_epoch to have it count epochs, or unit: UNIT_STEP if that is meant"
-            ]
-        );
-        for kind in ["reduce_lr_on_plateau", "keras_plateau", "optax_plateau"] {
-            assert_eq!(with(json!({kind: {}}), None).len(), 1, "{kind}");
-            assert_eq!(with(json!({kind: {"unit": "step"}}), None), [""; 0], "{kind}");
-            assert_eq!(with(json!({kind: {"metric": "val_loss"}}), None), [""; 0], "{kind}");
-        }
-        assert_eq!(with(torch, Some(200)), [""; 0]);
-        for other in ["auto", "greedy", "statistical_plateau"] {
-            assert_eq!(with(json!(other), None), [""; 0], "{other}");
+    fn an_order_at_or_after_the_end_is_warned_of() {
+        let spec = Spec { total_steps: Some(100), ..Spec::default() };
+        assert_eq!(of_order(&spec, 99), None);
+        let late = of_order(&spec, 100).unwrap();
+        assert!(late.starts_with("the order takes effect at step 100, after the last step of the job (99)"), "{late}");
+        assert_eq!(of_order(&Spec::default(), u64::MAX), None);
+    }
+
+    #[test]
+    fn what_is_usual_is_not_warned_of() {
+        for controller in [
+            json!("auto"),
+            json!("statistical_plateau"),
+            json!("noise_scale"),
+            json!("range_test"),
+            json!({"reduce_lr_on_plateau": {"metric": "val_loss"}}),
+            json!({"keras_plateau": {"metric": "val_accuracy", "mode": "max"}}),
+            json!({"optax_plateau": {"metric": "val_loss"}}),
+            json!({"greedy": {"min_lr": [0.0]}}),
+            json!({"threshold": {"metric": "val_accuracy", "above": 0.9}}),
+        ] {
+            assert_eq!(with(controller.clone(), |_| {}), [""; 0], "{controller}");
         }
     }
 }

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use lrs_control::{auto, greedy, keras_plateau, noise_scale, optax_plateau, plateau};
+use lrs_control::{auto, greedy, keras_plateau, noise_scale, optax_plateau, plateau, threshold};
 use lrs_engine::{job::Job, timeline::Timeline};
 use lrs_model::{
     controller::ControllerSpec,
@@ -165,6 +165,10 @@ fn every_other_controller_stays_as_large_and_as_fast_too() {
         vec![keras_plateau::Params { patience: 0, factor: 0.9999, ..keras_plateau::Params::default() }.into()],
         vec![optax_plateau::Params { patience: 1, factor: 0.9999, ..optax_plateau::Params::default() }.into()],
         vec![noise_scale::Params::default().into(), auto::Params::default().into()],
+        vec![
+            threshold::Params { metric: "loss".into(), below: Some(-1.0), ..threshold::Params::default() }.into(),
+            threshold::Params { divergence: true, ..threshold::Params::default() }.into(),
+        ],
     ];
     for controllers in others {
         let spec = Spec { total_steps: Some(steps), ..spec(controllers, 4) };

@@ -80,6 +80,26 @@ pub enum ThresholdMode {
     Abs,
 }
 
+/// What happens when a threshold is reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ThresholdAction {
+    /// It is recorded and told, and changes nothing.
+    #[default]
+    Notice,
+    /// The trainer is advised to stop.
+    Stop,
+    /// The rates fall to 0, and then the trainer is advised to stop.
+    Cooldown,
+    /// The rates are multiplied by a factor.
+    Cut,
+}
+
+impl ThresholdAction {
+    /// Every action.
+    pub const ALL: [Self; 4] = [Self::Notice, Self::Stop, Self::Cooldown, Self::Cut];
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

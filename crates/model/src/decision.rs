@@ -154,6 +154,18 @@ pub struct RateShape {
     pub ramp_steps: u64,
     /// The rates fall to 0 over this last share of the total steps.
     pub cooldown_share: Option<f64>,
+    /// The rates fall to 0 over these steps. Later moves keep it.
+    #[serde(default)]
+    pub cooldown: Option<Cooldown>,
+}
+
+/// Steps over which rates fall to 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cooldown {
+    /// The last step at the full rate.
+    pub start_step: u64,
+    /// The number of steps after which the rate is 0.
+    pub steps: u64,
 }
 
 /// Makes the enum of topics from its table.
@@ -205,6 +217,8 @@ topics! {
     RangeTest, "TOPIC_RANGE_TEST", "range_test", "range test over";
     /// The gradient noise scale.
     NoiseScale, "TOPIC_NOISE_SCALE", "noise_scale", "gradient noise scale";
+    /// A threshold or the objective's target was reached.
+    Threshold, "TOPIC_THRESHOLD", "threshold", "threshold reached";
 }
 
 impl Topic {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    controller::{ControllerSpec, Mode},
+    controller::{ControllerSpec, Mode, ThresholdAction},
     schedule::ScheduleSpec,
 };
 
@@ -125,6 +125,21 @@ pub struct Objective {
     pub metric: String,
     pub mode: Mode,
     pub target: Option<f64>,
+    #[serde(default)]
+    pub on_target: ThresholdAction,
+    #[serde(default)]
+    pub factor: Option<f64>,
+    #[serde(default)]
+    pub cooldown_steps: u64,
+}
+
+impl Objective {
+    /// An objective without a target.
+    #[must_use]
+    pub fn new(metric: impl Into<String>, mode: Mode) -> Self {
+        let on_target = ThresholdAction::default();
+        Self { metric: metric.into(), mode, target: None, on_target, factor: None, cooldown_steps: 0 }
+    }
 }
 
 /// The side of a comparison that a job is on.

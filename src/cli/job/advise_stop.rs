@@ -38,6 +38,7 @@ pub(super) async fn run(session: &Session, args: &Args) -> Result<(), Failure> {
     };
     let decision = session.server.call(async |mut service| service.advise_stop(request.clone()).await).await?;
     args.format.print(&decision, || {
-        format!("{}: {}, from step {} on.\n", request.name, show::effect(&decision), decision.effective_step)
+        let late = show::sentences(&decision.warnings);
+        format!("{}: {}, from step {} on.\n{late}", request.name, show::effect(&decision), decision.effective_step)
     })
 }

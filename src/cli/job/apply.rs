@@ -68,7 +68,7 @@ impl FileArgs {
             return Err(Failure::invalid(format!("--name cannot name the {} jobs of this file", jobs.len())));
         }
         let names = jobs.iter().map(|job| self.name_of(session, job)).collect::<Result<Vec<_>, _>>()?;
-        let named = |(job, name): (Job, &JobName)| Job {
+        let wanted = |(job, name): (Job, &JobName)| Job {
             name: name.to_string(),
             spec: job.spec,
             etag: if create_only { String::new() } else { job.etag },
@@ -76,7 +76,7 @@ impl FileArgs {
         };
         let request = ApplyJobsRequest {
             parent: "namespaces/-".to_owned(),
-            jobs: jobs.into_iter().zip(&names).map(named).collect(),
+            jobs: jobs.into_iter().zip(&names).map(wanted).collect(),
             create_only,
             request_id: order.request_id(),
             validate_only: self.dry_run,
@@ -107,7 +107,9 @@ pub(super) fn table(applied: &ApplyJobsResponse, dry_run: bool) -> String {
         vec![job.name, outcome(applied).to_owned(), state]
     };
     let rows = output::table(&["JOB", "OUTCOME", "STATE"], applied.jobs.iter().map(row).collect());
-    format!("{would}{created} registered, {updated} changed, {unchanged} left alone.\n{rows}")
+    let jobs = applied.jobs.iter().filter_map(|applied| applied.job.as_ref());
+    let warnings: String = jobs.map(show::warnings_of_one).collect();
+    format!("{would}{created} registered, {updated} changed, {unchanged} left alone.\n{rows}{warnings}")
 }
 
 fn outcome(applied: &AppliedJob) -> &'static str {

@@ -74,7 +74,7 @@ pub(super) async fn run(session: &Session, args: &Args) -> Result<(), Failure> {
         session.server.call(async |mut service| service.override_learning_rate(request.clone()).await).await?;
     args.format.print(&decision, || {
         let from = show::from_step(decision.effective_step, decision.expected_time.as_ref());
-        format!("{}: {}, {from}.\n", name, show::effect(&decision))
+        format!("{}: {}, {from}.\n{}", name, show::effect(&decision), show::sentences(&decision.warnings))
     })
 }
 

@@ -35,10 +35,7 @@ pub(super) async fn run(session: &Session, args: &Args) -> Result<(), Failure> {
         return args.format.print(&job, || sentence(only, &job, args.jobs.dry_run));
     }
     let jobs: Vec<Job> = applied.iter().filter_map(|applied| applied.job.clone()).collect();
-    let warned =
-        |job: &Job| job.warnings.iter().map(|warning| format!("Warning: {}: {warning}.\n", job.name)).collect();
-    let warnings: Vec<String> = jobs.iter().map(warned).collect();
-    let text = table(&ApplyJobsResponse { jobs: applied }, args.jobs.dry_run) + &warnings.concat();
+    let text = table(&ApplyJobsResponse { jobs: applied }, args.jobs.dry_run);
     args.format.print(&ListJobsResponse { jobs, next_page_token: String::new() }, || text)
 }
 

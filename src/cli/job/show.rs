@@ -50,12 +50,22 @@ pub(super) fn job(job: &Job) -> String {
         rows.push(("telemetry refused", format!("{refused} samples ({conflicts} in conflict, {late} late)")));
     }
     rows.extend(job.warnings.iter().map(|warning| ("warning", warning.clone())));
+    if !progress.order_warning.is_empty() {
+        rows.push(("warning", progress.order_warning.clone()));
+    }
     card(rows)
+}
+
+/// What is probably wrong with one of several jobs, a line each.
+pub(super) fn warnings_of_one(job: &Job) -> String {
+    let late = job.progress.iter().map(|progress| &progress.order_warning).filter(|late| !late.is_empty());
+    let lines = job.warnings.iter().chain(late).map(|warning| format!("Warning: {}: {warning}.\n", job.name));
+    lines.collect::<Vec<_>>().concat()
 }
 
 /// What is probably wrong with a job that was registered, a line each.
 pub(super) fn warnings(job: &Job) -> String {
-    job.warnings.iter().map(|warning| format!("Warning: {warning}.\n")).collect()
+    sentences(&job.warnings)
 }
 
 /// Jobs, a line each; with their namespace where it is not the same for all.
@@ -83,7 +93,18 @@ pub(super) fn jobs(jobs: &[Job], with_namespace: bool) -> String {
 pub(super) fn outcome(job: &Job) -> String {
     let from = job.progress.as_ref().filter(|progress| progress.order_step.is_some());
     let from = from.map(|progress| format!(" {}", ordered(progress))).unwrap_or_default();
-    format!("{} is {}{from}.\n", job.name, state_and_reason(job))
+    format!("{} is {}{from}.\n{}", job.name, state_and_reason(job), late_order(job))
+}
+
+/// That the latest orders come after the job's last step, if they do.
+pub(super) fn late_order(job: &Job) -> String {
+    let late = job.progress.as_ref().map(|progress| &progress.order_warning).filter(|late| !late.is_empty());
+    late.map(|late| sentences([late])).unwrap_or_default()
+}
+
+/// Warnings, a line each.
+pub(super) fn sentences<'a>(warnings: impl IntoIterator<Item = &'a String>) -> String {
+    warnings.into_iter().map(|warning| format!("Warning: {warning}.\n")).collect::<Vec<_>>().concat()
 }
 
 /// From which step on people's orders count, and when that is expected.
@@ -161,7 +182,8 @@ fn evidence(decision: &Decision) -> String {
 fn controllers(statuses: &[ControllerStatus]) -> String {
     let status = |status: &ControllerStatus| {
         let phase = Some(status.phase.clone()).filter(|phase| !phase.is_empty());
-        let said = phase.into_iter().chain(status.missing.iter().cloned()).collect::<Vec<_>>().join("; ");
+        let notice = Some(&status.notice).filter(|notice| !notice.is_empty());
+        let said = phase.into_iter().chain(status.missing.iter().chain(notice).cloned()).collect::<Vec<_>>().join("; ");
         if said.is_empty() { status.controller.clone() } else { format!("{} {said}", status.controller) }
     };
     if statuses.is_empty() { "-".to_owned() } else { statuses.iter().map(status).collect::<Vec<_>>().join(", ") }
@@ -381,8 +403,12 @@ mod tests {
     fn a_job_says_what_its_controllers_are_at_and_what_they_miss() {
         let mut job = some_job();
         let missing = vec!["grad_norm is not reported".to_owned()];
-        job.progress.as_mut().unwrap().controllers =
-            vec![ControllerStatus { controller: "0/auto".to_owned(), phase: "searching".to_owned(), missing }];
+        job.progress.as_mut().unwrap().controllers = vec![ControllerStatus {
+            controller: "0/auto".to_owned(),
+            phase: "searching".to_owned(),
+            missing,
+            ..Default::default()
+        }];
         let shown = super::job(&job);
         assert!(shown.contains("0/auto searching; grad_norm is not reported"), "{shown}");
     }

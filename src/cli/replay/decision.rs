@@ -2,7 +2,7 @@
 
 use crate::cli::{failure::Failure, heart};
 use lrs_model::{
-    decision::{Author, BaseRateChange, Decision, DecisionId, Effect, RateMove, RateShape, Topic},
+    decision::{Author, BaseRateChange, Cooldown, Decision, DecisionId, Effect, RateMove, RateShape, Topic},
     job::Timestamp,
 };
 use lrs_proto as proto;
@@ -59,11 +59,20 @@ fn unknown(name: &str) -> Failure {
 
 fn rate_move(change: proto::BaseRateChange, name: &str) -> Result<RateMove, Failure> {
     let shape = change.shape.unwrap_or_default();
-    let ramp_steps = u64::try_from(shape.ramp_steps)
-        .map_err(|_| Failure::invalid(format!("decision {name:?}: its ramp_steps are negative")))?;
+    let whole = |field: &str, number: i64| {
+        u64::try_from(number).map_err(|_| Failure::invalid(format!("decision {name:?}: its {field} is negative")))
+    };
+    let ramp_steps = whole("ramp_steps", shape.ramp_steps)?;
+    let cooldown = match shape.cooldown {
+        Some(cooldown) => Some(Cooldown {
+            start_step: whole("cooldown.start_step", cooldown.start_step)?,
+            steps: whole("cooldown.steps", cooldown.steps)?,
+        }),
+        None => None,
+    };
     Ok(RateMove {
         groups: change.groups.into_iter().map(group).collect(),
-        shape: RateShape { is_flat: shape.is_flat, ramp_steps, cooldown_share: shape.cooldown_share },
+        shape: RateShape { is_flat: shape.is_flat, ramp_steps, cooldown_share: shape.cooldown_share, cooldown },
         restore: Some(change.restore).filter(|restore| !restore.is_empty()),
     })
 }

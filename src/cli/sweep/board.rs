@@ -259,7 +259,7 @@ fn common_objective(jobs: &[Job]) -> Result<Objective, Failure> {
         let stated = job.spec.as_ref().and_then(|spec| spec.objective.clone()).unwrap_or_default();
         let metric = if stated.metric.is_empty() { LOSS.to_owned() } else { stated.metric };
         let mode = if stated.mode == Mode::Max as i32 { Mode::Max } else { Mode::Min };
-        Objective { metric, mode: mode.into(), target: None }
+        Objective { metric, mode: mode.into(), ..Objective::default() }
     };
     let mut objectives = jobs.iter().map(|job| (&job.name, objective(job)));
     let Some((first, common)) = objectives.next() else { return Ok(Objective::default()) };

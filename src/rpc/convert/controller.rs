@@ -2,7 +2,7 @@
 
 use super::plain;
 use lrs_model::{
-    controller::{ControllerSpec, Mode},
+    controller::{ControllerSpec, Mode, ThresholdAction},
     violation::Violations,
 };
 use lrs_proto as proto;
@@ -36,6 +36,31 @@ pub fn mode_to_proto(mode: Mode) -> proto::Mode {
     match mode {
         Mode::Min => proto::Mode::Min,
         Mode::Max => proto::Mode::Max,
+    }
+}
+
+/// What happens when the objective's target is reached; a notice is the default.
+pub fn action_from_proto(action: i32, violations: &mut Violations) -> ThresholdAction {
+    match proto::ThresholdAction::try_from(action) {
+        Ok(proto::ThresholdAction::Unspecified | proto::ThresholdAction::Notice) => ThresholdAction::Notice,
+        Ok(proto::ThresholdAction::Stop) => ThresholdAction::Stop,
+        Ok(proto::ThresholdAction::Cooldown) => ThresholdAction::Cooldown,
+        Ok(proto::ThresholdAction::Cut) => ThresholdAction::Cut,
+        Err(_) => {
+            violations.refuse("on_target", action, "a value of ThresholdAction, such as THRESHOLD_ACTION_STOP");
+            ThresholdAction::Notice
+        }
+    }
+}
+
+/// The action on the wire.
+#[must_use]
+pub fn action_to_proto(action: ThresholdAction) -> proto::ThresholdAction {
+    match action {
+        ThresholdAction::Notice => proto::ThresholdAction::Notice,
+        ThresholdAction::Stop => proto::ThresholdAction::Stop,
+        ThresholdAction::Cooldown => proto::ThresholdAction::Cooldown,
+        ThresholdAction::Cut => proto::ThresholdAction::Cut,
     }
 }
 

@@ -1,10 +1,10 @@
 //! Decisions, and the orders that become decisions.
 
 use super::{int64, optional_whole, spec, time};
-use lrs_engine::JobView;
+use lrs_engine::{JobView, warnings};
 use lrs_model::{
     MAX_STEP,
-    decision::{Author, BaseRateChange, Decision, Effect, OverrideSetting, RateOverride, RateShape, Topic},
+    decision::{Author, BaseRateChange, Cooldown, Decision, Effect, OverrideSetting, RateOverride, RateShape, Topic},
     name::JobName,
     violation::Violations,
 };
@@ -28,15 +28,20 @@ pub fn to_proto(job: &JobName, decision: &Decision) -> proto::Decision {
         }),
         effect: Some(effect_to_proto(&decision.effect)),
         expected_time: None,
+        warnings: Vec::new(),
     }
 }
 
-/// The answer to an order about a job: the decision, and when it is expected to be felt.
+/// The answer to an order about a job: the decision, when it is expected to be felt, and what is probably wrong with it.
 #[must_use]
 pub fn answer_to_proto(view: &JobView, decision: &Decision) -> proto::Decision {
     let pace = view.progress.as_ref().and_then(|progress| progress.pace).filter(|_| !view.is_stale());
     let expected = pace.and_then(|pace| pace.expected_time(decision.effective_step));
-    proto::Decision { expected_time: expected.map(time::to_proto), ..to_proto(&view.row.name, decision) }
+    proto::Decision {
+        expected_time: expected.map(time::to_proto),
+        warnings: warnings::of_order(&view.row.spec, decision.effective_step).into_iter().collect(),
+        ..to_proto(&view.row.name, decision)
+    }
 }
 
 /// A rate set by hand. The engine checks whether the job can have these groups and rates.
@@ -84,6 +89,10 @@ fn shape_to_proto(shape: &RateShape) -> Option<proto::RateShape> {
         is_flat: shape.is_flat,
         ramp_steps: int64(shape.ramp_steps),
         cooldown_share: shape.cooldown_share,
+        cooldown: shape.cooldown.map(|Cooldown { start_step, steps }| proto::RateCooldown {
+            start_step: int64(start_step),
+            steps: int64(steps),
+        }),
     })
 }
 

@@ -1,7 +1,7 @@
 //! Jobs and their progress.
 
 use super::{directive, int64, spec, time};
-use lrs_engine::{ControllerStatus, JobView, Progress, warnings::warnings};
+use lrs_engine::{ControllerStatus, JobView, Progress, warnings};
 use lrs_model::job::{ForkPoint, Idle, State};
 use lrs_proto as proto;
 
@@ -18,7 +18,7 @@ pub fn to_proto(view: &JobView) -> proto::Job {
         state_reason: row.state_reason.clone(),
         state_author: row.state_author.clone(),
         attempt: view.attempt.into(),
-        progress: view.progress.as_ref().map(|progress| progress_to_proto(progress, view.is_stale())),
+        progress: view.progress.as_ref().map(|progress| progress_to_proto(view, progress)),
         forked_from: row.forked_from.as_ref().map(fork_point_to_proto),
         create_time: Some(time::to_proto(row.create_time)),
         update_time: Some(time::to_proto(row.update_time)),
@@ -26,7 +26,7 @@ pub fn to_proto(view: &JobView) -> proto::Job {
         etag: view.etag(),
         telemetry_removed_time: row.telemetry_removed_time.map(time::to_proto),
         active_time: Some(time::to_proto(view.active_time)),
-        warnings: warnings(&row.spec),
+        warnings: warnings::warnings(&row.spec),
     }
 }
 
@@ -45,8 +45,9 @@ pub fn state_to_proto(state: State, idle: Idle) -> proto::job::State {
     }
 }
 
-fn progress_to_proto(progress: &Progress, is_stale: bool) -> proto::Progress {
-    let expected = progress.pace.filter(|_| !is_stale).zip(progress.order_step);
+fn progress_to_proto(view: &JobView, progress: &Progress) -> proto::Progress {
+    let expected = progress.pace.filter(|_| !view.is_stale()).zip(progress.order_step);
+    let late = progress.order_step.and_then(|step| warnings::of_order(&view.row.spec, step));
     proto::Progress {
         watermark_step: progress.watermark_step.map(int64),
         final_step: progress.final_step.map(int64),
@@ -60,6 +61,7 @@ fn progress_to_proto(progress: &Progress, is_stale: bool) -> proto::Progress {
         missing_ranks: progress.missing_ranks.clone(),
         step_seconds: progress.pace.map(|pace| pace.step_time.as_secs_f64()),
         order_step: progress.order_step.map(int64),
+        order_warning: late.unwrap_or_default(),
         order_time: expected.and_then(|(pace, step)| pace.expected_time(step)).map(time::to_proto),
     }
 }
@@ -72,7 +74,8 @@ fn status_to_proto((controller, status): &(String, ControllerStatus)) -> proto::
     proto::ControllerStatus {
         controller: controller.clone(),
         phase: status.phase.to_owned(),
-        missing: status.missing.iter().map(|&sentence| sentence.to_owned()).collect(),
+        missing: status.missing.clone(),
+        notice: status.notice.clone(),
     }
 }
 

@@ -238,6 +238,9 @@ fn objective(objective: proto::Objective, v: &mut Violations) -> Objective {
         metric: objective.metric,
         mode: controller::mode_from_proto(objective.mode, v),
         target: objective.target,
+        on_target: controller::action_from_proto(objective.on_target, v),
+        factor: objective.factor,
+        cooldown_steps: whole(v, "cooldown_steps", objective.cooldown_steps, 0, MAX_STEP),
     }
 }
 
@@ -248,6 +251,9 @@ pub fn objective_to_proto(objective: &Objective) -> proto::Objective {
         metric: objective.metric.clone(),
         mode: controller::mode_to_proto(objective.mode).into(),
         target: objective.target,
+        on_target: objective.target.map_or(0, |_| controller::action_to_proto(objective.on_target).into()),
+        factor: objective.factor,
+        cooldown_steps: int64(objective.cooldown_steps),
     }
 }
 

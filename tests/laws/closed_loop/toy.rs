@@ -26,7 +26,7 @@ pub fn spec(base_lr: f64, tier: Tier, total_steps: u64) -> Spec {
             schedule: None,
         }],
         controllers: vec![lrs_control::auto::Params::default().into()],
-        objective: Some(Objective { metric: "val_loss".to_owned(), mode: Mode::Min, target: None }),
+        objective: Some(Objective::new("val_loss", Mode::Min)),
         total_steps: Some(total_steps),
         tier,
         ..Spec::default()

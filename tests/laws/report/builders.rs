@@ -33,7 +33,7 @@ impl Job {
     }
 
     pub fn objective(mut self, metric: &str, mode: Mode, target: Option<f64>) -> Self {
-        self.row.spec.objective = Some(Objective { metric: metric.to_owned(), mode, target });
+        self.row.spec.objective = Some(Objective { target, ..Objective::new(metric, mode) });
         self
     }
 

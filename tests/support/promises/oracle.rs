@@ -5,7 +5,7 @@
 //! own, and the program's transitions of all controllers except two: it implements PyTorch's plateau and the greedy
 //! controller itself. The inputs of the controllers and the consequences of their outputs are computed here.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use lrs_control as control;
 use lrs_control::{
@@ -162,6 +162,8 @@ pub struct Oracle {
     bounds: BTreeMap<u64, NormBound>,
     actions: BTreeMap<u64, Vec<Action>>,
     stops: BTreeMap<u64, Option<Arc<str>>>,
+    /// Advice to stop that stands while the spec has the controller: from which step on, why, and by which.
+    lasting: Vec<(u64, Arc<str>, ControllerSpec)>,
     /// Steps without a controller whose records have not been looked at.
     idle: Vec<(Part, u64)>,
 }
@@ -188,6 +190,8 @@ enum Event {
 struct Laid {
     spec: Spec,
     schedules: Vec<Schedule>,
+    /// The controllers as written, and the target of the objective.
+    written: Vec<ControllerSpec>,
     controllers: Vec<Controller>,
     opening: Option<Opening>,
 }
@@ -205,12 +209,13 @@ impl Laid {
             Schedule::try_new(schedule, &spec, violations).expect("a spec that was checked")
         });
         let schedules = schedules.collect();
-        let controllers = spec.controllers.iter();
+        let written: Vec<ControllerSpec> = control::all(&spec).map(Cow::into_owned).collect();
+        let controllers = written.iter();
         let controllers: Vec<Controller> = controllers
             .map(|controller| Controller::try_new(controller, &setting, violations).expect("a spec that was checked"))
             .collect();
         let opening = controllers.iter().find_map(Controller::opening);
-        Arc::new(Self { spec, schedules, controllers, opening })
+        Arc::new(Self { spec, schedules, written, controllers, opening })
     }
 }
 
@@ -282,6 +287,7 @@ impl Oracle {
             bounds: BTreeMap::new(),
             actions: BTreeMap::new(),
             stops: BTreeMap::new(),
+            lasting: Vec::new(),
             idle: Vec::new(),
         }
     }
@@ -339,7 +345,7 @@ impl Oracle {
         let start = self.parts[self.arrived].start;
         if self.arrived == 0 {
             let laid = &self.steps[0].laid;
-            let first = laid.spec.controllers.iter().zip(&laid.controllers);
+            let first = laid.written.iter().zip(&laid.controllers);
             self.controllers = first.map(|(spec, known)| (spec.clone(), Memory::new(spec, known, start))).collect();
         }
         self.arrived += 1;
@@ -364,8 +370,13 @@ impl Oracle {
         let opens = laid.opening.is_some() && opened_at != opened_before;
         self.controllers_at = step;
         let old = std::mem::take(&mut self.controllers);
-        for (i, (spec, controller)) in laid.spec.controllers.iter().zip(&laid.controllers).enumerate() {
-            let memory = match old.get(i) {
+        let is_target = |(spec, _): &&(ControllerSpec, Memory)| {
+            laid.written.len() > laid.spec.controllers.len() && laid.written.last() == Some(spec)
+        };
+        for (i, (spec, controller)) in laid.written.iter().zip(&laid.controllers).enumerate() {
+            // The target of the objective is the last, however many controllers there are.
+            let before = if i < laid.spec.controllers.len() { old.get(i) } else { old.last().filter(is_target) };
+            let memory = match before {
                 Some((known, memory)) if known == spec && !opens => memory.clone(),
                 _ => {
                     let mut memory = Memory::new(spec, controller, step);
@@ -391,8 +402,12 @@ impl Oracle {
         let sample = sample(at, record);
         for (i, (_, memory)) in self.controllers.iter_mut().enumerate() {
             let base_lrs = self.now.base_lrs.clone();
-            let observation =
-                Observation { sample: &sample, effective_step: step, base_lrs: &base_lrs, is_as_directed };
+            let (in_force, shaped_at) = (self.now.shape, self.now.shaped_at);
+            let observation = Observation {
+                shape: in_force,
+                shaped_at,
+                ..Observation::new(&sample, step, &base_lrs, is_as_directed)
+            };
             let outcome = memory.observe(&laid.controllers[i], record, &observation);
             if let Some(bound) = outcome.bound {
                 self.bounds.insert(step, bound);
@@ -406,12 +421,18 @@ impl Oracle {
             let what = match outcome.ruling {
                 None => continue,
                 Some(Ruling::Advice(advice)) => {
-                    if advice.topic == Topic::Stop && !advised {
+                    if advice.topic == Topic::Stop && advice.is_lasting {
+                        let by = laid.written[i].clone();
+                        if self.lasting.iter().all(|(_, _, known)| *known != by) {
+                            self.lasting.push((step, advice.reason.into(), by));
+                        }
+                    } else if advice.topic == Topic::Stop && !advised {
                         self.stops.insert(step, Some(advice.reason.into()));
                     }
                     What::Advice(advice.topic)
                 }
-                Some(Ruling::Move(Move { base_lrs, shape, .. })) => {
+                Some(Ruling::Move(Move { base_lrs, mut shape, .. })) => {
+                    shape.cooldown = shape.cooldown.or(in_force.cooldown);
                     if advised {
                         self.stops.insert(step, None);
                     }
@@ -432,10 +453,14 @@ impl Oracle {
             return None;
         }
         let advice = self.stops.range(..=step).next_back().and_then(|(_, advice)| advice.clone());
+        let written = |by: &ControllerSpec| known.laid.written.iter().position(|one| one == by);
+        let standing = self.lasting.iter().filter(|(from, ..)| *from <= step);
+        let standing = standing.filter_map(|(_, reason, by)| Some((written(by)?, reason.clone())));
+        let lasting = standing.min_by_key(|(place, _)| *place).map(|(_, reason)| reason);
         let told = Told {
             bound: self.bounds.range(..=step).next_back().map(|(_, bound)| *bound).unwrap_or_default(),
             actions: self.actions.get(&step).cloned().unwrap_or_default(),
-            stop_advice: known.stop_advice.clone().or(advice),
+            stop_advice: known.stop_advice.clone().or(lasting).or(advice),
         };
         Some((known.rates.clone(), told))
     }
@@ -522,8 +547,9 @@ impl Now {
     fn rewrite(&mut self, step: u64, laid: Arc<Laid>) {
         let (old, new) = (&self.laid.spec, &laid.spec);
         let names = |spec: &Spec| spec.groups.iter().map(|group| group.name.clone()).collect::<Vec<_>>();
-        let keeps_loop = (&old.controllers, &old.objective, &old.groups, &old.schedule)
-            == (&new.controllers, &new.objective, &new.groups, &new.schedule);
+        let steered_by = |spec: &Spec| spec.objective.as_ref().map(|one| (one.metric.clone(), one.mode));
+        let keeps_loop = steered_by(old) == steered_by(new)
+            && (&old.controllers, &old.groups, &old.schedule) == (&new.controllers, &new.groups, &new.schedule);
         let begins = laid.opening.is_some() && !keeps_loop;
         let is_other = names(old) != names(new) || begins;
         let keeps = |i: usize| !is_other && old.groups[i].base_lr.to_bits() == new.groups[i].base_lr.to_bits();

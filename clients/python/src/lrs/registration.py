@@ -79,6 +79,8 @@ def find_or_register(connection: Connection, errand: Errand, timeout: float) -> 
             code="FAILED_PRECONDITION",
             reason="JOB_ENDED",
         )
+    for warning in job.warnings:
+        log.warning("%s: %s.", job.name, warning)
     job = grown(connection, errand, job, timeout)
     check_match(job, errand.groups, errand.spec, errand.tier)
     if errand.spec is not None and differing:
@@ -182,6 +184,4 @@ def _create(connection: Connection, errand: Errand, timeout: float) -> tuple[Job
         # The service compares the specs in its own form, where a schedule has one spelling.
         _, _, fields = errors.details(failure).rpartition(": ")
         return None, frozenset(fields.split(", "))
-    for warning in job.warnings:
-        log.warning("%s: %s.", job.name, warning)
     return job, frozenset()

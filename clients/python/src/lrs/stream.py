@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from typing import TYPE_CHECKING, Final
 
@@ -88,6 +89,9 @@ class Stream:
         missing = self._mailbox.missing_ranks = answer.missing_ranks
         if missing:
             self._warn("missing", f"{self._job} waits for other ranks: {missing}.")
+        for notice in answer.notices:
+            # The same sentence about another step or value is the same subject.
+            self._warn(f"notice: {re.sub(r'[0-9.]+', '#', notice)}", f"{self._job}: {notice}.")
         if answer.conflicting_samples:
             self._warn(
                 "conflict",

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import grpc
 
+from lrs.environment import warn_of_unknown
 from lrs.errors import UsageError
 from lrs.v1.job_pb2 import Job
 from lrs.v1.job_service_pb2 import (
@@ -118,8 +119,9 @@ class Connection:
 def server_address(given: object) -> str:
     """The address of the server: the one that was given, or that of `LRS_SERVER`, or the default.
 
-    Raises `UsageError` if it is no address.
+    Raises `UsageError` if it is no address. Warns of environment variables that nobody reads.
     """
+    warn_of_unknown(os.environ)
     place, server = ("server", given) if given else ("LRS_SERVER", bare(os.environ.get("LRS_SERVER", "")))
     if not isinstance(server, str):
         raise UsageError(f"server must be a text such as {DEFAULT_SERVER!r}, and was {server!r:.60}.")

@@ -90,7 +90,7 @@ impl Auto {
             let reason =
                 format!("{metric} has not improved since step {best_step}, and the rate has been cut to nothing");
             let evidence = evidence(figures);
-            outcome.ruling = Some(Ruling::Advice(Advice { topic: Topic::Stop, reason, evidence }));
+            outcome.ruling = Some(Ruling::Advice(Advice { topic: Topic::Stop, is_lasting: false, reason, evidence }));
             return;
         }
         state.cut *= CUT;

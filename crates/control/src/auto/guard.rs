@@ -175,11 +175,6 @@ impl GuardState {
     pub(super) fn good(&self) -> &[u64] {
         &self.good
     }
-
-    /// How many finite norms have been observed.
-    pub(super) fn norms_seen(&self) -> u64 {
-        self.norms_seen
-    }
 }
 
 #[cfg(test)]

@@ -116,7 +116,7 @@ impl Auto {
 
     /// The shape of held rates: up over `ramp_steps`, and down over the cooldown `share` at the end.
     pub(super) fn held(&self, share: f64, ramp_steps: u64) -> RateShape {
-        RateShape { is_flat: false, ramp_steps, cooldown_share: self.cools.then_some(share) }
+        RateShape { ramp_steps, cooldown_share: self.cools.then_some(share), ..RateShape::default() }
     }
 
     pub(super) fn ruling(&self, scale: f64, shape: RateShape, reason: String, figures: Figures) -> Ruling {

@@ -38,8 +38,7 @@ fn the_suggestions_are_fastais() {
         let mut found = None;
         for (step, loss) in (0..).zip(losses.into_iter().chain([0.0])) {
             let sample = Sample { loss: Some(loss), ..Sample::new(step) };
-            let observation =
-                Observation { sample: &sample, effective_step: step + 1, base_lrs: &[0.1], is_as_directed: true };
+            let observation = Observation::new(&sample, step + 1, &[0.1], true);
             if let Some(Ruling::Advice(advice)) = test.observe(&mut state, &observation).ruling {
                 found = Some(advice.evidence);
                 break;

@@ -234,7 +234,9 @@ impl Engine {
             outcome(pipeline.submit(together, writes, Some(permit), None, Some(ticket.clone()))).await
         };
         let told = result.as_ref().map(|_| ()).map_err(Error::clone);
-        parts.into_iter().for_each(|(_, part)| part.answer(told.clone()));
+        for (_, part) in parts {
+            part.answer(told.clone());
+        }
         // Nobody else can have taken a name: that is what `names` is locked for.
         if let Some(other) = result?.into_iter().find(|outcome| *outcome != Outcome::Done) {
             return Err(Error::Store(Cause::new(format!("a job could not be registered: {other:?}"))));

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::Job;
 use crate::{steering::Steering, timeline::Timeline};
 use lrs_control as control;
+use lrs_control::{Controller, Sightings};
 use lrs_model::telemetry::Sample;
 
 /// The form that this release writes and reads.
@@ -22,6 +23,8 @@ pub struct Saved {
     open: Vec<(u32, Sample)>,
     complete_end: u64,
     latest: Option<Sample>,
+    #[serde(default)]
+    sightings: Sightings,
     steering: Arc<Steering>,
 }
 
@@ -42,6 +45,7 @@ impl Job {
             open: open.collect(),
             complete_end: self.complete_end,
             latest: self.latest.clone(),
+            sightings: self.sightings.clone(),
             steering: self.timeline.steering().clone(),
         })
     }
@@ -54,7 +58,8 @@ impl Job {
         let spec = timeline.spec_at(0).spec();
         let fits = saved.format == SAVED_FORMAT
             && saved.through_ends.len() == ranks.unwrap_or(spec.reporting_ranks) as usize
-            && saved.steering.known_from() <= saved.complete_end;
+            && saved.steering.known_from() <= saved.complete_end
+            && is_of(timeline.spec_at(saved.controllers_at).controllers(), &saved.controllers);
         if !fits {
             return None;
         }
@@ -78,8 +83,14 @@ impl Job {
             complete_end: saved.complete_end,
             held_at: None,
             latest: saved.latest,
+            sightings: saved.sightings,
             arrival: None,
             timeline: timeline.with_steering(saved.steering),
         })
     }
+}
+
+/// Whether these are the states of the controllers, one each.
+fn is_of(controllers: &[Controller], states: &[control::State]) -> bool {
+    controllers.len() == states.len() && controllers.iter().zip(states).all(|(one, state)| one.owns(state))
 }

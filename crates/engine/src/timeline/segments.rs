@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use crate::compiled::CompiledSpec;
-use lrs_model::decision::RateOverride;
+use lrs_model::{decision::RateOverride, spec::Spec};
 
 /// A stretch of steps with the same people's decisions in force.
 #[derive(Clone, Debug)]
@@ -126,6 +126,7 @@ fn base_since(now: &Segment, next: &CompiledSpec) -> Arc<[u64]> {
 /// the same. Groups may be added at the end.
 fn goes_on(now: &Segment, next: &CompiledSpec) -> bool {
     let (old, new) = (now.spec.spec(), next.spec());
-    let same_loop = old.controllers == new.controllers && old.objective == new.objective;
+    let steered_by = |spec: &Spec| spec.objective.as_ref().map(|one| (one.metric.clone(), one.mode));
+    let same_loop = old.controllers == new.controllers && steered_by(old) == steered_by(new);
     same_loop && new.groups.starts_with(&old.groups) && old.schedule == new.schedule
 }

@@ -19,6 +19,7 @@ export const HEALTH = {
   STALE: { word: "stale", tone: "bad", shape: "ring", attention: true },
   PLATEAU: { word: "plateau", tone: "warn", shape: "flat", attention: true },
   ON_PLAN: { word: "on plan", tone: "note", shape: "diamond", attention: true },
+  BLIND: { word: "blind", tone: "note", shape: "diamond", attention: true },
   FINE: { word: "fine", tone: "good", shape: "disc", attention: false },
   PAUSED: { word: "paused", tone: "idle", shape: "pause", attention: false },
   WAITING: { word: "waiting", tone: "idle", shape: "ring", attention: false },

@@ -155,8 +155,9 @@ function drawJob() {
       job.total ? el("span", { class: "bar" }, bar) : null)),
     fact("Loss", figure(job.loss)),
     fact("Rate", job.groups.map((group) => rate(group.now))[0], job.groups.length > 1 ? ratesOf(job.groups) : null),
-    ...job.controllers.map((controller) => fact("Controller", controller.kind, [controller.phase, ...controller.missing].filter(Boolean).join(". "))),
+    ...job.controllers.map((controller) => fact("Controller", controller.kind, [controller.phase, ...controller.missing, controller.notice].filter(Boolean).join(". "))),
     ...job.warnings.map((warning) => fact("Warning", "in the spec", warning)),
+    ...(job.late ? [fact("Warning", "late order", job.late)] : []),
     fact("Last report", ago(job.seen_ms)),
   );
   drawOrders();
