@@ -11,7 +11,7 @@ from server import wait_for
 HEAD = """
 import json, math, os, sys
 import torch, torch.distributed as dist, torch.multiprocessing as mp
-import lrs.link, lrs.torch
+import lrs.guard, lrs.joint_norm, lrs.link, lrs.torch
 from torch.nn.parallel import DistributedDataParallel as DDP
 
 lrs.link.TICK = 0.01
@@ -131,13 +131,13 @@ def train(rank):
         # The bound of the service, as every rank is told it.
         scheduler._directive = scheduler._directive._replace(clip_norm=truth / 2)
         made[kind] = [scheduler.guard(torch.tensor(1.0))]
-        norms[kind] = [float(scheduler._norm), float(scheduler._norm_of(lrs.torch.gradients_of(optimizer)))]
+        norms[kind] = [float(scheduler._norm), float(scheduler._norm_of(lrs.guard.gradients_of(optimizer)))]
         scheduler._directive = scheduler._directive._replace(clip_norm=None, skip_above_norm=truth / 4)
         made[kind].append(scheduler.guard(torch.tensor(1.0)))
         scheduler._directive = scheduler._directive._replace(skip_above_norm=None)
         if rank == world - 1:
             broken = next(p for p in own.parameters() if p.grad is not None)
-            lrs.torch.local_part(broken.grad).fill_(math.inf)
+            lrs.joint_norm.local_part(broken.grad).fill_(math.inf)
         made[kind].append(scheduler.guard(torch.tensor(1.0)))
         scheduler.close()
     return {"truth": truth, "norms": norms, "made": made}

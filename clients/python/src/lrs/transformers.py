@@ -245,7 +245,13 @@ class LrsCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
             return {}, False
         if is_own and theirs is not None:
             return {"schedule": schedule_of(getattr(theirs, "scheduler", theirs))}, False
-        if kind == "constant" or (is_default and steered):
+        if is_default and steered:
+            log.info(
+                "The Trainer's default lr_scheduler_type='linear' is not followed, as a controller is given: to have both, "
+                'give the callback schedule={"linear": {}}.'
+            )
+            return {}, False
+        if kind == "constant":
             return {}, False
         if kind in _FOLLOW_A_METRIC:
             metric = str(args.metric_for_best_model or "loss")
