@@ -46,6 +46,7 @@ def closed_in_the_end():
     yield
     for scheduler in list(lrs.lifetime.living):
         scheduler.close(0)
+    lrs.lifetime._complete_later.clear()
 
 
 @pytest.hookimpl(wrapper=True)

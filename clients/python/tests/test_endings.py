@@ -124,6 +124,24 @@ def test_an_objective_that_was_never_reported_is_said_at_the_end(server, job, ca
     assert "val_los, which was never reported; reported were: loss, val_loss." in caplog.text
 
 
+def test_a_callback_s_job_is_completed_at_the_end_of_the_process_and_a_second_fit_goes_on(server, job):
+    program = """
+import os, sys
+os.environ.update(KERAS_BACKEND="jax", JAX_PLATFORMS="cpu")
+import keras, numpy, lrs.keras
+model = keras.Sequential([keras.layers.Dense(1)])
+model.compile(optimizer=keras.optimizers.SGD(0.1), loss="mse")
+x = numpy.ones((32, 2), "float32")
+callback = lrs.keras.LrsCallback(sys.argv[1], server=sys.argv[2], deadline=20)
+for epochs in (2, 4):
+    model.fit(x, x[:, :1], batch_size=8, epochs=epochs, initial_epoch=epochs - 2, verbose=0, callbacks=[callback])
+"""
+    run(program, job, server.url, timeout=180)
+    found = server.job(job)
+    assert found.state == Job.STATE_COMPLETED
+    assert sorted(server.record(job)["loss"]) == list(range(16))
+
+
 def links():
     return [thread for thread in threading.enumerate() if thread.name.startswith("lrs-")]
 

@@ -26,8 +26,8 @@ log = logging.getLogger("lrs")
 class LRScheduler(TorchLRScheduler):
     """Call `step(loss)` after each batch: the scheduler counts the batches that made an update.
 
-    Make the scheduler with the prepared optimizer, and do not prepare the scheduler: accelerate would step it once for each
-    process. The scheduler registers itself for `save_state` and `load_state`.
+    Make the scheduler with the prepared optimizer, and do not prepare the scheduler: accelerate would step it once for
+    each process. The scheduler registers itself for `save_state` and `load_state`.
     """
 
     def __init__(

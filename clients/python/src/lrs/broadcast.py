@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 # step, standing, clip_norm, skip_above_norm, the kind of message, the attempt's number, the number of groups
 _HEAD = 7
-# The kinds: the row says everything; actions and advice follow; the whole directive follows, as it does not fit in a row.
+# The kinds: the row says everything; actions and advice follow; the whole directive follows, as the row is too short.
 _ROW, _WORDS, _WHOLE = range(3)
 # Room for groups that are added during the training.
 _MIN_GROUPS = 16

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("lrs")
 
 
-def complete(link: Link, options: Options, names: Iterable[str], outcome: str, reason: str) -> None:
-    """End the job of a link with an outcome such as `COMPLETED`. Logs a warning if the service does not take it.
+def complete(link: Link, options: Options, names: Iterable[str], outcome: str, reason: str) -> bool:
+    """End the job of a link with an outcome such as `COMPLETED`; whether the service answers. Logs a warning if it is not done.
 
     `names` are the metrics that were reported. Warns of an objective that was not among them.
     """
@@ -40,6 +40,9 @@ def complete(link: Link, options: Options, names: Iterable[str], outcome: str, r
         _end(connection, errand.job, outcome, reason, options.call_timeout)
     except grpc.RpcError as failure:
         _tell(failure, errand.job)
+        return errors.is_permanent(failure)
+    else:
+        return True
     finally:
         connection.close()
 

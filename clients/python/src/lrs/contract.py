@@ -1,8 +1,8 @@
 """The contract of all integrations: what a trainer's adapter tells of a training, and how it leaves.
 
-For each optimizer update an adapter tells the mean loss of the window that was really accumulated, whether the update was
-applied or skipped and why, and the step that the trainer itself counts. It tells evaluations where they happen, and the end
-with its reason. It never raises for what was measured, and removes what it hooked on every exit.
+For each optimizer update an adapter tells the mean loss of the window that was really accumulated, whether the update
+was applied or skipped and why, and the step that the trainer itself counts. It tells evaluations where they happen, and
+the end with its reason. It never raises for what was measured, and removes what it hooked on every exit.
 """
 
 from __future__ import annotations

@@ -28,7 +28,8 @@ _GROUPS: Final = 5
 def tell_differences(job: Job, asked: JobSpec, differing: Collection[str], *, strict: bool) -> None:
     """List each field in which the registered job is not as it was asked for: in a warning, or with `strict` in an error.
 
-    `differing` are the names of the fields that the service finds different, apart from those that an order has changed.
+    `differing` are the names of the fields that the service finds different, apart from those that an order has
+    changed.
 
     Raises:
         UsageError: With `strict`.

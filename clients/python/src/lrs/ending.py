@@ -8,11 +8,12 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from functools import partial
 from typing import TYPE_CHECKING
 
 from lrs import errors
 from lrs.completion import complete
-from lrs.lifetime import leaving, living
+from lrs.lifetime import complete_later, leaving, living
 from lrs.reports import Report
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ class Ending:
         """Whether a step was begun, so that metrics without a report belong to the attempt."""
         self.is_closed = False
         """Whether the end has begun."""
+        self.may_go_on = False
+        """Whether the same trainer may train the job further, so that it is completed at the end of the process."""
         self.key = (link.errand.server, link.errand.job, options.rank)
         """Schedulers with the same key would report the same steps."""
         self._link = link
@@ -65,8 +68,14 @@ class Ending:
         left = link.close(wait)
         if left:
             self._tell_loss(left, wait)
-        elif outcome or (self._completes and self._is_over):
-            complete(link, options, self._figures.names, outcome or "COMPLETED", reason)
+        elif outcome:
+            complete(link, options, self._figures.names, outcome, reason)
+        elif self._completes and self._is_over:
+            completion = partial(complete, link, options, self._figures.names, "COMPLETED", reason)
+            if self.may_go_on:
+                complete_later(link.errand.server, link.errand.job, completion)
+            else:
+                completion()
 
     def leave(self) -> None:
         """End the scheduler in the background, because nobody uses it any more. The end of the process waits for that."""

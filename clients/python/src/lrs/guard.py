@@ -1,7 +1,7 @@
 """PyTorch: clipping the gradient to a bound, and leaving out updates that are not finite.
 
-With several ranks, all of them decide by the joint norm of the gradient, so that all make an update or none does. The host
-never reads a gradient from a GPU, because it would wait for the GPU: the GPU itself decides by the norm.
+With several ranks, all of them decide by the joint norm of the gradient, so that all make an update or none does. The
+host never reads a gradient from a GPU, because it would wait for the GPU: the GPU itself decides by the norm.
 """
 
 from __future__ import annotations
@@ -65,8 +65,9 @@ def judge(
 ) -> Verdict:
     """Whether to make this update: whether loss and norm are finite, and the norm is not above `skip_above_norm`.
 
-    If loss or norm is on a GPU, the answer is always yes, and the GPU leaves the update out: a fused optimizer leaves it out
-    entirely; any other optimizer gets a gradient of zeros, so that momentum and weight decay still move the parameters.
+    If loss or norm is on a GPU, the answer is always yes, and the GPU leaves the update out: a fused optimizer leaves
+    it out entirely; any other optimizer gets a gradient of zeros, so that momentum and weight decay still move the
+    parameters.
     """
     on_device = norm.device.type != "cpu" or (isinstance(loss, Tensor) and loss.device.type != "cpu")
     if not on_device:

@@ -30,9 +30,9 @@ log = logging.getLogger("lrs")
 class LrsCallback(keras.callbacks.Callback):  # type: ignore[misc]
     """Sets the rate of every update and reports its loss. Reports each epoch's evaluation with the next update.
 
-    Keras tells a callback the mean loss of the epoch so far; the callback computes the batch's own loss from it. After a loss
-    that is not finite, Keras tells no other until the epoch ends. With `steps_per_execution` above 1, each execution is a
-    step of the job. With the optimizer's `gradient_accumulation_steps`, so many batches are a step.
+    Keras tells a callback the mean loss of the epoch so far; the callback computes the batch's own loss from it. After
+    a loss that is not finite, Keras tells no other until the epoch ends. With `steps_per_execution` above 1, each
+    execution is a step of the job. With the optimizer's `gradient_accumulation_steps`, so many batches are a step.
     """
 
     def __init__(
@@ -49,8 +49,8 @@ class LrsCallback(keras.callbacks.Callback):  # type: ignore[misc]
             job: See `lrs.Scheduler`.
             stop: Whether to end the training when the service advises it.
             state: The return value of `state_dict`, to resume from.
-            arguments: Those of `lrs.Scheduler`. By default the base rate is the optimizer's, and `total_steps` the number of
-                updates that `fit` makes, after those of earlier calls of `fit` with this callback.
+            arguments: Those of `lrs.Scheduler`. By default the base rate is the optimizer's, and `total_steps` the
+                number of updates that `fit` makes, after those of earlier calls of `fit` with this callback.
         """
         check_arguments(arguments, SchedulerArguments, LrsCallback.__init__)
         super().__init__()
@@ -136,6 +136,7 @@ class LrsCallback(keras.callbacks.Callback):  # type: ignore[misc]
                 relength(before.server, before.job, spec, bounds(asked))
         with implying({"total_steps", "steps_per_epoch"} - set(self._arguments)):
             self.scheduler = Scheduler(self._job, **asked)
+        self.scheduler.complete_later()
         if self._state is not None:
             self.scheduler.load_state_dict(self._state)
         self._state = None

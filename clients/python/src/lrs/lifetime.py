@@ -42,6 +42,8 @@ living: set[Open] = set()
 leaving: set[threading.Thread] = set()
 #: The schedulers of this process, open or not.
 _inherited: weakref.WeakSet[Forkable] = weakref.WeakSet()
+#: Jobs that are completed at the end of the process, because their training may go on until then.
+_complete_later: dict[tuple[str, str], Callable[[], bool]] = {}
 #: What to do when all schedulers are closed at the end of the process.
 _last: list[Callable[[], None]] = []
 #: What a forked child keeps alive: destructors would talk to the parent's server.
@@ -50,9 +52,18 @@ _abandoned: list[object] = []
 
 def replace(key: tuple[str, str, int]) -> None:
     """Close the open schedulers with this key, because a new one is being made."""
+    _complete_later.pop(key[:2], None)
     for old in list(living):
         if old.key == key:
             old.give_way()
+
+
+def complete_later(server: str, job: str, completion: Callable[[], bool]) -> None:
+    """Complete a job at the end of the process, unless a new scheduler of the job is made before.
+
+    `completion` says whether the server answers.
+    """
+    _complete_later[server, job] = completion
 
 
 def watch_forks(scheduler: Forkable) -> None:
@@ -73,6 +84,10 @@ def _close_all() -> None:
             log.warning("%s", problem)
     for thread in list(leaving):
         thread.join()
+    away: set[str] = set()
+    for (server, _), completion in list(_complete_later.items()):
+        if server not in away and not completion():
+            away.add(server)  # the other jobs would wait as long, in vain
     for action in _last:
         action()
 
@@ -84,6 +99,7 @@ def _after_fork_in_child() -> None:
     _abandoned.extend(living)
     living.clear()
     leaving.clear()
+    _complete_later.clear()
     _inherited.clear()
 
 

@@ -105,6 +105,8 @@ class LrsCallback(Callback):
         with implying({"total_steps", "steps_per_epoch", "tier"} - set(self._arguments)):
             self.scheduler = LRScheduler(trainer.optimizers[0], self._job, model=model, **asked)
         self.scheduler.leave_habits()
+        if self.scheduler.core is not None:
+            self.scheduler.core.complete_later()
         self._training = Training(self.scheduler)
         self._updates = trainer.global_step
         saved, self._state = self._state, None

@@ -46,10 +46,10 @@ log = logging.getLogger("lrs")
 class Scheduler(Overview):
     """An attempt of a job, for its trainer.
 
-    Read `directive` (or `learning_rate`) before a step, and call `step` after it. Only the thread that trains may call `step`;
-    any thread may call everything else. In a forked child the scheduler does nothing and holds its rates, and so does a copy
-    made by `pickle` or `copy.deepcopy`; see `lrs.copies`. A scheduler that nobody uses any more is closed, and so is an older
-    one of this process for the same job.
+    Read `directive` (or `learning_rate`) before a step, and call `step` after it. Only the thread that trains may call
+    `step`; any thread may call everything else. In a forked child the scheduler does nothing and holds its rates, and so
+    does a copy made by `pickle` or `copy.deepcopy`; see `lrs.copies`. A scheduler that nobody uses any more is closed,
+    and so is an older one of this process for the same job.
     """
 
     def __init__(self, job: str, **arguments: Unpack[SchedulerArguments]) -> None:
@@ -204,12 +204,12 @@ class Scheduler(Overview):
     def log(self, **metrics: object) -> None:
         """Report metrics, such as an evaluation's `val_loss=0.3`, with the next reported step.
 
-        Reporting a step closes it, so metrics measured after it belong to the step that follows. The last of `total_steps`
-        steps is closed at the end, so metrics measured after it belong to it. A metric that is logged
+        Reporting a step closes it, so metrics measured after it belong to the step that follows. The last of
+        `total_steps` steps is closed at the end, so metrics measured after it belong to it. A metric that is logged
         several times before that step keeps all its values, in this order; the service takes 64 of them.
 
-        Never raises for what was measured. Characters that a name may not hold are replaced by `_`, and what is no number,
-        or beyond the 63 names of an attempt, is left out: `metrics_left_out` counts, and the log says so once.
+        Never raises for what was measured. Characters that a name may not hold are replaced by `_`, and what is no
+        number, or beyond the 63 names of an attempt, is left out: `metrics_left_out` counts, and the log says so once.
         """
         self._figures.log(metrics)
 
@@ -276,6 +276,10 @@ class Scheduler(Overview):
         if outcome not in ("COMPLETED", "FAILED", "CANCELLED"):
             raise errors.UsageError(f"outcome must be COMPLETED, FAILED or CANCELLED, and was {outcome!r:.60}.")
         self._close(timeout, outcome, reason)
+
+    def complete_later(self) -> None:
+        """Let `close` complete the job only at the end of the process, because the same trainer may train it further."""
+        self._ending.may_go_on = True
 
     def _close(self, timeout: float | None, outcome: str = "", reason: str = "") -> None:
         if self._ending.is_closed or self._directives.is_inert:

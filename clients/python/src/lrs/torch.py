@@ -61,8 +61,8 @@ class TorchArguments(CallbackArguments, total=False):
 class LRScheduler(torch.optim.lr_scheduler.LRScheduler):
     """Sets the rates of an optimizer's parameter groups. Call `step(loss)` after each `optimizer.step()`.
 
-    With several ranks, rank 0 asks the service and sends its directives to the others. So every rank must make a scheduler and
-    call `step`.
+    With several ranks, rank 0 asks the service and sends its directives to the others. So every rank must make a
+    scheduler and call `step`.
     """
 
     def __init__(
@@ -77,12 +77,13 @@ class LRScheduler(torch.optim.lr_scheduler.LRScheduler):
         """Find or register the job. The attempt begins at the first update, so load a checkpoint's state before it.
 
         Args:
-            optimizer: Its groups become the job's, with their `name` (or `group0` and so on) and their `lr` as base rate.
+            optimizer: Its groups become the job's, with their `name` (or `group0` and so on) and their `lr` as base
+                rate.
             job: See `lrs.Scheduler`.
             model: See `TorchArguments`.
             also_keep: See `CallbackArguments`.
-            arguments: See `lrs.arguments.JobArguments`. Two defaults differ: `tier` is 2 with a model, else 0 (at tiers 1 and
-                2, call `guard` before each update); `decision_lag` is 8 if a parameter is on a GPU, else 1.
+            arguments: See `lrs.arguments.JobArguments`. Two defaults differ: `tier` is 2 with a model, else 0 (at tiers
+                1 and 2, call `guard` before each update); `decision_lag` is 8 if a parameter is on a GPU, else 1.
         """
         check_arguments(arguments, JobArguments, LRScheduler.__init__)
         given = dict(arguments)
@@ -217,9 +218,9 @@ class LRScheduler(torch.optim.lr_scheduler.LRScheduler):
         """Measure the gradient's norm, clip it to the service's bound, and return whether to make the update.
 
         Call it after `backward()` (and after a GradScaler's `unscale_`): `if scheduler.guard(loss): optimizer.step()`.
-        An update whose loss or norm is not finite is left out. With several ranks, the norm is that of the whole gradient,
-        however the model is spread over them, and it alone decides: all ranks make an update, or none does. The host never
-        waits for a GPU; see `lrs.guard`.
+        An update whose loss or norm is not finite is left out. With several ranks, the norm is that of the whole
+        gradient, however the model is spread over them, and it alone decides: all ranks make an update, or none does.
+        The host never waits for a GPU; see `lrs.guard`.
         """
         if not self._has_begun:
             self.begin()

@@ -114,6 +114,8 @@ class LrsCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
         with implying(filled_in - set(self._arguments)):
             self.scheduler = LRScheduler(optimizer, self._job, model=model if self._keep else None, **asked)
         self.scheduler.leave_habits()
+        if self.scheduler.core is not None:
+            self.scheduler.core.complete_later()
         self._training = Training(self.scheduler)
         if trainer is not None:
             self._follow(trainer, self._training)
@@ -243,7 +245,13 @@ class LrsCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
             return {}, False
         if is_own and theirs is not None:
             return {"schedule": schedule_of(getattr(theirs, "scheduler", theirs))}, False
-        if kind == "constant" or (is_default and steered):
+        if is_default and steered:
+            log.info(
+                "The Trainer's default lr_scheduler_type='linear' is not followed, as a controller is given: to have both, "
+                'give the callback schedule={"linear": {}}.'
+            )
+            return {}, False
+        if kind == "constant":
             return {}, False
         if kind in _FOLLOW_A_METRIC:
             metric = str(args.metric_for_best_model or "loss")
