@@ -395,7 +395,7 @@ fn draw_spec(world: &World) -> Spec {
         commit_ahead: world.pick(&[1, 2, 8, 64]),
         reporting_ranks: world.pick(&[1, 1, 2, 3]),
         rate_limits: if world.below(3) == 0 { limits } else { RateLimits::default() },
-        objective: (world.below(3) == 0).then(|| draw_objective(world)),
+        objective: (world.below(4) == 0).then(|| draw_objective(world)),
         ..Spec::default()
     }
 }
@@ -445,8 +445,8 @@ fn draw_controllers(world: &World) -> Vec<ControllerSpec> {
         };
         threshold::Params { metric: LOSS.to_owned(), below, patience, ..act }.into()
     };
-    match world.below(9) {
-        0 => Vec::new(),
+    match world.below(10) {
+        0 | 9 => Vec::new(),
         7 => vec![threshold(), plateau(0.5)],
         8 => vec![threshold(), threshold(), greedy()],
         1 | 2 => vec![plateau(0.5)],
