@@ -6,9 +6,9 @@ use std::process::Output;
 use crate::program::{client_of, succeeds};
 use crate::server::{Server, spec_json};
 use lrs_proto::{
-    AuditReport, CompleteJobRequest, GetAuditReportRequest, JobSpec, MetricSeries, StreamTelemetryRequest,
-    decision_report::SlopeChange, get_audit_report_request::Subject, job::State, measure_report::Verdict,
-    report_service_client::ReportServiceClient,
+    AuditReport, CompleteJobRequest, DecisionReport, GetAuditReportRequest, JobSpec, MetricSeries,
+    StreamTelemetryRequest, decision::Effect, decision_report::SlopeChange, get_audit_report_request::Subject,
+    job::State, measure_report::Verdict, report_service_client::ReportServiceClient,
 };
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
@@ -117,7 +117,8 @@ async fn an_experiment_is_reported_in_every_way_with_the_same_bits() {
     assert!(job.wall_seconds.unwrap() > 0.0);
     let decisions = job.decisions.as_ref().unwrap();
     assert!(decisions.by_controllers > 0 && decisions.by_people == 0);
-    let first = &decisions.decisions[0];
+    let moves = |found: &&DecisionReport| !matches!(found.decision.as_ref().unwrap().effect, Some(Effect::Advice(_)));
+    let first = decisions.decisions.iter().find(moves).unwrap();
     assert!(first.before.is_some() && first.after.is_some() && first.change() != SlopeChange::Unspecified, "{first:?}");
     let plateau = job.loss.as_ref().unwrap().plateau.as_ref().unwrap();
     assert!((0.4..0.7).contains(&plateau.share), "{plateau:?}");

@@ -13,9 +13,10 @@ use super::{
     experiment::{NAMESPACE, Run},
 };
 use lrs_proto::{
-    AuditReport, CompleteJobRequest, CreateJobRequest, GetAuditReportRequest, Job, ListDecisionsRequest,
-    QueryTelemetryRequest, TelemetrySeries, WatchJobRequest, WatchJobResponse, get_audit_report_request::Subject,
-    job_service_client::JobServiceClient, report_service_client::ReportServiceClient,
+    AuditReport, CompleteJobRequest, CreateJobRequest, Decision, GetAuditReportRequest, Job, ListDecisionsRequest,
+    QueryTelemetryRequest, TelemetrySeries, WatchJobRequest, WatchJobResponse, decision::Effect,
+    get_audit_report_request::Subject, job_service_client::JobServiceClient,
+    report_service_client::ReportServiceClient,
 };
 use lrs_runtime::backoff::Backoff;
 
@@ -109,7 +110,7 @@ impl Operator {
         }
     }
 
-    /// How many decisions are on record for a run's job.
+    /// How many decisions on a run's rate are on record; advice and notices change nothing.
     pub async fn decision_count(&self, run: &Run) -> Result<usize, Error> {
         let mut request = ListDecisionsRequest { job: run.job(), page_size: DECISIONS_PAGE, ..Default::default() };
         let mut count = 0;
@@ -119,7 +120,8 @@ impl Operator {
                     client.list_decisions(request.clone()).await
                 })
                 .await?;
-            count += page.decisions.len();
+            let moves = |decision: &&Decision| !matches!(decision.effect, Some(Effect::Advice(_)));
+            count += page.decisions.iter().filter(moves).count();
             if page.next_page_token.is_empty() {
                 return Ok(count);
             }

@@ -16,7 +16,7 @@ use super::{
     operator::{Operator, is_transient},
     say::say,
 };
-use lrs_proto::watch_job_response::Event;
+use lrs_proto::{decision::Effect, watch_job_response::Event};
 use lrs_runtime::backoff::Backoff;
 
 const BAR_INTERVAL: Duration = Duration::from_millis(100);
@@ -41,8 +41,9 @@ impl Position {
                 self.loss = record.loss.or(self.loss);
                 self.learning_rate = record.learning_rate.or(self.learning_rate);
             }
-            Event::Decision(_) => self.decisions += 1,
-            Event::Job(_) | Event::Change(_) | Event::MissedEvents(_) => {}
+            // Advice changes no rate.
+            Event::Decision(decision) if !matches!(decision.effect, Some(Effect::Advice(_))) => self.decisions += 1,
+            Event::Decision(_) | Event::Job(_) | Event::Change(_) | Event::MissedEvents(_) => {}
         }
     }
 

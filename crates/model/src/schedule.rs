@@ -46,7 +46,7 @@ pub enum ScheduleSpec {
     Named(NamedForm),
     /// A missing schedule where one is required: always refused.
     #[default]
-    #[serde(untagged)]
+    #[serde(untagged, serialize_with = "without_form")]
     Missing,
 }
 
@@ -87,6 +87,11 @@ impl ScheduleSpec {
             }
         }
     }
+}
+
+/// An object without a form, so that it is not read as no schedule at all where there may be none.
+fn without_form<S: Serializer>(serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(std::iter::empty::<((), ())>())
 }
 
 impl Serialize for NamedForm {

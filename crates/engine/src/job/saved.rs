@@ -11,7 +11,7 @@ use lrs_control::{Controller, Sightings};
 use lrs_model::telemetry::Sample;
 
 /// The form that this release writes and reads.
-const SAVED_FORMAT: u32 = 2;
+const SAVED_FORMAT: u32 = 3;
 
 /// All of a [`Job`] that does not follow from people's decisions, as it is stored.
 #[derive(Debug, Serialize, Deserialize)]
@@ -23,7 +23,6 @@ pub struct Saved {
     open: Vec<(u32, Sample)>,
     complete_end: u64,
     latest: Option<Sample>,
-    #[serde(default)]
     sightings: Sightings,
     steering: Arc<Steering>,
 }

@@ -200,7 +200,7 @@ function curvesSection(jobs, view) {
 function decisionsSection(jobs, view) {
   const deciding = jobs.filter((job) => job.decisions.length > 0);
   if (deciding.length === 0) return null;
-  const job = deciding.find(({ name }) => name === view.of) ?? deciding[0];
+  const job = deciding.find(({ name }) => name === view.of) ?? deciding.find((one) => one.by_controllers + one.by_people > 0) ?? deciding[0];
   const changes = ["faster", "slower", "unclear", "too_few"].map((change) => [change, job.decisions.filter((decision) => decision.change === change).length]).filter(([, number]) => number > 0);
   const choice = deciding.length > 1 ? el("label", { class: "field" }, "Job ",
     el("select", { id: "of", change: (event) => page.onSet("of", event.target.value) }, deciding.map(({ name, id }) => el("option", { value: name, selected: name === job.name }, id)))) : null;
