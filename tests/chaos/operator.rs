@@ -37,6 +37,8 @@ pub async fn work(name: &'static str, jobs: Vec<Arc<Job>>, seed: u64, closing: C
         let answer = asked.await;
         match answer {
             Ok(Some(decision)) => {
+                // What the answer alone says, of this moment, is not stored.
+                let decision = Decision { expected_time: None, warnings: Vec::new(), ..decision };
                 job.ledger.ordered(age, Answered { job: job.name.clone(), request_id, decision });
             }
             // There is nothing to change: the job is in that state already.
