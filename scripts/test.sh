@@ -155,7 +155,7 @@ python_client() {
   # measure how long a step takes, so nothing runs beside them.
   (
     cd clients/python
-    export PYTHONPATH=$site/lib LRS_PYRIGHT=$PYRIGHT/node_modules/.bin/pyright
+    export PYTHONPATH=$site/lib PYRIGHT_PROGRAM=$PYRIGHT/node_modules/.bin/pyright
     failed=0
     "$environment/bin/pytest" --numprocesses auto --dist loadfile --ignore tests/test_outages.py || failed=1
     "$environment/bin/pytest" tests/test_outages.py || failed=1

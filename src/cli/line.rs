@@ -20,8 +20,8 @@ pub fn lenient(command: Command) -> Command {
     let lenient = |argument: Arg| {
         let takes_value = argument.get_action().takes_values();
         let is_option = takes_value && argument.get_long().is_some();
-        let is_unset = argument.get_env().is_some_and(|name| !config::is_set(name));
-        let argument = if is_unset { argument.env(Resettable::Reset) } else { argument };
+        let is_empty = argument.get_env().is_some_and(|name| std::env::var_os(name).is_some() && !config::is_set(name));
+        let argument = if is_empty { argument.env(Resettable::Reset) } else { argument };
         argument.ignore_case(takes_value).allow_negative_numbers(is_option)
     };
     command.mut_args(lenient).mut_subcommands(self::lenient)

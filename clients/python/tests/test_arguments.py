@@ -131,9 +131,9 @@ def said(tmp_path_factory):
 @pytest.fixture(scope="module")
 def said_by_pyright(tmp_path_factory):
     """Pyright's errors for the right and the wrong calls, by call. `make test` installs pyright."""
-    program = os.environ.get("LRS_PYRIGHT") or shutil.which("pyright")
+    program = os.environ.get("PYRIGHT_PROGRAM") or shutil.which("pyright")
     if program is None:
-        pytest.skip("there is no pyright: set LRS_PYRIGHT")
+        pytest.skip("there is no pyright: set PYRIGHT_PROGRAM")
     place = tmp_path_factory.mktemp("pyright")
     calls = {"right": RIGHT, "wrong": list(wrong_calls())}
     for name, written in calls.items():

@@ -243,7 +243,7 @@ def test_a_name_that_cannot_be_resolved_at_the_start(job, caplog):
     training.run_steps(100)
     assert training.slowest < BOUND
     assert training.rates == [0.1] * 100, "nothing better is known than the base rate"
-    assert scheduler.fallback_steps.count == 101
+    assert scheduler.fallback_steps.count == 100
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert scheduler.unacknowledged == 100
     scheduler.close(0.1)

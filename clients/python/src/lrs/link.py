@@ -59,6 +59,7 @@ class Link:
 
         self._options = options
         self._begun = threading.Event()
+        self._telling = threading.Lock()
         self._told_groups = len(errand.groups or ())  # how many of them the service knows or refuses
         self._is_forgotten = False  # whether the service has lost the attempt
         self._was_served = False  # whether the present connection has given a plan
@@ -102,6 +103,9 @@ class Link:
         while mailbox.unacknowledged and self.refusal is None and time.monotonic() < deadline:
             mailbox.wake()
             mailbox.wait_for_news(min(deadline, time.monotonic() + 0.05))
+        connection = self._connection
+        if connection is not None and self.attempt is not None and self.refusal is None:
+            self._tell_groups(connection)
         self._closing.set()
         self._hurries.set()
         self._begun.set()
@@ -284,6 +288,10 @@ class Link:
 
     def _tell_groups(self, connection: Connection) -> None:
         """Make the groups known that the trainer has added, unless an order has added them already."""
+        with self._telling:
+            self._tell_new_groups(connection)
+
+    def _tell_new_groups(self, connection: Connection) -> None:
         groups = len(self.errand.groups or ())
         if groups <= self._told_groups:
             return
@@ -291,8 +299,8 @@ class Link:
             job = connection.get_job(GetJobRequest(name=self.errand.job), self._options.call_timeout)
             self.job = grown(connection, self.errand, job, self._options.call_timeout)
             self._told_groups = groups
-        except grpc.RpcError as failure:
-            if errors.is_permanent(failure):
+        except (grpc.RpcError, ValueError) as failure:  # ValueError: the connection has just been closed
+            if isinstance(failure, grpc.RpcError) and errors.is_permanent(failure):
                 self._told_groups = groups
                 refused = (
                     f"{self.errand.job} does not get this trainer's new parameter groups: {errors.details(failure)}"
