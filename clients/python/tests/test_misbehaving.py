@@ -190,7 +190,7 @@ def test_a_server_that_knows_nothing_of_lrs_is_named_as_such():
 def test_an_answer_for_a_step_that_was_passed_does_not_go_back(fake):
     service = fake(lag=1)
     with connect(service, deadline=0.01) as scheduler:
-        train(scheduler, range(3))
+        wait_for("its first word", lambda: scheduler.step(2.0).standing is lrs.Standing.FINAL)
         service.held.clear()
         for _ in range(5):
             scheduler.step(2.0)
