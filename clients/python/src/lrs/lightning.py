@@ -18,6 +18,7 @@ from lrs.job import job_spec
 from lrs.relength import relength
 from lrs.torch import CallbackArguments, LRScheduler
 from lrs.torch_schedules import controller_of, schedule_of
+from lrs.typed import judged_by
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -92,6 +93,7 @@ class LrsCallback(Callback):
             # What is left over at the end of an epoch is an update of its own.
             asked["steps_per_epoch"] = max(1, math.ceil(batches / max(1, trainer.accumulate_grad_batches)))
         asked |= self._schedule(trainer, asked.get("steps_per_epoch"))
+        asked |= self._objective(trainer)
         asked |= self._arguments
         if (
             before is not None
@@ -102,7 +104,7 @@ class LrsCallback(Callback):
             if spec is not None:
                 relength(before.core.server, before.core.job, spec, bounds(asked))
         model = pl_module if self._keep else None
-        with implying({"total_steps", "steps_per_epoch", "tier"} - set(self._arguments)):
+        with implying({"total_steps", "steps_per_epoch", "tier", "objective"} - set(self._arguments)):
             self.scheduler = LRScheduler(trainer.optimizers[0], self._job, model=model, **asked)
         self.scheduler.leave_habits()
         if self.scheduler.core is not None:
@@ -180,6 +182,15 @@ class LrsCallback(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keep the state of a checkpoint until training starts."""
         self._state = dict(state_dict) or None
+
+    def _objective(self, trainer: Trainer) -> CallbackArguments:
+        """The metric by which the Trainer's callbacks choose the best checkpoint, or stop."""
+        for callback in (*trainer.checkpoint_callbacks, *trainer.early_stopping_callbacks):
+            metric, mode = getattr(callback, "monitor", None), getattr(callback, "mode", None)
+            if metric:
+                self._metrics = tuple(dict.fromkeys((*self._metrics, str(metric))))
+                return {"objective": judged_by(str(metric), None if mode is None else mode == "max")}
+        return {}
 
     def _schedule(self, trainer: Trainer, steps_per_epoch: int | None) -> CallbackArguments:
         """The schedule, or the controller, of the module's own scheduler."""
