@@ -10,11 +10,10 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from lrs.arguments import bounds, check_arguments
+from lrs.arguments import check_arguments
 from lrs.contract import End, Training
 from lrs.errors import UsageError
 from lrs.implied import implying
-from lrs.job import job_spec
 from lrs.relength import relength
 from lrs.torch import CallbackArguments, LRScheduler
 from lrs.torch_schedules import controller_of, schedule_of
@@ -95,14 +94,7 @@ class LrsCallback(Callback):
         asked |= self._schedule(trainer, asked.get("steps_per_epoch"))
         asked |= self._objective(trainer)
         asked |= self._arguments
-        if (
-            before is not None
-            and before.core is not None
-            and not {"total_steps", "target_epochs"} & set(self._arguments)
-        ):
-            spec = job_spec(cast("SchedulerArguments", asked), dict.fromkeys(before.core.groups, 1.0))
-            if spec is not None:
-                relength(before.core.server, before.core.job, spec, bounds(asked))
+        relength(None if before is None else before.core, cast("SchedulerArguments", asked), self._arguments)
         model = pl_module if self._keep else None
         with implying({"total_steps", "steps_per_epoch", "tier", "objective"} - set(self._arguments)):
             self.scheduler = LRScheduler(trainer.optimizers[0], self._job, model=model, **asked)

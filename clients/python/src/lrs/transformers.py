@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from transformers import Trainer, TrainerCallback
 
-from lrs.arguments import bounds, check_arguments
+from lrs.arguments import check_arguments
 from lrs.contract import End, Skipped, Training
 from lrs.implied import implying
-from lrs.job import job_spec
 from lrs.relength import relength
 from lrs.torch import CallbackArguments, LRScheduler
 from lrs.torch_schedules import schedule_of
@@ -103,14 +102,7 @@ class LrsCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
         asked |= schedule
         asked |= _objective(args)
         asked |= self._arguments
-        if (
-            before is not None
-            and before.core is not None
-            and not {"total_steps", "target_epochs"} & set(self._arguments)
-        ):
-            spec = job_spec(cast("SchedulerArguments", asked), dict.fromkeys(before.core.groups, 1.0))
-            if spec is not None:
-                relength(before.core.server, before.core.job, spec, bounds(asked))
+        relength(None if before is None else before.core, cast("SchedulerArguments", asked), self._arguments)
         # Its default schedule is nothing that anybody asked for.
         filled_in = {"total_steps", "steps_per_epoch", "tier", "objective"}
         if is_default:
