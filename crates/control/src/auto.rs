@@ -27,6 +27,7 @@ mod copies;
 mod divergence;
 mod ending;
 mod evaluations;
+mod finite;
 mod guard;
 mod hold;
 mod losses;
@@ -38,12 +39,13 @@ mod terms;
 use climb::{Climb, ClimbState};
 use copies::START;
 pub(crate) use divergence::{Divergence, DivergenceState};
+use finite::FiniteState;
 use guard::GuardState;
 use hold::HoldState;
 pub use machine::{Auto, AutoState};
 use machine::{Phase, flat};
 use search::{Search, SearchState};
-use terms::{BLOWN_LOSS, When};
+use terms::When;
 
 /// The number of the newest revision of the rule; the first is 1.
 pub const REVISION: u64 = revision::NEWEST;
@@ -147,8 +149,8 @@ impl Kind for Auto {
             is_finished: false,
             is_paced: false,
             steps_seen: 0,
-            losses_seen: 0,
             evaluations_seen: 0,
+            finite: FiniteState::default(),
             plateau: StatisticalPlateauState::default(),
             climb: self.climb.map(|_| ClimbState::default()),
         })
@@ -212,20 +214,17 @@ impl Kind for Auto {
             return outcome;
         }
         state.steps_seen += 1;
-        let is_finite = sample.loss.is_none_or(|loss| loss.is_finite() && loss < BLOWN_LOSS)
-            && sample.grad_norm.is_none_or(f64::is_finite);
         if self.guards
-            && is_finite
-            && let Some(norm) = sample.grad_norm
+            && sample.loss.is_none_or(f64::is_finite)
+            && let Some(norm) = sample.grad_norm.filter(|norm| norm.is_finite())
         {
             outcome.bound = state.guard.observe_norm(norm).map(|bound| self.norm_bound(bound));
         }
         if let Some(loss) = sample.loss {
-            state.losses_seen += 1;
             if sample.step >= state.from {
                 if observation.is_as_directed {
-                    let loss = is_finite.then_some(loss);
-                    self.observe_loss(state, when, loss, &mut outcome);
+                    let seen = state.finite.observe(sample.step, loss, sample.is_skipped());
+                    self.observe_loss(state, when, seen, &mut outcome);
                 } else {
                     Self::begin_again(state, sample.step);
                 }

@@ -11,6 +11,9 @@ pub const GRAD_NORM: &str = "grad_norm";
 /// The name of the rate used at a step among the metrics.
 pub const LEARNING_RATE: &str = "learning_rate";
 
+/// The metric that marks a step whose update the trainer left out, as a `GradScaler` does; its value says why.
+pub const SKIPPED: &str = "lrs_skipped";
+
 /// The most characters in a metric's name.
 pub const MAX_METRIC_NAME_CHARS: usize = 100;
 
@@ -79,6 +82,12 @@ impl Sample {
             LEARNING_RATE => self.learning_rate,
             _ => self.measured(name).last().map(|(_, value)| *value),
         }
+    }
+
+    /// Whether the trainer left the update of this step out.
+    #[must_use]
+    pub fn is_skipped(&self) -> bool {
+        self.metric(SKIPPED).is_some_and(|why| why != 0.0)
     }
 
     /// The values of one of [`Sample::metrics`], in the order they were measured.

@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-use super::{copies::COPIES, terms::BLOWN_LOSS};
+use super::copies::COPIES;
 use lrs_stats::order::{NORMAL, median_and_mad};
 
 /// How many finite norms are remembered, how many make a bound, and after how many the bound is computed again.
@@ -103,8 +103,7 @@ impl GuardState {
         self.bound
     }
 
-    /// Takes in the loss of a step at a held rate. The caller gives a very high loss in place of one that is not
-    /// finite.
+    /// Takes in the finite loss of a step at a held rate.
     pub(super) fn observe_loss(&mut self, step: u64, loss: f64, total_steps: Option<u64>, can_copy: bool) -> Sight {
         let window =
             total_steps.map_or(OPEN_WINDOW, |total| total / WINDOW_SHARE).clamp(*WINDOW.start(), *WINDOW.end());
@@ -126,12 +125,8 @@ impl GuardState {
         };
         self.lowest = Some((lowest, lowest_deviation));
         let beyond = (DEVIATIONS * lowest_deviation).max(LOST_GAIN * (first - lowest).max(0.0));
-        if middle > lowest + beyond || middle >= BLOWN_LOSS {
-            let passed_over = self.divergences;
-            self.divergences += 1;
-            self.losses.clear();
-            self.lowest = None;
-            self.on_trial = None;
+        if middle > lowest + beyond {
+            let passed_over = self.diverge();
             return Sight::Diverged { passed_over, median: middle, lowest, deviation: lowest_deviation };
         }
         if !can_copy {
@@ -156,6 +151,15 @@ impl GuardState {
             return Sight::Copy(copy);
         }
         Sight::Fine
+    }
+
+    /// Notes a divergence. Returns how many copies to pass over.
+    pub(super) fn diverge(&mut self) -> usize {
+        self.losses.clear();
+        self.lowest = None;
+        self.on_trial = None;
+        self.divergences += 1;
+        self.divergences - 1
     }
 
     /// Forgets the last losses, because the losses to come are of another state or rate.

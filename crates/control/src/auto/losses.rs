@@ -2,21 +2,32 @@
 
 use super::{
     copies::{BEST, START, good_copy, stage_copy},
+    finite::Seen,
     guard::Sight,
     machine::{Auto, AutoState, CUT, Phase, flat},
     search::{Next, Origin},
-    terms::{BLOWN_LOSS, When},
+    terms::{Figures, When, evidence},
 };
-use crate::words::Outcome;
-use lrs_model::decision::Action;
+use crate::words::{Advice, Outcome, Ruling};
+use lrs_model::{
+    decision::{Action, Topic},
+    number::exact,
+};
 
 /// After a divergence the rate ramps up again over this share of the training.
 const REWARM_SHARE: u64 = 50;
 const MIN_REWARM_STEPS: u64 = 4;
 const OPEN_REWARM_STEPS: u64 = 20;
+/// How often a run whose losses are not finite begins anew from its start, each time at half the rate.
+const FRESH_STARTS: usize = 4;
 
 impl Auto {
-    pub(super) fn observe_loss(&self, state: &mut AutoState, when: When, loss: Option<f64>, outcome: &mut Outcome) {
+    pub(super) fn observe_loss(&self, state: &mut AutoState, when: When, seen: Seen, outcome: &mut Outcome) {
+        if let Seen::NeverFinite { since } = seen {
+            let why = if since == 0 { "since step 0" } else { "although no update has been made since" };
+            outcome.ruling = Some(Ruling::Advice(hopeless(since, why)));
+            return;
+        }
         let is_blind = !self.expects_evaluations && state.evaluations_seen == 0;
         match (&mut state.phase, self.search) {
             (Phase::Search(search), Some(machine)) => {
@@ -25,10 +36,10 @@ impl Auto {
                     (true, true) => self.revision.blind_caution,
                     (true, false) => self.revision.short_sight,
                 };
-                let next = machine.observe(search, when, loss, self.can_restore(), caution);
+                let next = machine.observe(search, when, seen, self.can_restore(), caution);
                 self.search_on(state, when.effective_step, next, is_blind, outcome);
             }
-            _ if self.guards => self.guard(state, when, loss.unwrap_or(BLOWN_LOSS), outcome),
+            _ if self.guards => self.guard(state, when, seen, outcome),
             _ => {}
         }
     }
@@ -47,6 +58,7 @@ impl Auto {
                 ("this rate does no harm: the next stage tries a higher one", figures, flat())
             }
             Next::Restart(figures) => {
+                state.finite.begin_again();
                 outcome.actions.push(Action::Restore(START.to_owned()));
                 ("even the lowest rate is too high: the search begins anew, much lower", figures, flat())
             }
@@ -57,6 +69,7 @@ impl Auto {
                     Origin::Stage(number) => outcome.actions.push(Action::Restore(stage_copy(number))),
                 }
                 state.from = effective_step;
+                state.finite.begin_again();
                 state.climb.iter_mut().for_each(|climb| climb.begin_at(effective_step));
                 outcome.actions.extend((0..stages).map(|stage| Action::Forget(stage_copy(stage))));
                 state.phase = Phase::Hold;
@@ -74,25 +87,73 @@ impl Auto {
     }
 
     /// Keeps copies while all is well, and backs off from a divergence.
-    fn guard(&self, state: &mut AutoState, when: When, loss: f64, outcome: &mut Outcome) {
-        match state.guard.observe_loss(when.step, loss, self.total_steps, self.can_restore()) {
-            Sight::Fine => {}
-            Sight::Copy(copy) => outcome.actions.push(Action::Keep(good_copy(copy))),
-            Sight::Diverged { passed_over, median, lowest, deviation } => {
-                let mut places: Vec<String> = state.guard.good().iter().map(|&copy| good_copy(copy)).collect();
-                places.extend(state.is_best_kept.then(|| BEST.to_owned()));
-                places.push(START.to_owned());
-                let place = places.swap_remove(passed_over.min(places.len() - 1));
-                outcome.actions.push(Action::Restore(place));
-                Self::end_the_climb(state, outcome);
-                state.scale *= CUT;
-                state.from = when.effective_step;
-                let ramp_steps = self.total_steps.map_or(OPEN_REWARM_STEPS, |total| total / REWARM_SHARE);
-                let shape = self.held(state.cooldown_share, ramp_steps.max(MIN_REWARM_STEPS));
-                let figures = vec![("median_loss", median), ("lowest_loss", lowest), ("deviation", deviation)];
-                let reason = "the run has diverged: the loss is far above its lowest, so back, and on at half the rate";
-                outcome.ruling = Some(self.ruling(state.scale, shape, reason.to_owned(), figures));
+    fn guard(&self, state: &mut AutoState, when: When, seen: Seen, outcome: &mut Outcome) {
+        match seen {
+            Seen::Loss(loss) => {
+                match state.guard.observe_loss(when.step, loss, self.total_steps, self.can_restore()) {
+                    Sight::Fine => {}
+                    Sight::Copy(copy) => outcome.actions.push(Action::Keep(good_copy(copy))),
+                    Sight::Diverged { passed_over, median, lowest, deviation } => {
+                        let figures = vec![("median_loss", median), ("lowest_loss", lowest), ("deviation", deviation)];
+                        let reason =
+                            "the run has diverged: the loss is far above its lowest, so back, and on at half the rate";
+                        self.back_off(state, when, passed_over, reason.to_owned(), figures, outcome);
+                    }
+                }
             }
+            Seen::Lost { since } => {
+                let passed_over = state.guard.diverge();
+                if !self.can_restore() {
+                    let why = "and this trainer keeps no copy to go back to";
+                    outcome.ruling = Some(Ruling::Advice(hopeless(since, why)));
+                } else if passed_over >= self.places(state).len() + FRESH_STARTS {
+                    let why = "and lower rates from the start on have not helped";
+                    outcome.ruling = Some(Ruling::Advice(hopeless(since, why)));
+                } else {
+                    let reason =
+                        format!("the loss has not been finite since step {since}, so back, and on at half the rate");
+                    self.back_off(state, when, passed_over, reason, vec![("since_step", exact(since))], outcome);
+                }
+            }
+            Seen::Missing | Seen::NeverFinite { .. } => {}
         }
+    }
+
+    /// The copies to go back to, the newest first.
+    fn places(&self, state: &AutoState) -> Vec<String> {
+        let good = state.guard.good().iter().map(|&copy| good_copy(copy));
+        good.chain(state.is_best_kept.then(|| BEST.to_owned())).chain([START.to_owned()]).collect()
+    }
+
+    /// Goes back to a copy, and on at half the rate.
+    fn back_off(
+        &self,
+        state: &mut AutoState,
+        when: When,
+        passed_over: usize,
+        reason: String,
+        figures: Figures,
+        outcome: &mut Outcome,
+    ) {
+        let mut places = self.places(state);
+        let place = places.swap_remove(passed_over.min(places.len() - 1));
+        outcome.actions.push(Action::Restore(place));
+        Self::end_the_climb(state, outcome);
+        state.finite.begin_again();
+        state.scale *= CUT;
+        state.from = when.effective_step;
+        let ramp_steps = self.total_steps.map_or(OPEN_REWARM_STEPS, |total| total / REWARM_SHARE);
+        let shape = self.held(state.cooldown_share, ramp_steps.max(MIN_REWARM_STEPS));
+        outcome.ruling = Some(self.ruling(state.scale, shape, reason, figures));
+    }
+}
+
+/// Advice to stop a run that has no finite loss any more.
+fn hopeless(since: u64, why: &str) -> Advice {
+    Advice {
+        topic: Topic::Stop,
+        is_lasting: true,
+        reason: format!("no loss has been finite since step {since}, {why}: stop, and look at the data and the weights"),
+        evidence: evidence(vec![("since_step", exact(since))]),
     }
 }

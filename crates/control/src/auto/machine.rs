@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     climb::{Climb, ClimbState},
     copies::LOWER,
+    finite::FiniteState,
     guard::GuardState,
     hold::HoldState,
     revision::Revision,
@@ -70,8 +71,8 @@ pub struct AutoState {
     /// Whether the cooldown of a trusted rate has been fitted to the pace of the evaluation.
     pub(super) is_paced: bool,
     pub(super) steps_seen: u64,
-    pub(super) losses_seen: u64,
     pub(super) evaluations_seen: u64,
+    pub(super) finite: FiniteState,
     pub(super) plateau: StatisticalPlateauState,
     /// Present if evaluations may raise the rate that the search found.
     pub(super) climb: Option<ClimbState>,

@@ -21,7 +21,8 @@ use lrs_stats::{linear::standard_error, order::median};
 
 use super::{
     revision::Revision,
-    terms::{BLOWN_LOSS, Figures, When},
+    finite::Seen,
+    terms::{Figures, When},
 };
 
 mod choice;
@@ -80,17 +81,18 @@ pub(super) enum Origin {
 }
 
 impl Search {
-    /// Takes in the loss of a step that ran at the rate on trial; `None` is a loss that is not finite. `can_keep` says
-    /// whether the trainer keeps copies; the rate found is divided by `caution`.
+    /// Takes in what was seen of the loss of a step that ran at the rate on trial. A stage lasts until it has enough
+    /// finite losses, or they are no more to be had. `can_keep` says whether the trainer keeps copies; the rate found
+    /// is divided by `caution`.
     pub(super) fn observe(
         self,
         state: &mut SearchState,
         when: When,
-        loss: Option<f64>,
+        seen: Seen,
         can_keep: bool,
         caution: f64,
     ) -> Next {
-        let Some(first) = state.first else { return self.probe(state, when, loss) };
+        let Some(first) = state.first else { return self.probe(state, when, seen) };
         if state.ahead.is_some_and(|next| when.step >= next.begins_at) {
             // The losses of the stage's last steps have not been reported, so judge it without them.
             let next = self.judge(state, first, when, false, can_keep, caution);
@@ -101,8 +103,14 @@ impl Search {
         if when.step < state.begins_at {
             return Next::Stay;
         }
-        state.losses.push(loss.unwrap_or(BLOWN_LOSS));
-        let is_blown = loss.is_none() || self.is_blown(state, first);
+        let is_blown = match seen {
+            Seen::Loss(loss) => {
+                state.losses.push(loss);
+                self.is_blown(state, first)
+            }
+            Seen::Lost { .. } => true,
+            Seen::Missing | Seen::NeverFinite { .. } => return Next::Stay,
+        };
         let is_whole = match state.ahead {
             Some(next) => when.step + 1 >= next.begins_at,
             None => state.losses.len() >= state.stage_steps,
@@ -131,8 +139,10 @@ impl Search {
     }
 
     /// Takes in a loss at almost no rate; enough of them give the first loss.
-    fn probe(self, state: &mut SearchState, when: When, loss: Option<f64>) -> Next {
-        state.losses.extend(loss);
+    fn probe(self, state: &mut SearchState, when: When, seen: Seen) -> Next {
+        if let Seen::Loss(loss) = seen {
+            state.losses.push(loss);
+        }
         let mut next = Next::Stay;
         if state.ahead.is_none() && state.losses.len() >= self.enough(PROBE_STEPS) {
             state.ahead = Some(Ahead { begins_at: when.effective_step, scale: FIRST_SHARE, is_kept: false });

@@ -2,9 +2,6 @@
 
 use std::collections::BTreeMap;
 
-/// Stands for a loss that is not finite.
-pub(super) const BLOWN_LOSS: f64 = 1e15;
-
 /// The step of an observation, and the first step whose rate it can change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct When {

@@ -29,7 +29,7 @@ pub(in crate::auto) struct SearchState {
     pub(super) limit_step: u64,
     /// The rate on trial, as a multiple of the given rate.
     pub(super) scale: f64,
-    /// The losses of this stage so far, at most one a step; a loss that is not finite is stored as a very high loss.
+    /// The finite losses of this stage so far, at most one a step.
     pub(super) losses: Vec<f64>,
     /// The first loss and its standard error; `None` until they have been measured.
     pub(super) first: Option<(f64, f64)>,
