@@ -9,7 +9,8 @@ import torch
 import lrs.lifetime
 from lrs.contract import SKIPPED_METRIC
 from server import wait_for
-from trainers import TRAINERS, FailureError, Run
+from trainers import TRAINERS
+from training import FailureError, Run
 
 VARIED = [1.0, 3.0, 5.0, 7.0, 11.0]
 

@@ -11,13 +11,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 from transformers import Trainer, TrainerCallback
 
-from lrs.arguments import bounds, check_arguments
+from lrs.arguments import check_arguments
 from lrs.contract import End, Skipped, Training
-from lrs.implied import implying
-from lrs.job import job_spec
-from lrs.relength import relength
 from lrs.torch import CallbackArguments, LRScheduler
 from lrs.torch_schedules import schedule_of
+from lrs.torch_training import scheduler_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -25,8 +23,6 @@ if TYPE_CHECKING:
 
     from transformers import TrainerControl, TrainerState, TrainingArguments
     from typing_extensions import Unpack
-
-    from lrs.arguments import SchedulerArguments
 
 __all__ = ["LrsCallback"]
 
@@ -92,30 +88,22 @@ class LrsCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
             "total_steps": state.max_steps,
             "tier": 2 if self._keep else int(self._clip),
         }
-        if "target_epochs" in self._arguments:
-            del asked["total_steps"]
         batches = _length(kwargs.get("train_dataloader"))
         if batches:
             # What is left over at the end of an epoch is an update of its own.
             asked["steps_per_epoch"] = math.ceil(batches / max(1, args.gradient_accumulation_steps))
         schedule, is_default = self._schedule(args, state, trainer, kwargs.get("lr_scheduler"))
         asked |= schedule
-        asked |= self._arguments
-        if (
-            before is not None
-            and before.core is not None
-            and not {"total_steps", "target_epochs"} & set(self._arguments)
-        ):
-            spec = job_spec(cast("SchedulerArguments", asked), dict.fromkeys(before.core.groups, 1.0))
-            if spec is not None:
-                relength(before.core.server, before.core.job, spec, bounds(asked))
-        # Its default schedule is nothing that anybody asked for.
-        filled_in = {"total_steps", "steps_per_epoch", "tier"} | ({"schedule", "controllers"} if is_default else set())
-        with implying(filled_in - set(self._arguments)):
-            self.scheduler = LRScheduler(optimizer, self._job, model=model if self._keep else None, **asked)
-        self.scheduler.leave_habits()
-        if self.scheduler.core is not None:
-            self.scheduler.core.complete_later()
+        self.scheduler = scheduler_of(
+            optimizer,
+            self._job,
+            self._arguments,
+            asked,
+            model=model if self._keep else None,
+            before=before,
+            # Its default schedule is nothing that anybody asked for.
+            implied=("schedule", "controllers") if is_default else (),
+        )
         self._training = Training(self.scheduler)
         if trainer is not None:
             self._follow(trainer, self._training)
@@ -206,22 +194,11 @@ class LrsCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
 
             return clip_grad_norm_
 
-        def with_end(call: Callable[..., Any]) -> Callable[..., Any]:
-            def until_it_raises(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
-                try:
-                    return call(*args, **kwargs)
-                except BaseException as problem:
-                    training.end(End.FAILED, f"{type(problem).__name__}: {problem}"[:200])
-                    raise
-
-            return until_it_raises
-
         accelerator = trainer.accelerator
         self._was_skipped = lambda: bool(accelerator.optimizer_step_was_skipped)
-        _wrap(training, trainer, "training_step", with_loss)
-        _wrap(training, accelerator, "clip_grad_norm_", with_norm)
-        whole = "_run_epoch" if hasattr(trainer, "_run_epoch") else "training_step"
-        _wrap(training, trainer, whole, with_end)
+        training.wrap(trainer, "training_step", with_loss)
+        training.wrap(accelerator, "clip_grad_norm_", with_norm)
+        training.end_with(trainer, "_run_epoch" if hasattr(trainer, "_run_epoch") else "training_step")
 
     def _schedule(
         self, args: TrainingArguments, state: TrainerState, trainer: Trainer | None, theirs: object
@@ -294,25 +271,6 @@ def _calling_trainer(callback: TrainerCallback) -> Trainer | None:
             return caller
         frame = frame.f_back
     return None
-
-
-def _wrap(
-    training: Training, owner: Any, name: str, around: Callable[[Callable[..., Any]], Callable[..., Any]]  # noqa: ANN401
-) -> None:  # fmt: skip
-    """Put a function around a method of one object, until the training ends."""
-    had, before = name in vars(owner), getattr(owner, name)
-    wrapped = around(before)
-    setattr(owner, name, wrapped)
-
-    def remove() -> None:
-        if vars(owner).get(name) is not wrapped:
-            return  # somebody else has put another in its place
-        if had:
-            setattr(owner, name, before)
-        else:
-            delattr(owner, name)
-
-    training.hook(remove)
 
 
 def _length(loader: Any) -> int | None:  # noqa: ANN401
