@@ -373,4 +373,6 @@ TRAINERS = {
     "keras": Keras,
     "jax": Jax,
     "fastai": elsewhere("fastai"),
+    "deepspeed": elsewhere("deepspeed"),
+    "megatron": elsewhere("megatron"),
 }

@@ -66,6 +66,10 @@ class LrsCallback(Callback):  # type: ignore[misc]
     name = "lrs_callback"
     # Not pickled by `Learner.export`.
     _stateattrs = ("scheduler", "_training", "_view", "_state")
+    scheduler: LRScheduler | None
+    _training: Training | None
+    _view: OptimizerView | None
+    _state: dict[str, Any] | None
 
     def __init__(
         self,
@@ -200,10 +204,11 @@ class LrsCallback(Callback):  # type: ignore[misc]
         return -(-samples // int(self.learn.dls.train.bs or 1)) if samples > 1 else 1
 
     def _init_state(self) -> None:
-        self.scheduler: LRScheduler | None = None
-        self._training: Training | None = None
-        self._view: OptimizerView | None = None
-        self._state: dict[str, Any] | None = None
+        """Fastai calls this after it has read a callback from a file too."""
+        self.scheduler = None
+        self._training = None
+        self._view = None
+        self._state = None
 
 
 class _Group(MutableMapping[str, Any]):

@@ -34,7 +34,9 @@ def schedule_of(curve: Any, updates: float, done: int) -> tuple[list[float], dic
         _part(piece, shares[2 * at][0], shares[2 * at + 1][0], (ends[at + 1] - ends[at]) * updates)
         for at, piece in enumerate(pieces)
     ]
-    boundaries = [done + end * updates for end in ends[1:-1]]
+    # fastai keeps the shares in single precision.
+    places = [round(end * updates, 4) for end in ends[1:-1]]
+    boundaries = [done + (round(place) if abs(place - round(place)) < 1e-3 else place) for place in places]
     if done:
         # What was trained before has no rate of this curve.
         boundaries, parts = [float(done), *boundaries], [{"base": shares[0][0]}, *parts]

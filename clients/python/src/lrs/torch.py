@@ -269,6 +269,20 @@ class LRScheduler(torch.optim.lr_scheduler.LRScheduler):
         """The service's reason to stop training now; empty if it gives none."""
         return self._directive.stop_advice
 
+    def leave_ranks(self) -> bool:
+        """Exchange nothing with other ranks any more, at the end. Returns whether this rank reports."""
+        self._broadcast = None
+        return self.core is not None
+
+    def mean_over_ranks(self, loss: Tensor | float | None) -> Tensor | float | None:
+        """The mean loss of the ranks that know one. All ranks must call this together, and the host waits for their devices."""
+        return loss if self._broadcast is None else self._broadcast.mean(loss)
+
+    @property
+    def clip_norm(self) -> float | None:
+        """The service's bound for the norm of the next update's gradient; `None` if there is none. For a trainer that clips."""
+        return self._directive.clip_norm
+
     def get_last_lr(self) -> list[float | Tensor]:
         """The rates in force, by parameter group."""
         return [group["lr"] for group in self.optimizer.param_groups]

@@ -22,7 +22,7 @@ class OptimizerView(torch.optim.Optimizer):
         self._groups = groups
         super().__init__([torch.zeros(0)], {"lr": 0.0})
 
-    @property  # type: ignore[override]
+    @property
     def param_groups(self) -> list[dict[str, Any]]:
         """The groups as they are now."""
         return list(self._groups())  # type: ignore[arg-type]
