@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import torch
 
 import lrs.megatron
+from lrs.contract import Skipped
 from training import PATIENT, FailureError, Model, grouped
 
 
@@ -43,6 +44,7 @@ class Optimizer:
 class Trainer:
     knows_skips = resumes = True
     grows = False
+    skipped_as = Skipped.BY_TRAINER
 
     def updates(self, run):
         return [sum(window) / len(window) for window in self.windows(run)]

@@ -129,7 +129,7 @@ class Accelerate:
 
 
 class Transformers:
-    knows_skips = grows = resumes = True
+    knows_skips = grows = resumes = counts_epochs_before = True
 
     def updates(self, run):
         return windows(run.losses, run.accumulation) * run.epochs
@@ -201,7 +201,7 @@ class Watch(transformers.TrainerCallback):
 
 
 class Lightning:
-    knows_skips = grows = resumes = True
+    knows_skips = grows = resumes = counts_epochs_before = True
 
     def updates(self, run):
         return windows(run.losses, run.accumulation) * run.epochs
@@ -375,4 +375,7 @@ TRAINERS = {
     "fastai": elsewhere("fastai"),
     "deepspeed": elsewhere("deepspeed"),
     "megatron": elsewhere("megatron"),
+    "composer": elsewhere("composer"),
+    "torchtitan": elsewhere("torchtitan"),
+    "ray": elsewhere("ray"),
 }

@@ -241,6 +241,18 @@ class LRScheduler(torch.optim.lr_scheduler.LRScheduler):
             for parameter in parameters_of(self.optimizer):
                 parameter.grad = None
 
+    def judge_in_trainer(self, norm: Tensor, loss: Tensor | float | None = None) -> None:
+        """Like `guard_in_trainer`, for trainers that measure the norm of the whole gradient and clip it themselves."""
+        if not self._has_begun:
+            self.begin()
+        self._norm, self._guarded = norm, True
+        deciding = loss if self._broadcast is None else None
+        verdict = judge(self.optimizer, deciding, norm, self._directive.skip_above_norm)
+        self._skipped = verdict.skipped
+        if not verdict.makes:
+            for parameter in parameters_of(self.optimizer):
+                parameter.grad = None
+
     def forget_norm(self) -> None:
         """Do not report the norm that `guard` measured, because the gradient was clipped before."""
         self._norm = None
