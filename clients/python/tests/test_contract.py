@@ -12,13 +12,15 @@ from server import wait_for
 from trainers import TRAINERS
 from training import FailureError, Run
 
+#: Trainers that write their checkpoints into a directory.
+IN_A_DIRECTORY = ("transformers", "lightning", "trl", "peft")
 VARIED = [1.0, 3.0, 5.0, 7.0, 11.0]
 
 
 @pytest.fixture(params=TRAINERS)
 def trainer(request, tmp_path, monkeypatch):
     made = TRAINERS[request.param]()
-    if request.param in ("transformers", "lightning"):
+    if request.param in IN_A_DIRECTORY:
         train = made.train
         made.train = lambda *args, **more: train(*args, **({"directory": tmp_path} | more))
     return made
@@ -60,10 +62,10 @@ def test_a_loss_that_is_not_finite_is_that_of_its_update_alone(server, job, trai
         assert record[SKIPPED_METRIC] == {1: why, 5: why}
 
 
-@pytest.mark.parametrize("name", ["torch", "accelerate", "transformers", "lightning", "fastai"])
+@pytest.mark.parametrize("name", ["torch", "accelerate", "transformers", "lightning", "fastai", "trl", "peft"])
 def test_an_update_that_a_scaler_skips_is_reported_as_skipped(server, job, tmp_path, name):
     trainer = TRAINERS[name]()
-    more = {"directory": tmp_path} if name in ("transformers", "lightning") else {}
+    more = {"directory": tmp_path} if name in IN_A_DIRECTORY else {}
     trainer.train(server, job, Run([1.0, math.inf, 3.0, 4.0], with_scaler=True), **more)
     record = server.record(job)
     assert list(record[SKIPPED_METRIC]) == [1]
@@ -106,10 +108,10 @@ def test_a_resumed_training_goes_on_with_the_curve(server, job, trainer):
     assert [(one.attempt, one.resume_step) for one in server.attempts(job)] == [(1, 0), (2, 4)]
 
 
-@pytest.mark.parametrize("name", ["torch", "accelerate", "transformers", "lightning", "composer", "ray"])
+@pytest.mark.parametrize("name", ["torch", "accelerate", "transformers", "lightning", "composer", "ray", "trl"])
 def test_a_group_that_is_unfrozen_is_trained_and_made_known(server, job, tmp_path, name):
     trainer = TRAINERS[name]()
-    more = {"directory": tmp_path} if name in ("transformers", "lightning") else {}
+    more = {"directory": tmp_path} if name in IN_A_DIRECTORY else {}
     options = {"schedule": {"linear": {}}, "total_steps": 100}
     keeper = lrs.link.TICK
     try:

@@ -134,9 +134,16 @@ class Transformers:
     def updates(self, run):
         return windows(run.losses, run.accumulation) * run.epochs
 
-    def train(self, server, job, run, *, directory="/tmp/lrs-contract", trainer_class=transformers.Trainer, **more):
+    def make_model(self):
+        return Model()
+
+    def make_trainer(self, arguments, model, **parts):
+        args = transformers.TrainingArguments(**arguments)
+        return transformers.Trainer(model=model, args=args, **parts)
+
+    def train(self, server, job, run, *, directory="/tmp/lrs-contract", **more):
         torch.manual_seed(0)
-        self.model = Model()
+        self.model = self.make_model()
         self.callback = lrs.transformers.LrsCallback(job, server=server.url, **(PATIENT | run.options))
         callbacks = [self.callback, Watch(run)]
         arguments = {
@@ -159,9 +166,9 @@ class Transformers:
             "logging_nan_inf_filter": False,
         } | more
         optimizer = torch.optim.SGD([self.model.weight], lr=0.1)
-        self.trainer = trainer = trainer_class(
-            model=self.model,
-            args=transformers.TrainingArguments(**arguments),
+        self.trainer = trainer = self.make_trainer(
+            arguments,
+            self.model,
             train_dataset=[{"x": torch.tensor([loss])} for loss in run.losses],
             eval_dataset=[{"x": torch.tensor([1.0])}],
             callbacks=callbacks,
@@ -378,4 +385,6 @@ TRAINERS = {
     "composer": elsewhere("composer"),
     "torchtitan": elsewhere("torchtitan"),
     "ray": elsewhere("ray"),
+    "trl": elsewhere("trl"),
+    "peft": elsewhere("peft"),
 }
