@@ -61,7 +61,7 @@ install_torch() {
     -e '^torch .* requires (cuda|nvidia|triton)[a-z0-9-]*, which' \
     -e '^fastai .* requires spacy, which' \
     -e '^torchtitan .* requires (wandb|torchdata|torch-checkpointing), which' \
-    -e '^(torchtitan|mosaicml|mosaicml-cli|questionary) .* has requirement ' \
+    -e '^(torchtitan|mosaicml|mosaicml-cli|gql) .* has requirement ' \
     -e '^python-fasthtml .* requires apswutils, which') || true
   if [[ -n $missing && $missing != "No broken requirements found." ]]; then
     echo "requirements-test.txt lacks dependencies of requirements-torch.txt:" >&2

@@ -69,6 +69,7 @@ def test_the_loss_and_the_rates_are_the_trainer_s(server, job, tmp_path, kind, p
             processing_class=tokenizer(),
             peft_config=peft_config,
             callbacks=list(callbacks),
+            **({"ref_model": language_model()} if kind == "dpo" and peft_config is None else {}),
         ).train()
 
     alone, seen = Seen(), Seen()

@@ -23,6 +23,10 @@ log = logging.getLogger("lrs")
 SKIPPED_METRIC: Final = "lrs_skipped"
 
 
+#: The bytes of a number in single precision.
+_SINGLE: Final = 4
+
+
 class Skipped(enum.IntEnum):
     """Why an update was not applied."""
 
@@ -88,7 +92,11 @@ class Window:
         """Add a batch's share in the loss of the window: the trainer has divided it by what it accumulates."""
         if loss is None:
             return
-        part = loss.detach() if hasattr(loss, "detach") else loss
+        part = loss
+        if hasattr(loss, "detach"):
+            part = loss.detach()
+            if part.element_size() < _SINGLE:
+                part = part.float()  # a sum of many in half precision stands still
         self._sum = part if self._sum is None else self._sum + part
 
     @property

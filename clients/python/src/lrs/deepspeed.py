@@ -47,6 +47,10 @@ class LRScheduler(Follower):
         asked: CallbackArguments = {"tier": 1 if model is None else 2}
         if own is not None and not isinstance(own, LRScheduler) and not {"schedule", "spec"} & set(given):
             asked["schedule"] = _schedule(engine, own)
+            # It has set other rates already.
+            peaks = getattr(own, "org_lrs", None) or getattr(own, "max_lrs", None) or ()
+            for group, peak in zip(engine.basic_optimizer.param_groups, peaks, strict=False):
+                group.setdefault("initial_lr", float(peak))
         scheduler = scheduler_of(engine.basic_optimizer, job, given, asked, model=model, may_go_on=False)
         super().__init__(scheduler)
         self._engine = engine
