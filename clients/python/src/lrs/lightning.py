@@ -16,6 +16,7 @@ from lrs.errors import UsageError
 from lrs.torch import CallbackArguments, LRScheduler
 from lrs.torch_schedules import controller_of, schedule_of
 from lrs.torch_training import scheduler_of
+from lrs.typed import judged_by
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -88,6 +89,7 @@ class LrsCallback(Callback):
             # What is left over at the end of an epoch is an update of its own.
             asked["steps_per_epoch"] = max(1, math.ceil(batches / max(1, trainer.accumulate_grad_batches)))
         asked |= self._schedule(trainer, asked.get("steps_per_epoch"))
+        asked |= self._objective(trainer)
         model = pl_module if self._keep else None
         self.scheduler = scheduler_of(
             trainer.optimizers[0], self._job, self._arguments, asked, model=model, before=before
@@ -165,6 +167,15 @@ class LrsCallback(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keep the state of a checkpoint until training starts."""
         self._state = dict(state_dict) or None
+
+    def _objective(self, trainer: Trainer) -> CallbackArguments:
+        """The metric by which the Trainer's callbacks choose the best checkpoint, or stop."""
+        for callback in (*trainer.checkpoint_callbacks, *trainer.early_stopping_callbacks):
+            metric, mode = getattr(callback, "monitor", None), getattr(callback, "mode", None)
+            if metric:
+                self._metrics = tuple(dict.fromkeys((*self._metrics, str(metric))))
+                return {"objective": judged_by(str(metric), None if mode is None else mode == "max")}
+        return {}
 
     def _schedule(self, trainer: Trainer, steps_per_epoch: int | None) -> CallbackArguments:
         """The schedule, or the controller, of the module's own scheduler."""

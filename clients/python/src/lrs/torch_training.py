@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from lrs.arguments import bounds
 from lrs.implied import implying
-from lrs.job import job_spec
 from lrs.relength import relength
 from lrs.torch import CallbackArguments, LRScheduler
 
@@ -17,8 +15,7 @@ if TYPE_CHECKING:
 
     from lrs.arguments import SchedulerArguments
 
-_LENGTHS = ("total_steps", "target_epochs")
-_FILLED_IN = ("total_steps", "steps_per_epoch", "tier")
+_FILLED_IN = ("total_steps", "steps_per_epoch", "tier", "objective")
 
 
 def scheduler_of(
@@ -47,10 +44,7 @@ def scheduler_of(
     asked = filled_in | given
     if "target_epochs" in given:
         asked.pop("total_steps", None)
-    if before is not None and before.core is not None and not set(_LENGTHS) & set(given):
-        spec = job_spec(cast("SchedulerArguments", asked), dict.fromkeys(before.core.groups, 1.0))
-        if spec is not None:
-            relength(before.core.server, before.core.job, spec, bounds(asked))
+    relength(None if before is None else before.core, cast("SchedulerArguments", asked), given)
     with implying({*_FILLED_IN, *implied} - set(given)):
         made = LRScheduler(optimizer, job, model=model, **asked)
     made.leave_habits()

@@ -16,6 +16,7 @@ from lrs.contract import End, Skipped, Training
 from lrs.torch import CallbackArguments, LRScheduler
 from lrs.torch_schedules import schedule_of
 from lrs.torch_training import scheduler_of
+from lrs.typed import judged_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -94,6 +95,7 @@ class LrsCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
             asked["steps_per_epoch"] = math.ceil(batches / max(1, args.gradient_accumulation_steps))
         schedule, is_default = self._schedule(args, state, trainer, kwargs.get("lr_scheduler"))
         asked |= schedule
+        asked |= _objective(args)
         self.scheduler = scheduler_of(
             optimizer,
             self._job,
@@ -279,6 +281,16 @@ def _length(loader: Any) -> int | None:  # noqa: ANN401
         return len(loader)
     except TypeError:
         return None
+
+
+def _objective(args: TrainingArguments) -> CallbackArguments:
+    """The metric by which the Trainer chooses its best checkpoint, under the name that the callback reports."""
+    metric = args.metric_for_best_model
+    if not metric:
+        return {}
+    name = metric if metric.startswith("eval_") else f"eval_{metric}"
+    rises = args.greater_is_better
+    return {"objective": judged_by("val_loss" if name == "eval_loss" else name, rises)}
 
 
 def _checkpoint(args: TrainingArguments, state: TrainerState) -> Path:
