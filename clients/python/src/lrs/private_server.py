@@ -13,6 +13,7 @@ import shutil
 import socket
 import subprocess
 import time
+from importlib import metadata
 from pathlib import Path
 from typing import IO, Any, Final, NamedTuple
 
@@ -62,12 +63,28 @@ def answers(address: str) -> bool:
     return False
 
 
+def installed_program() -> str | None:
+    """The program of the package `lrs-server` in this Python's environment, whether or not that is on the PATH."""
+    name = "lrs.exe" if os.name == "nt" else "lrs"
+    try:
+        package = metadata.distribution("lrs-server")
+    except metadata.PackageNotFoundError:
+        return None
+    recorded = [file.locate() for file in package.files or () if file.name == name]
+    # `pip install --target` moves the program, and does not change the record.
+    for place in (*recorded, package.locate_file(f"bin/{name}")):
+        if os.access(str(place), os.X_OK):
+            return os.path.realpath(str(place))
+    return None
+
+
 def _start(home: Path, database: Path) -> Place:
-    program = os.environ.get("LRS_BINARY") or shutil.which("lrs")
+    program = os.environ.get("LRS_BINARY") or installed_program() or shutil.which("lrs")
     if program is None:
         raise UnreachableError(
-            "There is no server at this machine, and the program `lrs` to start one is not on the PATH. Install it, or set "
-            "LRS_BINARY to its path, or LRS_SERVER to the address of a server.",
+            "There is no server at this machine, and the program `lrs` to start one is neither installed beside this Python "
+            "nor on the PATH. Install it with `pip install lrs-server`, or set LRS_BINARY to its path, or LRS_SERVER to the "
+            "address of a server.",
             code="UNAVAILABLE",
         )
     ready, log = home / f"ready-{os.getpid()}.json", home / "private.log"
