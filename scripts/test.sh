@@ -84,6 +84,8 @@ formatting() {
 proto() {
   install_once "$BUF" install_buf
   "$BUF/node_modules/.bin/buf" lint
+  # Written by `buf build --exclude-source-info -o FILE` in the tree of the release before.
+  "$BUF/node_modules/.bin/buf" breaking --against tests/fixtures/previous_release.binpb.gz
 }
 
 # Two versions of a crate are only a warning; `cargo deny check bans` shows them.

@@ -28,6 +28,7 @@ from typing import NamedTuple
 import grpc
 
 PREVIOUS = Path(__file__).parent / "fixtures" / "previous_release.jsonl"
+STREAM = "LearningRateService/StreamTelemetry"
 #: A step waits so long for its directive, in seconds: a record must not depend on the machine's speed.
 DEADLINE = 60.0
 
@@ -54,7 +55,9 @@ def train(server: str) -> Trained:
             if step % 5 == 0:
                 scheduler.log(val_loss=1.0 if step < 10 else 1.5)
             # Step 7 has a loss that is not finite.
-            scheduler.step(math.nan if step == 7 else 2.0 / (1.0 + step), grad_norm=1.0 + step, metrics={"accuracy": 0.5})
+            scheduler.step(
+                math.nan if step == 7 else 2.0 / (1.0 + step), grad_norm=1.0 + step, metrics={"accuracy": 0.5}
+            )
 
     rates: list[tuple[float, ...]] = []
     refusals: list[str] = []
@@ -237,17 +240,14 @@ class Replier:
             self.unknown.add(name)
             context.abort(grpc.StatusCode.UNIMPLEMENTED, "")
         exchange = answers.popleft()
+        next(requests)
         reached = -1  # the client has reported through this step
         for event in exchange.events:
             if event.kind == "server":
                 yield event.message
-                continue
-            # The server of the record had been told as much when it answered.
-            needed = through_step(exchange.method, event.message)
-            while reached < needed or needed < 0:
+            # The server of the record had been told as much when it answered what follows.
+            while event.kind == "client" and reached < through_step(exchange.method, event.message):
                 reached = max(reached, through_step(exchange.method, next(requests)))
-                if needed < 0:
-                    break
         for _ in requests if not exchange.code else ():
             pass  # until the client ends the call
         if exchange.code not in ("", "OK"):
@@ -259,7 +259,7 @@ def through_step(method: str, message: bytes) -> int:
     """The step through which a message reports; -1 if it reports nothing."""
     from lrs.v1.learning_rate_service_pb2 import StreamTelemetryRequest
 
-    if method != "LearningRateService/StreamTelemetry":
+    if method != STREAM:
         return -1
     request = StreamTelemetryRequest.FromString(message)
     return request.through_step if request.HasField("through_step") else -1
