@@ -1,5 +1,6 @@
 """`lrs.init`: it finds a server or starts one, and the job ends as the run ended."""
 
+import json
 import os
 import socket
 
@@ -93,6 +94,22 @@ def test_the_page_is_there_while_the_run_trains(tmp_path, monkeypatch):
     run_command(
         python(program, "a/b"), LRS_SERVER="", LRS_BINARY=binary(), XDG_DATA_HOME=str(tmp_path), no_proxy="127.0.0.1"
     )
+
+
+def test_the_first_line_links_the_page_of_a_server_with_the_usual_ports(server, job, monkeypatch, caplog):
+    ready = json.loads((server.directory / "ready-1.json").read_text())
+    ports = [int(ready[name].rpartition(":")[2]) for name in ("grpc", "http")]
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # not for a link that is only looked at
+    with monkeypatch.context() as usual:
+        usual.setattr("lrs.private_server._USUAL_PORTS", ports)
+        training = lrs.init(job, server=server.url)
+    assert training.page == f"http://{ready['http']}/jobs/{job}"
+    assert training.page in caplog.records[0].getMessage()
+    # Another program at the pages' port, or none, is not linked.
+    with monkeypatch.context() as other:
+        other.setattr("lrs.private_server._USUAL_PORTS", [ports[0], ports[0]])
+        assert lrs.init(job, server=server.url).page == ""
+    assert lrs.init(job, server=server.url).page == ""
 
 
 def test_without_the_program_the_error_says_what_to_do(tmp_path, monkeypatch):

@@ -13,6 +13,7 @@ from lrs import errors
 from lrs.following import Following
 from lrs.mailbox import Mailbox
 from lrs.once import WarnOnce
+from lrs.phases import Phases
 from lrs.proxies import proxy_hint
 from lrs.rates import from_wire
 from lrs.registration import find_or_register, grown, start_attempt, steps_ahead
@@ -56,6 +57,7 @@ class Link:
         self.connected = False
         self.listening = False
         self.changed = threading.Event()
+        self.phases = Phases()
 
         self._options = options
         self._begun = threading.Event()
@@ -279,6 +281,7 @@ class Link:
             if connection is None or attempt is None or self.refusal is not None:
                 continue
             self._tell_groups(connection)
+            self.phases.renew(connection, self.errand.job, self._options.call_timeout)
             if mailbox.wants_plan(self._options.plan_steps // 4):
                 try:
                     self._renew_plan(connection, attempt)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import http.client
 import json
 import os
 import shutil
@@ -23,7 +24,8 @@ from lrs.wire import DEFAULT_SERVER, parse_server
 
 #: How long a server may take to start, in seconds.
 _PATIENCE: Final = 30.0
-_DEFAULT_PAGES: Final = "http://127.0.0.1:8080"
+#: The port for trainers, and that of the pages, unless a server is told others.
+_USUAL_PORTS: Final = (50051, 8080)
 
 
 class Place(NamedTuple):
@@ -44,7 +46,7 @@ def find_or_start() -> Place:
         UnreachableError: If there is no server, and none can be started.
     """
     if answers(DEFAULT_SERVER):
-        return Place(DEFAULT_SERVER, _DEFAULT_PAGES if answers(_DEFAULT_PAGES) else "")
+        return Place(DEFAULT_SERVER, pages_of(DEFAULT_SERVER))
     home = _data_directory()
     home.mkdir(parents=True, exist_ok=True)
     known = _read(home / "private.json")
@@ -53,6 +55,24 @@ def find_or_start() -> Place:
     with _lock(home / "private.lock") as has_lock:
         # Another process may be starting a server with the same database.
         return _start(home, home / "private.db" if has_lock else home / f"private-{os.getpid()}.db")
+
+
+def pages_of(server: str) -> str:
+    """The address of a server's pages, if it has the usual ports and the pages can be reached; else empty."""
+    target, is_secure = parse_server(server)
+    host, _, port = target.rpartition(":")
+    usual, pages = _USUAL_PORTS
+    if is_secure or int(port) != usual:
+        return ""
+    connection = http.client.HTTPConnection(host.strip("[]"), pages, timeout=1.0)
+    try:
+        connection.request("GET", "/", headers={"Accept": "application/json"})
+        is_ours = "fleet" in json.loads(connection.getresponse().read(1 << 16))["endpoints"]
+    except (OSError, ValueError, LookupError, TypeError, http.client.HTTPException):
+        return ""  # nothing there, or another program
+    finally:
+        connection.close()
+    return f"http://{host}:{pages}" if is_ours else ""
 
 
 def answers(address: str) -> bool:
