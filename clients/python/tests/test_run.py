@@ -180,3 +180,12 @@ def python(program, *arguments):
     import sys
 
     return [sys.executable, "-c", program, *arguments]
+
+
+def test_an_evaluation_after_the_last_trained_step_is_on_record(server, job):
+    with lrs.init(job, server=server.url) as training:
+        scheduler = training.scheduler(groups=0.1, total_steps=100, deadline=20.0)
+        for _ in range(3):
+            scheduler.step(1.0)
+        scheduler.log(val_loss=0.5)
+    assert list(server.record(job)["val_loss"].values()) == [0.5]

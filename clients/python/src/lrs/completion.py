@@ -10,7 +10,7 @@ import grpc
 from lrs import errors
 from lrs.v1.job_pb2 import Job
 from lrs.v1.job_service_pb2 import CompleteJobRequest
-from lrs.wire import Call, Connection
+from lrs.wire import OFFLINE, Call, Connection
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,6 +26,9 @@ def complete(link: Link, options: Options, names: Iterable[str], outcome: str, r
 
     `names` are the metrics that were reported. Warns of an objective that was not among them.
     """
+    if link.is_offline:
+        link.finish(outcome, reason)
+        return True
     errand, job, known = link.errand, link.job, list(names)
     objective = job.spec.objective.metric if job is not None else ""
     if objective not in ("", "loss", "grad_norm", *known):
@@ -49,6 +52,8 @@ def complete(link: Link, options: Options, names: Iterable[str], outcome: str, r
 
 def end_job(server: str, job: str, outcome: str, reason: str, timeout: float = 5.0) -> None:
     """End a job that nobody trains any more. Logs a warning if the service does not take it."""
+    if server.startswith(OFFLINE):
+        return
     connection = Connection(server, None, ())
     try:
         _end(connection, job, outcome, reason, timeout)

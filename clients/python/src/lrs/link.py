@@ -39,6 +39,9 @@ TICK: Final = 1.0
 class Link:
     """A scheduler's connection to the service."""
 
+    is_offline = False
+    """Whether there is no service, and reports go to a file."""
+
     def __init__(self, errand: Errand, options: Options) -> None:
         self.errand = errand
         self._warn = WarnOnce()
@@ -96,6 +99,9 @@ class Link:
     def grow(self, groups: Mapping[str, float]) -> None:
         """Note the trainer's groups, of which the last are new; the keeper makes them known."""
         self.errand = self.errand._replace(groups=list(groups), base_lrs=tuple(groups.values()))
+
+    def finish(self, outcome: str, reason: str) -> None:
+        """Note how the training ended the job, if there is no service to tell."""
 
     def close(self, timeout: float) -> int:
         """Wait until the service has stored all samples, end the threads, and return the number of samples left."""

@@ -50,13 +50,15 @@ class Overview:
     def phase(self) -> str:
         """What happens to the rates now, in a word or two, for a progress bar.
 
-        `waiting` until the attempt has started; `refused` if the service refuses it; `away` while the service does not
-        answer; else what the controllers do, such as `searching` or `holding`, as of some seconds ago; or `scheduled`, if
-        they have nothing to say.
+        `offline` with `LRS_OFFLINE`; `waiting` until the attempt has started; `refused` if the service refuses it; `away`
+        while the service does not answer; else what the controllers do, such as `searching` or `holding`, as of some
+        seconds ago; or `scheduled`, if they have nothing to say.
         """
         link = self._link
         if link.refusal is not None:
             return "refused"
+        if link.is_offline:
+            return "offline"
         if self._directives.is_away:
             return "away"
         if link.attempt is None:

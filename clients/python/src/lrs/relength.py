@@ -11,7 +11,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from lrs import errors
 from lrs.v1.job_pb2 import Job, JobSpec
 from lrs.v1.job_service_pb2 import GetJobRequest, UpdateJobRequest
-from lrs.wire import Connection
+from lrs.wire import OFFLINE, Connection
 
 if TYPE_CHECKING:
     from lrs.options import Options
@@ -26,6 +26,8 @@ def relength(server: str, job: str, asked: JobSpec, options: Options) -> None:
 
     Never raises for the service: a job that keeps its length is found out when it is registered again.
     """
+    if server.startswith(OFFLINE):
+        return
     connection = Connection(server, options.credentials, options.metadata)
     try:
         found = connection.get_job(GetJobRequest(name=job), options.call_timeout)

@@ -13,6 +13,7 @@ from lrs.completion import end_job
 from lrs.job import job_name, short_name
 from lrs.launch import launch
 from lrs.lifetime import living, schedulers_of
+from lrs.offline import offline_server
 from lrs.overview import Overview
 from lrs.private_server import Place, find_or_start, pages_of
 from lrs.progress import postfix, track
@@ -110,6 +111,8 @@ class Run:
 def init(job: str | None = None, *, server: str | None = None) -> Run:
     """Begin a run, with the server at `server` or `LRS_SERVER`, or with that of this machine, or with a private one.
 
+    With `LRS_OFFLINE=FOLDER` there is no server, and the run is recorded in that folder; see `lrs.upload`.
+
     Logs the address of the job's page.
 
     Args:
@@ -123,6 +126,9 @@ def init(job: str | None = None, *, server: str | None = None) -> Run:
         UnreachableError: If there is no server, and none can be started.
     """
     name = job_name(job or f"run-{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}")
+    folder = offline_server()
+    if folder:
+        return Run(name, Place(folder, ""))
     given = server or bare(os.environ.get("LRS_SERVER", ""))
     if given:
         parse_server(given)
