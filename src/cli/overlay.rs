@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::{failure::Failure, jobfile};
+use lrs_model::typed::snake_case;
 use lrs_proto::{JobSpec, json::Canonical, lengths::Scale};
 
 /// `base` with the fields of `over`, each replaced as a whole; a field that is null in `over` is removed. Names may be
@@ -51,17 +52,6 @@ fn object(value: &Value) -> Result<Map<String, Value>, Failure> {
         Value::Object(fields) => Ok(fields.iter().map(|(name, value)| (snake_case(name), value.clone())).collect()),
         _ => Err(Failure::invalid("a spec has fields, such as `schedule: {cosine: {}}`")),
     }
-}
-
-fn snake_case(name: &str) -> String {
-    let mut snake = String::with_capacity(name.len());
-    for letter in name.chars() {
-        if letter.is_ascii_uppercase() {
-            snake.push('_');
-        }
-        snake.push(letter.to_ascii_lowercase());
-    }
-    snake
 }
 
 #[cfg(test)]

@@ -28,6 +28,7 @@ mod evaluations;
 mod every_update;
 mod export;
 mod floods;
+mod groups;
 mod half_sent;
 mod http;
 mod http_docs;

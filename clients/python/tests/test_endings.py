@@ -193,3 +193,18 @@ def test_ranks_that_are_threads_of_one_process_do_not_close_each_other(server, j
                 thread.join()
         assert first.refusal is None
         assert second.refusal is None
+
+
+def test_the_last_of_several_reporting_ranks_completes_the_job(server, job):
+    known = {"total_steps": 4, "spec": {"reporting_ranks": 2}, "attempt_token": "both"}
+    ranks = [make(server, job, **known, options=lrs.Options(rank=rank, deadline=20.0)) for rank in (0, 1)]
+    for _ in range(4):
+        threads = [threading.Thread(target=rank.step, args=(1.0,)) for rank in ranks]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    ranks[1].close()
+    assert server.job(job).state == Job.STATE_RUNNING, "rank 0 may have more to report"
+    ranks[0].close()
+    assert server.job(job).state == Job.STATE_COMPLETED

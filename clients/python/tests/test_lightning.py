@@ -3,10 +3,12 @@
 import lightning.pytorch as pl
 import pytest
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.utils.data import DataLoader, TensorDataset
 
 import lrs
 from lrs.lightning import LrsCallback
+from lrs.v1.controller_pb2 import MODE_MAX
 
 LINEAR = {"schedule": {"linear": {}}, "deadline": 20.0}
 
@@ -126,3 +128,19 @@ def test_a_backbone_that_is_unfrozen_is_trained(server, job, tmp_path, batches):
     assert module.groups == [1] * 4 + [2] * 12
     assert list(server.record(job)["learning_rate"].values()) == pytest.approx([0.1 * (1 - k / 16) for k in range(16)])
     assert len(callback.scheduler.get_last_lr()) == 2
+
+
+def test_what_the_trainer_s_callbacks_watch_is_the_job_s_objective_and_is_reported(server, job, tmp_path, batches):
+    class Scored(Regression):
+        def validation_step(self, batch, index):
+            super().validation_step(batch, index)
+            self.log("val/r2", 0.5)
+
+    checkpoints = ModelCheckpoint(tmp_path, monitor="val/r2", mode="max")
+    watched = trainer(tmp_path, LrsCallback(job, server=server.url, **LINEAR), enable_checkpointing=True)
+    watched.callbacks.append(checkpoints)
+    watched.fit(Scored(), batches, batches)
+    objective = server.job(job).spec.objective
+    assert (objective.metric, objective.mode) == ("val/r2", MODE_MAX)
+    record = server.record(job)
+    assert record["val/r2"] == dict.fromkeys(record["val_loss"], 0.5)

@@ -220,3 +220,19 @@ def test_a_step_without_a_server_costs_nothing_like_a_deadline(folder, job):
     )
     (file,) = files(folder)
     assert sum(len(message.step) for message in read(file).messages) == 5000
+
+
+def test_a_second_fit_of_a_callback_goes_on_without_a_server(folder, job):
+    import keras
+    import numpy as np
+
+    from lrs.keras import LrsCallback
+
+    model = keras.Sequential([keras.layers.Input((2,)), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(0.1), "mse")
+    x, y = np.zeros((8, 2)), np.zeros((8, 1))
+    callback = LrsCallback(job)
+    model.fit(x, y, batch_size=4, epochs=2, verbose=0, callbacks=[callback])
+    model.fit(x, y, batch_size=4, epochs=3, initial_epoch=2, verbose=0, callbacks=[callback])
+    steps = [step for file in files(folder) for message in read(file).messages for step in message.step]
+    assert sorted(set(steps)) == list(range(6))

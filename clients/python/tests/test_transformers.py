@@ -5,6 +5,7 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainerCallback, TrainingArguments
 
 from lrs.transformers import LrsCallback
+from lrs.v1.controller_pb2 import MODE_MAX, MODE_MIN
 
 LINEAR = {"schedule": {"linear": {}}, "deadline": 20.0}
 
@@ -98,3 +99,29 @@ def test_the_norm_of_a_gradient_that_the_trainer_clips_is_that_before_clipping(s
     record = server.record(job)
     assert len(record["loss"]) == 3
     assert all(norm > 0.1 for norm in record["grad_norm"].values())
+
+
+@pytest.mark.parametrize(
+    ("metric", "rises", "expected"),
+    [
+        ("loss", None, ("val_loss", MODE_MIN)),
+        ("eval_my score", True, ("eval_my_score", MODE_MAX)),
+        (None, None, ("", 0)),
+    ],
+)
+def test_the_metric_of_the_best_checkpoint_is_the_job_s_objective(server, job, make, metric, rises, expected):
+    _, trainer = make(
+        LrsCallback(job, server=server.url, **LINEAR),
+        metric_for_best_model=metric,
+        greater_is_better=rises,
+        max_steps=2,
+    )
+    trainer.train()
+    objective = server.job(job).spec.objective
+    assert (objective.metric, objective.mode) == expected
+    # The job's objective stays as it is registered, and that is no difference to warn of.
+    _, trainer = make(
+        LrsCallback(job, server=server.url, strict=True, **LINEAR), metric_for_best_model="accuracy", max_steps=2
+    )
+    trainer.train()
+    assert server.job(job).spec.objective == objective

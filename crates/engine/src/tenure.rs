@@ -145,11 +145,15 @@ impl Tenure {
         self.wanted.notified().await;
     }
 
-    /// The moment now, when something has been read from the database.
+    /// The moment now, when something has been read from the database. Asks for the proof that makes it trusted, so that
+    /// whoever asks for a job that was not in memory waits for that and not for the next look at the ownership.
     #[must_use]
     pub fn note_reading(&self) -> Moment {
         let now = self.now();
         self.read.fetch_max(now, SeqCst);
+        if !self.holds(now) {
+            self.wanted.notify_one();
+        }
         now
     }
 
@@ -246,6 +250,7 @@ mod tests {
         let (early, begun) = (tenure.note_reading(), tenure.begin());
         clock.advance(Duration::from_millis(1));
         let read = tenure.note_reading();
+        assert!(tenure.wanted().now_or_never().is_some(), "it asks for a proof");
         tenure.prove(begun);
         assert!(tenure.holds(early) && !tenure.holds(read));
         let seen = tenure.regained.times();
@@ -304,6 +309,7 @@ mod tests {
         let tenure = Tenure::new(clock.clone(), LEASE, true);
         clock.advance(LEASE * 2);
         assert!(tenure.holds(tenure.note_reading()));
+        assert!(tenure.wanted().now_or_never().is_none(), "nothing is to be proven");
         assert!(tenure.proven_since(tenure.ask()).now_or_never() == Some(true));
         tenure.end("the file was replaced");
         assert!(!tenure.holds(0));

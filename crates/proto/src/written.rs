@@ -5,6 +5,7 @@
 //! a list of one; the short names of enums in any case (`scheduled` for `ARM_SCHEDULED`); names in kebab case; numbers
 //! and truth values as text, and the other way round; whole numbers such as `1e5` or `1_000`.
 
+use lrs_model::typed::{nearest, snake_case};
 use prost_reflect::{EnumDescriptor, FieldDescriptor, Kind, MessageDescriptor};
 use serde::Deserialize as _;
 use serde_json::{Map, Value};
@@ -358,9 +359,8 @@ fn choose_field(message: &MessageDescriptor, written: &str) -> String {
 /// Which of `names` may have been meant, and all of them.
 #[must_use]
 pub fn choose(written: &str, names: &[String]) -> String {
-    let similarity = |name: &str| strsim::jaro_winkler(&snake_case(written), name);
-    let best = names.iter().max_by(|a, b| similarity(a).total_cmp(&similarity(b)));
-    match best.filter(|name| similarity(name) > 0.75) {
+    let known: Vec<&str> = names.iter().map(String::as_str).collect();
+    match nearest(written, &known) {
         Some(meant) => format!("did you mean {meant:?}? There are {}", list(names)),
         None => format!("there are {}", list(names)),
     }
@@ -368,22 +368,6 @@ pub fn choose(written: &str, names: &[String]) -> String {
 
 fn list(names: &[String]) -> String {
     names.join(", ")
-}
-
-fn snake_case(name: &str) -> String {
-    let mut snake = String::with_capacity(name.len());
-    let mut after_lower = false;
-    for letter in name.trim().chars() {
-        if letter.is_uppercase() && after_lower {
-            snake.push('_');
-        }
-        after_lower = letter.is_lowercase() || letter.is_ascii_digit();
-        match letter {
-            '-' | ' ' => snake.push('_'),
-            other => snake.extend(other.to_lowercase()),
-        }
-    }
-    snake
 }
 
 #[cfg(test)]

@@ -65,7 +65,7 @@ pub const CRATES: &[CrateRoom] = &[
         &[WIRE, SQL, CUDA],
     ),
     // The messages, and the rooms that are made of them.
-    below("lrs-proto", &[], &[&["axum", "tower"], SQL, CUDA]),
+    below("lrs-proto", &["lrs-model"], &[&["axum", "tower"], SQL, CUDA]),
     below("lrs-client", &["lrs-model", "lrs-proto", "lrs-runtime"], &[&["axum"], SQL, CUDA]),
     below("lrs-plotly", &[], &[IMPURE, WIRE, SQL, CUDA]),
     below("lrs-report", &["lrs-model", "lrs-plotly", "lrs-proto"], &[IMPURE, SERVERS, SQL, CUDA]),

@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from lrs import errors
-from lrs.completion import complete
+from lrs.completion import complete, complete_trained
 from lrs.lifetime import complete_later, leaving, living
 from lrs.reports import Report
 
@@ -69,7 +69,7 @@ class Ending:
         elif outcome:
             complete(link, options, self._figures.names, outcome, reason)
         elif self._completes and self._is_over:
-            completion = partial(complete, link, options, self._figures.names, "COMPLETED", reason)
+            completion = partial(complete_trained, link, options, self._figures.names, reason)
             if self.may_go_on:
                 complete_later(link.errand.server, link.errand.job, completion)
             else:
@@ -112,9 +112,9 @@ class Ending:
 
     @property
     def _is_over(self) -> bool:
-        """Whether all steps of the job are trained, and by this process alone."""
+        """Whether this rank has trained all steps of the job."""
         job, attempt = self._link.job, self._link.attempt
-        if job is None or attempt is None or attempt.reporting_ranks > 1 or self._link.refusal is not None:
+        if job is None or attempt is None or self._link.refusal is not None:
             return False
         return 0 < job.spec.total_steps <= self._link.mailbox.next_step
 

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import keras
 
-from lrs.arguments import SchedulerArguments, bounds, check_arguments
+from lrs.arguments import SchedulerArguments, check_arguments
 from lrs.contract import End, Training
 from lrs.errors import UsageError
 from lrs.implied import implying
-from lrs.job import job_spec
 from lrs.relength import relength
 from lrs.scheduler import Scheduler
 
@@ -130,10 +129,7 @@ class LrsCallback(keras.callbacks.Callback):  # type: ignore[misc]
                 asked["total_steps"] = done + int(steps) * (int(epochs) - epoch) // self._accumulation
             asked["steps_per_epoch"] = max(1, int(steps) // self._accumulation)
         asked |= self._arguments
-        if before is not None and not {"total_steps", "target_epochs"} & set(self._arguments):
-            spec = job_spec(asked, dict.fromkeys(before.groups, 1.0))
-            if spec is not None:
-                relength(before.server, before.job, spec, bounds(asked))
+        relength(before, asked, self._arguments)
         with implying({"total_steps", "steps_per_epoch"} - set(self._arguments)):
             self.scheduler = Scheduler(self._job, **asked)
         self.scheduler.complete_later()

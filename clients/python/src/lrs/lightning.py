@@ -10,14 +10,14 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from lrs.arguments import bounds, check_arguments
+from lrs.arguments import check_arguments
 from lrs.contract import End, Training
 from lrs.errors import UsageError
 from lrs.implied import implying
-from lrs.job import job_spec
 from lrs.relength import relength
 from lrs.torch import CallbackArguments, LRScheduler
 from lrs.torch_schedules import controller_of, schedule_of
+from lrs.typed import judged_by
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -92,17 +92,11 @@ class LrsCallback(Callback):
             # What is left over at the end of an epoch is an update of its own.
             asked["steps_per_epoch"] = max(1, math.ceil(batches / max(1, trainer.accumulate_grad_batches)))
         asked |= self._schedule(trainer, asked.get("steps_per_epoch"))
+        asked |= self._objective(trainer)
         asked |= self._arguments
-        if (
-            before is not None
-            and before.core is not None
-            and not {"total_steps", "target_epochs"} & set(self._arguments)
-        ):
-            spec = job_spec(cast("SchedulerArguments", asked), dict.fromkeys(before.core.groups, 1.0))
-            if spec is not None:
-                relength(before.core.server, before.core.job, spec, bounds(asked))
+        relength(None if before is None else before.core, cast("SchedulerArguments", asked), self._arguments)
         model = pl_module if self._keep else None
-        with implying({"total_steps", "steps_per_epoch", "tier"} - set(self._arguments)):
+        with implying({"total_steps", "steps_per_epoch", "tier", "objective"} - set(self._arguments)):
             self.scheduler = LRScheduler(trainer.optimizers[0], self._job, model=model, **asked)
         self.scheduler.leave_habits()
         if self.scheduler.core is not None:
@@ -180,6 +174,15 @@ class LrsCallback(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keep the state of a checkpoint until training starts."""
         self._state = dict(state_dict) or None
+
+    def _objective(self, trainer: Trainer) -> CallbackArguments:
+        """The metric by which the Trainer's callbacks choose the best checkpoint, or stop."""
+        for callback in (*trainer.checkpoint_callbacks, *trainer.early_stopping_callbacks):
+            metric, mode = getattr(callback, "monitor", None), getattr(callback, "mode", None)
+            if metric:
+                self._metrics = tuple(dict.fromkeys((*self._metrics, str(metric))))
+                return {"objective": judged_by(str(metric), None if mode is None else mode == "max")}
+        return {}
 
     def _schedule(self, trainer: Trainer, steps_per_epoch: int | None) -> CallbackArguments:
         """The schedule, or the controller, of the module's own scheduler."""

@@ -75,8 +75,8 @@ class OfflineLink(Link):
         """Return at once: there is no service to wait for."""
 
     def finish(self, outcome: str, reason: str) -> None:
-        """Note in the file how the training ended the job."""
-        if self._path is None:
+        """Note in the file how the training ended the job. One of several ranks that report cannot know."""
+        if self._path is None or (self.errand.reporting_ranks or 1) > 1:
             return
         try:
             add_end(self._path, outcome, reason)

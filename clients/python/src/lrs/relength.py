@@ -9,25 +9,38 @@ import grpc
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from lrs import errors
+from lrs.arguments import bounds
+from lrs.job import job_spec
 from lrs.v1.job_pb2 import Job, JobSpec
 from lrs.v1.job_service_pb2 import GetJobRequest, UpdateJobRequest
 from lrs.wire import OFFLINE, Connection
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from lrs.arguments import SchedulerArguments
     from lrs.options import Options
+    from lrs.scheduler import Scheduler
 
 log = logging.getLogger("lrs")
 
 _FIELDS = ("total_steps", "steps_per_epoch", "schedule")
 
 
-def relength(server: str, job: str, asked: JobSpec, options: Options) -> None:
-    """Give a registered job the length of `asked`, and its schedule if that names the length.
+def relength(before: Scheduler | None, asked: SchedulerArguments, given: Iterable[str]) -> None:
+    """Give the job of a trainer that begins again the length of `asked`, and its schedule if that names the length.
 
+    Not if nothing came `before`, or without a server, or if the length is among the arguments that a person has `given`.
     Never raises for the service: a job that keeps its length is found out when it is registered again.
     """
-    if server.startswith(OFFLINE):
+    if before is None or before.server.startswith(OFFLINE) or {"total_steps", "target_epochs"} & set(given):
         return
+    spec = job_spec(asked, dict.fromkeys(before.groups, 1.0))
+    if spec is not None:
+        _relength(before.server, before.job, spec, bounds(asked))
+
+
+def _relength(server: str, job: str, asked: JobSpec, options: Options) -> None:
     connection = Connection(server, options.credentials, options.metadata)
     try:
         found = connection.get_job(GetJobRequest(name=job), options.call_timeout)

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 from transformers import Trainer, TrainerCallback
 
-from lrs.arguments import bounds, check_arguments
+from lrs.arguments import check_arguments
 from lrs.contract import End, Skipped, Training
 from lrs.implied import implying
-from lrs.job import job_spec
 from lrs.relength import relength
 from lrs.torch import CallbackArguments, LRScheduler
 from lrs.torch_schedules import schedule_of
+from lrs.typed import judged_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -100,17 +100,13 @@ class LrsCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
             asked["steps_per_epoch"] = math.ceil(batches / max(1, args.gradient_accumulation_steps))
         schedule, is_default = self._schedule(args, state, trainer, kwargs.get("lr_scheduler"))
         asked |= schedule
+        asked |= _objective(args)
         asked |= self._arguments
-        if (
-            before is not None
-            and before.core is not None
-            and not {"total_steps", "target_epochs"} & set(self._arguments)
-        ):
-            spec = job_spec(cast("SchedulerArguments", asked), dict.fromkeys(before.core.groups, 1.0))
-            if spec is not None:
-                relength(before.core.server, before.core.job, spec, bounds(asked))
+        relength(None if before is None else before.core, cast("SchedulerArguments", asked), self._arguments)
         # Its default schedule is nothing that anybody asked for.
-        filled_in = {"total_steps", "steps_per_epoch", "tier"} | ({"schedule", "controllers"} if is_default else set())
+        filled_in = {"total_steps", "steps_per_epoch", "tier", "objective"}
+        if is_default:
+            filled_in |= {"schedule", "controllers"}
         with implying(filled_in - set(self._arguments)):
             self.scheduler = LRScheduler(optimizer, self._job, model=model if self._keep else None, **asked)
         self.scheduler.leave_habits()
@@ -321,6 +317,16 @@ def _length(loader: Any) -> int | None:  # noqa: ANN401
         return len(loader)
     except TypeError:
         return None
+
+
+def _objective(args: TrainingArguments) -> CallbackArguments:
+    """The metric by which the Trainer chooses its best checkpoint, under the name that the callback reports."""
+    metric = args.metric_for_best_model
+    if not metric:
+        return {}
+    name = metric if metric.startswith("eval_") else f"eval_{metric}"
+    rises = args.greater_is_better
+    return {"objective": judged_by("val_loss" if name == "eval_loss" else name, rises)}
 
 
 def _checkpoint(args: TrainingArguments, state: TrainerState) -> Path:

@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
+from lrs.figures import allowed_name
+
 if TYPE_CHECKING:
     from lrs.arguments import SchedulerArguments
     from lrs.errors import LrsError
@@ -36,7 +38,14 @@ def objective_of(objective: object) -> object:
     """An objective that may be given by the name of its metric alone: `"val_accuracy"` is one to raise."""
     if not isinstance(objective, str):
         return objective
-    return {"metric": objective, "mode": "MODE_MAX" if _RISING.search(objective) else "MODE_MIN"}
+    return judged_by(objective)
+
+
+def judged_by(metric: str, rises: bool | None = None) -> dict[str, str]:
+    """The objective that is this metric. Whether it is to rise is read from its name, unless it is known."""
+    if rises is None:
+        rises = _RISING.search(metric) is not None
+    return {"metric": allowed_name(metric), "mode": "MODE_MAX" if rises else "MODE_MIN"}
 
 
 def as_typed(refusal: LrsError, arguments: SchedulerArguments, groups: Mapping[str, float]) -> LrsError:
