@@ -33,7 +33,8 @@ STUDIES = ["optuna_study", "vizier_study"]
 
 
 def run(example, server, python=sys.executable):
-    return run_command([python, EXAMPLES / f"{example}.py"], timeout=240, LRS_SERVER=server.url)
+    # A group of workers of Ray takes a minute to start on two idle cores.
+    return run_command([python, EXAMPLES / f"{example}.py"], timeout=600, LRS_SERVER=server.url)
 
 
 def test_every_example_is_run():
