@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
+from unittest.mock import patch
 
 import torch
 from composer import Callback, Time
@@ -21,7 +23,13 @@ class Trainer:
     def updates(self, run):
         return windows(run.losses, run.accumulation) * run.epochs
 
-    def train(self, server, job, run, *, schedulers=None, **more):
+    def train(self, *args, **kwargs):
+        # Other tests of this process may have made a process group, as launchers do, who say these too.
+        alone = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1", "NODE_RANK": "0"}
+        with patch.dict(os.environ, alone if torch.distributed.is_initialized() else {}):
+            return self._train(*args, **kwargs)
+
+    def _train(self, server, job, run, *, schedulers=None, **more):
         self.callback = lrs.composer.LrsCallback(job, server=server.url, **(PATIENT | run.options))
         self.watch = Watch(run)
         self.model = Given(run)

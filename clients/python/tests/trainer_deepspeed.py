@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import tempfile
+from unittest.mock import patch
 
 import torch
 import torch.distributed as dist
 
 os.environ["DS_ACCELERATOR"] = "cpu"
 os.environ["DS_BUILD_OPS"] = "0"
-os.environ["LOCAL_RANK"] = "0"
 
 import deepspeed
 
@@ -72,5 +72,6 @@ def engine_of(run, **configuration):
         "zero_force_ds_cpu_optimizer": False,
     } | configuration
     optimizer = torch.optim.SGD([model.weight], lr=0.1)
-    engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=config, dist_init_required=False)
+    with patch.dict(os.environ, LOCAL_RANK="0"):
+        engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=config, dist_init_required=False)
     return engine
