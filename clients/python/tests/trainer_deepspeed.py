@@ -62,6 +62,11 @@ def saved(engine):
 
 def engine_of(run, **configuration):
     if not dist.is_initialized():
+        # Composer ends the process group of its process, which DeepSpeed remembers.
+        deepspeed.comm.comm.cdb = None
+        for name in vars(deepspeed.utils.groups):
+            if name.startswith("_") and name.endswith(("_GROUP", "_GROUPS")):
+                setattr(deepspeed.utils.groups, name, None)
         store = dist.FileStore(f"{tempfile.mkdtemp()}/store", 1)
         dist.init_process_group("gloo", store=store, rank=0, world_size=1)
     model = Model()
