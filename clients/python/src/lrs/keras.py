@@ -12,7 +12,8 @@ import keras
 from lrs.arguments import SchedulerArguments, check_arguments
 from lrs.contract import End, Training
 from lrs.errors import UsageError
-from lrs.implied import implying
+from lrs.implied import filled_in, implying, names_given
+from lrs.past_end import warn_of_a_short_job
 from lrs.relength import relength
 from lrs.scheduler import Scheduler
 
@@ -123,15 +124,18 @@ class LrsCallback(keras.callbacks.Callback):  # type: ignore[misc]
         before = self.scheduler
         asked: SchedulerArguments = {"groups": cast("float", self._base_lr)}
         steps, epochs = self.params.get("steps"), self.params.get("epochs")
+        total: int | None = None
         if steps:
             done = int(self._state["step"]) if self._state else 0
-            if epochs and "target_epochs" not in self._arguments:
-                asked["total_steps"] = done + int(steps) * (int(epochs) - epoch) // self._accumulation
+            if epochs:
+                total = done + int(steps) * (int(epochs) - epoch) // self._accumulation
+                asked["total_steps"] = total
             asked["steps_per_epoch"] = max(1, int(steps) // self._accumulation)
-        asked |= self._arguments
+        asked = filled_in(asked, self._arguments)
         relength(before, asked, self._arguments)
-        with implying({"total_steps", "steps_per_epoch"} - set(self._arguments)):
+        with implying({"total_steps", "steps_per_epoch"} - names_given(self._arguments)):
             self.scheduler = Scheduler(self._job, **asked)
+        warn_of_a_short_job(self.scheduler.job, self.scheduler.total_steps, total)
         self.scheduler.complete_later()
         if self._state is not None:
             self.scheduler.load_state_dict(self._state)

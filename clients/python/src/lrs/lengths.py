@@ -18,10 +18,27 @@ if TYPE_CHECKING:
 
     from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
+    from lrs.v1.job_pb2 import JobSpec
+
 _WORD = re.compile(r"\s*(\d+\.?\d*(?:e[+-]?\d+)?|\.\d+(?:e[+-]?\d+)?)\s*([a-z]+|%)\s*", re.IGNORECASE)
 _MOST_STEPS = 2**53 - 1
 #: Schedules in these fields have a time of their own.
 _OWN_TIME = ("lrs.v1.Pace.schedule", "lrs.v1.Repeat.body")
+
+
+def length_of(spec: JobSpec | None) -> int:
+    """The length of a job's training in steps; 0 if it is open-ended."""
+    if spec is None:
+        return 0
+    if spec.HasField("target_epochs") and spec.steps_per_epoch > 0:
+        return rounded(spec.target_epochs * spec.steps_per_epoch)
+    return max(0, spec.total_steps)
+
+
+def rounded(exact: float) -> int:
+    """The nearest whole number, the greater one of two, as the service rounds lengths."""
+    below = math.floor(exact)
+    return below + (exact - below >= 0.5)
 
 
 class _Scale:

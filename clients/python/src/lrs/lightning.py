@@ -13,7 +13,8 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from lrs.arguments import check_arguments
 from lrs.contract import End, Training
 from lrs.errors import UsageError
-from lrs.implied import implying
+from lrs.implied import filled_in, implying, names_given
+from lrs.past_end import warn_of_a_short_job
 from lrs.relength import relength
 from lrs.torch import CallbackArguments, LRScheduler
 from lrs.torch_schedules import controller_of, schedule_of
@@ -85,22 +86,26 @@ class LrsCallback(Callback):
             self._training.end(End.STOPPED)
         asked: CallbackArguments = {"tier": 2 if self._keep else int(self._clip)}
         total = trainer.estimated_stepping_batches
-        if total != float("inf") and "target_epochs" not in self._arguments:
-            asked["total_steps"] = int(total)
+        updates = int(total) if total != float("inf") else None
+        if updates is not None:
+            asked["total_steps"] = updates
         batches = trainer.num_training_batches
         if batches != float("inf"):
             # What is left over at the end of an epoch is an update of its own.
             asked["steps_per_epoch"] = max(1, math.ceil(batches / max(1, trainer.accumulate_grad_batches)))
         asked |= self._schedule(trainer, asked.get("steps_per_epoch"))
         asked |= self._objective(trainer)
-        asked |= self._arguments
+        asked = filled_in(asked, self._arguments)
         relength(None if before is None else before.core, cast("SchedulerArguments", asked), self._arguments)
         model = pl_module if self._keep else None
-        with implying({"total_steps", "steps_per_epoch", "tier", "objective"} - set(self._arguments)):
+        implied = {"total_steps", "steps_per_epoch", "tier", "objective"}
+        with implying(implied - names_given(self._arguments)):
             self.scheduler = LRScheduler(trainer.optimizers[0], self._job, model=model, **asked)
         self.scheduler.leave_habits()
-        if self.scheduler.core is not None:
-            self.scheduler.core.complete_later()
+        core = self.scheduler.core
+        if core is not None:
+            warn_of_a_short_job(core.job, core.total_steps, updates)
+            core.complete_later()
         self._training = Training(self.scheduler)
         self._updates = trainer.global_step
         saved, self._state = self._state, None

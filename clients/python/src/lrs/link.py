@@ -11,6 +11,7 @@ import grpc
 
 from lrs import errors
 from lrs.following import Following
+from lrs.lengths import length_of
 from lrs.mailbox import Mailbox
 from lrs.once import WarnOnce
 from lrs.proxies import proxy_hint
@@ -85,6 +86,22 @@ class Link:
             unknown = self.job is None and self.refusal is None
             if unknown and not self.changed.wait(max(0.0, deadline - time.monotonic())):
                 return
+
+    @property
+    def length(self) -> int:
+        """The length of the job's training in steps, as far as it is known; 0 if it is open-ended."""
+        job, asked = self.job, self.errand.spec
+        return length_of(job.spec if job is not None else asked) if job or asked else 0
+
+    def length_now(self, timeout: float) -> int:
+        """The length after orders that have changed it in the meantime. Asks the service, for at most `timeout` seconds."""
+        connection = self._connection
+        if connection is not None:
+            try:
+                self.job = connection.get_job(GetJobRequest(name=self.errand.job), timeout)
+            except (grpc.RpcError, ValueError) as failure:  # ValueError: the connection has just been closed
+                log.debug("The length of %s is not known anew: %s", self.errand.job, failure)
+        return self.length
 
     def begin(self, first_step: int) -> None:
         """Let the threads start the attempt at `first_step`."""

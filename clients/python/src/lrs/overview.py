@@ -61,6 +61,11 @@ class Overview:
         return self._link.mailbox.next_step
 
     @property
+    def total_steps(self) -> int | None:
+        """The length of the job's training in steps; `None` if it is open-ended or not known yet."""
+        return self._link.length or None
+
+    @property
     def groups(self) -> list[str]:
         """The names of the parameter groups, in the order of the rates."""
         job, attempt = self._link.job, self._link.attempt

@@ -23,6 +23,7 @@ from lrs.link import Link
 from lrs.mailbox import NEVER
 from lrs.once import WarnOnce
 from lrs.overview import Overview
+from lrs.past_end import warn_past_the_end
 from lrs.registration import Errand
 from lrs.reported import number, reading
 from lrs.reports import Report
@@ -116,7 +117,7 @@ class Scheduler(Overview):
         self._link.start()
         watch_forks(self)
         weakref.finalize(self, self._ending.leave).atexit = False
-        self._last_step = NEVER if asked is None or asked.total_steps < 1 else asked.total_steps - 1
+        self._last_step = NEVER
         self._await_registration(arguments, rates)
 
     # Actions.
@@ -316,9 +317,7 @@ class Scheduler(Overview):
         if problem is not None:
             self._ending.give_up()
             raise as_typed(problem, arguments, rates)
-        job = self._link.job
-        if job is not None and job.spec.total_steps > 0:
-            self._last_step = job.spec.total_steps - 1
+        self._last_step = self._link.length - 1 if self._link.length else NEVER
 
     def _next_directive(self, following: int, used: Directive) -> Directive:
         """The directive of a step that has no final directive yet."""
@@ -335,20 +334,31 @@ class Scheduler(Overview):
         """
         ending, mailbox, used = self._ending, self._mailbox, self._directive
         following = mailbox.next_step = report.step + 1
-        last = ending.held
-        if ending.is_closed or report.step > self._last_step:
-            if last is not None:
-                ending.held = None
-                self._hand_over(last)
-            self._hand_over(report)
+        last, ending.held = ending.held, None
+        if last is not None:
+            self._hand_over(last)
+        if ending.is_closed:
             self._last_step = NEVER
-            directive = self._take_final(following, None) or self._next_directive(following, used or self.directive)
-        else:
+        elif report.step > self._last_step:
+            self._last_step = self._past_the_end(report, used or self.directive)
+        if report.step == self._last_step:
             ending.held = report
             directive = self._take_final(following, None) or mailbox.book.fall_back(following, used or self.directive)
+        else:
+            self._hand_over(report)
+            directive = self._take_final(following, None) or self._next_directive(following, used or self.directive)
         ending.has_begun = True
         self._directive = directive
         return directive
+
+    def _past_the_end(self, report: Report, used: Directive) -> int:
+        """Warn of a step past the training's end, unless an order has put the end off; return the last step from now on."""
+        length = self._link.length_now(self._options.deadline)
+        if report.step < length:
+            return length - 1
+        if length:
+            warn_past_the_end(self.job, report.step, length, used.rates)
+        return NEVER
 
     def _look(self, steps: int) -> None:
         """Now and then, look whether what the controllers steer by has come."""
@@ -357,6 +367,8 @@ class Scheduler(Overview):
         known = self._figures.names
         again = self._steering.look(job.spec if job is not None else None, steps, losses, norms, known)
         self._look_at = self._first_step + again
+        if self._last_step == NEVER and self._link.length > self._mailbox.next_step:
+            self._last_step = self._link.length - 1  # the job was not known at the start
 
     def _warn_once_closed(self, report: Report) -> None:
         self._hand_over = _forget

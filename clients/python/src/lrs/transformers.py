@@ -13,7 +13,8 @@ from transformers import Trainer, TrainerCallback
 
 from lrs.arguments import check_arguments
 from lrs.contract import End, Skipped, Training
-from lrs.implied import implying
+from lrs.implied import filled_in, implying, names_given
+from lrs.past_end import warn_of_a_short_job
 from lrs.relength import relength
 from lrs.torch import CallbackArguments, LRScheduler
 from lrs.torch_schedules import schedule_of
@@ -92,8 +93,6 @@ class LrsCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
             "total_steps": state.max_steps,
             "tier": 2 if self._keep else int(self._clip),
         }
-        if "target_epochs" in self._arguments:
-            del asked["total_steps"]
         batches = _length(kwargs.get("train_dataloader"))
         if batches:
             # What is left over at the end of an epoch is an update of its own.
@@ -101,17 +100,19 @@ class LrsCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
         schedule, is_default = self._schedule(args, state, trainer, kwargs.get("lr_scheduler"))
         asked |= schedule
         asked |= _objective(args)
-        asked |= self._arguments
+        asked = filled_in(asked, self._arguments)
         relength(None if before is None else before.core, cast("SchedulerArguments", asked), self._arguments)
         # Its default schedule is nothing that anybody asked for.
-        filled_in = {"total_steps", "steps_per_epoch", "tier", "objective"}
+        implied = {"total_steps", "steps_per_epoch", "tier", "objective"}
         if is_default:
-            filled_in |= {"schedule", "controllers"}
-        with implying(filled_in - set(self._arguments)):
+            implied |= {"schedule", "controllers"}
+        with implying(implied - names_given(self._arguments)):
             self.scheduler = LRScheduler(optimizer, self._job, model=model if self._keep else None, **asked)
         self.scheduler.leave_habits()
-        if self.scheduler.core is not None:
-            self.scheduler.core.complete_later()
+        core = self.scheduler.core
+        if core is not None:
+            warn_of_a_short_job(core.job, core.total_steps, state.max_steps)
+            core.complete_later()
         self._training = Training(self.scheduler)
         if trainer is not None:
             self._follow(trainer, self._training)

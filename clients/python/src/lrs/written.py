@@ -56,12 +56,17 @@ def canonical(message: Descriptor, value: object, path: str = "") -> object:
     return _fields(message, value, path)
 
 
+def field_of(message: Descriptor, name: str) -> FieldDescriptor | None:
+    """The field of this name, in snake, kebab or camel case."""
+    return message.fields_by_name.get(name.replace("-", "_")) or message.fields_by_camelcase_name.get(name)
+
+
 def _fields(message: Descriptor, value: Mapping[object, object], path: str) -> dict[str, object]:
     fields: dict[str, object] = {}
     for written, content in value.items():
         name = str(written)
         place = f"{path}.{name}" if path else name
-        field = message.fields_by_name.get(name.replace("-", "_")) or message.fields_by_camelcase_name.get(name)
+        field = field_of(message, name)
         if field is None:
             _refuse(place, written, _choose(name, [field.name for field in message.fields]), what="the field ")
         if content is None:
