@@ -117,6 +117,22 @@ class Training:
         """Keep what removes a hook from the trainer. It is called at the end, the newest first."""
         self._hooks.append(remove)
 
+    def wrap(self, owner: Any, name: str, around: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:  # noqa: ANN401
+        """Put a function around a method of one object, until the training ends."""
+        had, before = name in vars(owner), getattr(owner, name)
+        wrapped = around(before)
+        setattr(owner, name, wrapped)
+
+        def remove() -> None:
+            if vars(owner).get(name) is not wrapped:
+                return  # somebody else has put another in its place
+            if had:
+                setattr(owner, name, before)
+            else:
+                delattr(owner, name)
+
+        self.hook(remove)
+
     def update(
         self,
         *,

@@ -12,6 +12,8 @@ from lrs.errors import MetricError, UsageError
 from lrs.reported import reading
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
     from lrs.readings import Reading
 
 log = logging.getLogger("lrs")
@@ -28,7 +30,9 @@ _MAX_VALUES: Final = 64
 class Figures:
     """Metrics that any thread may log. The next reported step takes them along."""
 
-    def __init__(self) -> None:
+    def __init__(self, needed: Callable[[], Collection[str]] = tuple) -> None:
+        """Nothing is logged yet. `needed` tells the names that the job's controllers and objective wait for."""
+        self._needed = needed
         self.pending: list[tuple[str, float | Reading]] = []
         """The metrics that were logged since the last step, in order. A name may repeat."""
         self.left_out = 0
@@ -80,10 +84,13 @@ class Figures:
         """The name that a metric of this name gets; `None` if there are too many."""
         name = allowed_name(written)
         if name not in self._allowed:
-            if len(self._allowed) >= _MAX_METRICS:
+            # A name that the job waits for finds a place, however many others came first.
+            needed = {name for name in self._needed() if name not in self._allowed}
+            if len(self._allowed) + len(needed - {name}) >= _MAX_METRICS:
                 self._warn(
                     "",
-                    f"{written!r:.110} and later metrics are left out: there may be {_MAX_METRICS} names of metrics.",
+                    f"{written!r:.110} and later metrics are left out: there may be {_MAX_METRICS} names of metrics, with "
+                    "those that the job's controllers and objective name.",
                 )
                 return None
             self._allowed[name] = None

@@ -36,16 +36,25 @@ def implied_fields() -> frozenset[str]:
     return _fields.get()
 
 
-def names_given(arguments: Mapping[str, object]) -> set[str]:
-    """The names of the arguments, and of the fields in their `spec`, that a person has given."""
+def in_spec(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields in the argument `spec` by the proto's names, as far as they are known and given."""
     spec = arguments.get("spec")
-    written = spec if isinstance(spec, Mapping) else {}
-    fields = {
-        field_of(cast("Descriptor", JobSpec.DESCRIPTOR), str(name))
-        for name, value in written.items()
-        if value is not None
-    }
-    return {name for name, value in arguments.items() if value is not None} | {field.name for field in fields if field}
+    if not isinstance(spec, Mapping):
+        return {}
+    message = cast("Descriptor", JobSpec.DESCRIPTOR)
+    fields = ((field_of(message, str(name)), value) for name, value in spec.items() if value is not None)
+    return {field.name: value for field, value in fields if field is not None}
+
+
+def given_value(arguments: Mapping[str, Any], name: str) -> Any:  # noqa: ANN401 (any argument)
+    """What a person has given for a field, as an argument or in `spec`; `None` if neither."""
+    value = arguments.get(name)
+    return value if value is not None else in_spec(arguments).get(name)
+
+
+def names_given(arguments: Mapping[str, Any]) -> set[str]:
+    """The names of the arguments, and of the fields in `spec`, that a person has given."""
+    return {name for name, value in arguments.items() if value is not None} | in_spec(arguments).keys()
 
 
 def filled_in(theirs: Mapping[str, Any], given: Mapping[str, Any]) -> Any:  # noqa: ANN401 (the arguments of both)

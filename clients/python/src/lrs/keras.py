@@ -13,6 +13,7 @@ from lrs.arguments import SchedulerArguments, check_arguments
 from lrs.contract import End, Training
 from lrs.errors import UsageError
 from lrs.implied import filled_in, implying, names_given
+from lrs.named import NamedMetrics
 from lrs.past_end import warn_of_a_short_job
 from lrs.relength import relength
 from lrs.scheduler import Scheduler
@@ -62,7 +63,9 @@ class LrsCallback(keras.callbacks.Callback):  # type: ignore[misc]
         self._training: Training | None = None
         self._base_lr: float | None = None
         self._rate: float | None = None
-        self._batches = 0
+        self._named: NamedMetrics | None = None
+        self._logged: set[str] = set()
+        self._batches = self._epochs = 0
         self._seen = (0.0, 0.0)
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
@@ -79,7 +82,8 @@ class LrsCallback(keras.callbacks.Callback):  # type: ignore[misc]
             self._state = self.scheduler.state_dict()
         self._training, self._rate = None, None
         if self._base_lr is None:
-            self._base_lr = float(keras.ops.convert_to_numpy(optimizer.learning_rate))
+            # The optimizer's number is a float32: 0.1 in its shortest form, which is what was written.
+            self._base_lr = float(str(keras.ops.convert_to_numpy(optimizer.learning_rate)))
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Register or find the job and begin an attempt, in the first epoch. Keras starts its mean loss anew."""
@@ -101,10 +105,21 @@ class LrsCallback(keras.callbacks.Callback):  # type: ignore[misc]
             self.model.stop_training = True
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Report the evaluation."""
-        if self._training is not None:
-            measured = {name: value for name, value in (logs or {}).items() if name.startswith("val_")}
-            self._training.evaluated(measured)
+        """Report the evaluation, and what the job's spec names among the metrics of the training."""
+        if self._training is None or self._named is None:
+            return
+        logs = logs or {}
+        measured = {name: value for name, value in logs.items() if name.startswith("val_")}
+        self._training.evaluated(measured | self._named.among(logs))
+        self._logged.update(logs)
+        self._epochs += 1
+        # With a `validation_freq`, evaluations come in later epochs.
+        waits = self._epochs < 2 and not measured
+        self._named.miss(
+            self._logged,
+            lambda metric: waits and metric.startswith("val_"),
+            "Compile the model with this metric, give `fit` validation_data, or change the job's spec.",
+        )
 
     def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
         """Wait until the service has stored all reports."""
@@ -141,7 +156,9 @@ class LrsCallback(keras.callbacks.Callback):  # type: ignore[misc]
             self.scheduler.load_state_dict(self._state)
         self._state = None
         self._training = Training(self.scheduler)
-        self._batches = 0
+        self._named = NamedMetrics(self.scheduler)
+        self._batches = self._epochs = 0
+        self._logged.clear()
         self._set(self.scheduler.learning_rate)
 
     def _loss(self, mean: object, batch: int) -> float | None:

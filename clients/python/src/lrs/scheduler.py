@@ -15,7 +15,7 @@ from lrs.copies import SchedulerCopy
 from lrs.directives import Directives
 from lrs.ending import Ending
 from lrs.figures import Figures
-from lrs.implied import implied_fields
+from lrs.implied import given_value, implied_fields
 from lrs.job import base_rates, job_name, job_spec
 from lrs.late_actions import LateActions
 from lrs.lifetime import replace, watch_forks
@@ -28,7 +28,7 @@ from lrs.registration import Errand
 from lrs.reported import number, reading
 from lrs.reports import Report
 from lrs.resume import checked_state
-from lrs.steering import LOSS_AFTER, Steering
+from lrs.steering import LOSS_AFTER, Steering, reads
 from lrs.steps import first_step, next_step, whole
 from lrs.typed import as_typed
 from lrs.wire import server_address
@@ -81,9 +81,8 @@ class Scheduler(Overview):
         groups = arguments.get("groups")
         rates = base_rates(groups)
         names = list(rates) if isinstance(groups, Mapping) else None
-        tier = whole(arguments.get("tier") or 0, "tier")
+        tier = whole(given_value(arguments, "tier") or 0, "tier")
         asked = job_spec(arguments, rates)
-        self._figures = Figures()
         self._directive: Directive | None = None
         self._steering = Steering(WarnOnce())
         self._lossless = self._normless = 0
@@ -102,7 +101,8 @@ class Scheduler(Overview):
             implied_fields(),
         )
         replace((self.server, self.job, self._options.rank))
-        self._link = Link(errand, self._options)
+        self._link = link = Link(errand, self._options)
+        self._figures = Figures(lambda: reads(link.job.spec if link.job is not None else link.errand.spec))
         self._mailbox = self._link.mailbox
         self._mailbox.next_step = self._first_step
         self._late = LateActions(self._mailbox)

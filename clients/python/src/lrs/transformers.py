@@ -14,6 +14,7 @@ from transformers import Trainer, TrainerCallback
 from lrs.arguments import check_arguments
 from lrs.contract import End, Skipped, Training
 from lrs.implied import filled_in, implying, names_given
+from lrs.named import NamedMetrics, is_evaluation
 from lrs.past_end import warn_of_a_short_job
 from lrs.relength import relength
 from lrs.torch import CallbackArguments, LRScheduler
@@ -76,6 +77,7 @@ class LrsCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
         self._stop = stop
         self._arguments = arguments
         self._training: Training | None = None
+        self._named: NamedMetrics | None = None
         self._was_skipped: Callable[[], bool] = bool
         self._norm: object = None
         self._rate: float | None = None
@@ -114,6 +116,8 @@ class LrsCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
             warn_of_a_short_job(core.job, core.total_steps, state.max_steps)
             core.complete_later()
         self._training = Training(self.scheduler)
+        self._named = NamedMetrics(core)
+        self._miss(args, trainer, self._named)
         if trainer is not None:
             self._follow(trainer, self._training)
         else:
@@ -156,16 +160,39 @@ class LrsCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
     def on_evaluate(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any  # noqa: ANN401
     ) -> None:  # fmt: skip
-        """Report an evaluation, with `eval_loss` under the name `val_loss`, which the service's controllers read."""
+        """Report an evaluation, with `eval_loss` under the name `val_loss`, which the service's controllers read.
+
+        What the job's spec names is reported under that name too: `eval_loss` itself, `val_accuracy` or `accuracy` for
+        `eval_accuracy`.
+        """
         metrics: Mapping[str, object] = kwargs.get("metrics") or {}
-        if self._training is None or self._training.ended is not None:
+        if self._training is None or self._training.ended is not None or self._named is None:
             return
         kept = {
-            "val_loss" if name == "eval_loss" else name: value
+            name: value
             for name, value in metrics.items()
             if isinstance(value, (int, float)) and not name.endswith(_NOT_MEASURED)
         }
+        for name in self._named.names:
+            theirs = next((known for known in _their_names(name) if known in kept), None)
+            if theirs is not None:
+                kept[name] = kept[theirs]
+        if "eval_loss" in kept:
+            kept.setdefault("val_loss", kept["eval_loss"])
+            if "eval_loss" not in self._named.names:
+                del kept["eval_loss"]
         self._training.evaluated(kept)
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any  # noqa: ANN401
+    ) -> None:  # fmt: skip
+        """Report what the spec names among the metrics that the Trainer logs of its training."""
+        logs: Mapping[str, object] = kwargs.get("logs") or {}
+        if self._training is None or self._training.ended is not None or self._named is None:
+            return
+        # An evaluation logs its metrics too, with its run time, and `on_evaluate` reports them.
+        if not any(name.endswith("_runtime") for name in logs):
+            self._training.evaluated(self._named.among(logs))
 
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any  # noqa: ANN401
@@ -215,10 +242,26 @@ class LrsCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
 
         accelerator = trainer.accelerator
         self._was_skipped = lambda: bool(accelerator.optimizer_step_was_skipped)
-        _wrap(training, trainer, "training_step", with_loss)
-        _wrap(training, accelerator, "clip_grad_norm_", with_norm)
+        training.wrap(trainer, "training_step", with_loss)
+        training.wrap(accelerator, "clip_grad_norm_", with_norm)
         whole = "_run_epoch" if hasattr(trainer, "_run_epoch") else "training_step"
-        _wrap(training, trainer, whole, with_end)
+        training.wrap(trainer, whole, with_end)
+
+    def _miss(self, args: TrainingArguments, trainer: Trainer | None, named: NamedMetrics) -> None:
+        """Warn of evaluations that the spec names and that this Trainer does not make."""
+        if trainer is None:
+            return
+        evaluates = str(getattr(args.eval_strategy, "value", args.eval_strategy)) != "no"
+        # A class of its own may measure more than `compute_metrics`.
+        is_plain = type(trainer) is Trainer and trainer.compute_metrics is None
+
+        def can_come(metric: str) -> bool:
+            if not is_evaluation(metric):
+                return True  # the Trainer's `log` may be called with it
+            return evaluates and (not is_plain or metric.endswith("loss"))
+
+        how = "compute_metrics, which makes the metrics of an evaluation" if evaluates else "eval_strategy='epoch'"
+        named.miss((), can_come, f"Give the Trainer {how}, or change the job's spec.")
 
     def _schedule(
         self, args: TrainingArguments, state: TrainerState, trainer: Trainer | None, theirs: object
@@ -293,23 +336,9 @@ def _calling_trainer(callback: TrainerCallback) -> Trainer | None:
     return None
 
 
-def _wrap(
-    training: Training, owner: Any, name: str, around: Callable[[Callable[..., Any]], Callable[..., Any]]  # noqa: ANN401
-) -> None:  # fmt: skip
-    """Put a function around a method of one object, until the training ends."""
-    had, before = name in vars(owner), getattr(owner, name)
-    wrapped = around(before)
-    setattr(owner, name, wrapped)
-
-    def remove() -> None:
-        if vars(owner).get(name) is not wrapped:
-            return  # somebody else has put another in its place
-        if had:
-            setattr(owner, name, before)
-        else:
-            delattr(owner, name)
-
-    training.hook(remove)
+def _their_names(metric: str) -> tuple[str, ...]:
+    """How the Trainer may call the metric of an evaluation that a spec names."""
+    return (metric, f"eval_{metric.removeprefix('val_')}", f"eval_{metric}")
 
 
 def _length(loader: Any) -> int | None:  # noqa: ANN401
