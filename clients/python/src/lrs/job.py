@@ -6,13 +6,15 @@ import logging
 import os
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from google.protobuf import json_format
 
 from lrs import plain
 from lrs.errors import ResumeError, UsageError
+from lrs.implied import implied_fields, in_spec
 from lrs.lengths import in_steps
+from lrs.twice import check_once, merged_groups
 from lrs.typed import objective_of, with_defaults
 from lrs.v1.job_pb2 import JobSpec
 from lrs.wire import bare
@@ -82,53 +84,77 @@ def base_rates(groups: Mapping[str, float] | float | None) -> dict[str, float]:
 
 
 def job_spec(arguments: SchedulerArguments, groups: Mapping[str, float]) -> JobSpec | None:
-    """The spec to register a missing job with; `None` if the arguments do not say how to schedule it."""
-    fields = {
-        "total_steps": arguments.get("total_steps"),
-        "target_epochs": arguments.get("target_epochs"),
-        "steps_per_epoch": arguments.get("steps_per_epoch"),
-        "tokens_per_step": arguments.get("tokens_per_step"),
-        "schedule": with_defaults(arguments.get("schedule"), has_length=_has_length(arguments)),
-        "controllers": arguments.get("controllers"),
-        "controller": arguments.get("controller"),
-        "tier": arguments.get("tier") or None,
-        "decision_lag": arguments.get("decision_lag"),
-        "objective": objective_of(arguments.get("objective")),
-        "experiment": arguments.get("experiment"),
-        "arm": arguments.get("arm"),
-        "seed": arguments.get("seed"),
-        "labels": arguments.get("labels"),
-    }
-    given = {name: value for name, value in fields.items() if value is not None}
+    """The spec to register a missing job with; `None` if the arguments do not say how to schedule it.
+
+    Raises:
+        UsageError: If a field cannot be read, or is given twice with different values.
+    """
     spec = arguments.get("spec")
-    if spec is None and not {"schedule", "controller", "controllers", "total_steps", "target_epochs"} & given.keys():
-        return None
-    message = JobSpec()
     if spec is not None and not isinstance(spec, Mapping):
         raise UsageError(
             f"spec must be the fields of a job file's `spec`, such as {{'total_steps': 100}}, and was {spec!r:.60}."
         )
-    document: dict[str, Any] = in_steps(cast("Descriptor", JobSpec.DESCRIPTOR), dict(spec or {}) | given)
-    try:
-        json_format.ParseDict(
-            cast("dict[str, Any]", canonical(cast("Descriptor", JobSpec.DESCRIPTOR), document)), message
-        )
-    except json_format.ParseError as problem:
-        raise UsageError(
-            f"The job's spec cannot be read: {str(problem).rstrip('.')}. See proto/lrs/v1/job.proto for its fields."
-        ) from problem
-    if not message.groups:
-        for name, base_lr in groups.items():
-            message.groups.add(name=name, base_lr=base_lr)
+    given: dict[str, Any] = {name: arguments.get(name) for name in _FIELDS if arguments.get(name) is not None}
+    written, implied = in_spec(cast("Mapping[str, Any]", arguments)), implied_fields()
+    for name in written.keys() & given.keys() & implied:
+        del given[name]  # nobody has asked for it
+    if spec is None and not {"schedule", "controller", "controllers", "total_steps", "target_epochs"} & given.keys():
+        return None
+    rest = {
+        name: value
+        for name, value in (spec or {}).items()
+        if not in_spec({"spec": {name: value}}).keys() & given.keys()
+    }
+    message = _message(rest | given, groups)
+    if written.keys() & given.keys():
+        rest = {name: value for name, value in given.items() if name not in written}
+        check_once(message, _message(rest | dict(spec or {}), groups), given, written)
     if not message.groups:
         raise UsageError("Give the base learning rate: groups=0.1, or groups={'backbone': 0.1, 'head': 0.2}.")
     return message
 
 
-def _has_length(arguments: SchedulerArguments) -> bool:
-    spec = arguments.get("spec")
-    known = {**(spec if isinstance(spec, Mapping) else {}), **arguments}
-    return any(known.get(name) is not None for name in ("total_steps", "target_epochs", "totalSteps", "targetEpochs"))
+#: The arguments that are fields of a spec.
+_FIELDS: Final = (
+    "total_steps",
+    "target_epochs",
+    "steps_per_epoch",
+    "tokens_per_step",
+    "schedule",
+    "controllers",
+    "controller",
+    "tier",
+    "decision_lag",
+    "objective",
+    "experiment",
+    "arm",
+    "seed",
+    "labels",
+)
+
+
+def _message(fields: Mapping[str, Any], groups: Mapping[str, float]) -> JobSpec:
+    """The spec of these fields, as people write them."""
+    message, descriptor = JobSpec(), cast("Descriptor", JobSpec.DESCRIPTOR)
+    has_length = bool({"total_steps", "target_epochs"} & in_spec({"spec": fields}).keys())
+    document = dict(fields)
+    if "schedule" in document:
+        document["schedule"] = with_defaults(document["schedule"], has_length=has_length)
+    if "objective" in document:
+        document["objective"] = objective_of(document["objective"])
+    try:
+        read = cast("dict[str, Any]", canonical(descriptor, in_steps(descriptor, document)))
+        read["groups"] = merged_groups(read.get("groups") or [], groups)
+        json_format.ParseDict(read, message)
+    except json_format.ParseError as problem:
+        raise UsageError(
+            f"The job's spec cannot be read: {str(problem).rstrip('.')}. See proto/lrs/v1/job.proto for its fields."
+        ) from problem
+    except RecursionError:
+        raise UsageError("The job's spec cannot be read: it is nested too deeply, or within itself.") from None
+    if message.tier == 0:
+        message.ClearField("tier")
+    return message
 
 
 def check_length(job: Job, asked: JobSpec | None, first_step: int) -> None:

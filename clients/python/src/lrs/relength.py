@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import grpc
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from lrs import errors
 from lrs.arguments import bounds
-from lrs.implied import names_given
+from lrs.implied import in_spec, names_given
 from lrs.job import job_spec
 from lrs.v1.job_pb2 import Job, JobSpec
 from lrs.v1.job_service_pb2 import GetJobRequest, UpdateJobRequest
@@ -36,7 +36,8 @@ def relength(before: Scheduler | None, asked: SchedulerArguments, given: Mapping
     """
     if before is None or {"total_steps", "target_epochs"} & names_given(given):
         return
-    spec = job_spec(asked, dict.fromkeys(before.groups, 1.0))
+    fields = {name: value for name, value in in_spec(asked).items() if name != "groups"}
+    spec = job_spec(cast("SchedulerArguments", {**asked, "spec": fields}), dict.fromkeys(before.groups, 1.0))
     if spec is not None:
         _relength(before.server, before.job, spec, bounds(asked))
 
