@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -74,9 +75,9 @@ def base_rates(groups: Mapping[str, float] | float | None) -> dict[str, float]:
     rates = {}
     for name, given in named.items():
         rate = plain.number(given)
-        if rate is None:
+        if rate is None or not math.isfinite(rate):
             raise UsageError(
-                f"The base learning rate of {name!r} must be a number, and was {given!r:.60}: write groups=0.1, or "
+                f"The base learning rate of {name!r} must be a finite number, and was {given!r:.60}: write groups=0.1, or "
                 "groups={'backbone': 0.1, 'head': 0.2}."
             )
         rates[str(name)] = rate

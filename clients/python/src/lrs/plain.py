@@ -29,7 +29,10 @@ def whole(value: object) -> int | None:
     if isinstance(value, Integral):
         return int(value)
     if isinstance(value, str) and value.strip().lstrip("+-").replace("_", "").isdecimal():
-        return int(value)
+        try:
+            return int(value)
+        except ValueError:  # `1__0`, `+-1`, or more digits than Python reads
+            return None
     read = number(value)
     return int(read) if read is not None and math.isfinite(read) and read.is_integer() else None
 

@@ -7,6 +7,7 @@ for a list of one; the short names of enums in any case; names in kebab or camel
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Iterable, Mapping
 from numbers import Integral, Real
@@ -35,9 +36,11 @@ def canonical(message: Descriptor, value: object, path: str = "") -> object:
     """
     forms = _forms(message)
     if message.full_name.startswith("google.protobuf."):
-        if message.name == "Struct" and not isinstance(value, Mapping):
+        if message.name != "Struct":
+            return value
+        if not isinstance(value, Mapping):
             _refuse(path, value, "write names and values, such as {'gamma': 0.1}")
-        return dict(value) if isinstance(value, Mapping) else value
+        return _plain(value, path)
     if isinstance(value, str) and forms:
         form = next((form for form in forms if form.name == _snake_case(value)), None)
         if form is None:
@@ -124,7 +127,30 @@ def _element(field: FieldDescriptor, value: object, path: str) -> object:
         return known
     if not isinstance(value, (str, bool, Real)):
         _refuse(path, value, "write a text")
-    return str(value)
+    return _text(str(value), path)
+
+
+def _text(text: str, path: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        _refuse(path, text, "write a text without halves of characters, as broken input leaves them")
+    return text
+
+
+def _plain(value: object, path: str) -> object:
+    """A value of JSON, as a library's arguments are."""
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return _text(value, path)
+    if isinstance(value, Mapping):
+        return {_text(str(name), path): _plain(part, f"{path}.{name}") for name, part in value.items()}
+    if plain.number(value) is not None:
+        return _number(value, path)
+    if isinstance(value, (bytes, bytearray)) or not isinstance(value, Iterable):
+        _refuse(path, value, "write a number, a text, True, False or None, or a list or names and values of these")
+    return [_plain(part, f"{path}[{index}]") for index, part in enumerate(value)]
 
 
 def _word(words: EnumDescriptor, value: object, path: str) -> str:
@@ -149,6 +175,8 @@ def _number(value: object, path: str) -> float:
     number = plain.number(value)
     if number is None:
         _refuse(path, value, "write a number, such as 0.1 or 1e-3")
+    if not math.isfinite(number):
+        _refuse(path, value, "write a finite number, such as 0.1 or 1e-3")
     return number
 
 
@@ -179,4 +207,8 @@ def _choose(written: str, names: list[str]) -> str:
 
 def _refuse(path: str, value: object, allowed: str, what: str = "") -> NoReturn:
     place = f"{path}: " if path else ""
-    raise UsageError(f"The job's spec cannot be read: {place}{what}{value!r:.60} is not allowed here: {allowed}.")
+    try:
+        shown = repr(value)
+    except Exception:  # noqa: BLE001 (a number of too many digits, or whatever another's `__repr__` raises)
+        shown = f"a value of type {type(value).__name__}"
+    raise UsageError(f"The job's spec cannot be read: {place}{what}{shown:.60} is not allowed here: {allowed}.")
