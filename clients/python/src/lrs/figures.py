@@ -38,7 +38,7 @@ class Figures:
         self.left_out = 0
         """How many values were left out: no numbers, too many names, or too many values of a metric at a step."""
         self._names: dict[str, str] = {}
-        self._allowed: dict[str, None] = {}
+        self._allowed: dict[str, object] = {}  # with what was written for each at first
         self._warned: set[str] = set()
         self._lock = threading.Lock()
 
@@ -47,10 +47,11 @@ class Figures:
         """The names of the metrics, in the order they first came."""
         return list(self._allowed)
 
-    def log(self, metrics: Mapping[str, object]) -> None:
-        """Keep metrics for the next step."""
+    def log(self, *given: Mapping[str, object]) -> None:
+        """Keep metrics for the next step. Raises `UsageError` if something is no mapping."""
         with self._lock:
-            self._add(metrics)
+            for metrics in given:
+                self._add(metrics)
 
     def take(self, metrics: Mapping[str, object] | None = None) -> list[tuple[str, float | Reading]]:
         """The logged metrics, and after them the step's own. Raises `UsageError` if its own are no mapping."""
@@ -93,8 +94,15 @@ class Figures:
                     "those that the job's controllers and objective name.",
                 )
                 return None
-            self._allowed[name] = None
-        if name != written:
+            self._allowed[name] = written
+        first = self._allowed[name]
+        if first != written:
+            self._warn(
+                f"{name} collides",
+                f"The metrics {first!r:.110} and {written!r:.110} are both reported as {name!r}, so they are one series: give "
+                "them names that differ.",
+            )
+        elif name != written:
             self._warn(
                 name,
                 f"The metric {written!r:.110} is reported as {name!r}: a name has no spaces, 1 to "

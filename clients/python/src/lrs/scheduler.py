@@ -202,8 +202,8 @@ class Scheduler(Overview):
         self._directive = directive
         return directive
 
-    def log(self, **metrics: object) -> None:
-        """Report metrics, such as an evaluation's `val_loss=0.3`, with the next reported step.
+    def log(self, *given: Mapping[str, object], **metrics: object) -> None:
+        """Report metrics, such as an evaluation's `val_loss=0.3` or `{"val/loss": 0.3}`, with the next reported step.
 
         Reporting a step closes it, so metrics measured after it belong to the step that follows. The last of
         `total_steps` steps is closed at the end, so metrics measured after it belong to it. A metric that is logged
@@ -211,8 +211,11 @@ class Scheduler(Overview):
 
         Never raises for what was measured. Characters that a name may not hold are replaced by `_`, and what is no
         number, or beyond the 63 names of an attempt, is left out: `metrics_left_out` counts, and the log says so once.
+
+        Raises:
+            UsageError: If `given` holds something else than mappings of names to numbers.
         """
-        self._figures.log(metrics)
+        self._figures.log(*given, metrics)
 
     def grow(self, groups: Mapping[str, float]) -> None:
         """Make known that the trainer has more parameter groups: the new ones at the end, with their base rates.

@@ -253,10 +253,10 @@ class LRScheduler(torch.optim.lr_scheduler.LRScheduler):
         """Do not look for forgotten calls: an adapter makes them, and knows the trainer's own scheduler."""
         self._habits = None
 
-    def log(self, **metrics: object) -> None:
-        """Report metrics, such as an evaluation's `val_loss=0.3`, with the next reported step."""
+    def log(self, *given: Mapping[str, object], **metrics: object) -> None:
+        """Report metrics, such as an evaluation's `val_loss=0.3`, with the next reported step; see `lrs.Scheduler.log`."""
         if self.core is not None:
-            self.core.log(**metrics)
+            self.core.log(*given, **metrics)
 
     @property
     def next_step(self) -> int:
