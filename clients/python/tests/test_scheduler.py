@@ -291,9 +291,9 @@ class TestWrongUse:
     @pytest.mark.parametrize(
         ("options", "says"),
         [
-            ({"groups": "fast"}, "base learning rate of 'default' must be a number"),
-            ({"groups": True}, "base learning rate of 'default' must be a number"),
-            ({"groups": {"head": None}}, "base learning rate of 'head' must be a number"),
+            ({"groups": "fast"}, "base learning rate of 'default' must be a finite number"),
+            ({"groups": True}, "base learning rate of 'default' must be a finite number"),
+            ({"groups": {"head": None}}, "base learning rate of 'head' must be a finite number"),
             ({"groups": [0.1, 0.2]}, "write groups=0.1, or"),
             ({"arm": "control"}, "arm: 'control' is not allowed here: there are scheduled, baseline"),
             ({"arm": 5}, "arm: 5 is not allowed here"),

@@ -138,12 +138,10 @@ def _message(fields: Mapping[str, Any], groups: Mapping[str, float]) -> JobSpec:
     """The spec of these fields, as people write them."""
     message, descriptor = JobSpec(), cast("Descriptor", JobSpec.DESCRIPTOR)
     has_length = bool({"total_steps", "target_epochs"} & in_spec({"spec": fields}).keys())
-    document = dict(fields)
-    if "schedule" in document:
-        document["schedule"] = with_defaults(document["schedule"], has_length=has_length)
-    if "objective" in document:
-        document["objective"] = objective_of(document["objective"])
     try:
+        document = with_defaults(descriptor, fields, has_length=has_length)
+        if "objective" in document:
+            document["objective"] = objective_of(document["objective"])
         read = cast("dict[str, Any]", canonical(descriptor, in_steps(descriptor, document)))
         read["groups"] = merged_groups(read.get("groups") or [], groups)
         json_format.ParseDict(read, message)

@@ -31,7 +31,7 @@ _UNITS: Final = {
 }
 _MOST_STEPS = 2**53 - 1
 #: Schedules in these fields have a time of their own.
-_OWN_TIME = ("lrs.v1.Pace.schedule", "lrs.v1.Repeat.body")
+OWN_TIME = ("lrs.v1.Pace.schedule", "lrs.v1.Repeat.body")
 
 
 def length_of(spec: JobSpec | None) -> int:
@@ -118,7 +118,7 @@ def _value(field: FieldDescriptor, value: object, scale: _Scale | None, path: st
     if isinstance(value, list | tuple):
         return [_value(field, element, scale, f"{path}[{place}]") for place, element in enumerate(value)]
     if field.message_type is not None and not field.message_type.GetOptions().map_entry:
-        own_time = field.full_name in _OWN_TIME
+        own_time = field.full_name in OWN_TIME
         return _read(field.message_type, value, None if own_time else scale, path)
     if not isinstance(value, str) or not is_length(field) or _number(value) is not None:
         return value

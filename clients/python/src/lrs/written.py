@@ -6,7 +6,6 @@ for a list of one; the short names of enums in any case; names in kebab or camel
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -24,6 +23,8 @@ if TYPE_CHECKING:
 
 #: The types of whole numbers, and the greatest number of each.
 _MOST = {FieldDescriptor.CPPTYPE_INT32: 2**31 - 1, FieldDescriptor.CPPTYPE_INT64: 2**63 - 1}
+#: The word that a short form takes.
+_SHORT = "auto"
 _NUMBER_TYPES = (FieldDescriptor.CPPTYPE_DOUBLE, FieldDescriptor.CPPTYPE_FLOAT)
 _WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
@@ -74,7 +75,7 @@ def _fields(message: Descriptor, value: Mapping[object, object], path: str) -> d
             _refuse(place, written, _choose(name, [field.name for field in message.fields]), what="the field ")
         if content is None:
             continue
-        field, content = _long(field, content)
+        field, content = _long(field, content, place)
         oneof = field.containing_oneof
         rivals = [other.name for other in oneof.fields if other.name in fields] if oneof is not None else []
         if field.name in fields or rivals:
@@ -83,17 +84,18 @@ def _fields(message: Descriptor, value: Mapping[object, object], path: str) -> d
     return fields
 
 
-def _long(field: FieldDescriptor, value: object) -> tuple[FieldDescriptor, object]:
-    """A short form as it is, or as its long form if it is written as that: `{"auto": {}}`, or the name of another form."""
+def _long(field: FieldDescriptor, value: object, place: str) -> tuple[FieldDescriptor, object]:
+    """A short form as it is, or as its long form if it is written as that: `{"auto": {}}`."""
     message = field.containing_type
     long = message.fields_by_name.get(long_form(field)) if message is not None else None
     if long is None or long.message_type is None:
         return field, value
-    if isinstance(value, str):
-        word = _snake_case(value)
-        if word == "auto" or all(form.name != word for form in _forms(long.message_type)):
-            return field, word
-    return long, value
+    names = [str(name) for name in value] if isinstance(value, Mapping) else [str(value)]
+    if [_snake_case(name) for name in names] != [_SHORT]:
+        forms = [form.name for form in _forms(long.message_type)]
+        known = [name for name in map(_snake_case, names) if name in forms]
+        _refuse(place, value, f"must be `{_SHORT}`; write {long.name}: [{', '.join(known) or '…'}]")
+    return (long, value) if isinstance(value, Mapping) else (field, _SHORT)
 
 
 def _field(field: FieldDescriptor, value: object, path: str) -> object:
@@ -200,8 +202,8 @@ def _snake_case(name: str) -> str:
 
 
 def _choose(written: str, names: list[str]) -> str:
-    near = difflib.get_close_matches(_snake_case(written), names, n=1)
-    meant = f"did you mean {near[0]!r}? There are " if near else "there are "
+    near = plain.nearest(_snake_case(written), names)
+    meant = f"did you mean {near!r}? There are " if near else "there are "
     return meant + ", ".join(names)
 
 
