@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("lrs")
 
 _PART = r"[^\W_][\w.\-]{0,62}"
+#: The most characters of a group's name.
+_GROUP_CHARS: Final = 100
 _SHORT = re.compile(rf"(?:({_PART})/)?({_PART})")
 _FULL = re.compile(rf"namespaces/({_PART})/jobs/({_PART})")
 
@@ -170,11 +172,24 @@ def check_length(job: Job, asked: JobSpec | None, first_step: int) -> None:
 
 
 def as_registered(groups: Sequence[str], known: Sequence[str]) -> list[str]:
-    """The trainer's groups by the names of the job: a first group without a name is `default` while it is alone."""
+    """The trainer's groups by the names of the job.
+
+    A first group without a name is `default` while it is alone, and a group that was added may have a name that was made to
+    fit.
+    """
     unnamed = ("default", "group0")
-    if groups and known and groups[0] in unnamed and known[0] in unnamed:
-        return [known[0], *groups[1:]]
-    return list(groups)
+    names = list(groups)
+    for index, (name, registered) in enumerate(zip(groups, known, strict=False)):
+        if registered == fitting_name(name, index) or (index == 0 and name in unnamed and registered in unnamed):
+            names[index] = registered
+    return names
+
+
+def fitting_name(name: str, index: int) -> str:
+    """A name that the service takes for the group at this place, where it refuses the group's own."""
+    place = f":{index}"
+    shown = "".join(letter if letter.isprintable() else "_" for letter in name).strip() or "group"
+    return shown[: _GROUP_CHARS - len(place)] + place
 
 
 def check_match(job: Job, groups: Sequence[str] | None, asked: JobSpec | None, tier: int) -> None:
