@@ -252,7 +252,11 @@ class Scheduler(Overview):
         self._link.resumes = checked
         rates = tuple(float(rate) for rate in checked.get("rates", ()))
         self._directives.base_rates = rates or self._directives.base_rates
-        self._begin()
+        announced, self._link.announces = self._link.announces, False  # a refusal is raised here
+        try:
+            self._begin()
+        finally:
+            self._link.announces = announced
         refusal = self._link.refusal
         if refusal is not None:
             raise refusal
