@@ -16,7 +16,7 @@ import lrs.transformers
 from lrs.named import is_evaluation
 from lrs.steering import reads
 from lrs.v1.job_pb2 import JobSpec
-from trainers import PATIENT, Model
+from training import PATIENT, Model
 
 
 @pytest.fixture

@@ -5,7 +5,8 @@ import logging
 import pytest
 
 import lrs
-from trainers import Keras, Lightning, Run, Transformers
+from trainers import Keras, Lightning, Transformers
+from training import Run
 
 LINEAR = {"groups": 0.1, "schedule": "linear", "deadline": 20.0, "complete": False}
 

@@ -13,7 +13,8 @@ import lrs.torch
 import lrs.transformers
 from lrs.job import job_spec
 from lrs.study import Study
-from trainers import Keras, Lightning, Run, Transformers
+from trainers import Keras, Lightning, Transformers
+from training import Run
 
 
 def spec(groups=None, **arguments):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning.pytorch.callbacks import Callback
@@ -14,12 +14,10 @@ from lrs.arguments import check_arguments
 from lrs.contract import End, Training
 from lrs.errors import UsageError
 from lrs.figures import allowed_name
-from lrs.implied import filled_in, implying, names_given
 from lrs.named import NamedMetrics, is_evaluation
-from lrs.past_end import warn_of_a_short_job
-from lrs.relength import relength
 from lrs.torch import CallbackArguments, LRScheduler
 from lrs.torch_schedules import controller_of, schedule_of
+from lrs.torch_training import scheduler_of
 from lrs.typed import judged_by
 
 if TYPE_CHECKING:
@@ -27,8 +25,6 @@ if TYPE_CHECKING:
 
     from lightning.pytorch import LightningModule, Trainer
     from typing_extensions import Unpack
-
-    from lrs.arguments import SchedulerArguments
 
 __all__ = ["LrsCallback"]
 
@@ -92,28 +88,20 @@ class LrsCallback(Callback):
             self._training.end(End.STOPPED)
         asked: CallbackArguments = {"tier": 2 if self._keep else int(self._clip)}
         total = trainer.estimated_stepping_batches
-        updates = int(total) if total != float("inf") else None
-        if updates is not None:
-            asked["total_steps"] = updates
+        if total != float("inf"):
+            asked["total_steps"] = int(total)
         batches = trainer.num_training_batches
         if batches != float("inf"):
             # What is left over at the end of an epoch is an update of its own.
             asked["steps_per_epoch"] = max(1, math.ceil(batches / max(1, trainer.accumulate_grad_batches)))
         asked |= self._schedule(trainer, asked.get("steps_per_epoch"))
         asked |= self._objective(trainer)
-        asked = filled_in(asked, self._arguments)
-        relength(None if before is None else before.core, cast("SchedulerArguments", asked), self._arguments)
         model = pl_module if self._keep else None
-        implied = {"total_steps", "steps_per_epoch", "tier", "objective"}
-        with implying(implied - names_given(self._arguments)):
-            self.scheduler = LRScheduler(trainer.optimizers[0], self._job, model=model, **asked)
-        self.scheduler.leave_habits()
-        core = self.scheduler.core
-        if core is not None:
-            warn_of_a_short_job(core.job, core.total_steps, updates)
-            core.complete_later()
+        self.scheduler = scheduler_of(
+            trainer.optimizers[0], self._job, self._arguments, asked, model=model, before=before
+        )
         self._training = Training(self.scheduler)
-        self._follow(trainer, pl_module, self._training, NamedMetrics(core))
+        self._follow(trainer, pl_module, self._training, NamedMetrics(self.scheduler.core))
         self._updates = trainer.global_step
         saved, self._state = self._state, None
         if saved is None and trainer.global_step > 0:
@@ -183,7 +171,7 @@ class LrsCallback(Callback):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Leave a training that an exception ends."""
         if self._training is not None:
-            self._training.end(End.FAILED, f"{type(exception).__name__}: {exception}"[:200])
+            self._training.fail(exception)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Leave a training that ended in another way."""

@@ -43,6 +43,23 @@ class NamedMetrics:
         names = self.names
         return {name: value for name, value in logged.items() if names and allowed_name(name) in names}
 
+    def evaluation(self, measured: Mapping[str, object]) -> dict[str, object]:
+        """The metrics of an evaluation, named as by transformers and Ray, under the names of the service and of the spec.
+
+        `eval_loss` becomes `val_loss`, which the service's controllers read. Where the spec names `eval_loss` itself, or
+        `val_accuracy` or `accuracy` for an `eval_accuracy`, that name is there too.
+        """
+        told, names = dict(measured), self.names
+        for name in names - measured.keys():
+            theirs = next((known for known in _their_names(name) if known in measured), None)
+            if theirs is not None:
+                told[name] = measured[theirs]
+        if "eval_loss" in told:
+            told.setdefault("val_loss", told["eval_loss"])
+            if "eval_loss" not in names:
+                del told["eval_loss"]
+        return told
+
     def miss(self, logs: Collection[str], can_come: Callable[[str], bool], how: str) -> None:
         """Warn, once for each, of the metrics that the spec names and that the trainer does not log.
 
@@ -68,3 +85,8 @@ class NamedMetrics:
 def is_evaluation(metric: str) -> bool:
     """Whether the name of a metric is that of an evaluation."""
     return metric.startswith(("val_", "val/", "eval_", "eval/", "valid_", "valid/"))
+
+
+def _their_names(metric: str) -> tuple[str, ...]:
+    """How a trainer may call the metric of an evaluation that a spec names."""
+    return f"eval_{metric.removeprefix('val_')}", f"eval_{metric}"

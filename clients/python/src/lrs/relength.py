@@ -14,7 +14,7 @@ from lrs.implied import in_spec, names_given
 from lrs.job import job_spec
 from lrs.v1.job_pb2 import Job, JobSpec
 from lrs.v1.job_service_pb2 import GetJobRequest, UpdateJobRequest
-from lrs.wire import Connection
+from lrs.wire import OFFLINE, Connection
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,10 +31,10 @@ _FIELDS = ("total_steps", "steps_per_epoch", "schedule")
 def relength(before: Scheduler | None, asked: SchedulerArguments, given: Mapping[str, object]) -> None:
     """Give the job of a trainer that begins again the length of `asked`, and its schedule if that names the length.
 
-    Not if nothing came `before`, or if the length is among the arguments that a person has `given`. Never raises for the
-    service: a job that keeps its length is found out when it is registered again.
+    Not if nothing came `before`, or without a server, or if the length is among the arguments that a person has `given`.
+    Never raises for the service: a job that keeps its length is found out when it is registered again.
     """
-    if before is None or {"total_steps", "target_epochs"} & names_given(given):
+    if before is None or before.server.startswith(OFFLINE) or {"total_steps", "target_epochs"} & names_given(given):
         return
     fields = {name: value for name, value in in_spec(asked).items() if name != "groups"}
     spec = job_spec(cast("SchedulerArguments", {**asked, "spec": fields}), dict.fromkeys(before.groups, 1.0))

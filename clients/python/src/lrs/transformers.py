@@ -13,12 +13,10 @@ from transformers import Trainer, TrainerCallback
 
 from lrs.arguments import check_arguments
 from lrs.contract import End, Skipped, Training
-from lrs.implied import filled_in, implying, names_given
 from lrs.named import NamedMetrics, is_evaluation
-from lrs.past_end import warn_of_a_short_job
-from lrs.relength import relength
 from lrs.torch import CallbackArguments, LRScheduler
 from lrs.torch_schedules import schedule_of
+from lrs.torch_training import scheduler_of
 from lrs.typed import judged_by
 
 if TYPE_CHECKING:
@@ -27,8 +25,6 @@ if TYPE_CHECKING:
 
     from transformers import TrainerControl, TrainerState, TrainingArguments
     from typing_extensions import Unpack
-
-    from lrs.arguments import SchedulerArguments
 
 __all__ = ["LrsCallback"]
 
@@ -102,21 +98,18 @@ class LrsCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
         schedule, is_default = self._schedule(args, state, trainer, kwargs.get("lr_scheduler"))
         asked |= schedule
         asked |= _objective(args)
-        asked = filled_in(asked, self._arguments)
-        relength(None if before is None else before.core, cast("SchedulerArguments", asked), self._arguments)
-        # Its default schedule is nothing that anybody asked for.
-        implied = {"total_steps", "steps_per_epoch", "tier", "objective"}
-        if is_default:
-            implied |= {"schedule", "controllers"}
-        with implying(implied - names_given(self._arguments)):
-            self.scheduler = LRScheduler(optimizer, self._job, model=model if self._keep else None, **asked)
-        self.scheduler.leave_habits()
-        core = self.scheduler.core
-        if core is not None:
-            warn_of_a_short_job(core.job, core.total_steps, state.max_steps)
-            core.complete_later()
+        self.scheduler = scheduler_of(
+            optimizer,
+            self._job,
+            self._arguments,
+            asked,
+            model=model if self._keep else None,
+            before=before,
+            # Its default schedule is nothing that anybody asked for.
+            implied=("schedule", "controllers") if is_default else (),
+        )
         self._training = Training(self.scheduler)
-        self._named = NamedMetrics(core)
+        self._named = NamedMetrics(self.scheduler.core)
         self._miss(args, trainer, self._named)
         if trainer is not None:
             self._follow(trainer, self._training)
@@ -173,15 +166,7 @@ class LrsCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
             for name, value in metrics.items()
             if isinstance(value, (int, float)) and not name.endswith(_NOT_MEASURED)
         }
-        for name in self._named.names:
-            theirs = next((known for known in _their_names(name) if known in kept), None)
-            if theirs is not None:
-                kept[name] = kept[theirs]
-        if "eval_loss" in kept:
-            kept.setdefault("val_loss", kept["eval_loss"])
-            if "eval_loss" not in self._named.names:
-                del kept["eval_loss"]
-        self._training.evaluated(kept)
+        self._training.evaluated(self._named.evaluation(kept))
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any  # noqa: ANN401
@@ -230,22 +215,11 @@ class LrsCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
 
             return clip_grad_norm_
 
-        def with_end(call: Callable[..., Any]) -> Callable[..., Any]:
-            def until_it_raises(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
-                try:
-                    return call(*args, **kwargs)
-                except BaseException as problem:
-                    training.end(End.FAILED, f"{type(problem).__name__}: {problem}"[:200])
-                    raise
-
-            return until_it_raises
-
         accelerator = trainer.accelerator
         self._was_skipped = lambda: bool(accelerator.optimizer_step_was_skipped)
         training.wrap(trainer, "training_step", with_loss)
         training.wrap(accelerator, "clip_grad_norm_", with_norm)
-        whole = "_run_epoch" if hasattr(trainer, "_run_epoch") else "training_step"
-        training.wrap(trainer, whole, with_end)
+        training.end_with(trainer, "_run_epoch" if hasattr(trainer, "_run_epoch") else "training_step")
 
     def _miss(self, args: TrainingArguments, trainer: Trainer | None, named: NamedMetrics) -> None:
         """Warn of evaluations that the spec names and that this Trainer does not make."""
@@ -334,11 +308,6 @@ def _calling_trainer(callback: TrainerCallback) -> Trainer | None:
             return caller
         frame = frame.f_back
     return None
-
-
-def _their_names(metric: str) -> tuple[str, ...]:
-    """How the Trainer may call the metric of an evaluation that a spec names."""
-    return (metric, f"eval_{metric.removeprefix('val_')}", f"eval_{metric}")
 
 
 def _length(loader: Any) -> int | None:  # noqa: ANN401
