@@ -184,7 +184,8 @@ fn previews(specs: &[(String, Spec)], args: &Args, format: Format) -> Result<Vec
     let own_steps = |named: &(String, Spec)| {
         let (label, spec) = named;
         let wrong = |flag: &str, problem: String| Failure::invalid(format!("{flag}: {problem} ({label})"));
-        let in_steps = |flag: &str, length: &Length| length.in_steps(spec.into()).map_err(|problem| wrong(flag, problem));
+        let in_steps =
+            |flag: &str, length: &Length| length.in_steps(spec.into()).map_err(|problem| wrong(flag, problem));
         if let Some(steps) = &args.steps {
             return steps.in_steps(spec.into()).map_err(|problem| wrong("--steps", problem.to_string()));
         }

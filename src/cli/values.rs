@@ -46,7 +46,11 @@ impl Length {
             return Ok(steps);
         }
         let steps = lengths::steps(bare(text), scale)?;
-        if steps < *least { Err(typed::refused(text, format_args!("at least {least} steps, and is {steps}"))) } else { Ok(steps) }
+        if steps < *least {
+            Err(typed::refused(text, format_args!("at least {least} steps, and is {steps}")))
+        } else {
+            Ok(steps)
+        }
     }
 }
 
@@ -90,7 +94,9 @@ mod tests {
         let scale = Scale::of(&JobSpec { steps_per_epoch: Some(10), ..JobSpec::default() });
         let read = |text: &str| length(1)(text).and_then(|length| length.in_steps(scale));
         assert_eq!((read("5"), read("1_000"), read("5ep"), read("1e2")), (Ok(5), Ok(1000), Ok(50), Ok(100)));
-        for (text, says) in [("0", "0"), ("many", "many"), ("0.001ep", "at least 1 steps, and is 0"), ("5%", "total_steps")] {
+        for (text, says) in
+            [("0", "0"), ("many", "many"), ("0.001ep", "at least 1 steps, and is 0"), ("5%", "total_steps")]
+        {
             let problem = read(text).unwrap_err();
             assert!(problem.contains(says), "{text}: {problem}");
         }

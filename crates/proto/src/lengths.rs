@@ -253,7 +253,9 @@ mod tests {
         let own = with(json!({"total_steps": "3ep", "steps_per_epoch": 7})).unwrap();
         assert_eq!((&own["spec"]["total_steps"], &own["initial_spec"]["total_steps"]), (&json!(21), &json!(1000)));
         let outer = Scale::of(&JobSpec { steps_per_epoch: Some(5), ..JobSpec::default() });
-        for (spec, steps) in [(json!({"total_steps": "3ep"}), Some(15)), (json!({"total_steps": "3ep", "steps_per_epoch": null}), None)] {
+        for (spec, steps) in
+            [(json!({"total_steps": "3ep"}), Some(15)), (json!({"total_steps": "3ep", "steps_per_epoch": null}), None)]
+        {
             let mut job = json!({"spec": spec});
             let read = resolve(&descriptor::<Job>(), &mut job, outer);
             assert_eq!(read.ok().and_then(|_| job["spec"]["total_steps"].as_i64()), steps);
@@ -269,7 +271,10 @@ mod tests {
         ] {
             assert!(in_words(&descriptor::<crate::PreviewScheduleRequest>(), &request));
             resolve(&descriptor::<crate::PreviewScheduleRequest>(), &mut request, Scale::default()).unwrap();
-            assert_eq!((&request["every"], &request["end_step"], &request["steps"]), (&json!(10), &json!(100), &json!([50, 7])));
+            assert_eq!(
+                (&request["every"], &request["end_step"], &request["steps"]),
+                (&json!(10), &json!(100), &json!([50, 7]))
+            );
             assert!(!in_words(&descriptor::<crate::PreviewScheduleRequest>(), &request));
         }
     }

@@ -11,10 +11,8 @@ use crate::cli::{
 };
 use lrs_model::{spec::DEFAULT_GROUP, typed::refused};
 use lrs_proto::{
-    FixedRates, JobSpec, OverrideCleared, OverrideLearningRateRequest, RateOverride,
-    lengths::Scale,
-    override_learning_rate_request::Order,
-    rate_override::Setting,
+    FixedRates, JobSpec, OverrideCleared, OverrideLearningRateRequest, RateOverride, lengths::Scale,
+    override_learning_rate_request::Order, rate_override::Setting,
 };
 
 /// Set a job's learning rate by hand, or go back to its schedule

@@ -424,8 +424,8 @@ mod tests {
             (r#"{"spec": {"labels": {"a": "b", "a": "c"}}}"#, "\"a\" is there already"),
             (r#"{"spec": {}"#, "the JSON ends too early, at line 1, column 11"),
             ("spec: {}", "line 1, column 1 is no JSON"),
-            ("[]", "body: [] is not allowed here: write its fields"),
-            ("null", "body: null is not allowed here: write its fields"),
+            ("[]", "body: [] is not allowed here: write a job, such as {name:"),
+            ("null", "body: null is not allowed here: write a job, such as {name:"),
         ] {
             let problem = request("UpdateJob", &[], body).unwrap_err().to_string();
             assert!(problem.contains(says), "{body}: {problem}");
