@@ -25,7 +25,9 @@ _RISING: Final = re.compile(
 )
 
 #: A complaint of the service: the path, the value where there is one, and what is allowed.
-_COMPLAINT: Final = re.compile(r"job\.spec\.([\w.\[\]\"' -]+?): (?:(\S+) is not allowed: (must be ))?")
+_COMPLAINT: Final = re.compile(
+    r"job\.spec\.([\w.\[\]\"' -]+?): (?:(\S+) is not allowed: (must be )|(is required): (must be )?)?"
+)
 
 
 def with_defaults(schedule: object, *, has_length: bool) -> object:
@@ -56,7 +58,8 @@ def as_typed(refusal: LrsError, arguments: SchedulerArguments, groups: Mapping[s
     given = {**(spec if isinstance(spec, Mapping) else {}), **arguments}
 
     def say(complaint: re.Match[str]) -> str:
-        path, value, allowed = complaint[1], complaint[2], complaint[3] or ""
+        path, value, is_missing = complaint[1], complaint[2], complaint[4] is not None
+        allowed = complaint[3] or complaint[5] or ""
         root = re.split(r"[.\[]", path, maxsplit=1)[0]
         if root == "groups" and "groups" not in spec:
             path = _group(path, arguments.get("groups"), list(groups))
@@ -65,13 +68,16 @@ def as_typed(refusal: LrsError, arguments: SchedulerArguments, groups: Mapping[s
         leaf = path.rpartition(".")[2]
         written = given.get(root)
         is_plain = root == "schedule" and isinstance(written, str) and path != root
-        if value is None:
+        if value is None and not is_missing:
             return f"schedule: {written!r} needs total_steps: {leaf} " if is_plain else f"{path}: "
         if is_plain:
             return f"schedule: {written!r} needs {leaf}, as in {{{written!r}: {{{leaf!r}: …}}}}, which {allowed}"
-        if value == "0" and path.count(".") >= 2 and leaf not in str(given.get(root)):
+        if is_missing and not allowed:
+            return f"{path}: is required: "
+        # The service cannot tell a 0 from nothing.
+        if is_missing and leaf not in str(given.get(root)):
             return f"{path} is missing: it {allowed}"
-        return f"{path}: {value} is not allowed: {allowed}"
+        return f"{path}: {value or 0} is not allowed: {allowed}"
 
     text = _COMPLAINT.sub(say, str(refusal))
     return type(refusal)(text, code=refusal.code, reason=refusal.reason)
