@@ -272,7 +272,7 @@ spec:
     fn every_wrong_job_is_told() {
         let text = [JOB.replace("base_lr", "base_rl"), JOB.to_owned(), JOB.replace("1e-1", "fast")].join("---");
         let failure = jobs(&text).unwrap_err();
-        assert!(failure.message.contains("job.yaml:7:") && failure.message.contains("job.yaml:27:"), "{failure}");
+        assert!(failure.message.contains("job.yaml:7:") && failure.message.contains("job.yaml:25:"), "{failure}");
     }
 
     #[test]
@@ -294,7 +294,7 @@ spec:
         for (text, says) in [
             (
                 JOB.replace("cosine: {}", "cosine:"),
-                "job.yaml:10:12: spec.schedule.cosine: no value is not allowed here: write {cosine: {}}",
+                "job.yaml:9:11: spec.schedule.cosine: no value is not allowed here: write {cosine: {}}",
             ),
             (JOB.replace("total_steps: 1000", "total_steps: !foo 1000"), "the tag !foo"),
             (JOB.replace("1e-1", ".nan"), ""),
