@@ -13,6 +13,7 @@ from lrs import errors
 from lrs.following import Following
 from lrs.mailbox import Mailbox
 from lrs.once import WarnOnce
+from lrs.phases import Phases
 from lrs.proxies import proxy_hint
 from lrs.rates import from_wire
 from lrs.registration import find_or_register, grown, start_attempt, steps_ahead
@@ -38,6 +39,9 @@ TICK: Final = 1.0
 class Link:
     """A scheduler's connection to the service."""
 
+    is_offline = False
+    """Whether there is no service, and reports go to a file."""
+
     def __init__(self, errand: Errand, options: Options) -> None:
         self.errand = errand
         self._warn = WarnOnce()
@@ -56,6 +60,7 @@ class Link:
         self.connected = False
         self.listening = False
         self.changed = threading.Event()
+        self.phases = Phases()
 
         self._options = options
         self._begun = threading.Event()
@@ -94,6 +99,9 @@ class Link:
     def grow(self, groups: Mapping[str, float]) -> None:
         """Note the trainer's groups, of which the last are new; the keeper makes them known."""
         self.errand = self.errand._replace(groups=list(groups), base_lrs=tuple(groups.values()))
+
+    def finish(self, outcome: str, reason: str) -> None:
+        """Note how the training ended the job, if there is no service to tell."""
 
     def close(self, timeout: float) -> int:
         """Wait until the service has stored all samples, end the threads, and return the number of samples left."""
@@ -279,6 +287,7 @@ class Link:
             if connection is None or attempt is None or self.refusal is not None:
                 continue
             self._tell_groups(connection)
+            self.phases.renew(connection, self.errand.job, self._options.call_timeout)
             if mailbox.wants_plan(self._options.plan_steps // 4):
                 try:
                     self._renew_plan(connection, attempt)

@@ -21,6 +21,7 @@ from lrs.late_actions import LateActions
 from lrs.lifetime import replace, watch_forks
 from lrs.link import Link
 from lrs.mailbox import NEVER
+from lrs.offline import OfflineLink, offline_server
 from lrs.once import WarnOnce
 from lrs.overview import Overview
 from lrs.registration import Errand
@@ -30,7 +31,7 @@ from lrs.resume import checked_state
 from lrs.steering import LOSS_AFTER, Steering
 from lrs.steps import first_step, next_step, whole
 from lrs.typed import as_typed
-from lrs.wire import server_address
+from lrs.wire import OFFLINE, server_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,7 +72,7 @@ class Scheduler(Overview):
             UnreachableError: If the server does not answer, and `require_server` or `strict` is set or no base rate is known.
         """
         check_arguments(arguments, SchedulerArguments, Scheduler.__init__)
-        self.server = server_address(arguments.get("server"))
+        self.server = offline_server() or server_address(arguments.get("server"))
         self.job = job_name(job)
         self._first_step = first_step(arguments.get("resume_step", 0))
         self._options = bounds(arguments)
@@ -101,7 +102,7 @@ class Scheduler(Overview):
             implied_fields(),
         )
         replace((self.server, self.job, self._options.rank))
-        self._link = Link(errand, self._options)
+        self._link = (OfflineLink if self.server.startswith(OFFLINE) else Link)(errand, self._options)
         self._mailbox = self._link.mailbox
         self._mailbox.next_step = self._first_step
         self._late = LateActions(self._mailbox)
@@ -284,7 +285,6 @@ class Scheduler(Overview):
     def _close(self, timeout: float | None, outcome: str = "", reason: str = "") -> None:
         if self._ending.is_closed or self._directives.is_inert:
             return
-        self._ending.has_begun = self._directive is not None
         try:
             self._ending.close(timeout, outcome, reason)
         finally:
@@ -346,7 +346,6 @@ class Scheduler(Overview):
         else:
             ending.held = report
             directive = self._take_final(following, None) or mailbox.book.fall_back(following, used or self.directive)
-        ending.has_begun = True
         self._directive = directive
         return directive
 

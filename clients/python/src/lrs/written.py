@@ -16,7 +16,7 @@ from google.protobuf.descriptor import FieldDescriptor
 
 from lrs import plain
 from lrs.errors import UsageError
-from lrs.field_options import long_form
+from lrs.field_options import is_repeated, long_form
 
 if TYPE_CHECKING:
     from google.protobuf.descriptor import Descriptor, EnumDescriptor
@@ -42,7 +42,7 @@ def canonical(message: Descriptor, value: object, path: str = "") -> object:
         form = next((form for form in forms if form.name == _snake_case(value)), None)
         if form is None:
             _refuse(path, value, _choose(value, [form.name for form in forms]))
-        if form.message_type is None or form.is_repeated:
+        if form.message_type is None or is_repeated(form):
             _refuse(path, value, f"write {{{form.name!r}: …}} with a value")
         return {form.name: {}}
     if not isinstance(value, Mapping):
@@ -95,7 +95,7 @@ def _field(field: FieldDescriptor, value: object, path: str) -> object:
             _refuse(path, value, "write names and values, such as {'team': 'vision'}")
         of_value = entry.fields_by_name["value"]
         return {str(key): _element(of_value, content, f"{path}.{key}") for key, content in value.items()}
-    if not field.is_repeated:
+    if not is_repeated(field):
         return _element(field, value, path)
     if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
         return [_element(field, value, path)]
