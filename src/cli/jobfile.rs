@@ -106,8 +106,8 @@ fn parse_in(name: &str, text: &str, changes: &[Assignment], scale: Scale) -> Res
         if !document.is_object() {
             let problem = Problem::at("", "this is not a job: a job has names and values".to_owned());
             return Err(misread(name, text, index, &problem).with_hint(
-                "a job file is YAML, with `name: vision/cifar` and `spec:` at its top, the fields of the spec below that, and \
-                 a line `---` between two jobs",
+                "a job file is YAML, with `name: vision/cifar` and `spec:` at its top, the fields of the spec below that, \
+                 and a line `---` between two jobs",
             ));
         }
         let job = if of_jobs {

@@ -17,9 +17,9 @@ pub(super) fn words<'a>(
         let (start, end) = (cooldown.start_step, cooldown.start_step.saturating_add(cooldown.steps));
         format!("rate falls to 0 over {} steps, from step {start} to {end}", cooldown.steps)
     });
-    let share = shape.cooldown_share.map(|share| format!("rate falls to 0 over the last {}%", number(share * 100.0)));
+    let last = shape.cooldown_share.map(|part| format!("rate falls to 0 over the last {}%", number(part * 100.0)));
     let restore = restore.map(|copy| format!("restore {copy}"));
-    let parts: Vec<String> = moves.chain(ramp).chain(flat).chain(cooldown).chain(share).chain(restore).collect();
+    let parts: Vec<String> = moves.chain(ramp).chain(flat).chain(cooldown).chain(last).chain(restore).collect();
     if parts.is_empty() { "base rates stay".to_owned() } else { parts.join(", ") }
 }
 

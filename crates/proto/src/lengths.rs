@@ -1,8 +1,8 @@
 //! Lengths in words that name their unit, such as `90ep`, in the JSON of a message: read as steps.
 //!
 //! The option `length` marks the fields. What a word needs stands in the same spec, or in the spec beside it:
-//! `steps_per_epoch` for epochs, `total_steps` for shares of the training, `tokens_per_step` for tokens. Where a schedule's time is not in steps,
-//! within `pace` and within the body of a `repeat`, a word is refused.
+//! `steps_per_epoch` for epochs, `total_steps` for shares of the training, `tokens_per_step` for tokens. Where a
+//! schedule's time is not in steps, within `pace` and within the body of a `repeat`, a word is refused.
 
 mod word;
 

@@ -3,9 +3,9 @@
 //!
 //! Beside canonical JSON this takes: `cosine` for `{cosine: {}}` where one of several forms is chosen, and `constant`
 //! for the base rate; one element for a list of one; the short names of enums in any case (`scheduled` for
-//! `ARM_SCHEDULED`) and of units (`ep`); names in kebab case; numbers and truth values as text, and the other way round;
-//! whole numbers such as `1e5` or `1_000`. A field without a value is a field that is left out, unless it is one of
-//! several forms: then it does not say which of the two is meant.
+//! `ARM_SCHEDULED`) and of units (`ep`); names in kebab case; numbers and truth values as text, and the other way
+//! round; whole numbers such as `1e5` or `1_000`. A field without a value is a field that is left out. The name of a
+//! form without a value is refused: it may mean the form with its defaults, or no form.
 
 use lrs_model::typed::{nearest, snake_case};
 use prost_reflect::{EnumDescriptor, FieldDescriptor, Kind, MessageDescriptor};

@@ -117,13 +117,13 @@ fn base_rate_words(change: &BaseRateChange) -> String {
         moved.map(|group| format!("{} {} → {}", group.group, figure(group.previous_base_lr), figure(group.base_lr)));
     let shape = change.shape.unwrap_or_default();
     let cooldown = shape.cooldown.map(|cooldown| {
-        let end = cooldown.start_step.saturating_add(cooldown.steps);
-        format!("rate falls to 0 from step {} to {end}", cooldown.start_step)
+        let until = cooldown.start_step.saturating_add(cooldown.steps);
+        format!("rate falls to 0 from step {} to {until}", cooldown.start_step)
     });
-    let share = shape.cooldown_share.map(|share| format!("rate falls to 0 over the last {}%", figure(share * 100.0)));
+    let end = shape.cooldown_share.map(|share| format!("rate falls to 0 over the last {}%", figure(share * 100.0)));
     let back = (!change.restore.is_empty()).then(|| "back to an earlier copy".to_owned());
     let moved = Some(some_of(moved.collect())).filter(|moved| !moved.is_empty());
-    let parts: Vec<String> = moved.into_iter().chain(cooldown).chain(share).chain(back).collect();
+    let parts: Vec<String> = moved.into_iter().chain(cooldown).chain(end).chain(back).collect();
     if parts.is_empty() { "base rates stay".to_owned() } else { parts.join(", ") }
 }
 

@@ -345,17 +345,17 @@ pub(super) fn as_of(wanted: Spec, found: &Spec) -> Spec {
 
 /// `spec` in the words of `found`, where they mean the same.
 fn in_words_of(mut spec: Spec, found: &Spec) -> Spec {
-    let (means, meant) = (native(&spec), native(found));
+    let (ours, theirs) = (native(&spec), native(found));
     // A library's scheduler may say more than the rate.
     let curves =
         |spec: &Spec| (spec.schedule.clone(), spec.momentum_schedule.clone(), spec.weight_decay_schedule.clone());
-    if curves(&means) == curves(&meant) {
+    if curves(&ours) == curves(&theirs) {
         (spec.schedule, spec.momentum_schedule, spec.weight_decay_schedule) = curves(found);
     }
-    if means.groups == meant.groups {
+    if ours.groups == theirs.groups {
         spec.groups.clone_from(&found.groups);
     }
-    if means.controllers == meant.controllers {
+    if ours.controllers == theirs.controllers {
         spec.controllers.clone_from(&found.controllers);
     }
     spec

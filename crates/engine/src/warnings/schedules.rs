@@ -170,11 +170,12 @@ pub(super) fn counts_steps_for_epochs(spec: &Spec, found: &mut Vec<String>) {
         ["t_max", "t_0", "t_initial"].contains(&&*name)
             || ["iters", "steps", "epochs", "size"].iter().any(|end| name.ends_with(end))
     };
-    let numbers = library.call.params.iter().filter(|(name, _)| is_length(name));
-    let same = numbers.filter_map(|(name, value)| (value.as_u64()? == epochs).then_some(name)).next();
+    let mut numbers = library.call.params.iter().filter(|(name, _)| is_length(name));
+    let same = numbers.find_map(|(name, value)| (value.as_u64()? == epochs).then_some(name));
     if let Some(name) = same.filter(|_| library.unit == Unit::Step && each > 1 && epochs > 1 && epochs < total) {
         found.push(format!(
-            "schedule.params.{name} is {epochs}, the number of epochs, and counts steps: set unit: UNIT_EPOCH if epochs are meant"
+            "schedule.params.{name} is {epochs}, the number of epochs, and counts steps: set unit: UNIT_EPOCH if epochs \
+             are meant"
         ));
     }
 }
@@ -186,7 +187,8 @@ pub(super) fn has_rates_of_its_own(spec: &Spec, found: &mut Vec<String>) {
     let own = library.call.params.get("initial_learning_rate").and_then(Value::as_f64);
     if let Some(own) = own.filter(|own| spec.base_lr_from.is_none() && own.to_bits() != group.base_lr.to_bits()) {
         found.push(format!(
-            "schedule.params.initial_learning_rate is {own}, and the base_lr of group {:?} is {}: the scheduler's counts",
+            "schedule.params.initial_learning_rate is {own}, and the base_lr of group {:?} is {}: the scheduler's is \
+             used",
             group.name, group.base_lr
         ));
     }
