@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning.pytorch.callbacks import Callback
@@ -13,10 +13,9 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from lrs.arguments import check_arguments
 from lrs.contract import End, Training
 from lrs.errors import UsageError
-from lrs.implied import implying
-from lrs.relength import relength
 from lrs.torch import CallbackArguments, LRScheduler
 from lrs.torch_schedules import controller_of, schedule_of
+from lrs.torch_training import scheduler_of
 from lrs.typed import judged_by
 
 if TYPE_CHECKING:
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
 
     from lightning.pytorch import LightningModule, Trainer
     from typing_extensions import Unpack
-
-    from lrs.arguments import SchedulerArguments
 
 __all__ = ["LrsCallback"]
 
@@ -85,7 +82,7 @@ class LrsCallback(Callback):
             self._training.end(End.STOPPED)
         asked: CallbackArguments = {"tier": 2 if self._keep else int(self._clip)}
         total = trainer.estimated_stepping_batches
-        if total != float("inf") and "target_epochs" not in self._arguments:
+        if total != float("inf"):
             asked["total_steps"] = int(total)
         batches = trainer.num_training_batches
         if batches != float("inf"):
@@ -93,14 +90,10 @@ class LrsCallback(Callback):
             asked["steps_per_epoch"] = max(1, math.ceil(batches / max(1, trainer.accumulate_grad_batches)))
         asked |= self._schedule(trainer, asked.get("steps_per_epoch"))
         asked |= self._objective(trainer)
-        asked |= self._arguments
-        relength(None if before is None else before.core, cast("SchedulerArguments", asked), self._arguments)
         model = pl_module if self._keep else None
-        with implying({"total_steps", "steps_per_epoch", "tier", "objective"} - set(self._arguments)):
-            self.scheduler = LRScheduler(trainer.optimizers[0], self._job, model=model, **asked)
-        self.scheduler.leave_habits()
-        if self.scheduler.core is not None:
-            self.scheduler.core.complete_later()
+        self.scheduler = scheduler_of(
+            trainer.optimizers[0], self._job, self._arguments, asked, model=model, before=before
+        )
         self._training = Training(self.scheduler)
         self._updates = trainer.global_step
         saved, self._state = self._state, None
@@ -160,7 +153,7 @@ class LrsCallback(Callback):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Leave a training that an exception ends."""
         if self._training is not None:
-            self._training.end(End.FAILED, f"{type(exception).__name__}: {exception}"[:200])
+            self._training.fail(exception)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Leave a training that ended in another way."""

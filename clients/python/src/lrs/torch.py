@@ -241,6 +241,18 @@ class LRScheduler(torch.optim.lr_scheduler.LRScheduler):
             for parameter in parameters_of(self.optimizer):
                 parameter.grad = None
 
+    def judge_in_trainer(self, norm: Tensor, loss: Tensor | float | None = None) -> None:
+        """Like `guard_in_trainer`, for trainers that measure the norm of the whole gradient and clip it themselves."""
+        if not self._has_begun:
+            self.begin()
+        self._norm, self._guarded = norm, True
+        deciding = loss if self._broadcast is None else None
+        verdict = judge(self.optimizer, deciding, norm, self._directive.skip_above_norm)
+        self._skipped = verdict.skipped
+        if not verdict.makes:
+            for parameter in parameters_of(self.optimizer):
+                parameter.grad = None
+
     def forget_norm(self) -> None:
         """Do not report the norm that `guard` measured, because the gradient was clipped before."""
         self._norm = None
@@ -268,6 +280,20 @@ class LRScheduler(torch.optim.lr_scheduler.LRScheduler):
     def stop_advice(self) -> str:
         """The service's reason to stop training now; empty if it gives none."""
         return self._directive.stop_advice
+
+    def leave_ranks(self) -> bool:
+        """Exchange nothing with other ranks any more, at the end. Returns whether this rank reports."""
+        self._broadcast = None
+        return self.core is not None
+
+    def mean_over_ranks(self, loss: Tensor | float | None) -> Tensor | float | None:
+        """The mean loss of the ranks that know one. All ranks must call this together, and the host waits for their devices."""
+        return loss if self._broadcast is None else self._broadcast.mean(loss)
+
+    @property
+    def clip_norm(self) -> float | None:
+        """The service's bound for the norm of the next update's gradient; `None` if there is none. For a trainer that clips."""
+        return self._directive.clip_norm
 
     def get_last_lr(self) -> list[float | Tensor]:
         """The rates in force, by parameter group."""

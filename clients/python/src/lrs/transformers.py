@@ -13,10 +13,9 @@ from transformers import Trainer, TrainerCallback
 
 from lrs.arguments import check_arguments
 from lrs.contract import End, Skipped, Training
-from lrs.implied import implying
-from lrs.relength import relength
 from lrs.torch import CallbackArguments, LRScheduler
 from lrs.torch_schedules import schedule_of
+from lrs.torch_training import scheduler_of
 from lrs.typed import judged_by
 
 if TYPE_CHECKING:
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
 
     from transformers import TrainerControl, TrainerState, TrainingArguments
     from typing_extensions import Unpack
-
-    from lrs.arguments import SchedulerArguments
 
 __all__ = ["LrsCallback"]
 
@@ -92,8 +89,6 @@ class LrsCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
             "total_steps": state.max_steps,
             "tier": 2 if self._keep else int(self._clip),
         }
-        if "target_epochs" in self._arguments:
-            del asked["total_steps"]
         batches = _length(kwargs.get("train_dataloader"))
         if batches:
             # What is left over at the end of an epoch is an update of its own.
@@ -101,17 +96,16 @@ class LrsCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
         schedule, is_default = self._schedule(args, state, trainer, kwargs.get("lr_scheduler"))
         asked |= schedule
         asked |= _objective(args)
-        asked |= self._arguments
-        relength(None if before is None else before.core, cast("SchedulerArguments", asked), self._arguments)
-        # Its default schedule is nothing that anybody asked for.
-        filled_in = {"total_steps", "steps_per_epoch", "tier", "objective"}
-        if is_default:
-            filled_in |= {"schedule", "controllers"}
-        with implying(filled_in - set(self._arguments)):
-            self.scheduler = LRScheduler(optimizer, self._job, model=model if self._keep else None, **asked)
-        self.scheduler.leave_habits()
-        if self.scheduler.core is not None:
-            self.scheduler.core.complete_later()
+        self.scheduler = scheduler_of(
+            optimizer,
+            self._job,
+            self._arguments,
+            asked,
+            model=model if self._keep else None,
+            before=before,
+            # Its default schedule is nothing that anybody asked for.
+            implied=("schedule", "controllers") if is_default else (),
+        )
         self._training = Training(self.scheduler)
         if trainer is not None:
             self._follow(trainer, self._training)
@@ -202,22 +196,11 @@ class LrsCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
 
             return clip_grad_norm_
 
-        def with_end(call: Callable[..., Any]) -> Callable[..., Any]:
-            def until_it_raises(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
-                try:
-                    return call(*args, **kwargs)
-                except BaseException as problem:
-                    training.end(End.FAILED, f"{type(problem).__name__}: {problem}"[:200])
-                    raise
-
-            return until_it_raises
-
         accelerator = trainer.accelerator
         self._was_skipped = lambda: bool(accelerator.optimizer_step_was_skipped)
-        _wrap(training, trainer, "training_step", with_loss)
-        _wrap(training, accelerator, "clip_grad_norm_", with_norm)
-        whole = "_run_epoch" if hasattr(trainer, "_run_epoch") else "training_step"
-        _wrap(training, trainer, whole, with_end)
+        training.wrap(trainer, "training_step", with_loss)
+        training.wrap(accelerator, "clip_grad_norm_", with_norm)
+        training.end_with(trainer, "_run_epoch" if hasattr(trainer, "_run_epoch") else "training_step")
 
     def _schedule(
         self, args: TrainingArguments, state: TrainerState, trainer: Trainer | None, theirs: object
@@ -290,25 +273,6 @@ def _calling_trainer(callback: TrainerCallback) -> Trainer | None:
             return caller
         frame = frame.f_back
     return None
-
-
-def _wrap(
-    training: Training, owner: Any, name: str, around: Callable[[Callable[..., Any]], Callable[..., Any]]  # noqa: ANN401
-) -> None:  # fmt: skip
-    """Put a function around a method of one object, until the training ends."""
-    had, before = name in vars(owner), getattr(owner, name)
-    wrapped = around(before)
-    setattr(owner, name, wrapped)
-
-    def remove() -> None:
-        if vars(owner).get(name) is not wrapped:
-            return  # somebody else has put another in its place
-        if had:
-            setattr(owner, name, before)
-        else:
-            delattr(owner, name)
-
-    training.hook(remove)
 
 
 def _length(loader: Any) -> int | None:  # noqa: ANN401

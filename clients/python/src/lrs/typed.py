@@ -47,7 +47,8 @@ def judged_by(metric: str, rises: bool | None = None) -> dict[str, str]:
     """The objective that is this metric. Whether it is to rise is read from its name, unless it is known."""
     if rises is None:
         rises = _RISING.search(metric) is not None
-    return {"metric": allowed_name(metric), "mode": "MODE_MAX" if rises else "MODE_MIN"}
+    name = metric if metric in ("loss", "grad_norm") else allowed_name(metric)
+    return {"metric": name, "mode": "MODE_MAX" if rises else "MODE_MIN"}
 
 
 def as_typed(refusal: LrsError, arguments: SchedulerArguments, groups: Mapping[str, float]) -> LrsError:
