@@ -26,7 +26,8 @@ _RISING: Final = re.compile(
 
 #: A complaint of the service: the path, the value where there is one, and what is allowed.
 _COMPLAINT: Final = re.compile(
-    r"job\.spec\.([\w.\[\]\"' -]+?): (?:(\S+(?: [^:;]{1,40}?)?) is not allowed: (must be ))?"
+    r"job\.spec\.([\w.\[\]\"' -]+?): "
+    r"(?:(\S+(?: [^:;]{1,40}?)?) is not allowed: (must be )|(is required): (must be )?)?"
 )
 
 
@@ -80,7 +81,8 @@ def as_typed(refusal: LrsError, arguments: SchedulerArguments, groups: Mapping[s
     has_length = bool({"total_steps", "target_epochs"} & given.keys())
 
     def say(complaint: re.Match[str]) -> str:
-        path, value, allowed = complaint[1], complaint[2], complaint[3] or ""
+        path, value, is_missing = complaint[1], complaint[2], complaint[4] is not None
+        allowed = complaint[3] or complaint[5] or ""
         root, leaf = re.split(r"[.\[]", path, maxsplit=1)[0], path.rpartition(".")[2]
         written, word = given.get(root), _written_at(given, path)
         if root == "groups" and "groups" not in spec:
@@ -88,17 +90,19 @@ def as_typed(refusal: LrsError, arguments: SchedulerArguments, groups: Mapping[s
         elif root == "controllers" and not isinstance(written, (list, tuple)):
             path = path.replace("controllers[0]", "controllers", 1)
         is_plain = isinstance(written, str) and path != root and "schedule" in root
-        if is_plain and value is None and not has_length:
+        if is_plain and value is None and not is_missing and not has_length:
             return f"{root}: {written!r} needs total_steps: {leaf} "
         if is_plain:
-            which = f"which {allowed}" if value is not None else "which "
-            return f"{root}: {written!r} needs {leaf}, as in {{{written!r}: {{{leaf!r}: …}}}}, {which}"
+            return f"{root}: {written!r} needs {leaf}, as in {{{written!r}: {{{leaf!r}: …}}}}, which {allowed}"
+        if is_missing:
+            # The service cannot tell a 0 from nothing.
+            is_written = allowed and leaf in str(written)
+            missing = f"{path} is missing: it {allowed}" if allowed else f"{path}: is required: "
+            return f"{path}: 0 is not allowed: {allowed}" if is_written else missing
         if value is None:
             return f"{path}: "
         if isinstance(word, str) and word.strip('"') != value.strip('"') and plain.number(word) is None:
             return f"{path}: {word!r}, which is {value}, is not allowed: {allowed}"
-        if value == "0" and path.count(".") >= 2 and leaf not in str(written):
-            return f"{path} is missing: it {allowed}"
         return f"{path}: {value} is not allowed: {allowed}"
 
     text = _COMPLAINT.sub(say, str(refusal))
