@@ -21,6 +21,11 @@ const CHECKS: &[Check] = &[
     schedules::is_zero_too_early,
     schedules::is_over_too_early,
     schedules::reaches_past_the_end,
+    schedules::does_nothing,
+    schedules::never_moves,
+    schedules::counts_steps_for_epochs,
+    schedules::has_rates_of_its_own,
+    schedules::has_no_base_rate,
     schedules::is_held_by_the_limits,
 ];
 

@@ -67,7 +67,7 @@ class Target(Protocol):
     ) -> object:
         """Report an update."""
 
-    def log(self, **metrics: object) -> None:
+    def log(self, *given: Mapping[str, object], **metrics: object) -> None:
         """Report an evaluation."""
 
     def close(self, timeout: float | None = None) -> None:
@@ -201,7 +201,7 @@ class Training:
 
     def evaluated(self, metrics: Mapping[str, object]) -> None:
         """Report an evaluation, where it happens: after the updates so far, and before the next."""
-        self._scheduler.log(**{str(name): value for name, value in metrics.items()})
+        self._scheduler.log(metrics)
 
     def end(self, how: End, reason: str = "") -> None:
         """Remove all hooks, and wait until the service has stored all reports. Further calls do nothing."""

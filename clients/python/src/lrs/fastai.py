@@ -25,6 +25,7 @@ from fastai.torch_core import find_bs
 from lrs.arguments import check_arguments
 from lrs.contract import End, Skipped, Training
 from lrs.fastai_schedules import schedule_of
+from lrs.named import NamedMetrics
 from lrs.torch import CallbackArguments, LRScheduler
 from lrs.torch_training import scheduler_of
 from lrs.torch_view import OptimizerView
@@ -173,12 +174,14 @@ class LrsCallback(Callback):  # type: ignore[misc]
             raise CancelFitException
 
     def after_validate(self) -> None:
-        """Report the validation's loss and metrics, each under `val_` and its name."""
+        """Report the validation's loss and metrics, each under `val_` and its name, and under its own if the job names it."""
         recorder = getattr(self.learn, "recorder", None)
         if self._training is None or self._training.ended is not None or recorder is None:
             return
-        measured = {f"val_{metric.name.removeprefix('valid_')}": metric.value for metric in recorder._valid_mets}
-        self._training.evaluated({name: value for name, value in measured.items() if value is not None})
+        values = {metric.name: metric.value for metric in recorder._valid_mets if metric.value is not None}
+        measured = {f"val_{name.removeprefix('valid_')}": value for name, value in values.items()}
+        core = self.scheduler.core if self.scheduler is not None else None
+        self._training.evaluated(measured | NamedMetrics(core).among(values))
 
     def after_cancel_fit(self) -> None:
         """A callback has stopped the training."""

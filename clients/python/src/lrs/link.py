@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Final
 import grpc
 
 from lrs import errors
+from lrs.errors import sentence
 from lrs.following import Following
+from lrs.lengths import length_of
 from lrs.mailbox import Mailbox
 from lrs.once import WarnOnce
 from lrs.phases import Phases
 from lrs.proxies import proxy_hint
 from lrs.rates import from_wire
-from lrs.registration import find_or_register, grown, start_attempt, steps_ahead
+from lrs.registration import find_or_register, grown, grown_one_by_one, start_attempt, steps_ahead
 from lrs.stream import Stream
 from lrs.v1.job_service_pb2 import GetJobRequest
 from lrs.v1.learning_rate_service_pb2 import GetLearningRateRequest
@@ -90,6 +92,22 @@ class Link:
             unknown = self.job is None and self.refusal is None
             if unknown and not self.changed.wait(max(0.0, deadline - time.monotonic())):
                 return
+
+    @property
+    def length(self) -> int:
+        """The length of the job's training in steps, as far as it is known; 0 if it is open-ended."""
+        job, asked = self.job, self.errand.spec
+        return length_of(job.spec if job is not None else asked) if job or asked else 0
+
+    def length_now(self, timeout: float) -> int:
+        """The length after orders that have changed it in the meantime. Asks the service, for at most `timeout` seconds."""
+        connection = self._connection
+        if connection is not None:
+            try:
+                self.job = connection.get_job(GetJobRequest(name=self.errand.job), timeout)
+            except (grpc.RpcError, ValueError) as failure:  # ValueError: the connection has just been closed
+                log.debug("The length of %s is not known anew: %s", self.errand.job, failure)
+        return self.length
 
     def begin(self, first_step: int) -> None:
         """Let the threads start the attempt at `first_step`."""
@@ -190,7 +208,9 @@ class Link:
         self.refusal = refusal
         self.mailbox.discard()
         if self.announces:
-            self._warn("refused", f"{refusal} Training goes on with the rates that are known.")
+            # With `strict` the next step raises it.
+            goes_on = "" if self._options.strict else " Training goes on with the rates that are known."
+            self._warn("refused", sentence(str(refusal)) + goes_on)
         self.changed.set()
         self.mailbox.news.give()
 
@@ -304,14 +324,22 @@ class Link:
         groups = len(self.errand.groups or ())
         if groups <= self._told_groups:
             return
+        errand, timeout = self.errand, self._options.call_timeout
         try:
-            job = connection.get_job(GetJobRequest(name=self.errand.job), self._options.call_timeout)
-            self.job = grown(connection, self.errand, job, self._options.call_timeout)
+            job = connection.get_job(GetJobRequest(name=errand.job), timeout)
+            problem = ""
+            try:
+                self.job = grown(connection, errand, job, timeout)
+            except grpc.RpcError as failure:
+                if errors.status_code(failure) is not grpc.StatusCode.INVALID_ARGUMENT:
+                    raise
+                self.job, problem = grown_one_by_one(connection, errand, job, timeout)
             self._told_groups = groups
         except (grpc.RpcError, ValueError) as failure:  # ValueError: the connection has just been closed
-            if isinstance(failure, grpc.RpcError) and errors.is_permanent(failure):
-                self._told_groups = groups
-                refused = (
-                    f"{self.errand.job} does not get this trainer's new parameter groups: {errors.details(failure)}"
-                )
-                self._warn("groups", f"{refused} They keep the trainer's own rates.")
+            if not isinstance(failure, grpc.RpcError) or not errors.is_permanent(failure):
+                return
+            self._told_groups = groups
+            problem = f"groups: {errors.details(failure)}"
+        if problem:
+            text = f"{errand.job} does not get this trainer's new parameter {problem}"
+            self._warn(f"groups {groups}", f"{sentence(text)} They keep the trainer's own rates.")

@@ -104,9 +104,9 @@ class OptimizerParamScheduler(Follower):
         known: Any = loss
         self._training.window.add(self.scheduler.mean_over_ranks(known) if self._pipeline else known)
 
-    def log(self, **metrics: object) -> None:
-        """Report metrics, such as an evaluation's `val_loss=0.3`, with the next update."""
-        self._evaluations.append(metrics)
+    def log(self, *given: Mapping[str, object], **metrics: object) -> None:
+        """Report metrics, such as an evaluation's `val_loss=0.3`, with the next update; see `lrs.Scheduler.log`."""
+        self._evaluations.extend((*given, metrics))
 
     def get_lr(self, param_group: Mapping[str, Any]) -> Any:  # noqa: ANN401 (a number or a tensor)
         """The rate in force in a parameter group."""

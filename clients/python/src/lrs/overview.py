@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from lrs.figures import Figures
     from lrs.link import Link
     from lrs.rates import Directive
+    from lrs.v1.job_pb2 import JobSpec
 
 
 class Overview:
@@ -84,6 +85,17 @@ class Overview:
     def next_step(self) -> int:
         """The step that is trained next."""
         return self._link.mailbox.next_step
+
+    @property
+    def total_steps(self) -> int | None:
+        """The length of the job's training in steps; `None` if it is open-ended or not known yet."""
+        return self._link.length or None
+
+    @property
+    def spec(self) -> JobSpec | None:
+        """The job's spec as it is registered, or else as it was asked for; `None` if neither is known."""
+        job = self._link.job
+        return job.spec if job is not None else self._link.errand.spec
 
     @property
     def groups(self) -> list[str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import ray.train
 
 from lrs import plain
+from lrs.named import NamedMetrics
 from lrs.torch import LRScheduler as TorchLRScheduler
 
 if TYPE_CHECKING:
@@ -57,17 +58,20 @@ class LRScheduler(TorchLRScheduler):
 
         Args:
             metrics: Those of `ray.train.report`. Numbers whose names begin with `val_`, `eval_` or `test_` are an
-                evaluation. `eval_loss` is reported as `val_loss`, which the service's controllers read.
+                evaluation; so is what the job's controllers and objective name. `eval_loss` is reported as `val_loss`, which
+                the service's controllers read.
             checkpoint: That of `ray.train.report`, of a local directory, which gets the file `lrs.json`. Default: none.
             more: Other arguments of `ray.train.report`.
         """
+        named = NamedMetrics(self.core)
+        wanted = named.among(metrics).keys()
         measured = {
-            "val_loss" if name == "eval_loss" else name: value
+            name: value
             for name, value in metrics.items()
-            if name.startswith(_EVALUATED) and plain.number(value) is not None
+            if (name.startswith(_EVALUATED) or name in wanted) and plain.number(value) is not None
         }
         if measured:
-            self.log(**measured)
+            self.log(named.evaluation(measured))
         if checkpoint is not None:
             with checkpoint.as_directory() as directory:
                 (Path(directory) / _STATE_FILE).write_text(json.dumps(self.state_dict()))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from lrs.contract import End, Training
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from types import TracebackType
 
     from lrs.torch import LRScheduler
@@ -20,9 +21,9 @@ class Follower:
         """The scheduler of the optimizer's rates."""
         self._training = Training(scheduler)
 
-    def log(self, **metrics: object) -> None:
-        """Report metrics, such as an evaluation's `val_loss=0.3`, with the next update."""
-        self._training.evaluated(metrics)
+    def log(self, *given: Mapping[str, object], **metrics: object) -> None:
+        """Report metrics, such as an evaluation's `val_loss=0.3`, with the next update; see `lrs.Scheduler.log`."""
+        self.scheduler.log(*given, **metrics)
 
     @property
     def stop_advice(self) -> str:

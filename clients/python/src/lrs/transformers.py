@@ -13,6 +13,7 @@ from transformers import Trainer, TrainerCallback
 
 from lrs.arguments import check_arguments
 from lrs.contract import End, Skipped, Training
+from lrs.named import NamedMetrics, is_evaluation
 from lrs.torch import CallbackArguments, LRScheduler
 from lrs.torch_schedules import schedule_of
 from lrs.torch_training import scheduler_of
@@ -72,6 +73,7 @@ class LrsCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
         self._stop = stop
         self._arguments = arguments
         self._training: Training | None = None
+        self._named: NamedMetrics | None = None
         self._was_skipped: Callable[[], bool] = bool
         self._norm: object = None
         self._rate: float | None = None
@@ -107,6 +109,8 @@ class LrsCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
             implied=("schedule", "controllers") if is_default else (),
         )
         self._training = Training(self.scheduler)
+        self._named = NamedMetrics(self.scheduler.core)
+        self._miss(args, trainer, self._named)
         if trainer is not None:
             self._follow(trainer, self._training)
         else:
@@ -149,16 +153,31 @@ class LrsCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
     def on_evaluate(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any  # noqa: ANN401
     ) -> None:  # fmt: skip
-        """Report an evaluation, with `eval_loss` under the name `val_loss`, which the service's controllers read."""
+        """Report an evaluation, with `eval_loss` under the name `val_loss`, which the service's controllers read.
+
+        What the job's spec names is reported under that name too: `eval_loss` itself, `val_accuracy` or `accuracy` for
+        `eval_accuracy`.
+        """
         metrics: Mapping[str, object] = kwargs.get("metrics") or {}
-        if self._training is None or self._training.ended is not None:
+        if self._training is None or self._training.ended is not None or self._named is None:
             return
         kept = {
-            "val_loss" if name == "eval_loss" else name: value
+            name: value
             for name, value in metrics.items()
             if isinstance(value, (int, float)) and not name.endswith(_NOT_MEASURED)
         }
-        self._training.evaluated(kept)
+        self._training.evaluated(self._named.evaluation(kept))
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any  # noqa: ANN401
+    ) -> None:  # fmt: skip
+        """Report what the spec names among the metrics that the Trainer logs of its training."""
+        logs: Mapping[str, object] = kwargs.get("logs") or {}
+        if self._training is None or self._training.ended is not None or self._named is None:
+            return
+        # An evaluation logs its metrics too, with its run time, and `on_evaluate` reports them.
+        if not any(name.endswith("_runtime") for name in logs):
+            self._training.evaluated(self._named.among(logs))
 
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any  # noqa: ANN401
@@ -201,6 +220,22 @@ class LrsCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
         training.wrap(trainer, "training_step", with_loss)
         training.wrap(accelerator, "clip_grad_norm_", with_norm)
         training.end_with(trainer, "_run_epoch" if hasattr(trainer, "_run_epoch") else "training_step")
+
+    def _miss(self, args: TrainingArguments, trainer: Trainer | None, named: NamedMetrics) -> None:
+        """Warn of evaluations that the spec names and that this Trainer does not make."""
+        if trainer is None:
+            return
+        evaluates = str(getattr(args.eval_strategy, "value", args.eval_strategy)) != "no"
+        # A class of its own may measure more than `compute_metrics`.
+        is_plain = type(trainer) is Trainer and trainer.compute_metrics is None
+
+        def can_come(metric: str) -> bool:
+            if not is_evaluation(metric):
+                return True  # the Trainer's `log` may be called with it
+            return evaluates and (not is_plain or metric.endswith("loss"))
+
+        how = "compute_metrics, which makes the metrics of an evaluation" if evaluates else "eval_strategy='epoch'"
+        named.miss((), can_come, f"Give the Trainer {how}, or change the job's spec.")
 
     def _schedule(
         self, args: TrainingArguments, state: TrainerState, trainer: Trainer | None, theirs: object
