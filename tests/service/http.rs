@@ -210,7 +210,7 @@ async fn words_of_length_in_a_change_are_measured_by_the_job() {
     let body = format!(r#"{{"spec": {spec}}}"#);
     request(&server, "POST", "/v1/namespaces/test/jobs?job_id=a", "", &body).await;
     let path = "/v1/namespaces/test/jobs/a";
-    let patch = async |query: &str, spec: &str| {
+    let change = async |query: &str, spec: &str| {
         let body = format!(r#"{{"spec": {spec}}}"#);
         request(&server, "PATCH", &format!("{path}{query}"), "", &body).await
     };
@@ -222,7 +222,7 @@ async fn words_of_length_in_a_change_are_measured_by_the_job() {
         (r#"{"schedule": {"cosine": {"decay_steps": "50000tok"}}}"#, "/spec/schedule/cosine/decay_steps", "50"),
         (r#"{"steps_per_epoch": 7, "total_steps": "20ep"}"#, "/spec/total_steps", "140"),
     ] {
-        let changed = patch("", spec).await.json();
+        let changed = change("", spec).await.json();
         assert_eq!(changed.pointer(field), Some(&steps.into()), "{spec}: {changed}");
     }
     // What the change takes away measures nothing.
@@ -231,7 +231,7 @@ async fn words_of_length_in_a_change_are_measured_by_the_job() {
         ("?update_mask=*", r#"{"groups": [{"base_lr": 1}], "total_steps": "20ep"}"#),
         ("", r#"{"steps_per_epoch": null, "total_steps": "20ep"}"#),
     ] {
-        let refused = problem(&patch(query, spec).await, 400, Some("INVALID_ARGUMENT"));
+        let refused = problem(&change(query, spec).await, 400, Some("INVALID_ARGUMENT"));
         assert!(refused["detail"].as_str().unwrap().contains("needs the job's `steps_per_epoch`"), "{refused}");
     }
     let nobody = request(&server, "PATCH", "/v1/namespaces/test/jobs/b", "", r#"{"spec": {"total_steps": "20ep"}}"#);

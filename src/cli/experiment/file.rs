@@ -39,9 +39,14 @@ struct Written {
     seeds: Vec<i64>,
     job_id: Option<String>,
     command: Option<String>,
-    /// The arms that are there, each with its own command if it has one.
-    scheduled: Option<Option<String>>,
-    baseline: Option<Option<String>>,
+    scheduled: Option<WrittenArm>,
+    baseline: Option<WrittenArm>,
+}
+
+/// An arm as written, but for its spec.
+#[derive(Debug)]
+struct WrittenArm {
+    command: Option<String>,
 }
 
 impl Written {
@@ -56,7 +61,8 @@ impl Written {
         let arm = |word: &str| {
             let place = format!("arms.{word}");
             let Some(arm) = arms.get(word).filter(|arm| !arm.is_null()) else { return Ok(None) };
-            text(&fields(Some(arm), &place, &["spec", "command"])?, &place, "command").map(Some)
+            let arm = fields(Some(arm), &place, &["spec", "command"])?;
+            Ok(Some(WrittenArm { command: text(&arm, &place, "command")? }))
         };
         Ok(Self {
             name: text(&top, "", "name")?.ok_or_else(|| required("name", "warmup"))?,
@@ -210,13 +216,13 @@ fn parse(name: &str, text: &str, surroundings: Surroundings<'_>) -> Result<Exper
     let job_id = Template::parse("job_id", written.job_id.as_deref().unwrap_or(JOB_ID), &JOB_ID_NAMES)?;
     let shared = document.get("spec").unwrap_or(&Value::Null);
     let mut runs = Vec::new();
-    for (arm, word, own_command) in [(Arm::Scheduled, "scheduled", scheduled), (Arm::Baseline, "baseline", baseline)] {
+    for (arm, word, written_arm) in [(Arm::Scheduled, "scheduled", scheduled), (Arm::Baseline, "baseline", baseline)] {
         let over = document.pointer(&format!("/arms/{word}/spec")).unwrap_or(&Value::Null);
         check_free(name, &[("spec", shared), (&format!("arms.{word}.spec"), over)])?;
         let in_arm =
             |failure: Failure| Failure { message: format!("{name}: arms.{word}.spec: {}", failure.message), ..failure };
         let spec = spec_of(&overlay(shared, over).map_err(in_arm)?).map_err(in_arm)?;
-        let command = own_command.as_ref().or(written.command.as_ref());
+        let command = written_arm.command.as_ref().or(written.command.as_ref());
         let command = command.map(|text| Template::parse("command", text, &COMMAND_NAMES)).transpose()?;
         for &seed in &all_seeds {
             let value = |name: &str| match name {
