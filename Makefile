@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test fmt lint doc unit conformance golden browser deploy-check audit chaos fuzz kernels gpu-check \
-	bench-stats bench-rpc bench-idle bench-limits bench-monitor bench-training long-job python bench-python
+	wheels bench-stats bench-rpc bench-idle bench-limits bench-monitor bench-training long-job python bench-python
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +56,10 @@ audit: ## Look up the dependencies in RustSec's advisories (needs GitHub)
 
 python: ## Check and test the Python client against the server of this clone
 	@scripts/test.sh python_client
+
+PROFILE ?= dist
+wheels: ## Build the packages for PyPI into target/wheels: [PROFILE=dist]
+	@scripts/wheels.sh $(PROFILE)
 
 bench-python: ## A step of the Python client beside PyTorch's own scheduler, and its background work
 	@scripts/need.sh build-essential

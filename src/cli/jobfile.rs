@@ -6,9 +6,9 @@ use std::{fs, io::Read as _, path::Path};
 use prost::Name;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
-use serde_saphyr::{Error, UserMessageFormatter};
+use serde_saphyr::Error;
 
-use super::{assignment::Assignment, failure::Failure};
+use super::{assignment::Assignment, failure::Failure, yaml};
 use lrs_proto::{
     Job,
     json::Canonical,
@@ -19,6 +19,8 @@ use lrs_proto::{
 
 mod place;
 
+/// How many of a file's wrong jobs are told beside the first.
+const MAX_FAILURES: usize = 9;
 /// The largest job file.
 pub const MAX_FILE_BYTES: u64 = 16 << 20;
 
@@ -90,14 +92,24 @@ pub(crate) fn parse(name: &str, text: &str, changes: &[Assignment]) -> Result<Ve
 }
 
 fn parse_in(name: &str, text: &str, changes: &[Assignment], scale: Scale) -> Result<Vec<Job>, Failure> {
-    let documents: Vec<Value> = serde_saphyr::from_multiple(text).map_err(|error| explain(name, &error))?;
-    if documents.is_empty() {
+    let documents = yaml::documents(text).map_err(|error| explain(name, &error))?;
+    // A line of dashes at the end begins a document that is nothing.
+    let written: Vec<(usize, &Value)> =
+        documents.iter().enumerate().filter(|(_, document)| !document.is_null()).collect();
+    if written.is_empty() {
         return Err(Failure::invalid(format!("{name} is empty")).with_hint("examples/ has job files to begin with"));
     }
     // The top-level fields tell a bare spec from a job, so that errors are about the right message.
     let is_job = |document: &Value| document.get("spec").is_some() || document.get("name").is_some();
     let of_jobs = documents.iter().any(is_job);
-    let jobs = documents.iter().enumerate().map(|(index, document)| {
+    let read = written.into_iter().map(|(index, document)| {
+        if !document.is_object() {
+            let problem = Problem::at("", "this is not a job: a job has names and values".to_owned());
+            return Err(misread(name, text, index, &problem).with_hint(
+                "a job file is YAML, with `name: vision/cifar` and `spec:` at its top, the fields of the spec below that, \
+                 and a line `---` between two jobs",
+            ));
+        }
         let job = if of_jobs {
             typed(document, scale)
         } else {
@@ -105,7 +117,25 @@ fn parse_in(name: &str, text: &str, changes: &[Assignment], scale: Scale) -> Res
         };
         change(&job.map_err(|problem| misread(name, text, index, &problem))?, changes)
     });
-    jobs.collect()
+    all(read)
+}
+
+/// All that was read, or all that could not be.
+fn all<T>(read: impl Iterator<Item = Result<T, Failure>>) -> Result<Vec<T>, Failure> {
+    let (mut found, mut failures) = (Vec::new(), Vec::new());
+    for one in read {
+        match one {
+            Ok(one) => found.push(one),
+            Err(failure) => failures.push(failure),
+        }
+    }
+    let mut failures = failures.into_iter();
+    let Some(mut first) = failures.next() else { return Ok(found) };
+    for other in failures.take(MAX_FAILURES) {
+        first.message += "; ";
+        first.message += &other.message;
+    }
+    Err(first)
 }
 
 /// The failure that something in a document of a file cannot be read.
@@ -121,43 +151,7 @@ pub(super) fn explain(name: &str, error: &Error) -> Failure {
         Some(location) if location.line() > 0 => format!("{name}:{}:{}", location.line(), location.column()),
         _ => name.to_owned(),
     };
-    Failure::invalid(format!("{place}: {}", syntax(error)))
-}
-
-/// What is wrong with a text that is no YAML, or not the YAML that is needed: in words about the text.
-pub(super) fn syntax(error: &Error) -> String {
-    match error.without_snippet() {
-        Error::SerdeUnknownField { field, expected, .. } => {
-            let known = snake_case_only(expected);
-            let meant = nearest(field, &known).map(|meant| format!("did you mean {meant:?}? ")).unwrap_or_default();
-            format!("the field {field:?} is not allowed here: {meant}There are {}", known.join(", "))
-        }
-        Error::SerdeUnknownVariant { variant, expected, .. } => {
-            format!("{variant:?} is not allowed here: there are {}", expected.join(", "))
-        }
-        Error::DuplicateMappingKey { key, .. } => {
-            format!("{:?} is there already: each name may be there once", key.as_deref().unwrap_or("a name"))
-        }
-        Error::Budget { .. } | Error::AliasExpansionLimitExceeded { .. } | Error::AliasReplayLimitExceeded { .. } => {
-            "the text is too large once its aliases are written out, or nested too deeply".to_owned()
-        }
-        other => {
-            let message = other.render_with_formatter(&UserMessageFormatter);
-            message.lines().next().unwrap_or_default().to_owned()
-        }
-    }
-}
-
-/// The name in `known` that is nearest to the one written, if any is near.
-fn nearest<'a>(written: &str, known: &[&'a str]) -> Option<&'a str> {
-    let similarity = |name: &str| strsim::jaro_winkler(written, name);
-    let best = known.iter().copied().max_by(|a, b| similarity(a).total_cmp(&similarity(b)))?;
-    (similarity(best) > 0.75).then_some(best)
-}
-
-/// The generated code lists names of several words in two spellings; this keeps the spelling of the .proto files.
-fn snake_case_only<'a>(names: &[&'a str]) -> Vec<&'a str> {
-    names.iter().copied().filter(|name| !name.contains(char::is_uppercase)).collect()
+    Failure::invalid(format!("{place}: {}", yaml::syntax(error)))
 }
 
 fn is_stdin(path: &Path) -> bool {
@@ -275,9 +269,48 @@ spec:
     }
 
     #[test]
+    fn every_wrong_job_is_told() {
+        let text = [JOB.replace("base_lr", "base_rl"), JOB.to_owned(), JOB.replace("1e-1", "fast")].join("---");
+        let failure = jobs(&text).unwrap_err();
+        assert!(failure.message.contains("job.yaml:7:") && failure.message.contains("job.yaml:25:"), "{failure}");
+    }
+
+    #[test]
+    fn what_is_no_job_at_all_is_told_what_one_looks_like() {
+        for text in ["- name: a/b\n- name: a/c\n", "name = \"a/b\"\n", "just a text", "5"] {
+            let failure = jobs(text).unwrap_err();
+            assert!(failure.message.contains("this is not a job"), "{failure}");
+            assert!(
+                failure.hint.as_deref().is_some_and(|hint| hint.contains("spec:") && hint.contains("---")),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_value_that_is_left_empty_is_not_set_or_is_named_with_what_to_write() {
+        let read = jobs("name:\nspec:\n  groups:\n    - base_lr: 0.1\n  controllers:\n  total_steps:\n---\n").unwrap();
+        assert_eq!((read.len(), read[0].name.as_str(), spec(&read[0]).total_steps), (1, "", None));
+        for (text, says) in [
+            (
+                JOB.replace("cosine: {}", "cosine:"),
+                "job.yaml:9:11: spec.schedule.cosine: no value is not allowed here: write {cosine: {}}",
+            ),
+            (JOB.replace("total_steps: 1000", "total_steps: !foo 1000"), "the tag !foo"),
+            (JOB.replace("1e-1", ".nan"), ""),
+        ] {
+            match jobs(&text) {
+                Ok(read) => assert!(spec(&read[0]).groups[0].base_lr.is_nan() && says.is_empty(), "{text}"),
+                Err(failure) => assert!(failure.message.contains(says) && !says.is_empty(), "{failure}"),
+            }
+        }
+    }
+
+    #[test]
     fn an_empty_file_is_refused() {
         assert!(jobs("").unwrap_err().message.contains("empty"));
         assert!(jobs("# only a comment\n").unwrap_err().message.contains("empty"));
+        assert!(jobs("---\n---\n").unwrap_err().message.contains("empty"));
     }
 
     #[test]

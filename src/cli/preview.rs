@@ -7,7 +7,7 @@ use super::{
     failure::{Exit, Failure},
     heart, jobfile, output,
     steps::StepList,
-    values::whole,
+    values::{Length, length},
 };
 use lrs_engine::{Curve, CurveSteps, Error};
 use lrs_model::{name::JobName, spec::Spec, violation::Violations};
@@ -46,15 +46,15 @@ pub struct Args {
     /// Set a field of every spec, such as `spec.groups[0].base_lr=0.1`; may be given several times
     #[arg(long = "set", value_name = "PATH=VALUE")]
     changes: Vec<Assignment>,
-    /// Only these steps, such as 0,10,20..100 or 0..1000:50; ranges include both ends
+    /// Only these steps, such as 0,10,20..100, 0..1000:50 or 1ep,5ep; ranges include both ends
     #[arg(long, value_name = "STEPS", conflicts_with = "every")]
     steps: Option<StepList>,
-    /// Every so many steps [default: for about 20 lines in a table, 1000 points otherwise]
-    #[arg(long, value_name = "N", value_parser = whole(1..=u64::MAX))]
-    every: Option<u64>,
+    /// Every so many steps, or 1ep [default: for about 20 lines in a table, 1000 points otherwise]
+    #[arg(long, value_name = "N", value_parser = length(1))]
+    every: Option<Length>,
     /// The last step if a spec has no `total_steps`
-    #[arg(long, value_name = "STEP", default_value_t = 1000, value_parser = whole(1..=u64::MAX))]
-    end: u64,
+    #[arg(long, value_name = "STEP", default_value = "1000", value_parser = length(1))]
+    end: Length,
     /// How to show the curves; html is a page that needs nothing else
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
@@ -181,21 +181,25 @@ fn previews(specs: &[(String, Spec)], args: &Args, format: Format) -> Result<Vec
         Err(Error::Invalid(violations)) => Err(refused(label, &violations)),
         Err(error) => Err(Failure::new(Exit::Failed, error)),
     };
-    let steps = if let Some(StepList(steps)) = &args.steps {
-        steps.clone()
-    } else {
-        let every = |spec: &Spec| match (args.every, format) {
-            (None, Format::Table) => Some(spec.total_steps.unwrap_or(args.end).div_ceil(TABLE_LINES).max(1)),
-            (every, _) => every,
+    let own_steps = |named: &(String, Spec)| {
+        let (label, spec) = named;
+        let wrong = |flag: &str, problem: String| Failure::invalid(format!("{flag}: {problem} ({label})"));
+        let in_steps =
+            |flag: &str, length: &Length| length.in_steps(spec.into()).map_err(|problem| wrong(flag, problem));
+        if let Some(steps) = &args.steps {
+            return steps.in_steps(spec.into()).map_err(|problem| wrong("--steps", problem.to_string()));
+        }
+        let end = in_steps("--end", &args.end)?;
+        let every = match (&args.every, format) {
+            (Some(every), _) => Some(in_steps("--every", every)?),
+            (None, Format::Table) => Some(spec.total_steps.unwrap_or(end).div_ceil(TABLE_LINES).max(1)),
+            (None, _) => None,
         };
-        let own_steps = |named: &(String, Spec)| {
-            curve(named, CurveSteps::Every { every: every(&named.1), end: args.end }).map(|own| own.curve.steps)
-        };
-        let mut steps = specs.iter().map(own_steps).collect::<Result<Vec<_>, _>>()?.concat();
-        steps.sort_unstable();
-        steps.dedup();
-        steps
+        curve(named, CurveSteps::Every { every, end }).map(|own| own.curve.steps)
     };
+    let mut steps = specs.iter().map(own_steps).collect::<Result<Vec<_>, _>>()?.concat();
+    steps.sort_unstable();
+    steps.dedup();
     specs.iter().map(|named| curve(named, CurveSteps::At(steps.clone()))).collect()
 }
 
@@ -233,6 +237,16 @@ mod tests {
         fs::write(&path, spec).unwrap();
         let line = ["preview", "-f", path.to_str().unwrap()].into_iter().chain(arguments.iter().copied());
         text(&Line::parse_from(line).args)
+    }
+
+    #[test]
+    fn steps_may_be_in_words_that_the_spec_measures() {
+        let spec = "{total_steps: 100, steps_per_epoch: 10, groups: [{base_lr: 1}], schedule: {linear: {}}}";
+        let csv = |arguments: &[&str]| text_of(spec, &[arguments, &["--format", "csv"]].concat());
+        assert_eq!(csv(&["--steps", "0,5ep"]).unwrap(), "step,spec default learning_rate\n0,1\n50,0.5\n");
+        assert_eq!(csv(&["--every", "1ep"]).unwrap(), csv(&["--every", "10"]).unwrap());
+        let problem = text_of(LINEAR, &["--every", "1ep"]).unwrap_err().message;
+        assert!(problem.contains("--every") && problem.contains("steps_per_epoch"), "{problem}");
     }
 
     const LINEAR: &str = "{total_steps: 100, groups: [{base_lr: 1}], schedule: {linear: {}}}";

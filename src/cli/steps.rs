@@ -3,22 +3,27 @@
 use std::str::FromStr;
 
 use lrs_model::MAX_STEP;
+use lrs_proto::lengths::{self, Scale};
 
 /// The most steps that one list may name.
 const MAX_STEPS: usize = 100_000;
 
-/// Steps, rising, each once.
+/// Steps as they were listed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StepList(pub Vec<u64>);
+pub struct StepList(String);
 
 /// Why a list of steps is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidSteps {
     /// A part is neither a step nor a range.
     #[error(
-        "{0:?} is not allowed: must be a step, a range such as 20..100, or a range with a distance such as 0..1000:50"
+        "{0:?} is not allowed: must be a step, a range such as 20..100, or a range with a distance such as 0..1000:50; \
+         each may be in words, such as 5ep"
     )]
     Part(String),
+    /// A part in words, of which the job does not say what they need.
+    #[error("{0}")]
+    Words(String),
     /// A range that ends before it begins.
     #[error("{0:?} ends before it begins")]
     Falling(String),
@@ -37,9 +42,26 @@ impl FromStr for StepList {
     type Err = InvalidSteps;
 
     fn from_str(text: &str) -> Result<Self, InvalidSteps> {
+        let list = Self(text.to_owned());
+        let is_in_words = text.contains(|c: char| c.is_alphabetic() || c == '%');
+        match list.in_steps(Scale::ANY) {
+            Err(problem @ InvalidSteps::Part(_)) => Err(problem),
+            // Which of two steps in words is the later is not known yet.
+            Err(problem) if !is_in_words => Err(problem),
+            _ => Ok(list),
+        }
+    }
+}
+
+impl StepList {
+    /// The steps, rising, each once; words are measured by `scale`.
+    ///
+    /// # Errors
+    /// The part that is wrong, or that there are too many steps.
+    pub fn in_steps(&self, scale: Scale) -> Result<Vec<u64>, InvalidSteps> {
         let mut steps = Vec::new();
-        for part in text.split(',') {
-            let (first, last, distance) = range(part.trim())?;
+        for part in self.0.split(',') {
+            let (first, last, distance) = range(part.trim(), scale)?;
             let distance_steps = usize::try_from(distance).unwrap_or(usize::MAX);
             // One more than the limit is enough to know that there are too many.
             steps.extend((first..=last).step_by(distance_steps).take(MAX_STEPS + 1 - steps.len()));
@@ -49,13 +71,19 @@ impl FromStr for StepList {
         }
         steps.sort_unstable();
         steps.dedup();
-        Ok(Self(steps))
+        Ok(steps)
     }
 }
 
 /// First step, last step and distance of `part`.
-fn range(part: &str) -> Result<(u64, u64, u64), InvalidSteps> {
-    let whole = |text: &str| text.trim().parse::<u64>().map_err(|_| InvalidSteps::Part(part.to_owned()));
+fn range(part: &str, scale: Scale) -> Result<(u64, u64, u64), InvalidSteps> {
+    let whole = |text: &str| {
+        let text = text.trim();
+        text.parse::<u64>().or_else(|_| match lengths::steps(text, Scale::ANY) {
+            Ok(_) => lengths::steps(text, scale).map_err(InvalidSteps::Words),
+            Err(_) => Err(InvalidSteps::Part(part.to_owned())),
+        })
+    };
     let (first, last, distance) = match part.split_once("..") {
         None => (whole(part)?, whole(part)?, 1),
         Some((first, rest)) => match rest.split_once(':') {
@@ -79,7 +107,16 @@ mod tests {
     use super::*;
 
     fn steps(text: &str) -> Result<Vec<u64>, InvalidSteps> {
-        text.parse().map(|StepList(steps)| steps)
+        text.parse().and_then(|list: StepList| list.in_steps(Scale::default()))
+    }
+
+    #[test]
+    fn steps_may_be_in_words() {
+        let scale = Scale::of(&lrs_proto::JobSpec { steps_per_epoch: Some(10), ..Default::default() });
+        let list: StepList = "5, 1ep..3ep:1ep, 25..3ep:5".parse().unwrap();
+        assert_eq!(list.in_steps(scale), Ok(vec![5, 10, 20, 25, 30]));
+        assert!(matches!(list.in_steps(Scale::default()), Err(InvalidSteps::Words(_))));
+        assert_eq!(steps("3parsecs"), Err(InvalidSteps::Part("3parsecs".to_owned())));
     }
 
     #[test]

@@ -14,12 +14,13 @@ use axum::{
 };
 use lrs_engine::Error;
 use lrs_model::violation::Violations;
-use lrs_proto::reflect::http_routes;
+use lrs_proto::{lengths::Scale, reflect::http_routes};
 use tonic::Status;
 
 use super::{Problem, Shared, body, reports, watch};
 
 mod route;
+mod scale;
 mod template;
 
 use route::{Body, Route};
@@ -66,7 +67,11 @@ async fn answer(
         Body::None => Bytes::new(),
         Body::Whole | Body::Field(..) => body::read(request).await?,
     };
-    let wire: Bytes = route.request(&texts, parameters, &body, &mut violations).into();
+    let scale = match route.measure(&texts, &body) {
+        Some(job) => scale::of_job(&shared.calls, job, &route.mask(&parameters)).await?,
+        None => Scale::default(),
+    };
+    let wire: Bytes = route.request(&texts, parameters, (&body, scale), &mut violations).into();
     violations.into_result(()).map_err(Error::Invalid)?;
 
     if route.is_stream {

@@ -13,7 +13,7 @@ use super::{
     door::Door,
     fields::{self, checked, only_job_name},
 };
-use lrs_engine::{Change, Error, Fork, NewJob};
+use lrs_engine::{Change, Engine, Error, Fork, NewJob};
 use lrs_model::{
     job::State,
     name::{JobName, parse_parent},
@@ -31,6 +31,7 @@ use lrs_runtime::heavy::in_place;
 
 mod apply;
 mod listing;
+mod recorded;
 mod update;
 mod watch;
 
@@ -72,7 +73,11 @@ impl JobService for Jobs {
         let mut v = Violations::new();
         let name = fields::child_name(&mut v, &parent, &job_id);
         let order = fields::order(&mut v, author, reason, request_id);
-        let spec = fields::spec(&mut v, &engine, "job.spec", job.and_then(|job| job.spec));
+        let mut job = job.unwrap_or_default();
+        let spec = fields::spec(&mut v, &engine, "job.spec", job.spec.take());
+        if let Some(name) = &name {
+            check_given(&mut v, &engine, name, &job).await.map_err(status::of)?;
+        }
         let (name, spec) = checked(v, name.zip(spec)).map_err(status::of)?;
         if validate_only {
             let spec = Some(convert::spec::to_proto(&spec));
@@ -234,6 +239,31 @@ fn below(field: &'static str) -> impl Fn(Error) -> Error {
             Error::Invalid(violations)
         }
         other => other,
+    }
+}
+
+/// Notes what a request to register `name` says of the job beside its spec, where that is not so.
+async fn check_given(v: &mut Violations, engine: &Engine, name: &JobName, job: &Job) -> Result<(), Error> {
+    if !job.name.is_empty() && job.name != name.as_str() {
+        let allowed = format_args!("{:?}, as `parent` and `job_id` say, or left out", name.as_str());
+        v.refuse("job.name", format_args!("{:?}", job.name), allowed);
+    }
+    if job.etag.is_empty() && !recorded::is_in(job) {
+        return Ok(());
+    }
+    match engine.job(name).await {
+        Ok(current) if !job.etag.is_empty() && job.etag != current.etag() => {
+            Err(Error::EtagMismatch { job: name.clone(), expected: job.etag.clone(), found: current.etag() })
+        }
+        Ok(current) => {
+            v.within("job", |v| recorded::refuse(v, job, &current));
+            Ok(())
+        }
+        Err(Error::JobNotFound(_)) => {
+            v.within("job", |v| recorded::refuse_for_new(v, job));
+            Ok(())
+        }
+        Err(error) => Err(error),
     }
 }
 

@@ -120,6 +120,37 @@ fn wsd_warms_up_stays_and_decays_at_the_end() {
 }
 
 #[test]
+fn wsd_decays_over_the_last_fifth_unless_told_otherwise() {
+    for (total, decay) in [(100, 20), (63, 13), (62, 12), (2, 1)] {
+        let curve = |params| expand(&S::named("wsd", params), Some(total), &mut Violations::new());
+        assert_eq!(curve(json!({})), curve(json!({"decay_steps": decay})), "of {total}");
+    }
+    let open = "wsd.total_steps: must be set where there is no total_steps to take it from";
+    assert_eq!(wrong(&S::named("wsd", json!({})), None), [open]);
+}
+
+#[test]
+fn what_is_required_is_named_and_no_value_that_nobody_wrote() {
+    for (form, field) in [
+        ("step", "step_size"),
+        ("exponential", "gamma"),
+        ("inverse_sqrt", "timescale"),
+        ("cosine_restarts", "first_steps"),
+        ("cyclic", "up_steps"),
+        ("power_law", "tau"),
+        ("geometric", "rate"),
+        ("repeat", "first"),
+        ("stair", "every"),
+        ("chain", "links"),
+    ] {
+        let found = wrong(&read(json!({form: {}})), Some(100));
+        let required = format!("{form}.{field}: is required: must be ");
+        assert!(found.iter().any(|problem| problem.starts_with(&required)), "{found:?}");
+        assert!(found.iter().all(|problem| !problem.contains("0 is not") && !problem.contains("0 links")), "{found:?}");
+    }
+}
+
+#[test]
 fn cosine_restarts_begin_again_in_growing_cycles() {
     let restarts = S::named("cosine_restarts", json!({"first_steps": 10, "growth": 2.0}));
     assert_curve(&restarts, None, &[(0, 0.8), (5, 0.4), (10, 0.8), (20, 0.4), (30, 0.8), (50, 0.4), (70, 0.8)]);
@@ -314,7 +345,7 @@ fn each_parameter_out_of_range_is_refused() {
             ],
         ),
         (
-            read(json!({"wsd": {"warmup_steps": u64::MAX, "total_steps": 0, "shape": {"exp": 1.0}}})),
+            read(json!({"wsd": {"warmup_steps": u64::MAX, "decay_steps": 0, "total_steps": 0, "shape": {"exp": 1.0}}})),
             &["wsd.warmup_steps", "wsd.decay_steps", "wsd.total_steps", "wsd.shape.exp"],
         ),
         (

@@ -233,3 +233,73 @@ async fn http_applies_too_and_an_etag_and_the_parent_are_heeded() {
     assert!(status == 200 && answer.contains("OUTCOME_CREATED"), "{status} {answer}");
     assert_eq!(lengths(&server).await.len(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_etag_names_a_job_that_is_there_as_it_is() {
+    let server = Server::sqlite().await;
+    let with_etag = |etag: &str| Job { etag: etag.to_owned(), ..wanted("a", long(10)) };
+    let apply = async |job: Job| server.jobs().await.apply_jobs(request(vec![job])).await;
+
+    let status = apply(with_etag("\"zzz\"")).await.unwrap_err();
+    assert!(status.code() == Code::InvalidArgument && status.message().contains("jobs[0].etag"), "{status:?}");
+    assert_eq!(lengths(&server).await, []);
+
+    let applied = apply(wanted("a", long(10))).await.unwrap().into_inner().jobs;
+    let etag = applied[0].job.as_ref().unwrap().etag.clone();
+    assert_eq!(apply(with_etag("\"zzz\"")).await.unwrap_err().code(), Code::Aborted);
+    assert_eq!(outcomes(&apply(with_etag(&etag)).await.unwrap().into_inner().jobs), [Outcome::Unchanged]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_service_alone_writes_cannot_be_applied() {
+    let server = Server::sqlite().await;
+    let file = |more: &str| format!("name: test/a\n{more}\nspec: {{groups: [{{base_lr: 0.1}}], total_steps: 10}}\n");
+    for command in ["apply", "register"] {
+        let (out, err) = texts(&lrs(&server, command, &file("state: completed")));
+        assert!(err.contains("state") && err.contains("new job"), "{out}{err}");
+    }
+    succeeds(&lrs(&server, "register", &file("")));
+    for command in ["apply", "register"] {
+        let (out, err) = texts(&lrs(&server, command, &file("state: completed")));
+        assert!(err.contains("state") && err.contains("pause, resume and complete"), "{out}{err}");
+    }
+    // The whole job as it was read.
+    let read = client_of(&server).args(["job", "get", "test/a", "--json"]).output().unwrap();
+    let out = succeeds(&lrs(&server, "apply", &succeeds(&read)));
+    assert!(out.contains("1 left alone"), "{out}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_default_that_is_written_out_is_no_other_spec() {
+    let server = Server::sqlite().await;
+    for (i, (short, long)) in [
+        ("schedule: {step: {step_size: 5}}", "schedule: {step: {step_size: 5, gamma: 0.1}}"),
+        ("schedule: {cosine: {}}", "schedule: {cosine: {floor: {min_lr: 0}}}"),
+        (
+            "schedule: {library: torch, scheduler: StepLR, params: {step_size: 5}}",
+            "schedule: {library: torch, scheduler: StepLR, params: {step_size: '5', gamma: 0.1}}",
+        ),
+        (
+            "controllers: {library: torch, scheduler: ReduceLROnPlateau}",
+            "controllers: {library: torch, scheduler: ReduceLROnPlateau, params: {min_lr: 0, factor: 0.1}}",
+        ),
+        ("schedule: constant", "schedule: {base: 1}"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let file =
+            |of: &str| format!("name: test/{i}\nspec:\n  groups: [{{base_lr: 0.1}}]\n  total_steps: 10\n  {of}\n");
+        succeeds(&lrs(&server, "register", &file(short)));
+        let out = succeeds(&lrs(&server, "register", &file(long)));
+        assert!(out.contains("registered already"), "{long}: {out}");
+        let out = succeeds(&lrs(&server, "apply", &file(long)));
+        assert!(out.contains("1 left alone"), "{long}: {out}");
+        let (_, err) = texts(&lrs(
+            &server,
+            "register",
+            &file(&long.replace("0.1", "0.2")).replace("total_steps: 10", "total_steps: 11"),
+        ));
+        assert!(err.contains("total_steps"), "{err}");
+    }
+}

@@ -83,6 +83,29 @@ async fn two_evaluations_between_two_steps_both_count_on_postgres() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn two_evaluations_at_the_end_of_an_epoch_are_one_epoch() {
+    let server = Server::sqlite().await;
+    let spec = r#"{"groups": [{"base_lr": 1}], "steps_per_epoch": 2, "total_steps": 100, "controllers": [
+        {"threshold": {"metric": "val_loss", "above": 1.9, "unit": "UNIT_EPOCH"}},
+        {"keras_plateau": {"metric": "val_loss", "patience": 2, "factor": 0.5, "unit": "UNIT_EPOCH"}}]}"#;
+    let job = server.register("a", spec_json(spec)).await.name;
+    let attempt = server.start_attempt(&job, "t", 0).await;
+    let mut stream = server.stream(&job, attempt, 0).await;
+    for epoch in 0..4 {
+        let steps = [2 * epoch, 2 * epoch + 1];
+        stream.send(report(&steps, &[steps[1], steps[1]], &[1.0, 3.0])).await;
+    }
+    stream.until_durable(7).await;
+    let list = lrs_proto::ListDecisionsRequest { job: job.clone(), ..Default::default() };
+    let decisions = server.jobs().await.list_decisions(list).await.unwrap().into_inner().decisions;
+    let told: Vec<_> = decisions.iter().map(|decision| (decision.step, decision.reason.as_str())).collect();
+    assert_eq!(told[0], (1, "val_loss is 2 at step 1, at or above 1.9: a notice, which changes nothing"));
+    // The first epoch is the best, and the second one after it is one too many.
+    assert_eq!(told.iter().map(|(step, _)| *step).collect::<Vec<_>>(), [1, 5], "{told:?}");
+    succeeds(&client_of(&server).args(["replay", "test/a"]).output().unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn steps_that_fall_and_too_many_values_at_a_step_are_refused() {
     let server = Server::sqlite().await;
     let job = server.register("a", spec_json(SPEC)).await.name;

@@ -202,3 +202,103 @@ async fn lengths_in_words_are_read_as_steps_and_a_probable_mistake_is_told() {
     let detail = problem(&refused, 400, Some("INVALID_ARGUMENT"))["detail"].as_str().unwrap().to_owned();
     assert!(detail.contains("spec.schedule.warmup.") && detail.contains("needs the job's"), "{detail}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn words_of_length_in_a_change_are_measured_by_the_job() {
+    let server = Server::sqlite().await;
+    let spec = r#"{"groups": [{"base_lr": 1}], "total_steps": 100, "steps_per_epoch": 10, "tokens_per_step": 1000}"#;
+    let body = format!(r#"{{"spec": {spec}}}"#);
+    request(&server, "POST", "/v1/namespaces/test/jobs?job_id=a", "", &body).await;
+    let path = "/v1/namespaces/test/jobs/a";
+    let change = async |query: &str, spec: &str| {
+        let body = format!(r#"{{"spec": {spec}}}"#);
+        request(&server, "PATCH", &format!("{path}{query}"), "", &body).await
+    };
+
+    for (spec, field, steps) in [
+        (r#"{"total_steps": "20ep"}"#, "/spec/total_steps", "200"),
+        (r#"{"schedule": {"warmup": {"warmup_steps": "1ep"}}}"#, "/spec/schedule/warmup/warmup_steps", "10"),
+        (r#"{"schedule": {"warmup": {"warmup_steps": "10%"}}}"#, "/spec/schedule/warmup/warmup_steps", "20"),
+        (r#"{"schedule": {"cosine": {"decay_steps": "50000tok"}}}"#, "/spec/schedule/cosine/decay_steps", "50"),
+        (r#"{"steps_per_epoch": 7, "total_steps": "20ep"}"#, "/spec/total_steps", "140"),
+    ] {
+        let changed = change("", spec).await.json();
+        assert_eq!(changed.pointer(field), Some(&steps.into()), "{spec}: {changed}");
+    }
+    // What the change takes away measures nothing.
+    for (query, spec) in [
+        ("?update_mask=spec.steps_per_epoch,spec.total_steps", r#"{"total_steps": "20ep"}"#),
+        ("?update_mask=*", r#"{"groups": [{"base_lr": 1}], "total_steps": "20ep"}"#),
+        ("", r#"{"steps_per_epoch": null, "total_steps": "20ep"}"#),
+    ] {
+        let refused = problem(&change(query, spec).await, 400, Some("INVALID_ARGUMENT"));
+        assert!(refused["detail"].as_str().unwrap().contains("needs the job's `steps_per_epoch`"), "{refused}");
+    }
+    let nobody = request(&server, "PATCH", "/v1/namespaces/test/jobs/b", "", r#"{"spec": {"total_steps": "20ep"}}"#);
+    problem(&nobody.await, 404, Some("JOB_NOT_FOUND"));
+
+    let order = r#"{"set": {"factor": 0.5, "end_step": "10ep"}}"#;
+    let decision = request(&server, "POST", &format!("{path}:override"), "", order).await.json();
+    assert_eq!(decision["rate_override"]["end_step"], "70", "{decision}");
+    let preview = format!(r#"{{"spec": {spec}, "steps": ["0", "5ep"]}}"#);
+    let curve = request(&server, "POST", "/v1/schedules:preview", "", &preview).await.json();
+    assert_eq!(curve["step"], serde_json::json!(["0", "50"]), "{curve}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_new_job_cannot_have_is_refused() {
+    let server = Server::sqlite().await;
+    let spec = r#""spec": {"groups": [{"base_lr": 1}]}"#;
+    let create = async |more: &str| {
+        let body = format!("{{{spec}{more}}}");
+        request(&server, "POST", "/v1/namespaces/test/jobs?job_id=a", "", &body).await
+    };
+    for (more, field) in [
+        (r#", "name": "namespaces/test/jobs/b""#, "job.name"),
+        (r#", "state": "STATE_COMPLETED""#, "job.state"),
+        (r#", "etag": "zzz""#, "job.etag"),
+        (r#", "uid": "1", "attempt": 3"#, "job.attempt"),
+        (r#", "create_time": "2026-01-31T12:00:00Z""#, "job.create_time"),
+    ] {
+        let refused = problem(&create(more).await, 400, Some("INVALID_ARGUMENT"));
+        assert!(refused["detail"].as_str().unwrap().contains(field), "{more}: {refused}");
+        assert_eq!(get(&server, "/v1/namespaces/test/jobs/a").await.status, 404, "{more}");
+    }
+    let job = create(r#", "name": "namespaces/test/jobs/a""#).await.json();
+    // A repeat, and what was read of the job, are as the job is.
+    let read = job.as_object().unwrap().clone();
+    let again = request(&server, "POST", "/v1/namespaces/test/jobs?job_id=a", "", &Value::from(read).to_string()).await;
+    assert_eq!(again.json()["uid"], job["uid"]);
+    problem(&create(r#", "etag": "zzz""#).await, 409, Some("ETAG_MISMATCH"));
+    problem(&create(r#", "state": "STATE_COMPLETED""#).await, 400, Some("INVALID_ARGUMENT"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_no_value_is_left_out_or_named() {
+    let server = Server::sqlite().await;
+    let create = async |id: &str, spec: &str| {
+        let body = format!(r#"{{"spec": {spec}}}"#);
+        request(&server, "POST", &format!("/v1/namespaces/test/jobs?job_id={id}"), "", &body).await
+    };
+    let job = create("a", r#"{"groups": [{"base_lr": 1}], "controllers": null, "total_steps": null}"#).await.json();
+    assert!(job["spec"].get("controllers").is_none(), "{job}");
+    let frozen = create("b", r#"{"groups": [{"base_lr": null}]}"#).await.json();
+    assert!(frozen["warnings"][0].as_str().unwrap().contains("groups[0].base_lr is 0 or was left out"), "{frozen}");
+    let wsd = create("c", r#"{"groups": [{"base_lr": 1}], "total_steps": 50, "schedule": "wsd"}"#).await;
+    assert_eq!(wsd.status, 200, "{}", wsd.json());
+    let constant =
+        create("d", r#"{"groups": [{"base_lr": 1}], "schedule": "constant", "controller": "greedy"}"#).await.json();
+    assert_eq!(constant["spec"]["schedule"], serde_json::json!({"base": 1.0}), "{constant}");
+    for (schedule, says) in [
+        (r#"{"cosine": null}"#, "spec.schedule.cosine: no value is not allowed here: write {cosine: {}}"),
+        (r#""step""#, "job.spec.schedule.step.step_size: is required: must be from 1"),
+        (r#""cyclic""#, "job.spec.schedule.cyclic.up_steps: is required"),
+        (r#""exponential""#, "job.spec.schedule.exponential.gamma: is required"),
+        (r#""chain""#, "job.spec.schedule.chain.links: is required"),
+        (r#""power_law""#, "job.spec.schedule.power_law.tau: is required"),
+    ] {
+        let refused = create("e", &format!(r#"{{"groups": [{{"base_lr": 1}}], "schedule": {schedule}}}"#)).await;
+        let detail = problem(&refused, 400, Some("INVALID_ARGUMENT"))["detail"].as_str().unwrap().to_owned();
+        assert!(detail.contains(says) && !detail.contains(" 0 is not"), "{detail}");
+    }
+}

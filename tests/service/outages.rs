@@ -7,6 +7,7 @@ use lrs_proto::{
     CompleteJobRequest, GetJobRequest, ListAttemptsRequest, ListDecisionsRequest, ListJobsRequest, PauseJobRequest,
     codec::{Codec, Wire},
     job::State,
+    lengths::Scale,
     reflect::{self, HttpRoute, Kind, MessageDescriptor, MethodDescriptor},
 };
 use prost::bytes::Bytes;
@@ -69,7 +70,7 @@ fn wire(method: &MethodDescriptor, job: &str) -> Bytes {
     let input = method.input();
     let codec = Codec::by_name(input.full_name()).expect("requests have a codec");
     codec
-        .read_value(request(&input, job).into())
+        .read_value(request(&input, job).into(), Scale::default())
         .unwrap_or_else(|problem| panic!("{}: {problem}", method.name()))
         .into()
 }

@@ -327,3 +327,19 @@ async fn a_variable_that_nobody_reads_and_an_open_interface_are_warned_of_at_the
     assert!(!said.contains("HTTP is served"), "{said}");
     assert!(!server("127.0.0.1:0").contains("authentication"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_training_that_goes_on_past_the_last_step_is_warned_of() {
+    let server = Server::sqlite().await;
+    let spec = r#"{"groups": [{"base_lr": 1}], "total_steps": 10, "schedule": {"linear": {}}}"#;
+    let job = server.register("long", spec_json(spec)).await.name;
+    let attempt = server.start_attempt(&job, "t", 0).await;
+    let mut stream = server.stream(&job, attempt, 0).await;
+    let shown = || succeeds(&client_of(&server).args(["job", "get", "test/long"]).output().unwrap());
+    stream.losses(0, &[1.0; 10]).await;
+    stream.until_durable(9).await;
+    assert!(!shown().contains("after the last step"), "{}", shown());
+    stream.losses(10, &[1.0; 5]).await;
+    stream.until_durable(14).await;
+    assert!(shown().contains("the training has come to step 14, after the last step of the job (9)"), "{}", shown());
+}

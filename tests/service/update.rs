@@ -72,3 +72,26 @@ async fn what_cannot_change_after_registration_is_refused() {
         assert_eq!(spec_of(&server).await, registered);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lengths_in_words_are_measured_by_the_spec_as_it_is_now() {
+    let server = Server::sqlite().await;
+    server
+        .register("a", spec_json(r#"{"groups": [{"base_lr": 0.1}], "total_steps": 1000, "steps_per_epoch": 100}"#))
+        .await;
+    let (out, err) = texts(&set(&server, "spec.total_steps=3ep"));
+    assert_eq!((spec_of(&server).await.total_steps, err.as_str()), (Some(300), ""), "{out}");
+    assert!(set(&server, "spec.steps_per_epoch=null").status.success());
+    assert!(set(&server, "spec.total_steps=null").status.success());
+    let bare = spec_of(&server).await;
+    assert_eq!((bare.total_steps, bare.steps_per_epoch), (None, None));
+    for assignment in ["spec.total_steps=3ep", "spec.schedule={cosine: {decay_steps: 10%}}", "spec.total_steps="] {
+        let output = set(&server, assignment);
+        let (out, err) = texts(&output);
+        assert!(
+            !output.status.success() && (err.contains("needs the job's") || err.contains("has no value")),
+            "{out}{err}"
+        );
+        assert_eq!(spec_of(&server).await, bare, "{assignment}");
+    }
+}

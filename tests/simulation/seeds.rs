@@ -17,4 +17,6 @@ pub const FOUND: &[(u64, &str)] = &[
     (190, "a fork in the middle of a search was told to go back to a copy that its source's trainer was to keep"),
     (3_620_830_292, "what else was ordered in a pause let ramps and cooldowns go on to there"),
     (3_620_830_447, "of a job that was deleted while its telemetry was read a part was given out as the whole"),
+    (4_057_847_360, "a process that had stood still called a step to resume from wrong that was right since"),
+    (929, "the simulation itself: a rank stopped because a process that had stood still knew only an older attempt"),
 ];

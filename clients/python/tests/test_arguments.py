@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import optuna
@@ -28,17 +29,24 @@ from accelerate import Accelerator
 import optuna
 import lrs
 import lrs.accelerate
+import lrs.composer
+import lrs.deepspeed
+import lrs.fastai
 import lrs.jax
 import lrs.katib
 import lrs.keras
 import lrs.lightning
+import lrs.megatron
 import lrs.mlflow
 import lrs.optuna
+import lrs.ray
 import lrs.study
 import lrs.torch
+import lrs.torchtitan
 import lrs.transformers
 
-def calls(optimizer: torch.optim.Optimizer, model: torch.nn.Module, accelerator: Accelerator, trial: optuna.Trial) -> None:
+def calls(optimizer: torch.optim.Optimizer, model: torch.nn.Module, accelerator: Accelerator, trial: optuna.Trial,
+          engine: object) -> None:
 """
 
 #: A call of each integration, ready for keywords.
@@ -50,6 +58,12 @@ CALLS = {
     "lightning": 'lrs.lightning.LrsCallback("a/b", {})',
     "keras": 'lrs.keras.LrsCallback("a/b", {})',
     "jax": 'lrs.jax.Scheduler("a/b", {})',
+    "fastai": 'lrs.fastai.LrsCallback("a/b", {})',
+    "composer": 'lrs.composer.LrsCallback("a/b", {})',
+    "deepspeed": 'lrs.deepspeed.LRScheduler(engine, "a/b", {})',
+    "megatron": 'lrs.megatron.OptimizerParamScheduler(optimizer, "a/b", {})',
+    "torchtitan": 'lrs.torchtitan.LRSchedulers(engine, "a/b", {})',
+    "ray": 'lrs.ray.LRScheduler(optimizer, "a/b", {})',
     "study": 'lrs.study.Study("a/b", {})',
     "a trial of a study": 'lrs.study.Study("a/b").options(7, {})',
     "optuna": 'lrs.optuna.TrialJobs("a/b", {})',
@@ -74,6 +88,9 @@ WRONG_ALONE = {
     'lrs.accelerate.LRScheduler(accelerator, optimizer, "a/b", modle=model)': '"modle"',
     'lrs.transformers.LrsCallback("a/b", model=model)': '"model"',
     'lrs.lightning.LrsCallback("a/b", metric=["val_loss"])': '"metric"',
+    'lrs.fastai.LrsCallback("a/b", model=model)': '"model"',
+    'lrs.composer.LrsCallback("a/b", metrics=[])': '"metrics"',
+    'lrs.megatron.OptimizerParamScheduler(optimizer, "a/b", samples_per_step="16")': 'argument "samples_per_step"',
     'lrs.keras.LrsCallback("a/b", stop="yes")': 'argument "stop" .*has incompatible type "str"',
     'lrs.jax.Scheduler("a/b", hyperparamter="learning_rate")': '"hyperparamter"',
     'lrs.torch.LRScheduler(optimizer, **lrs.study.Study("a/b").options(7, groups=0.1))': '"groups"',
@@ -96,6 +113,11 @@ RIGHT = [
     'lrs.transformers.LrsCallback("a/b", clip=False, keep=True, stop=True, also_keep=[])',
     'lrs.lightning.LrsCallback("a/b", metrics=["val_loss"], keep=True, schedule={"cosine": {}})',
     'lrs.keras.LrsCallback("a/b", groups=0.1, stop=True, state={})',
+    'lrs.fastai.LrsCallback("a/b", clip=False, stop=True, state={})',
+    'lrs.composer.LrsCallback("a/b", keep=True, also_keep=[])',
+    'lrs.deepspeed.LRScheduler(engine, "a/b", model=model, tier=2)',
+    'lrs.megatron.OptimizerParamScheduler(optimizer, "a/b", replaces=engine, samples_per_step=16)',
+    'lrs.ray.LRScheduler(optimizer, "a/b", model=model).report({"val_loss": 1.0})',
     'lrs.jax.Scheduler("a/b", groups=0.1, hyperparameter="rate", decision_lag=16)',
     'lrs.Scheduler(**lrs.study.Study("a/b", timeout=1).options(7, groups=0.1))',
     'lrs.torch.LRScheduler(optimizer, model=model, **lrs.study.Study("a/b").options(7))',
@@ -112,7 +134,8 @@ def said(tmp_path_factory):
     (place / "mypy.ini").write_text(
         f"[mypy]\nstrict = true\nfollow_imports = silent\nmypy_path = {Path(lrs.__file__).parents[1]}\n"
         # Reading the types of these libraries would take a minute, and the test does not need them.
-        "[mypy-transformers.*,lightning.*,mlflow.*,optuna.*,accelerate.*,keras.*,jax.*,optax.*,grpc.*]\n"
+        "[mypy-transformers.*,lightning.*,mlflow.*,optuna.*,accelerate.*,keras.*,jax.*,optax.*,grpc.*,"
+        "fastai.*,composer.*,ray.*,torchtitan.*]\n"
         "ignore_missing_imports = true\nfollow_imports = skip\n"
     )
     calls = {"right": RIGHT, "wrong": wrong_calls()}
@@ -188,6 +211,12 @@ MADE = {
     "lightning": lambda **more: lrs.lightning.LrsCallback("a/b", **more),
     "keras": lambda **more: lrs.keras.LrsCallback("a/b", **more),
     "jax": lambda **more: lrs.jax.Scheduler("a/b", **more),
+    "fastai": lambda **more: import_module("lrs.fastai").LrsCallback("a/b", **more),
+    "composer": lambda **more: import_module("lrs.composer").LrsCallback("a/b", **more),
+    "deepspeed": lambda **more: import_module("lrs.deepspeed").LRScheduler(None, "a/b", **more),
+    "megatron": lambda **more: import_module("lrs.megatron").OptimizerParamScheduler(None, "a/b", **more),
+    "torchtitan": lambda **more: import_module("lrs.torchtitan").LRSchedulers(None, "a/b", **more),
+    "ray": lambda **more: import_module("lrs.ray").LRScheduler(torch.optim.SGD([torch.zeros(1)]), "a/b", **more),
     "study": lambda **more: lrs.study.Study("a/b", **more),
     "a trial of a study": lambda **more: lrs.study.Study("a/b").options(7, **more),
     "optuna": lambda **more: lrs.optuna.TrialJobs("a/b", **more),

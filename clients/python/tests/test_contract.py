@@ -7,17 +7,20 @@ import pytest
 import torch
 
 import lrs.lifetime
-from lrs.contract import SKIPPED_METRIC
+from lrs.contract import SKIPPED_METRIC, Skipped
 from server import wait_for
-from trainers import TRAINERS, FailureError, Run
+from trainers import TRAINERS
+from training import FailureError, Run
 
+#: Trainers that write their checkpoints into a directory.
+IN_A_DIRECTORY = ("transformers", "lightning", "trl", "peft")
 VARIED = [1.0, 3.0, 5.0, 7.0, 11.0]
 
 
 @pytest.fixture(params=TRAINERS)
 def trainer(request, tmp_path, monkeypatch):
     made = TRAINERS[request.param]()
-    if request.param in ("transformers", "lightning"):
+    if request.param in IN_A_DIRECTORY:
         train = made.train
         made.train = lambda *args, **more: train(*args, **({"directory": tmp_path} | more))
     return made
@@ -55,13 +58,14 @@ def test_a_loss_that_is_not_finite_is_that_of_its_update_alone(server, job, trai
         else:
             assert not math.isfinite(losses[step])
     if trainer.knows_skips:
-        assert record[SKIPPED_METRIC] == {1: 1.0, 5: 1.0}
+        why = float(getattr(trainer, "skipped_as", Skipped.NOT_FINITE))
+        assert record[SKIPPED_METRIC] == {1: why, 5: why}
 
 
-@pytest.mark.parametrize("name", ["torch", "accelerate", "transformers", "lightning"])
+@pytest.mark.parametrize("name", ["torch", "accelerate", "transformers", "lightning", "fastai", "trl", "peft"])
 def test_an_update_that_a_scaler_skips_is_reported_as_skipped(server, job, tmp_path, name):
     trainer = TRAINERS[name]()
-    more = {"directory": tmp_path} if name in ("transformers", "lightning") else {}
+    more = {"directory": tmp_path} if name in IN_A_DIRECTORY else {}
     trainer.train(server, job, Run([1.0, math.inf, 3.0, 4.0], with_scaler=True), **more)
     record = server.record(job)
     assert list(record[SKIPPED_METRIC]) == [1]
@@ -98,16 +102,16 @@ def test_a_training_that_is_stopped_ends_its_record_there(server, job, trainer):
 def test_a_resumed_training_goes_on_with_the_curve(server, job, trainer):
     linear = {"total_steps": 8, "schedule": {"linear": {}}}
     checkpoint = trainer.train(server, job, Run([1.0] * 4, options=linear))
-    epochs = 2 if type(trainer).__name__ in ("Transformers", "Lightning") else 1
+    epochs = 2 if getattr(trainer, "counts_epochs_before", False) else 1
     trainer.train(server, job, Run([1.0] * 4, epochs=epochs, options=linear, checkpoint=checkpoint))
     assert known(server.record(job), "learning_rate") == pytest.approx([0.1 * (1 - k / 8) for k in range(8)])
     assert [(one.attempt, one.resume_step) for one in server.attempts(job)] == [(1, 0), (2, 4)]
 
 
-@pytest.mark.parametrize("name", ["torch", "accelerate", "transformers", "lightning"])
+@pytest.mark.parametrize("name", ["torch", "accelerate", "transformers", "lightning", "composer", "ray", "trl"])
 def test_a_group_that_is_unfrozen_is_trained_and_made_known(server, job, tmp_path, name):
     trainer = TRAINERS[name]()
-    more = {"directory": tmp_path} if name in ("transformers", "lightning") else {}
+    more = {"directory": tmp_path} if name in IN_A_DIRECTORY else {}
     options = {"schedule": {"linear": {}}, "total_steps": 100}
     keeper = lrs.link.TICK
     try:

@@ -20,6 +20,12 @@ JOBS = {
     "jax_optax": ("examples/jax", 200),
     "keras_fit": ("examples/keras", 104),
     "digits_cnn": ("demo/digits", 360),
+    "fastai_learner": ("examples/fastai", 64),
+    "composer_trainer": ("examples/composer", 64),
+    "deepspeed_engine": ("examples/deepspeed", 64),
+    "megatron_loop": ("examples/megatron", 64),
+    "trl_lora": ("examples/trl", 64),
+    "ray_train": ("examples/ray", 64),
 }
 
 
@@ -27,7 +33,8 @@ STUDIES = ["optuna_study", "vizier_study"]
 
 
 def run(example, server, python=sys.executable):
-    return run_command([python, EXAMPLES / f"{example}.py"], timeout=240, LRS_SERVER=server.url)
+    # A group of workers of Ray takes a minute to start on two idle cores.
+    return run_command([python, EXAMPLES / f"{example}.py"], timeout=600, LRS_SERVER=server.url)
 
 
 def test_every_example_is_run():

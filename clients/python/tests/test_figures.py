@@ -88,3 +88,50 @@ def test_two_evaluations_between_two_steps_reach_the_controller_and_the_record(s
     answer = server.telemetry(job)
     assert answer["val_loss"] == [(0, 1.0), (1, 3.0), (1, 2.0)]
     assert answer["top_5"] == [(1, 0.1)]
+
+
+def test_a_name_that_the_job_waits_for_finds_a_place_after_many_others(server, job, caplog):
+    plateau = [{"reduce_lr_on_plateau": {"metric": "val_acc", "mode": "max", "patience": 0, "factor": 0.5}}]
+    spec = {"objective": {"metric": "f1"}, "controllers": plateau, "total_steps": 100}
+    lrs.Scheduler(job, server=server.url, groups=1.0, spec=spec).close()
+    with lrs.Scheduler(job, server=server.url, deadline=10) as scheduler:
+        scheduler.log(**{f"m{index}": 1.0 for index in range(70)})
+        scheduler.step(0.5)
+        for value in (3.0, 2.0):
+            scheduler.step(0.5, metrics={"val_acc": value, "f1": 0.5})
+        assert scheduler.learning_rate == 0.5
+        assert scheduler.metrics_left_out == 9
+    assert len(server.telemetry(job).keys() - {"loss", "learning_rate"}) == 63
+    assert sum("left out" in record.getMessage() for record in caplog.records) == 1
+
+
+def test_the_limit_holds_for_names_that_the_job_waits_for_too():
+    figures = Figures(lambda: {"a", "b"})
+    figures.log({f"m{index}": 1.0 for index in range(62)} | {"b": 1.0, "a": 1.0, "late": 1.0})
+    assert len(set(names(figures))) == 63
+    assert figures.left_out == 2
+
+
+def test_a_dictionary_of_metrics_is_taken_as_keywords_are(server, job):
+    with lrs.Scheduler(job, server=server.url, groups=1.0, total_steps=2, deadline=10) as scheduler:
+        scheduler.log({"val/loss": 0.25}, {7: 1.0}, acc=0.5)
+        scheduler.step(0.5)
+        for wrong in (("val_loss", 0.3), (0.3,), ([("val_loss", 0.3)],), (None,)):
+            with pytest.raises(lrs.UsageError, match="metrics must map names to numbers"):
+                scheduler.log(*wrong)
+        scheduler.step(0.5)
+    record = server.telemetry(job)
+    assert {name: record[name] for name in ("val/loss", "7", "acc")} == {
+        "val/loss": [(0, 0.25)],
+        "7": [(0, 1.0)],
+        "acc": [(0, 0.5)],
+    }
+
+
+@pytest.mark.parametrize("names", [("val loss", "val_loss", "val\tloss"), ("val_loss", "val loss"), ("loss_", "loss")])
+def test_names_that_become_one_are_told_once(figures, caplog, names):
+    for _ in range(3):
+        figures.log(dict.fromkeys(names, 1.0))
+    said = [record.getMessage() for record in caplog.records if "one series" in record.getMessage()]
+    assert len(said) == 1
+    assert f"{names[0]!r} and {names[1]!r} are both reported as" in said[0]

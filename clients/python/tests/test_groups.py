@@ -79,3 +79,45 @@ def test_an_order_adds_groups_while_training_runs(server, job):
     assert 0.7 not in seen[-1]
     assert seen[-1][1] < 0.02
     wait_for("the telemetry", lambda: len(server.record(job)["loss"]) == 45)
+
+
+class TestBadGroups:
+    """Groups that are added while training runs, where the service refuses some."""
+
+    def grow(self, server, job, caplog, *added):
+        grown = optimizer(head=0.1)
+        scheduler = LRScheduler(grown, job, server=server.url, schedule={"base": 0.5}, total_steps=1000, **PATIENT)
+        train(scheduler, 3)
+        for name, rate in added:
+            grown.add_param_group({"name": name, "params": [torch.nn.Parameter(torch.ones(1))], "lr": rate})
+        return scheduler
+
+    def known(self, server, job):
+        return [(group.name, group.base_lr) for group in server.job(job).spec.groups]
+
+    def test_a_bad_name_is_made_to_fit_and_keeps_no_other_out(self, server, job, caplog):
+        names = ["good", "bad\nname", "", "x" * 300, "last"]
+        scheduler = self.grow(server, job, caplog, *((name, 0.2) for name in names))
+        expected = ["head", "good", "bad_name:2", "group:3", f"{'x' * 98}:4", "last"]
+        wait_for("the groups", lambda: train(scheduler, 1) and len(self.known(server, job)) == 6)
+        assert [name for name, _ in self.known(server, job)] == expected
+        wait_for("their rates", lambda: train(scheduler, 1)[0][1:] == [0.1] * 5)
+        scheduler.close()
+        assert "'bad\\nname'" in caplog.text
+        assert "is registered as 'bad_name:2'" in caplog.text
+        # A restart has the same groups, under the names of its optimizer.
+        again = optimizer(head=0.1)
+        for name in names:
+            again.add_param_group({"name": name, "params": [torch.nn.Parameter(torch.ones(1))], "lr": 0.2})
+        second = LRScheduler(again, job, server=server.url, resume_step=scheduler.next_step, strict=True, **PATIENT)
+        assert train(second, 1)[0] == [0.05] + [0.1] * 5
+        second.close()
+
+    def test_the_groups_before_a_bad_rate_are_known(self, server, job, caplog):
+        scheduler = self.grow(server, job, caplog, ("good", 0.2), ("bad", -1.0), ("after", 0.2))
+        wait_for("the warning", lambda: train(scheduler, 1) and "does not get" in caplog.text)
+        assert self.known(server, job) == [("head", 0.1), ("good", 0.2)]
+        wait_for("its rate", lambda: train(scheduler, 1)[0] == [0.05, 0.1, -1.0, 0.2])
+        scheduler.close()
+        assert "new parameter group 'bad', nor those after it: " in caplog.text
+        assert ". They keep the trainer's own rates." in caplog.text

@@ -70,3 +70,10 @@ def test_an_optimizer_with_a_schedule_of_its_own_is_refused(server, job, data):
     model = compiled(keras.optimizers.schedules.ExponentialDecay(0.1, 10, 0.9))
     with pytest.raises(lrs.UsageError, match="schedule of its own"):
         model.fit(*data, callbacks=[LrsCallback(job, server=server.url)], verbose=0)
+
+
+def test_the_rate_of_the_optimizer_is_the_one_that_was_written(server, job, data, caplog):
+    lrs.Scheduler(job, server=server.url, groups=0.1, total_steps=6, complete=False).close()
+    compiled().fit(*data, batch_size=8, verbose=0, callbacks=[LrsCallback(job, server=server.url, deadline=20.0)])
+    assert "is registered with" not in caplog.text
+    assert server.record(job)["learning_rate"][0] == 0.1

@@ -1,5 +1,6 @@
 """The core against the real server."""
 
+import contextlib
 import logging
 import math
 import re
@@ -211,7 +212,7 @@ class TestCheckpoints:
                 assert later.attempt == attempt
                 later.step(0.5)
 
-    def test_a_checkpoint_of_a_history_that_was_left_is_refused_with_the_reason(self, server, job):
+    def test_a_checkpoint_of_a_history_that_was_left_is_refused_with_the_reason(self, server, job, caplog):
         with make(server, job, total_steps=100) as first:
             states = []
             for _ in range(10):
@@ -227,6 +228,7 @@ class TestCheckpoints:
             third.load_state_dict(states[9])
         assert refused.value.reason == "OTHER_HISTORY"
         assert len(server.attempts(job)) == 2, "nothing was begun"
+        assert "Training goes on" not in caplog.text
 
     def test_a_checkpoint_of_another_job_is_refused(self, server, job):
         with make(server, job, total_steps=10) as first:
@@ -273,6 +275,18 @@ class TestWrongUse:
         assert len(caplog.records) == 1
         assert "has ended: it is COMPLETED. Train under a new job name" in caplog.text
 
+    def test_a_refusal_in_the_log_is_a_sentence_before_the_next(self, server, job, caplog):
+        make(server, job, total_steps=10, attempt_token="once").directive  # noqa: B018
+        for strict in (False, True):
+            caplog.clear()
+            ranks = lrs.Options(reporting_ranks=2)
+            second = make(server, job, attempt_token="once", options=ranks, strict=strict)
+            with contextlib.suppress(lrs.RefusedError):
+                second.directive  # noqa: B018
+            (text,) = [record.getMessage() for record in caplog.records if "with this token" in record.getMessage()]
+            assert ("has. Training goes on" in text) is not strict
+            assert text.endswith("has." if strict else "known.")
+
     def test_a_spec_that_makes_no_sense(self, server, job):
         with pytest.raises(lrs.RefusedError, match="total_steps"):
             make(server, job, total_steps=-5)
@@ -291,9 +305,9 @@ class TestWrongUse:
     @pytest.mark.parametrize(
         ("options", "says"),
         [
-            ({"groups": "fast"}, "base learning rate of 'default' must be a number"),
-            ({"groups": True}, "base learning rate of 'default' must be a number"),
-            ({"groups": {"head": None}}, "base learning rate of 'head' must be a number"),
+            ({"groups": "fast"}, "base learning rate of 'default' must be a finite number"),
+            ({"groups": True}, "base learning rate of 'default' must be a finite number"),
+            ({"groups": {"head": None}}, "base learning rate of 'head' must be a finite number"),
             ({"groups": [0.1, 0.2]}, "write groups=0.1, or"),
             ({"arm": "control"}, "arm: 'control' is not allowed here: there are scheduled, baseline"),
             ({"arm": 5}, "arm: 5 is not allowed here"),

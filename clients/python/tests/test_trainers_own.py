@@ -14,7 +14,8 @@ import lrs
 from lrs.keras import LrsCallback as KerasCallback
 from lrs.lightning import LrsCallback as LightningCallback
 from lrs.transformers import LrsCallback
-from trainers import PATIENT, Given, Lightning, Module, Run, Transformers
+from trainers import Given, Lightning, Module, Transformers
+from training import PATIENT, Run
 
 
 def tokens(count=12):

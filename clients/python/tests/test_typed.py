@@ -11,6 +11,7 @@ import torch
 
 import lrs
 import lrs.torch
+from lrs.job import job_spec
 
 SCALARS = [
     1,
@@ -98,6 +99,21 @@ def test_a_rate_is_any_scalar_of_the_host(server, job, value):
             {"schedule": "step"},
             "schedule: 'step' needs step_size, as in {'step': {'step_size': …}}, which must be from 1",
         ),
+        (
+            {"schedule": "chain"},
+            "schedule: 'chain' needs links, as in {'chain': {'links': …}}, which must be from 1 to 16",
+        ),
+        (
+            {"schedule": "seq"},
+            "schedule: 'seq' needs parts, as in {'seq': {'parts': …}}, which must have at least one entry",
+        ),
+        ({"schedule": "pace"}, "schedule: 'pace' needs schedule, as in {'pace': {'schedule': …}}, which is required"),
+        ({"spec": {"schedule": "repeat"}}, "schedule: 'repeat' needs body, as in {'repeat': {'body': …}}"),
+        ({"total_steps": "0.001ep", "steps_per_epoch": 10}, "total_steps: '0.001ep', which is 0, is not allowed"),
+        (
+            {"schedule": {"step": {"step_size": "0.001%"}}},
+            "schedule.step.step_size: '0.001%', which is 0, is not allowed: must be from 1",
+        ),
         ({"schedule": {"step": {}}}, "schedule.step.step_size is missing: it must be from 1"),
         ({"schedule": {"step": {"step_size": 0}}}, "schedule.step.step_size: 0 is not allowed"),
         ({"schedule": "cosine", "total_steps": None}, "schedule: 'cosine' needs total_steps"),
@@ -129,3 +145,68 @@ def test_a_rate_of_an_optimizer_is_named_by_its_group(server, job):
     optimizer.param_groups[0]["lr"] = -1.0
     with pytest.raises(lrs.RefusedError, match=r"groups\['head'\]: -1 is not allowed"):
         lrs.torch.LRScheduler(optimizer, job, server=server.url, total_steps=10)
+
+
+@pytest.mark.parametrize(
+    ("spec", "plain"),
+    [
+        ({"schedule": "constant"}, {"schedule": {"base": 1}}),
+        ({"schedule": "wsd", "total_steps": 50}, {"schedule": {"wsd": {"decay_steps": 10}}, "total_steps": 50}),
+        (
+            {"schedule": {"warmup": {"warmup_steps": 5, "schedule": "constant"}}, "momentum_schedule": "Constant"},
+            {
+                "schedule": {"warmup": {"warmup_steps": 5, "schedule": {"base": 1}}},
+                "momentum_schedule": {"base": 1},
+            },
+        ),
+        (
+            {"groups": [{"name": "a", "base_lr": 0.1, "schedule": "wsd"}], "total_steps": 50},
+            {"groups": [{"name": "a", "base_lr": 0.1, "schedule": {"wsd": {"decay_steps": 10}}}], "total_steps": 50},
+        ),
+        (
+            {"schedule": {"seq": {"parts": ["constant", {"base": 0.5}], "boundaries": [5]}}},
+            {"schedule": {"seq": {"parts": [{"base": 1}, {"base": 0.5}], "boundaries": [5]}}},
+        ),
+    ],
+)
+def test_a_plain_name_means_the_same_wherever_a_schedule_stands(spec, plain):
+    groups = {} if "groups" in spec else {"default": 0.1}
+    assert job_spec({"spec": spec}, groups) == job_spec({"spec": plain}, groups)
+
+
+def test_the_rate_is_constant_without_a_length_too(server, job):
+    with make(server, job, schedule="constant", total_steps=None) as scheduler:
+        assert [scheduler.step(1.0).rates[0] for _ in range(5)] == [0.1] * 5
+
+
+@pytest.mark.parametrize(
+    ("controller", "says"),
+    [
+        ("greedy", "controller: 'greedy' is not allowed here: must be `auto`; write controllers: [greedy]"),
+        ("Greedy", "must be `auto`; write controllers: [greedy]"),
+        ({"greedy": {}}, "must be `auto`; write controllers: [greedy]"),
+        ({"auto": {}, "greedy": {}}, "must be `auto`; write controllers: [auto, greedy]"),
+        ("gready", "controller: 'gready' is not allowed here: must be `auto`; write controllers: […]"),
+        (["auto"], "must be `auto`"),
+    ],
+)
+def test_the_short_form_is_for_auto_alone(controller, says):
+    with pytest.raises(lrs.UsageError) as refused:
+        job_spec({"controller": controller, "total_steps": 9}, {"default": 0.1})
+    assert says in str(refused.value)
+
+
+@pytest.mark.parametrize("controller", ["auto", " Auto", {"auto": {}}])
+def test_auto_may_be_written_short_or_long(server, job, controller):
+    with make(server, job, controller=controller):
+        pass
+    assert [kept.WhichOneof("kind") for kept in server.job(job).spec.controllers] == ["auto"]
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [("ep", "epoch"), ("epochs", "epoch"), ("tok", "token"), ("STEPS", "step"), ("smaple", "sample")],
+)
+def test_the_word_that_was_probably_meant_is_named(written, meant):
+    with pytest.raises(lrs.UsageError, match=f"did you mean '{meant}'"):
+        job_spec({"controllers": [{"reduce_lr_on_plateau": {"unit": written}}]}, {"default": 0.1})

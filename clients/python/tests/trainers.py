@@ -5,8 +5,7 @@ The model's loss is the mean of the batch's numbers, and so is its gradient.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from importlib import import_module
 
 import accelerate
 import accelerate.state
@@ -26,53 +25,7 @@ import lrs.keras
 import lrs.lightning
 import lrs.torch
 import lrs.transformers
-
-PATIENT = {"deadline": 20.0, "close_timeout": 20.0}
-
-
-@dataclass
-class Run:
-    """What a trainer does."""
-
-    losses: list[float]
-    """The loss of each batch of an epoch."""
-    epochs: int = 1
-    accumulation: int = 1
-    with_scaler: bool = False
-    with_loss: bool = True
-    evaluate: list[float] = field(default_factory=list)
-    """The validation loss after each epoch."""
-    fail_at: int | None = None
-    """The batch at which an exception is raised."""
-    stop_after: int | None = None
-    """The number of updates after which the trainer is stopped."""
-    grow_at: int | None = None
-    """The number of updates after which a parameter group is added."""
-    checkpoint: Any = None
-    """The checkpoint to resume from."""
-    options: dict[str, Any] = field(default_factory=dict)
-    """Arguments of the scheduler or callback."""
-
-
-class FailureError(Exception):
-    """Raised in the middle of a training."""
-
-
-class Model(torch.nn.Module):
-    """A model whose loss is given."""
-
-    def __init__(self):
-        super().__init__()
-        self.weight = torch.nn.Parameter(torch.ones(1))
-        self.frozen = torch.nn.Parameter(torch.ones(1))
-
-    def forward(self, x, labels=None, **more):
-        loss = (x.mean() * (1 + (self.weight - self.weight.detach()))).sum()
-        return {"loss": loss} if labels is None else {"loss": loss, "logits": x}
-
-
-def scaler():
-    return torch.amp.GradScaler("cpu", init_scale=2.0, growth_interval=10**6)
+from training import PATIENT, FailureError, Model, grouped, scaler, windows
 
 
 def use_scaler(accelerator):
@@ -176,14 +129,21 @@ class Accelerate:
 
 
 class Transformers:
-    knows_skips = grows = resumes = True
+    knows_skips = grows = resumes = counts_epochs_before = True
 
     def updates(self, run):
         return windows(run.losses, run.accumulation) * run.epochs
 
-    def train(self, server, job, run, *, directory="/tmp/lrs-contract", trainer_class=transformers.Trainer, **more):
+    def make_model(self):
+        return Model()
+
+    def make_trainer(self, arguments, model, **parts):
+        args = transformers.TrainingArguments(**arguments)
+        return transformers.Trainer(model=model, args=args, **parts)
+
+    def train(self, server, job, run, *, directory="/tmp/lrs-contract", **more):
         torch.manual_seed(0)
-        self.model = Model()
+        self.model = self.make_model()
         self.callback = lrs.transformers.LrsCallback(job, server=server.url, **(PATIENT | run.options))
         callbacks = [self.callback, Watch(run)]
         arguments = {
@@ -206,9 +166,9 @@ class Transformers:
             "logging_nan_inf_filter": False,
         } | more
         optimizer = torch.optim.SGD([self.model.weight], lr=0.1)
-        self.trainer = trainer = trainer_class(
-            model=self.model,
-            args=transformers.TrainingArguments(**arguments),
+        self.trainer = trainer = self.make_trainer(
+            arguments,
+            self.model,
             train_dataset=[{"x": torch.tensor([loss])} for loss in run.losses],
             eval_dataset=[{"x": torch.tensor([1.0])}],
             callbacks=callbacks,
@@ -248,7 +208,7 @@ class Watch(transformers.TrainerCallback):
 
 
 class Lightning:
-    knows_skips = grows = resumes = True
+    knows_skips = grows = resumes = counts_epochs_before = True
 
     def updates(self, run):
         return windows(run.losses, run.accumulation) * run.epochs
@@ -407,6 +367,11 @@ class Jax:
             return scheduler.state_dict()
 
 
+def elsewhere(name):
+    """A trainer in a file of its own: its library is imported where it is used, as that takes a while."""
+    return lambda: import_module(f"trainer_{name}").Trainer()
+
+
 TRAINERS = {
     "torch": Torch,
     "accelerate": Accelerate,
@@ -414,13 +379,12 @@ TRAINERS = {
     "lightning": Lightning,
     "keras": Keras,
     "jax": Jax,
+    "fastai": elsewhere("fastai"),
+    "deepspeed": elsewhere("deepspeed"),
+    "megatron": elsewhere("megatron"),
+    "composer": elsewhere("composer"),
+    "torchtitan": elsewhere("torchtitan"),
+    "ray": elsewhere("ray"),
+    "trl": elsewhere("trl"),
+    "peft": elsewhere("peft"),
 }
-
-
-def grouped(losses, accumulation):
-    return [losses[at : at + accumulation] for at in range(0, len(losses), accumulation)]
-
-
-def windows(losses, accumulation):
-    """The mean loss of each window of an epoch."""
-    return [sum(window) / len(window) for window in grouped(losses, accumulation)]

@@ -49,15 +49,21 @@ impl Counting {
         }
     }
 
-    /// The value to be judged at `step`, if there is one: the reported `value`, or the mean over an epoch at its end.
+    /// Whether the values of a step count together, as part of an epoch.
+    pub(crate) fn is_by_epoch(self) -> bool {
+        self.steps_per_epoch.is_some()
+    }
+
+    /// The value to be judged at `step`, if there is one: the last reported of `values`, or the mean over an epoch at
+    /// its end.
     ///
     /// An epoch ends with the record of its last step or, if that never comes, with the first record after it. A value
     /// that is not finite is left out of the mean; the mean of an epoch without a finite value is NaN.
-    pub(crate) fn next(self, state: &mut EpochState, step: u64, value: Option<f64>) -> Option<f64> {
-        let Some(steps_per_epoch) = self.steps_per_epoch else { return value };
+    pub(crate) fn next(self, state: &mut EpochState, step: u64, values: impl IntoIterator<Item = f64>) -> Option<f64> {
+        let Some(steps_per_epoch) = self.steps_per_epoch else { return values.into_iter().last() };
         let epoch = step / steps_per_epoch;
         let before = (state.values > 0 && state.epoch != epoch).then(|| state.take());
-        if let Some(value) = value {
+        for value in values {
             state.epoch = epoch;
             state.values += 1;
             if value.is_finite() {
@@ -98,6 +104,14 @@ mod tests {
         let values: Vec<_> = (0..).zip(values).collect();
         assert_eq!(means(THREE, &values), [(2, 3.0), (5, 3.0)]);
         assert_eq!(means(Counting { steps_per_epoch: None }, &values).len(), 7);
+    }
+
+    #[test]
+    fn several_values_of_an_epoch_s_last_step_count_together() {
+        let mut state = EpochState::default();
+        assert_eq!(THREE.next(&mut state, 1, [4.0]), None);
+        assert_eq!(THREE.next(&mut state, 2, [1.0, 1.0, 2.0]), Some(2.0));
+        assert_eq!(THREE.next(&mut state, 3, []), None);
     }
 
     #[test]

@@ -150,6 +150,10 @@ impl Kind for Greedy {
         Status { notice: self.judge.misjudges(&self.params.metric, state.best), ..Status::default() }
     }
 
+    fn takes_steps_whole(&self) -> bool {
+        self.counting.is_by_epoch()
+    }
+
     fn observe(&self, state: &mut GreedyState, observation: &Observation<'_>) -> Outcome {
         let (next, moved) = self.next(state, observation.sample, observation.base_lrs);
         *state = next;
@@ -161,7 +165,7 @@ impl Greedy {
     /// Observes the metric, if `sample` has it.
     fn next(&self, state: &GreedyState, sample: &Sample, base_lrs: &[f64]) -> (GreedyState, Option<Move>) {
         let mut next = state.clone();
-        let value = self.counting.next(&mut next.epoch, sample.step, sample.metric(&self.params.metric));
+        let value = self.counting.next(&mut next.epoch, sample.step, sample.values_of(&self.params.metric));
         let Some(value) = value else { return (next, None) };
         // Groups may be added at the end, and begin with the rate they have then.
         next.first.extend(base_lrs.iter().skip(next.first.len()));

@@ -95,6 +95,10 @@ impl Kind for KerasPlateau {
         vec![&self.0.metric]
     }
 
+    fn takes_steps_whole(&self) -> bool {
+        self.1.is_by_epoch()
+    }
+
     fn observe(&self, state: &mut KerasPlateauState, observation: &Observation<'_>) -> Outcome {
         let (next, moved) = self.next(state, observation.sample, observation.base_lrs);
         *state = next;
@@ -106,7 +110,7 @@ impl KerasPlateau {
     /// Observes the metric, if `sample` has it.
     fn next(&self, state: &KerasPlateauState, sample: &Sample, base_lrs: &[f64]) -> (KerasPlateauState, Option<Move>) {
         let mut next = *state;
-        let value = self.1.next(&mut next.epoch, sample.step, sample.metric(&self.0.metric));
+        let value = self.1.next(&mut next.epoch, sample.step, sample.values_of(&self.0.metric));
         let Some(value) = value else { return (next, None) };
         if next.cooldown_left > 0 {
             next.cooldown_left -= 1;

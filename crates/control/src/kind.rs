@@ -34,6 +34,11 @@ pub trait Kind: Sized {
     /// The metrics that the controller looks at.
     fn metrics(&self) -> Vec<&str>;
 
+    /// Whether what was measured more than once at a step is observed at once, and not one value after another.
+    fn takes_steps_whole(&self) -> bool {
+        false
+    }
+
     /// Observes one step.
     fn observe(&self, state: &mut Self::State, observation: &Observation<'_>) -> Outcome;
 

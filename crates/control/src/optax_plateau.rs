@@ -127,6 +127,10 @@ impl Kind for OptaxPlateau {
         Status { notice, ..Status::default() }
     }
 
+    fn takes_steps_whole(&self) -> bool {
+        self.1.is_by_epoch()
+    }
+
     fn observe(&self, state: &mut OptaxPlateauState, observation: &Observation<'_>) -> Outcome {
         let (next, moved) = self.next(state, observation.sample, observation.base_lrs);
         *state = next;
@@ -138,7 +142,7 @@ impl OptaxPlateau {
     /// Observes the metric, if `sample` has it.
     fn next(&self, state: &OptaxPlateauState, sample: &Sample, base_lrs: &[f64]) -> (OptaxPlateauState, Option<Move>) {
         let mut next = *state;
-        let value = self.1.next(&mut next.epoch, sample.step, sample.metric(&self.0.metric));
+        let value = self.1.next(&mut next.epoch, sample.step, sample.values_of(&self.0.metric));
         let Some(value) = value else { return (next, None) };
         next.mean = (exact(next.count) * next.mean + value) / exact(next.count + 1);
         next.count += 1;

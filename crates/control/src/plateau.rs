@@ -112,6 +112,10 @@ impl Kind for Plateau {
         Status { notice: self.judge.misjudges(&self.params.metric, state.best), ..Status::default() }
     }
 
+    fn takes_steps_whole(&self) -> bool {
+        self.counting.is_by_epoch()
+    }
+
     fn observe(&self, state: &mut PlateauState, observation: &Observation<'_>) -> Outcome {
         let (next, moved) = self.next(state, observation.sample, observation.base_lrs);
         *state = next;
@@ -126,8 +130,8 @@ impl Plateau {
     /// an observation is judged, and may become the best, but does not count as bad. A NaN is never an improvement.
     fn next(&self, state: &PlateauState, sample: &Sample, base_lrs: &[f64]) -> (PlateauState, Option<Move>) {
         let mut next = *state;
-        let value = sample.metric(&self.params.metric).filter(|_| sample.step >= self.params.start_step);
-        let Some(value) = self.counting.next(&mut next.epoch, sample.step, value) else { return (next, None) };
+        let values = sample.values_of(&self.params.metric).filter(|_| sample.step >= self.params.start_step);
+        let Some(value) = self.counting.next(&mut next.epoch, sample.step, values) else { return (next, None) };
         if self.judge.is_better(value, state.best) {
             next.best = value;
             next.bad_eval_count = 0;

@@ -127,6 +127,14 @@ macro_rules! controllers {
                 }
             }
 
+            /// Whether what was measured more than once at a step is observed at once, and not one value after another.
+            #[must_use]
+            pub fn takes_steps_whole(&self) -> bool {
+                match self {
+                    $(Self::$variant(controller) => controller.takes_steps_whole(),)*
+                }
+            }
+
             /// Whether `state` is of this kind of controller.
             #[must_use]
             pub fn owns(&self, state: &State) -> bool {

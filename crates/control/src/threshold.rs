@@ -25,6 +25,8 @@ use lrs_model::{
 };
 
 const MAX_PATIENCE: u64 = 1_000_000;
+/// So many values in a row that are not finite, and so meet no condition, are worth a word.
+const MANY_NOT_FINITE: u64 = 8;
 
 /// The parameters.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -95,6 +97,9 @@ pub struct ThresholdState {
     /// The values in a row that met the condition, at most `patience`.
     in_a_row: u64,
     epoch: EpochState,
+    /// The values in a row that were not finite, and the step of the first of them.
+    not_finite: u64,
+    not_finite_since: u64,
     /// Only with `divergence`.
     watch: Option<DivergenceState>,
     /// What was reached and done, in words.
@@ -166,7 +171,19 @@ impl Kind for Threshold {
             Some(_) if state.cooldown.is_some() => "cooling down",
             Some(_) => "reached",
         };
-        Status { phase, notice: state.reached.clone().unwrap_or_default(), ..Status::default() }
+        let notice = match &state.reached {
+            Some(reached) => reached.clone(),
+            None if state.not_finite >= MANY_NOT_FINITE => format!(
+                "no value of {} since step {} is finite: {}",
+                self.metric, state.not_finite_since, "such values meet no condition but `divergence`"
+            ),
+            None => String::new(),
+        };
+        Status { phase, notice, ..Status::default() }
+    }
+
+    fn takes_steps_whole(&self) -> bool {
+        self.counting.is_by_epoch()
     }
 
     fn observe(&self, state: &mut Self::State, observation: &Observation<'_>) -> Outcome {
@@ -189,21 +206,38 @@ impl Threshold {
     /// Judges the value of a step, if it has one. `Some` if the threshold is reached with it.
     fn look(&self, state: &mut ThresholdState, observation: &Observation<'_>) -> Option<Found> {
         let sample = observation.sample;
-        let value = sample.metric(&self.metric).filter(|_| sample.step >= self.start_step);
+        let mut values = sample.values_of(&self.metric).filter(|_| sample.step >= self.start_step);
         let (limit, side) = match self.condition {
             Condition::Divergence(divergence) => {
                 let watch = state.watch.get_or_insert_default();
-                let found = divergence.observe(watch, sample.step, value?)?;
-                let now = if found.is_blown() { "not finite".to_owned() } else { brief(found.median) };
-                let lowest = brief(found.lowest);
-                let words = format!("{} diverged: its last median is {now}, and its lowest was {lowest}", self.metric);
-                let figures = vec![("median", found.median), ("lowest", found.lowest), ("deviation", found.deviation)];
-                return Some(Found { words, figures });
+                let found = divergence.observe(watch, sample.step, values.next()?)?;
+                // Without figures that stand for a loss that is not finite.
+                let lowest = vec![("lowest", found.lowest), ("deviation", found.deviation)];
+                let (how, figures) = match (found.is_blown(), found.has_been_finite()) {
+                    (true, false) => ("it has never been finite".to_owned(), Vec::new()),
+                    (true, true) => {
+                        (format!("it is not finite, and its lowest median was {}", brief(found.lowest)), lowest)
+                    }
+                    (false, _) => {
+                        let (median, least) = (brief(found.median), brief(found.lowest));
+                        let figures = [vec![("median", found.median)], lowest].concat();
+                        (format!("its last median is {median}, and its lowest was {least}"), figures)
+                    }
+                };
+                return Some(Found { words: format!("{} diverged: {how}", self.metric), figures });
             }
             Condition::Above(limit) => (limit, "above"),
             Condition::Below(limit) => (limit, "below"),
         };
-        let value = self.counting.next(&mut state.epoch, sample.step, value).filter(|value| value.is_finite())?;
+        let value = self.counting.next(&mut state.epoch, sample.step, values)?;
+        if !value.is_finite() {
+            if state.not_finite == 0 {
+                state.not_finite_since = sample.step;
+            }
+            state.not_finite += 1;
+            return None;
+        }
+        state.not_finite = 0;
         let is_met = if side == "above" { value >= limit } else { value <= limit };
         state.in_a_row = if is_met { state.in_a_row + 1 } else { 0 };
         if state.in_a_row < self.patience {
@@ -484,10 +518,7 @@ mod tests {
         assert_eq!(found.len(), 1);
         let (topic, reason) = advice(&found[0].1);
         assert_eq!(topic, Topic::Stop);
-        assert_eq!(
-            reason,
-            "val_loss diverged: its last median is not finite, and its lowest was 1.02: training can stop"
-        );
+        assert_eq!(reason, "val_loss diverged: it is not finite, and its lowest median was 1.02: training can stop");
         assert_eq!(threshold(&Params { metric: String::new(), ..params }).metrics(), [LOSS]);
     }
 

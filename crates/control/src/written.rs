@@ -18,10 +18,15 @@ pub fn all(spec: &Spec) -> impl Iterator<Item = Cow<'_, ControllerSpec>> {
     spec.controllers.iter().map(Cow::Borrowed).chain(target.map(Cow::Owned))
 }
 
-/// The name of the controller at `place` of [`all`]: its place and its kind.
+/// The name of the controller at `place` of [`all`]: its place and its kind in our words.
 #[must_use]
 pub fn name(spec: &Spec, place: usize) -> String {
-    format!("{place}/{}", spec.controllers.get(place).map_or(OBJECTIVE, ControllerSpec::kind))
+    match spec.controllers.get(place) {
+        Some(written) if written.kind() == compat::LIBRARY => {
+            format!("{place}/{}", expand(written, spec.steps_per_epoch).kind())
+        }
+        written => format!("{place}/{}", written.map_or(OBJECTIVE, ControllerSpec::kind)),
+    }
 }
 
 /// `spec` with every default of its controllers written out.
@@ -85,6 +90,14 @@ mod tests {
 
     fn with(controller: serde_json::Value) -> Spec {
         Spec { controllers: vec![serde_json::from_value(controller).unwrap()], ..Spec::default() }
+    }
+
+    #[test]
+    fn a_controller_has_one_name_in_any_words() {
+        let library = json!({"library": {"library": "torch", "scheduler": "ReduceLROnPlateau"}});
+        assert_eq!(name(&with(library), 0), "0/reduce_lr_on_plateau");
+        assert_eq!(name(&with(json!("auto")), 0), "0/auto");
+        assert_eq!(name(&with(json!("auto")), 1), "1/objective");
     }
 
     #[test]

@@ -54,6 +54,8 @@ pub struct Cell {
     follower: Mutex<Follower>,
     /// How long a step takes, in nanoseconds; `u64::MAX` is unknown.
     step_nanos: AtomicU64,
+    /// How many steps after the one about to be trained may be given out, as far as the trainer's pace says.
+    steps_ahead: AtomicU64,
     /// From this step on all of people's orders are in force.
     ordered_end: AtomicU64,
     missing: ArcSwapOption<Missing>,
@@ -156,6 +158,7 @@ impl Cell {
             heard_passed: AtomicU64::new(0),
             follower: Mutex::default(),
             step_nanos: AtomicU64::new(u64::MAX),
+            steps_ahead: AtomicU64::new(1),
             ordered_end: AtomicU64::new(0),
             missing: ArcSwapOption::empty(),
             completed_passed: AtomicU64::new(0),
@@ -211,14 +214,14 @@ impl Cell {
     /// far ahead does not put off people's decisions. While no trainer has named the attempt the caller may be it.
     #[must_use]
     pub fn is_near(&self, step: u64, commit_ahead: u64) -> bool {
-        let near = self.step_time().map_or(commit_ahead, |step_time| pace::ahead(Some(step_time), commit_ahead));
+        let near = self.step_time().map_or(commit_ahead, |_| self.ahead(commit_ahead));
         step < self.position().saturating_add(near).max(self.unknown_end)
     }
 
     /// How many steps after the one about to be trained may be given out as final: fewer where steps are slow.
     #[must_use]
     pub fn ahead(&self, commit_ahead: u64) -> u64 {
-        pace::ahead(self.step_time(), commit_ahead)
+        self.steps_ahead.load(SeqCst).min(commit_ahead.max(1))
     }
 
     /// How many steps to reserve beyond those that are wanted.
@@ -301,9 +304,10 @@ impl Cell {
         // Whoever holds it is noting another rank's call of about now.
         let Ok(mut follower) = self.follower.try_lock() else { return };
         saw(&mut follower, Seen { step, passed: clock.monotonic(), time: clock.now() });
-        let step_time = follower.pace().map(|pace| pace.step_time.as_nanos());
-        let nanos = step_time.map(|nanos| u64::try_from(nanos).unwrap_or(u64::MAX).min(u64::MAX - 1));
-        self.step_nanos.store(nanos.unwrap_or(u64::MAX), SeqCst);
+        let Some(pace) = follower.pace() else { return };
+        let nanos = u64::try_from(pace.step_time.as_nanos()).unwrap_or(u64::MAX);
+        self.step_nanos.store(nanos.min(u64::MAX - 1), SeqCst);
+        self.steps_ahead.store(pace.ahead(), SeqCst);
     }
 
     /// Notes that the trainer called or reported.

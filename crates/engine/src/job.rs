@@ -314,36 +314,40 @@ impl Job {
         decisions
     }
 
-    /// Shows the record of one step to the controllers; what was measured more than once, one value after another.
+    /// Shows the record of one step to the controllers; what was measured more than once, one value after another,
+    /// except to those that take it whole.
     fn transition(&mut self, record: &Sample, decisions: &mut Vec<Decision>) {
         let is_as_directed = self.is_as_directed(record);
         if !self.timeline.spec_at(record.step + self.decision_lag).controllers().is_empty() {
             self.sightings.note(record);
         }
         if !record.has_repeats() {
-            return self.show(record, is_as_directed, |_| true, decisions);
+            return self.show(record.step, is_as_directed, |_| Some(record), decisions);
         }
         for (turn, sample) in record.observations().iter().enumerate() {
-            let concerns = |controller: &Controller| {
-                turn == 0 || controller.metrics().iter().any(|metric| sample.metric(metric).is_some())
+            let seen_by = |controller: &Controller| match (turn, controller.takes_steps_whole()) {
+                (0, true) => Some(record),
+                (0, false) => Some(sample),
+                (_, true) => None,
+                (_, false) => controller.metrics().iter().any(|name| sample.metric(name).is_some()).then_some(sample),
             };
             let mut found = Vec::new();
-            self.show(sample, is_as_directed, concerns, &mut found);
+            self.show(record.step, is_as_directed, seen_by, &mut found);
             for decision in found {
                 later_outranks(decisions, decision);
             }
         }
     }
 
-    /// Shows an observation of a step to the controllers that it concerns.
-    fn show(
+    /// Shows each controller what it is to see of a step, if that is anything.
+    fn show<'a>(
         &mut self,
-        record: &Sample,
+        step: u64,
         is_as_directed: bool,
-        concerns: impl Fn(&Controller) -> bool,
+        seen_by: impl Fn(&Controller) -> Option<&'a Sample>,
         decisions: &mut Vec<Decision>,
     ) {
-        let effective_step = record.step + self.decision_lag;
+        let effective_step = step + self.decision_lag;
         if self.timeline.is_paused_at(effective_step) {
             return;
         }
@@ -352,12 +356,12 @@ impl Job {
         if compiled.controllers().is_empty() {
             return;
         }
-        let when = When { observed_step: record.step, effective_step };
+        let when = When { observed_step: step, effective_step };
         let attempt = self.attempt_of(effective_step);
-        for (i, controller) in compiled.controllers().iter().enumerate().filter(|(_, one)| concerns(one)) {
+        for (i, controller) in compiled.controllers().iter().enumerate() {
+            let Some(sample) = seen_by(controller) else { continue };
             let before = self.timeline.base_lrs_at(effective_step);
             let (in_force, shaped_at) = self.timeline.shape_at(effective_step);
-            let sample = record;
             let base_lrs = &before;
             let observation =
                 Observation { sample, effective_step, base_lrs, shape: in_force, shaped_at, is_as_directed };
@@ -401,13 +405,9 @@ impl Job {
                 }
             };
             decisions.push(Decision {
-                id: DecisionId::Controller {
-                    attempt,
-                    step: record.step,
-                    controller: u32::try_from(i).unwrap_or(u32::MAX),
-                },
+                id: DecisionId::Controller { attempt, step, controller: u32::try_from(i).unwrap_or(u32::MAX) },
                 attempt,
-                step: record.step,
+                step,
                 effective_step,
                 author: Author::Controller(control::name(compiled.spec(), i)),
                 reason,
@@ -500,10 +500,13 @@ impl Job {
         determined.min(self.held_at.unwrap_or(u64::MAX))
     }
 
-    /// No decision by a person may take effect below this step: the transitions below it have been made.
+    /// No decision by a person may take effect below this step: the transitions below it have been made. Where there
+    /// are no controllers, and the decision brings none, transitions change nothing, and only what was trained counts.
     #[must_use]
-    pub fn decided_end(&self) -> u64 {
-        self.latest.as_ref().map_or(0, |record| record.step + self.decision_lag + 1)
+    pub fn decided_end(&self, brings_controllers: bool) -> u64 {
+        let has_controllers = brings_controllers || self.timeline.has_controllers();
+        let lag = if has_controllers { self.decision_lag } else { 0 };
+        self.latest.as_ref().map_or(0, |record| record.step + lag + 1)
     }
 
     /// The rates as far as they are known.

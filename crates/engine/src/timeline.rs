@@ -153,6 +153,12 @@ impl Timeline {
         self.segment(step).paused_at.is_some()
     }
 
+    /// Whether any spec has controllers.
+    #[must_use]
+    pub fn has_controllers(&self) -> bool {
+        self.segments.iter().any(|segment| !segment.spec.controllers().is_empty())
+    }
+
     /// Whether anything that the trainer is told depends on telemetry.
     #[must_use]
     pub fn needs_telemetry(&self) -> bool {

@@ -21,6 +21,11 @@ const CHECKS: &[Check] = &[
     schedules::is_zero_too_early,
     schedules::is_over_too_early,
     schedules::reaches_past_the_end,
+    schedules::does_nothing,
+    schedules::never_moves,
+    schedules::counts_steps_for_epochs,
+    schedules::has_rates_of_its_own,
+    schedules::has_no_base_rate,
     schedules::is_held_by_the_limits,
 ];
 
@@ -32,6 +37,17 @@ pub fn warnings(spec: &Spec) -> Vec<String> {
         check(spec, &mut found);
     }
     found
+}
+
+/// What is probably wrong with a training that has reported `step`.
+#[must_use]
+pub fn of_training(spec: &Spec, step: u64) -> Option<String> {
+    let total = spec.total_steps.filter(|total| step >= *total)?;
+    Some(format!(
+        "the training has come to step {step}, after the last step of the job ({}): the rate stays as it is at the end, \
+         unless `total_steps` is set to the real length",
+        total - 1
+    ))
 }
 
 /// What is probably wrong with an order that takes effect at `effective_step`.
@@ -102,6 +118,15 @@ mod tests {
         let late = of_order(&spec, 100).unwrap();
         assert!(late.starts_with("the order takes effect at step 100, after the last step of the job (99)"), "{late}");
         assert_eq!(of_order(&Spec::default(), u64::MAX), None);
+    }
+
+    #[test]
+    fn a_training_that_goes_on_after_the_end_is_warned_of() {
+        let spec = Spec { total_steps: Some(100), ..Spec::default() };
+        assert_eq!(of_training(&spec, 99), None);
+        let late = of_training(&spec, 100).unwrap();
+        assert!(late.starts_with("the training has come to step 100, after the last step of the job (99)"), "{late}");
+        assert_eq!(of_training(&Spec::default(), u64::MAX), None);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::violation::Violations;
+use super::{typed, violation::Violations};
 
 /// A library's name, the name of a scheduler in it, and the scheduler's keyword arguments. Not yet checked.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -76,7 +76,7 @@ impl<'a> Params<'a> {
     /// A number that may be left out.
     pub fn optional_number(&mut self, name: &'static str) -> Option<f64> {
         let value = self.value(name)?;
-        let number = value.as_f64();
+        let number = numeric(value);
         if number.is_none() {
             self.refuse(name, value, "a number");
         }
@@ -96,7 +96,7 @@ impl<'a> Params<'a> {
     /// A whole number that may be left out, at least `least`.
     pub fn optional_whole(&mut self, name: &'static str, least: u64) -> Option<u64> {
         let value = self.value(name)?;
-        let number = value.as_f64().and_then(whole).filter(|number| *number >= least);
+        let number = numeric(value).and_then(whole).filter(|number| *number >= least);
         if number.is_none() {
             self.refuse(name, value, format!("a whole number of at least {least}"));
         }
@@ -144,18 +144,18 @@ impl<'a> Params<'a> {
 
     /// A required list of numbers.
     pub fn numbers(&mut self, name: &'static str) -> Vec<f64> {
-        self.list(name, "a number", Value::as_f64)
+        self.list(name, "a number", numeric)
     }
 
     /// A required list of whole numbers.
     pub fn wholes(&mut self, name: &'static str) -> Vec<u64> {
-        self.list(name, "a whole number of at least 0", |value| value.as_f64().and_then(whole))
+        self.list(name, "a whole number of at least 0", |value| numeric(value).and_then(whole))
     }
 
     /// A dictionary from whole numbers to numbers, written as a list of pairs or as an object. Sorted by key.
     pub fn pairs(&mut self, name: &'static str) -> Vec<(u64, f64)> {
         let mut pairs = if let Some(Value::Object(object)) = self.value(name) {
-            let read = |(key, value): (&String, &Value)| Some((key.parse().ok()?, value.as_f64()?));
+            let read = |(key, value): (&String, &Value)| Some((key.parse().ok()?, numeric(value)?));
             let pairs: Option<Vec<_>> = object.iter().map(read).collect();
             pairs.unwrap_or_else(|| {
                 self.violations.add(name, "is not allowed: must be from whole numbers to numbers");
@@ -163,7 +163,7 @@ impl<'a> Params<'a> {
             })
         } else {
             self.list(name, "a pair of a whole number and a number", |value| match value.as_array()?.as_slice() {
-                [key, value] => Some((key.as_f64().and_then(whole)?, value.as_f64()?)),
+                [key, value] => Some((numeric(key).and_then(whole)?, numeric(value)?)),
                 _ => None,
             })
         };
@@ -255,8 +255,22 @@ impl<'a> Params<'a> {
     }
 
     fn refuse(&mut self, name: &'static str, value: &Value, allowed: impl std::fmt::Display) {
-        self.violations.refuse(name, value, allowed);
+        let hint =
+            if is_in_words(value) { ", counted in the schedule's `unit` (unit: epoch counts epochs)" } else { "" };
+        self.violations.refuse(name, value, format_args!("{allowed}{hint}"));
     }
+}
+
+/// The number that a value is, or says as text.
+fn numeric(value: &Value) -> Option<f64> {
+    value.as_f64().or_else(|| typed::number(value.as_str()?).ok().filter(|number| number.is_finite()))
+}
+
+/// Whether a value is a length with the name of its unit, such as `5ep`.
+fn is_in_words(value: &Value) -> bool {
+    let text = value.as_str().unwrap_or_default().trim();
+    let unit = text.trim_start_matches(|c: char| c.is_ascii_digit() || matches!(c, '.' | '_')).trim();
+    unit.len() < text.len() && (unit == "%" || !unit.is_empty() && unit.chars().all(char::is_alphabetic))
 }
 
 /// A message that `name` is not among `known`; it gives the nearest known name, and all of them.
@@ -301,11 +315,27 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_number_may_be_written_as_a_float_and_nothing_else_may() {
-        assert_eq!(read(&json!({"n": 3.0}), |p| p.whole("n", 1)), (3, String::new()));
-        for wrong in [json!(2.5), json!(-1), json!("3"), json!([3]), json!(true)] {
+    fn a_whole_number_may_be_written_as_a_float_or_as_text_and_nothing_else_may() {
+        for three in [json!(3.0), json!("3"), json!(" 3.0 ")] {
+            assert_eq!(read(&json!({"n": three}), |p| p.whole("n", 1)), (3, String::new()));
+        }
+        for wrong in [json!(2.5), json!(-1), json!("three"), json!([3]), json!(true)] {
             assert!(read(&json!({"n": wrong}), |p| p.whole("n", 1)).1.contains("must be a whole number"), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_length_in_words_is_told_of_the_unit() {
+        for words in ["5ep", "10%", "3 epochs"] {
+            let wrong = read(&json!({"n": words}), |p| p.whole("n", 1)).1;
+            assert!(wrong.contains("counted in the schedule's `unit`"), "{wrong}");
+        }
+        let wrong = read(&json!({"n": "five"}), |p| p.whole("n", 1)).1;
+        assert!(!wrong.contains("unit"), "{wrong}");
+        assert_eq!(
+            read(&json!({"x": "1e-3", "l": ["0.1", 0.2]}), |p| (p.number("x"), p.numbers("l"))).0,
+            (1e-3, vec![0.1, 0.2])
+        );
     }
 
     #[test]

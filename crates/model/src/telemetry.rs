@@ -97,6 +97,15 @@ impl Sample {
         &self.metrics[from..from + length]
     }
 
+    /// All values of a metric by name, in the order they were measured.
+    pub fn values_of(&self, name: &str) -> impl Iterator<Item = f64> {
+        let single = match name {
+            LOSS | GRAD_NORM | LEARNING_RATE => self.metric(name),
+            _ => None,
+        };
+        single.into_iter().chain(self.measured(name).iter().map(|(_, value)| *value))
+    }
+
     /// Adds a value to [`Sample::metrics`], after those of the same name.
     pub fn add_metric(&mut self, name: Arc<str>, value: f64) {
         let place = self.metrics.partition_point(|(n, _)| *n <= name);

@@ -24,8 +24,9 @@ use crate::{
 #[derive(Clone, Copy, Debug)]
 pub struct Codec {
     name: &'static str,
-    read: fn(&[u8], &str) -> Result<Vec<u8>, serde_json::Error>,
-    read_value: fn(serde_json::Value, &str) -> Result<Vec<u8>, serde_json::Error>,
+    encode: fn(serde_json::Value) -> Result<Vec<u8>, serde_json::Error>,
+    /// The line of a text at which it stops being canonical.
+    line: fn(&[u8]) -> usize,
     write: fn(&[u8]) -> Result<String, Unwritable>,
 }
 
@@ -52,18 +53,8 @@ impl Codec {
     fn of<M: Message + Default + Serialize + DeserializeOwned>(name: &'static str) -> Self {
         Self {
             name,
-            read: |json, name| {
-                let json = json.strip_prefix("\u{feff}".as_bytes()).unwrap_or(json);
-                let Once = serde_json::from_slice(json).map_err(|problem| once::in_words(&problem))?;
-                match serde_json::from_slice::<M>(json) {
-                    Ok(message) => encode(&message),
-                    Err(problem) => encode(&as_written::<M>(name, &serde_json::from_slice(json)?, problem)?),
-                }
-            },
-            read_value: |json, name| match M::deserialize(&json) {
-                Ok(message) => encode(&message),
-                Err(problem) => encode(&as_written::<M>(name, &json, problem)?),
-            },
+            encode: |json| encode(&M::deserialize(json)?),
+            line: |json| serde_json::from_slice::<M>(json).err().map_or(0, |problem| problem.line()),
             write: |wire| {
                 let message = M::decode(wire).map_err(|problem| Unwritable(problem.to_string()))?;
                 serde_json::to_string(&Canonical(&message)).map_err(|problem| Unwritable(problem.to_string()))
@@ -71,20 +62,42 @@ impl Codec {
         }
     }
 
-    /// The wire form of a message in JSON.
+    /// The wire form of a message in JSON, as people write messages. What it does not say of its lengths is as in
+    /// `scale`.
     ///
     /// # Errors
     /// What is wrong with the JSON, and where.
-    pub fn read(self, json: &[u8]) -> Result<Vec<u8>, serde_json::Error> {
-        (self.read)(json, self.name)
+    pub fn read(self, json: &[u8], scale: Scale) -> Result<Vec<u8>, serde_json::Error> {
+        let json = json.strip_prefix("\u{feff}".as_bytes()).unwrap_or(json);
+        let Once = serde_json::from_slice(json).map_err(|problem| once::in_words(&problem))?;
+        self.as_written(serde_json::from_slice(json)?, scale).map_err(|wrong| match (self.line)(json) {
+            0 => de::Error::custom(wrong),
+            line => de::Error::custom(format!("{wrong} (near line {line})")),
+        })
     }
 
-    /// The wire form of a message in parsed JSON.
+    /// The wire form of a message in parsed JSON, as people write messages. What it does not say of its lengths is as
+    /// in `scale`.
     ///
     /// # Errors
     /// What is wrong with the JSON.
-    pub fn read_value(self, json: serde_json::Value) -> Result<Vec<u8>, serde_json::Error> {
-        (self.read_value)(json, self.name)
+    pub fn read_value(self, json: serde_json::Value, scale: Scale) -> Result<Vec<u8>, serde_json::Error> {
+        self.as_written(json, scale)
+    }
+
+    /// Whether a message in JSON has lengths in words.
+    #[must_use]
+    pub fn is_in_words(self, json: &[u8]) -> bool {
+        let json = serde_json::from_slice(json).ok();
+        let message = reflect::pool().get_message_by_name(self.name);
+        json.zip(message).is_some_and(|(json, message)| lengths::in_words(&message, &json))
+    }
+
+    fn as_written(self, mut json: serde_json::Value, scale: Scale) -> Result<Vec<u8>, serde_json::Error> {
+        let Some(message) = reflect::pool().get_message_by_name(self.name) else { return (self.encode)(json) };
+        lengths::resolve(&message, &mut json, scale).map_err(de::Error::custom)?;
+        let canonical = written::read(&message, &json).map_err(de::Error::custom)?;
+        (self.encode)(canonical)
     }
 
     /// The canonical JSON of a message in its wire form.
@@ -94,22 +107,6 @@ impl Codec {
     pub fn write(self, wire: &[u8]) -> Result<String, Unwritable> {
         (self.write)(wire)
     }
-}
-
-/// A message that is not in canonical JSON, but may be as people write it.
-fn as_written<M: DeserializeOwned>(
-    name: &str,
-    json: &serde_json::Value,
-    problem: serde_json::Error,
-) -> Result<M, serde_json::Error> {
-    let Some(message) = reflect::pool().get_message_by_name(name) else { return Err(problem) };
-    let mut json = json.clone();
-    lengths::resolve(&message, &mut json, Scale::default()).map_err(de::Error::custom)?;
-    let canonical = written::read(&message, &json).map_err(|wrong| {
-        let place = if problem.line() > 0 { format!(" (near line {})", problem.line()) } else { String::new() };
-        de::Error::custom(format!("{wrong}{place}"))
-    })?;
-    M::deserialize(canonical)
 }
 
 /// The wire form of a message, unless it is nested more deeply than the wire form may be: JSON allows more.
@@ -167,7 +164,7 @@ mod tests {
     #[test]
     fn a_message_survives_json_and_back() {
         let codec = Codec::by_name("lrs.v1.GetJobRequest").unwrap();
-        let wire = codec.read(br#"{"name": "a"}"#).unwrap();
+        let wire = codec.read(br#"{"name": "a"}"#, Scale::default()).unwrap();
         assert_eq!(wire, GetJobRequest { name: "a".to_owned() }.encode_to_vec());
         assert_eq!(codec.write(&wire).unwrap(), r#"{"name":"a"}"#);
     }
@@ -176,7 +173,8 @@ mod tests {
     fn a_message_that_is_nested_too_deeply_for_the_wire_is_refused() {
         let nested = |depth: usize| {
             let (open, close) = (r#"{"stair": {"schedule": "#.repeat(depth), "}}".repeat(depth));
-            Codec::by_name("lrs.v1.JobSpec").unwrap().read(format!(r#"{{"schedule": {open}{{}}{close}}}"#).as_bytes())
+            let json = format!(r#"{{"schedule": {open}{{}}{close}}}"#);
+            Codec::by_name("lrs.v1.JobSpec").unwrap().read(json.as_bytes(), Scale::default())
         };
         assert!(nested(40).is_ok());
         let problem = nested(55).unwrap_err().to_string();

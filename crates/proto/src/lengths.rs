@@ -1,8 +1,8 @@
 //! Lengths in words that name their unit, such as `90ep`, in the JSON of a message: read as steps.
 //!
-//! The option `length` marks the fields. What a word needs stands in the same spec: `steps_per_epoch` for epochs,
-//! `total_steps` for shares of the training, `tokens_per_step` for tokens. Where a schedule's time is not in steps,
-//! within `pace` and within the body of a `repeat`, a word is refused.
+//! The option `length` marks the fields. What a word needs stands in the same spec, or in the spec beside it:
+//! `steps_per_epoch` for epochs, `total_steps` for shares of the training, `tokens_per_step` for tokens. Where a
+//! schedule's time is not in steps, within `pace` and within the body of a `repeat`, a word is refused.
 
 mod word;
 
@@ -10,10 +10,10 @@ use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
 use serde_json::{Map, Value};
 
 use crate::{reflect, written::Problem};
-pub use word::Scale;
-use word::steps;
+pub use word::{Scale, steps};
 
 const SPEC: &str = "lrs.v1.JobSpec";
+const TOTAL_STEPS: &str = "total_steps";
 /// Schedules in these fields have a time of their own.
 const OWN_TIME: [&str; 2] = ["lrs.v1.Pace.schedule", "lrs.v1.Repeat.body"];
 
@@ -28,6 +28,20 @@ pub fn resolve(message: &MessageDescriptor, json: &mut Value, scale: Scale) -> R
     Ok(reader.found)
 }
 
+/// Whether there are lengths in words in `json`, the JSON of a `message`.
+#[must_use]
+pub fn in_words(message: &MessageDescriptor, json: &Value) -> bool {
+    let Value::Object(fields) = json else { return false };
+    fields.iter().any(|(name, value)| {
+        let Some(field) = reflect::field(message, name).filter(|field| !field.is_map()) else { return false };
+        let values = if let Value::Array(list) = value { list.as_slice() } else { std::slice::from_ref(value) };
+        values.iter().any(|value| match field.kind() {
+            Kind::Message(below) => in_words(&below, value),
+            _ => reflect::is_length(&field) && value.as_str().is_some_and(|text| number(text).is_none()),
+        })
+    })
+}
+
 struct Reader {
     scale: Scale,
     /// Whether time is counted in steps here.
@@ -38,38 +52,72 @@ struct Reader {
 impl Reader {
     fn message(&mut self, message: &MessageDescriptor, path: &str, json: &mut Value) -> Result<(), Problem> {
         let Value::Object(fields) = json else { return Ok(()) };
-        if message.full_name() == SPEC {
+        let outer = self.scale;
+        let is_spec = message.full_name() == SPEC;
+        if is_spec {
             self.spec(message, path, fields)?;
         }
-        for (name, value) in fields {
-            let Some(field) = reflect::field(message, name) else { continue };
-            let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-            self.field(&field, &path, value)?;
+        // A spec says what the lengths beside it are measured by.
+        let spec_of_it = message.get_field_by_name("spec").filter(|field| is_of(field, SPEC));
+        for (name, value) in &mut *fields {
+            let Some(field) = reflect::field(message, name).filter(|field| Some(field) == spec_of_it.as_ref()) else {
+                continue;
+            };
+            self.field(&field, &below(path, name), value)?;
+            if let Value::Object(spec) = value {
+                self.scale = self.scale_of(spec);
+            }
         }
+        for (name, value) in fields {
+            let Some(field) = reflect::field(message, name).filter(|field| Some(field) != spec_of_it.as_ref()) else {
+                continue;
+            };
+            // Another spec, such as that of the job's beginning, says itself how long things are.
+            let beside = if is_of(&field, SPEC) { std::mem::replace(&mut self.scale, outer) } else { self.scale };
+            self.field(&field, &below(path, name), value)?;
+            self.scale = beside;
+        }
+        self.scale = outer;
         Ok(())
     }
 
     /// Reads what the other lengths of a spec are measured by.
     fn spec(&mut self, spec: &MessageDescriptor, path: &str, fields: &mut Map<String, Value>) -> Result<(), Problem> {
-        let known = |fields: &Map<String, Value>, name: &str| {
-            let value = fields.iter().find(|(key, _)| reflect::field(spec, key).is_some_and(|f| f.name() == name));
-            value.and_then(|(_, value)| plain(value)).filter(|number| *number > 0.0)
-        };
-        let outer = self.scale;
-        self.scale = Scale {
-            steps_per_epoch: known(fields, "steps_per_epoch").or(outer.steps_per_epoch),
-            tokens_per_step: known(fields, "tokens_per_step").or(outer.tokens_per_step),
-            total_steps: None,
-        };
+        // The share of a training is not known before its length is.
+        let measured = Scale { total_steps: None, ..self.scale_of(fields) };
+        let outer = std::mem::replace(&mut self.scale, measured);
         for (name, value) in &mut *fields {
-            if let Some(field) = reflect::field(spec, name).filter(|field| field.name() == "total_steps") {
-                self.field(&field, &format!("{path}{}{name}", if path.is_empty() { "" } else { "." }), value)?;
+            if let Some(field) = reflect::field(spec, name).filter(|field| field.name() == TOTAL_STEPS) {
+                let written = value.as_str().map(str::to_owned);
+                self.field(&field, &below(path, name), value)?;
+                if let Some(text) = written.filter(|_| value.as_u64() == Some(0)) {
+                    let problem = format!("{text:?} is not allowed: it is less than one step");
+                    return Err(Problem::at(&below(path, name), problem));
+                }
             }
         }
-        let of_epochs = known(fields, "target_epochs").zip(self.scale.steps_per_epoch);
-        let of_epochs = of_epochs.map(|(epochs, each)| (epochs * each).round());
-        self.scale.total_steps = of_epochs.or_else(|| known(fields, "total_steps")).or(outer.total_steps);
+        self.scale = outer;
+        self.scale = self.scale_of(fields);
         Ok(())
+    }
+
+    /// What a spec says about its units; what is not in it is as outside of it, and what is null is not known.
+    fn scale_of(&self, spec: &Map<String, Value>) -> Scale {
+        let message = reflect::pool().get_message_by_name(SPEC);
+        let written = |name: &str| {
+            let is_it = |key: &str| message.as_ref().and_then(|spec| reflect::field(spec, key));
+            spec.iter().find(|(key, _)| is_it(key).is_some_and(|field| field.name() == name)).map(|(_, value)| value)
+        };
+        let known = |name: &str, outer: Option<f64>| match written(name) {
+            Some(value) => plain(value).filter(|number| *number > 0.0),
+            None => outer,
+        };
+        let steps_per_epoch = known("steps_per_epoch", self.scale.steps_per_epoch);
+        let total_steps = match known("target_epochs", None) {
+            Some(epochs) => steps_per_epoch.map(|each| (epochs * each).round()),
+            None => known(TOTAL_STEPS, self.scale.total_steps),
+        };
+        Scale { steps_per_epoch, total_steps, tokens_per_step: known("tokens_per_step", self.scale.tokens_per_step) }
     }
 
     fn field(&mut self, field: &FieldDescriptor, path: &str, value: &mut Value) -> Result<(), Problem> {
@@ -111,13 +159,23 @@ impl Reader {
     }
 }
 
+/// The path of a field of the message at `path`.
+fn below(path: &str, name: &str) -> String {
+    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
+}
+
+/// Whether a field is one message of this name.
+fn is_of(field: &FieldDescriptor, message: &str) -> bool {
+    !field.is_list() && matches!(field.kind(), Kind::Message(kind) if kind.full_name() == message)
+}
+
 /// The number that a JSON value is, or says as text.
 fn plain(value: &Value) -> Option<f64> {
     value.as_f64().or_else(|| value.as_str().and_then(number))
 }
 
 fn number(text: &str) -> Option<f64> {
-    text.parse().ok()
+    text.trim().replace('_', "").parse().ok()
 }
 
 #[cfg(test)]
@@ -180,6 +238,51 @@ mod tests {
         let mut longer = json!({"total_steps": "200ep", "schedule": {"warmup": {"warmup_steps": "5%"}}});
         resolve(&descriptor::<JobSpec>(), &mut longer, Scale::of(&whole)).unwrap();
         assert_eq!(longer["schedule"]["warmup"]["warmup_steps"], 100);
+    }
+
+    #[test]
+    fn each_spec_of_a_message_is_measured_by_itself() {
+        let with = |spec: Value| {
+            let mut job = json!({"initial_spec": {"steps_per_epoch": 100, "total_steps": 1000}, "spec": spec});
+            resolve(&descriptor::<Job>(), &mut job, Scale::default()).map(|_| job).map_err(|wrong| wrong.to_string())
+        };
+        for spec in [json!({"total_steps": "3ep"}), json!({"schedule": {"cosine": {"decay_steps": "10%"}}})] {
+            let problem = with(spec).unwrap_err();
+            assert!(problem.contains("needs the job's"), "{problem}");
+        }
+        let own = with(json!({"total_steps": "3ep", "steps_per_epoch": 7})).unwrap();
+        assert_eq!((&own["spec"]["total_steps"], &own["initial_spec"]["total_steps"]), (&json!(21), &json!(1000)));
+        let outer = Scale::of(&JobSpec { steps_per_epoch: Some(5), ..JobSpec::default() });
+        for (spec, steps) in
+            [(json!({"total_steps": "3ep"}), Some(15)), (json!({"total_steps": "3ep", "steps_per_epoch": null}), None)]
+        {
+            let mut job = json!({"spec": spec});
+            let read = resolve(&descriptor::<Job>(), &mut job, outer);
+            assert_eq!(read.ok().and_then(|_| job["spec"]["total_steps"].as_i64()), steps);
+        }
+    }
+
+    #[test]
+    fn lengths_beside_a_spec_are_measured_by_it() {
+        let spec = json!({"steps_per_epoch": 10, "total_steps": "20ep"});
+        for mut request in [
+            json!({"every": "1ep", "spec": spec, "steps": ["5ep", 7], "end_step": "50%"}),
+            json!({"spec": spec, "every": "1ep", "end_step": "50%", "steps": ["5ep", 7]}),
+        ] {
+            assert!(in_words(&descriptor::<crate::PreviewScheduleRequest>(), &request));
+            resolve(&descriptor::<crate::PreviewScheduleRequest>(), &mut request, Scale::default()).unwrap();
+            assert_eq!(
+                (&request["every"], &request["end_step"], &request["steps"]),
+                (&json!(10), &json!(100), &json!([50, 7]))
+            );
+            assert!(!in_words(&descriptor::<crate::PreviewScheduleRequest>(), &request));
+        }
+    }
+
+    #[test]
+    fn a_training_of_less_than_a_step_is_refused_in_the_words_that_were_written() {
+        let problem = read(json!({"total_steps": "0.001ep", "steps_per_epoch": 100})).unwrap_err();
+        assert_eq!(problem, "total_steps: \"0.001ep\" is not allowed: it is less than one step");
     }
 
     #[test]

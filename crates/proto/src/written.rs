@@ -1,9 +1,11 @@
 //! Messages as people write them: what means the same is read the same, and what means nothing is named with its place,
 //! what was read, and what to write instead.
 //!
-//! Beside canonical JSON this takes: `cosine` for `{cosine: {}}` where one of several forms is chosen; one element for
-//! a list of one; the short names of enums in any case (`scheduled` for `ARM_SCHEDULED`); names in kebab case; numbers
-//! and truth values as text, and the other way round; whole numbers such as `1e5` or `1_000`.
+//! Beside canonical JSON this takes: `cosine` for `{cosine: {}}` where one of several forms is chosen, and `constant`
+//! for the base rate; one element for a list of one; the short names of enums in any case (`scheduled` for
+//! `ARM_SCHEDULED`) and of units (`ep`); names in kebab case; numbers and truth values as text, and the other way
+//! round; whole numbers such as `1e5` or `1_000`. A field without a value is a field that is left out. The name of a
+//! form without a value is refused: it may mean the form with its defaults, or no form.
 
 use lrs_model::typed::{nearest, snake_case};
 use prost_reflect::{EnumDescriptor, FieldDescriptor, Kind, MessageDescriptor};
@@ -14,6 +16,22 @@ use crate::reflect;
 
 /// The word that a short form takes.
 const SHORTEST: &str = "auto";
+
+/// Words for a form that needs a number: the message, the word, and what it stands for.
+const PLAIN: [(&str, &str, &str, f64); 2] =
+    [("lrs.v1.Schedule", "constant", "base", 1.0), ("lrs.v1.Schedule", "base", "base", 1.0)];
+/// Other words for the values of an enum: the enum, the word, and the value.
+const SYNONYMS: [(&str, &str, &str); 6] = [
+    ("lrs.v1.Unit", "ep", "epoch"),
+    ("lrs.v1.Unit", "epochs", "epoch"),
+    ("lrs.v1.Unit", "steps", "step"),
+    ("lrs.v1.Unit", "samples", "sample"),
+    ("lrs.v1.Unit", "tok", "token"),
+    ("lrs.v1.Unit", "tokens", "token"),
+];
+
+/// Fields that take some of the values of their enum, in short.
+const SOME: [(&str, &[&str]); 1] = [("lrs.v1.CompleteJobRequest.outcome", &["completed", "failed", "cancelled"])];
 
 /// Something in a value that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,7 +117,7 @@ impl Reader {
         Problem { path: self.path.clone(), is_name: false, said }
     }
 
-    fn within(&mut self, part: Part, read: impl FnOnce(&mut Self) -> Read) -> Read {
+    fn within<T>(&mut self, part: Part, read: impl FnOnce(&mut Self) -> T) -> T {
         self.path.push(part);
         let result = read(self);
         self.path.pop();
@@ -133,6 +151,10 @@ impl Reader {
     /// The form of this name, with its defaults.
     fn form(&self, message: &MessageDescriptor, word: &str) -> Read {
         let name = snake_case(word);
+        let is_plain = |(of, word, ..): &&(&str, &str, &str, f64)| *of == message.full_name() && *word == name;
+        if let Some((_, _, form, number)) = PLAIN.iter().find(is_plain) {
+            return Ok(Map::from_iter([((*form).to_owned(), (*number).into())]).into());
+        }
         match forms(message).into_iter().find(|form| form.name() == name) {
             Some(form) if matches!(form.kind(), Kind::Message(_)) && !form.is_list() => {
                 Ok(Map::from_iter([(form.name().to_owned(), Value::Object(Map::new()))]).into())
@@ -168,11 +190,18 @@ impl Reader {
                 problem.is_name = true;
                 problem
             };
-            if let Some(rival) = rival.filter(|rival| fields.contains_key(rival.name()) && !value.is_null()) {
+            if let Some(rival) = rival.as_ref().filter(|rival| fields.contains_key(rival.name()) && !value.is_null()) {
                 return Err(wrong_name(format!("{:?} is there already, and there may be one of them", rival.name())));
             }
             if fields.contains_key(field.name()) {
                 return Err(wrong_name(format!("{:?} is there already", field.name())));
+            }
+            if value.is_null() {
+                let is_form = field.containing_oneof().is_some_and(|oneof| !oneof.is_synthetic());
+                if is_form && rival.is_none() {
+                    return Err(self.within(part, |reader| reader.empty_form(&field)));
+                }
+                continue;
             }
             let value = self.within(part, |reader| reader.field(&field, &value))?;
             fields.insert(field.name().to_owned(), value);
@@ -180,10 +209,18 @@ impl Reader {
         Ok(fields.into())
     }
 
-    fn field(&mut self, field: &FieldDescriptor, value: &Value) -> Read {
-        if value.is_null() {
-            return Ok(Value::Null);
+    /// The refusal of the name of a form without a value.
+    fn empty_form(&self, field: &FieldDescriptor) -> Problem {
+        let name = field.name();
+        match field.kind() {
+            Kind::Message(_) => {
+                self.refuse("no value", format!("write {{{name}: {{}}}} for the defaults, or leave it out"))
+            }
+            _ => self.refuse("no value", format!("write {{{name}: …}} with a value, or leave it out")),
         }
+    }
+
+    fn field(&mut self, field: &FieldDescriptor, value: &Value) -> Read {
         if field.is_map() {
             let Value::Object(entries) = value else {
                 return Err(self.refuse(shown(value), "write names and values, such as {team: vision}"));
@@ -208,9 +245,12 @@ impl Reader {
     }
 
     fn element(&mut self, field: &FieldDescriptor, value: &Value) -> Read {
+        if value.is_null() {
+            return Err(self.refuse("no value", "write one, or leave the entry out"));
+        }
         match field.kind() {
             Kind::Message(message) => self.message(&message, value),
-            Kind::Enum(words) => self.word(&words, value),
+            Kind::Enum(words) => self.word(field, &words, value),
             Kind::Bool => self.truth(value),
             Kind::Double | Kind::Float => self.number(value),
             Kind::String => self.text(value),
@@ -222,19 +262,26 @@ impl Reader {
         }
     }
 
-    fn word(&self, words: &EnumDescriptor, value: &Value) -> Read {
+    fn word(&self, field: &FieldDescriptor, words: &EnumDescriptor, value: &Value) -> Read {
         let prefix = prefix(words);
         let short = |name: &str| name.strip_prefix(&prefix).unwrap_or(name).to_lowercase();
+        let plain = |word: &str| {
+            let name = snake_case(word);
+            let known = SYNONYMS.iter().find(|(of, other, _)| *of == words.full_name() && *other == name);
+            known.map_or(name, |(_, _, plain)| (*plain).to_owned())
+        };
         let found = match value {
             Value::String(word) => words
                 .values()
-                .find(|known| known.name().eq_ignore_ascii_case(word) || short(known.name()) == snake_case(word)),
+                .find(|known| known.name().eq_ignore_ascii_case(word) || short(known.name()) == plain(word)),
             Value::Number(number) => number.as_i64().and_then(|number| words.get_value(i32::try_from(number).ok()?)),
             _ => None,
         };
         found.map(|word| word.name().into()).ok_or_else(|| {
             let names: Vec<String> =
                 words.values().filter(|word| word.number() != 0).map(|word| short(word.name())).collect();
+            let some = SOME.iter().find(|(name, _)| *name == field.full_name());
+            let names = some.map_or(names, |(_, some)| some.iter().map(|&name| name.to_owned()).collect());
             let written = value.as_str().map(str::to_owned).unwrap_or_default();
             self.refuse(shown(value), choose(&written, &names))
         })
@@ -327,6 +374,13 @@ fn shown(value: &Value) -> String {
 
 /// How a message may be written.
 fn example(message: &MessageDescriptor) -> String {
+    if message.full_name() == "lrs.v1.JobSpec" || message.full_name() == "lrs.v1.Job" {
+        let spec = "{groups: [{base_lr: 0.1}], total_steps: 1000, schedule: cosine}";
+        return match message.name() {
+            "Job" => format!("write a job, such as {{name: namespaces/vision/jobs/cifar, spec: {spec}}}"),
+            _ => format!("write a spec, such as {spec}"),
+        };
+    }
     let names: Vec<String> = message.fields().map(|field| field.name().to_owned()).collect();
     match forms(message).first() {
         Some(form) => format!(
@@ -427,11 +481,78 @@ mod tests {
             (json!({"max_lr": 1}), "max_lr", "did you mean \"rate_limits.max_lr\"?"),
             (json!({"labels": [1]}), "labels", "write names and values"),
             (json!({"total_steps": 1, "totalSteps": 1}), "total_steps", "is there already"),
-            (json!([]), "", "[] is not allowed here: write its fields"),
+            (json!([]), "", "[] is not allowed here: write a spec, such as {groups: [{base_lr: 0.1}]"),
         ] {
             let problem = read(&reflect::descriptor::<JobSpec>(), &written).unwrap_err();
             assert_eq!(problem.place(), place, "{problem}");
             assert!(problem.to_string().contains(says), "{problem}");
+        }
+    }
+
+    #[test]
+    fn of_an_enum_only_what_the_field_takes_is_offered() {
+        let request = reflect::descriptor::<crate::CompleteJobRequest>();
+        let problem = read(&request, &json!({"outcome": "done"})).unwrap_err().to_string();
+        assert_eq!(problem, "outcome: \"done\" is not allowed here: there are completed, failed, cancelled");
+        for (name, some) in SOME {
+            let (message, field) = name.rsplit_once('.').unwrap();
+            let field = reflect::pool().get_message_by_name(message).unwrap().get_field_by_name(field).unwrap();
+            let message = field.parent_message().clone();
+            for word in some {
+                assert!(read(&message, &Map::from_iter([(field.name().to_owned(), (*word).into())]).into()).is_ok());
+            }
+        }
+    }
+
+    #[test]
+    fn a_name_alone_means_the_same_everywhere() {
+        assert_eq!(spec(&json!({"schedule": "constant"})), spec(&json!({"schedule": {"base": 1}})));
+        assert_eq!(spec(&json!({"schedule": "Base"})), spec(&json!({"schedule": {"base": 1}})));
+        assert_eq!(spec(&json!({"schedule": "wsd"})), spec(&json!({"schedule": {"wsd": {}}})));
+        let with = |unit: &str| spec(&json!({"controllers": {"reduce_lr_on_plateau": {"unit": unit}}}));
+        for (word, unit) in [("ep", "UNIT_EPOCH"), ("Epochs", "UNIT_EPOCH"), ("steps", "UNIT_STEP")] {
+            assert_eq!(with(word), with(unit), "{word}");
+        }
+    }
+
+    #[test]
+    fn what_has_no_value_is_left_out_or_refused_with_what_to_write() {
+        for (empty, same) in [
+            (json!({"groups": null, "controllers": null, "total_steps": null, "display_name": null}), json!({})),
+            (json!({"groups": [{"base_lr": null}]}), json!({"groups": [{}]})),
+            (json!({"schedule": {"multi_step": {"milestones": null}}}), json!({"schedule": {"multi_step": {}}})),
+            (json!({"schedule": null, "labels": null, "arm": null, "controller": null}), json!({})),
+            (json!({"schedule": {"cosine": {}, "linear": null}}), json!({"schedule": "cosine"})),
+            (json!({"schedule": {"linear": null, "cosine": {}}}), json!({"schedule": "cosine"})),
+            (
+                json!({"schedule": {"library": "torch", "scheduler": "StepLR", "params": null}}),
+                json!({"schedule": {"library": "torch", "scheduler": "StepLR"}}),
+            ),
+        ] {
+            assert_eq!(spec(&empty), spec(&same), "{empty}");
+        }
+        for (written, said) in [
+            (
+                json!({"schedule": {"cosine": null}}),
+                "schedule.cosine: no value is not allowed here: write {cosine: {}} for the defaults, or leave it out",
+            ),
+            (
+                json!({"schedule": {"base": null}}),
+                "schedule.base: no value is not allowed here: write {base: …} with a value",
+            ),
+            (
+                json!({"controllers": [{"auto": null}]}),
+                "controllers[0].auto: no value is not allowed here: write {auto: {}}",
+            ),
+            (json!({"controllers": [null]}), "controllers[0]: no value is not allowed here"),
+            (json!({"labels": {"a": null}}), "labels.a: no value is not allowed here"),
+            (
+                json!({"schedule": {"multi_step": {"milestones": [1, null]}}}),
+                "schedule.multi_step.milestones[1]: no value",
+            ),
+        ] {
+            let problem = read(&reflect::descriptor::<JobSpec>(), &written).unwrap_err().to_string();
+            assert!(problem.starts_with(said), "{written}: {problem}");
         }
     }
 

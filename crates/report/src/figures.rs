@@ -1,7 +1,9 @@
 //! Figures as text.
 
 use lrs_model::number::rounded;
-use lrs_proto::{Arm, Decision, JobReport, LossSlope, RateOverride, decision, job::State, rate_override::Setting};
+use lrs_proto::{
+    Arm, BaseRateChange, Decision, JobReport, LossSlope, RateOverride, decision, job::State, rate_override::Setting,
+};
 
 /// The text of a missing figure.
 pub(super) const NONE: &str = "–";
@@ -96,16 +98,7 @@ pub(super) fn effect(decision: &Decision) -> String {
     use decision::Effect;
     match &decision.effect {
         None => NONE.to_owned(),
-        Some(Effect::BaseRateChange(change)) => {
-            let group = |group: &lrs_proto::GroupBaseRate| {
-                format!("{} {} → {}", group.group, figure(group.previous_base_lr), figure(group.base_lr))
-            };
-            let mut words = some_of(change.groups.iter().map(group).collect());
-            if !change.restore.is_empty() {
-                words += ", back to an earlier copy";
-            }
-            words
-        }
+        Some(Effect::BaseRateChange(change)) => base_rate_words(change),
         Some(Effect::RateOverride(order)) => override_words(order),
         Some(Effect::OverrideCleared(_)) => "override ended".to_owned(),
         Some(Effect::SchedulePaused(_)) => "schedule paused".to_owned(),
@@ -115,6 +108,23 @@ pub(super) fn effect(decision: &Decision) -> String {
             lrs_model::decision::advice_words(advice.topic().as_str_name(), advice.is_withdrawn)
         }
     }
+}
+
+/// The base rates that a controller moves, and how they run from there on.
+fn base_rate_words(change: &BaseRateChange) -> String {
+    let moved = change.groups.iter().filter(|group| group.base_lr.to_bits() != group.previous_base_lr.to_bits());
+    let moved =
+        moved.map(|group| format!("{} {} → {}", group.group, figure(group.previous_base_lr), figure(group.base_lr)));
+    let shape = change.shape.unwrap_or_default();
+    let cooldown = shape.cooldown.map(|cooldown| {
+        let until = cooldown.start_step.saturating_add(cooldown.steps);
+        format!("rate falls to 0 from step {} to {until}", cooldown.start_step)
+    });
+    let end = shape.cooldown_share.map(|share| format!("rate falls to 0 over the last {}%", figure(share * 100.0)));
+    let back = (!change.restore.is_empty()).then(|| "back to an earlier copy".to_owned());
+    let moved = Some(some_of(moved.collect())).filter(|moved| !moved.is_empty());
+    let parts: Vec<String> = moved.into_iter().chain(cooldown).chain(end).chain(back).collect();
+    if parts.is_empty() { "base rates stay".to_owned() } else { parts.join(", ") }
 }
 
 fn override_words(order: &RateOverride) -> String {
@@ -146,6 +156,17 @@ mod tests {
         {
             assert_eq!(duration(seconds), told);
         }
+    }
+
+    #[test]
+    fn of_base_rates_only_what_changes_is_told() {
+        let group = |after| lrs_proto::GroupBaseRate { group: "a".to_owned(), previous_base_lr: 0.5, base_lr: after };
+        let change = |after, shape| BaseRateChange { groups: vec![group(after)], shape, ..Default::default() };
+        assert_eq!(base_rate_words(&change(0.25, None)), "a 0.5 → 0.25");
+        assert_eq!(base_rate_words(&change(0.5, None)), "base rates stay");
+        let cooldown = Some(lrs_proto::RateCooldown { start_step: 10, steps: 5 });
+        let falls = change(0.5, Some(lrs_proto::RateShape { cooldown, ..Default::default() }));
+        assert_eq!(base_rate_words(&falls), "rate falls to 0 from step 10 to 15");
     }
 
     #[test]

@@ -47,7 +47,9 @@ struct Rate {
 /// Checks the numbers of a chain.
 pub(super) fn check(spec: &spec::Chain, v: &mut Violations) {
     check::that("steps", exact(spec.steps), spec.steps <= MAX_STEPS, "at most 1000000", v);
-    if !(1..=MAX_LINKS).contains(&spec.links.len()) {
+    if spec.links.is_empty() {
+        v.add("links", format!("is required: must be from 1 to {MAX_LINKS} links"));
+    } else if spec.links.len() > MAX_LINKS {
         v.refuse("links", format!("{} links", spec.links.len()), format!("from 1 to {MAX_LINKS}"));
     }
     for (i, link) in spec.links.iter().enumerate() {

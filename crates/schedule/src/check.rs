@@ -37,6 +37,24 @@ pub(super) fn steps(field: &str, given: u64, least: u64, v: &mut Violations) -> 
     }
 }
 
+/// Refuses anything but a finite number above 0, where 0 is the same as no number.
+pub(super) fn required(field: &str, value: f64, v: &mut Violations) {
+    if value == 0.0 {
+        v.add(field, "is required: must be finite and greater than 0");
+    } else {
+        positive(field, value, v);
+    }
+}
+
+/// The number of steps in `field`, where 0 is the same as no number. Answers 1 for what it refuses.
+pub(super) fn required_steps(field: &str, given: u64, v: &mut Violations) -> f64 {
+    if given == 0 {
+        v.add(field, "is required: must be from 1 to 2^53 - 1");
+        return 1.0;
+    }
+    steps(field, given, 1, v)
+}
+
 /// Whether a list of `len` entries is short enough to be read; refuses it if not.
 pub(super) fn list_fits(field: &str, len: usize, v: &mut Violations) -> bool {
     if len > MAX_LIST {

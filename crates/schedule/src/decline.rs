@@ -16,7 +16,7 @@ pub(super) struct Geometric<C> {
 
 /// Checks all parameters but the value.
 pub(super) fn check_geometric(spec: &spec::Geometric, v: &mut Violations) {
-    check::positive("rate", spec.rate, v);
+    check::required("rate", spec.rate, v);
     check::positive("every", spec.every, v);
 }
 
@@ -36,7 +36,7 @@ pub(super) struct PowerLaw<C> {
 
 /// Checks all parameters but the value.
 pub(super) fn check_power_law(spec: &spec::PowerLaw, v: &mut Violations) {
-    check::positive("tau", spec.tau, v);
+    check::required("tau", spec.tau, v);
     check::finite("exponent", spec.exponent, v);
 }
 

@@ -28,7 +28,7 @@ pub(super) struct Limit {
 
 /// Checks all parameters but the two schedules.
 pub(super) fn check(spec: &spec::Repeat, v: &mut Violations) {
-    check::positive("first", spec.first, v);
+    check::required("first", spec.first, v);
     check::at_least("growth", spec.growth, 1.0, v);
     check::at_least("scale", spec.scale, 0.0, v);
 }

@@ -17,7 +17,8 @@ pub(super) struct Seq<C> {
 
 /// Checks the boundaries of `parts` parts.
 pub(super) fn check(boundaries: &[f64], parts: usize, v: &mut Violations) {
-    if boundaries.len() + 1 != parts {
+    // Without any part, the parts are what is missing.
+    if parts > 0 && boundaries.len() + 1 != parts {
         let found = boundaries.len();
         v.add("boundaries", format!("{found} for {parts} parts is not allowed: must be one fewer than parts"));
     }

@@ -15,7 +15,7 @@ pub(super) struct Stair<C> {
 
 /// Checks the length of a stair.
 pub(super) fn check_stair(spec: &spec::Stair, v: &mut Violations) {
-    check::positive("every", spec.every, v);
+    check::required("every", spec.every, v);
 }
 
 impl<C: Curve> Stair<C> {

@@ -2,24 +2,25 @@
 
 use std::{collections::BTreeSet, path::Path};
 
-use serde::{Deserialize, de::IgnoredAny};
-use serde_json::Value;
+use serde::Deserialize as _;
+use serde_json::{Map, Value};
 
 use super::command::{Template, quoted};
 use crate::cli::{
     failure::Failure,
     jobfile,
     overlay::{overlay, spec_of},
+    yaml,
 };
 use lrs_model::{
     name::{JobName, check_part},
-    typed,
+    typed::{self, snake_case},
 };
 use lrs_proto::{
     Arm, JobSpec,
     lengths::{self, Scale},
     reflect,
-    written::{self, Problem},
+    written::{self, Problem, choose},
 };
 
 /// The most seeds of an experiment.
@@ -31,32 +32,75 @@ const COMMAND_NAMES: [&str; 7] = ["job", "job_id", "namespace", "experiment", "a
 const SET_BY_RUN: [&str; 3] = ["experiment", "arm", "seed"];
 
 /// The file as written, but for its specs.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug)]
 struct Written {
     name: String,
     namespace: Option<String>,
-    seeds: Value,
+    seeds: Vec<i64>,
     job_id: Option<String>,
     command: Option<String>,
-    #[expect(dead_code, reason = "read before")]
-    spec: Option<IgnoredAny>,
-    arms: WrittenArms,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WrittenArms {
     scheduled: Option<WrittenArm>,
     baseline: Option<WrittenArm>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// An arm as written, but for its spec.
+#[derive(Debug)]
 struct WrittenArm {
-    #[expect(dead_code, reason = "read before")]
-    spec: Option<IgnoredAny>,
     command: Option<String>,
+}
+
+impl Written {
+    fn read(document: &Value) -> Result<Self, Problem> {
+        let top = fields(Some(document), "", &["name", "namespace", "seeds", "job_id", "command", "spec", "arms"])?;
+        let required = |name: &str, such_as: &str| Problem::at(name, format!("is required, such as {such_as}"));
+        let seeds = top.get("seeds").filter(|seeds| !seeds.is_null());
+        let seeds = seeds.ok_or_else(|| required("seeds", "[1, 2, 3]"))?;
+        let arms = top.get("arms").filter(|arms| !arms.is_null());
+        let arms = arms.ok_or_else(|| required("arms", "{scheduled: {spec: {schedule: cosine}}, baseline: {}}"))?;
+        let arms = fields(Some(arms), "arms", &["scheduled", "baseline"])?;
+        let arm = |word: &str| {
+            let place = format!("arms.{word}");
+            let Some(arm) = arms.get(word).filter(|arm| !arm.is_null()) else { return Ok(None) };
+            let arm = fields(Some(arm), &place, &["spec", "command"])?;
+            Ok(Some(WrittenArm { command: text(&arm, &place, "command")? }))
+        };
+        Ok(Self {
+            name: text(&top, "", "name")?.ok_or_else(|| required("name", "warmup"))?,
+            namespace: text(&top, "", "namespace")?,
+            seeds: self::seeds(seeds).map_err(|problem| Problem::at("seeds", problem))?,
+            job_id: text(&top, "", "job_id")?,
+            command: text(&top, "", "command")?,
+            scheduled: arm("scheduled")?,
+            baseline: arm("baseline")?,
+        })
+    }
+}
+
+/// The fields of the value at a place, of which there are `known`.
+fn fields(value: Option<&Value>, place: &str, known: &[&str]) -> Result<Map<String, Value>, Problem> {
+    let Some(Value::Object(fields)) = value else {
+        return Err(Problem::at(place, format!("must have names and values: there are {}", known.join(", "))));
+    };
+    if let Some(unknown) = fields.keys().find(|name| !known.contains(&name.as_str())) {
+        let names: Vec<String> = known.iter().map(|&name| name.to_owned()).collect();
+        let said = format!("the field {unknown:?} is not allowed here: {}", choose(unknown, &names));
+        return Err(Problem { is_name: true, ..Problem::at(&below(place, unknown), said) });
+    }
+    Ok(fields.clone())
+}
+
+/// The text in a field; a number is one too.
+fn text(fields: &Map<String, Value>, place: &str, name: &str) -> Result<Option<String>, Problem> {
+    match fields.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.clone())),
+        Some(plain @ (Value::Number(_) | Value::Bool(_))) => Ok(Some(plain.to_string())),
+        Some(_) => Err(Problem::at(&below(place, name), "must be a text".to_owned())),
+    }
+}
+
+fn below(place: &str, name: &str) -> String {
+    if place.is_empty() { name.to_owned() } else { format!("{place}.{name}") }
 }
 
 /// An experiment, checked as far as possible without a server.
@@ -113,7 +157,16 @@ fn read_specs(document: &mut Value) -> Result<(), Problem> {
         };
         let within = |problem: Problem| problem.within(place);
         lengths::resolve(&message, spec, scale).map_err(within)?;
+        // What is null in an arm takes the shared field away.
+        let taken_away = |(name, value): (&String, &Value)| {
+            let field = reflect::field(&message, &snake_case(name)).filter(|_| value.is_null())?;
+            Some((field.name().to_owned(), Value::Null))
+        };
+        let none: Vec<_> = spec.as_object().into_iter().flatten().filter_map(taken_away).collect();
         *spec = written::read(&message, spec).map_err(within)?;
+        if let Value::Object(fields) = spec {
+            fields.extend(none.into_iter().filter(|_| place.len() > 1));
+        }
         if place.len() == 1 {
             scale = JobSpec::deserialize(&*spec).map(|spec| Scale::of(&spec)).unwrap_or_default();
         }
@@ -132,11 +185,16 @@ fn seeds(written: &Value) -> Result<Vec<i64>, String> {
 }
 
 fn parse(name: &str, text: &str, surroundings: Surroundings<'_>) -> Result<Experiment, Failure> {
-    let mut document: Value = serde_saphyr::from_str(text).map_err(|error| jobfile::explain(name, &error))?;
+    let mut document = yaml::document(text).map_err(|error| jobfile::explain(name, &error))?;
     let wrong = |problem: String| Failure::invalid(format!("{name}: {problem}"));
-    read_specs(&mut document).map_err(|problem| jobfile::misread(name, text, 0, &problem))?;
-    let written: Written = serde_saphyr::from_str(text).map_err(|error| jobfile::explain(name, &error))?;
-    let all_seeds = seeds(&written.seeds).map_err(|problem| wrong(format!("seeds: {problem}")))?;
+    if !document.is_object() {
+        return Err(wrong("this is no experiment: it has names and values".to_owned())
+            .with_hint("an experiment has `name`, `seeds`, `arms` and mostly `spec` at its top: see examples/"));
+    }
+    let misread = |problem: Problem| jobfile::misread(name, text, 0, &problem);
+    let written = Written::read(&document).map_err(misread)?;
+    read_specs(&mut document).map_err(misread)?;
+    let all_seeds = written.seeds.clone();
     if written.name.is_empty() || written.name.chars().count() > 200 || written.name.chars().any(char::is_control) {
         return Err(wrong(format!(
             "name {:?} is not allowed: must be 1 to 200 characters, none of them a control character",
@@ -151,7 +209,7 @@ fn parse(name: &str, text: &str, surroundings: Surroundings<'_>) -> Result<Exper
     }
     let namespace = written.namespace.as_deref().unwrap_or(surroundings.namespace);
     check_part(namespace).map_err(|error| wrong(format!("namespace: {error}")))?;
-    let (Some(scheduled), Some(baseline)) = (&written.arms.scheduled, &written.arms.baseline) else {
+    let (Some(scheduled), Some(baseline)) = (&written.scheduled, &written.baseline) else {
         return Err(wrong("arms: both `scheduled` and `baseline` are needed, to compare them".to_owned())
             .with_hint("an arm that changes nothing is written `baseline: {}`"));
     };
@@ -298,12 +356,38 @@ arms:
             ),
             ("  total_steps: 1000", "  total_steps: 1000\n  seed: 3", "spec.seed must not be there"),
             ("spec: {controllers: []}", "spec: {arm: ARM_BASELINE}", "arms.baseline.spec.arm must not be there"),
+            ("name: warm up", "name: [a]", "exp.yaml:2:7: name: must be a text"),
+            (
+                "command: python plain.py --job {job_id}",
+                "colour: red",
+                "exp.yaml:16:5: arms.baseline.colour: the field",
+            ),
+            ("seeds: [0, 7]", "seeds:", "seeds: is required, such as [1, 2, 3]"),
+            ("seeds: [0, 7]", "seeds: !many [0, 7]", "the tag !many is not allowed here"),
             ("spec: {controllers: []}", "spec: [1]", "exp.yaml:15:11: arms.baseline.spec: [1] is not allowed here"),
         ] {
             assert!(FILE.contains(from), "{from}");
             let failure = read(&FILE.replace(from, to)).unwrap_err();
             assert!(failure.message.contains(problem), "{to}: {failure}");
         }
+    }
+
+    #[test]
+    fn what_is_no_experiment_is_told_what_one_has() {
+        for text in ["", "[]", "a text", "- name: a"] {
+            let failure = read(text).unwrap_err();
+            assert!(failure.message.contains("this is no experiment"), "{failure}");
+            assert!(failure.hint.as_deref().is_some_and(|hint| hint.contains("`seeds`, `arms`")), "{text}");
+        }
+        let failure = read("name: a\nseeds: [1]\narms: [scheduled, baseline]\n").unwrap_err();
+        assert_eq!(failure.message, "exp.yaml:3:7: arms: must have names and values: there are scheduled, baseline");
+    }
+
+    #[test]
+    fn what_is_empty_in_an_arm_takes_the_shared_field_away() {
+        let found = read(&FILE.replace("spec: {controllers: []}", "spec: {controllers: , total_steps: null}")).unwrap();
+        let baseline = &found.runs[3].spec;
+        assert_eq!((baseline.controllers.len(), baseline.total_steps, baseline.groups.len()), (0, None, 1));
     }
 
     #[test]

@@ -68,12 +68,8 @@ impl FileArgs {
             return Err(Failure::invalid(format!("--name cannot name the {} jobs of this file", jobs.len())));
         }
         let names = jobs.iter().map(|job| self.name_of(session, job)).collect::<Result<Vec<_>, _>>()?;
-        let wanted = |(job, name): (Job, &JobName)| Job {
-            name: name.to_string(),
-            spec: job.spec,
-            etag: if create_only { String::new() } else { job.etag },
-            ..Job::default()
-        };
+        // With all that the file says: the server refuses what it cannot make so.
+        let wanted = |(job, name): (Job, &JobName)| Job { name: name.to_string(), ..job };
         let request = ApplyJobsRequest {
             parent: "namespaces/-".to_owned(),
             jobs: jobs.into_iter().zip(&names).map(wanted).collect(),
@@ -104,9 +100,12 @@ pub(super) fn table(applied: &ApplyJobsResponse, dry_run: bool) -> String {
     let row = |applied: &AppliedJob| {
         let job = applied.job.clone().unwrap_or_default();
         let state = show::state(&job).to_owned();
-        vec![job.name, outcome(applied).to_owned(), state]
+        // A change that was only checked counts from nowhere yet.
+        let is_changed = applied.outcome() == Outcome::Updated && !dry_run;
+        let from = if is_changed { show::from_order(&job) } else { None };
+        vec![job.name, outcome(applied).to_owned(), state, from.unwrap_or_else(|| "-".to_owned())]
     };
-    let rows = output::table(&["JOB", "OUTCOME", "STATE"], applied.jobs.iter().map(row).collect());
+    let rows = output::table(&["JOB", "OUTCOME", "STATE", "COUNTS"], applied.jobs.iter().map(row).collect());
     let jobs = applied.jobs.iter().filter_map(|applied| applied.job.as_ref());
     let warnings: String = jobs.map(show::warnings_of_one).collect();
     format!("{would}{created} registered, {updated} changed, {unchanged} left alone.\n{rows}{warnings}")
@@ -118,5 +117,29 @@ fn outcome(applied: &AppliedJob) -> &'static str {
         Outcome::Updated => "changed",
         Outcome::Unchanged => "left alone",
         Outcome::Unspecified => "-",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lrs_proto::Progress;
+
+    #[test]
+    fn a_change_of_a_running_job_says_from_which_step_on_it_counts_and_that_it_comes_too_late() {
+        let progress = Progress {
+            order_step: Some(120),
+            order_warning: "the order takes effect at step 120, after the last step".to_owned(),
+            ..Progress::default()
+        };
+        let job = Job { name: "namespaces/a/jobs/b".into(), progress: Some(progress), ..Job::default() };
+        let applied = |outcome: Outcome| AppliedJob { job: Some(job.clone()), outcome: outcome.into() };
+        let answer = ApplyJobsResponse { jobs: vec![applied(Outcome::Updated), applied(Outcome::Unchanged)] };
+
+        let text = table(&answer, false);
+
+        assert_eq!(text.matches("from step 120 on").count(), 1, "{text}");
+        assert!(text.contains("Warning: namespaces/a/jobs/b: the order takes effect at step 120"), "{text}");
+        assert!(!table(&answer, true).contains("from step 120 on"));
     }
 }

@@ -7,11 +7,11 @@ use crate::cli::{
     failure::Failure,
     order::OrderArgs,
     output::FormatArgs,
-    values::{number, step},
+    values::{Length, length, number},
 };
 use lrs_model::{spec::DEFAULT_GROUP, typed::refused};
 use lrs_proto::{
-    FixedRates, JobSpec, OverrideCleared, OverrideLearningRateRequest, RateOverride,
+    FixedRates, JobSpec, OverrideCleared, OverrideLearningRateRequest, RateOverride, lengths::Scale,
     override_learning_rate_request::Order, rate_override::Setting,
 };
 
@@ -31,9 +31,9 @@ pub struct Args {
     job: String,
     #[command(flatten)]
     setting: SettingArgs,
-    /// First step that is no longer overridden
-    #[arg(long, value_name = "N", conflicts_with = "clear", value_parser = step(1))]
-    until_step: Option<i64>,
+    /// First step that is no longer overridden, such as 5000 or 50ep
+    #[arg(long, value_name = "N", conflicts_with = "clear", value_parser = length(1))]
+    until_step: Option<Length>,
     #[command(flatten)]
     order: OrderArgs,
     #[command(flatten)]
@@ -59,13 +59,15 @@ struct SettingArgs {
 
 pub(super) async fn run(session: &Session, args: &Args) -> Result<(), Failure> {
     let name = session.name(&args.job)?;
-    let spec = match args.setting.lr {
-        Some(_) => session.job(&name).await?.spec.unwrap_or_default(),
-        None => JobSpec::default(),
+    let spec = match (args.setting.lr, &args.until_step) {
+        (None, None) => JobSpec::default(),
+        _ => session.job(&name).await?.spec.unwrap_or_default(),
     };
+    let until = args.until_step.as_ref().map(|step| step.in_steps(Scale::of(&spec))).transpose();
+    let until = until.map_err(|problem| Failure::invalid(format!("--until-step: {problem}")))?;
     let request = OverrideLearningRateRequest {
         name: name.to_string(),
-        order: Some(args.setting.order(&spec, args.until_step)),
+        order: Some(args.setting.order(&spec, until.map(u64::cast_signed))),
         reason: args.order.record.reason.clone(),
         author: args.order.record.author.clone(),
         request_id: args.order.request_id(),

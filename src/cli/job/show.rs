@@ -3,11 +3,16 @@
 use crate::cli::{
     failure::Failure,
     output::{card, json_line, number, optional, table, time},
-    telemetry,
+    rate_move, telemetry,
 };
-use lrs_model::{decision::advice_words, name::JobName, spec::DEFAULT_GROUP, telemetry::Sample};
+use lrs_model::{
+    decision::{Cooldown, RateShape, advice_words},
+    name::JobName,
+    spec::DEFAULT_GROUP,
+    telemetry::Sample,
+};
 use lrs_proto::{
-    Attempt, Change, ControllerStatus, Decision, GroupRate, Job, JobSpec, Progress, TelemetryRecord,
+    Attempt, BaseRateChange, Change, ControllerStatus, Decision, GroupRate, Job, JobSpec, Progress, TelemetryRecord,
     decision::{Author, Effect},
     job::State,
     rate_override::Setting,
@@ -91,9 +96,13 @@ pub(super) fn jobs(jobs: &[Job], with_namespace: bool) -> String {
 
 /// A job's state after a command, in a line, and from which step on it counts.
 pub(super) fn outcome(job: &Job) -> String {
-    let from = job.progress.as_ref().filter(|progress| progress.order_step.is_some());
-    let from = from.map(|progress| format!(" {}", ordered(progress))).unwrap_or_default();
+    let from = from_order(job).map(|from| format!(" {from}")).unwrap_or_default();
     format!("{} is {}{from}.\n{}", job.name, state_and_reason(job), late_order(job))
+}
+
+/// From which step on the latest orders count, if the trainer has not come there yet.
+pub(super) fn from_order(job: &Job) -> Option<String> {
+    job.progress.as_ref().filter(|progress| progress.order_step.is_some()).map(ordered)
 }
 
 /// That the latest orders come after the job's last step, if they do.
@@ -207,14 +216,14 @@ pub(super) fn attempts(attempts: &[Attempt]) -> String {
     table(&["ATTEMPT", "FROM STEP", "CONTINUES", "RANKS", "TOKEN", "STARTED"], rows.collect())
 }
 
-/// Records, a line each and a column a metric.
+/// Records, a line each and a column a metric; more lines for a record that has several values of a metric.
 pub(super) fn samples(samples: &[Sample]) -> String {
     if samples.is_empty() {
         return "No telemetry.\n".to_owned();
     }
     let metrics = telemetry::metric_names(samples);
     let header: Vec<&str> = std::iter::once("step").chain(metrics.iter().copied()).collect();
-    let rows = samples.iter().map(|sample| {
+    let rows = samples.iter().flat_map(Sample::observations).map(|sample| {
         let values = metrics.iter().map(|name| optional(sample.metric(name), number));
         std::iter::once(sample.step.to_string()).chain(values).collect()
     });
@@ -238,13 +247,7 @@ pub(super) fn event(event: &Event) -> String {
 /// What a decision does, in a few words.
 pub(super) fn effect(decision: &Decision) -> String {
     match &decision.effect {
-        Some(Effect::BaseRateChange(change)) => {
-            let changes = change.groups.iter().map(|group| {
-                format!("{} base rate {} → {}", group.group, number(group.previous_base_lr), number(group.base_lr))
-            });
-            let restore = (!change.restore.is_empty()).then(|| format!("restore {}", change.restore));
-            changes.chain(restore).collect::<Vec<_>>().join(", ")
-        }
+        Some(Effect::BaseRateChange(change)) => base_rate_change(change),
         Some(Effect::RateOverride(order)) => {
             let setting = match &order.setting {
                 Some(Setting::Fixed(fixed)) => {
@@ -263,6 +266,18 @@ pub(super) fn effect(decision: &Decision) -> String {
         Some(Effect::Advice(advice)) => advice_words(advice.topic().as_str_name(), advice.is_withdrawn),
         None => "unknown to this release".to_owned(),
     }
+}
+
+fn base_rate_change(change: &BaseRateChange) -> String {
+    let groups = change.groups.iter().map(|group| (&*group.group, group.previous_base_lr, group.base_lr));
+    let shape = change.shape.unwrap_or_default();
+    let whole = |number: i64| u64::try_from(number).unwrap_or_default();
+    let cooldown = shape
+        .cooldown
+        .map(|cooldown| Cooldown { start_step: whole(cooldown.start_step), steps: whole(cooldown.steps) });
+    let (ramp_steps, cooldown_share) = (whole(shape.ramp_steps), shape.cooldown_share);
+    let shape = RateShape { is_flat: shape.is_flat, ramp_steps, cooldown_share, cooldown };
+    rate_move::words(groups, shape, Some(&*change.restore).filter(|copy| !copy.is_empty()))
 }
 
 /// Whether a job will never train again.
@@ -346,7 +361,7 @@ fn short_name(name: &str, with_namespace: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lrs_proto::{BaseRateChange, FixedRates, GroupBaseRate, OverrideCleared, ParameterGroup, RateOverride};
+    use lrs_proto::{FixedRates, GroupBaseRate, OverrideCleared, ParameterGroup, RateCooldown, RateOverride};
 
     fn some_job() -> Job {
         Job {
@@ -418,6 +433,13 @@ mod tests {
         let group = GroupBaseRate { group: "head".to_owned(), previous_base_lr: 0.1, base_lr: 0.01 };
         let change = Effect::BaseRateChange(BaseRateChange { groups: vec![group], ..Default::default() });
         assert_eq!(effect(&decision(change)), "head base rate 0.1 → 0.01");
+        let group = GroupBaseRate { group: "head".to_owned(), previous_base_lr: 0.1, base_lr: 0.1 };
+        let stays =
+            |shape| Effect::BaseRateChange(BaseRateChange { groups: vec![group.clone()], shape, ..Default::default() });
+        let cooldown = Some(RateCooldown { start_step: 100, steps: 20 });
+        let falls = stays(Some(lrs_proto::RateShape { cooldown, ..Default::default() }));
+        assert_eq!(effect(&decision(falls)), "rate falls to 0 over 20 steps, from step 100 to 120");
+        assert_eq!(effect(&decision(stays(None))), "base rates stay");
         let halved = RateOverride { setting: Some(Setting::Factor(0.5)), end_step: Some(7) };
         assert_eq!(effect(&decision(Effect::RateOverride(halved))), "override × 0.5 until step 7");
         let rates = FixedRates { learning_rates: [("a".to_owned(), 1.0), ("b".to_owned(), 2.0)].into() };
@@ -445,5 +467,11 @@ mod tests {
         let text = samples(&[evaluated, Sample { loss: Some(0.5), ..Sample::new(1) }]);
         let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
         assert_eq!(lines, [["step", "loss", "val_loss"], ["0", "1", "2"], ["1", "0.5", "-"]]);
+        let mut twice = Sample { loss: Some(1.0), ..Sample::new(9) };
+        twice.add_metric("val_loss".into(), 2.0);
+        twice.add_metric("val_loss".into(), 3.0);
+        let text = samples(&[twice]);
+        let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(lines, [["step", "loss", "val_loss"], ["9", "1", "2"], ["9", "-", "3"]]);
     }
 }

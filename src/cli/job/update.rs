@@ -60,9 +60,8 @@ pub(super) async fn run(session: &Session, args: &Args) -> Result<(), Failure> {
     let job = session.server.call(async |mut service| service.update_job(request.clone()).await).await?;
     args.format.print(&job, || {
         let what = if job.spec == before.spec { "Nothing changed in" } else { "Changed" };
-        let progress =
-            job.progress.as_ref().filter(|progress| job.spec != before.spec && progress.order_step.is_some());
-        let from = progress.map(|progress| format!(", {}", show::ordered(progress))).unwrap_or_default();
+        let from = show::from_order(&job).filter(|_| job.spec != before.spec);
+        let from = from.map(|from| format!(", {from}")).unwrap_or_default();
         format!("{what} the spec of {name}{from}.\n{}", show::job(&job))
     })
 }

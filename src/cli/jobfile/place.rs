@@ -8,6 +8,7 @@ use serde::{
 };
 use serde_saphyr::Spanned;
 
+use crate::cli::yaml;
 use lrs_proto::written::{Part, Problem};
 
 /// A value with the places of everything in it.
@@ -19,7 +20,7 @@ enum Node {
 
 /// Line and column, from 1, of what a problem of a document of `text` is about; `None` if the text does not say.
 pub(super) fn of(text: &str, document: usize, problem: &Problem) -> Option<(u64, u64)> {
-    let documents: Vec<Spanned<Node>> = serde_saphyr::from_multiple(text).ok()?;
+    let documents: Vec<Spanned<Node>> = yaml::read_all(text).ok()?;
     let mut node = documents.get(document)?;
     let mut location = node.referenced;
     for (depth, part) in problem.path.iter().enumerate() {
@@ -80,6 +81,14 @@ impl<'de> Visitor<'de> for Nodes {
     }
 
     fn visit_i64<E>(self, _: i64) -> Result<Node, E> {
+        Ok(Node::Scalar)
+    }
+
+    fn visit_i128<E>(self, _: i128) -> Result<Node, E> {
+        Ok(Node::Scalar)
+    }
+
+    fn visit_u128<E>(self, _: u128) -> Result<Node, E> {
         Ok(Node::Scalar)
     }
 

@@ -7,6 +7,7 @@ use crate::cli::{
     failure::Failure,
     heart,
     values::{number, whole},
+    yaml,
 };
 use lrs_model::{MAX_STEP, typed::refused};
 use lrs_proto::{Job, JobSpec};
@@ -88,7 +89,7 @@ impl SchedulerArgs {
 }
 
 fn params(text: &str) -> Result<Map<String, Value>, String> {
-    match serde_saphyr::from_str(text) {
+    match yaml::document(text) {
         Ok(Value::Object(params)) => Ok(params),
         _ => Err(refused(text, "names and values, such as {step_size: 30}")),
     }

@@ -10,6 +10,7 @@ use crate::cli::{
     heart::{self, Counterfactual},
     jobfile, output,
     overlay::{object_of, overlay, spec_of},
+    yaml,
 };
 use lrs_model::{decision::Decision, spec::Spec};
 
@@ -58,7 +59,7 @@ fn other_spec(own: &Spec, file: &Path, name: &str) -> Result<Spec, Failure> {
     if jobfile::parse(name, &text, &[])?.len() != 1 {
         return Err(Failure::invalid(format!("{name}: must have one document")));
     }
-    let document: Value = serde_saphyr::from_str(&text).map_err(|error| jobfile::explain(name, &error))?;
+    let document = yaml::document(&text).map_err(|error| jobfile::explain(name, &error))?;
     let is_job = document.get("spec").is_some() || document.get("name").is_some();
     let written = if is_job { document.get("spec").unwrap_or(&Value::Null) } else { &document };
     let message = spec_of(&overlay(&object_of(&heart::message(own))?, written)?)?;

@@ -9,7 +9,7 @@ use super::{
 use crate::cli::{
     failure::{Exit, Failure},
     heart::Strayed,
-    output::number,
+    rate_move,
 };
 use lrs_model::decision::{Decision, Effect};
 
@@ -69,14 +69,10 @@ pub(super) fn document(finding: &Finding) -> Result<Value, Failure> {
 /// A decision as a line of text.
 pub(super) fn decision_line(decision: &Decision) -> String {
     let effect = match &decision.effect {
-        Effect::BaseRates(change) => change
-            .groups
-            .iter()
-            .map(|change| {
-                format!("{} base rate {} → {}", change.group, number(change.previous_base_lr), number(change.base_lr))
-            })
-            .collect::<Vec<_>>()
-            .join(", "),
+        Effect::BaseRates(change) => {
+            let groups = change.groups.iter().map(|group| (&*group.group, group.previous_base_lr, group.base_lr));
+            rate_move::words(groups, change.shape, change.restore.as_deref())
+        }
         Effect::Advice(_) => "advice".to_owned(),
         // These are people's.
         Effect::Override(_)

@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use axum::http::{Method, uri::PathAndQuery};
-use lrs_model::{typed::snake_case, violation::Violations};
+use lrs_model::{name::JobName, typed::snake_case, violation::Violations};
 use lrs_proto::{
     codec::Codec,
+    lengths::Scale,
     reflect::{self, Cardinality, DynamicMessage, FieldDescriptor, HttpRoute, Kind, MessageDescriptor},
     written::choose,
 };
@@ -72,16 +73,41 @@ impl Route {
         }
     }
 
+    /// The job in the path, if the request changes or steers one and the body has lengths in words: these are measured
+    /// by what the job says, where the body does not say it. A body with the whole spec of another job says it all.
+    pub(super) fn measure(&self, texts: &[String], body: &[u8]) -> Option<String> {
+        let codec = match &self.body {
+            Body::None => return None,
+            Body::Whole if self.input.get_field_by_name("spec").is_some() => return None,
+            Body::Whole => self.request,
+            Body::Field(_, codec) => *codec,
+        };
+        let values = self.template.values(texts).into_iter();
+        let job = values.map(|(_, value)| value).find(|value| value.parse::<JobName>().is_ok())?;
+        codec.is_in_words(body).then_some(job)
+    }
+
+    /// The paths of the mask in the query, in the proto's names.
+    pub(super) fn mask(&self, parameters: &[(String, String)]) -> Vec<String> {
+        let is_mask = |name: &str| {
+            let field = reflect::field(&self.input, name).or_else(|| reflect::field(&self.input, &snake_case(name)));
+            field.is_some_and(|field| matches!(field.kind(), Kind::Message(mask) if mask.full_name() == FIELD_MASK))
+        };
+        let masks = parameters.iter().filter(|(name, _)| is_mask(name));
+        masks.flat_map(|(_, text)| text.split(',').map(|path| self.proto_path(path.trim()))).collect()
+    }
+
     /// The request in its wire form, with everything that is wrong with it noted. The path says what is meant; a body
-    /// that says otherwise is refused. Parts of a message may follow one another on the wire.
+    /// that says otherwise is refused. Lengths in words are measured by `scale`, where the body does not say it. Parts
+    /// of a message may follow one another on the wire.
     pub(super) fn request(
         &self,
         texts: &[String],
         parameters: Vec<(String, String)>,
-        body: &[u8],
+        (body, scale): (&[u8], Scale),
         violations: &mut Violations,
     ) -> Vec<u8> {
-        let mut wire = self.read_body(body, violations);
+        let mut wire = self.read_body(body, scale, violations);
         let in_body = DynamicMessage::decode(self.input.clone(), wire.as_slice()).ok();
         self.read_parameters(parameters, &mut wire, violations);
         for (path, value) in self.template.values(texts) {
@@ -98,14 +124,14 @@ impl Route {
     }
 
     /// An empty body is an empty message.
-    fn read_body(&self, body: &[u8], violations: &mut Violations) -> Vec<u8> {
+    fn read_body(&self, body: &[u8], scale: Scale, violations: &mut Violations) -> Vec<u8> {
         let codec = match &self.body {
             Body::None => return Vec::new(),
             _ if body.iter().all(u8::is_ascii_whitespace) => return Vec::new(),
             Body::Whole => self.request,
             Body::Field(_, codec) => *codec,
         };
-        let message = codec.read(body).unwrap_or_else(|problem| {
+        let message = codec.read(body, scale).unwrap_or_else(|problem| {
             violations.add("body", problem);
             Vec::new()
         });
@@ -130,7 +156,7 @@ impl Route {
                 continue;
             };
             let json = Map::from_iter([(field.name().to_owned(), self.to_json(&field, text))]);
-            match self.request.read_value(json.into()) {
+            match self.request.read_value(json.into(), Scale::default()) {
                 Err(problem) => {
                     let problem = problem.to_string();
                     let alone = problem.strip_prefix(field.name()).and_then(|rest| rest.strip_prefix(": "));
@@ -257,7 +283,7 @@ mod tests {
         let texts = ["a".to_owned(), "b".to_owned()];
         let parameters = parameters.iter().map(|&(name, text)| (name.to_owned(), text.to_owned())).collect();
         let mut violations = Violations::new();
-        let wire = route(method).request(&texts, parameters, body.as_bytes(), &mut violations);
+        let wire = route(method).request(&texts, parameters, (body.as_bytes(), Scale::default()), &mut violations);
         if violations.is_empty() { Ok(wire) } else { Err(violations) }
     }
 
@@ -302,6 +328,30 @@ mod tests {
         let request: CreateJobRequest = read("CreateJob", &[("job_id", "c"), ("validateOnly", "true")], "");
         assert_eq!((request.parent.as_str(), request.job_id.as_str()), ("namespaces/a", "c"));
         assert!(request.validate_only);
+    }
+
+    #[test]
+    fn words_of_length_ask_for_the_job_that_they_are_about() {
+        let job = Some("namespaces/a/jobs/b".to_owned());
+        let measure = |method: &str, body: &str| route(method).measure(&["a".into(), "b".into()], body.as_bytes());
+        assert_eq!(measure("UpdateJob", r#"{"spec": {"total_steps": "20ep"}}"#), job);
+        assert_eq!(measure("OverrideLearningRate", r#"{"set": {"factor": 0.5, "end_step": "5ep"}}"#), job);
+        for (method, body) in [
+            ("UpdateJob", r#"{"spec": {"total_steps": "20"}}"#),
+            ("CreateJob", r#"{"spec": {"total_steps": "20ep"}}"#),
+            ("ForkJob", r#"{"spec": {"total_steps": "20ep"}}"#),
+            ("PauseJob", "no JSON"),
+        ] {
+            assert_eq!(measure(method, body), None, "{method} {body}");
+        }
+        let scale = Scale::of(&lrs_proto::JobSpec { steps_per_epoch: Some(10), ..Default::default() });
+        let mut violations = Violations::new();
+        let (texts, body) = (["a".to_owned(), "b".to_owned()], br#"{"spec": {"total_steps": "20ep"}}"#);
+        let wire = route("UpdateJob").request(&texts, vec![], (body, scale), &mut violations);
+        let request = UpdateJobRequest::decode(wire.as_slice()).unwrap();
+        assert_eq!(request.job.unwrap().spec.unwrap().total_steps, Some(200));
+        let mask = [("updateMask".to_owned(), "spec.totalSteps, schedule".to_owned())];
+        assert_eq!(route("UpdateJob").mask(&mask), ["spec.total_steps", "schedule"]);
     }
 
     #[test]
@@ -374,8 +424,8 @@ mod tests {
             (r#"{"spec": {"labels": {"a": "b", "a": "c"}}}"#, "\"a\" is there already"),
             (r#"{"spec": {}"#, "the JSON ends too early, at line 1, column 11"),
             ("spec: {}", "line 1, column 1 is no JSON"),
-            ("[]", "body: [] is not allowed here: write its fields"),
-            ("null", "body: null is not allowed here: write its fields"),
+            ("[]", "body: [] is not allowed here: write a job, such as {name:"),
+            ("null", "body: null is not allowed here: write a job, such as {name:"),
         ] {
             let problem = request("UpdateJob", &[], body).unwrap_err().to_string();
             assert!(problem.contains(says), "{body}: {problem}");

@@ -26,8 +26,15 @@ pub fn to_proto(view: &JobView) -> proto::Job {
         etag: view.etag(),
         telemetry_removed_time: row.telemetry_removed_time.map(time::to_proto),
         active_time: Some(time::to_proto(view.active_time)),
-        warnings: warnings::warnings(&row.spec),
+        warnings: warnings_of(view),
     }
+}
+
+/// What is probably wrong with the spec, or with how the job is trained.
+fn warnings_of(view: &JobView) -> Vec<String> {
+    let step = view.progress.as_ref().and_then(|progress| progress.watermark_step);
+    let late = step.and_then(|step| warnings::of_training(&view.row.spec, step));
+    warnings::warnings(&view.row.spec).into_iter().chain(late).collect()
 }
 
 /// A state on the wire; only a running job can be stale, and only one that has not ended can be abandoned.

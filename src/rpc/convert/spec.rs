@@ -11,7 +11,7 @@ use lrs_model::{
     },
     violation::Violations,
 };
-use lrs_proto as proto;
+use lrs_proto::{self as proto, reflect, written};
 
 const MAX_DISPLAY_NAME_CHARS: usize = 200;
 const MAX_EXPERIMENT_CHARS: usize = 200;
@@ -115,19 +115,26 @@ fn total_steps(spec: &proto::JobSpec, v: &mut Violations) -> Option<u64> {
 }
 
 /// The controllers in the long form, or the controller that the short form names.
-fn controllers(short: &str, written: Vec<proto::Controller>, v: &mut Violations) -> Vec<ControllerSpec> {
+fn controllers(short: &str, listed: Vec<proto::Controller>, v: &mut Violations) -> Vec<ControllerSpec> {
     if !short.is_empty() {
-        if short != "auto" {
-            v.refuse("controller", format_args!("{short:?}"), "`auto`; others go under `controllers`");
-        }
-        if !written.is_empty() {
+        if !listed.is_empty() {
             v.add("controller", "is not allowed beside `controllers`: it is short for one of them");
         }
-        return vec![ControllerSpec::new("auto", serde_json::Map::new())];
+        return v.within("controller", |v| {
+            let read = written::read(&reflect::descriptor::<proto::Controller>(), &short.into());
+            let read = read.map_err(|problem| problem.said);
+            match read.and_then(|json| serde_json::from_value(json).map_err(|problem| problem.to_string())) {
+                Ok(controller) => controller::from_proto(&controller, v).into_iter().collect(),
+                Err(problem) => {
+                    v.add("", problem);
+                    Vec::new()
+                }
+            }
+        });
     }
     v.within("controllers", |v| {
         let read = |(i, wire)| v.within(format_args!("[{i}]"), |v| controller::from_proto(&wire, v));
-        written.into_iter().enumerate().filter_map(read).collect()
+        listed.into_iter().enumerate().filter_map(read).collect()
     })
 }
 
@@ -339,6 +346,8 @@ mod tests {
         assert_eq!(wrong, [""; 0]);
         let (long, _) = read(r#"{"groups": [{"base_lr": 0.1}], "controllers": [{"auto": {}}]}"#);
         assert_eq!(short, long);
+        let (greedy, wrong) = read(r#"{"groups": [{"base_lr": 0.1}], "controller": "greedy"}"#);
+        assert_eq!((wrong, greedy.controllers[0].kind()), (vec![], "greedy"));
         let (_, wrong) =
             read(r#"{"controller": "magic", "controllers": [{"auto": {}}], "tier": 3, "base_lr_from": {}}"#);
         assert_eq!(wrong, ["controller", "controller", "tier", "base_lr_from"]);

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::update::fingerprint;
+use super::{recorded, update::fingerprint};
 use crate::rpc::{
     convert,
     fields::{self, checked},
@@ -30,7 +30,22 @@ pub(super) async fn apply(engine: &Engine, request: ApplyJobsRequest) -> Result<
     }
     let mut names = HashSet::with_capacity(jobs.len());
     let mut wanted = Vec::with_capacity(jobs.len());
-    for (index, job) in jobs.into_iter().enumerate() {
+    for (index, mut job) in jobs.into_iter().enumerate() {
+        let spec = job.spec.take();
+        if recorded::is_in(&job)
+            && let Ok(name) = job.name.parse()
+        {
+            let current = match engine.job(&name).await {
+                Ok(current) => Some(current),
+                Err(Error::JobNotFound(_)) => None,
+                Err(error) => return Err(error),
+            };
+            v.within(format_args!("jobs[{index}]"), |v| match &current {
+                Some(current) => recorded::refuse(v, &job, current),
+                None => recorded::refuse_for_new(v, &Job { etag: String::new(), ..job.clone() }),
+            });
+        }
+        let job = Job { spec, ..job };
         let job = v.within(format_args!("jobs[{index}]"), |v| {
             let job = wanted_from_proto(v, engine, job, &order, namespace);
             if let Some(job) = &job

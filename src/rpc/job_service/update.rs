@@ -7,7 +7,7 @@ use crate::rpc::{
 };
 use lrs_engine::{Change, Engine, Error, JobView, Order};
 use lrs_model::{change::ChangeKind, etag, name::JobName, violation::Violations};
-use lrs_proto::{Job, JobSpec, UpdateJobRequest, job::State, reflect::to_dynamic};
+use lrs_proto::{Job, JobSpec, UpdateJobRequest};
 use lrs_runtime::heavy::in_place;
 
 /// How often to try, when somebody else changes the job between our read and our write.
@@ -33,7 +33,7 @@ pub(super) async fn update(engine: &Engine, request: UpdateJobRequest) -> Result
         };
         let mut v = Violations::new();
         if asks_for_all(&paths) {
-            in_place(|| refuse_recorded(&mut v, &recorded, &current, etag.is_some()));
+            v.within("job", |v| super::recorded::refuse(v, &recorded, &current));
         }
         let wire = in_place(|| update_mask::apply(&mut v, &convert::spec::to_proto(&current.row.spec), &spec, &paths));
         let changed = fields::spec(&mut v, engine, "job.spec", Some(wire));
@@ -77,39 +77,6 @@ impl Update {
 /// Whether a request asks for all that it has, not for the fields of a mask.
 fn asks_for_all(paths: &[String]) -> bool {
     paths.is_empty() || paths.iter().any(|path| path == update_mask::WHOLE)
-}
-
-/// Notes what a request has of the fields that the service alone writes, where the job has it otherwise: nothing would
-/// come of it. What a running job changes all the time may be as it was when the caller read the job.
-fn refuse_recorded(v: &mut Violations, given: &Job, current: &JobView, has_etag: bool) {
-    const WRITTEN: [&str; 3] = ["name", "spec", "etag"];
-    const PASSING: [&str; 3] = ["attempt", "progress", "active_time"];
-    let now = convert::job::to_proto(current);
-    // Without a change of the etag, a job may only have become stale or abandoned, or be heard from again.
-    let is_idle = |state| matches!(state, State::Stale | State::Abandoned);
-    let is_open = |state| is_idle(state) || matches!(state, State::Pending | State::Running);
-    let (read, is) = (given.state(), now.state());
-    let is_same_state = has_etag && is_open(read) && is_open(is) && (is_idle(read) || is_idle(is));
-    let (Ok(given), Ok(now)) = (to_dynamic(given), to_dynamic(&now)) else {
-        v.add("job", "is nested too deeply");
-        return;
-    };
-    for (field, value) in given.fields() {
-        let may_differ = WRITTEN.contains(&field.name())
-            || (has_etag && PASSING.contains(&field.name()))
-            || (is_same_state && field.name() == "state");
-        if may_differ || *value == *now.get_field(&field) {
-            continue;
-        }
-        let instead = if field.name() == "state" { "; the calls to pause, resume and complete change it" } else { "" };
-        v.add(
-            format_args!("job.{}", field.name()),
-            format_args!(
-                "cannot be changed, as the service alone writes it: leave it out, or name the fields that change in \
-                 `update_mask`{instead}"
-            ),
-        );
-    }
 }
 
 /// Tells requests for different changes apart. Equal for equal requests in every release and on every machine.

@@ -28,6 +28,8 @@ from lrs.scheduler import Scheduler
 
 del _quiet
 
+__version__ = "0.1.0"
+
 __all__ = [
     "Action",
     "ArgumentError",
@@ -48,6 +50,7 @@ __all__ = [
     "UnreachableError",
     "UsageError",
     "VersionMismatchError",
+    "__version__",
     "attempt_token",
     "init",
 ]

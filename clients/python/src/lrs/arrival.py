@@ -21,6 +21,13 @@ def arrive(link: Link, options: Options, directives: Directives) -> errors.LrsEr
 
     Without the service, training begins with the base rates, if they are known and the options allow it.
     """
+    if link.is_offline:
+        directives.lose(logging.INFO)  # silently: nobody is awaited
+        link.announces = True
+        if directives.base_rates:
+            return None
+        text = f"LRS_OFFLINE trains {link.errand.job} without a server, so the base rates are not known: give `groups`."
+        return errors.UnreachableError(text, code="UNAVAILABLE")
     link.await_registration(options.start_timeout)
     if link.refusal is not None:
         return link.refusal

@@ -79,6 +79,13 @@ class Broadcast:
         dist.broadcast_object_list(box, src=0, group=self.group)
         return box[0]
 
+    def mean(self, value: torch.Tensor | float | None) -> float | None:
+        """The mean of the ranks that have a value; `None` if none has. All ranks must call this together."""
+        known = torch.tensor([0.0 if value is None else float(value), float(value is not None)], dtype=torch.float64)
+        dist.all_reduce(known, group=self.group)
+        total, count = known.tolist()
+        return total / count if count else None
+
     def gather(self, value: object) -> list[Any]:
         """The values of all ranks, in their order."""
         box: list[Any] = [None] * dist.get_world_size(self.group)

@@ -11,7 +11,7 @@ import grpc
 from lrs import errors
 from lrs.v1.job_pb2 import Job
 from lrs.v1.job_service_pb2 import CompleteJobRequest, GetJobRequest
-from lrs.wire import Call, Connection
+from lrs.wire import OFFLINE, Call, Connection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -27,6 +27,9 @@ def complete(link: Link, options: Options, names: Iterable[str], outcome: str, r
 
     `names` are the metrics that were reported. Warns of an objective that was not among them.
     """
+    if link.is_offline:
+        link.finish(outcome, reason)
+        return True
     warn_of_objective(link, names)
     return _with_service(link, options, partial(_end, outcome=outcome, reason=reason))
 
@@ -78,6 +81,8 @@ def _with_service(link: Link, options: Options, action: Callable[[Connection, st
 
 def end_job(server: str, job: str, outcome: str, reason: str, timeout: float = 5.0) -> None:
     """End a job that nobody trains any more. Logs a warning if the service does not take it."""
+    if server.startswith(OFFLINE):
+        return
     connection = Connection(server, None, ())
     try:
         _end(connection, job, timeout, outcome, reason)

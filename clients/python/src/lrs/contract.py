@@ -23,6 +23,10 @@ log = logging.getLogger("lrs")
 SKIPPED_METRIC: Final = "lrs_skipped"
 
 
+#: The bytes of a number in single precision.
+_SINGLE: Final = 4
+
+
 class Skipped(enum.IntEnum):
     """Why an update was not applied."""
 
@@ -63,7 +67,7 @@ class Target(Protocol):
     ) -> object:
         """Report an update."""
 
-    def log(self, **metrics: object) -> None:
+    def log(self, *given: Mapping[str, object], **metrics: object) -> None:
         """Report an evaluation."""
 
     def close(self, timeout: float | None = None) -> None:
@@ -75,29 +79,35 @@ class Window:
 
     def __init__(self) -> None:
         self._sum: Any = None
-        self._count = 0
+        self._weight = 0.0
 
-    def add(self, loss: object) -> None:
-        """Add a batch's mean loss. The window's loss is the mean over its batches."""
-        self.add_share(loss)
-        self._count += loss is not None
+    def add(self, loss: Any, weight: float = 1.0) -> None:  # noqa: ANN401 (a number or a tensor)
+        """Add a batch's mean loss. The window's loss is the mean over its batches, or the mean by their weights."""
+        if loss is None:
+            return
+        self.add_share(loss if weight == 1 else loss * weight)
+        self._weight += weight
 
     def add_share(self, loss: Any) -> None:  # noqa: ANN401 (a number or a tensor)
         """Add a batch's share in the loss of the window: the trainer has divided it by what it accumulates."""
         if loss is None:
             return
-        part = loss.detach() if hasattr(loss, "detach") else loss
+        part = loss
+        if hasattr(loss, "detach"):
+            part = loss.detach()
+            if part.element_size() < _SINGLE:
+                part = part.float()  # a sum of many in half precision stands still
         self._sum = part if self._sum is None else self._sum + part
 
     @property
     def so_far(self) -> Any:  # noqa: ANN401 (a number or a tensor)
         """The loss of the batches so far; `None` if none had a loss."""
-        return self._sum / self._count if self._count > 1 else self._sum
+        return self._sum / self._weight if self._weight not in (0.0, 1.0) else self._sum
 
     def take(self) -> Any:  # noqa: ANN401 (a number or a tensor)
         """The window's loss; `None` if no batch had a loss. The next window begins empty."""
         loss = self.so_far
-        self._sum, self._count = None, 0
+        self._sum, self._weight = None, 0.0
         return loss
 
 
@@ -116,6 +126,49 @@ class Training:
     def hook(self, remove: Callable[[], None]) -> None:
         """Keep what removes a hook from the trainer. It is called at the end, the newest first."""
         self._hooks.append(remove)
+
+    def wrap(self, owner: Any, name: str, around: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:  # noqa: ANN401
+        """Put a function around a method of one object, or a function of a module, until the training ends."""
+        had, before = name in vars(owner), getattr(owner, name)
+        wrapped = around(before)
+        setattr(owner, name, wrapped)
+
+        def remove() -> None:
+            if vars(owner).get(name) is not wrapped:
+                return  # somebody else has put another in its place
+            if had:
+                setattr(owner, name, before)
+            else:
+                delattr(owner, name)
+
+        self.hook(remove)
+
+    def end_with(self, owner: object, name: str, *, spare: tuple[type[BaseException], ...] = ()) -> None:
+        """Let an exception that leaves a method of one object end the training.
+
+        Args:
+            owner: The object.
+            name: The name of its method.
+            spare: The exceptions by which the trainer itself directs its loop.
+        """
+
+        def around(call: Callable[..., Any]) -> Callable[..., Any]:
+            def until_it_raises(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+                try:
+                    return call(*args, **kwargs)
+                except spare:
+                    raise
+                except BaseException as problem:
+                    self.fail(problem)
+                    raise
+
+            return until_it_raises
+
+        self.wrap(owner, name, around)
+
+    def fail(self, problem: BaseException) -> None:
+        """End, because of an exception."""
+        self.end(End.FAILED, f"{type(problem).__name__}: {problem}"[:200])
 
     def update(
         self,
@@ -148,7 +201,7 @@ class Training:
 
     def evaluated(self, metrics: Mapping[str, object]) -> None:
         """Report an evaluation, where it happens: after the updates so far, and before the next."""
-        self._scheduler.log(**{str(name): value for name, value in metrics.items()})
+        self._scheduler.log(metrics)
 
     def end(self, how: End, reason: str = "") -> None:
         """Remove all hooks, and wait until the service has stored all reports. Further calls do nothing."""

@@ -74,7 +74,7 @@ class SchedulerCopy:
         """Make every update."""
         return True
 
-    def log(self, **_: object) -> None:
+    def log(self, *_: object, **__: object) -> None:
         """Report nothing."""
 
     def close(self, timeout: float | None = None) -> None:

@@ -76,7 +76,7 @@ class Directives:
     def following(self, step: int, last: Directive, *, waits: bool = True) -> Directive:
         """The directive of `step`, whose final directive has not come yet. `last` is the directive of the step before."""
         link = self._link
-        if waits and not self.is_inert:
+        if waits and not self.is_inert and not link.is_offline:
             directive = self._wait(step)
             if directive is not None:
                 return directive

@@ -40,8 +40,6 @@ class Ending:
         """
         self.held: Report | None = None
         """The report of the training's last step, which waits for the evaluations that follow it."""
-        self.has_begun = False
-        """Whether a step was begun, so that metrics without a report belong to the attempt."""
         self.is_closed = False
         """Whether the end has begun."""
         self.may_go_on = False
@@ -122,7 +120,9 @@ class Ending:
 
     def _hand_over_the_rest(self) -> None:
         inbox = self._link.mailbox.inbox
-        figures = self._figures.take() if self._figures.pending and self.has_begun else None
+        # Without a step that was begun, metrics belong to no attempt.
+        has_begun = self._link.first_step is not None
+        figures = self._figures.take() if self._figures.pending and has_begun else None
         if self.held is not None:
             inbox.append(self.held._replace(metrics=[*(self.held.metrics or ()), *(figures or ())] or None))
             self.held = None

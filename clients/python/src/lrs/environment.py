@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("lrs")
 
-#: The variables of the client, and those of the options of the program `lrs`.
+#: The variables of the options of the program `lrs`, some of which the client reads too.
 KNOWN: Final = frozenset(
     f"LRS_{name}"
     for name in [
@@ -63,10 +63,12 @@ KNOWN: Final = frozenset(
         "WRITE_TIMEOUT",
     ]
 )
+#: The variables of the client alone.
+_CLIENT: Final = frozenset({"LRS_BINARY", "LRS_OFFLINE"})
 #: Variables that Kubernetes and Docker set for a service called `lrs` or `lrs-...`, and those of this project's tests.
 _OTHERS: Final = re.compile(
     r"LRS_(.*_)?SERVICE_(HOST|PORT).*|LRS_(.*_)?PORT(_\d+_(TCP|UDP|SCTP)(_(ADDR|PORT|PROTO))?)?"
-    r"|LRS_(BINARY|EXPORT_STEPS|(CHAOS|FUZZ|GIT|GOLDEN|LONG|RUSTC|SIM|UPDATE)_.*)"
+    r"|LRS_(EXPORT_STEPS|(CHAOS|FUZZ|GIT|GOLDEN|LONG|RUSTC|SIM|UPDATE)_.*)"
 )
 _told: set[str] = set()
 
@@ -74,9 +76,9 @@ _told: set[str] = set()
 def warn_of_unknown(names: Iterable[str]) -> None:
     """Log a warning for each name that begins with `LRS_` and that nobody reads, once in a process."""
     for name in names:
-        if not name.startswith("LRS_") or name in KNOWN or name in _told or _OTHERS.fullmatch(name):
+        if not name.startswith("LRS_") or name in KNOWN | _CLIENT | _told or _OTHERS.fullmatch(name):
             continue
         _told.add(name)
-        meant = difflib.get_close_matches(name, KNOWN, n=1, cutoff=0.8)
+        meant = difflib.get_close_matches(name, KNOWN | _CLIENT, n=1, cutoff=0.8)
         suggestion = f": did you mean {meant[0]}?" if meant else "."
         log.warning("The environment variable %s is not known and changes nothing%s", name, suggestion)

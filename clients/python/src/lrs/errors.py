@@ -116,6 +116,11 @@ def details(failure: grpc.RpcError) -> str:
     return str(text()) if callable(text) else str(failure)
 
 
+def sentence(text: str) -> str:
+    """The text with a full stop at its end, so that another sentence may follow."""
+    return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
 def refusal(failure: grpc.RpcError, job: str, server: str) -> RefusedError:
     """The exception for a call that the service refuses for good."""
     code, reason, text = status_code(failure), reason_of(failure), details(failure)
@@ -146,7 +151,7 @@ def refusal(failure: grpc.RpcError, job: str, server: str) -> RefusedError:
             "the rates it has, and the service records nothing more of it.",
             **known,
         )
-    return RefusedError(f"The service refused {job}: {text}", **known)
+    return RefusedError(sentence(f"The service refused {job}: {text}"), **known)
 
 
 def reason_of(failure: grpc.RpcError) -> str:

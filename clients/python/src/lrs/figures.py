@@ -12,6 +12,8 @@ from lrs.errors import MetricError, UsageError
 from lrs.reported import reading
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
     from lrs.readings import Reading
 
 log = logging.getLogger("lrs")
@@ -28,13 +30,15 @@ _MAX_VALUES: Final = 64
 class Figures:
     """Metrics that any thread may log. The next reported step takes them along."""
 
-    def __init__(self) -> None:
+    def __init__(self, needed: Callable[[], Collection[str]] = tuple) -> None:
+        """Nothing is logged yet. `needed` tells the names that the job's controllers and objective wait for."""
+        self._needed = needed
         self.pending: list[tuple[str, float | Reading]] = []
         """The metrics that were logged since the last step, in order. A name may repeat."""
         self.left_out = 0
         """How many values were left out: no numbers, too many names, or too many values of a metric at a step."""
         self._names: dict[str, str] = {}
-        self._allowed: dict[str, None] = {}
+        self._allowed: dict[str, object] = {}  # with what was written for each at first
         self._warned: set[str] = set()
         self._lock = threading.Lock()
 
@@ -43,10 +47,11 @@ class Figures:
         """The names of the metrics, in the order they first came."""
         return list(self._allowed)
 
-    def log(self, metrics: Mapping[str, object]) -> None:
-        """Keep metrics for the next step."""
+    def log(self, *given: Mapping[str, object]) -> None:
+        """Keep metrics for the next step. Raises `UsageError` if something is no mapping."""
         with self._lock:
-            self._add(metrics)
+            for metrics in given:
+                self._add(metrics)
 
     def take(self, metrics: Mapping[str, object] | None = None) -> list[tuple[str, float | Reading]]:
         """The logged metrics, and after them the step's own. Raises `UsageError` if its own are no mapping."""
@@ -80,14 +85,24 @@ class Figures:
         """The name that a metric of this name gets; `None` if there are too many."""
         name = allowed_name(written)
         if name not in self._allowed:
-            if len(self._allowed) >= _MAX_METRICS:
+            # A name that the job waits for finds a place, however many others came first.
+            needed = {name for name in self._needed() if name not in self._allowed}
+            if len(self._allowed) + len(needed - {name}) >= _MAX_METRICS:
                 self._warn(
                     "",
-                    f"{written!r:.110} and later metrics are left out: there may be {_MAX_METRICS} names of metrics.",
+                    f"{written!r:.110} and later metrics are left out: there may be {_MAX_METRICS} names of metrics, with "
+                    "those that the job's controllers and objective name.",
                 )
                 return None
-            self._allowed[name] = None
-        if name != written:
+            self._allowed[name] = written
+        first = self._allowed[name]
+        if first != written:
+            self._warn(
+                f"{name} collides",
+                f"The metrics {first!r:.110} and {written!r:.110} are both reported as {name!r}, so they are one series: give "
+                "them names that differ.",
+            )
+        elif name != written:
             self._warn(
                 name,
                 f"The metric {written!r:.110} is reported as {name!r}: a name has no spaces, 1 to "

@@ -11,6 +11,7 @@ import optax
 from lrs.arguments import SchedulerArguments, check_arguments
 from lrs.contract import SKIPPED_METRIC, Skipped, Window
 from lrs.errors import UsageError
+from lrs.implied import given_value, implying
 from lrs.scheduler import Scheduler as CoreScheduler
 from lrs.steps import whole
 
@@ -54,11 +55,14 @@ class Scheduler(CoreScheduler):
                 platform.
         """
         check_arguments(arguments, SchedulerArguments, Scheduler.__init__)
-        arguments.setdefault("decision_lag", DEVICE_LAG)
+        filled_in = [] if given_value(arguments, "decision_lag") is not None else ["decision_lag"]
+        if filled_in:
+            arguments["decision_lag"] = DEVICE_LAG
         self._accumulation = whole(accumulation, "accumulation")
         if self._accumulation < 1:
             raise UsageError(f"accumulation must be at least 1, and was {accumulation}.")
-        super().__init__(job, **arguments)
+        with implying(filled_in):
+            super().__init__(job, **arguments)
         self._window = Window()
         self._batches = 0
         self._hyperparameter = hyperparameter

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from google.protobuf import json_format
 
 from lrs import plain
 from lrs.errors import ResumeError, UsageError
+from lrs.implied import implied_fields, in_spec
 from lrs.lengths import in_steps
+from lrs.twice import check_once, merged_groups
 from lrs.typed import objective_of, with_defaults
 from lrs.v1.job_pb2 import JobSpec
 from lrs.wire import bare
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("lrs")
 
 _PART = r"[^\W_][\w.\-]{0,62}"
+#: The most characters of a group's name.
+_GROUP_CHARS: Final = 100
 _SHORT = re.compile(rf"(?:({_PART})/)?({_PART})")
 _FULL = re.compile(rf"namespaces/({_PART})/jobs/({_PART})")
 
@@ -72,9 +77,9 @@ def base_rates(groups: Mapping[str, float] | float | None) -> dict[str, float]:
     rates = {}
     for name, given in named.items():
         rate = plain.number(given)
-        if rate is None:
+        if rate is None or not math.isfinite(rate):
             raise UsageError(
-                f"The base learning rate of {name!r} must be a number, and was {given!r:.60}: write groups=0.1, or "
+                f"The base learning rate of {name!r} must be a finite number, and was {given!r:.60}: write groups=0.1, or "
                 "groups={'backbone': 0.1, 'head': 0.2}."
             )
         rates[str(name)] = rate
@@ -82,53 +87,75 @@ def base_rates(groups: Mapping[str, float] | float | None) -> dict[str, float]:
 
 
 def job_spec(arguments: SchedulerArguments, groups: Mapping[str, float]) -> JobSpec | None:
-    """The spec to register a missing job with; `None` if the arguments do not say how to schedule it."""
-    fields = {
-        "total_steps": arguments.get("total_steps"),
-        "target_epochs": arguments.get("target_epochs"),
-        "steps_per_epoch": arguments.get("steps_per_epoch"),
-        "tokens_per_step": arguments.get("tokens_per_step"),
-        "schedule": with_defaults(arguments.get("schedule"), has_length=_has_length(arguments)),
-        "controllers": arguments.get("controllers"),
-        "controller": arguments.get("controller"),
-        "tier": arguments.get("tier") or None,
-        "decision_lag": arguments.get("decision_lag"),
-        "objective": objective_of(arguments.get("objective")),
-        "experiment": arguments.get("experiment"),
-        "arm": arguments.get("arm"),
-        "seed": arguments.get("seed"),
-        "labels": arguments.get("labels"),
-    }
-    given = {name: value for name, value in fields.items() if value is not None}
+    """The spec to register a missing job with; `None` if the arguments do not say how to schedule it.
+
+    Raises:
+        UsageError: If a field cannot be read, or is given twice with different values.
+    """
     spec = arguments.get("spec")
-    if spec is None and not {"schedule", "controller", "controllers", "total_steps", "target_epochs"} & given.keys():
-        return None
-    message = JobSpec()
     if spec is not None and not isinstance(spec, Mapping):
         raise UsageError(
             f"spec must be the fields of a job file's `spec`, such as {{'total_steps': 100}}, and was {spec!r:.60}."
         )
-    document: dict[str, Any] = in_steps(cast("Descriptor", JobSpec.DESCRIPTOR), dict(spec or {}) | given)
-    try:
-        json_format.ParseDict(
-            cast("dict[str, Any]", canonical(cast("Descriptor", JobSpec.DESCRIPTOR), document)), message
-        )
-    except json_format.ParseError as problem:
-        raise UsageError(
-            f"The job's spec cannot be read: {str(problem).rstrip('.')}. See proto/lrs/v1/job.proto for its fields."
-        ) from problem
-    if not message.groups:
-        for name, base_lr in groups.items():
-            message.groups.add(name=name, base_lr=base_lr)
+    given: dict[str, Any] = {name: arguments.get(name) for name in _FIELDS if arguments.get(name) is not None}
+    written, implied = in_spec(cast("Mapping[str, Any]", arguments)), implied_fields()
+    for name in written.keys() & given.keys() & implied:
+        del given[name]  # nobody has asked for it
+    if spec is None and not {"schedule", "controller", "controllers", "total_steps", "target_epochs"} & given.keys():
+        return None
+    rest = {
+        name: value
+        for name, value in (spec or {}).items()
+        if not in_spec({"spec": {name: value}}).keys() & given.keys()
+    }
+    message = _message(rest | given, groups)
+    if written.keys() & given.keys():
+        rest = {name: value for name, value in given.items() if name not in written}
+        check_once(message, _message(rest | dict(spec or {}), groups), given, written)
     if not message.groups:
         raise UsageError("Give the base learning rate: groups=0.1, or groups={'backbone': 0.1, 'head': 0.2}.")
     return message
 
 
-def _has_length(arguments: SchedulerArguments) -> bool:
-    spec = arguments.get("spec")
-    known = {**(spec if isinstance(spec, Mapping) else {}), **arguments}
-    return any(known.get(name) is not None for name in ("total_steps", "target_epochs", "totalSteps", "targetEpochs"))
+#: The arguments that are fields of a spec.
+_FIELDS: Final = (
+    "total_steps",
+    "target_epochs",
+    "steps_per_epoch",
+    "tokens_per_step",
+    "schedule",
+    "controllers",
+    "controller",
+    "tier",
+    "decision_lag",
+    "objective",
+    "experiment",
+    "arm",
+    "seed",
+    "labels",
+)
+
+
+def _message(fields: Mapping[str, Any], groups: Mapping[str, float]) -> JobSpec:
+    """The spec of these fields, as people write them."""
+    message, descriptor = JobSpec(), cast("Descriptor", JobSpec.DESCRIPTOR)
+    has_length = bool({"total_steps", "target_epochs"} & in_spec({"spec": fields}).keys())
+    try:
+        document = with_defaults(descriptor, fields, has_length=has_length)
+        if "objective" in document:
+            document["objective"] = objective_of(document["objective"])
+        read = cast("dict[str, Any]", canonical(descriptor, in_steps(descriptor, document)))
+        read["groups"] = merged_groups(read.get("groups") or [], groups)
+        json_format.ParseDict(read, message)
+    except json_format.ParseError as problem:
+        raise UsageError(
+            f"The job's spec cannot be read: {str(problem).rstrip('.')}. See proto/lrs/v1/job.proto for its fields."
+        ) from problem
+    except RecursionError:
+        raise UsageError("The job's spec cannot be read: it is nested too deeply, or within itself.") from None
+    if message.tier == 0:
+        message.ClearField("tier")
+    return message
 
 
 def check_length(job: Job, asked: JobSpec | None, first_step: int) -> None:
@@ -145,11 +172,24 @@ def check_length(job: Job, asked: JobSpec | None, first_step: int) -> None:
 
 
 def as_registered(groups: Sequence[str], known: Sequence[str]) -> list[str]:
-    """The trainer's groups by the names of the job: a first group without a name is `default` while it is alone."""
+    """The trainer's groups by the names of the job.
+
+    A first group without a name is `default` while it is alone, and a group that was added may have a name that was made to
+    fit.
+    """
     unnamed = ("default", "group0")
-    if groups and known and groups[0] in unnamed and known[0] in unnamed:
-        return [known[0], *groups[1:]]
-    return list(groups)
+    names = list(groups)
+    for index, (name, registered) in enumerate(zip(groups, known, strict=False)):
+        if registered == fitting_name(name, index) or (index == 0 and name in unnamed and registered in unnamed):
+            names[index] = registered
+    return names
+
+
+def fitting_name(name: str, index: int) -> str:
+    """A name that the service takes for the group at this place, where it refuses the group's own."""
+    place = f":{index}"
+    shown = "".join(letter if letter.isprintable() else "_" for letter in name).strip() or "group"
+    return shown[: _GROUP_CHARS - len(place)] + place
 
 
 def check_match(job: Job, groups: Sequence[str] | None, asked: JobSpec | None, tier: int) -> None:

@@ -12,7 +12,9 @@ import keras
 from lrs.arguments import SchedulerArguments, check_arguments
 from lrs.contract import End, Training
 from lrs.errors import UsageError
-from lrs.implied import implying
+from lrs.implied import filled_in, implying, names_given
+from lrs.named import NamedMetrics
+from lrs.past_end import warn_of_a_short_job
 from lrs.relength import relength
 from lrs.scheduler import Scheduler
 
@@ -61,7 +63,9 @@ class LrsCallback(keras.callbacks.Callback):  # type: ignore[misc]
         self._training: Training | None = None
         self._base_lr: float | None = None
         self._rate: float | None = None
-        self._batches = 0
+        self._named: NamedMetrics | None = None
+        self._logged: set[str] = set()
+        self._batches = self._epochs = 0
         self._seen = (0.0, 0.0)
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
@@ -78,7 +82,8 @@ class LrsCallback(keras.callbacks.Callback):  # type: ignore[misc]
             self._state = self.scheduler.state_dict()
         self._training, self._rate = None, None
         if self._base_lr is None:
-            self._base_lr = float(keras.ops.convert_to_numpy(optimizer.learning_rate))
+            # The optimizer's number is a float32: 0.1 in its shortest form, which is what was written.
+            self._base_lr = float(str(keras.ops.convert_to_numpy(optimizer.learning_rate)))
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Register or find the job and begin an attempt, in the first epoch. Keras starts its mean loss anew."""
@@ -100,10 +105,21 @@ class LrsCallback(keras.callbacks.Callback):  # type: ignore[misc]
             self.model.stop_training = True
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Report the evaluation."""
-        if self._training is not None:
-            measured = {name: value for name, value in (logs or {}).items() if name.startswith("val_")}
-            self._training.evaluated(measured)
+        """Report the evaluation, and what the job's spec names among the metrics of the training."""
+        if self._training is None or self._named is None:
+            return
+        logs = logs or {}
+        measured = {name: value for name, value in logs.items() if name.startswith("val_")}
+        self._training.evaluated(measured | self._named.among(logs))
+        self._logged.update(logs)
+        self._epochs += 1
+        # With a `validation_freq`, evaluations come in later epochs.
+        waits = self._epochs < 2 and not measured
+        self._named.miss(
+            self._logged,
+            lambda metric: waits and metric.startswith("val_"),
+            "Compile the model with this metric, give `fit` validation_data, or change the job's spec.",
+        )
 
     def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
         """Wait until the service has stored all reports."""
@@ -123,21 +139,26 @@ class LrsCallback(keras.callbacks.Callback):  # type: ignore[misc]
         before = self.scheduler
         asked: SchedulerArguments = {"groups": cast("float", self._base_lr)}
         steps, epochs = self.params.get("steps"), self.params.get("epochs")
+        total: int | None = None
         if steps:
             done = int(self._state["step"]) if self._state else 0
-            if epochs and "target_epochs" not in self._arguments:
-                asked["total_steps"] = done + int(steps) * (int(epochs) - epoch) // self._accumulation
+            if epochs:
+                total = done + int(steps) * (int(epochs) - epoch) // self._accumulation
+                asked["total_steps"] = total
             asked["steps_per_epoch"] = max(1, int(steps) // self._accumulation)
-        asked |= self._arguments
+        asked = filled_in(asked, self._arguments)
         relength(before, asked, self._arguments)
-        with implying({"total_steps", "steps_per_epoch"} - set(self._arguments)):
+        with implying({"total_steps", "steps_per_epoch"} - names_given(self._arguments)):
             self.scheduler = Scheduler(self._job, **asked)
+        warn_of_a_short_job(self.scheduler.job, self.scheduler.total_steps, total)
         self.scheduler.complete_later()
         if self._state is not None:
             self.scheduler.load_state_dict(self._state)
         self._state = None
         self._training = Training(self.scheduler)
-        self._batches = 0
+        self._named = NamedMetrics(self.scheduler)
+        self._batches = self._epochs = 0
+        self._logged.clear()
         self._set(self.scheduler.learning_rate)
 
     def _loss(self, mean: object, batch: int) -> float | None:

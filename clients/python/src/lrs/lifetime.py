@@ -30,7 +30,10 @@ class Open(Protocol):
 
 
 class Forkable(Protocol):
-    """An object that a forked child inherits without its threads."""
+    """A scheduler, which a forked child inherits without its threads."""
+
+    server: str
+    job: str
 
     def after_fork_in_child(self) -> None:
         """Do nothing from now on: the threads and the connection belong to the parent."""
@@ -69,6 +72,11 @@ def complete_later(server: str, job: str, completion: Callable[[], bool]) -> Non
 def watch_forks(scheduler: Forkable) -> None:
     """Tell a scheduler when it has been inherited by a forked child."""
     _inherited.add(scheduler)
+
+
+def schedulers_of(server: str, job: str) -> list[Forkable]:
+    """The schedulers of a job that this process has, open or not."""
+    return [scheduler for scheduler in list(_inherited) if (scheduler.server, scheduler.job) == (server, job)]
 
 
 def when_all_are_closed(action: Callable[[], None]) -> None:

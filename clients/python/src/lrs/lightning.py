@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning.pytorch.callbacks import Callback
@@ -13,19 +13,18 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from lrs.arguments import check_arguments
 from lrs.contract import End, Training
 from lrs.errors import UsageError
-from lrs.implied import implying
-from lrs.relength import relength
+from lrs.figures import allowed_name
+from lrs.named import NamedMetrics, is_evaluation
 from lrs.torch import CallbackArguments, LRScheduler
 from lrs.torch_schedules import controller_of, schedule_of
+from lrs.torch_training import scheduler_of
 from lrs.typed import judged_by
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from lightning.pytorch import LightningModule, Trainer
     from typing_extensions import Unpack
-
-    from lrs.arguments import SchedulerArguments
 
 __all__ = ["LrsCallback"]
 
@@ -54,7 +53,8 @@ class LrsCallback(Callback):
 
         Args:
             job: See `lrs.Scheduler`.
-            metrics: The names of the logged metrics to report after a validation.
+            metrics: The names of the logged metrics to report after a validation, beside those that the job's controllers
+                and objective name, which are reported whenever the module logs them.
             clip: Whether to clip the gradient to the service's bound and leave out updates that are not finite: tier 1.
             keep: Whether to keep copies of the model in memory and restore them: tier 2.
             stop: Whether to end the training when the service advises it.
@@ -71,6 +71,9 @@ class LrsCallback(Callback):
         self._arguments = arguments
         self._state: dict[str, Any] | None = None
         self._training: Training | None = None
+        self._named = NamedMetrics(None)
+        self._due_training: set[str] = set()  # named metrics that the module has logged since they were reported
+        self._due_validation: set[str] = set()
         self._updates = 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -85,7 +88,7 @@ class LrsCallback(Callback):
             self._training.end(End.STOPPED)
         asked: CallbackArguments = {"tier": 2 if self._keep else int(self._clip)}
         total = trainer.estimated_stepping_batches
-        if total != float("inf") and "target_epochs" not in self._arguments:
+        if total != float("inf"):
             asked["total_steps"] = int(total)
         batches = trainer.num_training_batches
         if batches != float("inf"):
@@ -93,15 +96,12 @@ class LrsCallback(Callback):
             asked["steps_per_epoch"] = max(1, math.ceil(batches / max(1, trainer.accumulate_grad_batches)))
         asked |= self._schedule(trainer, asked.get("steps_per_epoch"))
         asked |= self._objective(trainer)
-        asked |= self._arguments
-        relength(None if before is None else before.core, cast("SchedulerArguments", asked), self._arguments)
         model = pl_module if self._keep else None
-        with implying({"total_steps", "steps_per_epoch", "tier", "objective"} - set(self._arguments)):
-            self.scheduler = LRScheduler(trainer.optimizers[0], self._job, model=model, **asked)
-        self.scheduler.leave_habits()
-        if self.scheduler.core is not None:
-            self.scheduler.core.complete_later()
+        self.scheduler = scheduler_of(
+            trainer.optimizers[0], self._job, self._arguments, asked, model=model, before=before
+        )
         self._training = Training(self.scheduler)
+        self._follow(trainer, pl_module, self._training, NamedMetrics(self.scheduler.core))
         self._updates = trainer.global_step
         saved, self._state = self._state, None
         if saved is None and trainer.global_step > 0:
@@ -138,6 +138,9 @@ class LrsCallback(Callback):
             # Lightning has divided the loss by the configured number of batches, even where fewer are left.
             shares = trainer.accumulate_grad_batches if pl_module.automatic_optimization else 1
             self._training.window.add(loss.detach() * shares)
+        if self._due_training:
+            # What is logged by the epoch is not among them. `callback_metrics` still has its value of the epoch before.
+            self._report(self._due_training, trainer._logger_connector.metrics["callback"])
         if trainer.global_step == self._updates:
             return
         self._updates = trainer.global_step
@@ -150,17 +153,25 @@ class LrsCallback(Callback):
         if self._training is not None and self._training.ended is None and not trainer.sanity_checking:
             known = trainer.callback_metrics
             self._training.evaluated({name: known[name] for name in self._metrics if name in known})
+            self._due_validation.difference_update(self._metrics)
+            self._report(self._due_validation, known)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Report what the module has logged of the epoch before, also in its own hook at the end of the epoch."""
+        if self._training is not None and self._training.ended is None:
+            self._report_epoch(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Wait until the service has stored all reports."""
         if self._training is not None:
+            self._report_epoch(trainer)
             total = trainer.estimated_stepping_batches
             self._training.end(End.STOPPED if trainer.global_step < total < float("inf") else End.FINISHED)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Leave a training that an exception ends."""
         if self._training is not None:
-            self._training.end(End.FAILED, f"{type(exception).__name__}: {exception}"[:200])
+            self._training.fail(exception)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Leave a training that ended in another way."""
@@ -174,6 +185,52 @@ class LrsCallback(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keep the state of a checkpoint until training starts."""
         self._state = dict(state_dict) or None
+
+    def _follow(
+        self, trainer: Trainer, module: LightningModule, training: Training, named: NamedMetrics
+    ) -> None:  # fmt: skip
+        """Look at what the module logs, until the training ends."""
+        self._named = named
+        self._due_training.clear()
+        self._due_validation.clear()
+
+        def with_names(call: Callable[..., None]) -> Callable[..., None]:
+            def log(*args: Any, **kwargs: Any) -> None:  # noqa: ANN401
+                if named.names:
+                    logged = allowed_name(kwargs.get("name", args[0] if args else ""))
+                    due = self._due_validation if trainer.validating else self._due_training
+                    due.update(name for name in named.names if logged in (name, _logged_as(name)))
+                call(*args, **kwargs)
+
+            return log
+
+        training.wrap(module, "log", with_names)
+        if not trainer.enable_validation:
+            named.miss(
+                (),
+                lambda metric: not is_evaluation(metric),
+                "Give `fit` a validation_step and its data, or change the job's spec.",
+            )
+
+    def _report(self, due: set[str], known: Mapping[str, object]) -> None:
+        """Report the metrics that are due and have a value."""
+        if due and self._training is not None:
+            measured = {name: value for name, value in known.items() if allowed_name(name) in due}
+            self._training.evaluated(measured)
+            due.difference_update(allowed_name(name) for name in measured)
+
+    def _report_epoch(self, trainer: Trainer) -> None:
+        """Report what is due of the epoch that has ended, and warn of what has not been logged in it."""
+        known = trainer.callback_metrics
+        self._report(self._due_training, known)
+        if self._updates and self._training is not None:
+            # With a `check_val_every_n_epoch`, evaluations come in later epochs.
+            waits = trainer.current_epoch < (trainer.check_val_every_n_epoch or 1)
+            self._named.miss(
+                known,
+                lambda metric: waits and trainer.enable_validation and is_evaluation(metric),
+                "Call `self.log` with this name in the module, or change the job's spec.",
+            )
 
     def _objective(self, trainer: Trainer) -> CallbackArguments:
         """The metric by which the Trainer's callbacks choose the best checkpoint, or stop."""
@@ -219,3 +276,8 @@ class LrsCallback(Callback):
                 )
             every //= accumulated
         return {"schedule": schedule_of(config.scheduler, steps=every)}
+
+
+def _logged_as(metric: str) -> str:
+    """The name that the module has logged a metric of Lightning's under: Lightning adds to it."""
+    return metric.partition("/dataloader_idx_")[0].removesuffix("_step").removesuffix("_epoch")

@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Final
 import grpc
 
 from lrs import errors
+from lrs.errors import sentence
 from lrs.following import Following
+from lrs.lengths import length_of
 from lrs.mailbox import Mailbox
 from lrs.once import WarnOnce
+from lrs.phases import Phases
 from lrs.proxies import proxy_hint
 from lrs.rates import from_wire
-from lrs.registration import find_or_register, grown, start_attempt, steps_ahead
+from lrs.registration import find_or_register, grown, grown_one_by_one, start_attempt, steps_ahead
 from lrs.stream import Stream
 from lrs.v1.job_service_pb2 import GetJobRequest
 from lrs.v1.learning_rate_service_pb2 import GetLearningRateRequest
@@ -38,6 +41,9 @@ TICK: Final = 1.0
 class Link:
     """A scheduler's connection to the service."""
 
+    is_offline = False
+    """Whether there is no service, and reports go to a file."""
+
     def __init__(self, errand: Errand, options: Options) -> None:
         self.errand = errand
         self._warn = WarnOnce()
@@ -56,6 +62,7 @@ class Link:
         self.connected = False
         self.listening = False
         self.changed = threading.Event()
+        self.phases = Phases()
 
         self._options = options
         self._begun = threading.Event()
@@ -86,6 +93,22 @@ class Link:
             if unknown and not self.changed.wait(max(0.0, deadline - time.monotonic())):
                 return
 
+    @property
+    def length(self) -> int:
+        """The length of the job's training in steps, as far as it is known; 0 if it is open-ended."""
+        job, asked = self.job, self.errand.spec
+        return length_of(job.spec if job is not None else asked) if job or asked else 0
+
+    def length_now(self, timeout: float) -> int:
+        """The length after orders that have changed it in the meantime. Asks the service, for at most `timeout` seconds."""
+        connection = self._connection
+        if connection is not None:
+            try:
+                self.job = connection.get_job(GetJobRequest(name=self.errand.job), timeout)
+            except (grpc.RpcError, ValueError) as failure:  # ValueError: the connection has just been closed
+                log.debug("The length of %s is not known anew: %s", self.errand.job, failure)
+        return self.length
+
     def begin(self, first_step: int) -> None:
         """Let the threads start the attempt at `first_step`."""
         self.first_step = first_step
@@ -94,6 +117,9 @@ class Link:
     def grow(self, groups: Mapping[str, float]) -> None:
         """Note the trainer's groups, of which the last are new; the keeper makes them known."""
         self.errand = self.errand._replace(groups=list(groups), base_lrs=tuple(groups.values()))
+
+    def finish(self, outcome: str, reason: str) -> None:
+        """Note how the training ended the job, if there is no service to tell."""
 
     def close(self, timeout: float) -> int:
         """Wait until the service has stored all samples, end the threads, and return the number of samples left."""
@@ -182,7 +208,9 @@ class Link:
         self.refusal = refusal
         self.mailbox.discard()
         if self.announces:
-            self._warn("refused", f"{refusal} Training goes on with the rates that are known.")
+            # With `strict` the next step raises it.
+            goes_on = "" if self._options.strict else " Training goes on with the rates that are known."
+            self._warn("refused", sentence(str(refusal)) + goes_on)
         self.changed.set()
         self.mailbox.news.give()
 
@@ -279,6 +307,7 @@ class Link:
             if connection is None or attempt is None or self.refusal is not None:
                 continue
             self._tell_groups(connection)
+            self.phases.renew(connection, self.errand.job, self._options.call_timeout)
             if mailbox.wants_plan(self._options.plan_steps // 4):
                 try:
                     self._renew_plan(connection, attempt)
@@ -295,14 +324,22 @@ class Link:
         groups = len(self.errand.groups or ())
         if groups <= self._told_groups:
             return
+        errand, timeout = self.errand, self._options.call_timeout
         try:
-            job = connection.get_job(GetJobRequest(name=self.errand.job), self._options.call_timeout)
-            self.job = grown(connection, self.errand, job, self._options.call_timeout)
+            job = connection.get_job(GetJobRequest(name=errand.job), timeout)
+            problem = ""
+            try:
+                self.job = grown(connection, errand, job, timeout)
+            except grpc.RpcError as failure:
+                if errors.status_code(failure) is not grpc.StatusCode.INVALID_ARGUMENT:
+                    raise
+                self.job, problem = grown_one_by_one(connection, errand, job, timeout)
             self._told_groups = groups
         except (grpc.RpcError, ValueError) as failure:  # ValueError: the connection has just been closed
-            if isinstance(failure, grpc.RpcError) and errors.is_permanent(failure):
-                self._told_groups = groups
-                refused = (
-                    f"{self.errand.job} does not get this trainer's new parameter groups: {errors.details(failure)}"
-                )
-                self._warn("groups", f"{refused} They keep the trainer's own rates.")
+            if not isinstance(failure, grpc.RpcError) or not errors.is_permanent(failure):
+                return
+            self._told_groups = groups
+            problem = f"groups: {errors.details(failure)}"
+        if problem:
+            text = f"{errand.job} does not get this trainer's new parameter {problem}"
+            self._warn(f"groups {groups}", f"{sentence(text)} They keep the trainer's own rates.")

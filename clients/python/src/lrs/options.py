@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
@@ -112,8 +111,8 @@ def check_names(what: str, given: Iterable[str], known: Iterable[str]) -> None:
     names = sorted(known)
     for name in given:
         if name not in names:
-            near = difflib.get_close_matches(name.lower(), names, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(names)}."
+            near = plain.nearest(name, names)
+            hint = f"did you mean {near!r}?" if near else f"it takes {', '.join(names)}."
             raise ArgumentError(f"{what} takes no argument {name!r}: {hint}")
 
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from lrs.figures import Figures
     from lrs.link import Link
     from lrs.rates import Directive
+    from lrs.v1.job_pb2 import JobSpec
 
 
 class Overview:
@@ -41,6 +42,31 @@ class Overview:
         return dict(zip(self.groups, self.directive.rates, strict=False))
 
     @property
+    def known_rates(self) -> tuple[float, ...]:
+        """The learning rates for the next step, in the order of `groups`; does not begin the attempt. May be empty."""
+        directive = self._directive
+        return directive.rates if directive is not None else tuple(self._directives.base_rates)
+
+    @property
+    def phase(self) -> str:
+        """What happens to the rates now, in a word or two, for a progress bar.
+
+        `offline` with `LRS_OFFLINE`; `waiting` until the attempt has started; `refused` if the service refuses it; `away`
+        while the service does not answer; else what the controllers do, such as `searching` or `holding`, as of some
+        seconds ago; or `scheduled`, if they have nothing to say.
+        """
+        link = self._link
+        if link.refusal is not None:
+            return "refused"
+        if link.is_offline:
+            return "offline"
+        if self._directives.is_away:
+            return "away"
+        if link.attempt is None:
+            return "waiting"
+        return link.phases.now() or "scheduled"
+
+    @property
     def clip_norm(self) -> float | None:
         """The greatest norm of the next step's gradient: scale a longer gradient down. `None`: do not clip. Tier 1 and up."""
         return self.directive.clip_norm
@@ -59,6 +85,17 @@ class Overview:
     def next_step(self) -> int:
         """The step that is trained next."""
         return self._link.mailbox.next_step
+
+    @property
+    def total_steps(self) -> int | None:
+        """The length of the job's training in steps; `None` if it is open-ended or not known yet."""
+        return self._link.length or None
+
+    @property
+    def spec(self) -> JobSpec | None:
+        """The job's spec as it is registered, or else as it was asked for; `None` if neither is known."""
+        job = self._link.job
+        return job.spec if job is not None else self._link.errand.spec
 
     @property
     def groups(self) -> list[str]:
@@ -97,6 +134,11 @@ class Overview:
     def is_connected(self) -> bool:
         """Whether the stream to the service is open."""
         return self._link.listening
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the scheduler has ended, so that it reports nothing more."""
+        return self._ending.is_closed
 
     @property
     def refusal(self) -> LrsError | None:

@@ -5,9 +5,14 @@ What means the same is read the same. A refusal names the argument, what was giv
 
 from __future__ import annotations
 
+import difflib
 import math
 from decimal import Decimal
 from numbers import Integral, Real
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 
 def number(value: object) -> float | None:
@@ -29,9 +34,20 @@ def whole(value: object) -> int | None:
     if isinstance(value, Integral):
         return int(value)
     if isinstance(value, str) and value.strip().lstrip("+-").replace("_", "").isdecimal():
-        return int(value)
+        try:
+            return int(value)
+        except ValueError:  # `1__0`, `+-1`, or more digits than Python reads
+            return None
     read = number(value)
     return int(read) if read is not None and math.isfinite(read) and read.is_integer() else None
+
+
+def nearest(written: str, names: Collection[str]) -> str | None:
+    """Which of the names may have been meant: the one that begins as it was written, or else one that is much like it."""
+    word = written.strip().lower()
+    begins = [name for name in names if word and name.lower().startswith(word)]
+    near = begins or difflib.get_close_matches(word, names, n=1)
+    return near[0] if near else None
 
 
 def _scalar(value: object) -> object:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import http.client
 import json
 import os
 import shutil
 import socket
 import subprocess
 import time
+from importlib import metadata
 from pathlib import Path
 from typing import IO, Any, Final, NamedTuple
 
@@ -22,7 +24,8 @@ from lrs.wire import DEFAULT_SERVER, parse_server
 
 #: How long a server may take to start, in seconds.
 _PATIENCE: Final = 30.0
-_DEFAULT_PAGES: Final = "http://127.0.0.1:8080"
+#: The port for trainers, and that of the pages, unless a server is told others.
+_USUAL_PORTS: Final = (50051, 8080)
 
 
 class Place(NamedTuple):
@@ -43,7 +46,7 @@ def find_or_start() -> Place:
         UnreachableError: If there is no server, and none can be started.
     """
     if answers(DEFAULT_SERVER):
-        return Place(DEFAULT_SERVER, _DEFAULT_PAGES if answers(_DEFAULT_PAGES) else "")
+        return Place(DEFAULT_SERVER, pages_of(DEFAULT_SERVER))
     home = _data_directory()
     home.mkdir(parents=True, exist_ok=True)
     known = _read(home / "private.json")
@@ -54,6 +57,24 @@ def find_or_start() -> Place:
         return _start(home, home / "private.db" if has_lock else home / f"private-{os.getpid()}.db")
 
 
+def pages_of(server: str) -> str:
+    """The address of a server's pages, if it has the usual ports and the pages can be reached; else empty."""
+    target, is_secure = parse_server(server)
+    host, _, port = target.rpartition(":")
+    usual, pages = _USUAL_PORTS
+    if is_secure or int(port) != usual:
+        return ""
+    connection = http.client.HTTPConnection(host.strip("[]"), pages, timeout=1.0)
+    try:
+        connection.request("GET", "/", headers={"Accept": "application/json"})
+        is_ours = "fleet" in json.loads(connection.getresponse().read(1 << 16))["endpoints"]
+    except (OSError, ValueError, LookupError, TypeError, http.client.HTTPException):
+        return ""  # nothing there, or another program
+    finally:
+        connection.close()
+    return f"http://{host}:{pages}" if is_ours else ""
+
+
 def answers(address: str) -> bool:
     """Whether something listens at an address, such as `http://127.0.0.1:50051`."""
     host, _, port = parse_server(address)[0].rpartition(":")
@@ -62,12 +83,28 @@ def answers(address: str) -> bool:
     return False
 
 
+def installed_program() -> str | None:
+    """The program of the package `lrs-server` in this Python's environment, whether or not that is on the PATH."""
+    name = "lrs.exe" if os.name == "nt" else "lrs"
+    try:
+        package = metadata.distribution("lrs-server")
+    except metadata.PackageNotFoundError:
+        return None
+    recorded = [file.locate() for file in package.files or () if file.name == name]
+    # `pip install --target` moves the program, and does not change the record.
+    for place in (*recorded, package.locate_file(f"bin/{name}")):
+        if os.access(str(place), os.X_OK):
+            return os.path.realpath(str(place))
+    return None
+
+
 def _start(home: Path, database: Path) -> Place:
-    program = os.environ.get("LRS_BINARY") or shutil.which("lrs")
+    program = os.environ.get("LRS_BINARY") or installed_program() or shutil.which("lrs")
     if program is None:
         raise UnreachableError(
-            "There is no server at this machine, and the program `lrs` to start one is not on the PATH. Install it, or set "
-            "LRS_BINARY to its path, or LRS_SERVER to the address of a server.",
+            "There is no server at this machine, and the program `lrs` to start one is neither installed beside this Python "
+            "nor on the PATH. Install it with `pip install lrs-server`, or set LRS_BINARY to its path, or LRS_SERVER to the "
+            "address of a server.",
             code="UNAVAILABLE",
         )
     ready, log = home / f"ready-{os.getpid()}.json", home / "private.log"

@@ -10,7 +10,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 
 from lrs import errors
 from lrs.differences import tell_differences
-from lrs.job import as_registered, check_length, check_match
+from lrs.job import as_registered, check_length, check_match, fitting_name
 from lrs.launch import launch
 from lrs.resume import check_lineage
 from lrs.v1.change_pb2 import Change
@@ -134,21 +134,60 @@ def grown(connection: Connection, errand: Errand, job: Job, timeout: float) -> J
     Raises:
         grpc.RpcError: If the service refuses them, or does not answer.
     """
+    added = _added(errand, job)
+    return _add(connection, errand, job, added, timeout) if added else job
+
+
+def grown_one_by_one(connection: Connection, errand: Errand, job: Job, timeout: float) -> tuple[Job, str]:
+    """The job with those added groups that the service takes, and what it says of the first that it refuses.
+
+    A group gets a name that fits if its own does not. Rates are told by place, so the groups after a refused one wait too.
+
+    Raises:
+        grpc.RpcError: If the service does not answer.
+    """
+    first = len(job.spec.groups)
+    for index, (name, base_lr) in enumerate(_added(errand, job), first):
+        try:
+            job = _add(connection, errand, job, [(name, base_lr)], timeout)
+            continue
+        except grpc.RpcError as failure:
+            if not errors.is_permanent(failure):
+                raise
+            problem = errors.details(failure)
+        fitting = fitting_name(name, index)
+        try:
+            job = _add(connection, errand, job, [(fitting, base_lr)], timeout)
+        except grpc.RpcError as failure:
+            if not errors.is_permanent(failure):
+                raise
+            return job, f"group {name!r:.110}, nor those after it: {problem}"
+        text = f"The parameter group {name!r:.110} of {job.name} is registered as {fitting!r}: {problem}"
+        log.warning("%s", errors.sentence(text))
+    return job, ""
+
+
+def _added(errand: Errand, job: Job) -> list[tuple[str, float]]:
+    """The groups that the trainer has and the job lacks, with their base rates."""
     known = [group.name for group in job.spec.groups]
     names = as_registered(errand.groups or (), known)
-    added = dict(zip(names, errand.base_lrs, strict=False))
-    if len(names) <= len(known) or names[: len(known)] != known or len(added) < len(names):
-        return job
+    if names[: len(known)] != known or len(errand.base_lrs) < len(names):
+        return []
+    return list(zip(names, errand.base_lrs, strict=False))[len(known) :]
+
+
+def _add(connection: Connection, errand: Errand, job: Job, added: Sequence[tuple[str, float]], timeout: float) -> Job:
     spec = JobSpec(groups=job.spec.groups)
-    for name in names[len(known) :]:
-        spec.groups.add(name=name, base_lr=added[name])
+    for name, base_lr in added:
+        spec.groups.add(name=name, base_lr=base_lr)
     request = UpdateJobRequest(
         job=Job(name=job.name, etag=job.etag, spec=spec),
         update_mask=FieldMask(paths=["spec.groups"]),
         reason=f"the trainer of attempt {errand.attempt_token.token} has more parameter groups"[:1000],
         author="trainer",
     )
-    log.info("%s gets the parameter groups that this trainer has added: %s.", job.name, ", ".join(names[len(known) :]))
+    names = ", ".join(name for name, _ in added)
+    log.info("%s gets the parameter groups that this trainer has added: %s.", job.name, names)
     return connection.update_job(request, timeout)
 
 

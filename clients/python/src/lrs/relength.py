@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import grpc
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from lrs import errors
 from lrs.arguments import bounds
+from lrs.implied import in_spec, names_given
 from lrs.job import job_spec
 from lrs.v1.job_pb2 import Job, JobSpec
 from lrs.v1.job_service_pb2 import GetJobRequest, UpdateJobRequest
-from lrs.wire import Connection
+from lrs.wire import OFFLINE, Connection
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Mapping
 
     from lrs.arguments import SchedulerArguments
     from lrs.options import Options
@@ -27,15 +28,16 @@ log = logging.getLogger("lrs")
 _FIELDS = ("total_steps", "steps_per_epoch", "schedule")
 
 
-def relength(before: Scheduler | None, asked: SchedulerArguments, given: Iterable[str]) -> None:
+def relength(before: Scheduler | None, asked: SchedulerArguments, given: Mapping[str, object]) -> None:
     """Give the job of a trainer that begins again the length of `asked`, and its schedule if that names the length.
 
-    Not if nothing came `before`, or if the length is among the arguments that a person has `given`. Never raises for the
-    service: a job that keeps its length is found out when it is registered again.
+    Not if nothing came `before`, or without a server, or if the length is among the arguments that a person has `given`.
+    Never raises for the service: a job that keeps its length is found out when it is registered again.
     """
-    if before is None or {"total_steps", "target_epochs"} & set(given):
+    if before is None or before.server.startswith(OFFLINE) or {"total_steps", "target_epochs"} & names_given(given):
         return
-    spec = job_spec(asked, dict.fromkeys(before.groups, 1.0))
+    fields = {name: value for name, value in in_spec(asked).items() if name != "groups"}
+    spec = job_spec(cast("SchedulerArguments", {**asked, "spec": fields}), dict.fromkeys(before.groups, 1.0))
     if spec is not None:
         _relength(before.server, before.job, spec, bounds(asked))
 

@@ -15,22 +15,24 @@ from lrs.copies import SchedulerCopy
 from lrs.directives import Directives
 from lrs.ending import Ending
 from lrs.figures import Figures
-from lrs.implied import implied_fields
+from lrs.implied import given_value, implied_fields
 from lrs.job import base_rates, job_name, job_spec
 from lrs.late_actions import LateActions
 from lrs.lifetime import replace, watch_forks
 from lrs.link import Link
 from lrs.mailbox import NEVER
+from lrs.offline import OfflineLink, offline_server
 from lrs.once import WarnOnce
 from lrs.overview import Overview
+from lrs.past_end import warn_past_the_end
 from lrs.registration import Errand
 from lrs.reported import number, reading
 from lrs.reports import Report
 from lrs.resume import checked_state
-from lrs.steering import LOSS_AFTER, Steering
+from lrs.steering import LOSS_AFTER, Steering, reads
 from lrs.steps import first_step, next_step, whole
 from lrs.typed import as_typed
-from lrs.wire import server_address
+from lrs.wire import OFFLINE, server_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,7 +73,7 @@ class Scheduler(Overview):
             UnreachableError: If the server does not answer, and `require_server` or `strict` is set or no base rate is known.
         """
         check_arguments(arguments, SchedulerArguments, Scheduler.__init__)
-        self.server = server_address(arguments.get("server"))
+        self.server = offline_server() or server_address(arguments.get("server"))
         self.job = job_name(job)
         self._first_step = first_step(arguments.get("resume_step", 0))
         self._options = bounds(arguments)
@@ -80,9 +82,8 @@ class Scheduler(Overview):
         groups = arguments.get("groups")
         rates = base_rates(groups)
         names = list(rates) if isinstance(groups, Mapping) else None
-        tier = whole(arguments.get("tier") or 0, "tier")
+        tier = whole(given_value(arguments, "tier") or 0, "tier")
         asked = job_spec(arguments, rates)
-        self._figures = Figures()
         self._directive: Directive | None = None
         self._steering = Steering(WarnOnce())
         self._lossless = self._normless = 0
@@ -101,7 +102,8 @@ class Scheduler(Overview):
             implied_fields(),
         )
         replace((self.server, self.job, self._options.rank))
-        self._link = Link(errand, self._options)
+        self._link = link = (OfflineLink if self.server.startswith(OFFLINE) else Link)(errand, self._options)
+        self._figures = Figures(lambda: reads(link.job.spec if link.job is not None else link.errand.spec))
         self._mailbox = self._link.mailbox
         self._mailbox.next_step = self._first_step
         self._late = LateActions(self._mailbox)
@@ -116,7 +118,7 @@ class Scheduler(Overview):
         self._link.start()
         watch_forks(self)
         weakref.finalize(self, self._ending.leave).atexit = False
-        self._last_step = NEVER if asked is None or asked.total_steps < 1 else asked.total_steps - 1
+        self._last_step = NEVER
         self._await_registration(arguments, rates)
 
     # Actions.
@@ -201,8 +203,8 @@ class Scheduler(Overview):
         self._directive = directive
         return directive
 
-    def log(self, **metrics: object) -> None:
-        """Report metrics, such as an evaluation's `val_loss=0.3`, with the next reported step.
+    def log(self, *given: Mapping[str, object], **metrics: object) -> None:
+        """Report metrics, such as an evaluation's `val_loss=0.3` or `{"val/loss": 0.3}`, with the next reported step.
 
         Reporting a step closes it, so metrics measured after it belong to the step that follows. The last of
         `total_steps` steps is closed at the end, so metrics measured after it belong to it. A metric that is logged
@@ -210,8 +212,11 @@ class Scheduler(Overview):
 
         Never raises for what was measured. Characters that a name may not hold are replaced by `_`, and what is no
         number, or beyond the 63 names of an attempt, is left out: `metrics_left_out` counts, and the log says so once.
+
+        Raises:
+            UsageError: If `given` holds something else than mappings of names to numbers.
         """
-        self._figures.log(metrics)
+        self._figures.log(*given, metrics)
 
     def grow(self, groups: Mapping[str, float]) -> None:
         """Make known that the trainer has more parameter groups: the new ones at the end, with their base rates.
@@ -248,7 +253,11 @@ class Scheduler(Overview):
         self._link.resumes = checked
         rates = tuple(float(rate) for rate in checked.get("rates", ()))
         self._directives.base_rates = rates or self._directives.base_rates
-        self._begin()
+        announced, self._link.announces = self._link.announces, False  # a refusal is raised here
+        try:
+            self._begin()
+        finally:
+            self._link.announces = announced
         refusal = self._link.refusal
         if refusal is not None:
             raise refusal
@@ -284,7 +293,6 @@ class Scheduler(Overview):
     def _close(self, timeout: float | None, outcome: str = "", reason: str = "") -> None:
         if self._ending.is_closed or self._directives.is_inert:
             return
-        self._ending.has_begun = self._directive is not None
         try:
             self._ending.close(timeout, outcome, reason)
         finally:
@@ -316,9 +324,7 @@ class Scheduler(Overview):
         if problem is not None:
             self._ending.give_up()
             raise as_typed(problem, arguments, rates)
-        job = self._link.job
-        if job is not None and job.spec.total_steps > 0:
-            self._last_step = job.spec.total_steps - 1
+        self._last_step = self._link.length - 1 if self._link.length else NEVER
 
     def _next_directive(self, following: int, used: Directive) -> Directive:
         """The directive of a step that has no final directive yet."""
@@ -335,20 +341,30 @@ class Scheduler(Overview):
         """
         ending, mailbox, used = self._ending, self._mailbox, self._directive
         following = mailbox.next_step = report.step + 1
-        last = ending.held
-        if ending.is_closed or report.step > self._last_step:
-            if last is not None:
-                ending.held = None
-                self._hand_over(last)
-            self._hand_over(report)
+        last, ending.held = ending.held, None
+        if last is not None:
+            self._hand_over(last)
+        if ending.is_closed:
             self._last_step = NEVER
-            directive = self._take_final(following, None) or self._next_directive(following, used or self.directive)
-        else:
+        elif report.step > self._last_step:
+            self._last_step = self._past_the_end(report, used or self.directive)
+        if report.step == self._last_step:
             ending.held = report
             directive = self._take_final(following, None) or mailbox.book.fall_back(following, used or self.directive)
-        ending.has_begun = True
+        else:
+            self._hand_over(report)
+            directive = self._take_final(following, None) or self._next_directive(following, used or self.directive)
         self._directive = directive
         return directive
+
+    def _past_the_end(self, report: Report, used: Directive) -> int:
+        """Warn of a step past the training's end, unless an order has put the end off; return the last step from now on."""
+        length = self._link.length_now(self._options.deadline)
+        if report.step < length:
+            return length - 1
+        if length:
+            warn_past_the_end(self.job, report.step, length, used.rates)
+        return NEVER
 
     def _look(self, steps: int) -> None:
         """Now and then, look whether what the controllers steer by has come."""
@@ -357,6 +373,8 @@ class Scheduler(Overview):
         known = self._figures.names
         again = self._steering.look(job.spec if job is not None else None, steps, losses, norms, known)
         self._look_at = self._first_step + again
+        if self._last_step == NEVER and self._link.length > self._mailbox.next_step:
+            self._last_step = self._link.length - 1  # the job was not known at the start
 
     def _warn_once_closed(self, report: Report) -> None:
         self._hand_over = _forget

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from lrs.once import WarnOnce
+    from lrs.v1.controller_pb2 import Controller
     from lrs.v1.job_pb2 import JobSpec
 
 #: A loss that has not come after so many steps is missed.
@@ -16,6 +17,7 @@ LOSS_AFTER: Final = 20
 METRIC_AFTER: Final = 1000
 #: The controllers' field for their metric. That of `auto` may be left out: it works without evaluations.
 _FIELDS: Final = ("metric", "evaluation_metric")
+_OWN: Final = ("loss", "grad_norm")
 _NOISE_SCALE: Final = ("grad2_small", "batch_small", "grad2_big", "batch_big")
 
 
@@ -25,8 +27,7 @@ def steers_by(spec: JobSpec) -> dict[str, str]:
     for controller in spec.controllers:
         kind = controller.WhichOneof("kind")
         if kind is None:
-            if controller.metric:
-                wanted.setdefault(controller.metric, controller.scheduler)
+            wanted.setdefault(_library_metric(controller), controller.scheduler)
             continue
         message = getattr(controller, kind)
         named = [getattr(message, field) for field in _FIELDS if hasattr(message, field)]
@@ -38,6 +39,33 @@ def steers_by(spec: JobSpec) -> dict[str, str]:
             if metric or kind != "auto":
                 wanted.setdefault(metric or "loss", kind)
     return wanted
+
+
+def needs(spec: JobSpec) -> dict[str, str]:
+    """The metrics beside loss and norm that a job's spec names, each with what names it: a controller, or the objective."""
+    wanted = steers_by(spec)
+    if spec.objective.metric:
+        wanted.setdefault(spec.objective.metric, "the objective")
+    return {metric: namer for metric, namer in wanted.items() if metric not in _OWN}
+
+
+def reads(spec: JobSpec | None) -> set[str]:
+    """The metrics beside loss and norm that change something in a job: those of `needs`, and what `auto` uses if it comes."""
+    if spec is None:
+        return set()
+    wanted = needs(spec)
+    if any(controller.WhichOneof("kind") == "auto" for controller in spec.controllers):
+        objective = spec.objective.metric
+        wanted.setdefault(objective if objective and objective not in _OWN else "val_loss", "auto")
+    return set(wanted)
+
+
+def _library_metric(controller: Controller) -> str:
+    """The metric of a library's scheduler. Keras names it in its own arguments."""
+    if controller.library != "keras":
+        return controller.metric or "loss"
+    named = controller.params.fields.get("monitor")
+    return named.string_value if named is not None else "val_loss"
 
 
 class Steering:

@@ -15,6 +15,7 @@ import grpc
 
 from lrs import errors, plain
 from lrs.arguments import SchedulerArguments, check_arguments
+from lrs.implied import given_value, in_spec
 from lrs.job import job_name
 from lrs.steps import whole
 from lrs.study_space import SCHEDULES, controllers_of, schedule_of
@@ -118,7 +119,12 @@ class Study:
         """
         check_arguments(arguments, SchedulerArguments, Study.__init__)
         merged = self._arguments | arguments
-        merged.setdefault("experiment", self.experiment)
+        if "spec" in self._arguments and "spec" not in arguments:
+            # What the trial gives takes the place of what all trials share.
+            shared = in_spec(self._arguments)
+            merged["spec"] = {name: value for name, value in shared.items() if name not in arguments}
+        if given_value(merged, "experiment") is None:
+            merged["experiment"] = self.experiment
         merged.setdefault("complete", False)  # the study ends its jobs
         merged["server"] = merged.get("server") or self.server
         labels = {"study": self.experiment, "trial": str(number)} | dict(merged.get("labels") or {})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from lrs.errors import UsageError
+from lrs.lengths import rounded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,7 +32,7 @@ def schedule_of(parameters: Mapping[str, Any], *, total_steps: int) -> dict[str,
         UsageError: If there is no such schedule.
     """
     kind = parameters["schedule"]
-    warmup_steps = round(float(parameters.get("warmup_share", 0)) * total_steps)
+    warmup_steps = rounded(float(parameters.get("warmup_share", 0)) * total_steps)
     form: dict[str, Any] | None
     if kind == "none":
         form = None
@@ -40,7 +41,7 @@ def schedule_of(parameters: Mapping[str, Any], *, total_steps: int) -> dict[str,
     elif kind == "one_cycle":
         return {"one_cycle": {"pct_start": float(parameters.get("pct_start", 0.3))}}
     elif kind == "wsd":
-        decay_steps = max(1, round(float(parameters.get("decay_share", 0.3)) * total_steps))
+        decay_steps = max(1, rounded(float(parameters.get("decay_share", 0.3)) * total_steps))
         form = {"wsd": {"warmup_steps": warmup_steps, "decay_steps": min(decay_steps, total_steps - warmup_steps)}}
         warmup_steps = 0
     else:

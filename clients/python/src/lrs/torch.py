@@ -17,7 +17,7 @@ from lrs.contract import SKIPPED_METRIC, Skipped
 from lrs.copies import SchedulerCopy
 from lrs.guard import clip_gradients, clip_to, gradients_of, judge, parameters_of
 from lrs.habits import LOOKED_AT, UPDATES_WITHOUT_STEP, Habits
-from lrs.implied import implying
+from lrs.implied import given_value, implying
 from lrs.job import job_name
 from lrs.joint_norm import JointNorm
 from lrs.options import Options
@@ -99,7 +99,7 @@ class LRScheduler(torch.optim.lr_scheduler.LRScheduler):
         self.last_epoch = 0
         self._step_count = 1
         self._last_lr = list(self.base_lrs)
-        tier = arguments.get("tier")
+        tier = given_value(arguments, "tier")
         tier = (2 if model is not None else 0) if tier is None else whole(tier, "tier")
         if model is not None and not isinstance(model, torch.nn.Module):
             raise errors.UsageError(f"model must be a torch.nn.Module, and was {model!r:.60}.")
@@ -121,16 +121,15 @@ class LRScheduler(torch.optim.lr_scheduler.LRScheduler):
         self._attempt = 0
         self.core: Scheduler | None = None
         self._ratio: UpdateRatio | None = None
-        lag = arguments.get("decision_lag")
+        filled_in = [name for name in ("tier", "decision_lag") if given_value(given, name) is None]
         arguments["tier"] = tier
-        arguments["decision_lag"] = lag if lag is not None else usual_lag(optimizer)
+        if "decision_lag" in filled_in:
+            arguments["decision_lag"] = usual_lag(optimizer)
         groups = dict(zip(names, base_lrs, strict=True))
         options = arguments.get("options") or Options()
         if self._broadcast is not None and options.reporting_ranks is None:
             # Rank 0 reports for all, however many ranks the job was registered with.
             arguments["options"] = replace(options, reporting_ranks=1)
-
-        filled_in = [name for name in ("tier", "decision_lag") if given.get(name) is None]
 
         def connect() -> None:
             with implying(filled_in):
@@ -241,6 +240,18 @@ class LRScheduler(torch.optim.lr_scheduler.LRScheduler):
             for parameter in parameters_of(self.optimizer):
                 parameter.grad = None
 
+    def judge_in_trainer(self, norm: Tensor, loss: Tensor | float | None = None) -> None:
+        """Like `guard_in_trainer`, for trainers that measure the norm of the whole gradient and clip it themselves."""
+        if not self._has_begun:
+            self.begin()
+        self._norm, self._guarded = norm, True
+        deciding = loss if self._broadcast is None else None
+        verdict = judge(self.optimizer, deciding, norm, self._directive.skip_above_norm)
+        self._skipped = verdict.skipped
+        if not verdict.makes:
+            for parameter in parameters_of(self.optimizer):
+                parameter.grad = None
+
     def forget_norm(self) -> None:
         """Do not report the norm that `guard` measured, because the gradient was clipped before."""
         self._norm = None
@@ -254,10 +265,10 @@ class LRScheduler(torch.optim.lr_scheduler.LRScheduler):
         """Do not look for forgotten calls: an adapter makes them, and knows the trainer's own scheduler."""
         self._habits = None
 
-    def log(self, **metrics: object) -> None:
-        """Report metrics, such as an evaluation's `val_loss=0.3`, with the next reported step."""
+    def log(self, *given: Mapping[str, object], **metrics: object) -> None:
+        """Report metrics, such as an evaluation's `val_loss=0.3`, with the next reported step; see `lrs.Scheduler.log`."""
         if self.core is not None:
-            self.core.log(**metrics)
+            self.core.log(*given, **metrics)
 
     @property
     def next_step(self) -> int:
@@ -268,6 +279,20 @@ class LRScheduler(torch.optim.lr_scheduler.LRScheduler):
     def stop_advice(self) -> str:
         """The service's reason to stop training now; empty if it gives none."""
         return self._directive.stop_advice
+
+    def leave_ranks(self) -> bool:
+        """Exchange nothing with other ranks any more, at the end. Returns whether this rank reports."""
+        self._broadcast = None
+        return self.core is not None
+
+    def mean_over_ranks(self, loss: Tensor | float | None) -> Tensor | float | None:
+        """The mean loss of the ranks that know one. All ranks must call this together, and the host waits for their devices."""
+        return loss if self._broadcast is None else self._broadcast.mean(loss)
+
+    @property
+    def clip_norm(self) -> float | None:
+        """The service's bound for the norm of the next update's gradient; `None` if there is none. For a trainer that clips."""
+        return self._directive.clip_norm
 
     def get_last_lr(self) -> list[float | Tensor]:
         """The rates in force, by parameter group."""

@@ -13,10 +13,10 @@ from transformers import Trainer, TrainerCallback
 
 from lrs.arguments import check_arguments
 from lrs.contract import End, Skipped, Training
-from lrs.implied import implying
-from lrs.relength import relength
+from lrs.named import NamedMetrics, is_evaluation
 from lrs.torch import CallbackArguments, LRScheduler
 from lrs.torch_schedules import schedule_of
+from lrs.torch_training import scheduler_of
 from lrs.typed import judged_by
 
 if TYPE_CHECKING:
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
     from transformers import TrainerControl, TrainerState, TrainingArguments
     from typing_extensions import Unpack
-
-    from lrs.arguments import SchedulerArguments
 
 __all__ = ["LrsCallback"]
 
@@ -75,6 +73,7 @@ class LrsCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
         self._stop = stop
         self._arguments = arguments
         self._training: Training | None = None
+        self._named: NamedMetrics | None = None
         self._was_skipped: Callable[[], bool] = bool
         self._norm: object = None
         self._rate: float | None = None
@@ -92,8 +91,6 @@ class LrsCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
             "total_steps": state.max_steps,
             "tier": 2 if self._keep else int(self._clip),
         }
-        if "target_epochs" in self._arguments:
-            del asked["total_steps"]
         batches = _length(kwargs.get("train_dataloader"))
         if batches:
             # What is left over at the end of an epoch is an update of its own.
@@ -101,18 +98,19 @@ class LrsCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
         schedule, is_default = self._schedule(args, state, trainer, kwargs.get("lr_scheduler"))
         asked |= schedule
         asked |= _objective(args)
-        asked |= self._arguments
-        relength(None if before is None else before.core, cast("SchedulerArguments", asked), self._arguments)
-        # Its default schedule is nothing that anybody asked for.
-        filled_in = {"total_steps", "steps_per_epoch", "tier", "objective"}
-        if is_default:
-            filled_in |= {"schedule", "controllers"}
-        with implying(filled_in - set(self._arguments)):
-            self.scheduler = LRScheduler(optimizer, self._job, model=model if self._keep else None, **asked)
-        self.scheduler.leave_habits()
-        if self.scheduler.core is not None:
-            self.scheduler.core.complete_later()
+        self.scheduler = scheduler_of(
+            optimizer,
+            self._job,
+            self._arguments,
+            asked,
+            model=model if self._keep else None,
+            before=before,
+            # Its default schedule is nothing that anybody asked for.
+            implied=("schedule", "controllers") if is_default else (),
+        )
         self._training = Training(self.scheduler)
+        self._named = NamedMetrics(self.scheduler.core)
+        self._miss(args, trainer, self._named)
         if trainer is not None:
             self._follow(trainer, self._training)
         else:
@@ -155,16 +153,31 @@ class LrsCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
     def on_evaluate(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any  # noqa: ANN401
     ) -> None:  # fmt: skip
-        """Report an evaluation, with `eval_loss` under the name `val_loss`, which the service's controllers read."""
+        """Report an evaluation, with `eval_loss` under the name `val_loss`, which the service's controllers read.
+
+        What the job's spec names is reported under that name too: `eval_loss` itself, `val_accuracy` or `accuracy` for
+        `eval_accuracy`.
+        """
         metrics: Mapping[str, object] = kwargs.get("metrics") or {}
-        if self._training is None or self._training.ended is not None:
+        if self._training is None or self._training.ended is not None or self._named is None:
             return
         kept = {
-            "val_loss" if name == "eval_loss" else name: value
+            name: value
             for name, value in metrics.items()
             if isinstance(value, (int, float)) and not name.endswith(_NOT_MEASURED)
         }
-        self._training.evaluated(kept)
+        self._training.evaluated(self._named.evaluation(kept))
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any  # noqa: ANN401
+    ) -> None:  # fmt: skip
+        """Report what the spec names among the metrics that the Trainer logs of its training."""
+        logs: Mapping[str, object] = kwargs.get("logs") or {}
+        if self._training is None or self._training.ended is not None or self._named is None:
+            return
+        # An evaluation logs its metrics too, with its run time, and `on_evaluate` reports them.
+        if not any(name.endswith("_runtime") for name in logs):
+            self._training.evaluated(self._named.among(logs))
 
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any  # noqa: ANN401
@@ -202,22 +215,27 @@ class LrsCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
 
             return clip_grad_norm_
 
-        def with_end(call: Callable[..., Any]) -> Callable[..., Any]:
-            def until_it_raises(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
-                try:
-                    return call(*args, **kwargs)
-                except BaseException as problem:
-                    training.end(End.FAILED, f"{type(problem).__name__}: {problem}"[:200])
-                    raise
-
-            return until_it_raises
-
         accelerator = trainer.accelerator
         self._was_skipped = lambda: bool(accelerator.optimizer_step_was_skipped)
-        _wrap(training, trainer, "training_step", with_loss)
-        _wrap(training, accelerator, "clip_grad_norm_", with_norm)
-        whole = "_run_epoch" if hasattr(trainer, "_run_epoch") else "training_step"
-        _wrap(training, trainer, whole, with_end)
+        training.wrap(trainer, "training_step", with_loss)
+        training.wrap(accelerator, "clip_grad_norm_", with_norm)
+        training.end_with(trainer, "_run_epoch" if hasattr(trainer, "_run_epoch") else "training_step")
+
+    def _miss(self, args: TrainingArguments, trainer: Trainer | None, named: NamedMetrics) -> None:
+        """Warn of evaluations that the spec names and that this Trainer does not make."""
+        if trainer is None:
+            return
+        evaluates = str(getattr(args.eval_strategy, "value", args.eval_strategy)) != "no"
+        # A class of its own may measure more than `compute_metrics`.
+        is_plain = type(trainer) is Trainer and trainer.compute_metrics is None
+
+        def can_come(metric: str) -> bool:
+            if not is_evaluation(metric):
+                return True  # the Trainer's `log` may be called with it
+            return evaluates and (not is_plain or metric.endswith("loss"))
+
+        how = "compute_metrics, which makes the metrics of an evaluation" if evaluates else "eval_strategy='epoch'"
+        named.miss((), can_come, f"Give the Trainer {how}, or change the job's spec.")
 
     def _schedule(
         self, args: TrainingArguments, state: TrainerState, trainer: Trainer | None, theirs: object
@@ -290,25 +308,6 @@ def _calling_trainer(callback: TrainerCallback) -> Trainer | None:
             return caller
         frame = frame.f_back
     return None
-
-
-def _wrap(
-    training: Training, owner: Any, name: str, around: Callable[[Callable[..., Any]], Callable[..., Any]]  # noqa: ANN401
-) -> None:  # fmt: skip
-    """Put a function around a method of one object, until the training ends."""
-    had, before = name in vars(owner), getattr(owner, name)
-    wrapped = around(before)
-    setattr(owner, name, wrapped)
-
-    def remove() -> None:
-        if vars(owner).get(name) is not wrapped:
-            return  # somebody else has put another in its place
-        if had:
-            setattr(owner, name, before)
-        else:
-            delattr(owner, name)
-
-    training.hook(remove)
 
 
 def _length(loader: Any) -> int | None:  # noqa: ANN401

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
+from lrs import plain
 from lrs.figures import allowed_name
+from lrs.implied import in_spec
+from lrs.lengths import OWN_TIME
+from lrs.written import field_of
 
 if TYPE_CHECKING:
+    from google.protobuf.descriptor import Descriptor, FieldDescriptor
+
     from lrs.arguments import SchedulerArguments
     from lrs.errors import LrsError
-
-#: What a schedule's name alone stands for, where the service has no default.
-_PLAIN: Final[Mapping[str, Mapping[str, object]]] = {
-    "constant": {"base": 1},  # the base rate at every step
-    "wsd": {"wsd": {"decay_steps": "20%"}},  # a decay over the last fifth
-}
 
 #: Parts of the names of metrics of which a higher value is better.
 _RISING: Final = re.compile(
@@ -25,13 +25,36 @@ _RISING: Final = re.compile(
 )
 
 #: A complaint of the service: the path, the value where there is one, and what is allowed.
-_COMPLAINT: Final = re.compile(r"job\.spec\.([\w.\[\]\"' -]+?): (?:(\S+) is not allowed: (must be ))?")
+_COMPLAINT: Final = re.compile(
+    r"job\.spec\.([\w.\[\]\"' -]+?): "
+    r"(?:(\S+(?: [^:;]{1,40}?)?) is not allowed: (must be )|(is required): (must be )?)?"
+)
 
 
-def with_defaults(schedule: object, *, has_length: bool) -> object:
-    """A schedule with the defaults of its plain name. `has_length` is whether the length of the training is known."""
-    plain = _PLAIN.get(schedule.strip().lower()) if isinstance(schedule, str) else None
-    return schedule if plain is None or not has_length else dict(plain)
+def with_defaults(message: Descriptor, fields: Mapping[str, Any], *, has_length: bool) -> dict[str, Any]:
+    """A spec whose schedules that are plain names have what the service has no default for.
+
+    `constant` is the base rate at every step, and `wsd` decays over the last fifth, if the length of the training is known:
+    `has_length`.
+    """
+    return {name: _spelt_out(field_of(message, str(name)), value, has_length) for name, value in fields.items()}
+
+
+def _spelt_out(field: FieldDescriptor | None, value: object, has_length: bool) -> Any:  # noqa: ANN401
+    message = field.message_type if field is not None else None
+    if field is None or message is None or message.full_name.startswith("google.") or message.GetOptions().map_entry:
+        return value
+    if isinstance(value, (list, tuple)):
+        return [_spelt_out(field, part, has_length) for part in value]
+    if isinstance(value, Mapping):
+        return with_defaults(message, value, has_length=has_length and field.full_name not in OWN_TIME)
+    if isinstance(value, str) and message.full_name == "lrs.v1.Schedule":
+        name = value.strip().lower()
+        if name == "constant":
+            return {"base": 1}
+        if name == "wsd" and has_length and field.full_name not in OWN_TIME:
+            return {"wsd": {"decay_steps": "20%"}}
+    return value
 
 
 def objective_of(objective: object) -> object:
@@ -45,36 +68,58 @@ def judged_by(metric: str, rises: bool | None = None) -> dict[str, str]:
     """The objective that is this metric. Whether it is to rise is read from its name, unless it is known."""
     if rises is None:
         rises = _RISING.search(metric) is not None
-    return {"metric": allowed_name(metric), "mode": "MODE_MAX" if rises else "MODE_MIN"}
+    name = metric if metric in ("loss", "grad_norm") else allowed_name(metric)
+    return {"metric": name, "mode": "MODE_MAX" if rises else "MODE_MIN"}
 
 
 def as_typed(refusal: LrsError, arguments: SchedulerArguments, groups: Mapping[str, float]) -> LrsError:
     """The refusal of a job, in the words of the arguments that the job was made of."""
     if refusal.reason != "INVALID_ARGUMENT":
         return refusal
-    spec = arguments.get("spec") or {}
-    given = {**(spec if isinstance(spec, Mapping) else {}), **arguments}
+    spec = in_spec(cast("Mapping[str, Any]", arguments))
+    given = {**spec, **{name: value for name, value in arguments.items() if value is not None}}
+    has_length = bool({"total_steps", "target_epochs"} & given.keys())
 
     def say(complaint: re.Match[str]) -> str:
-        path, value, allowed = complaint[1], complaint[2], complaint[3] or ""
-        root = re.split(r"[.\[]", path, maxsplit=1)[0]
+        path, value, is_missing = complaint[1], complaint[2], complaint[4] is not None
+        allowed = complaint[3] or complaint[5] or ""
+        root, leaf = re.split(r"[.\[]", path, maxsplit=1)[0], path.rpartition(".")[2]
+        written, word = given.get(root), _written_at(given, path)
         if root == "groups" and "groups" not in spec:
             path = _group(path, arguments.get("groups"), list(groups))
-        elif root == "controllers" and not isinstance(given.get(root), (list, tuple)):
+        elif root == "controllers" and not isinstance(written, (list, tuple)):
             path = path.replace("controllers[0]", "controllers", 1)
-        leaf = path.rpartition(".")[2]
-        written = given.get(root)
-        is_plain = root == "schedule" and isinstance(written, str) and path != root
-        if value is None:
-            return f"schedule: {written!r} needs total_steps: {leaf} " if is_plain else f"{path}: "
+        is_plain = isinstance(written, str) and path != root and "schedule" in root
+        if is_plain and value is None and not is_missing and not has_length:
+            return f"{root}: {written!r} needs total_steps: {leaf} "
         if is_plain:
-            return f"schedule: {written!r} needs {leaf}, as in {{{written!r}: {{{leaf!r}: …}}}}, which {allowed}"
-        if value == "0" and path.count(".") >= 2 and leaf not in str(given.get(root)):
-            return f"{path} is missing: it {allowed}"
+            return f"{root}: {written!r} needs {leaf}, as in {{{written!r}: {{{leaf!r}: …}}}}, which {allowed}"
+        if is_missing:
+            # The service cannot tell a 0 from nothing.
+            is_written = allowed and leaf in str(written)
+            missing = f"{path} is missing: it {allowed}" if allowed else f"{path}: is required: "
+            return f"{path}: 0 is not allowed: {allowed}" if is_written else missing
+        if value is None:
+            return f"{path}: "
+        if isinstance(word, str) and word.strip('"') != value.strip('"') and plain.number(word) is None:
+            return f"{path}: {word!r}, which is {value}, is not allowed: {allowed}"
         return f"{path}: {value} is not allowed: {allowed}"
 
     text = _COMPLAINT.sub(say, str(refusal))
     return type(refusal)(text, code=refusal.code, reason=refusal.reason)
+
+
+def _written_at(given: Mapping[str, Any], path: str) -> object:
+    """What was written at a path of the spec; `None` if it cannot be told."""
+    at: Any = given
+    for name, index in re.findall(r"([\w-]+)|\[(\d+)\]", path):
+        if name and isinstance(at, Mapping):
+            at = next((value for key, value in at.items() if str(key).replace("-", "_") == name), None)
+        elif index and isinstance(at, (list, tuple)) and int(index) < len(at):
+            at = at[int(index)]
+        elif not index or int(index) > 0:
+            return None
+    return at
 
 
 def _group(path: str, typed: object, names: list[str]) -> str:

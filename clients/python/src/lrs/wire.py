@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
 DEFAULT_SERVER = "http://127.0.0.1:50051"
+#: How the address begins that stands for a folder in place of a server.
+OFFLINE = "file://"
 _HOST = re.compile(r"""[^\s"'<>@]+""")
 _PASSWORD = re.compile(r"(?<=://)[^@]*@|^[^@/]*@")
 

@@ -6,7 +6,7 @@ for a list of one; the short names of enums in any case; names in kebab or camel
 
 from __future__ import annotations
 
-import difflib
+import math
 import re
 from collections.abc import Iterable, Mapping
 from numbers import Integral, Real
@@ -16,13 +16,15 @@ from google.protobuf.descriptor import FieldDescriptor
 
 from lrs import plain
 from lrs.errors import UsageError
-from lrs.field_options import long_form
+from lrs.field_options import is_repeated, long_form
 
 if TYPE_CHECKING:
     from google.protobuf.descriptor import Descriptor, EnumDescriptor
 
 #: The types of whole numbers, and the greatest number of each.
 _MOST = {FieldDescriptor.CPPTYPE_INT32: 2**31 - 1, FieldDescriptor.CPPTYPE_INT64: 2**63 - 1}
+#: The word that a short form takes.
+_SHORT = "auto"
 _NUMBER_TYPES = (FieldDescriptor.CPPTYPE_DOUBLE, FieldDescriptor.CPPTYPE_FLOAT)
 _WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
@@ -35,14 +37,16 @@ def canonical(message: Descriptor, value: object, path: str = "") -> object:
     """
     forms = _forms(message)
     if message.full_name.startswith("google.protobuf."):
-        if message.name == "Struct" and not isinstance(value, Mapping):
+        if message.name != "Struct":
+            return value
+        if not isinstance(value, Mapping):
             _refuse(path, value, "write names and values, such as {'gamma': 0.1}")
-        return dict(value) if isinstance(value, Mapping) else value
+        return _plain(value, path)
     if isinstance(value, str) and forms:
         form = next((form for form in forms if form.name == _snake_case(value)), None)
         if form is None:
             _refuse(path, value, _choose(value, [form.name for form in forms]))
-        if form.message_type is None or form.is_repeated:
+        if form.message_type is None or is_repeated(form):
             _refuse(path, value, f"write {{{form.name!r}: …}} with a value")
         return {form.name: {}}
     if not isinstance(value, Mapping):
@@ -56,17 +60,22 @@ def canonical(message: Descriptor, value: object, path: str = "") -> object:
     return _fields(message, value, path)
 
 
+def field_of(message: Descriptor, name: str) -> FieldDescriptor | None:
+    """The field of this name, in snake, kebab or camel case."""
+    return message.fields_by_name.get(name.replace("-", "_")) or message.fields_by_camelcase_name.get(name)
+
+
 def _fields(message: Descriptor, value: Mapping[object, object], path: str) -> dict[str, object]:
     fields: dict[str, object] = {}
     for written, content in value.items():
         name = str(written)
         place = f"{path}.{name}" if path else name
-        field = message.fields_by_name.get(name.replace("-", "_")) or message.fields_by_camelcase_name.get(name)
+        field = field_of(message, name)
         if field is None:
             _refuse(place, written, _choose(name, [field.name for field in message.fields]), what="the field ")
         if content is None:
             continue
-        field, content = _long(field, content)
+        field, content = _long(field, content, place)
         oneof = field.containing_oneof
         rivals = [other.name for other in oneof.fields if other.name in fields] if oneof is not None else []
         if field.name in fields or rivals:
@@ -75,17 +84,18 @@ def _fields(message: Descriptor, value: Mapping[object, object], path: str) -> d
     return fields
 
 
-def _long(field: FieldDescriptor, value: object) -> tuple[FieldDescriptor, object]:
-    """A short form as it is, or as its long form if it is written as that: `{"auto": {}}`, or the name of another form."""
+def _long(field: FieldDescriptor, value: object, place: str) -> tuple[FieldDescriptor, object]:
+    """A short form as it is, or as its long form if it is written as that: `{"auto": {}}`."""
     message = field.containing_type
     long = message.fields_by_name.get(long_form(field)) if message is not None else None
     if long is None or long.message_type is None:
         return field, value
-    if isinstance(value, str):
-        word = _snake_case(value)
-        if word == "auto" or all(form.name != word for form in _forms(long.message_type)):
-            return field, word
-    return long, value
+    names = [str(name) for name in value] if isinstance(value, Mapping) else [str(value)]
+    if [_snake_case(name) for name in names] != [_SHORT]:
+        forms = [form.name for form in _forms(long.message_type)]
+        known = [name for name in map(_snake_case, names) if name in forms]
+        _refuse(place, value, f"must be `{_SHORT}`; write {long.name}: [{', '.join(known) or '…'}]")
+    return (long, value) if isinstance(value, Mapping) else (field, _SHORT)
 
 
 def _field(field: FieldDescriptor, value: object, path: str) -> object:
@@ -95,7 +105,7 @@ def _field(field: FieldDescriptor, value: object, path: str) -> object:
             _refuse(path, value, "write names and values, such as {'team': 'vision'}")
         of_value = entry.fields_by_name["value"]
         return {str(key): _element(of_value, content, f"{path}.{key}") for key, content in value.items()}
-    if not field.is_repeated:
+    if not is_repeated(field):
         return _element(field, value, path)
     if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
         return [_element(field, value, path)]
@@ -119,7 +129,30 @@ def _element(field: FieldDescriptor, value: object, path: str) -> object:
         return known
     if not isinstance(value, (str, bool, Real)):
         _refuse(path, value, "write a text")
-    return str(value)
+    return _text(str(value), path)
+
+
+def _text(text: str, path: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        _refuse(path, text, "write a text without halves of characters, as broken input leaves them")
+    return text
+
+
+def _plain(value: object, path: str) -> object:
+    """A value of JSON, as a library's arguments are."""
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return _text(value, path)
+    if isinstance(value, Mapping):
+        return {_text(str(name), path): _plain(part, f"{path}.{name}") for name, part in value.items()}
+    if plain.number(value) is not None:
+        return _number(value, path)
+    if isinstance(value, (bytes, bytearray)) or not isinstance(value, Iterable):
+        _refuse(path, value, "write a number, a text, True, False or None, or a list or names and values of these")
+    return [_plain(part, f"{path}[{index}]") for index, part in enumerate(value)]
 
 
 def _word(words: EnumDescriptor, value: object, path: str) -> str:
@@ -144,6 +177,8 @@ def _number(value: object, path: str) -> float:
     number = plain.number(value)
     if number is None:
         _refuse(path, value, "write a number, such as 0.1 or 1e-3")
+    if not math.isfinite(number):
+        _refuse(path, value, "write a finite number, such as 0.1 or 1e-3")
     return number
 
 
@@ -167,11 +202,15 @@ def _snake_case(name: str) -> str:
 
 
 def _choose(written: str, names: list[str]) -> str:
-    near = difflib.get_close_matches(_snake_case(written), names, n=1)
-    meant = f"did you mean {near[0]!r}? There are " if near else "there are "
+    near = plain.nearest(_snake_case(written), names)
+    meant = f"did you mean {near!r}? There are " if near else "there are "
     return meant + ", ".join(names)
 
 
 def _refuse(path: str, value: object, allowed: str, what: str = "") -> NoReturn:
     place = f"{path}: " if path else ""
-    raise UsageError(f"The job's spec cannot be read: {place}{what}{value!r:.60} is not allowed here: {allowed}.")
+    try:
+        shown = repr(value)
+    except Exception:  # noqa: BLE001 (a number of too many digits, or whatever another's `__repr__` raises)
+        shown = f"a value of type {type(value).__name__}"
+    raise UsageError(f"The job's spec cannot be read: {place}{what}{shown:.60} is not allowed here: {allowed}.")

@@ -46,6 +46,11 @@ impl Diverged {
         // The median of an even number lies in the middle.
         self.median >= BLOWN_LOSS / 4.0
     }
+
+    /// Whether any median of the losses was finite.
+    pub(crate) fn has_been_finite(self) -> bool {
+        self.lowest < BLOWN_LOSS / 4.0
+    }
 }
 
 #[cfg(test)]

@@ -76,6 +76,12 @@ impl Engine {
         let mut violations = Violations::new();
         let mut plans = Vec::with_capacity(found.len());
         for (index, (wanted, found)) in apply.jobs.into_iter().zip(found).enumerate() {
+            if found.is_none() && wanted.etag.is_some() {
+                let problem =
+                    "is of a job that is there, and there is none of this name: leave it out to register the job";
+                violations.add(format_args!("jobs[{index}].etag"), problem);
+                continue;
+            }
             match self.plan(wanted, found, create_only).await {
                 Ok(plan) => plans.push(plan),
                 Err(Error::Invalid(wrong)) => {
@@ -134,6 +140,9 @@ impl Engine {
         if let Some(applied) = self.answered_before(&view, &wanted.job).await? {
             return Ok(Plan::Leave(Box::new(view), applied));
         }
+        if let Some(expected) = wanted.etag.clone().filter(|etag| *etag != view.etag()) {
+            return Err(Error::EtagMismatch { job: wanted.job.name, expected, found: view.etag() });
+        }
         wanted.job.spec = as_of(wanted.job.spec, &view.row.spec);
         let (spec, before) = (&wanted.job.spec, &view.row.spec);
         if spec == before {
@@ -145,9 +154,6 @@ impl Engine {
         let Some(held) = held else {
             return Err(Error::JobEnded { job: wanted.job.name, state: view.row.state });
         };
-        if let Some(expected) = wanted.etag.clone().filter(|etag| *etag != view.etag()) {
-            return Err(Error::EtagMismatch { job: wanted.job.name, expected, found: view.etag() });
-        }
         check_spec_change(before, spec)?;
         let change = Change::Spec { spec: Box::new(spec.clone()), version: view.row.version };
         Ok(Plan::Update { held, change, wanted: Box::new(wanted) })

@@ -47,7 +47,7 @@ impl Engine {
     }
 
     /// Lets an answer from memory out once it is proven that this process owned the database after it was `asked`: what
-    /// another owner has changed is not denied.
+    /// another owner has changed is not denied, nor is anything called wrong that is right since.
     ///
     /// # Errors
     /// Of the answer; or that this process owns the database no more, or cannot know.
@@ -57,7 +57,6 @@ impl Engine {
             | Error::StoreBusy(_)
             | Error::OutcomeUnknown(_)
             | Error::Overloaded { .. }
-            | Error::Invalid(_)
             | Error::Deposed
             | Error::ShuttingDown,
         ) = answer

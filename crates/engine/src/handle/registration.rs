@@ -330,7 +330,8 @@ pub(super) fn exists(job: JobName, wanted: &Spec, found: &Spec) -> Error {
     Error::JobExists { job, differs }
 }
 
-/// `wanted`, with what is decided once, when a job is registered, as the job with the spec `found` has it.
+/// `wanted`, with what is decided once, when a job is registered, as the job with the spec `found` has it, and so what
+/// both say in other words, such as a default that is written out.
 pub(super) fn as_of(wanted: Spec, found: &Spec) -> Spec {
     let mut spec = settled(wanted, Some(found));
     if spec.base_lr_from.is_some() && spec.base_lr_from == found.base_lr_from {
@@ -338,6 +339,24 @@ pub(super) fn as_of(wanted: Spec, found: &Spec) -> Spec {
             let same = found.groups.iter().find(|other| other.name == group.name);
             group.base_lr = same.map_or(group.base_lr, |other| other.base_lr);
         }
+    }
+    if spec == *found { spec } else { in_place(|| in_words_of(spec, found)) }
+}
+
+/// `spec` in the words of `found`, where they mean the same.
+fn in_words_of(mut spec: Spec, found: &Spec) -> Spec {
+    let (ours, theirs) = (native(&spec), native(found));
+    // A library's scheduler may say more than the rate.
+    let curves =
+        |spec: &Spec| (spec.schedule.clone(), spec.momentum_schedule.clone(), spec.weight_decay_schedule.clone());
+    if curves(&ours) == curves(&theirs) {
+        (spec.schedule, spec.momentum_schedule, spec.weight_decay_schedule) = curves(found);
+    }
+    if ours.groups == theirs.groups {
+        spec.groups.clone_from(&found.groups);
+    }
+    if ours.controllers == theirs.controllers {
+        spec.controllers.clone_from(&found.controllers);
     }
     spec
 }

@@ -14,7 +14,7 @@ use crate::{
     ticket::Ticket,
     timeline::Timeline,
 };
-use lrs_control::settled;
+use lrs_control::{self as control, settled};
 use lrs_model::{
     change::{Change as Record, ChangeKind},
     decision::{Author, Decision, DecisionId, Effect, OverrideSetting, RateOverride, Topic},
@@ -169,7 +169,8 @@ impl Owned {
             return Err(Error::Overloaded { what: "the list of people's decisions about this job", limit });
         }
 
-        let effective_step = self.effective_step();
+        let brings_controllers = matches!(&effect, Effect::Spec(spec) if control::all(spec).next().is_some());
+        let effective_step = self.effective_step(brings_controllers);
         if let Effect::Override(RateOverride { end_step: Some(end), .. }) = &effect
             && *end <= effective_step
         {
@@ -208,13 +209,13 @@ impl Owned {
 
     /// The first step that the decision can change. Until the outcome of its commit is known, no step at or past it is
     /// given out.
-    fn effective_step(&mut self) -> u64 {
+    fn effective_step(&mut self, brings_controllers: bool) -> u64 {
         let Some(running) = &mut self.attempt else {
             // This job has given out no step. The steps that a fork shares were given out by its source.
             return self.entry.row().forked_from.as_ref().map_or(0, |point| point.step);
         };
         let given_end = running.cell.freeze();
-        let effective_step = given_end.max(running.unknown_end).max(running.heart.decided_end());
+        let effective_step = given_end.max(running.unknown_end).max(running.heart.decided_end(brings_controllers));
         running.heart.hold_at(effective_step);
         running.publish();
         effective_step

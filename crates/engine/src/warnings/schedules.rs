@@ -1,7 +1,12 @@
 //! Schedules that do not fit the training: seen on the curve itself, whatever words it was written in.
 
-use lrs_model::{schedule::ScheduleSpec, spec::Spec, violation::Violations};
+use lrs_model::{
+    schedule::{ScheduleSpec, Unit},
+    spec::Spec,
+    violation::Violations,
+};
 use lrs_schedule::Schedule;
+use serde_json::Value;
 
 use crate::compiled::effective_schedule;
 
@@ -86,19 +91,126 @@ pub(super) fn is_over_too_early(spec: &Spec, found: &mut Vec<String>) {
 pub(super) fn reaches_past_the_end(spec: &Spec, found: &mut Vec<String>) {
     let (Some(total), ScheduleSpec::Named(named)) = (spec.total_steps, &spec.schedule) else { return };
     let form = &named.form;
-    let milestones = named.params.get("milestones").and_then(serde_json::Value::as_array);
-    let milestones = milestones.into_iter().flatten().filter_map(serde_json::Value::as_u64);
+    let milestones = named.params.get("milestones").and_then(Value::as_array);
+    let milestones = milestones.into_iter().flatten().filter_map(Value::as_u64);
     if let Some((i, milestone)) = milestones.enumerate().find(|(_, milestone)| *milestone >= total) {
         found.push(format!(
             "schedule.{form}.milestones[{i}] is {milestone}, and the training has {total} steps, so it is never reached"
         ));
     }
-    let decay = named.params.get("decay_steps").and_then(serde_json::Value::as_u64);
+    let decay = named.params.get("decay_steps").and_then(Value::as_u64);
     if let Some(decay) = decay.filter(|decay| *decay > total) {
         found.push(format!(
             "schedule.{form}.decay_steps is {decay}, and the training has {total} steps, so the rate does not come down to \
              its end"
         ));
+    }
+}
+
+/// Forms that do nothing, because what they are made of is not there: a warm-up of no steps, steps without a milestone.
+pub(super) fn does_nothing(spec: &Spec, found: &mut Vec<String>) {
+    let Ok(schedule) = serde_json::to_value(&spec.schedule) else { return };
+    let groups = spec.groups.iter().enumerate().filter_map(|(i, group)| {
+        let schedule = serde_json::to_value(group.schedule.as_ref()?).ok()?;
+        Some((format!("groups[{i}].schedule"), schedule))
+    });
+    for (path, schedule) in std::iter::once(("schedule".to_owned(), schedule)).chain(groups) {
+        look_into(&path, &schedule, found);
+    }
+}
+
+fn look_into(path: &str, schedule: &Value, found: &mut Vec<String>) {
+    match schedule {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                let path = format!("{path}.{name}");
+                let lacks =
+                    |field: &str, none: &Value| value.is_object() && value.get(field).is_none_or(|is| is == none);
+                if name == "warmup" && lacks("warmup_steps", &0.into()) {
+                    found.push(format!("{path}.warmup_steps is 0, so there is no warm-up"));
+                }
+                if name == "multi_step" && lacks("milestones", &Value::Array(Vec::new())) {
+                    found.push(format!("{path} has no milestones, so the rate never drops"));
+                }
+                look_into(&path, value, found);
+            }
+        }
+        Value::Array(list) => list.iter().enumerate().for_each(|(i, value)| {
+            look_into(&format!("{path}[{i}]"), value, found);
+        }),
+        _ => {}
+    }
+}
+
+/// A schedule that is meant to change the rate, and changes nothing before the end.
+pub(super) fn never_moves(spec: &Spec, found: &mut Vec<String>) {
+    // What has been said of the schedule says why.
+    let is_said = found.iter().any(|warning| warning.starts_with("schedule"));
+    let is_plain = |schedule: &ScheduleSpec| matches!(schedule, ScheduleSpec::Base(_) | ScheduleSpec::Constant(_));
+    let Some(curve) = Curve::of(spec).filter(|_| !is_said && !is_plain(&spec.schedule)) else { return };
+    let native = lrs_schedule::expand(&spec.schedule, spec, &mut Violations::new());
+    if !is_plain(&native) && curve.settled_at() == 0 {
+        found.push(format!(
+            "schedule: the rate is the same at all {} steps: what changes it may lie after the end",
+            curve.total
+        ));
+    }
+}
+
+/// A library's scheduler that is given the number of epochs, and counts steps.
+pub(super) fn counts_steps_for_epochs(spec: &Spec, found: &mut Vec<String>) {
+    let (Some(total), Some(each), ScheduleSpec::Library(library)) =
+        (spec.total_steps, spec.steps_per_epoch, &spec.schedule)
+    else {
+        return;
+    };
+    let epochs = total / each;
+    let is_length = |name: &str| {
+        let name = name.to_lowercase();
+        ["t_max", "t_0", "t_initial"].contains(&&*name)
+            || ["iters", "steps", "epochs", "size"].iter().any(|end| name.ends_with(end))
+    };
+    let mut numbers = library.call.params.iter().filter(|(name, _)| is_length(name));
+    let same = numbers.find_map(|(name, value)| (value.as_u64()? == epochs).then_some(name));
+    if let Some(name) = same.filter(|_| library.unit == Unit::Step && each > 1 && epochs > 1 && epochs < total) {
+        found.push(format!(
+            "schedule.params.{name} is {epochs}, the number of epochs, and counts steps: set unit: UNIT_EPOCH if epochs \
+             are meant"
+        ));
+    }
+}
+
+/// A library's scheduler with rates of its own beside base rates that are others.
+pub(super) fn has_rates_of_its_own(spec: &Spec, found: &mut Vec<String>) {
+    let ScheduleSpec::Library(library) = &spec.schedule else { return };
+    let [group] = &spec.groups[..] else { return };
+    let own = library.call.params.get("initial_learning_rate").and_then(Value::as_f64);
+    if let Some(own) = own.filter(|own| spec.base_lr_from.is_none() && own.to_bits() != group.base_lr.to_bits()) {
+        found.push(format!(
+            "schedule.params.initial_learning_rate is {own}, and the base_lr of group {:?} is {}: the scheduler's is \
+             used",
+            group.name, group.base_lr
+        ));
+    }
+}
+
+/// A group that learns nothing, as its base rate was left out.
+pub(super) fn has_no_base_rate(spec: &Spec, found: &mut Vec<String>) {
+    if spec.base_lr_from.is_some() {
+        return;
+    }
+    for (i, group) in spec.groups.iter().enumerate().filter(|(_, group)| group.base_lr == 0.0) {
+        let written = group.schedule.clone().unwrap_or_else(|| effective_schedule(spec).into_owned());
+        let Some(schedule) = Schedule::try_new(&written, spec, &mut Violations::new()) else { continue };
+        let last = spec.total_steps.unwrap_or(LOOKS).saturating_sub(1);
+        let mut steps = schedule.breakpoints(last);
+        steps.extend([0, last / 2, last]);
+        if steps.into_iter().all(|step| schedule.value_at(step, 0.0) == 0.0) {
+            found.push(format!(
+                "groups[{i}].base_lr is 0 or was left out, so the rate of group {:?} is always 0",
+                group.name
+            ));
+        }
     }
 }
 
@@ -170,6 +282,58 @@ mod tests {
         );
         let found = of("cosine", json!({"decay_steps": 2000}));
         assert!(found[0].starts_with("schedule.cosine.decay_steps is 2000"), "{found:?}");
+    }
+
+    #[test]
+    fn a_schedule_that_does_nothing_is_named() {
+        for (form, params, says) in [
+            (
+                "warmup",
+                json!({"schedule": {"cosine": {}}}),
+                "schedule.warmup.warmup_steps is 0, so there is no warm-up",
+            ),
+            ("warmup", json!({"warmup_steps": 0}), "schedule.warmup.warmup_steps is 0, so there is no warm-up"),
+            ("multi_step", json!({}), "schedule.multi_step has no milestones, so the rate never drops"),
+            ("step", json!({"step_size": 5000}), "schedule: the rate is the same at all 1000 steps"),
+            ("exponential", json!({"gamma": 1.0}), "schedule: the rate is the same at all 1000 steps"),
+        ] {
+            let found = of(form, params.clone());
+            assert!(found.len() == 1 && found[0].starts_with(says), "{form} {params}: {found:?}");
+        }
+        let nested = of("warmup", json!({"warmup_steps": 10, "schedule": {"multi_step": {"milestones": []}}}));
+        assert_eq!(nested, ["schedule.warmup.schedule.multi_step has no milestones, so the rate never drops"]);
+    }
+
+    #[test]
+    fn a_librarys_scheduler_in_the_wrong_unit_or_at_other_rates_is_named() {
+        let of = |library: &str, scheduler: &str, unit: &str, params: serde_json::Value| {
+            let schedule =
+                json!({"library": {"library": library, "scheduler": scheduler, "unit": unit, "params": params}});
+            let schedule = serde_json::from_value(schedule).unwrap();
+            let spec = Spec { schedule, groups: vec![group(0.1)], total_steps: Some(10_000), ..Spec::default() };
+            warnings(&Spec { steps_per_epoch: Some(100), ..spec })
+        };
+        let found = of("torch", "CosineAnnealingLR", "step", json!({"T_max": 100}));
+        assert!(
+            found[0].starts_with("schedule.params.T_max is 100, the number of epochs, and counts steps"),
+            "{found:?}"
+        );
+        assert_eq!(of("torch", "CosineAnnealingLR", "epoch", json!({"T_max": 100})), [""; 0]);
+        assert_eq!(of("torch", "CosineAnnealingLR", "step", json!({"T_max": 10_000})), [""; 0]);
+        let keras =
+            |rate| of("keras", "CosineDecay", "step", json!({"initial_learning_rate": rate, "decay_steps": 10_000}));
+        assert_eq!(keras(0.1), [""; 0]);
+        assert!(keras(0.5)[0].starts_with("schedule.params.initial_learning_rate is 0.5, and the base_lr of group"));
+    }
+
+    #[test]
+    fn a_group_without_a_base_rate_is_named() {
+        let with = |schedule: ScheduleSpec| {
+            warnings(&Spec { schedule, groups: vec![group(0.1), group(0.0)], ..Spec::default() })
+        };
+        let found = with(ScheduleSpec::Base(1.0));
+        assert_eq!(found, ["groups[1].base_lr is 0 or was left out, so the rate of group \"default\" is always 0"]);
+        assert_eq!(with(ScheduleSpec::Constant(0.1)), [""; 0]);
     }
 
     #[test]

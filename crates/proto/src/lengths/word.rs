@@ -1,5 +1,7 @@
 //! One length in words: a number and a unit.
 
+use lrs_model::spec::Spec;
+
 use crate::JobSpec;
 
 /// What a job says about its units.
@@ -11,6 +13,9 @@ pub struct Scale {
 }
 
 impl Scale {
+    /// Any numbers at all, to see whether a text is a length.
+    pub const ANY: Self = Self { steps_per_epoch: Some(1.0), total_steps: Some(1.0), tokens_per_step: Some(1.0) };
+
     /// What `spec` says.
     #[must_use]
     pub fn of(spec: &JobSpec) -> Self {
@@ -23,6 +28,18 @@ impl Scale {
     }
 }
 
+impl From<&Spec> for Scale {
+    fn from(spec: &Spec) -> Self {
+        #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53, where steps end")]
+        let known = |count: Option<u64>| count.map(|count| count as f64);
+        Self {
+            steps_per_epoch: known(spec.steps_per_epoch),
+            total_steps: known(spec.total_steps),
+            tokens_per_step: known(spec.tokens_per_step),
+        }
+    }
+}
+
 /// Whole numbers are exact up to here, and steps end here.
 const MAX_STEPS: f64 = 9_007_199_254_740_991.0;
 
@@ -30,12 +47,12 @@ const MAX_STEPS: f64 = 9_007_199_254_740_991.0;
 ///
 /// # Errors
 /// If it is no length, or the job does not say what it needs.
-pub(super) fn steps(text: &str, scale: Scale) -> Result<u64, String> {
+pub fn steps(text: &str, scale: Scale) -> Result<u64, String> {
     let not_a_length = || {
         format!("{text:?} is not a length: must be a number of steps, or in words such as 2000step, 90ep, 5% or 3e9tok")
     };
     let (number, unit) = split(text.trim()).ok_or_else(not_a_length)?;
-    let needs = |field: &str| format!("{text:?} needs the job's `{field}`, in the same spec");
+    let needs = |field: &str| format!("{text:?} needs the job's `{field}`, which its spec does not say");
     let exact = match unit.to_lowercase().as_str() {
         "step" | "steps" | "ba" | "batch" | "batches" => number,
         "ep" | "epoch" | "epochs" => number * scale.steps_per_epoch.ok_or_else(|| needs("steps_per_epoch"))?,

@@ -255,13 +255,15 @@ fn words_after(warmup: u64, schedule: &S) -> Option<Words> {
         // Their floor is where the warm-up begins, too.
         "wsd" if warmup == 0 => {
             let Wsd { warmup_steps, decay_steps, total_steps, floor: None, shape } = read(named)? else { return None };
+            let total = total_steps?;
+            let fifth = (2 * total + 5) / 10;
             let decay_type = match shape {
                 Shape::Linear => "linear",
                 Shape::Power(power) if power.to_bits() == 0.5_f64.to_bits() => "1-sqrt",
                 _ => return None,
             };
-            let params = json!({"num_warmup_steps": warmup_steps, "num_decay_steps": decay_steps,
-                "num_training_steps": total_steps?, "decay_type": decay_type});
+            let params = json!({"num_warmup_steps": warmup_steps, "num_decay_steps": decay_steps.unwrap_or(fifth),
+                "num_training_steps": total, "decay_type": decay_type});
             ("warmup_stable_decay", params)
         }
         _ => return None,

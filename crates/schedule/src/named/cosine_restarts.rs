@@ -38,7 +38,7 @@ impl Form for CosineRestarts {
     /// `floor + (base * scale^i - floor) w`, where `w` falls from 1 to 0. Multiplied out:
     /// `sum(floor, product(base, repeat(w, scale)), product(-floor, repeat(w)))`.
     fn expand(&self, x: &mut Expansion<'_>) -> Node {
-        let first = x.steps("first_steps", self.first_steps, 1);
+        let first = x.required_steps("first_steps", self.first_steps);
         x.at_least("growth", self.growth, 1.0);
         x.at_least("scale", self.scale, 0.0);
         let floor = floor::node(self.floor, x);

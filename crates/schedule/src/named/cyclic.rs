@@ -38,7 +38,7 @@ impl Form for Cyclic {
     /// With a `scale` the height above the floor shrinks:
     /// `sum(floor, product(sum(base, -floor), repeat(triangle from 0 to 1, scale)))`.
     fn expand(&self, x: &mut Expansion<'_>) -> Node {
-        let up = x.steps("up_steps", self.up_steps, 1);
+        let up = x.required_steps("up_steps", self.up_steps);
         let down = self.down_steps.map_or(up, |down| x.steps("down_steps", down, 1));
         x.at_least("scale", self.scale, 0.0);
         let floor = floor::node(self.floor, x);

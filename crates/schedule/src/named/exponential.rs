@@ -24,7 +24,7 @@ impl Default for Exponential {
 impl Form for Exponential {
     /// `geometric(base, gamma, decay_steps)`.
     fn expand(&self, x: &mut Expansion<'_>) -> Node {
-        x.positive("gamma", self.gamma);
+        x.required("gamma", self.gamma);
         let every = x.steps("decay_steps", self.decay_steps, 1);
         Node::geometric(Node::BASE, self.gamma, every)
     }

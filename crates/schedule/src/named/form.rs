@@ -40,6 +40,16 @@ impl<'a> Expansion<'a> {
         check::steps(field, given, least, self.violations)
     }
 
+    /// The number of steps in `field`, which has no default: at least 1.
+    pub(super) fn required_steps(&mut self, field: &str, given: u64) -> f64 {
+        check::required_steps(field, given, self.violations)
+    }
+
+    /// Refuses anything but a finite number above 0, of which there is no default.
+    pub(super) fn required(&mut self, field: &str, value: f64) {
+        check::required(field, value, self.violations);
+    }
+
     /// The length of the form: the number of steps in `field`, or else all that is left of the job. At least `least`,
     /// which must not be 0.
     pub(super) fn length(&mut self, field: &str, given: Option<u64>, least: u64) -> f64 {

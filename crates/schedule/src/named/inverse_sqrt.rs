@@ -18,6 +18,6 @@ pub(crate) struct InverseSqrt {
 impl Form for InverseSqrt {
     /// `power_law(base, timescale, 1/2)`.
     fn expand(&self, x: &mut Expansion<'_>) -> Node {
-        Node::power_law(Node::BASE, x.steps("timescale", self.timescale, 1), 0.5)
+        Node::power_law(Node::BASE, x.required_steps("timescale", self.timescale), 0.5)
     }
 }

@@ -24,7 +24,7 @@ impl Default for Step {
 impl Form for Step {
     /// `stair(geometric(base, gamma, step_size), step_size)`.
     fn expand(&self, x: &mut Expansion<'_>) -> Node {
-        let every = x.steps("step_size", self.step_size, 1);
+        let every = x.required_steps("step_size", self.step_size);
         x.positive("gamma", self.gamma);
         Node::stair(Node::geometric(Node::BASE, self.gamma, every), every)
     }

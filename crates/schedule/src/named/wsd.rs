@@ -20,8 +20,8 @@ use lrs_model::schedule::Shape;
 pub(crate) struct Wsd {
     /// The length of the ramp from 0 in steps.
     pub(crate) warmup_steps: u64,
-    /// The length of the decay in steps, at least 1. Required.
-    pub(crate) decay_steps: u64,
+    /// The length of the decay in steps, at least 1. Default: a fifth of all three parts, rounded.
+    pub(crate) decay_steps: Option<u64>,
     /// The length of all three parts in steps. Default: what is left of the job.
     pub(crate) total_steps: Option<u64>,
     /// The rate to fall to. Default: 0.
@@ -32,7 +32,7 @@ pub(crate) struct Wsd {
 
 impl Default for Wsd {
     fn default() -> Self {
-        Self { warmup_steps: 0, decay_steps: 0, total_steps: None, floor: None, shape: Shape::Power(0.5) }
+        Self { warmup_steps: 0, decay_steps: None, total_steps: None, floor: None, shape: Shape::Power(0.5) }
     }
 }
 
@@ -41,8 +41,9 @@ impl Form for Wsd {
     fn expand(&self, x: &mut Expansion<'_>) -> Node {
         let wrong_before = x.violations().len();
         let warmup = x.steps("warmup_steps", self.warmup_steps, 0);
-        let decay = x.steps("decay_steps", self.decay_steps, 1);
+        let given = self.decay_steps.map(|decay| x.steps("decay_steps", decay, 1));
         let total = x.length("total_steps", self.total_steps, 1);
+        let decay = given.unwrap_or_else(|| libm::round(total / 5.0).max(1.0));
         if x.violations().len() == wrong_before && warmup + decay > total {
             let field = if self.total_steps.is_some() { "total_steps" } else { "decay_steps" };
             let sum = warmup + decay;

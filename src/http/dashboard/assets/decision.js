@@ -40,16 +40,27 @@ function effectOf(decision) {
   return { kind: "advice", effect: advice(decision.advice ?? {}) };
 }
 
-function baseRateChange({ groups = [], restore }) {
+function baseRateChange({ groups = [], restore, shape = {} }) {
   const moved = groups.filter((group) => Number(group.previous_base_lr ?? 0) !== Number(group.base_lr ?? 0));
   const [first] = moved.length > 0 ? moved : groups;
   const before = Number(first?.previous_base_lr ?? 0);
   const after = Number(first?.base_lr ?? 0);
   const kind = after > before ? "raise" : "cut";
   const back = restore ? ", back to a copy" : "";
-  if (moved.length === 0) return { kind, effect: `Rate stays ${rate(after)}${back}` };
+  if (moved.length === 0) return { kind, effect: `${stays(shape, after)}${back}` };
   const others = moved.length > 1 ? `, and ${moved.length - 1} more groups` : "";
   return { kind, effect: `Rate ${rate(before)} → ${rate(after)}${others}${back}` };
+}
+
+// Of a decision that moves no base rate: how the rates run from there on.
+function stays({ cooldown, cooldown_share }, after) {
+  if (cooldown) {
+    const start = Number(cooldown.start_step ?? 0);
+    const end = start + Number(cooldown.steps);
+    return `Rate falls to 0, from step ${count(start)} to ${count(end)}`;
+  }
+  if (cooldown_share) return `Rate falls to 0 over the last ${Math.round(cooldown_share * 100)}%`;
+  return `Rate stays ${rate(after)}`;
 }
 
 function override({ factor, fixed, end_step }) {
