@@ -275,3 +275,76 @@ fn all_groups_keep_their_proportion() {
         assert!((second - 3.0 * first).abs() <= 1e-12 * second, "step {}: {first} and {second}", directive.step);
     }
 }
+
+#[test]
+fn a_loss_that_is_not_finite_is_missing_and_no_verdict() {
+    let spec = spec(BEST_RATE, Tier::Restore, STEPS);
+    let undisturbed = final_loss(&spec, Habits::default());
+    let scaler: fn(u64) -> bool = |step| matches!(step, 0..12 | 40 | 41 | 100..103 | 600);
+    for habits in [
+        Habits { bad: 0.01, ..Habits::default() },
+        Habits { bad: 0.02, ..Habits::default() },
+        Habits { bad: 0.05, ..Habits::default() },
+        Habits { bad: 0.2, ..Habits::default() },
+        Habits { bad: 0.05, evaluates: false, ..Habits::default() },
+        Habits { skips: scaler, ..Habits::default() },
+    ] {
+        let plain = if habits.evaluates {
+            undisturbed
+        } else {
+            final_loss(&spec, Habits { evaluates: false, ..Habits::default() })
+        };
+        let disturbed = final_loss(&spec, habits);
+        println!("{}% of the losses are NaN: {disturbed:.4}, without {plain:.4}", 100.0 * habits.bad);
+        assert!(disturbed < 1.25 * plain, "{}: {disturbed} against {plain}", habits.bad);
+    }
+}
+
+#[test]
+fn losses_of_any_size_lead_to_the_same_rates() {
+    let spec = spec(10.0 * BEST_RATE, Tier::Restore, STEPS);
+    let rates = |unit: f64| {
+        let mut run = Run::new(&spec, Habits { unit, ..Habits::default() }, 1);
+        run.train_until(STEPS);
+        run.directives.iter().map(|told| told.rates[0].learning_rate.to_bits()).collect::<Vec<_>>()
+    };
+    let plain = rates(1.0);
+    for power in [60, -60] {
+        assert_eq!(rates(libm::ldexp(1.0, power)), plain, "times 2^{power}");
+    }
+}
+
+#[test]
+fn a_run_without_a_finite_loss_is_told_to_stop_and_keeps_its_rate() {
+    for tier in [Tier::Rates, Tier::Clip, Tier::Restore] {
+        let mut run = Run::new(&spec(BEST_RATE, tier, STEPS), Habits { bad: 1.0, ..Habits::default() }, 1);
+        run.train_until(STEPS);
+        let advice: Vec<_> = run.decisions.iter().filter(|one| matches!(one.effect, Effect::Advice(_))).collect();
+        assert_eq!(advice.len(), 1, "{tier:?}: {:?}", run.decisions);
+        assert!(advice[0].reason.starts_with("no loss has been finite since step 0"), "{}", advice[0].reason);
+        assert!(run.directives[STEPS as usize - 1].told.stop_advice.is_some());
+    }
+}
+
+#[test]
+fn without_any_loss_the_rate_is_the_one_given() {
+    let mut run =
+        Run::new(&spec(BEST_RATE, Tier::Restore, STEPS), Habits { reports_loss: false, ..Habits::default() }, 1);
+    run.train_until(STEPS);
+    let given = run.directives.iter().position(|told| told.rates[0].learning_rate >= BEST_RATE).expect("it is given");
+    assert!(given <= 60, "step {given}");
+    let said = run.decisions.iter().any(|decision| decision.reason.starts_with("no loss has been reported for"));
+    assert!(said, "{:?}", run.decisions);
+}
+
+#[test]
+fn a_run_that_is_too_short_for_a_search_does_as_well_as_at_the_rate_given() {
+    for steps in [30, 60, 128, 255] {
+        let auto = mean(|seed| {
+            Run::new(&spec(BEST_RATE, Tier::Restore, steps), Habits::default(), seed).train_until(steps).loss()
+        });
+        let given = mean(|seed| constant(BEST_RATE, steps, seed));
+        println!("{steps} steps: {auto:.4}, at the rate given {given:.4}");
+        assert!(auto < 1.1 * given, "{steps} steps: {auto} against {given}");
+    }
+}

@@ -38,13 +38,13 @@ mod terms;
 
 use climb::{Climb, ClimbState};
 use copies::START;
-pub(crate) use divergence::{Divergence, DivergenceState};
+pub(crate) use divergence::{Diverged, Divergence, DivergenceState};
 use finite::FiniteState;
 use guard::GuardState;
 use hold::HoldState;
 pub use machine::{Auto, AutoState};
 use machine::{Phase, flat};
-use search::{Search, SearchState};
+use search::{LEAST_STEPS, Search, SearchState};
 use terms::When;
 
 /// The number of the newest revision of the rule; the first is 1.
@@ -111,6 +111,8 @@ impl Kind for Auto {
         let evaluation = named.unwrap_or_else(|| EVALUATION.to_owned());
         let mode = setting.objective.as_ref().filter(|(metric, _)| *metric == evaluation).map(|(_, mode)| *mode);
         let is_full = setting.tier == Tier::Restore;
+        let is_short = is_full && params.search.is_none() && setting.total_steps.is_some_and(|total| total < LEAST_STEPS);
+        let searches = params.search.unwrap_or(is_full && !is_short);
         let is_open = setting.total_steps.is_none() && params.plateau_cuts != Some(false);
         let plateau = StatisticalPlateau::try_new(statistical_plateau::Params::default(), setting, v);
         let revision = revision.filter(|_| v.len() == wrong_before)?;
@@ -122,12 +124,13 @@ impl Kind for Auto {
             evaluation,
             is_higher_better: mode == Some(Mode::Max),
             expects_evaluations,
-            search: params.search.unwrap_or(is_full).then_some(Search {
+            search: searches.then_some(Search {
                 is_cautious: !is_full,
                 decision_lag: setting.decision_lag,
                 revision,
             }),
-            climb: (revision.climbs && is_full && params.search != Some(false)).then_some(Climb { revision }),
+            climb: (revision.climbs && is_full && searches).then_some(Climb { revision }),
+            is_short,
             cuts: params.plateau_cuts.unwrap_or(true),
             cools: params.cooldown.unwrap_or(setting.total_steps.is_some() && !setting.has_schedule),
             guards: params.guard.unwrap_or(true),
@@ -151,6 +154,7 @@ impl Kind for Auto {
             steps_seen: 0,
             evaluations_seen: 0,
             finite: FiniteState::default(),
+            lossless: 0,
             plateau: StatisticalPlateauState::default(),
             climb: self.climb.map(|_| ClimbState::default()),
         })
@@ -174,7 +178,7 @@ impl Kind for Auto {
             Phase::Hold if state.climb.as_ref().is_some_and(ClimbState::is_on_trial) => "trying a higher rate",
             Phase::Hold => "holding",
         };
-        Status { phase, ..Status::default() }
+        Status { phase, notice: self.trouble(state).unwrap_or_default(), ..Status::default() }
     }
 
     fn without(&self, state: &Self::State, metric: &str) -> Option<String> {
@@ -230,6 +234,8 @@ impl Kind for Auto {
                 }
             }
         }
+        state.lossless = if sample.loss.is_some() { 0 } else { state.lossless + 1 };
+        self.do_without_losses(state, when, &mut outcome);
         if let Some(value) = sample.metric(&self.evaluation) {
             self.observe_evaluation(state, when, value, &mut outcome);
         }
@@ -243,6 +249,17 @@ impl Kind for Auto {
 }
 
 impl Auto {
+    /// What comes and cannot be used.
+    fn trouble(&self, state: &AutoState) -> Option<String> {
+        if let Some(since) = state.finite.lost_since() {
+            return Some(format!("no loss has been finite since step {since}"));
+        }
+        if let Some(from) = state.hold.missing_from() {
+            return Some(format!("no {} since step {from} is finite, and they count for nothing", self.evaluation));
+        }
+        self.is_short.then(|| self.trust())
+    }
+
     /// Drops the losses of the present stage or window, because a step ran at another rate than this controller's.
     fn begin_again(state: &mut AutoState, step: u64) {
         match &mut state.phase {

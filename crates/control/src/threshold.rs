@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    auto::{Divergence, DivergenceState},
+    auto::{Diverged, Divergence, DivergenceState},
     epochs::{Counting, EpochState},
     kind::Kind,
     params::{metric, shrinking},
@@ -210,19 +210,15 @@ impl Threshold {
         let (limit, side) = match self.condition {
             Condition::Divergence(divergence) => {
                 let watch = state.watch.get_or_insert_default();
-                let found = divergence.observe(watch, sample.step, values.next()?)?;
-                // Without figures that stand for a loss that is not finite.
-                let lowest = vec![("lowest", found.lowest), ("deviation", found.deviation)];
-                let (how, figures) = match (found.is_blown(), found.has_been_finite()) {
-                    (true, false) => ("it has never been finite".to_owned(), Vec::new()),
-                    (true, true) => {
-                        (format!("it is not finite, and its lowest median was {}", brief(found.lowest)), lowest)
+                let found = divergence.observe(watch, sample.step, values.next()?, sample.is_skipped())?;
+                let (how, figures) = match found {
+                    Diverged::NotFinite { since } => {
+                        (format!("no value since step {since} is finite"), vec![("since_step", exact(since))])
                     }
-                    (false, _) => {
-                        let (median, least) = (brief(found.median), brief(found.lowest));
-                        let figures = [vec![("median", found.median)], lowest].concat();
-                        (format!("its last median is {median}, and its lowest was {least}"), figures)
-                    }
+                    Diverged::High { median, lowest, deviation } => (
+                        format!("its last median is {}, and its lowest was {}", brief(median), brief(lowest)),
+                        vec![("median", median), ("lowest", lowest), ("deviation", deviation)],
+                    ),
                 };
                 return Some(Found { words: format!("{} diverged: {how}", self.metric), figures });
             }
@@ -518,7 +514,7 @@ mod tests {
         assert_eq!(found.len(), 1);
         let (topic, reason) = advice(&found[0].1);
         assert_eq!(topic, Topic::Stop);
-        assert_eq!(reason, "val_loss diverged: it is not finite, and its lowest median was 1.02: training can stop");
+        assert_eq!(reason, "val_loss diverged: no value since step 200 is finite: training can stop");
         assert_eq!(threshold(&Params { metric: String::new(), ..params }).metrics(), [LOSS]);
     }
 

@@ -8,7 +8,7 @@ use lrs_model::{
     controller::Mode,
     decision::{Action, Decision},
     spec::{Group, Objective, Spec, Tier},
-    telemetry::{Report, Sample},
+    telemetry::{Report, SKIPPED, Sample},
 };
 
 const DIMENSIONS: usize = 16;
@@ -44,11 +44,29 @@ pub struct Habits {
     pub fault: fn(u64) -> f64,
     /// A reported training loss stays above this, as one does that has a large part which no training lowers.
     pub floor: f64,
+    /// The share of the steps, at random, whose reported loss is NaN, as that of a bad sample is. Their updates are left
+    /// out.
+    pub bad: f64,
+    /// The steps whose update is left out, as a `GradScaler` does, with an infinite norm.
+    pub skips: fn(u64) -> bool,
+    pub reports_loss: bool,
+    /// What reported losses and evaluations are multiplied by.
+    pub unit: f64,
 }
 
 impl Default for Habits {
     fn default() -> Self {
-        Self { reports_norm: true, evaluates: true, negates: false, fault: |_| 1.0, floor: 0.0 }
+        Self {
+            reports_norm: true,
+            evaluates: true,
+            negates: false,
+            fault: |_| 1.0,
+            floor: 0.0,
+            bad: 0.0,
+            skips: |_| false,
+            reports_loss: true,
+            unit: 1.0,
+        }
     }
 }
 
@@ -145,9 +163,13 @@ impl Run {
         for (i, slope) in gradient.iter_mut().enumerate() {
             *slope = (*slope * curvature(i) + 0.05 * self.random.normal()) * (self.habits.fault)(step);
         }
+        let is_bad = self.habits.bad > 0.0 && self.random.uniform() < self.habits.bad;
+        let is_left_out = (self.habits.skips)(step);
+        let observed = if is_bad { f64::NAN } else { observed };
         let norm = gradient.iter().map(|slope| slope * slope).sum::<f64>().sqrt();
+        let norm = if is_left_out { f64::INFINITY } else { norm };
         let sample = Sample {
-            loss: Some(observed),
+            loss: self.habits.reports_loss.then_some(self.habits.unit * observed),
             grad_norm: self.habits.reports_norm.then_some(norm),
             learning_rate: Some(rate),
             ..Sample::new(step)
@@ -162,9 +184,12 @@ impl Run {
             }
         }
         let mut sample = sample;
+        if is_left_out {
+            sample.add_metric(SKIPPED.into(), 3.0);
+        }
         if self.habits.evaluates && (step + 1).is_multiple_of(EVALUATE_EVERY) {
             let sign = if self.habits.negates { -1.0 } else { 1.0 };
-            sample.add_metric("val_loss".into(), sign * loss(&self.model.weights));
+            sample.add_metric("val_loss".into(), self.habits.unit * sign * loss(&self.model.weights));
         }
         sample.canonicalise();
         sample

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
+    finite::{FiniteState, Seen},
     guard::{GuardState, Sight},
-    terms::BLOWN_LOSS,
 };
 
 /// Detects a divergence as the guard does, in a training of so many steps.
@@ -15,14 +15,18 @@ pub(crate) struct Divergence {
 
 /// What is remembered of the losses.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct DivergenceState(GuardState);
+pub(crate) struct DivergenceState {
+    guard: GuardState,
+    finite: FiniteState,
+}
 
-/// A divergence: the median loss now, the lowest before, and its robust deviation.
+/// A divergence.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Diverged {
-    pub(crate) median: f64,
-    pub(crate) lowest: f64,
-    pub(crate) deviation: f64,
+pub(crate) enum Diverged {
+    /// The median loss now, the lowest before, and its robust deviation.
+    High { median: f64, lowest: f64, deviation: f64 },
+    /// No loss has been finite since this step.
+    NotFinite { since: u64 },
 }
 
 impl Divergence {
@@ -30,26 +34,22 @@ impl Divergence {
         Self { total_steps }
     }
 
-    /// Takes in a loss. A loss that is not finite counts as a very high one.
-    pub(crate) fn observe(self, state: &mut DivergenceState, step: u64, loss: f64) -> Option<Diverged> {
-        let loss = if loss.is_finite() { loss.min(BLOWN_LOSS) } else { BLOWN_LOSS };
-        match state.0.observe_loss(step, loss, self.total_steps, false) {
-            Sight::Diverged { median, lowest, deviation, .. } => Some(Diverged { median, lowest, deviation }),
-            Sight::Fine | Sight::Copy(_) => None,
+    /// Takes in the loss of a step, and whether its update was left out.
+    pub(crate) fn observe(
+        self,
+        state: &mut DivergenceState,
+        step: u64,
+        loss: f64,
+        is_skipped: bool,
+    ) -> Option<Diverged> {
+        match state.finite.observe(step, loss, is_skipped) {
+            Seen::Loss(loss) => match state.guard.observe_loss(step, loss, self.total_steps, false) {
+                Sight::Diverged { median, lowest, deviation, .. } => Some(Diverged::High { median, lowest, deviation }),
+                Sight::Fine | Sight::Copy(_) => None,
+            },
+            Seen::Lost { since } | Seen::NeverFinite { since } => Some(Diverged::NotFinite { since }),
+            Seen::Missing => None,
         }
-    }
-}
-
-impl Diverged {
-    /// Whether most of the last losses were not finite, or as good as that.
-    pub(crate) fn is_blown(self) -> bool {
-        // The median of an even number lies in the middle.
-        self.median >= BLOWN_LOSS / 4.0
-    }
-
-    /// Whether any median of the losses was finite.
-    pub(crate) fn has_been_finite(self) -> bool {
-        self.lowest < BLOWN_LOSS / 4.0
     }
 }
 
@@ -61,7 +61,7 @@ mod tests {
     fn found(losses: impl IntoIterator<Item = f64>) -> Option<(u64, Diverged)> {
         let mut state = DivergenceState::default();
         let divergence = Divergence::new(Some(1000));
-        (0..).zip(losses).find_map(|(step, loss)| Some((step, divergence.observe(&mut state, step, loss)?)))
+        (0..).zip(losses).find_map(|(step, loss)| Some((step, divergence.observe(&mut state, step, loss, false)?)))
     }
 
     #[test]
@@ -71,14 +71,17 @@ mod tests {
         assert_eq!(found(spikes), None);
         let blown = (0..300).map(|step| if step < 100 { noise(step) } else { f64::INFINITY });
         let (step, diverged) = found(blown).unwrap();
-        assert!((100..116).contains(&step) && diverged.is_blown(), "{step} {diverged:?}");
+        assert!((100..116).contains(&step), "{step}");
+        assert_eq!(diverged, Diverged::NotFinite { since: 100 });
+        assert_eq!(found([f64::NAN; 100]).map(|(_, diverged)| diverged), Some(Diverged::NotFinite { since: 0 }));
     }
 
     #[test]
-    fn a_loss_far_above_its_lowest_is_a_divergence_also_below_zero() {
+    fn a_loss_far_above_its_lowest_is_a_divergence_of_any_size_and_also_below_zero() {
         let losses = (0..300).map(|step| if step < 100 { -2.0 - 0.001 * f64::from(step % 7) } else { 3.0 });
         let (_, diverged) = found(losses).unwrap();
-        assert!(!diverged.is_blown() && diverged.median > diverged.lowest, "{diverged:?}");
+        assert!(matches!(diverged, Diverged::High { median, lowest, .. } if median > lowest), "{diverged:?}");
         assert_eq!(found(vec![5.0; 300]), None);
+        assert_eq!(found((0..300).map(|step| 1e18 * (1.0 - 0.003 * f64::from(step)))), None);
     }
 }

@@ -102,7 +102,12 @@ impl Auto {
             outcome.actions.push(Action::Restore(BEST.to_owned()));
         }
         Self::end_the_climb(state, outcome);
-        let reason = format!("{metric} has not improved since step {best_step}{back}");
+        let missing = match state.hold.take_missing() {
+            0 => String::new(),
+            1 => " (one evaluation since was not finite, and does not count)".to_owned(),
+            more => format!(" ({more} evaluations since were not finite, and do not count)"),
+        };
+        let reason = format!("{metric} has not improved since step {best_step}{missing}{back}");
         outcome.ruling = Some(self.ruling(state.scale, self.held(state.cooldown_share, 0), reason, figures));
     }
 }

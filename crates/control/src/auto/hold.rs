@@ -23,6 +23,10 @@ const THRESHOLD: f64 = 1e-4;
 /// Training ends with the best evaluation if that is better than the last by this, relative to the last, and by the
 /// error.
 const FINISH_THRESHOLD: f64 = 0.01;
+/// So many evaluations in a row that are not finite are no accident; at the end of the training, fewer are enough to end
+/// with the best one.
+const MANY_MISSING: u64 = 3;
+const MISSING_AT_THE_END: u64 = 2;
 /// How many evaluations one smoothed value covers.
 const SMOOTHED: usize = 3;
 /// How many evaluations are remembered.
@@ -44,9 +48,14 @@ pub(super) struct HoldState {
     #[serde(with = "number")]
     best: f64,
     best_step: u64,
-    /// The last smoothed evaluation; infinite if the last evaluation was not finite.
+    /// The last smoothed evaluation.
     #[serde(with = "number")]
     last: f64,
+    /// The evaluations in a row that were not finite, the step of the first of them, and all such since the best or the
+    /// last cut.
+    missing: u64,
+    missing_from: u64,
+    missing_since: u64,
     /// Evaluations since the best or the last cut, and the step of that best or cut.
     bad_eval_count: u64,
     since: u64,
@@ -71,20 +80,33 @@ impl HoldState {
             best: f64::INFINITY,
             best_step: start,
             last: f64::INFINITY,
+            missing: 0,
+            missing_from: 0,
+            missing_since: 0,
             bad_eval_count: 0,
             since: start,
         }
     }
 
-    /// Takes in an evaluation at `step`; lower is better. An evaluation that is not finite is worse than any other.
+    /// Takes in an evaluation at `step`; lower is better. An evaluation that is not finite is missing: it is neither good
+    /// nor bad.
     ///
     /// During a search (`is_searching`) a new best is noted, and no evaluation counts as bad. Patience begins with the
     /// first evaluation.
     pub(super) fn observe(&mut self, step: u64, value: f64, total_steps: Option<u64>, is_searching: bool) -> Standing {
+        if !value.is_finite() {
+            if self.missing == 0 {
+                self.missing_from = step;
+            }
+            self.missing += 1;
+            self.missing_since += 1;
+            return Standing::Wait;
+        }
+        self.missing = 0;
         self.last = self.smoothed(step, value);
-        let is_first = self.best.is_infinite() && self.last.is_finite();
-        if is_first || self.last < self.best - THRESHOLD * self.best.abs() {
+        if self.best.is_infinite() || self.last < self.best - THRESHOLD * self.best.abs() {
             (self.best, self.best_step, self.bad_eval_count, self.since) = (self.last, step, 0, step);
+            self.missing_since = 0;
             return Standing::Best;
         }
         if is_searching {
@@ -106,9 +128,6 @@ impl HoldState {
 
     /// The median of the last three evaluations; the newest one while there are fewer than three.
     fn smoothed(&mut self, step: u64, value: f64) -> f64 {
-        if !value.is_finite() {
-            return f64::INFINITY;
-        }
         if self.recent.len() == RECENT {
             self.recent.pop_front();
         }
@@ -155,7 +174,7 @@ impl HoldState {
 
     /// Whether the best evaluation is so much better than the last one that training should end with it.
     pub(super) fn should_finish_at_best(&self) -> bool {
-        self.last.is_infinite() && self.best.is_finite()
+        self.missing >= MISSING_AT_THE_END && self.best.is_finite()
             || self.best < self.last - FINISH_THRESHOLD * self.last.abs() - self.error()
     }
 
@@ -164,9 +183,19 @@ impl HoldState {
         (self.best < f64::INFINITY).then_some((self.best, self.best_step))
     }
 
-    /// The last evaluation.
+    /// The last evaluation that was finite.
     pub(super) fn last(&self) -> f64 {
         self.last
+    }
+
+    /// The step since which no evaluation has been finite, if that is no accident.
+    pub(super) fn missing_from(&self) -> Option<u64> {
+        (self.missing >= MANY_MISSING).then_some(self.missing_from)
+    }
+
+    /// How many evaluations were not finite since the best one or the last cut; from here on they are counted anew.
+    pub(super) fn take_missing(&mut self) -> u64 {
+        std::mem::take(&mut self.missing_since)
     }
 }
 
@@ -234,11 +263,25 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_finite_is_never_the_best_and_always_a_reason_to_go_back() {
+    fn what_is_not_finite_is_neither_good_nor_bad_and_at_the_end_a_reason_to_go_back() {
         let mut state = HoldState::new(0);
         let found = standings(&mut state, &[f64::NAN, 2.0, f64::INFINITY]);
         assert_eq!(found, [Standing::Wait, Standing::Best, Standing::Wait]);
-        assert!(state.should_finish_at_best() && state.is_best_clearly_better());
+        assert!(!state.should_finish_at_best() && !state.is_best_clearly_better());
+        standings(&mut state, &[f64::NAN; 40]);
+        assert!(state.should_finish_at_best() && !state.is_best_clearly_better());
+        assert_eq!((state.missing_from(), state.take_missing(), state.best()), (Some(60), 41, Some((2.0, 40))));
+    }
+
+    #[test]
+    fn evaluations_that_are_not_finite_never_cut() {
+        let mut state = HoldState::new(0);
+        let values: Vec<f64> = (0..200).map(|i| if i == 0 { 1.0 } else { f64::NAN }).collect();
+        assert!(!standings(&mut state, &values).contains(&Standing::Cut));
+        // Nor do those between them that are no worse.
+        let mut state = HoldState::new(0);
+        let values: Vec<f64> = (0..200).map(|i| if i % 3 == 0 { 10.0 - 0.01 * f64::from(i) } else { f64::NAN }).collect();
+        assert!(!standings(&mut state, &values).contains(&Standing::Cut));
     }
 
     #[test]

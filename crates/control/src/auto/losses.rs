@@ -18,6 +18,10 @@ use lrs_model::{
 const REWARM_SHARE: u64 = 50;
 const MIN_REWARM_STEPS: u64 = 4;
 const OPEN_REWARM_STEPS: u64 = 20;
+/// A search waits so long for losses: a share of the training, within limits.
+const LOSSLESS_SHARE: u64 = 20;
+const LEAST_LOSSLESS: u64 = 8;
+const MOST_LOSSLESS: u64 = 64;
 /// How often a run whose losses are not finite begins anew from its start, each time at half the rate.
 const FRESH_STARTS: usize = 4;
 
@@ -62,7 +66,7 @@ impl Auto {
                 outcome.actions.push(Action::Restore(START.to_owned()));
                 ("even the lowest rate is too high: the search begins anew, much lower", figures, flat())
             }
-            Next::Found { scale, from, figures } => {
+            Next::Found { scale, from, is_given, figures } => {
                 match from {
                     Origin::Here => {}
                     Origin::Start => outcome.actions.push(Action::Restore(START.to_owned())),
@@ -76,14 +80,36 @@ impl Auto {
                 state.scale = scale;
                 state.cooldown_share =
                     if is_blind { self.revision.blind_cooldown_share } else { self.revision.cooldown_share };
+                let reason = if is_given {
+                    "the search has run out of steps, and no rate was too high: the rate given"
+                } else {
+                    "the search is over: the least rate that is as good as the best"
+                };
                 (
-                    "the search is over: the least rate that is as good as the best",
+                    reason,
                     figures,
                     self.held(state.cooldown_share, 0),
                 )
             }
         };
         outcome.ruling = Some(self.ruling(scale, shape, reason.to_owned(), figures));
+    }
+
+    /// Ends a search that gets no losses: the rates are those that are given.
+    pub(super) fn do_without_losses(&self, state: &mut AutoState, when: When, outcome: &mut Outcome) {
+        let patience = self.total_steps.map_or(MOST_LOSSLESS, |total| total / LOSSLESS_SHARE);
+        let Phase::Search(search) = &state.phase else { return };
+        if state.lossless < patience.clamp(LEAST_LOSSLESS, MOST_LOSSLESS) {
+            return;
+        }
+        outcome.actions.extend((0..search.stages()).map(|stage| Action::Forget(stage_copy(stage))));
+        state.phase = Phase::Hold;
+        state.from = when.effective_step;
+        state.scale = 1.0;
+        let steps = state.lossless;
+        let reason = format!("no loss has been reported for {steps} steps, so there is no search: the rate as it is given");
+        let shape = self.held(state.cooldown_share, 0);
+        outcome.ruling = Some(self.ruling(1.0, shape, reason, vec![("steps", exact(steps))]));
     }
 
     /// Keeps copies while all is well, and backs off from a divergence.

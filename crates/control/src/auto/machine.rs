@@ -13,6 +13,7 @@ use super::{
     terms::{Figures, evidence},
 };
 use crate::{
+    wording::brief,
     statistical_plateau::{StatisticalPlateau, StatisticalPlateauState},
     words::{Move, Outcome, Ruling},
 };
@@ -40,6 +41,8 @@ pub struct Auto {
     /// Whether the job says that there will be evaluations.
     pub(super) expects_evaluations: bool,
     pub(super) search: Option<Search>,
+    /// Whether a search would pay, were there more steps.
+    pub(super) is_short: bool,
     /// Present if evaluations may raise the rate that the search found.
     pub(super) climb: Option<Climb>,
     pub(super) cuts: bool,
@@ -73,6 +76,8 @@ pub struct AutoState {
     pub(super) steps_seen: u64,
     pub(super) evaluations_seen: u64,
     pub(super) finite: FiniteState,
+    /// The steps in a row without a loss.
+    pub(super) lossless: u64,
     pub(super) plateau: StatisticalPlateauState,
     /// Present if evaluations may raise the rate that the search found.
     pub(super) climb: Option<ClimbState>,
@@ -118,6 +123,14 @@ impl Auto {
     /// The shape of held rates: up over `ramp_steps`, and down over the cooldown `share` at the end.
     pub(super) fn held(&self, share: f64, ramp_steps: u64) -> RateShape {
         RateShape { ramp_steps, cooldown_share: self.cools.then_some(share), ..RateShape::default() }
+    }
+
+    /// That the given rate is trusted, in words.
+    pub(super) fn trust(&self) -> String {
+        let steps = self.total_steps.unwrap_or_default();
+        let rates: Vec<String> = self.base_lrs.iter().take(3).map(|rate| brief(*rate)).collect();
+        let more = if self.base_lrs.len() > 3 { ", …" } else { "" };
+        format!("trusts {}{more}: {steps} steps are too few to search", rates.join(", "))
     }
 
     pub(super) fn ruling(&self, scale: f64, shape: RateShape, reason: String, figures: Figures) -> Ruling {

@@ -40,6 +40,8 @@ const MIN_LOSSES: usize = 4;
 /// How often the search may start again, and the factor by which each restart lowers the rate.
 const RESTARTS: u32 = 4;
 const RESTART_FACTOR: f64 = 1.0 / 64.0;
+/// A training of fewer steps is too short for a search: its steps are worth more at the rate that is given.
+pub(super) const LEAST_STEPS: u64 = 256;
 /// The most stages.
 const MAX_STAGES: usize = 48;
 
@@ -66,7 +68,13 @@ pub(super) enum Next {
     /// Go back to the start, and begin again at a much lower rate.
     Restart(Figures),
     /// The search is over: go on at this rate.
-    Found { scale: f64, from: Origin, figures: Figures },
+    Found {
+        scale: f64,
+        from: Origin,
+        /// Whether the steps have run out, so that it is the rate given.
+        is_given: bool,
+        figures: Figures,
+    },
 }
 
 /// The state from which training goes on after the search.
@@ -244,6 +252,11 @@ impl Search {
             state.enter(next.begins_at, next.scale);
             return Next::Stay;
         }
+        if !no_gain && state.stages.iter().all(|stage| stage.scale < 1.0) {
+            // The steps have run out below the rate that is given, and no rate was too high.
+            state.scale = 1.0;
+            return Next::Found { scale: 1.0, from: Origin::Here, is_given: true, figures };
+        }
         figures.push(("best_loss", best.loss.unwrap_or(f64::INFINITY)));
         figures.push(("best_scale", best.scale));
         let Revision { tie, cautious_tie, .. } = *self.revision;
@@ -258,7 +271,7 @@ impl Search {
             Some(number) if !no_gain && number + 1 == state.stages.len() => Origin::Here,
             _ => Origin::Start,
         };
-        Next::Found { scale: state.scale, from, figures }
+        Next::Found { scale: state.scale, from, is_given: false, figures }
     }
 
     /// Whether the last losses leave no doubt that the rate is too high.
