@@ -119,9 +119,11 @@ async fn a_fast_trainer_is_given_more_steps_as_it_goes_on_until_its_job_allows_n
     let mut final_steps = Vec::new();
     for step in 1..150 {
         service.clock.advance(Duration::from_millis(10));
-        final_steps.push(service.call(attempt, step).await.final_steps);
+        let given = service.call(attempt, step).await.final_steps;
+        assert!(given <= usize::try_from(step / 2).unwrap().max(1), "{given} after {step} steps");
+        final_steps.push(given);
     }
-    assert!(final_steps.is_sorted() && final_steps[0] == 1 && final_steps.ends_with(&[64; 10]), "{final_steps:?}");
+    assert!(final_steps[0] == 1 && final_steps.ends_with(&[64; 10]), "{final_steps:?}");
     // One slow step is enough to be careful.
     service.clock.advance(Duration::from_secs(3));
     assert_eq!(service.call(attempt, 150).await.final_steps, 1);
