@@ -146,7 +146,7 @@ async fn wrong_loops_are_refused_in_words() {
     let server = Server::sqlite().await;
     for (spec, expected) in [
         (r#"{"groups": [{"base_lr": 0}], "controller": "auto"}"#, "nothing to start from"),
-        (r#"{"groups": [{"base_lr": 1}], "controller": "magic"}"#, "`auto`"),
+        (r#"{"groups": [{"base_lr": 1}], "controller": "magic"}"#, "auto"),
         (r#"{"groups": [{"base_lr": 1}], "tier": 5}"#, "tier"),
         (
             r#"{"groups": [{"base_lr": 1}], "controllers": [{"auto": {}}, {"reduce_lr_on_plateau": {}}]}"#,

@@ -43,8 +43,11 @@ async fn server(database_url: &str) -> Server {
 
 /// A request of a method about `job`, in JSON. A field that a method cannot do without is a line here.
 fn request(message: &MessageDescriptor, job: &str) -> Map<String, Value> {
+    // A job that is to be registered has its name from the identifier.
+    let is_new = message.get_field_by_name("job_id").is_some();
     let value = |name: &str, is_message: bool| {
         Some(match (name, is_message) {
+            ("job", true) if is_new => json!({"spec": {"groups": [{"base_lr": 0.2}]}}),
             ("name" | "job", false) => job.into(),
             ("parent", false) => "namespaces/test".into(),
             ("job_id", false) => "new".into(),

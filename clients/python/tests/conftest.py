@@ -9,6 +9,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
 import itertools
+import sys
 
 import pytest
 
@@ -47,6 +48,18 @@ def closed_in_the_end():
     for scheduler in list(lrs.lifetime.living):
         scheduler.close(0)
     lrs.lifetime._complete_later.clear()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def left_as_it_was():
+    """Undo what the trainers of a file leave in this process: a process group, and the variables of a launcher."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 @pytest.hookimpl(wrapper=True)

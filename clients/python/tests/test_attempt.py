@@ -159,6 +159,13 @@ def test_a_rank_without_a_rank_0_begins_an_attempt_of_its_own_and_says_so(server
     assert "Rank 0 has begun no attempt" in caplog.text
 
 
+def test_a_library_that_is_only_imported_connects_nothing(monkeypatch):
+    for name, value in (SLURM | {"SLURM_PROCID": "1", "SLURM_NTASKS": "2"}).items():
+        monkeypatch.setenv(name, value)
+    pytest.importorskip("ray.train")
+    assert (launch().rank, launch().world) == (1, 2)
+
+
 def test_a_second_scheduler_of_a_process_begins_an_attempt_of_its_own(server, job, monkeypatch):
     for name, value in (SLURM | {"SLURM_PROCID": "0", "SLURM_NTASKS": "1"}).items():
         monkeypatch.setenv(name, value)

@@ -104,7 +104,8 @@ def replay(channel, exchange):
     def await_answers(events):
         told = [event.message for event in events if event.kind == "server"]
         if exchange.method == STREAM:
-            needed = progress(told)
+            newest, durable = progress(told)
+            needed = (min(newest, reported(events) + 1), durable)
             wait_for(
                 f"answers through {needed}",
                 lambda: is_over.is_set() or all(map(lambda now, then: now >= then, progress(list(answers)), needed)),
@@ -132,6 +133,13 @@ def progress(answers):
     return (whole.directives[-1].step if whole.directives else -1, whole.durable_through_step)
 
 
+def reported(events):
+    """The last step that the client has reported; -1 before the first."""
+    return max(
+        (conversation.through_step(STREAM, event.message) for event in events if event.kind == "client"), default=-1
+    )
+
+
 def parsed(method, messages):
     return [ANSWERS[method].FromString(message) for message in messages]
 
@@ -148,14 +156,17 @@ def joined(answers):
 
 
 def awaited(exchange):
-    """The answers of a stream of the record as one, without directives of steps that had been reported already."""
-    needed, reported = [], -1
-    for event in exchange.events:
-        if event.kind == "client":
-            reported = max(reported, conversation.through_step(STREAM, event.message))
-        else:
+    """The answers of a stream of the record as one, without directives that the trainer had no use for.
+
+    These are of steps that had been reported already, and of steps that it never came to: how far ahead steps are given out
+    is the server's own affair.
+    """
+    needed, end = [], reported(exchange.events) + 1
+    for index, event in enumerate(exchange.events):
+        if event.kind == "server":
+            known = reported(exchange.events[:index])
             (answer,) = parsed(STREAM, [event.message])
-            directives = [directive for directive in answer.directives if directive.step > reported]
+            directives = [directive for directive in answer.directives if known < directive.step <= end]
             del answer.directives[:]
             answer.directives.extend(directives)
             needed.append(answer.SerializeToString())

@@ -55,7 +55,6 @@ def controllers(*metrics):
             {"accuracy"},
         ),
     ],
-    ids=str,
 )
 def test_a_spec_names_metrics_in_all_its_parts(spec, expected):
     assert reads(spec) - {"loss", "grad_norm"} == expected

@@ -90,5 +90,5 @@ def test_a_variable_of_the_environment_that_nobody_reads_is_logged_once(server, 
 
 def test_the_client_knows_the_variables_of_all_options(server):
     pages = [server.run("serve", "--help"), server.run("job", "list", "--help")]
-    found = {name for page in pages for name in re.findall(r"\[env: (LRS_\w+)", page.stdout)}
+    found = {name for page in pages for name in re.findall(r"\[env:\s+(LRS_\w+)", page.stdout)}
     assert found == lrs.environment.KNOWN

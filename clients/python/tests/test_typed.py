@@ -12,6 +12,7 @@ import torch
 import lrs
 import lrs.torch
 from lrs.job import job_spec
+from lrs.v1.schedule_pb2 import UNIT_EPOCH
 
 SCALARS = [
     1,
@@ -179,18 +180,21 @@ def test_the_rate_is_constant_without_a_length_too(server, job):
         assert [scheduler.step(1.0).rates[0] for _ in range(5)] == [0.1] * 5
 
 
+@pytest.mark.parametrize("controller", ["greedy", " Greedy", {"greedy": {}}, ["greedy"]])
+def test_any_controller_may_be_named_alone(controller):
+    spec = job_spec({"controller": controller, "total_steps": 9}, {"default": 0.1})
+    assert [kept.WhichOneof("kind") for kept in spec.controllers] == ["greedy"]
+
+
 @pytest.mark.parametrize(
     ("controller", "says"),
     [
-        ("greedy", "controller: 'greedy' is not allowed here: must be `auto`; write controllers: [greedy]"),
-        ("Greedy", "must be `auto`; write controllers: [greedy]"),
-        ({"greedy": {}}, "must be `auto`; write controllers: [greedy]"),
-        ({"auto": {}, "greedy": {}}, "must be `auto`; write controllers: [auto, greedy]"),
-        ("gready", "controller: 'gready' is not allowed here: must be `auto`; write controllers: […]"),
-        (["auto"], "must be `auto`"),
+        ("gready", "'gready' is not allowed here: did you mean 'greedy'?"),
+        ({"auto": {}, "greedy": {}}, "'auto' is there already"),
+        (5, "5 is not allowed here"),
     ],
 )
-def test_the_short_form_is_for_auto_alone(controller, says):
+def test_a_controller_that_is_none_is_refused_in_words(controller, says):
     with pytest.raises(lrs.UsageError) as refused:
         job_spec({"controller": controller, "total_steps": 9}, {"default": 0.1})
     assert says in str(refused.value)
@@ -203,9 +207,17 @@ def test_auto_may_be_written_short_or_long(server, job, controller):
     assert [kept.WhichOneof("kind") for kept in server.job(job).spec.controllers] == ["auto"]
 
 
+@pytest.mark.parametrize("written", ["ep", "epochs", "Epoch", "UNIT_EPOCH"])
+def test_a_unit_has_the_words_that_lengths_have(written):
+    spec = job_spec(
+        {"controllers": [{"reduce_lr_on_plateau": {"unit": written}}], "steps_per_epoch": 3}, {"default": 0.1}
+    )
+    assert spec.controllers[0].reduce_lr_on_plateau.unit == UNIT_EPOCH
+
+
 @pytest.mark.parametrize(
     ("written", "meant"),
-    [("ep", "epoch"), ("epochs", "epoch"), ("tok", "token"), ("STEPS", "step"), ("smaple", "sample")],
+    [("epohc", "epoch"), ("smaple", "sample")],
 )
 def test_the_word_that_was_probably_meant_is_named(written, meant):
     with pytest.raises(lrs.UsageError, match=f"did you mean '{meant}'"):

@@ -111,17 +111,22 @@ async fn an_order_to_a_trainer_whose_steps_take_a_minute_is_felt_within_two_step
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_fast_trainer_is_given_as_many_steps_as_its_job_allows() {
+async fn a_fast_trainer_is_given_more_steps_as_it_goes_on_until_its_job_allows_no_more() {
     let service = Service::with(falling(vec![])).await;
     let attempt = service.start("a", 0).await;
     service.call(attempt, 0).await;
     // A longer block is reserved meanwhile.
     let mut final_steps = Vec::new();
-    for step in 1..100 {
+    for step in 1..150 {
         service.clock.advance(Duration::from_millis(10));
-        final_steps.push(service.call(attempt, step).await.final_steps);
+        let given = service.call(attempt, step).await.final_steps;
+        assert!(given <= usize::try_from(step / 2).unwrap().max(1), "{given} after {step} steps");
+        final_steps.push(given);
     }
-    assert!(final_steps[0] > 1 && final_steps.ends_with(&[64; 10]), "{final_steps:?}");
+    assert!(final_steps[0] == 1 && final_steps.ends_with(&[64; 10]), "{final_steps:?}");
+    // One slow step is enough to be careful.
+    service.clock.advance(Duration::from_secs(3));
+    assert_eq!(service.call(attempt, 150).await.final_steps, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -85,7 +85,7 @@ class Directives:
                     f"No directive for step {step} of {link.errand.job} within {self._options.deadline} s: {self.why_away()}",
                     code="DEADLINE_EXCEEDED",
                 )
-        return self._fall_back(step, last)
+        return self._fall_back(step, last, tells=waits)
 
     def lose(self, level: int) -> None:
         """Note that an outage was logged with this level. The link logs its end with the same level."""
@@ -145,7 +145,7 @@ class Directives:
                 return directive
         return self._final(step)
 
-    def _fall_back(self, step: int, last: Directive) -> Directive:
+    def _fall_back(self, step: int, last: Directive, *, tells: bool = True) -> Directive:
         link = self._link
         if self.is_inert:
             return last._replace(step=step, standing=Standing.HELD, actions=())
@@ -153,7 +153,7 @@ class Directives:
         self.fallback_steps.record(step)
         if self._late is not None:
             self._late.miss(step)
-        if not self.is_away and link.refusal is None:
+        if tells and not self.is_away and link.refusal is None:
             now = time.monotonic()
             level = logging.WARNING if now >= self._silent_until else logging.INFO
             self._silent_until = max(self._silent_until, now + _QUIET_SECONDS)

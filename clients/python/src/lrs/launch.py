@@ -94,6 +94,8 @@ def _ray() -> tuple[int, int] | None:
         return None
     try:
         context = train.get_context()
-        return int(context.get_world_rank()), int(context.get_world_size())
+        rank, world = int(context.get_world_rank()), int(context.get_world_size())
     except Exception:  # noqa: BLE001 (a process of Ray that is no worker of a training)
         return None
+    # Where Ray Train is only imported, it says that there is one process.
+    return (rank, world) if world > 1 else None

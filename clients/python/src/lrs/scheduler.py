@@ -317,7 +317,7 @@ class Scheduler(Overview):
         self._mailbox.after_fork()
         self._hand_over = _forget
         self._take_final = _nothing
-        self._last_step = NEVER
+        self._last_step = self._look_at = NEVER
 
     def _await_registration(self, arguments: SchedulerArguments, rates: Mapping[str, float]) -> None:
         problem = arrive(self._link, self._options, self._directives)

@@ -92,13 +92,14 @@ def as_typed(refusal: LrsError, arguments: SchedulerArguments, groups: Mapping[s
         is_plain = isinstance(written, str) and path != root and "schedule" in root
         if is_plain and value is None and not is_missing and not has_length:
             return f"{root}: {written!r} needs total_steps: {leaf} "
+        if is_missing and not allowed:
+            allowed = "is required: " if is_plain else ""
         if is_plain:
             return f"{root}: {written!r} needs {leaf}, as in {{{written!r}: {{{leaf!r}: …}}}}, which {allowed}"
-        if is_missing:
-            # The service cannot tell a 0 from nothing.
-            is_written = allowed and leaf in str(written)
-            missing = f"{path} is missing: it {allowed}" if allowed else f"{path}: is required: "
-            return f"{path}: 0 is not allowed: {allowed}" if is_written else missing
+        if is_missing and (not allowed or leaf not in str(written)):
+            return f"{path} is missing: it {allowed}" if allowed else f"{path}: is required: "
+        # The service cannot tell a 0 from nothing.
+        value = "0" if is_missing else value
         if value is None:
             return f"{path}: "
         if isinstance(word, str) and word.strip('"') != value.strip('"') and plain.number(word) is None:

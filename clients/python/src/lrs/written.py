@@ -26,6 +26,17 @@ _MOST = {FieldDescriptor.CPPTYPE_INT32: 2**31 - 1, FieldDescriptor.CPPTYPE_INT64
 #: The word that a short form takes.
 _SHORT = "auto"
 _NUMBER_TYPES = (FieldDescriptor.CPPTYPE_DOUBLE, FieldDescriptor.CPPTYPE_FLOAT)
+#: Other words for the values of an enum, as the service reads them.
+_SYNONYMS: Mapping[str, Mapping[str, str]] = {
+    "lrs.v1.Unit": {
+        "ep": "epoch",
+        "epochs": "epoch",
+        "steps": "step",
+        "samples": "sample",
+        "tok": "token",
+        "tokens": "token",
+    }
+}
 _WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
@@ -85,17 +96,12 @@ def _fields(message: Descriptor, value: Mapping[object, object], path: str) -> d
 
 
 def _long(field: FieldDescriptor, value: object, place: str) -> tuple[FieldDescriptor, object]:
-    """A short form as it is, or as its long form if it is written as that: `{"auto": {}}`."""
+    """A short form as it is, or as its long form: `{"auto": {}}`, or the name of another form."""
     message = field.containing_type
     long = message.fields_by_name.get(long_form(field)) if message is not None else None
     if long is None or long.message_type is None:
         return field, value
-    names = [str(name) for name in value] if isinstance(value, Mapping) else [str(value)]
-    if [_snake_case(name) for name in names] != [_SHORT]:
-        forms = [form.name for form in _forms(long.message_type)]
-        known = [name for name in map(_snake_case, names) if name in forms]
-        _refuse(place, value, f"must be `{_SHORT}`; write {long.name}: [{', '.join(known) or '…'}]")
-    return (long, value) if isinstance(value, Mapping) else (field, _SHORT)
+    return (field, _SHORT) if isinstance(value, str) and _snake_case(value) == _SHORT else (long, value)
 
 
 def _field(field: FieldDescriptor, value: object, path: str) -> object:
@@ -159,7 +165,9 @@ def _word(words: EnumDescriptor, value: object, path: str) -> str:
     prefix = words.values[0].name.removesuffix("UNSPECIFIED")
     short = {word.name.removeprefix(prefix).lower(): word.name for word in words.values}
     if isinstance(value, str):
-        found = short.get(_snake_case(value)) or short.get(value.upper().removeprefix(prefix).lower())
+        name = _snake_case(value)
+        name = _SYNONYMS.get(words.full_name, {}).get(name, name)
+        found = short.get(name) or short.get(value.upper().removeprefix(prefix).lower())
     elif isinstance(value, Integral) and int(value) in words.values_by_number:
         found = words.values_by_number[int(value)].name
     else:
