@@ -111,7 +111,8 @@ impl Kind for Auto {
         let evaluation = named.unwrap_or_else(|| EVALUATION.to_owned());
         let mode = setting.objective.as_ref().filter(|(metric, _)| *metric == evaluation).map(|(_, mode)| *mode);
         let is_full = setting.tier == Tier::Restore;
-        let is_short = is_full && params.search.is_none() && setting.total_steps.is_some_and(|total| total < LEAST_STEPS);
+        let is_short =
+            is_full && params.search.is_none() && setting.total_steps.is_some_and(|total| total < LEAST_STEPS);
         let searches = params.search.unwrap_or(is_full && !is_short);
         let is_open = setting.total_steps.is_none() && params.plateau_cuts != Some(false);
         let plateau = StatisticalPlateau::try_new(statistical_plateau::Params::default(), setting, v);
@@ -124,11 +125,7 @@ impl Kind for Auto {
             evaluation,
             is_higher_better: mode == Some(Mode::Max),
             expects_evaluations,
-            search: searches.then_some(Search {
-                is_cautious: !is_full,
-                decision_lag: setting.decision_lag,
-                revision,
-            }),
+            search: searches.then_some(Search { is_cautious: !is_full, decision_lag: setting.decision_lag, revision }),
             climb: (revision.climbs && is_full && searches).then_some(Climb { revision }),
             is_short,
             cuts: params.plateau_cuts.unwrap_or(true),

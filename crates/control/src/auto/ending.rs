@@ -6,10 +6,10 @@ use super::{
     terms::Figures,
 };
 use crate::words::{Move, Observation, Outcome, Ruling};
-use lrs_model::{decision::Action, number::exact};
+use lrs_model::{decision::Action, number::exact, telemetry::LOSS};
 
-/// The relative loss of evaluation that a cooldown from a trusted rate may cost, at the pace at which the evaluation
-/// improves. A cooldown loses half of the progress of its steps, and a rate that is too low already should not be
+/// The relative loss that a cooldown from a trusted rate may cost, at the pace at which the evaluation improves, or the
+/// loss where there are too few evaluations. A cooldown loses half of the progress of its steps, and a rate that is too low already should not be
 /// lowered much.
 const AFFORDABLE: f64 = 0.02;
 
@@ -50,17 +50,21 @@ impl Auto {
             outcome.ruling = Some(self.ruling(state.scale, shape, reason.to_owned(), Figures::new()));
         } else if self.cools && self.search.is_none() && !state.is_paced && effective_step >= cooldown_start {
             state.is_paced = true;
-            let Some(pace) = state.hold.pace(share_of(self.revision.cooldown_share, total)).filter(|&pace| pace > 0.0)
-            else {
-                return;
+            let cooldown_steps = share_of(self.revision.cooldown_share, total);
+            let (what, pace) = match state.hold.pace(cooldown_steps) {
+                Some(pace) => (self.evaluation.as_str(), pace),
+                None => (LOSS, state.guard.pace(cooldown_steps).unwrap_or_default()),
             };
+            if pace <= 0.0 {
+                return;
+            }
             let share = self.revision.cooldown_share * (AFFORDABLE / pace);
             if share < self.revision.cooldown_share {
                 state.cooldown_share = share;
                 let figures = vec![("pace", pace), ("cooldown_share", share)];
                 let reason =
-                    "the evaluation still improves fast at the rate given: a shorter cooldown, which costs less";
-                outcome.ruling = Some(self.ruling(state.scale, self.held(share, 0), reason.to_owned(), figures));
+                    format!("{what} still improves fast at the rate given: a shorter cooldown, which costs less");
+                outcome.ruling = Some(self.ruling(state.scale, self.held(share, 0), reason, figures));
             }
         } else if effective_step + 1 >= total
             && !state.is_finished

@@ -141,20 +141,13 @@ impl HoldState {
         self.recent.iter().skip(self.recent.len().saturating_sub(count)).map(|(_, value)| *value).collect()
     }
 
-    /// How much the evaluation improves in `steps` steps at its present pace, relative to itself. Computed from the
-    /// medians of the two halves of the evaluations in the last `steps` steps; `None` for fewer than four of them.
+    /// How much the evaluation improves in `steps` steps at its present pace, relative to itself; `None` for fewer than
+    /// four evaluations in the last `steps` steps.
     pub(super) fn pace(&self, steps: u64) -> Option<f64> {
         let end = self.recent.back()?.0;
         let recent: Vec<_> = self.recent.iter().filter(|(step, _)| step.saturating_add(steps) >= end).collect();
         let values: Vec<f64> = recent.iter().map(|(_, value)| *value).collect();
-        let (first, second) = values.split_at(values.len() / 2);
-        let span = end.saturating_sub(recent.first()?.0);
-        if first.len() < 2 || span == 0 {
-            return None;
-        }
-        let size = median(&values).abs();
-        let gain = 2.0 * (median(first) - median(second)) * (exact(steps) / exact(span));
-        (size > 0.0).then(|| gain / size)
+        pace(&values, end.saturating_sub(recent.first()?.0), steps)
     }
 
     /// The remembered evaluations from step `since` on, in step order.
@@ -197,6 +190,18 @@ impl HoldState {
     pub(super) fn take_missing(&mut self) -> u64 {
         std::mem::take(&mut self.missing_since)
     }
+}
+
+/// How much values that span `span` steps improve in `steps` steps at that pace, relative to their size. Computed from
+/// the medians of their two halves; `None` for fewer than four values.
+pub(super) fn pace(values: &[f64], span: u64, steps: u64) -> Option<f64> {
+    let (first, second) = values.split_at(values.len() / 2);
+    if first.len() < 2 || span == 0 {
+        return None;
+    }
+    let size = median(values).abs();
+    let gain = 2.0 * (median(first) - median(second)) * (exact(steps) / exact(span));
+    (size > 0.0).then(|| gain / size)
 }
 
 /// The standard deviation of at least three evaluations around their trend, from second differences.
@@ -280,7 +285,8 @@ mod tests {
         assert!(!standings(&mut state, &values).contains(&Standing::Cut));
         // Nor do those between them that are no worse.
         let mut state = HoldState::new(0);
-        let values: Vec<f64> = (0..200).map(|i| if i % 3 == 0 { 10.0 - 0.01 * f64::from(i) } else { f64::NAN }).collect();
+        let values: Vec<f64> =
+            (0..200).map(|i| if i % 3 == 0 { 10.0 - 0.01 * f64::from(i) } else { f64::NAN }).collect();
         assert!(!standings(&mut state, &values).contains(&Standing::Cut));
     }
 

@@ -85,11 +85,7 @@ impl Auto {
                 } else {
                     "the search is over: the least rate that is as good as the best"
                 };
-                (
-                    reason,
-                    figures,
-                    self.held(state.cooldown_share, 0),
-                )
+                (reason, figures, self.held(state.cooldown_share, 0))
             }
         };
         outcome.ruling = Some(self.ruling(scale, shape, reason.to_owned(), figures));
@@ -107,7 +103,8 @@ impl Auto {
         state.from = when.effective_step;
         state.scale = 1.0;
         let steps = state.lossless;
-        let reason = format!("no loss has been reported for {steps} steps, so there is no search: the rate as it is given");
+        let reason =
+            format!("no loss has been reported for {steps} steps, so there is no search: the rate as it is given");
         let shape = self.held(state.cooldown_share, 0);
         outcome.ruling = Some(self.ruling(1.0, shape, reason, vec![("steps", exact(steps))]));
     }
@@ -115,18 +112,16 @@ impl Auto {
     /// Keeps copies while all is well, and backs off from a divergence.
     fn guard(&self, state: &mut AutoState, when: When, seen: Seen, outcome: &mut Outcome) {
         match seen {
-            Seen::Loss(loss) => {
-                match state.guard.observe_loss(when.step, loss, self.total_steps, self.can_restore()) {
-                    Sight::Fine => {}
-                    Sight::Copy(copy) => outcome.actions.push(Action::Keep(good_copy(copy))),
-                    Sight::Diverged { passed_over, median, lowest, deviation } => {
-                        let figures = vec![("median_loss", median), ("lowest_loss", lowest), ("deviation", deviation)];
-                        let reason =
-                            "the run has diverged: the loss is far above its lowest, so back, and on at half the rate";
-                        self.back_off(state, when, passed_over, reason.to_owned(), figures, outcome);
-                    }
+            Seen::Loss(loss) => match state.guard.observe_loss(when.step, loss, self.total_steps, self.can_restore()) {
+                Sight::Fine => {}
+                Sight::Copy(copy) => outcome.actions.push(Action::Keep(good_copy(copy))),
+                Sight::Diverged { passed_over, median, lowest, deviation } => {
+                    let figures = vec![("median_loss", median), ("lowest_loss", lowest), ("deviation", deviation)];
+                    let reason =
+                        "the run has diverged: the loss is far above its lowest, so back, and on at half the rate";
+                    self.back_off(state, when, passed_over, reason.to_owned(), figures, outcome);
                 }
-            }
+            },
             Seen::Lost { since } => {
                 let passed_over = state.guard.diverge();
                 if !self.can_restore() {
@@ -179,7 +174,9 @@ fn hopeless(since: u64, why: &str) -> Advice {
     Advice {
         topic: Topic::Stop,
         is_lasting: true,
-        reason: format!("no loss has been finite since step {since}, {why}: stop, and look at the data and the weights"),
+        reason: format!(
+            "no loss has been finite since step {since}, {why}: stop, and look at the data and the weights"
+        ),
         evidence: evidence(vec![("since_step", exact(since))]),
     }
 }

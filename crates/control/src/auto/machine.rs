@@ -13,8 +13,8 @@ use super::{
     terms::{Figures, evidence},
 };
 use crate::{
-    wording::brief,
     statistical_plateau::{StatisticalPlateau, StatisticalPlateauState},
+    wording::brief,
     words::{Move, Outcome, Ruling},
 };
 use lrs_model::{

@@ -20,8 +20,8 @@ use lrs_model::number::exact;
 use lrs_stats::{linear::standard_error, order::median};
 
 use super::{
-    revision::Revision,
     finite::Seen,
+    revision::Revision,
     terms::{Figures, When},
 };
 
@@ -92,14 +92,7 @@ impl Search {
     /// Takes in what was seen of the loss of a step that ran at the rate on trial. A stage lasts until it has enough
     /// finite losses, or they are no more to be had. `can_keep` says whether the trainer keeps copies; the rate found
     /// is divided by `caution`.
-    pub(super) fn observe(
-        self,
-        state: &mut SearchState,
-        when: When,
-        seen: Seen,
-        can_keep: bool,
-        caution: f64,
-    ) -> Next {
+    pub(super) fn observe(self, state: &mut SearchState, when: When, seen: Seen, can_keep: bool, caution: f64) -> Next {
         let Some(first) = state.first else { return self.probe(state, when, seen) };
         if state.ahead.is_some_and(|next| when.step >= next.begins_at) {
             // The losses of the stage's last steps have not been reported, so judge it without them.

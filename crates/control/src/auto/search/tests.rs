@@ -36,7 +36,7 @@ fn run(search: Search, loss: impl Fn(u64, f64) -> Option<f64>) -> Over {
         }
         let Some(loss) = loss(step, scale) else { continue };
         let when = When { step, effective_step: step + search.decision_lag };
-        match search.observe(&mut state, when, Some(loss), true, 1.0) {
+        match search.observe(&mut state, when, Seen::Loss(loss), true, 1.0) {
             Next::Stay => {}
             Next::Found { scale, from, .. } => return Over { scale, from, step: when.effective_step, stages },
             Next::Begin(_) | Next::Rise { .. } | Next::Restart(_) => {
@@ -140,7 +140,7 @@ fn losses_that_come_rarely_or_not_at_all_only_make_stages_longer() {
 
 /// Reports a loss at a decision lag of 8.
 fn see(state: &mut SearchState, step: u64, loss: f64) -> Next {
-    search(8).observe(state, When { step, effective_step: step + 8 }, Some(loss), true, 1.0)
+    search(8).observe(state, When { step, effective_step: step + 8 }, Seen::Loss(loss), true, 1.0)
 }
 
 #[test]
