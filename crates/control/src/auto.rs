@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     kind::Kind,
     statistical_plateau::{self, StatisticalPlateau, StatisticalPlateauState},
-    words::{Observation, Opening, Outcome, Setting, Status},
+    words::{Observation, Opening, Outcome, Ruling, Setting, Status},
 };
 use lrs_model::{
     controller::Mode,
@@ -32,6 +32,7 @@ mod guard;
 mod hold;
 mod losses;
 mod machine;
+mod progress;
 mod revision;
 mod search;
 mod terms;
@@ -44,6 +45,7 @@ use guard::GuardState;
 use hold::HoldState;
 pub use machine::{Auto, AutoState};
 use machine::{Phase, flat};
+use progress::Progress;
 use search::{LEAST_STEPS, Search, SearchState};
 use terms::When;
 
@@ -147,7 +149,8 @@ impl Kind for Auto {
             is_best_kept: false,
             cooldown_share: self.revision.cooldown_share,
             is_finished: false,
-            is_paced: false,
+            is_cooldown_set: false,
+            progress: Progress::default(),
             steps_seen: 0,
             evaluations_seen: 0,
             finite: FiniteState::default(),
@@ -237,8 +240,13 @@ impl Kind for Auto {
             self.observe_evaluation(state, when, value, &mut outcome);
         }
         self.watch_the_trend(state, observation, &mut outcome);
+        self.watch_the_progress(state, observation.effective_step, &mut outcome);
         self.watch_the_end(state, observation.effective_step, &mut outcome);
-        if !self.can_restore() {
+        let is_over = self.total_steps.is_some_and(|total| observation.effective_step >= total);
+        if is_over && matches!(outcome.ruling, Some(Ruling::Move(_))) {
+            outcome.ruling = None;
+        }
+        if is_over || !self.can_restore() {
             outcome.actions.clear();
         }
         outcome
@@ -263,6 +271,7 @@ impl Auto {
             Phase::Search(search) => search.begin_stage_again(),
             Phase::Hold => {
                 state.guard.forget_losses();
+                state.progress.forget_losses();
                 state.climb.iter_mut().for_each(|climb| climb.begin_at(step + 1));
             }
         }

@@ -3,15 +3,11 @@
 use super::{
     copies::BEST,
     machine::{Auto, AutoState, CUT, Phase, flat},
+    progress::{EARLIEST, LATEST},
     terms::Figures,
 };
 use crate::words::{Move, Observation, Outcome, Ruling};
-use lrs_model::{decision::Action, number::exact, telemetry::LOSS};
-
-/// The relative loss that a cooldown from a trusted rate may cost, at the pace at which the evaluation improves, or the
-/// loss where there are too few evaluations. A cooldown loses half of the progress of its steps, and a rate that is too low already should not be
-/// lowered much.
-const AFFORDABLE: f64 = 0.02;
+use lrs_model::{decision::Action, number::exact};
 
 impl Auto {
     /// Cuts the rate on a plateau of the loss, where a training has no horizon and no evaluations.
@@ -33,8 +29,38 @@ impl Auto {
         }
     }
 
-    /// Cools a training without evaluations down over its last half, shortens a cooldown that would cost too much, and
-    /// ends a training that keeps copies with the best of them.
+    /// Begins the cooldown of a trusted rate once the loss has slowed down, and puts it off while the loss has not.
+    pub(super) fn watch_the_progress(&self, state: &mut AutoState, effective_step: u64, outcome: &mut Outcome) {
+        let Some(total) = self.total_steps.filter(|_| self.cools && self.search.is_none()) else { return };
+        let done = share_done(effective_step, total);
+        let is_settled = state.is_cooldown_set || self.is_cooling(state, effective_step);
+        if is_settled || !(EARLIEST..LATEST).contains(&done) || outcome.ruling.is_some() {
+            return;
+        }
+        let Some(pace) = state.progress.pace(total) else { return };
+        let reason = if pace.is_slow() {
+            state.is_cooldown_set = true;
+            state.cooldown_share = 1.0 - done;
+            "the loss has slowed down: the cooldown begins"
+        } else if self.is_cooling(state, effective_step + 1) {
+            state.cooldown_share = 1.0 - LATEST;
+            "the loss still falls fast: the cooldown begins later"
+        } else {
+            return;
+        };
+        let figures = vec![("pace", pace.now), ("mean_pace", pace.mean), ("pace_error", pace.error)];
+        let shape = self.held(state.cooldown_share, 0);
+        outcome.ruling = Some(self.ruling(state.scale, shape, reason.to_owned(), figures));
+    }
+
+    /// Whether the cooldown has begun at this step, or the training has ended.
+    pub(super) fn is_cooling(&self, state: &AutoState, step: u64) -> bool {
+        let share = if self.cools { state.cooldown_share } else { 0.0 };
+        self.total_steps.is_some_and(|total| 1.0 - share_done(step, total) <= share)
+    }
+
+    /// Cools a training without evaluations down over its last half, and ends a training that keeps copies with the best
+    /// of them.
     pub(super) fn watch_the_end(&self, state: &mut AutoState, effective_step: u64, outcome: &mut Outcome) {
         let Some(total) = self.total_steps else { return };
         if matches!(state.phase, Phase::Search(_)) || matches!(outcome.ruling, Some(Ruling::Move(_))) {
@@ -42,30 +68,11 @@ impl Auto {
         }
         let is_blind = state.evaluations_seen == 0 && self.search.is_some();
         let is_halfway = 2 * effective_step >= total;
-        let cooldown_start = total - share_of(self.revision.cooldown_share, total);
         if self.cools && is_blind && state.cooldown_share < self.revision.blind_cooldown_share && is_halfway {
             state.cooldown_share = self.revision.blind_cooldown_share;
             let reason = "no evaluation has been reported: the second half of the training is cooldown";
             let shape = self.held(state.cooldown_share, 0);
             outcome.ruling = Some(self.ruling(state.scale, shape, reason.to_owned(), Figures::new()));
-        } else if self.cools && self.search.is_none() && !state.is_paced && effective_step >= cooldown_start {
-            state.is_paced = true;
-            let cooldown_steps = share_of(self.revision.cooldown_share, total);
-            let (what, pace) = match state.hold.pace(cooldown_steps) {
-                Some(pace) => (self.evaluation.as_str(), pace),
-                None => (LOSS, state.guard.pace(cooldown_steps).unwrap_or_default()),
-            };
-            if pace <= 0.0 {
-                return;
-            }
-            let share = self.revision.cooldown_share * (AFFORDABLE / pace);
-            if share < self.revision.cooldown_share {
-                state.cooldown_share = share;
-                let figures = vec![("pace", pace), ("cooldown_share", share)];
-                let reason =
-                    format!("{what} still improves fast at the rate given: a shorter cooldown, which costs less");
-                outcome.ruling = Some(self.ruling(state.scale, self.held(share, 0), reason, figures));
-            }
         } else if effective_step + 1 >= total
             && !state.is_finished
             && state.is_best_kept
@@ -85,12 +92,7 @@ impl Auto {
     }
 }
 
-/// The number of steps that make this share of `steps`.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "steps are exact in f64, and the share lies in [0, 1]"
-)]
-fn share_of(share: f64, steps: u64) -> u64 {
-    (share * exact(steps)) as u64
+/// The share of a training of `total_steps` that is done before this step.
+fn share_done(step: u64, total_steps: u64) -> f64 {
+    (exact(step) / exact(total_steps)).min(1.0)
 }

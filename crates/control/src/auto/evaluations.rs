@@ -22,7 +22,8 @@ impl Auto {
         state.evaluations_seen += 1;
         let is_searching = matches!(state.phase, Phase::Search(_));
         let value = self.lower_is_better(value);
-        match state.hold.observe(when.step, value, self.total_steps, is_searching || !self.cuts) {
+        let is_patient = is_searching || !self.cuts || self.is_cooling(state, when.effective_step);
+        match state.hold.observe(when.step, value, self.total_steps, is_patient) {
             Standing::Best if self.keeps_best => {
                 state.is_best_kept = true;
                 // Keep the best before any other action restores an earlier state.

@@ -13,12 +13,8 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    copies::COPIES,
-    hold::{pace, scatter},
-};
-use lrs_model::number::exact;
-use lrs_stats::order::{NORMAL, median, median_and_mad};
+use super::copies::COPIES;
+use lrs_stats::order::{NORMAL, median_and_mad};
 
 /// How many finite norms are remembered, how many make a bound, and after how many the bound is computed again.
 const NORMS: usize = 64;
@@ -38,10 +34,6 @@ const LOST_GAIN: f64 = 0.5;
 /// A copy is taken within `NEAR` deviations of the lowest loss, and is good if the loss stays within `STAYED` of them.
 const NEAR: f64 = 2.0;
 const STAYED: f64 = 4.0;
-/// The pace of the loss is known for at most this many times the steps that it is computed from, if the loss improved by
-/// this many standard errors.
-const FEW: u64 = 5;
-const CLEAR: f64 = 2.0;
 /// Copies are at least a twentieth of the training apart.
 const COPY_SHARE: u64 = 20;
 const MIN_COPY_STEPS: u64 = 20;
@@ -159,19 +151,6 @@ impl GuardState {
             return Sight::Copy(copy);
         }
         Sight::Fine
-    }
-
-    /// How much the loss improves in `steps` steps at its present pace, relative to itself. `None` if the losses that are
-    /// remembered are few for so many steps, or hardly improve by more than their error.
-    pub(super) fn pace(&self, steps: u64) -> Option<f64> {
-        let losses: Vec<f64> = self.losses.iter().copied().collect();
-        let span = losses.len() as u64;
-        if span < *WINDOW.start() || FEW * span < steps {
-            return None;
-        }
-        let error = 2.0 * scatter(&losses) / exact(span).sqrt();
-        let (first, second) = losses.split_at(losses.len() / 2);
-        (median(first) - median(second) > CLEAR * error).then(|| pace(&losses, span, steps)).flatten()
     }
 
     /// Notes a divergence. Returns how many copies to pass over.

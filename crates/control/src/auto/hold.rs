@@ -91,9 +91,9 @@ impl HoldState {
     /// Takes in an evaluation at `step`; lower is better. An evaluation that is not finite is missing: it is neither good
     /// nor bad.
     ///
-    /// During a search (`is_searching`) a new best is noted, and no evaluation counts as bad. Patience begins with the
+    /// Where nothing is to be cut (`is_patient`) a new best is noted, and no evaluation counts as bad. Patience begins with the
     /// first evaluation.
-    pub(super) fn observe(&mut self, step: u64, value: f64, total_steps: Option<u64>, is_searching: bool) -> Standing {
+    pub(super) fn observe(&mut self, step: u64, value: f64, total_steps: Option<u64>, is_patient: bool) -> Standing {
         if !value.is_finite() {
             if self.missing == 0 {
                 self.missing_from = step;
@@ -109,7 +109,7 @@ impl HoldState {
             self.missing_since = 0;
             return Standing::Best;
         }
-        if is_searching {
+        if is_patient {
             return Standing::Wait;
         }
         self.bad_eval_count += 1;
@@ -139,15 +139,6 @@ impl HoldState {
     /// The newest `count` evaluations, or fewer if there are fewer, in step order.
     fn newest(&self, count: usize) -> Vec<f64> {
         self.recent.iter().skip(self.recent.len().saturating_sub(count)).map(|(_, value)| *value).collect()
-    }
-
-    /// How much the evaluation improves in `steps` steps at its present pace, relative to itself; `None` for fewer than
-    /// four evaluations in the last `steps` steps.
-    pub(super) fn pace(&self, steps: u64) -> Option<f64> {
-        let end = self.recent.back()?.0;
-        let recent: Vec<_> = self.recent.iter().filter(|(step, _)| step.saturating_add(steps) >= end).collect();
-        let values: Vec<f64> = recent.iter().map(|(_, value)| *value).collect();
-        pace(&values, end.saturating_sub(recent.first()?.0), steps)
     }
 
     /// The remembered evaluations from step `since` on, in step order.
@@ -190,18 +181,6 @@ impl HoldState {
     pub(super) fn take_missing(&mut self) -> u64 {
         std::mem::take(&mut self.missing_since)
     }
-}
-
-/// How much values that span `span` steps improve in `steps` steps at that pace, relative to their size. Computed from
-/// the medians of their two halves; `None` for fewer than four values.
-pub(super) fn pace(values: &[f64], span: u64, steps: u64) -> Option<f64> {
-    let (first, second) = values.split_at(values.len() / 2);
-    if first.len() < 2 || span == 0 {
-        return None;
-    }
-    let size = median(values).abs();
-    let gain = 2.0 * (median(first) - median(second)) * (exact(steps) / exact(span));
-    (size > 0.0).then(|| gain / size)
 }
 
 /// The standard deviation of at least three evaluations around their trend, from second differences.
@@ -251,20 +230,6 @@ mod tests {
         let scattered: Vec<f64> = line.iter().zip(noise).map(|(value, noise)| value + noise).collect();
         standings(&mut state, &scattered);
         assert!((0.1..0.9).contains(&state.error()), "{}", state.error());
-    }
-
-    #[test]
-    fn the_pace_is_that_of_a_line_and_none_of_a_constant() {
-        let mut state = HoldState::new(0);
-        let line: Vec<f64> = (0..40).map(|i| 100.0 - f64::from(i)).collect();
-        standings(&mut state, &line);
-        // A fall of 1 every 20 steps is a fall of 10 in 200 steps, from about 66.
-        let pace = state.pace(200).unwrap();
-        assert!((0.13..0.18).contains(&pace), "{pace}");
-        let mut flat = HoldState::new(0);
-        standings(&mut flat, &[2.0; 40]);
-        assert_eq!(flat.pace(200), Some(0.0));
-        assert_eq!(flat.pace(20), None);
     }
 
     #[test]

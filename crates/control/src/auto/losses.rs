@@ -32,6 +32,9 @@ impl Auto {
             outcome.ruling = Some(Ruling::Advice(hopeless(since, why)));
             return;
         }
+        if let (Seen::Loss(loss), Some(total), None) = (seen, self.total_steps, self.search) {
+            state.progress.observe(loss, total);
+        }
         let is_blind = !self.expects_evaluations && state.evaluations_seen == 0;
         match (&mut state.phase, self.search) {
             (Phase::Search(search), Some(machine)) => {
@@ -161,6 +164,7 @@ impl Auto {
         outcome.actions.push(Action::Restore(place));
         Self::end_the_climb(state, outcome);
         state.finite.begin_again();
+        state.progress.forget_losses();
         state.scale *= CUT;
         state.from = when.effective_step;
         let ramp_steps = self.total_steps.map_or(OPEN_REWARM_STEPS, |total| total / REWARM_SHARE);

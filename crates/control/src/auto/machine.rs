@@ -8,6 +8,7 @@ use super::{
     finite::FiniteState,
     guard::GuardState,
     hold::HoldState,
+    progress::Progress,
     revision::Revision,
     search::{Search, SearchState},
     terms::{Figures, evidence},
@@ -71,8 +72,9 @@ pub struct AutoState {
     /// The share of the training that the cooldown takes.
     pub(super) cooldown_share: f64,
     pub(super) is_finished: bool,
-    /// Whether the cooldown of a trusted rate has been fitted to the pace of the evaluation.
-    pub(super) is_paced: bool,
+    /// Whether the loss has slowed down, so that the cooldown of a trusted rate has begun.
+    pub(super) is_cooldown_set: bool,
+    pub(super) progress: Progress,
     pub(super) steps_seen: u64,
     pub(super) evaluations_seen: u64,
     pub(super) finite: FiniteState,
