@@ -7,9 +7,11 @@ use lrs_engine::{Directive, job::Job, timeline::Timeline};
 use lrs_model::{
     controller::Mode,
     decision::{Action, Decision},
+    schedule::ScheduleSpec,
     spec::{Group, Objective, Spec, Tier},
     telemetry::{Report, SKIPPED, Sample},
 };
+use serde_json::json;
 
 const DIMENSIONS: usize = 16;
 const MOMENTUM: f64 = 0.9;
@@ -207,7 +209,18 @@ fn loss(weights: &[f64; DIMENSIONS]) -> f64 {
 
 /// The final loss of the same training at one rate throughout, cut short where it diverges.
 pub fn constant(rate: f64, steps: u64, seed: u64) -> f64 {
-    let plain = Spec { controllers: Vec::new(), objective: None, ..spec(rate, Tier::Rates, steps) };
+    without_controllers(rate, steps, seed, ScheduleSpec::Base(1.0))
+}
+
+/// The final loss of the same training under a cosine with a warm-up, from the peak `rate`.
+pub fn cosine(rate: f64, steps: u64, seed: u64) -> f64 {
+    let schedule = ScheduleSpec::named("cosine", json!({}));
+    let warmup = json!({"warmup_steps": steps / 20, "schedule": schedule});
+    without_controllers(rate, steps, seed, ScheduleSpec::named("warmup", warmup))
+}
+
+fn without_controllers(rate: f64, steps: u64, seed: u64, schedule: ScheduleSpec) -> f64 {
+    let plain = Spec { controllers: Vec::new(), objective: None, schedule, ..spec(rate, Tier::Rates, steps) };
     Run::new(&plain, Habits::default(), seed).train_until(steps).loss().min(1e3)
 }
 
