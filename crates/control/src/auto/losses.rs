@@ -8,7 +8,10 @@ use super::{
     search::{Next, Origin},
     terms::{Figures, When, evidence},
 };
-use crate::words::{Advice, Outcome, Ruling};
+use crate::{
+    wording::brief,
+    words::{Advice, Outcome, Ruling},
+};
 use lrs_model::{
     decision::{Action, Topic},
     number::exact,
@@ -55,21 +58,27 @@ impl Auto {
     fn search_on(&self, state: &mut AutoState, effective_step: u64, next: Next, is_blind: bool, outcome: &mut Outcome) {
         let Phase::Search(search) = &state.phase else { return };
         let (scale, stages, ceiling) = (search.scale(), search.stages(), search.ceiling());
+        let rate = |scale: f64| brief(self.named_base_lr() * scale);
         let (reason, figures, shape) = match next {
             Next::Stay => return,
-            Next::Begin(figures) => {
-                ("the first loss is known: the search begins far below the rate given", figures, flat())
-            }
+            Next::Begin(figures) => (
+                format!("the first loss is known: {} is tried, far below the rate given", rate(scale)),
+                figures,
+                flat(),
+            ),
             Next::Rise { kept, figures } => {
                 outcome.actions.push(Action::Keep(stage_copy(kept)));
-                ("this rate does no harm: the next stage tries a higher one", figures, flat())
+                (format!("the rate does no harm: {} is tried", rate(scale)), figures, flat())
             }
             Next::Restart(figures) => {
                 state.finite.begin_again();
                 outcome.actions.push(Action::Restore(START.to_owned()));
-                ("even the lowest rate is too high: the search begins anew, much lower", figures, flat())
+                let reason =
+                    format!("even the lowest rate is too high: back to the start, and {} is tried", rate(scale));
+                (reason, figures, flat())
             }
             Next::Found { scale, from, is_given, figures } => {
+                let reason = search.story(self.named_base_lr(), scale, is_given);
                 match from {
                     Origin::Here => {}
                     Origin::Start => outcome.actions.push(Action::Restore(START.to_owned())),
@@ -83,15 +92,10 @@ impl Auto {
                 state.scale = scale;
                 state.cooldown_share =
                     if is_blind { self.revision.blind_cooldown_share } else { self.revision.cooldown_share };
-                let reason = if is_given {
-                    "the search has run out of steps, and no rate was too high: the rate given"
-                } else {
-                    "the search is over: the least rate that is as good as the best"
-                };
                 (reason, figures, self.held(state.cooldown_share, 0))
             }
         };
-        outcome.ruling = Some(self.ruling(scale, shape, reason.to_owned(), figures));
+        outcome.ruling = Some(self.ruling(scale, shape, reason, figures));
     }
 
     /// Ends a search that gets no losses: the rates are those that are given.

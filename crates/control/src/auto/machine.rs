@@ -122,6 +122,11 @@ impl Auto {
         self.base_lrs.iter().map(|base_lr| base_lr * scale).collect()
     }
 
+    /// The base rate that reasons name: that of the first group that trains.
+    pub(super) fn named_base_lr(&self) -> f64 {
+        self.base_lrs.iter().copied().find(|base_lr| *base_lr > 0.0).unwrap_or_default()
+    }
+
     /// The shape of held rates: up over `ramp_steps`, and down over the cooldown `share` at the end.
     pub(super) fn held(&self, share: f64, ramp_steps: u64) -> RateShape {
         RateShape { ramp_steps, cooldown_share: self.cools.then_some(share), ..RateShape::default() }
@@ -130,9 +135,7 @@ impl Auto {
     /// That the given rate is trusted, in words.
     pub(super) fn trust(&self) -> String {
         let steps = self.total_steps.unwrap_or_default();
-        let rates: Vec<String> = self.base_lrs.iter().take(3).map(|rate| brief(*rate)).collect();
-        let more = if self.base_lrs.len() > 3 { ", …" } else { "" };
-        format!("trusts {}{more}: {steps} steps are too few to search", rates.join(", "))
+        format!("trusts {}: {steps} steps are too few to search", brief(self.named_base_lr()))
     }
 
     pub(super) fn ruling(&self, scale: f64, shape: RateShape, reason: String, figures: Figures) -> Ruling {

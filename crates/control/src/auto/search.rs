@@ -28,6 +28,7 @@ use super::{
 mod choice;
 mod stage;
 mod state;
+mod story;
 
 use stage::{CLEAR, Stage};
 pub(super) use state::SearchState;
