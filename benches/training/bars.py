@@ -13,7 +13,7 @@ from tables import CAP, geomean, rounded
 NEVER_WORSE, FOUND = (1.00, 1.05), (1.04, 1.12)
 SEARCH_PAYS_FROM = 1000
 TIERS = dict(lrs=2, lrs_lag8=2, lrs_lag32=2, lrs_tier1=1, lrs_tier0=0)
-LAGS = dict(lrs=1, lrs_lag8=8, lrs_lag32=32)
+LAGS = ("lrs", "lrs_lag8", "lrs_lag32")
 
 
 class Row(NamedTuple):
@@ -34,12 +34,10 @@ def ratios(results, anchors, arms):
         for arm in TIERS:
             for scenario in SCENARIOS:
                 cell = cells.get(f"{arm}/{scenario}") if arm in arms else None
-                if not cell:
-                    continue
                 against, reference = "cosine", cells.get(f"cosine/{SCENARIOS[scenario].as_open or scenario}")
                 if scenario in WRONG_RATES and TIERS[arm] == 2 and T >= SEARCH_PAYS_FROM:
                     against, reference = "anchor", dict(mean=anchors[name]["best_value"])
-                if reference:
+                if cell and reference:
                     ratio = min(cell["mean"] / reference["mean"], CAP)
                     found.append(Row(arm, name, T, scenario, against, ratio))
     return found
@@ -54,7 +52,8 @@ def bars(results, anchors, arms):
         right=verdict(right, NEVER_WORSE),
         **wrong(mine),
         wrong_by_rate={each: wrong(row for row in mine if row.scenario == each) for each in WRONG_RATES},
-        interference={each: verdict([row for row in mine if row.scenario == each], NEVER_WORSE) for each in INTERFERENCE},
+        interference={each: verdict([row for row in mine if row.scenario == each], NEVER_WORSE)
+                      for each in INTERFERENCE},
         by_length={T: both(row for row in mine if row.T == T) for T in sorted({row.T for row in mine})},
         by_arm={arm: both(row for row in every if row.arm == arm) for arm in TIERS if arm in arms},
         peers=peers(results, anchors, arms))
@@ -76,14 +75,15 @@ def peers(results, anchors, arms):
     """The service at the right rate over each peer, by lag: below 1 it is ahead."""
     out = {}
     for arm in LAGS:
-        for peer in sorted({peer for name in results for peer in anchors[name].get("peers", {})}):
-            rows = [Row(arm, name, anchors[name]["T"], "m1", peer,
-                        min(cells[f"{arm}/m1"]["mean"] / anchors[name]["peers"][peer]["mean"], CAP))
-                    for name, cells in results.items() if f"{arm}/m1" in cells and peer in anchors[name].get("peers", {})]
-            if rows and arm in arms:
-                is_tuned = peer.endswith("_best")
-                out.setdefault(arm, {})[peer] = verdict(rows, (1.0, CAP) if is_tuned else (1.0, 1.0))
-    return out
+        for name, cells in results.items():
+            for peer, reached in anchors[name].get("peers", {}).items():
+                if arm in arms and f"{arm}/m1" in cells:
+                    ratio = min(cells[f"{arm}/m1"]["mean"] / reached["mean"], CAP)
+                    row = Row(arm, name, anchors[name]["T"], "m1", peer, ratio)
+                    out.setdefault(arm, {}).setdefault(peer, []).append(row)
+    goals = {True: (1.0, CAP), False: (1.0, 1.0)}
+    return {arm: {peer: verdict(rows, goals[peer.endswith("_best")]) for peer, rows in of.items()}
+            for arm, of in out.items()}
 
 
 def verdict(rows, goal):

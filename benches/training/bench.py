@@ -19,7 +19,7 @@ DEFAULT_SETS = "tuning,deciding"
 def parsed():
     parser = argparse.ArgumentParser(description="Trains workloads under `lrs serve`, and compares.")
     parser.add_argument("--set", default=DEFAULT_SETS,
-                        help=f"folders with a workloads.py, here or elsewhere, separated by commas; default: {DEFAULT_SETS}")
+                        help=f"folders with a workloads.py, here or elsewhere; default: {DEFAULT_SETS}")
     parser.add_argument("--anchors", type=Path, help="hand-tuned anchors; default: anchors.json in each folder")
     parser.add_argument("--seeds", type=int, default=3, help="how many, from 0")
     parser.add_argument("--names", default="", help="only these workloads, separated by commas")
@@ -90,7 +90,8 @@ def main():
             if args.out:
                 args.out.parent.mkdir(parents=True, exist_ok=True)
                 args.out.write_text(json.dumps(results))
-    scenarios = [each for each in SCENARIOS if any(key.endswith(f"/{each}") for cells in results.values() for key in cells)]
+    run = {key.partition("/")[2] for cells in results.values() for key in cells}
+    scenarios = [each for each in SCENARIOS if each in run]
     tables.show(results, anchors, args.arms, scenarios)
     found = bars.bars(results, anchors, args.arms)
     bars.show(found)

@@ -3,11 +3,11 @@
 The best of three rates is chosen like an anchor's: on the steering rows, over all seeds. Weight decay and momentum are
 the workload's.
 """
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Callable
 
 import dadaptation
-import numpy as np
 import prodigyopt
 import schedulefree
 
@@ -56,7 +56,7 @@ def one(shape):
 
 PEERS = dict(
     schedulefree=Peer(schedule_free, schedules.const, lambda w: [default_rate(w)]),
-    schedulefree_best=Peer(lambda w, p, rate: schedule_free(w, p, rate, schedules.WARM_UP_SHARE), schedules.const,
+    schedulefree_best=Peer(functools.partial(schedule_free, warmup_share=schedules.WARM_UP_SHARE), schedules.const,
                            lambda w: [default_rate(w) * factor for factor in (0.3, 1, 3)]),
     prodigy=Peer(prodigy, one(schedules.const), lambda w: [1.0]),
     prodigy_best=Peer(prodigy_tuned, one(schedules.cosine_without_warm_up), lambda w: [0.5, 1.0, 2.0]),
@@ -69,8 +69,7 @@ def measured(workload, peer, seeds, figures):
     """The figures of the best of a peer's rates."""
     tried = []
     for rate in peer.rates(workload):
-        def optimizer(w, parameters, rate=rate):
-            return peer.make(w, parameters, rate)
-        runs = [workload.run_open(seed, np.asarray(peer.shape(workload.T, rate)), optimizer) for seed in seeds]
+        make = functools.partial(peer.make, rate=rate)
+        runs = [workload.run_open(seed, peer.shape(workload.T, rate), make) for seed in seeds]
         tried.append(figures(rate, runs))
     return min(tried, key=lambda each: each["steer"])

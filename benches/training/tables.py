@@ -20,7 +20,7 @@ def show(results, anchors, arms, scenarios):
         print("\nother authors' optimizers: score / best hand-tuned (the best of three rates)\n")
         table(list(dict.fromkeys(peers)), results, lambda name, peer: peer_and_rate(anchors, name, peer))
     for arm in arms:
-        both = [scenario for scenario in scenarios if has(results, arm, [scenario]) and has(results, "const", [scenario])]
+        both = [each for each in scenarios if has(results, arm, [each]) and has(results, "const", [each])]
         if arm != "const" and both:
             print(f"\n{arm}: score / that of the rate given, kept throughout\n")
             table(both, results, lambda name, scenario: ratio(results, name, (arm, scenario), ("const", scenario)))
@@ -85,7 +85,8 @@ def peer_and_rate(anchors, name, peer):
     found = anchors[name].get("peers", {}).get(peer)
     if not found:
         return None
-    return min(found["mean"] / anchors[name]["best_value"], CAP), f"({found['lr']:.3g})" if peer.endswith("_best") else ""
+    rate = f"({found['lr']:.3g})" if peer.endswith("_best") else ""
+    return min(found["mean"] / anchors[name]["best_value"], CAP), rate
 
 
 def score_and_steps(results, anchors, name, arm, scenario):

@@ -96,11 +96,13 @@ class TorchWorkload:
         switch = getattr(self.optim, "train" if is_training else "eval", None)
         if switch:
             switch()
-            if not is_training and any(isinstance(m, torch.nn.modules.batchnorm._BatchNorm) for m in self.model.modules()):
-                self.refresh_statistics()
+        if switch and not is_training:
+            self.refresh_statistics()
 
     def refresh_statistics(self, batches=50):
         """Brings batch norms' running statistics to the weights at which the optimizer evaluates."""
+        if not any(name.endswith("running_mean") for name, _ in self.model.named_buffers()):
+            return
         random, self.random = self.random, torch.Generator().manual_seed(0)
         self.model.train()
         with torch.no_grad():

@@ -38,7 +38,8 @@ def shifted(x, random):
     down, right = torch.randint(3, (2, len(x)), generator=random)
     rows = (down[:, None] + torch.arange(height))[:, None, :, None]
     columns = (right[:, None] + torch.arange(width))[:, None, None, :]
-    return padded[torch.arange(len(x))[:, None, None, None], torch.arange(x.shape[1])[None, :, None, None], rows, columns]
+    image, channel = torch.arange(len(x))[:, None, None, None], torch.arange(x.shape[1])[None, :, None, None]
+    return padded[image, channel, rows, columns]
 
 
 class Digits(TorchClassifier):

@@ -11,7 +11,7 @@ LENGTHS = (60, 200, 1000, 5000, 20000)
 
 def layers(*sizes, dropout):
     parts = []
-    for i, o in zip(sizes[:-2], sizes[1:-1]):
+    for i, o in zip(sizes[:-2], sizes[1:-1], strict=True):
         parts += [nn.Linear(i, o), nn.ReLU(), nn.Dropout(dropout)]
     return nn.Sequential(*parts, nn.Linear(*sizes[-2:]))
 
@@ -23,7 +23,8 @@ class Classes(TorchClassifier):
 
     def data(self):
         x, y = sklearn.datasets.make_classification(
-            34000, 24, n_informative=12, n_redundant=6, n_classes=5, n_clusters_per_class=3, flip_y=0.08, random_state=7)
+            34000, 24, n_informative=12, n_redundant=6, n_classes=5, n_clusters_per_class=3, flip_y=0.08,
+            random_state=7)
         self.keep(x / x.std(0), y, 4000, 7)
 
     def network(self):
@@ -57,6 +58,28 @@ class Price(TorchWorkload):
         return nn.functional.mse_loss(model(batch[0])[:, 0], batch[1])
 
     val = loss
+
+
+class Accumulating:
+    """Four batches a step, and a trainer that reports the loss of the last one, as many do."""
+
+    T, accumulate = 600, 4
+
+    def reported(self, losses):
+        return losses[-1]
+
+
+class HalfPrecision:
+    """Forward and backward in bfloat16, weights and optimizer in single precision."""
+
+    T = 1000
+
+    def loss(self, model, batch):
+        with torch.autocast("cpu", torch.bfloat16):
+            return super().loss(model, batch).float()
+
+    def val(self, model, rows):
+        return self.loss(model, rows)
 
 
 def of_all_lengths(kind, prefix):

@@ -65,15 +65,20 @@ class CharGPT(TorchWorkload):
 
     T, lr0, wd, max_norm = 600, 3e-3, 0.1, 1.0
     letters = "abcdefghijklm"
-    width, depth, heads, context, rows, validation_rows = 96, 3, 4, 64, 8, 96
+    width, depth, heads, context, rows, validation_rows = 96, 3, 4, 48, 6, 128
 
     def data(self):
         train, held_out = map(characters, sources(self.letters))
         self.text = train
+        self.split(held_out)
+
+    def split(self, held_out):
+        """Windows of the held-out text that steer, and others that score."""
         starts = torch.randint(len(held_out) - self.context - 1, (self.validation_rows,),
                                generator=torch.Generator().manual_seed(0))
         windows = self.windows(held_out, starts)
-        self.steering, self.scoring = windows[0::2], windows[1::2]
+        # The score is of the end alone, so it can afford more rows.
+        self.steering, self.scoring = windows[:32], windows[32:]
 
     def windows(self, text, starts):
         return text[starts[:, None] + torch.arange(self.context + 1)]

@@ -1,5 +1,5 @@
 """What people train, small: the set that the closed loop may be tuned on. `deciding` has the same kinds."""
-from kinds import images, tabular, text
+from kinds import adapted, images, moving, tabular, text
 
 
 class GPT(text.CharGPT):
@@ -10,4 +10,25 @@ class ResNet(images.Digits):
     name = "resnet_digits"
 
 
-ALL = [GPT, ResNet, *tabular.of_all_lengths(tabular.Classes, "mlp_classes")]
+class FineTuning(adapted.Prose):
+    name = "finetune_prose"
+
+
+class GAN(moving.GAN):
+    name = "gan_ring"
+
+
+class Reinforce(moving.Bandit):
+    name = "reinforce_digits"
+
+
+class Accumulation(tabular.Accumulating, tabular.Classes):
+    name, rows = "accumulate_classes", 16
+
+
+class HalfPrecision(tabular.HalfPrecision, tabular.Classes):
+    name = "bf16_classes"
+
+
+ALL = [GPT, ResNet, *tabular.of_all_lengths(tabular.Classes, "mlp_classes"), FineTuning, GAN, Reinforce, Accumulation,
+       HalfPrecision]
