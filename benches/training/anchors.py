@@ -80,10 +80,11 @@ def anchors_of(workload):
                         best_value=tuned[best]["best"]["mean"])
 
 
-def peers_of(workload):
-    from peers import PEERS, measured
+def peers_of(workload, anchors):
+    from peers import PEERS, measured  # PyTorch: not for workloads over JAX
 
-    return {name: measured(workload, peer, SEEDS, figures) for name, peer in PEERS.items()}
+    scheduled = anchors["cosine"]["best"]["lr"]
+    return {name: measured(workload, peer, scheduled, SEEDS, figures) for name, peer in PEERS.items()}
 
 
 def main():
@@ -104,7 +105,7 @@ def main():
         if args.peers:
             if not known:
                 raise SystemExit(f"{kind.name} has no anchors yet")
-            known["peers"] = peers_of(workload)
+            known["peers"] = peers_of(workload, known)
         else:
             anchors[kind.name] = anchors_of(workload) | {k: v for k, v in (known or {}).items() if k == "peers"}
         args.out.write_text(json.dumps(anchors))

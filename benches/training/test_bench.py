@@ -181,7 +181,7 @@ class TorchTest(unittest.TestCase):
             workload.opt = opt
             untrained = workload.run_open(0, schedules.const(1, 0.0))[2][-1]
             for name, peer in PEERS.items():
-                rate = peer.rates(workload)[0]
+                rate = peer.rates(workload, 0.01)[0]
                 make = functools.partial(peer.make, rate=rate)
                 _, _, scores = workload.run_open(0, peer.shape(workload.T, rate), make)
                 self.assertNotEqual(scores[-1], untrained, (opt, name))
