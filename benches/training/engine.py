@@ -4,10 +4,11 @@ A workload is a class with
 
   name, T, eval_every                     its name, its number of steps, steps between evaluations
   init(seed)                              starts a run
-  step(lr, gscale=1, clip=inf) -> (loss, grad_norm, extra)
+  step(lr, gscale=1, clip=inf, skip_above=inf) -> (loss, grad_norm, extra)
         Loss and norm are of this step's batch, before the update, which then uses `lr`. `gscale` multiplies the
         gradient (fault injection), `clip` bounds its global norm. An update whose loss or gradient norm is not finite
-        is skipped, as every client must do by itself.
+        is skipped, as every client must do by itself, and one whose norm is greater than `skip_above`, which only
+        policies of a trainer that does not clip ask for.
   eval() -> validation loss on the steering rows; score() -> the same on rows that no controller and no tuner sees
   snapshot(), restore(s)                  takes and puts back parameters and optimizer state
   run_open(seed, rates)                   a whole run; optional, anchors.py needs it
@@ -71,7 +72,7 @@ class Workload:
             return p, (zeros,), k2
         return p, (zeros, tmap(jnp.zeros_like, p), jnp.zeros((), jnp.float32)), k2
 
-    def step_state(self, state, lr, gscale, clip):
+    def step_state(self, state, lr, gscale, clip, skip_above=jnp.inf):
         p, o, key = state
         key, sub = jax.random.split(key)
         # Two halves of the batch, because the gradient noise scale comes from their norms.
@@ -81,13 +82,13 @@ class Workload:
         g = tmap(lambda x: jnp.mean(x, 0) * gscale, grads)
         g2_small, g2_big = gsq(grads) / 2, gsq(g)
         norm = jnp.sqrt(g2_big)
-        is_finite = jnp.isfinite(loss) & jnp.isfinite(norm)
+        is_sound = jnp.isfinite(loss) & jnp.isfinite(norm) & (norm <= skip_above)
         bound = clip if self.max_norm is None else jnp.minimum(clip, self.max_norm)
         factor = jnp.where(norm > bound, bound / (norm + 1e-12), 1.0)
         u, o2 = self._direction(o, tmap(lambda x: x * factor, g))
         u = tmap(lambda u, x: lr * (u + self.wd * x), u, p)
         p2 = tmap(lambda x, u: x - u, p, u)
-        p2, o2 = tmap(lambda new, old: jnp.where(is_finite, new, old), (p2, o2), (p, o))
+        p2, o2 = tmap(lambda new, old: jnp.where(is_sound, new, old), (p2, o2), (p, o))
         figures = jnp.stack([loss, norm, g2_small, g2_big, jnp.sqrt(gsq(u)), jnp.sqrt(gsq(p))])
         return (p2, o2, key), figures
 
@@ -119,8 +120,8 @@ class Workload:
         self.st = self._init(seed)  # the name is part of the interface
         self.half = jax.tree_util.tree_leaves(self.sample(jax.random.PRNGKey(0)))[0].shape[0] // 2
 
-    def step(self, lr, gscale=1.0, clip=math.inf):
-        self.st, figures = self._step(self.st, jnp.float32(lr), jnp.float32(gscale), jnp.float32(clip))
+    def step(self, lr, gscale=1.0, clip=math.inf, skip_above=math.inf):
+        self.st, figures = self._step(self.st, *map(jnp.float32, (lr, gscale, clip, skip_above)))
         loss, norm, g2_small, g2_big, update_norm, param_norm = map(float, np.asarray(figures))
         extra = dict(g2_small=g2_small, g2_big=g2_big, b_small=self.half, b_big=2 * self.half,
                      update_norm=update_norm, param_norm=param_norm)

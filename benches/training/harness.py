@@ -1,38 +1,64 @@
 """Trains a workload under a policy, and finds the workloads of a folder."""
 import importlib.util
+import math
 import sys
 from pathlib import Path
+
+from interference import Scenario
 
 HERE = Path(__file__).resolve().parent
 
 
-def run(workload, make_policy, lr0, seed, faults=None):
+def run(workload, make_policy, lr0, seed, disturbances=None):
     """Runs all steps of a workload.
 
-    `make_policy(T, lr0, eval_every)` makes the policy (see policies.py), `faults` is {step: factor of the gradient}.
-    -> dict(final: the score, best: the best evaluation, V: evaluations, lrs: the rates used, pol: the policy)
+    `make_policy(T, lr0, eval_every)` makes the policy (see policies.py), `disturbances` are those of interference.py.
+    -> dict(final: the score, best: the best evaluation, V: steps and evaluations after
+    them, lrs: the rates used, pol: the policy)
     """
+    d = disturbances or Scenario().disturbances(workload, seed, scatter=0.0)
     workload.init(seed)
-    policy = make_policy(workload.T, lr0, workload.eval_every)
+    policy = make_policy(workload.T, lr0, d.eval_every)
     # A policy that can give several acts for a step, and gives one unless asked.
     if hasattr(policy, "takes_acts"):
         policy.takes_acts = True
-    faults, copies, evaluations, rates = faults or {}, {}, [], []
+    copies, evaluations, rates, kills, checkpoint = {}, {}, {}, list(d.kills), None
     try:
-        for k in range(workload.T):
-            directive = policy.next(k)
-            for act in acts_of(directive):
-                carry_out(act, workload, copies)
-            loss, grad_norm, extra = workload.step(directive["lr"], faults.get(k, 1.0), directive["clip"])
-            rates.append(directive["lr"])
-            policy.observe(k, loss, grad_norm, extra)
-            if (k + 1) % workload.eval_every == 0:
-                evaluations.append(workload.eval())
-                policy.observe_val(k, evaluations[-1])
+        k = 0
+        while k < workload.T:
+            if d.checkpoint_every and k % d.checkpoint_every == 0:
+                checkpoint = k, workload.snapshot(), policy.checkpoint()
+            if kills and k == kills[0]:
+                kills.pop(0)
+                copies.clear()
+                k, state, saved = checkpoint
+                workload.restore(state)
+                policy.restart(k, saved)
+            rates[k] = train(workload, policy, k, d, copies)
+            if (k + 1) % d.eval_every == 0:
+                evaluations[k] = d.evaluated(workload.eval())
+                policy.observe_val(k, evaluations[k])
+            k += 1
     finally:
         if hasattr(policy, "close"):
             policy.close()
-    return dict(final=workload.score(), best=min(evaluations), V=evaluations, lrs=rates, pol=policy)
+    return dict(final=workload.score(), best=min(evaluations.values()), lrs=[rates[k] for k in sorted(rates)],
+                V=[(k + 1, evaluations[k]) for k in sorted(evaluations)], pol=policy)
+
+
+def train(workload, policy, k, d, copies):
+    """Trains a step, and tells the policy; -> the rate used."""
+    directive = policy.next(k)
+    for act in acts_of(directive):
+        carry_out(act, workload, copies)
+    bounds = {name: directive[name] for name in ("clip", "skip_above") if name in directive}
+    loss, grad_norm, extra = workload.step(directive["lr"], d.factors.get(k, 1.0), **bounds)
+    if k in d.nan_losses:
+        loss = math.nan
+    if k in d.skipped:
+        extra = extra | dict(skipped=True)
+    policy.observe(k, loss, grad_norm, extra)
+    return directive["lr"]
 
 
 def acts_of(directive):

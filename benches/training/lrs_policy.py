@@ -19,6 +19,7 @@ from lrs_copies import Copies  # noqa: E402
 from lrs_wire import Connection, LrsError, message  # noqa: E402
 
 EVALUATION = "val_loss"
+SKIPPED = "lrs_skipped"
 # Tier 0 of a harness is the service's tier 1: the harness clips to any bound it is told, but keeps no copies.
 SERVICE_TIER = {0: 1, 1: 1, 2: 2}
 
@@ -30,6 +31,7 @@ class LrsPolicy:
     lr0          the rate that the user gives, which may be wrong
     eval_every   steps between evaluations
     tier         2: the harness carries out snapshots and restores. 0 or 1: it only clips
+    clips        False, with tier 0: the harness does not even clip, but skips updates of a norm above `skip_above`
     address      the server's gRPC address
     decision_lag a directive for step k sees telemetry of steps up to k - decision_lag only; the service ensures that
     controllers  controllers of the job's spec in JSON form, in place of `controller: auto`
@@ -44,9 +46,11 @@ class LrsPolicy:
     """
 
     def __init__(self, T, lr0, eval_every, tier=2, address="127.0.0.1:50051", *, decision_lag=1, controllers=None,
-                 name=None, labels=None, takes_acts=False, timeout_s=30.0):
+                 clips=True, name=None, labels=None, takes_acts=False, timeout_s=30.0):
         if tier not in SERVICE_TIER:
             raise ValueError(f"tier is {tier!r}; it can be 0, 1 or 2")
+        if not clips and tier:
+            raise ValueError(f"a trainer of tier {tier} clips")
         self.T, self.lr0, self.eval_every = T, lr0, eval_every
         self.takes_acts, self.timeout_s = takes_acts, timeout_s
         self.job = name or f"namespaces/training/jobs/{uuid.uuid4()}"
@@ -59,8 +63,7 @@ class LrsPolicy:
         self._reported = -1  # the highest step reported
         self._acknowledged = None  # the newest answer with acknowledgements
         self._connection = Connection(address, timeout_s)
-        self._register(tier, decision_lag, controllers, labels or {})
-        self._open_stream()
+        self._register(SERVICE_TIER[tier] if clips else 0, decision_lag, controllers, labels or {})
 
     # --- the interface of a policy
 
@@ -73,21 +76,35 @@ class LrsPolicy:
         self._told = (k, rate)
         clip = directive.clip_norm if directive.HasField("clip_norm") else math.inf
         acts = self.copies.acts(map(action, directive.actions), only_one=not self.takes_acts)
-        return dict(lr=rate, clip=clip, act=acts[-1] if acts else None, acts=acts)
+        told = dict(lr=rate, clip=clip, act=acts[-1] if acts else None, acts=acts)
+        if directive.HasField("skip_above_norm"):
+            told |= dict(skip_above=directive.skip_above_norm)
+        return told
 
     def observe(self, k, loss, grad_norm, extra=None):
         if self._told is None or self._told[0] != k or k <= self._reported:
             raise ValueError(f"step {k} is reported, but it is not the step of the newest directive")
-        self._seen = dict(loss=[float(loss)], grad_norm=[float(grad_norm)])
+        self._seen = dict(loss=[float(loss)], grad_norm=[float(grad_norm)], metrics=[])
+        if (extra or {}).get("skipped"):
+            self._seen["metrics"].append(message("MetricSeries")(name=SKIPPED, step=[k], value=[1.0]))
         if k == self.T - 1 and self.T % self.eval_every != 0:
             self._finish()
 
     def observe_val(self, k, v):
         if self._seen is None or self._told[0] != k:
             raise ValueError(f"an evaluation of step {k} comes, but that is not the step reported last")
-        self._seen["metrics"] = [message("MetricSeries")(name=EVALUATION, step=[k], value=[float(v)])]
+        self._seen["metrics"].append(message("MetricSeries")(name=EVALUATION, step=[k], value=[float(v)]))
         if k == self.T - 1:
             self._finish()
+
+    def checkpoint(self):
+        """What a trainer's checkpoint has of this policy: nothing, the service has it all."""
+
+    def restart(self, k, checkpoint=None):
+        """The trainer's process was killed, and goes on from a checkpoint with step k; the copies are gone."""
+        self._requests.put(None)
+        self.copies, self._directives, self._told, self._seen, self._reported = Copies(), {}, None, None, k - 1
+        self._start(k)
 
     def close(self):
         """Ends the job and the connection. Cancels the job if its last step has not been reported."""
@@ -98,13 +115,18 @@ class LrsPolicy:
 
     def _register(self, tier, decision_lag, controllers, labels):
         parent, _, job_id = self.job.rpartition("/jobs/")
-        spec = dict(groups=[dict(base_lr=self.lr0)], total_steps=self.T, tier=SERVICE_TIER[tier], labels=labels,
+        spec = dict(groups=[dict(base_lr=self.lr0)], total_steps=self.T, tier=tier, labels=labels,
                     decision_lag=decision_lag, objective=dict(metric=EVALUATION))
         spec |= dict(controller="auto") if controllers is None else dict(controllers=controllers)
         job = json_format.ParseDict(dict(spec=spec), message("Job")())
         self._connection.call("CreateJob", parent=parent, job_id=job_id, job=job)
-        started = self._connection.call("StartAttempt", job=self.job, attempt_token=str(uuid.uuid4()))
-        self.attempt = started.attempt
+        self._start(0)
+
+    def _start(self, k):
+        """Begins an attempt with step k, and its stream."""
+        token = str(uuid.uuid4())
+        self.attempt = self._connection.call("StartAttempt", job=self.job, attempt_token=token, resume_step=k).attempt
+        self._open_stream()
 
     def _finish(self):
         """Reports the last step, waits until every report is durable, and completes the job."""

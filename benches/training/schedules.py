@@ -15,7 +15,11 @@ def step(T, lr):
 
 
 def cosine(T, lr):
-    return lr * _warm_up(T) * 0.5 * (1 + np.cos(np.pi * np.arange(T) / T))
+    return cosine_without_warm_up(T, lr) * _warm_up(T)
+
+
+def cosine_without_warm_up(T, lr):
+    return lr * 0.5 * (1 + np.cos(np.pi * np.arange(T) / T))
 
 
 def onecycle(T, lr):

@@ -1,33 +1,40 @@
 """Prints the results of a benchmark as tables and as one line."""
 import math
 
+from interference import INTERFERENCE, SCENARIOS
+
 # A diverged run counts as this many times the best.
 CAP = 10.0
 # Arms of the service and their names in the line; the line itself is for the first arm.
-LINE = dict(lrs_lag8="lag8", lrs_tier0="tier0")
-SCENARIOS = ("m1", "m01", "m10", "m30", "spike", "nan")
-FAULTS = ("spike", "nan")
+LINE = dict(lrs_lag8="lag8", lrs_lag32="lag32", lrs_tier1="tier1", lrs_tier0="tier0")
 
 
 def show(results, anchors, arms, scenarios):
     """Prints all tables, in Markdown."""
     for scenario in scenarios:
         print(f"\n{scenario}: score / best hand-tuned (steps to the best constant's final loss)\n")
-        table(arms, results, lambda name, arm: score_and_steps(results, anchors, name, arm, scenario))
+        run = [arm for arm in arms if has(results, arm, [scenario])]
+        table(run, results, lambda name, arm: score_and_steps(results, anchors, name, arm, scenario))
+    peers = [peer for each in anchors.values() for peer in each.get("peers", {})]
+    if peers:
+        print("\nother authors' optimizers: score / best hand-tuned (the best of three rates)\n")
+        table(list(dict.fromkeys(peers)), results, lambda name, peer: peer_and_rate(anchors, name, peer))
     for arm in arms:
-        if arm != "const" and has(results, "const", scenarios):
+        both = [each for each in scenarios if has(results, arm, [each]) and has(results, "const", [each])]
+        if arm != "const" and both:
             print(f"\n{arm}: score / that of the rate given, kept throughout\n")
-            table(scenarios, results, lambda name, scenario: ratio(results, name, (arm, scenario), ("const", scenario)))
+            table(both, results, lambda name, scenario: ratio(results, name, (arm, scenario), ("const", scenario)))
     for arm in arms:
-        faulty = [scenario for scenario in scenarios if scenario in FAULTS]
-        if faulty and "m1" in scenarios:
+        faulty = [scenario for scenario in scenarios if scenario in INTERFERENCE and has(results, arm, [scenario])]
+        if faulty and has(results, arm, ["m1"]):
             print(f"\n{arm}: score / that of its own undisturbed run\n")
             table(faulty, results, lambda name, scenario: ratio(results, name, (arm, scenario), (arm, "m1")))
     for arm in arms:
         cells = [cell for each in results.values() for key, cell in each.items() if key.startswith(f"{arm}/")]
         if all("search_steps" in cell for cell in cells):
             print(f"\n{arm}: share of the steps spent in the search, and the rates found / the rate given\n")
-            table(scenarios, results, lambda name, scenario: search(results, anchors, name, arm, scenario))
+            searched = [scenario for scenario in scenarios if has(results, arm, [scenario])]
+            table(searched, results, lambda name, scenario: search(results, anchors, name, arm, scenario))
             waits = [wait for cell in cells for wait in cell["wait_ms"]]
             print(f"\nwaiting for directives: {sum(waits) / len(waits):.2f} ms a step, at most "
                   f"{max(waits):.2f} ms in a run's mean")
@@ -39,7 +46,8 @@ def summary(results, anchors, arms):
     line |= {scenario: overall(results, anchors, "lrs", scenario) for scenario in SCENARIOS}
     for arm in arms:
         if arm != "lrs":
-            line[LINE.get(arm, arm)] = {scenario: overall(results, anchors, arm, scenario) for scenario in SCENARIOS}
+            of = {scenario: overall(results, anchors, arm, scenario) for scenario in SCENARIOS}
+            line[LINE.get(arm, arm)] = {scenario: each for scenario, each in of.items() if each}
     return line
 
 
@@ -50,7 +58,7 @@ def overall(results, anchors, arm, scenario):
         return None
     out = dict(geomean=rounded(geomean(scores)), worst=rounded(max(scores)))
     own = [ratio(results, name, (arm, scenario), (arm, "m1")) for name in results]
-    if scenario in FAULTS and None not in own:
+    if scenario in INTERFERENCE and None not in own:
         out |= dict(own_geomean=rounded(geomean(own)), own_worst=rounded(max(own)))
     return out
 
@@ -71,6 +79,14 @@ def table(columns, results, value):
         print(f"| {name} | " + " | ".join(texts) + " |")
     for title, of in (("geometric mean", geomean), ("worst", max)):
         print(f"| {title} | " + " | ".join(shown(of(each)) if each else "" for each in numbers.values()) + " |")
+
+
+def peer_and_rate(anchors, name, peer):
+    found = anchors[name].get("peers", {}).get(peer)
+    if not found:
+        return None
+    rate = f"({found['lr']:.3g})" if peer.endswith("_best") else ""
+    return min(found["mean"] / anchors[name]["best_value"], CAP), rate
 
 
 def score_and_steps(results, anchors, name, arm, scenario):
