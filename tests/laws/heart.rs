@@ -39,7 +39,8 @@ fn spec(decision_lag: u64, reporting_ranks: u32) -> Spec {
 /// The recommended controller, which searches, holds, cuts, backs off and asks for copies, on a short training.
 fn auto(decision_lag: u64, reporting_ranks: u32) -> Spec {
     Spec {
-        controllers: vec![auto::Params::default().into()],
+        // It is too short for a search, unless that is asked for.
+        controllers: vec![auto::Params { search: Some(true), ..auto::Params::default() }.into()],
         total_steps: Some(100),
         tier: Tier::Restore,
         ..spec(decision_lag, reporting_ranks)
