@@ -4,13 +4,9 @@
 //! slowly for a while, its short stages can hardly tell rates apart, and the rate it takes can be a tenth of the right
 //! one. Evaluations tell rates apart better. So when the evaluation improves clearly over a window of steps, but not so
 //! fast that the rate needs no help, the climb tries twice the rate for the next window. Where the evaluation hardly
-//! scatters, the rate is likely far too low, and the climb tries four times the rate. No rate is tried that the search
-//! found to be clearly worse than its best.
-//!
-//! A raise is compared with what the rate before it would have reached meanwhile: with [`KEPT`] of its pace. If the
-//! evaluation is better than that, the higher rate stays, and it is raised again if the evaluation got much better.
-//! Otherwise the rate goes back. If the evaluation is worse than that by more than the error before the raise, the
-//! trainer also goes back to its state before the raise.
+//! scatters, the rate is likely far too low, and the climb tries four times the rate. If the evaluation is then better,
+//! the higher rate stays, and it is raised again if the evaluation got much better. Otherwise the rate goes back. If
+//! the evaluation has become clearly worse, the trainer also goes back to its state before the raise.
 //!
 //! A rate that is too high shows soon; a rate that is too low does not. The loss falls at once when a rate is lowered,
 //! and rises for a while when a rate is raised. So the climb only tries raises, and leaves lowering a rate to the
@@ -36,8 +32,6 @@ const LIMIT_SHARE: u64 = 2;
 const CLEAR: f64 = 1.0;
 /// The standard errors that make a clear loss from the window before a raise to the window after the raise.
 const WORSE: f64 = 2.0;
-/// An evaluation improves ever more slowly. From one window to the next it keeps about this share of its pace.
-const KEPT: f64 = 0.5;
 /// A pace is the relative improvement over the length of the training. Below this range the evaluation improves too
 /// slowly to say that a higher rate pays; above it the evaluation needs no higher rate.
 const PACES: std::ops::Range<f64> = 1.0..5.0;
@@ -62,26 +56,14 @@ pub(super) struct Climb {
 pub(super) struct ClimbState {
     /// Evaluations from this step on were made at the rate in force.
     since: u64,
-    /// The raise that is on trial.
-    raise: Option<Raise>,
-    /// The lowest multiple of the given rate that the search found to be clearly worse than its best.
-    ceiling: Option<f64>,
+    /// The evaluation before the raise that is on trial.
+    before: Option<f64>,
+    /// What that raise multiplied the rate by, where not by two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    factor: Option<f64>,
     /// Whether the trainer keeps the state before that raise.
     is_kept: bool,
     is_over: bool,
-}
-
-/// A raise, and how the training did before it.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-struct Raise {
-    /// What the rate was multiplied by.
-    factor: f64,
-    /// The evaluation before, its gain a step, and its error.
-    evaluation: f64,
-    slope: f64,
-    error: f64,
-    /// The step that this evaluation stands for.
-    step: f64,
 }
 
 /// What to do after an evaluation.
@@ -98,14 +80,9 @@ pub(super) enum Trial {
 }
 
 impl ClimbState {
-    /// Counts evaluations from the step `since` on, because a person set the rate before it.
+    /// Counts evaluations from the step `since` on. Before it a search ran, or a person set the rate.
     pub(super) fn begin_at(&mut self, since: u64) {
         self.since = since;
-    }
-
-    /// After a search: counts evaluations from the step `since` on, and tries no rate at or above the `ceiling`.
-    pub(super) fn begin(&mut self, since: u64, ceiling: Option<f64>) {
-        (self.since, self.ceiling) = (since, ceiling);
     }
 
     /// Ends the climb: no more raises, and the raise on trial is not judged.
@@ -120,21 +97,13 @@ impl ClimbState {
 
     /// Whether a raise is on trial.
     pub(super) fn is_on_trial(&self) -> bool {
-        self.raise.is_some()
+        self.before.is_some()
     }
 }
 
 impl Climb {
-    /// Judges the evaluations of a training of `total_steps`, whose rate is `scale` times the given one; `when` is the
-    /// step of the newest.
-    pub(super) fn observe(
-        self,
-        state: &mut ClimbState,
-        hold: &HoldState,
-        when: When,
-        total_steps: u64,
-        scale: f64,
-    ) -> Trial {
+    /// Judges the evaluations of a training of `total_steps`; `when` is the step of the newest.
+    pub(super) fn observe(self, state: &mut ClimbState, hold: &HoldState, when: When, total_steps: u64) -> Trial {
         let window = total_steps / WINDOW_SHARE;
         let evaluations: Vec<(u64, f64)> = hold.since(state.since).collect();
         let Some(most) = evaluations.len().checked_sub(MIN_EVALUATIONS) else { return Trial::Wait };
@@ -154,28 +123,23 @@ impl Climb {
         let mut figures = vec![("evaluation", level), ("error", error), ("pace", now)];
         let is_even = self.revision.climbs_by_four && gain > EVEN * error && EVEN_PACES.contains(&now);
         let mut is_worthwhile = is_even || gain > CLEAR * error && PACES.contains(&now);
-        // The newer half of the window stands for the step in its middle.
-        let middle = exact(when.step) - exact(when.step - steps[0]) / 4.0;
-        if let Some(raise) = state.raise.take() {
-            let continued = raise.evaluation - KEPT * raise.slope * (middle - raise.step);
-            figures.extend([("evaluation_before", raise.evaluation), ("evaluation_without", continued)]);
-            if level >= continued {
-                let goes_back = std::mem::take(&mut state.is_kept) && level > continued + WORSE * raise.error;
+        if let Some(before) = state.before.take() {
+            let factor = state.factor.take().unwrap_or(FACTOR);
+            figures.push(("evaluation_before", before));
+            if level >= before {
+                let goes_back = std::mem::take(&mut state.is_kept) && level > before + WORSE * error;
                 state.since = when.effective_step;
-                return Trial::Fall { factor: raise.factor, goes_back, figures };
+                return Trial::Fall { factor, goes_back, figures };
             }
-            is_worthwhile |= pace(raise.evaluation - level) > WORTHWHILE;
+            is_worthwhile |= pace(before - level) > WORTHWHILE;
         }
         state.is_over = when.step > total_steps / LIMIT_SHARE;
-        let is_allowed = |factor: f64| state.ceiling.is_none_or(|ceiling| scale * factor < ceiling);
-        let factor = if is_even && is_allowed(EVEN_FACTOR) { EVEN_FACTOR } else { FACTOR };
-        if is_worthwhile && is_allowed(factor) && !state.is_over {
-            let slope = gain / (exact(when.step - steps[0]) / 2.0);
-            state.raise = Some(Raise { factor, evaluation: level, slope: slope.max(0.0), error, step: middle });
+        if is_worthwhile && !state.is_over {
+            let factor = is_even.then_some(EVEN_FACTOR);
             // The next window begins with the last evaluation before the raise takes effect.
-            state.since = when.effective_step - 1;
-            state.is_kept = true;
-            return Trial::Raise { factor, figures };
+            let since = when.effective_step - 1;
+            *state = ClimbState { since, before: Some(level), factor, is_kept: true, is_over: false };
+            return Trial::Raise { factor: factor.unwrap_or(FACTOR), figures };
         }
         if std::mem::take(&mut state.is_kept) {
             state.since = when.step;
@@ -242,7 +206,7 @@ mod tests {
             let sign = if ((step + 1) / habits.every).is_multiple_of(2) { 1.0 } else { -1.0 };
             hold.observe(step, evaluation * (1.0 + sign * habits.scatter), Some(STEPS), false);
             let when = When { step, effective_step: step + habits.decision_lag };
-            match NEWEST.observe(&mut state, &hold, when, STEPS, climbed.rate) {
+            match NEWEST.observe(&mut state, &hold, when, STEPS) {
                 Trial::Wait | Trial::Stay => {}
                 Trial::Raise { factor, .. } => {
                     kept = evaluation;
@@ -294,41 +258,11 @@ mod tests {
     }
 
     #[test]
-    fn a_raise_that_pays_less_than_no_raise_is_taken_back_and_within_the_error_training_goes_on_from_there() {
-        let slope = |rate| if rate > 1.0 { 0.001 } else { 0.003 };
+    fn a_raise_that_makes_it_worse_within_the_error_is_taken_back_and_training_goes_on_from_there() {
+        let slope = |rate| if rate > 1.0 { -0.0015 } else { 0.003 };
         let climbed = climb(Habits { scatter: 0.03, ..USUAL }, slope);
         assert!(!climbed.falls.is_empty() && climbed.falls.iter().all(|(_, goes_back)| !goes_back), "{climbed:?}");
         assert_eq!(climbed.rate.to_bits(), 1.0_f64.to_bits());
-    }
-
-    #[test]
-    fn a_better_evaluation_is_no_reason_to_stay_where_the_lower_rate_would_have_done_better() {
-        // At the higher rate the evaluation improves a tenth as fast.
-        let climbed = climb(USUAL, |rate| if rate > 1.0 { 0.0003 } else { 0.003 });
-        assert!(!climbed.raises.is_empty() && climbed.falls.iter().all(|(_, goes_back)| *goes_back), "{climbed:?}");
-        assert_eq!(climbed.rate.to_bits(), 1.0_f64.to_bits());
-    }
-
-    #[test]
-    fn no_rate_is_tried_that_the_search_found_worse() {
-        for (ceiling, highest) in [(8.0, 4.0), (8.1, 8.0), (3.0, 2.0), (1.5, 1.0)] {
-            let (mut hold, mut state) = (HoldState::new(0), ClimbState::default());
-            state.begin(0, Some(ceiling));
-            let (mut rate, mut evaluation) = (1.0, 1.0);
-            for step in 0..STEPS {
-                evaluation *= 1.0 - 0.001 * rate;
-                if (step + 1).is_multiple_of(20) {
-                    hold.observe(step, evaluation, Some(STEPS), false);
-                    let when = When { step, effective_step: step + 1 };
-                    match NEWEST.observe(&mut state, &hold, when, STEPS, rate) {
-                        Trial::Raise { factor, .. } => rate *= factor,
-                        Trial::Fall { factor, .. } => rate /= factor,
-                        Trial::Wait | Trial::Stay => {}
-                    }
-                }
-                assert!(rate <= highest, "{rate} below {ceiling}");
-            }
-        }
     }
 
     #[test]
@@ -345,7 +279,7 @@ mod tests {
             let scattered = if i % 2 == 0 { 1.0 } else { 1.2 } - 0.01 * f64::from(i);
             let step = 20 * u64::from(i);
             hold.observe(step, scattered, Some(STEPS), false);
-            let trial = NEWEST.observe(&mut state, &hold, When { step, effective_step: step + 1 }, STEPS, 1.0);
+            let trial = NEWEST.observe(&mut state, &hold, When { step, effective_step: step + 1 }, STEPS);
             assert_eq!(trial, Trial::Wait, "step {step}");
         }
     }
@@ -367,14 +301,14 @@ mod tests {
             step += 20;
             assert!(step < STEPS / 2, "nothing was raised");
             hold.observe(step, 1.0 - 0.0015 * exact(step), Some(STEPS), false);
-            NEWEST.observe(&mut state, &hold, When { step, effective_step: step + 1 }, STEPS, 1.0);
+            NEWEST.observe(&mut state, &hold, When { step, effective_step: step + 1 }, STEPS);
         }
         state.end();
         assert!(!state.is_on_trial());
         for step in (step + 20..STEPS).step_by(20) {
             hold.observe(step, 1.0 - 0.0015 * exact(step), Some(STEPS), false);
             let when = When { step, effective_step: step + 1 };
-            assert_eq!(NEWEST.observe(&mut state, &hold, when, STEPS, 1.0), Trial::Wait);
+            assert_eq!(NEWEST.observe(&mut state, &hold, when, STEPS), Trial::Wait);
         }
     }
 
@@ -385,7 +319,7 @@ mod tests {
             for step in (0..STEPS).step_by(20) {
                 let evaluation = scale * (1.0 - 0.001 * exact(step));
                 hold.observe(step, evaluation, Some(STEPS), false);
-                NEWEST.observe(&mut state, &hold, When { step, effective_step: step + 1 }, STEPS, 1.0);
+                NEWEST.observe(&mut state, &hold, When { step, effective_step: step + 1 }, STEPS);
             }
         }
     }

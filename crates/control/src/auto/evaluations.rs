@@ -40,7 +40,7 @@ impl Auto {
             && is_held
             && value.is_finite()
         {
-            let trial = machine.observe(climb, &state.hold, when, total, state.scale);
+            let trial = machine.observe(climb, &state.hold, when, total);
             self.climb_on(state, when.effective_step, trial, outcome);
         }
     }

@@ -57,7 +57,7 @@ impl Auto {
     /// Turns what the search wants into an outcome.
     fn search_on(&self, state: &mut AutoState, effective_step: u64, next: Next, is_blind: bool, outcome: &mut Outcome) {
         let Phase::Search(search) = &state.phase else { return };
-        let (scale, stages, ceiling) = (search.scale(), search.stages(), search.ceiling());
+        let (scale, stages) = (search.scale(), search.stages());
         let rate = |scale: f64| brief(self.named_base_lr() * scale);
         let (reason, figures, shape) = match next {
             Next::Stay => return,
@@ -86,7 +86,7 @@ impl Auto {
                 }
                 state.from = effective_step;
                 state.finite.begin_again();
-                state.climb.iter_mut().for_each(|climb| climb.begin(effective_step, ceiling));
+                state.climb.iter_mut().for_each(|climb| climb.begin_at(effective_step));
                 outcome.actions.extend((0..stages).map(|stage| Action::Forget(stage_copy(stage))));
                 state.phase = Phase::Hold;
                 state.scale = scale;

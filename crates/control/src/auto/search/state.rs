@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::stage::{CLEAR, Stage};
+use super::stage::Stage;
 
 /// The rate of the first stage, as a share of the given rate: so low that a given rate 30 times too high does no harm.
 pub(super) const FIRST_SHARE: f64 = 1.0 / 64.0;
@@ -75,13 +75,6 @@ impl SearchState {
     /// The rate on trial, or the rate of the next stage once that has been decided on, as a multiple of the given rate.
     pub(in crate::auto) fn scale(&self) -> f64 {
         self.ahead.map_or(self.scale, |ahead| ahead.scale)
-    }
-
-    /// The lowest rate that was clearly worse than the best, as a multiple of the given rate.
-    pub(in crate::auto) fn ceiling(&self) -> Option<f64> {
-        let best = self.best()?;
-        let is_worse = |stage: &&Stage| stage.scale > best.scale && !stage.ties(best, CLEAR);
-        self.stages.iter().filter(is_worse).map(|stage| stage.scale).min_by(f64::total_cmp)
     }
 
     /// How many stages are over.
