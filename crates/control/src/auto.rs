@@ -224,14 +224,12 @@ impl Kind for Auto {
         {
             outcome.bound = state.guard.observe_norm(norm).map(|bound| self.norm_bound(bound));
         }
-        if let Some(loss) = sample.loss {
-            if sample.step >= state.from {
-                if observation.is_as_directed {
-                    let seen = state.finite.observe(sample.step, loss, sample.is_skipped());
-                    self.observe_loss(state, when, seen, &mut outcome);
-                } else {
-                    Self::begin_again(state, sample.step);
-                }
+        if let Some(loss) = sample.loss.filter(|_| sample.step >= state.from) {
+            if observation.is_as_directed {
+                let seen = state.finite.observe(sample.step, loss, sample.is_skipped());
+                self.observe_loss(state, when, seen, &mut outcome);
+            } else {
+                Self::begin_again(state, sample.step);
             }
         }
         state.lossless = if sample.loss.is_some() { 0 } else { state.lossless + 1 };

@@ -134,7 +134,7 @@ impl Auto {
                 if !self.can_restore() {
                     let why = "and this trainer keeps no copy to go back to";
                     outcome.ruling = Some(Ruling::Advice(hopeless(since, why)));
-                } else if passed_over >= self.places(state).len() + FRESH_STARTS {
+                } else if passed_over >= Self::places(state).len() + FRESH_STARTS {
                     let why = "and lower rates from the start on have not helped";
                     outcome.ruling = Some(Ruling::Advice(hopeless(since, why)));
                 } else {
@@ -148,7 +148,7 @@ impl Auto {
     }
 
     /// The copies to go back to, the newest first.
-    fn places(&self, state: &AutoState) -> Vec<String> {
+    fn places(state: &AutoState) -> Vec<String> {
         let good = state.guard.good().iter().map(|&copy| good_copy(copy));
         good.chain(state.is_best_kept.then(|| BEST.to_owned())).chain([START.to_owned()]).collect()
     }
@@ -163,7 +163,7 @@ impl Auto {
         figures: Figures,
         outcome: &mut Outcome,
     ) {
-        let mut places = self.places(state);
+        let mut places = Self::places(state);
         let place = places.swap_remove(passed_over.min(places.len() - 1));
         outcome.actions.push(Action::Restore(place));
         Self::end_the_climb(state, outcome);
