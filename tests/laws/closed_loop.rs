@@ -330,7 +330,7 @@ fn a_run_without_a_finite_loss_is_told_to_stop_and_keeps_its_rate() {
         let advice: Vec<_> = run.decisions.iter().filter(|one| matches!(one.effect, Effect::Advice(_))).collect();
         assert_eq!(advice.len(), 1, "{tier:?}: {:?}", run.decisions);
         assert!(advice[0].reason.starts_with("no loss has been finite since step 0"), "{}", advice[0].reason);
-        assert!(run.directives[STEPS as usize - 1].told.stop_advice.is_some());
+        assert!(run.directives.last().is_some_and(|last| last.told.stop_advice.is_some()));
     }
 }
 

@@ -242,7 +242,7 @@ async fn how_all_jobs_fare_is_computed_in_batches_and_only_of_those_that_changed
     row(&server, job, at(512)).await;
     // Once for the page, once for the metrics, and of no other job. Each may have seen it in the midst of its step.
     let of_one_job = all_counted().await - windows - 4 * JOBS;
-    assert!(of_one_job >= 2 * 4 && of_one_job < 4 * JOBS && of_one_job % 4 == 0, "{of_one_job}");
+    assert!((2 * 4..4 * JOBS).contains(&of_one_job) && of_one_job.is_multiple_of(4), "{of_one_job}");
     rows(&server).await;
     let windows = counted("windows").await;
     rows(&server).await;

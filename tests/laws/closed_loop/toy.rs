@@ -37,6 +37,7 @@ pub fn spec(base_lr: f64, tier: Tier, total_steps: u64) -> Spec {
 
 /// The ways in which a trainer differs from a perfect one.
 #[derive(Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a habit of its own")]
 pub struct Habits {
     pub reports_norm: bool,
     pub evaluates: bool,
