@@ -31,7 +31,7 @@ const FRESH_STARTS: usize = 4;
 impl Auto {
     pub(super) fn observe_loss(&self, state: &mut AutoState, when: When, seen: Seen, outcome: &mut Outcome) {
         if let Seen::NeverFinite { since } = seen {
-            let why = if since == 0 { "since step 0" } else { "although no update has been made since" };
+            let why = if since == 0 { "not even the first" } else { "although no update has been made since" };
             outcome.ruling = Some(Ruling::Advice(hopeless(since, why)));
             return;
         }
