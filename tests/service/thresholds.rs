@@ -122,7 +122,7 @@ async fn a_cooldown_goes_on_through_cuts_and_a_restart_and_ends_with_advice_to_s
     assert_eq!(objective["cooldown_steps"], "20");
     let job = "namespaces/test/jobs/cooled";
     let attempt = server.start_attempt(job, "t", 0).await;
-    let stream = server.stream(job, attempt, 0).await;
+    let mut stream = server.stream(job, attempt, 0).await;
     // Reached at step 9; at step 13 the plateau controller cuts.
     stream.send(report(0, &[1.0; 14], &[(9, 0.5)])).await;
     let left = |step: i32| f64::from(400 - step) / 400.0;
@@ -131,6 +131,8 @@ async fn a_cooldown_goes_on_through_cuts_and_a_restart_and_ends_with_advice_to_s
         let rate = server.final_rate(job, attempt, step.into()).await;
         assert!((rate - expected).abs() < 1e-12, "step {step}: {rate}, not {expected}");
     }
+    // What is not durable, a trainer sends again.
+    stream.until_durable(13).await;
     server.kill();
     server.start_again().await;
     let stream = server.stream(job, attempt, 0).await;

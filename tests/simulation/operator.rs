@@ -368,7 +368,8 @@ fn draw_guided_spec(world: &World) -> Spec {
 }
 
 fn draw_auto(world: &World) -> ControllerSpec {
-    let search = world.pick(&[None, None, Some(false)]);
+    // These trainings are too short for a search, unless that is asked for.
+    let search = world.pick(&[Some(true), Some(true), Some(false)]);
     auto::Params { search, ..auto::Params::default() }.into()
 }
 
