@@ -212,14 +212,15 @@ async fn how_all_jobs_fare_is_computed_in_batches_and_only_of_those_that_changed
         line.trim().parse::<usize>().unwrap()
     };
     let counted = async |what: &str| shown(&format!("lrs_statistics_{what}_total{{device=\"cpu\"}}")).await;
-    // A count shows all jobs that were registered before it. When two counts in a row computed nothing, all is counted.
-    let mut registered = 0;
+    // A count shows all jobs that were completed before it. When two counts in a row computed nothing, all is counted.
+    let mut completed = 0;
     let mut all_counted = async || {
         let mut windows = counted("windows").await;
         wait_for("a count without anything new", async || {
-            server.register(&format!("pending-{registered}"), spec(0.1)).await;
-            registered += 1;
-            let is_shown = async || (shown("lrs_jobs{state=\"pending\"}").await == registered).then_some(());
+            let job = server.register(&format!("ended-{completed}"), spec(0.1)).await.name;
+            assert_eq!(server.http_request("POST", &format!("/v1/{job}:complete"), "{}").await.0, 200);
+            completed += 1;
+            let is_shown = async || (shown("lrs_jobs{state=\"completed\"}").await == completed).then_some(());
             wait_for("the next count", is_shown).await;
             let now = counted("windows").await;
             (now == std::mem::replace(&mut windows, now)).then_some(now)
