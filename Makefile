@@ -93,7 +93,7 @@ bench-limits: ## Latencies of a well-behaved trainer beside badly behaved ones
 	@scripts/need.sh build-essential
 	cargo bench --locked --bench limits
 
-bench-training: ## Train under the service and without: [SET=tuning NAMES=a,b LENGTHS=60,200 SEEDS=3 POLICIES=p,q SCEN=m1,nan]
+bench-training: ## Train under the service and without: [SET=tuning NAMES=a,b LENGTHS=60,200 SEEDS=3 POLICIES=p SCEN=m1]
 	@scripts/bench-training.sh $(if $(SET),--set $(SET)) $(if $(ANCHORS),--anchors $(ANCHORS)) \
 		$(if $(SEEDS),--seeds $(SEEDS)) $(if $(NAMES),--names $(NAMES)) $(if $(LENGTHS),--lengths $(LENGTHS)) \
 		$(if $(POLICIES),--policies $(POLICIES)) $(if $(SCEN),--scen $(SCEN)) $(if $(JOBS),--jobs $(JOBS)) \

@@ -47,8 +47,8 @@ pub struct Habits {
     pub fault: fn(u64) -> f64,
     /// A reported training loss stays above this, as one does that has a large part which no training lowers.
     pub floor: f64,
-    /// The share of the steps, at random, whose reported loss is NaN, as that of a bad sample is. Their updates are left
-    /// out.
+    /// The share of the steps, at random, whose reported loss is NaN, as that of a bad sample is. Their updates are
+    /// left out.
     pub bad: f64,
     /// The steps whose update is left out, as a `GradScaler` does, with an infinite norm.
     pub skips: fn(u64) -> bool,

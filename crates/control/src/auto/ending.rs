@@ -59,8 +59,8 @@ impl Auto {
         self.total_steps.is_some_and(|total| 1.0 - share_done(step, total) <= share)
     }
 
-    /// Cools a training without evaluations down over its last half, and ends a training that keeps copies with the best
-    /// of them.
+    /// Cools a training without evaluations down over its last half, and ends a training that keeps copies with the
+    /// best of them.
     pub(super) fn watch_the_end(&self, state: &mut AutoState, effective_step: u64, outcome: &mut Outcome) {
         let Some(total) = self.total_steps else { return };
         if matches!(state.phase, Phase::Search(_)) || matches!(outcome.ruling, Some(Ruling::Move(_))) {

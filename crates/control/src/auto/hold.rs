@@ -23,8 +23,8 @@ const THRESHOLD: f64 = 1e-4;
 /// Training ends with the best evaluation if that is better than the last by this, relative to the last, and by the
 /// error.
 const FINISH_THRESHOLD: f64 = 0.01;
-/// So many evaluations in a row that are not finite are no accident; at the end of the training, fewer are enough to end
-/// with the best one.
+/// So many evaluations in a row that are not finite are no accident; at the end of the training, fewer are enough to
+/// end with the best one.
 const MANY_MISSING: u64 = 3;
 const MISSING_AT_THE_END: u64 = 2;
 /// How many evaluations one smoothed value covers.
@@ -88,11 +88,11 @@ impl HoldState {
         }
     }
 
-    /// Takes in an evaluation at `step`; lower is better. An evaluation that is not finite is missing: it is neither good
-    /// nor bad.
+    /// Takes in an evaluation at `step`; lower is better. An evaluation that is not finite is missing: it is neither
+    /// good nor bad.
     ///
-    /// Where nothing is to be cut (`is_patient`) a new best is noted, and no evaluation counts as bad. Patience begins with the
-    /// first evaluation.
+    /// Where nothing is to be cut (`is_patient`) a new best is noted, and no evaluation counts as bad. Patience begins
+    /// with the first evaluation.
     pub(super) fn observe(&mut self, step: u64, value: f64, total_steps: Option<u64>, is_patient: bool) -> Standing {
         if !value.is_finite() {
             if self.missing == 0 {

@@ -3,8 +3,8 @@
 //! Where a rate is too low for a training, a cooldown costs more than it gains, because it halves the progress that is
 //! left; where a rate is high, the loss soon stays above what a lower rate would reach, and an early cooldown gains
 //! much. Both show in the loss. From [`EARLIEST`] of the training on the cooldown begins as soon as the loss falls by
-//! less than its error, or at less than [`SLOW`] of the pace it had on average so far while what is left of the training
-//! would lower it by less than [`WORTHWHILE`]. [`LATEST`] is when it begins in any case. The rule is our own;
+//! less than its error, or at less than [`SLOW`] of the pace it had on average so far while what is left of the
+//! training would lower it by less than [`WORTHWHILE`]. [`LATEST`] is when it begins in any case. The rule is our own;
 //! benches/training/LOG.md has the measurements.
 
 use std::collections::VecDeque;

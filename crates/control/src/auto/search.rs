@@ -5,7 +5,8 @@
 //! The rate rises in big steps until a stage is clearly below the first loss, then in small steps until a stage is
 //! worse than the best or blows up. The search chooses the lowest rate whose stage is within the error of the best, and
 //! training goes on from the end of that stage. A stage whose rate is too high is cut short; if even the first stage is
-//! too high, the search starts again much lower.
+//! too high, the search starts again much lower. If the steps for the search run out before any rate was too high and
+//! before the given rate was tried, training goes on at the given rate.
 //!
 //! A decision takes effect some steps after the telemetry it rests on, so waiting for all losses of a stage would
 //! lengthen the stage by as many steps. With copies, the search therefore decides on the next stage from the first
